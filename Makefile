@@ -1,0 +1,43 @@
+# One-word commands for a developer's whole day; `make demo` and `make test` need nothing but Python 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.PHONY: demo test lint format benchmark schema clean
+
+demo: $(SETUP)
+	$(BIN)/resnet-build resnet50 --backend torch
+	$(BIN)/resnet-build resnet50 --backend tensorflow
+	$(BIN)/resnet-spec parity resnet50
+
+# Two runs, since two frameworks in one process can crash each other.
+test: $(SETUP)
+	$(BIN)/python -m pytest tests --ignore tests/resnet_spec_tensorflow --ignore tests/oracles/test_keras.py --ignore tests/oracles/test_tutorial.py
+	$(BIN)/python -m pytest tests/resnet_spec_tensorflow tests/oracles/test_keras.py tests/oracles/test_tutorial.py
+
+lint: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(SETUP)
+	$(BIN)/python -m benchmarks
+
+schema: $(SETUP)
+	$(BIN)/resnet-spec schema > specs/spec.schema.json
+	$(BIN)/resnet-spec schema --block > specs/block.schema.json
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build

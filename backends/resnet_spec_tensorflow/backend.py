@@ -1,0 +1,94 @@
+"""The backend as the core sees it; the modules that need TensorFlow are imported when one is made, not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resnet_spec.errors import OutputError, WeightsError
+from resnet_spec_tensorflow import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.graph import Graph
+
+
+class TensorFlowBackend:
+    """Compiles graphs to Keras functional models of stock layers, channels last.
+
+    Raises BackendError where Keras is set to run on another framework, ImportError where TensorFlow is missing.
+    """
+
+    name: ClassVar[str] = "tensorflow"
+    outputs: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {".keras": "Keras model: architecture and weights in one file", "": "TensorFlow SavedModel folder, for serving"}
+    )
+    inputs: ClassVar[Sequence[str]] = ()
+
+    def __init__(self) -> None:
+        environment.prepare()
+        # Now, so that a missing framework is told where the backend is asked for.
+        import_module("resnet_spec_tensorflow.framework")
+
+    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
+        """A ``keras.Model`` in inference mode that takes (batch, height, width, channels), its parameters not yet set.
+
+        Keras' own BatchNormalization keeps the biased running variance; with ``exact_statistics`` the layers whose
+        node says ``unbiased`` are of a registered subclass, which needs this package to load from a ``.keras`` file.
+
+        Raises:
+            BackendError: Keras cannot express the graph.
+        """
+        from resnet_spec_tensorflow.model import compile_graph
+
+        return compile_graph(graph, dtype, exact_statistics=exact_statistics)
+
+    def load(self, model: Any, graph: Graph, arrays: Arrays) -> None:
+        """Set every parameter of a model from arrays laid out as PyTorch lays them out; the arrays are copied."""
+        from resnet_spec_tensorflow.parameters import set_arrays
+
+        set_arrays(model, graph, arrays)
+
+    def arrays(self, model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
+        """Every parameter of a model as it is now, laid out as PyTorch lays them out, in the model's own dtype."""
+        from resnet_spec_tensorflow.parameters import get_arrays
+
+        return get_arrays(model, graph)
+
+    def forward(self, model: Any, images: NDArray[Any], *, training: bool = False) -> list[NDArray[np.floating[Any]]]:
+        """The outputs for (batch, channels, height, width) images, maps in that layout too.
+
+        In training mode batches are normalised by their own statistics, and the running ones move.
+        """
+        from resnet_spec_tensorflow.running import forward
+
+        return forward(model, images, training=training)
+
+    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+        """No file needs TensorFlow to be read yet: always raises WeightsError."""
+        raise WeightsError(f"{path}: the tensorflow backend reads no weights files yet")
+
+    def write(self, model: Any, graph: Graph, path: Path) -> None:
+        """Write a ``.keras`` file, or a SavedModel folder where the path has no ending.
+
+        Raises:
+            OutputError: the path has another ending.
+        """
+        from resnet_spec_tensorflow.running import write
+
+        if path.suffix not in self.outputs:
+            raise OutputError(f"{path}: the tensorflow backend writes .keras files and folders, not {path.suffix}")
+        write(model, path)
+
+    def environment(self) -> dict[str, str]:
+        """Versions, threads and settings that change rounding."""
+        from resnet_spec_tensorflow.running import describe
+
+        return describe()

@@ -1,0 +1,100 @@
+"""Where each parameter lives in a Keras layer and how it is laid out there: one table, by role, for both directions."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from resnet_spec.initialization import Constant, Rule, VarianceScaling, fans
+from resnet_spec.operations import Role, Shape
+from resnet_spec_tensorflow.framework import keras, tf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph, Parameter
+
+
+class Place(NamedTuple):
+    """A layer's attribute, the attribute of its initialiser, and the axes that lay a PyTorch array out for Keras."""
+
+    variable: str
+    initializer: str
+    axes: tuple[int, ...]
+
+
+PLACES: Mapping[Role, Place] = {
+    Role.CONV_KERNEL: Place("kernel", "kernel_initializer", (2, 3, 1, 0)),
+    Role.CONV_BIAS: Place("bias", "bias_initializer", (0,)),
+    Role.LINEAR_KERNEL: Place("kernel", "kernel_initializer", (1, 0)),
+    Role.LINEAR_BIAS: Place("bias", "bias_initializer", (0,)),
+    Role.NORM_SCALE: Place("gamma", "gamma_initializer", (0,)),
+    Role.NORM_OFFSET: Place("beta", "beta_initializer", (0,)),
+    Role.NORM_MEAN: Place("moving_mean", "moving_mean_initializer", (0,)),
+    Role.NORM_VARIANCE: Place("moving_variance", "moving_variance_initializer", (0,)),
+}
+
+
+def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Set every parameter of a model from arrays laid out as PyTorch lays them out, by the graph's names."""
+    layers = _layers(model)
+    for parameter in graph.parameters():
+        place = PLACES[parameter.role]
+        variable = getattr(layers[parameter.node], place.variable)
+        # TensorFlow's transposition is several times quicker than NumPy's copy of a strided array.
+        tensor = tf.convert_to_tensor(np.asarray(arrays[parameter.name], variable.dtype))
+        variable.assign(tf.transpose(tensor, place.axes) if len(place.axes) > 1 else tensor)
+
+
+def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
+    """Every parameter of a model under the graph's names, laid out as PyTorch lays them out; the arrays are copies."""
+    layers = _layers(model)
+    arrays: dict[str, NDArray[Any]] = {}
+    for parameter in graph.parameters():
+        place = PLACES[parameter.role]
+        # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
+        value: NDArray[Any] = getattr(layers[parameter.node], place.variable).value.numpy()
+        arrays[parameter.name] = np.ascontiguousarray(value.transpose(np.argsort(place.axes)))
+    return arrays
+
+
+def set_initializers(model: Any, graph: Graph) -> None:
+    """Give the layers the graph's own initialisation, for whoever clones the model or rebuilds it from its config."""
+    layers = _layers(model)
+    kernels = {p.node: p.shape for p in graph.parameters() if p.role in (Role.CONV_KERNEL, Role.LINEAR_KERNEL)}
+    for parameter in graph.parameters():
+        initializer = _initializer(parameter, graph.initialization.rule(parameter), kernels.get(parameter.node))
+        setattr(layers[parameter.node], PLACES[parameter.role].initializer, initializer)
+
+
+def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
+    # One object a parameter: a Keras initialiser draws the same numbers each time it is called.
+    if isinstance(rule, Constant):
+        return {0.0: keras.initializers.Zeros, 1.0: keras.initializers.Ones}.get(
+            rule.constant, lambda: keras.initializers.Constant(rule.constant)
+        )()
+    if parameter.shape == kernel:
+        distribution = "untruncated_normal" if rule.distribution == "normal" else rule.distribution
+        return keras.initializers.VarianceScaling(rule.scale, rule.fan, distribution)
+    return _vector_initializer(rule, kernel or (parameter.shape[0], 1))
+
+
+def _vector_initializer(rule: VarianceScaling, kernel: Shape) -> Any:
+    """Keras would count a vector's own length as its fans; the rule means those of the layer's kernel."""
+    fan_in, fan_out = fans(kernel)
+    deviation = sqrt(rule.scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[rule.fan])
+    if rule.distribution == "uniform":
+        return keras.initializers.RandomUniform(-sqrt(3) * deviation, sqrt(3) * deviation)
+    if rule.distribution == "normal":
+        return keras.initializers.RandomNormal(0.0, deviation)
+    # The standard deviation of a normal distribution cut at ±2.
+    return keras.initializers.TruncatedNormal(0.0, deviation / 0.87962566103423978)
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    # get_layer searches the whole list each time.
+    return {layer.name: layer for layer in model.layers}

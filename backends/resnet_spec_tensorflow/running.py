@@ -1,0 +1,73 @@
+"""What is done with a finished model: run it, write it, and say in which environment that was."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from resnet_spec_tensorflow.framework import keras, tf
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray[np.floating[Any]]]:
+    """The outputs of a channels-last model for (batch, channels, height, width) images, maps in that layout too."""
+    # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
+    dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
+    batch = tf.convert_to_tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype))
+    with _quiet():
+        values: Any = model(batch, training=training)
+    outputs = cast("list[Any]", values) if isinstance(values, list) else [values]
+    return [_channels_first(value.numpy()) for value in outputs]
+
+
+def _channels_first(value: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if value.ndim == 4 else value
+
+
+def write(model: Any, path: Path) -> None:
+    """Write a ``.keras`` file, or a SavedModel folder where the path has no ending."""
+    with _quiet(), warnings.catch_warnings():
+        # Keras reads its variables in a way that NumPy 2 is about to forbid.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+        if path.suffix == ".keras":
+            model.save(path)
+        else:
+            model.export(str(path), format="tf_saved_model", verbose=False)
+
+
+def describe() -> dict[str, str]:
+    """Versions, devices, threads and settings that change rounding."""
+    threading = tf.config.threading
+    threads = {
+        "intra-op": threading.get_intra_op_parallelism_threads(),
+        "inter-op": threading.get_inter_op_parallelism_threads(),
+    }
+    return {
+        "tensorflow": str(tf.__version__),
+        "keras": str(keras.__version__),
+        "devices": ", ".join(device.name for device in tf.config.list_physical_devices()),
+        "threads": ", ".join(f"{kind} {count or 'default'}" for kind, count in threads.items()),
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "tf32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
+    }
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without TensorFlow's remarks on how Keras calls it: Keras retraces each grouped convolution on purpose."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,18 @@
+"""PyTorch backend of resnet-spec; torch itself is imported when the backend is first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_spec_torch.backend import TorchBackend
+
+__all__ = ["TorchBackend"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TorchBackend":
+        from resnet_spec_torch.backend import TorchBackend
+
+        return TorchBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

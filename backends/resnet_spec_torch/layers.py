@@ -1,0 +1,115 @@
+"""The few layers torch lacks, as small subclasses of its own, so that names, weights and ``isinstance`` stay native."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from resnet_spec.operations import Edges
+
+_Pads: TypeAlias = tuple[int, int, int, int]
+
+_INFINITY = float("inf")
+
+
+def pads(edges: Edges) -> _Pads:
+    """((top, bottom), (left, right)) in the order of ``torch.nn.functional.pad``: left, right, top, bottom."""
+    return *edges[1], *edges[0]
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Rows before and after ``size`` rows under TensorFlow's ``same``.
+
+    Written without a comparison, since ``size`` is symbolic while a model is exported or compiled; only a window
+    narrower than its stride can need fewer than no rows.
+    """
+    window = dilation * (kernel - 1) + 1
+    total = (size - 1) // stride * stride + window - size
+    if window < stride:
+        total = cast("int", torch.sym_max(total, 0))
+    return total // 2, total - total // 2
+
+
+def _same_pads(
+    input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...] = (1, 1)
+) -> _Pads:
+    height, width = input.shape[2], input.shape[3]
+    top, bottom = _same(height, kernel[0], stride[0], dilation[0])
+    left, right = _same(width, kernel[1], stride[1], dilation[1])
+    return left, right, top, bottom
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution whose zero padding differs between two opposite sides."""
+
+    def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.edges = edges
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, channels, H', W')."""
+        return super().forward(functional.pad(input, pads(self.edges)))
+
+    def extra_repr(self) -> str:
+        """The native line, and the padding."""
+        return f"{super().extra_repr()}, padding={self.edges}"
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's ``same`` padding, worked out from each input's own size."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, channels, ceil(H / stride), ceil(W / stride))."""
+        return super().forward(functional.pad(input, _same_pads(input, self.kernel_size, self.stride, self.dilation)))
+
+    def extra_repr(self) -> str:
+        """The native line, and the padding."""
+        return f"{super().extra_repr()}, padding='same'"
+
+
+class PaddedMaxPool2d(nn.MaxPool2d):
+    """A max pool whose padding, minus infinity, differs between two opposite sides."""
+
+    def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.edges = edges
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H', W')."""
+        return super().forward(functional.pad(input, pads(self.edges), value=-_INFINITY))
+
+    def extra_repr(self) -> str:
+        """The native line with the padding in its place."""
+        return super().extra_repr().replace("padding=0", f"padding={self.edges}")
+
+
+class SameMaxPool2d(nn.MaxPool2d):
+    """A max pool with TensorFlow's ``same`` padding (minus infinity), worked out from each input's own size."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
+        kernel, stride = cast("tuple[int, ...]", self.kernel_size), cast("tuple[int, ...]", self.stride)
+        return super().forward(functional.pad(input, _same_pads(input, kernel, stride), value=-_INFINITY))
+
+    def extra_repr(self) -> str:
+        """The native line with the padding in its place."""
+        return super().extra_repr().replace("padding=0", "padding='same'")
+
+
+class BiasedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that keeps the biased running variance, divided by n as in Keras, not by n-1."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        variance = self.running_var
+        if not self.training or variance is None or self.momentum is None:
+            return super().forward(input)
+        kept = variance * (1 - self.momentum)
+        output = super().forward(input)
+        # What the native layer added is the unbiased variance; 1/n of it is what tells it from the biased one.
+        variance.sub_((variance - kept) / (input.numel() // input.shape[1]))
+        return output

@@ -1,0 +1,116 @@
+"""What a backend is and how one is found: an entry point in the group ``resnet_spec.backends``.
+
+The core imports no framework; a backend's package is imported when a model is asked for, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+from resnet_spec.errors import BackendError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+
+    Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+DType: TypeAlias = Literal["float32", "float64"]
+
+GROUP = "resnet_spec.backends"
+
+ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
+
+
+class Backend(Protocol):
+    """A framework's compiler for graphs; ``Model`` stands for its native model.
+
+    Arrays are NumPy arrays under the graph's parameter names, laid out as PyTorch lays them out; images and maps in
+    ``forward`` are (batch, channels, height, width), whatever the native model takes.
+    """
+
+    name: ClassVar[str]
+    """The name by which users ask for it."""
+
+    outputs: ClassVar[Mapping[str, str]]
+    """The kinds of artefact ``write`` makes: file ending (``""`` for a folder) to description."""
+
+    inputs: ClassVar[Sequence[str]]
+    """File endings that ``read`` knows and the core does not; known before the framework is imported."""
+
+    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
+        """A native model in inference mode, its parameters not yet set.
+
+        ``exact_statistics`` keeps the running variance as the graph states it (biased or unbiased) where the
+        framework's own layer keeps the other.
+        """
+        ...
+
+    def load(self, model: Any, graph: Graph, arrays: Arrays) -> None:
+        """Set every parameter of a model; ``arrays`` must have been checked against the graph."""
+        ...
+
+    def arrays(self, model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
+        """Every parameter of a model as it is now."""
+        ...
+
+    def forward(self, model: Any, images: NDArray[Any], *, training: bool = False) -> list[NDArray[np.floating[Any]]]:
+        """The outputs for a batch of (batch, channels, height, width) images; maps come back in that layout too.
+
+        In training mode the running statistics move as they would in a training step.
+        """
+        ...
+
+    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+        """The named arrays of a file whose format needs the framework, exactly as they stand in it."""
+        ...
+
+    def write(self, model: Any, graph: Graph, path: Path) -> None:
+        """Write a model in the format that the path's ending asks for (one of ``outputs``)."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that change rounding, for reports."""
+        ...
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names of the installed backends, sorted; nothing is imported."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def find(name: str) -> EntryPoint:
+    """The entry point of a backend; raises BackendError where there is none, or two."""
+    name = ALIASES.get(name, name)
+    points = list(entry_points(group=GROUP, name=name))
+    if not points:
+        known = backend_names()
+        raise BackendError(f"no backend is named {name!r}{suggest(name, known)} (installed: {', '.join(known) or 'none'})")
+    if len({point.value for point in points}) > 1:
+        raise BackendError(f"two packages provide a backend named {name!r}: {', '.join(p.value for p in points)}")
+    return points[0]
+
+
+def readers() -> dict[str, str]:
+    """Which installed backend reads which file ending; the backends' modules are imported, their frameworks are not."""
+    found: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        found |= dict.fromkeys(point.load().inputs, point.name)
+    return found
+
+
+def get_backend(name: str) -> Backend:
+    """Import a backend; raises BackendError saying what to install where its framework is missing."""
+    point = find(name)
+    try:
+        backend: Backend = point.load()()
+    except ImportError as error:
+        raise BackendError(
+            f"the {point.name} backend cannot be imported ({error}); pip install 'resnet-spec[{point.name}]'"
+        ) from error
+    return backend

@@ -1,0 +1,60 @@
+"""From a spec to a native model with weights, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.backends import DType, get_backend
+from resnet_spec.initialization import initialize
+from resnet_spec.loading import Overrides, load
+from resnet_spec.spec import Spec
+from resnet_spec.weights import check_weights, read_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+
+
+def build(
+    spec: str | Path | Spec,
+    backend: str,
+    weights: str | Path | Mapping[str, NDArray[Any]] | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    dtype: DType = "float32",
+    *,
+    exact_statistics: bool = False,
+) -> Any:
+    """Build a native model in inference mode.
+
+    ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW) or ``tensorflow`` (a ``keras.Model`` that takes NHWC).
+    ``weights`` is a path, or arrays by the graph's parameter names; without, they are drawn by the spec's own rules
+    from ``seed``, the same in every backend. ``exact_statistics`` keeps the running variance as the spec states it
+    where the framework's own layer keeps the other (biased or unbiased).
+
+    Raises SpecError, WeightsError or BackendError.
+    """
+    if isinstance(spec, Spec):
+        if overrides:
+            raise TypeError("overrides are for a spec that is still to be loaded: give them to load()")
+        graph = spec.to_graph()
+    else:
+        graph = load(spec, overrides).to_graph()
+    compiler = get_backend(backend)
+    arrays = _arrays(weights, graph, seed)
+    model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
+    compiler.load(model, graph, arrays)
+    return model
+
+
+def _arrays(
+    weights: str | Path | Mapping[str, NDArray[Any]] | None, graph: Graph, seed: int
+) -> Mapping[str, NDArray[Any]]:
+    if weights is None:
+        return initialize(graph, seed)
+    if isinstance(weights, str | Path):
+        return read_weights(weights, graph)
+    return check_weights(graph, weights, "the given arrays")

@@ -1,0 +1,114 @@
+"""``resnet-build``: a spec becomes a native model, is run once, and is written where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from resnet_spec import __version__
+from resnet_spec.commands.common import JSON, SEED, SET, count, print_json, progress, quiet_stdout, run, shape_text
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("spec")
+@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), or an installed third one.")
+@click.option("--weights", metavar="PATH", help="Load these weights; without, they are drawn by the spec's rules.")
+@SET
+@SEED
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--output", "outputs", multiple=True, metavar="PATH",
+    help="Write the weights (.safetensors), or the model in a format of the backend's: .pth or .pt2 (torch), "
+    ".keras or a SavedModel folder, a path without ending (tensorflow). May be repeated.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace outputs that exist already.")
+@JSON
+@click.version_option(__version__, prog_name="resnet-build")
+def command(
+    spec: str,
+    backend: str,
+    weights: str | None,
+    overrides: tuple[str, ...],
+    seed: int,
+    dtype: Any,
+    outputs: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Build SPEC (a shipped name, or a path that ends in .yaml) as a native model and run it once."""
+    import time
+
+    from resnet_spec.backends import find, get_backend
+    from resnet_spec.building import build
+    from resnet_spec.loading import load
+    from resnet_spec.randomization import random_images
+    from resnet_spec.summary import summarize
+
+    find(backend)
+    loaded = load(spec, overrides)
+    graph = loaded.to_graph()
+    summary = summarize(graph)
+    with quiet_stdout(), progress() as tell:
+        tell(f"importing {backend}")
+        compiler = get_backend(backend)
+        targets = [_target(path, compiler.outputs, backend, force=force) for path in outputs]
+        tell(f"building {graph.name}")
+        start = time.perf_counter()
+        model = build(loaded, backend, weights, seed, dtype=dtype)
+        built = time.perf_counter()
+        images = random_images((1, *graph.input.shape), seed).astype(dtype)
+        results = compiler.forward(model, images)
+        ran = time.perf_counter()
+        for path in targets:
+            tell(f"writing {path}")
+            _write(compiler, model, graph, path, force=force)
+    shapes = [tuple(result.shape) for result in results]
+    if as_json:
+        data = {"name": graph.name, "backend": compiler.name, "fingerprint": graph.fingerprint}
+        data |= {"parameters": summary.parameters, "statistics": summary.statistics, "macs": summary.macs}
+        data |= {"output_shapes": shapes, "build_seconds": built - start, "forward_seconds": ran - built}
+        print_json(data | {"outputs": [str(path) for path in targets]})
+        return
+    lines = {
+        "name": graph.name,
+        "backend": compiler.name,
+        "parameters": f"{summary.parameters:,} (and {summary.statistics:,} running statistics)",
+        "MACs": f"{count(summary.macs)} at {graph.input.height}×{graph.input.width}",
+        "output": " ".join(map(shape_text, shapes)),
+        "seconds": f"{built - start:.2f} to build, {ran - built:.2f} for one forward pass",
+    }
+    lines |= {"written": ", ".join(map(str, targets))} if targets else {}
+    for key, value in lines.items():
+        click.echo(f"{key:<11} {value}")
+
+
+def _target(text: str, kinds: Any, backend: str, *, force: bool) -> Path:
+    """An output's path, refused before any work is done where nothing could be written there."""
+    from resnet_spec.errors import OutputError
+    from resnet_spec.files import check_target
+
+    path = Path(text)
+    known = {".safetensors": "weights", **kinds}
+    if path.suffix not in known:
+        endings = ", ".join(ending or "a folder" for ending in known)
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {path.suffix}")
+    check_target(path, force=force)
+    return path
+
+
+def _write(compiler: Any, model: Any, graph: Any, path: Path, *, force: bool) -> None:
+    from resnet_spec.files import replacing
+    from resnet_spec.weights import write_weights
+
+    if path.suffix == ".safetensors":
+        write_weights(path, graph, compiler.arrays(model, graph), force=force)
+        return
+    with replacing(path, force=force) as temporary:
+        compiler.write(model, graph, temporary)
+
+
+def main() -> None:
+    """The entry point of ``resnet-build``."""
+    run(command)

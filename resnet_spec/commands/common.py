@@ -1,0 +1,111 @@
+"""What the commands share: exit statuses, results on stdout and everything else on stderr, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnet_spec.errors import ResnetSpecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CANNOT_RUN = 3
+INTERRUPTED = 130
+WIDE = 200
+"""Columns of a table that is piped."""
+
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
+)
+SEED = click.option("--seed", default=0, show_default=True, help="Of whatever is drawn at random.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def run(command: click.Command) -> None:
+    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run."""
+    try:
+        status = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ResnetSpecError as error:
+        click.echo(str(error), err=True)
+        status = error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        status = INTERRUPTED
+    except MemoryError:
+        click.echo("out of memory", err=True)
+        status = CANNOT_RUN
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def console() -> Console:
+    """Where tables go: stdout, at full width when it is piped."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as JSON."""
+    import json
+
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Tell what is going on, on stderr: a spinner in a terminal, elsewhere a line for what follows two seconds of work."""
+    from rich.console import Console
+
+    screen = Console(stderr=True)
+    if screen.is_terminal:
+        with screen.status("") as status:
+            yield lambda step: status.update(step)
+        return
+    start = time.monotonic()
+
+    def tell(step: str) -> None:
+        if time.monotonic() - start > 2:
+            click.echo(f"{step} …", err=True)
+
+    yield tell
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send to stderr whatever frameworks print, down to the file descriptor; stdout is for results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def count(number: int) -> str:
+    """A number as people read it: 4.09 G."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.2f} {letter}"
+    return str(number)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as a summary shows it: [64, 112, 112]."""
+    return f"[{', '.join(map(str, shape))}]"

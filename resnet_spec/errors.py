@@ -1,0 +1,72 @@
+"""Every error a user can cause: a list of located problems, so that all mistakes are told at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """A place in a text file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Problem(NamedTuple):
+    """One mistake: what is wrong, the dotted path of the value, and where it stands."""
+
+    message: str
+    path: str = ""
+    position: Position | None = None
+
+    def __str__(self) -> str:
+        return ": ".join(str(part) for part in (self.position, self.path, self.message) if part)
+
+
+class ResnetSpecError(Exception):
+    """Base of this package's errors; ``str()`` gives one line a problem.
+
+    ``exit_status`` is what the commands exit with: 2, the input is wrong; 3, a step could not be run.
+    """
+
+    exit_status = 2
+
+    def __init__(self, problems: Problem | str | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = Problem(problems)
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class SpecError(ResnetSpecError):
+    """A spec, a block or an override is wrong."""
+
+
+class GraphError(ResnetSpecError):
+    """A graph is not well formed: names, order, arity or shapes."""
+
+
+class WeightsError(ResnetSpecError):
+    """A weights file is broken, or does not fit the graph."""
+
+
+class OutputError(ResnetSpecError):
+    """A result cannot be written where it was asked for."""
+
+
+class BackendError(ResnetSpecError):
+    """A backend is missing, misconfigured, or died while working."""
+
+    exit_status = 3
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest known word, or nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

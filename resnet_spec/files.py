@@ -1,0 +1,49 @@
+"""Nothing is written unless it is whole: to a temporary path beside the target, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from resnet_spec.errors import OutputError
+
+
+def check_target(path: Path, *, force: bool = False) -> None:
+    """Raise OutputError where ``path`` cannot be written: no folder, no permission, or there already."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {folder} is not writable")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already; --force replaces it")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        # A folder is only ever replaced by a folder of the same kind.
+        raise OutputError(f"{path} is a folder that holds no SavedModel; it is not replaced")
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path``, with its ending, for a file or a folder; renamed to it when the block ends well.
+
+    Raises OutputError where the target cannot be written. Whatever happens, nothing half-written stays.
+    """
+    check_target(path, force=force)
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from None
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        if path.is_dir():
+            path.rename(scratch / "replaced")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,286 @@
+"""The graph: what a spec lowers to and every backend compiles, checked whenever one is made.
+
+A flat tuple of nodes in order of execution, each with a dotted name, one operation, its inputs and its shape. Scopes
+name what the dots group, so that a backend can nest modules again. Nothing here knows a file format or a framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from resnet_spec.errors import GraphError, Problem, suggest
+from resnet_spec.initialization import InitializationRules
+from resnet_spec.operations import Operation, Role, Shape, ShapeError
+
+INPUT = "input"
+"""The name by which nodes refer to the graph's input."""
+
+MAX_PARAMETERS = 10**11
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
+Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Frozen):
+    """What the network reads: images of ``channels`` × ``height`` × ``width``."""
+
+    channels: Size = 3
+    height: Size = 224
+    width: Size = 224
+
+    @property
+    def shape(self) -> Shape:
+        return (self.channels, self.height, self.width)
+
+
+class Node(_Frozen):
+    """One application of an operation; ``calls`` names an earlier node whose layer, parameters too, is used again."""
+
+    name: Name
+    operation: Operation
+    inputs: tuple[str, ...]
+    shape: Shape
+    calls: Name | None = None
+
+    @property
+    def layer(self) -> str:
+        """Name of the node that owns the layer: this one's, or the one it calls again."""
+        return self.calls or self.name
+
+
+class Scope(_Frozen):
+    """A group of nodes: a stage of blocks, or one block, whose value is its ``output`` node's.
+
+    ``residual`` marks a block that adds a shortcut. The name is the dotted prefix of the nodes' names where the
+    block's names are nested, and else only a name for the group (``conv2_block1``).
+    """
+
+    name: Name
+    kind: Literal["stage", "block"]
+    output: Name
+    block: str | None = None
+    residual: bool = False
+
+
+class Parameter(NamedTuple):
+    """A named array: its shape as PyTorch lays it out, its role, and the node that owns it."""
+
+    name: str
+    shape: Shape
+    role: Role
+    node: str
+
+    @property
+    def trainable(self) -> bool:
+        return self.role.trainable
+
+
+class Graph(_Frozen):
+    """A network: nodes in order of execution; raises GraphError with every problem found.
+
+    ``declaration`` lists the nodes in the order a state_dict lists their parameters, where that is not the order of
+    execution. ``outputs`` are the nodes whose values the network returns, as a list where there are several.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    description: str = ""
+    input: Input
+    nodes: tuple[Node, ...]
+    outputs: tuple[Name, ...]
+    scopes: tuple[Scope, ...] = ()
+    declaration: tuple[Name, ...] = ()
+    initialization: InitializationRules = InitializationRules()
+
+    @model_validator(mode="after")
+    def _check(self) -> Graph:
+        problems = list(self._problems())
+        if problems:
+            raise GraphError(problems)
+        return self
+
+    def _problems(self) -> Iterable[Problem]:
+        shapes: dict[str, Shape] = {INPUT: self.input.shape}
+        seen: dict[str, Node] = {}
+        for node in self.nodes:
+            if node.name in seen or node.name == INPUT:
+                yield Problem("two nodes have this name" if node.name in seen else "the name is the input's", node.name)
+            missing = [name for name in node.inputs if name not in shapes]
+            for name in missing:
+                yield Problem(f"its input {name!r} is no earlier node{suggest(name, shapes)}", node.name)
+            arity = len(node.inputs)
+            if arity < 2 if node.operation.joins else arity != 1:
+                wanted = "two inputs or more" if node.operation.joins else "one input"
+                yield Problem(f"{node.operation.op} takes {wanted}, not {arity}", node.name)
+            elif not missing:
+                inputs = [shapes[name] for name in node.inputs]
+                yield from self._shape_problems(node, inputs, seen)
+            shapes[node.name] = node.shape
+            seen[node.name] = node
+        yield from (Problem(f"the output {name!r} is no node{suggest(name, seen)}") for name in set(self.outputs) - seen.keys())
+        if not self.outputs:
+            yield Problem("the graph has no output")
+        for scope in self.scopes:
+            if scope.output not in seen:
+                yield Problem(f"its output {scope.output!r} is no node{suggest(scope.output, seen)}", scope.name)
+        if self.declaration and sorted(self.declaration) != sorted(n.name for n in self.nodes if n.calls is None):
+            yield Problem("declaration must name each node that owns a layer once")
+
+    def _shape_problems(self, node: Node, inputs: list[Shape], seen: Mapping[str, Node]) -> Iterable[Problem]:
+        try:
+            shape = node.operation.output_shape(*inputs)
+        except ShapeError as error:
+            yield Problem(f"{error} (from {', '.join(map(repr, node.inputs))})", node.name)
+            return
+        if shape != node.shape:
+            yield Problem(f"its shape is {list(shape)}, not {list(node.shape)}", node.name)
+        if node.calls is not None:
+            owner = seen.get(node.calls)
+            if owner is None or owner.calls is not None:
+                yield Problem(f"it calls {node.calls!r}, which is no earlier layer{suggest(node.calls, seen)}", node.name)
+            elif owner.operation != node.operation:
+                yield Problem(f"it calls {node.calls!r}, which is another operation", node.name)
+            else:
+                owner_inputs = [self.input.shape if i == INPUT else seen[i].shape for i in owner.inputs]
+                if node.operation.parameters(*inputs) != node.operation.parameters(*owner_inputs):
+                    yield Problem(f"it calls {node.calls!r}, whose parameters have other shapes", node.name)
+
+    # -- looking things up ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """Every node by its name."""
+        return {node.name: node for node in self.nodes}
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """The shapes of a node's inputs."""
+        return tuple(self.input.shape if name == INPUT else self.by_name[name].shape for name in node.inputs)
+
+    @cached_property
+    def layers(self) -> tuple[Node, ...]:
+        """The nodes that own a layer, in order of declaration."""
+        if self.declaration:
+            return tuple(self.by_name[name] for name in self.declaration)
+        return tuple(node for node in self.nodes if node.calls is None)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every parameter in order of declaration, as a state_dict lists them; a shared one is listed once."""
+        return self._parameters
+
+    @cached_property
+    def _parameters(self) -> tuple[Parameter, ...]:
+        return tuple(
+            Parameter(f"{node.name}.{slot.name}", slot.shape, slot.role, node.name)
+            for node in self.layers
+            for slot in node.operation.parameters(*self.input_shapes(node))
+        )
+
+    @property
+    def logits(self) -> str:
+        """The node a comparison looks at: the last output, before a final softmax."""
+        node = self.by_name[self.outputs[-1]]
+        return node.inputs[0] if node.operation.op == "softmax" else node.name
+
+    # -- other graphs --------------------------------------------------------------------------------------------
+
+    def at_size(self, height: int, width: int) -> Graph:
+        """The same network for another input size; raises GraphError where a feature map vanishes or cannot add up."""
+        input = self.input.model_copy(update={"height": height, "width": width})
+        shapes: dict[str, Shape] = {INPUT: input.shape}
+        nodes: list[Node] = []
+        for node in self.nodes:
+            try:
+                shape = node.operation.output_shape(*(shapes[name] for name in node.inputs))
+            except ShapeError as error:
+                raise GraphError(Problem(f"{error} (at an input of {height}×{width})", node.name)) from None
+            shapes[node.name] = shape
+            nodes.append(node.model_copy(update={"shape": shape}))
+        return self._with(input=input, nodes=tuple(nodes))
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Graph:
+        """The same network with other operations in its nodes; checked anew."""
+        return Graph.model_validate({**dict(self), "nodes": tuple(nodes)})
+
+    def with_outputs(self, outputs: Iterable[str]) -> Graph:
+        """The same network returning other nodes' values; nodes that nothing returned needs are left out."""
+        outputs = tuple(outputs)
+        unknown = [name for name in outputs if name not in self.by_name]
+        if unknown:
+            raise GraphError([Problem(f"no node is named {name!r}{suggest(name, self.by_name)}") for name in unknown])
+        needed: set[str] = set()
+        for node in reversed(self.nodes):
+            if node.name in outputs or node.name in needed:
+                needed |= {node.name, node.layer, *node.inputs}
+        nodes = tuple(node for node in self.nodes if node.name in needed)
+        scopes = tuple(scope for scope in self.scopes if scope.output in needed)
+        declaration = tuple(name for name in self.declaration if name in needed)
+        return self._with(nodes=nodes, outputs=outputs, scopes=scopes, declaration=declaration)
+
+    def _with(self, **fields: Any) -> Graph:
+        # Not checked again, and without the cached properties that model_copy would carry along.
+        return Graph.model_construct(**{name: getattr(self, name) for name in Graph.model_fields} | fields)
+
+    @cached_property
+    def depends_on_size(self) -> bool:
+        """Whether a parameter's shape follows from the input size (a linear layer after flattening a map)."""
+        try:
+            other = self.at_size(2 * self.input.height + 1, 2 * self.input.width + 1)
+        except GraphError:
+            return True
+        return other.parameters() != self.parameters()
+
+    # -- JSON ----------------------------------------------------------------------------------------------------
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The graph as JSON; ``Graph.from_json`` gives an equal graph back."""
+        return self.model_dump_json(indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Graph:
+        """Read a graph from JSON; raises GraphError naming what is wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise GraphError(
+                [Problem(item["msg"], ".".join(map(str, item["loc"]))) for item in error.errors()]
+            ) from None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of the architecture, 64 hexadecimal digits.
+
+        Names of nodes, operations and their order count. Name, description, scopes, initialisation, inferred shapes
+        and input size do not, but for the size where a parameter's shape depends on it.
+        """
+        size = {"height", "width"} if not self.depends_on_size else set[str]()
+        architecture: dict[str, Any] = {
+            "format": self.format,
+            "input": self.input.model_dump(exclude=size),
+            "nodes": [canonical(node) for node in self.nodes],
+            "outputs": self.outputs,
+        }
+        if self.declaration:
+            architecture["declaration"] = self.declaration
+        text = json.dumps(architecture, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical(node: Node) -> dict[str, Any]:
+    """A node as the fingerprint sees it: without its shape, and fields at their default left out."""
+    return node.model_dump(mode="json", exclude={"shape"}, exclude_defaults=True)
+
+
+def scope_class_name(block: str) -> str:
+    """A block's name as a class's name: ``basic_block`` is ``BasicBlock``."""
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", block) if part) or "Block"

@@ -1,0 +1,137 @@
+"""The weights a network starts from: drawn once in NumPy by the spec's own rules, hence the same in every backend."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from resnet_spec.operations import Role
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph, Parameter
+
+Fan = Literal["fan_in", "fan_out", "fan_avg"]
+
+
+class Constant(BaseModel):
+    """Every element has this value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    constant: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class VarianceScaling(BaseModel):
+    """Mean 0 and variance ``scale`` / fan (He et al. 2015; Keras' VarianceScaling and PyTorch's ``kaiming_*``).
+
+    ``normal`` with scale 2 over ``fan_out`` is PyTorch's ``kaiming_normal_`` for convolutions as torchvision calls
+    it; ``uniform`` with scale 1/3 over ``fan_in`` is what PyTorch's layers start with; ``uniform`` with scale 1 over
+    ``fan_avg`` is Glorot's, Keras' default. ``truncated_normal`` is cut at two standard deviations and scaled back to
+    the stated variance, as Keras has it. A bias has the fans of its layer's kernel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distribution: Literal["normal", "truncated_normal", "uniform"]
+    scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    fan: Fan
+
+
+Rule = Constant | VarianceScaling
+
+_DEFAULTS: dict[Role, Rule] = {
+    Role.CONV_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
+    Role.LINEAR_KERNEL: VarianceScaling(distribution="uniform", scale=1 / 3, fan="fan_in"),
+    Role.CONV_BIAS: Constant(constant=0.0),
+    Role.LINEAR_BIAS: Constant(constant=0.0),
+    Role.NORM_SCALE: Constant(constant=1.0),
+    Role.NORM_OFFSET: Constant(constant=0.0),
+    Role.NORM_MEAN: Constant(constant=0.0),
+    Role.NORM_VARIANCE: Constant(constant=1.0),
+}
+
+
+class InitializationRules(RootModel[dict[str, Rule]]):
+    """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over full names (``*.bn3.weight``).
+
+    The last key that matches wins; what no key matches is drawn by the defaults: He's normal over ``fan_out`` for
+    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalisations.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: dict[str, Rule] = {}
+
+    @model_validator(mode="after")
+    def _keys(self) -> InitializationRules:
+        roles = {str(role) for role in Role}
+        for key in self.root:
+            if key not in roles and not set(key) & set("*?.["):
+                raise ValueError(f"{key!r} is neither a role ({', '.join(sorted(roles))}) nor a pattern over names")
+        return self
+
+    def rule(self, parameter: Parameter) -> Rule:
+        """The rule for one parameter."""
+        found = _DEFAULTS[parameter.role]
+        for key, rule in self.root.items():
+            if key == parameter.role or fnmatchcase(parameter.name, key):
+                found = rule
+        return found
+
+
+def fans(kernel: tuple[int, ...]) -> tuple[int, int]:
+    """(fan in, fan out) of a kernel laid out (out, in / groups, ...), as PyTorch counts them."""
+    window = prod(kernel[2:])
+    return kernel[1] * window, kernel[0] * window
+
+
+def initialize(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Draw every parameter of a graph: float32 arrays by name, shapes as PyTorch lays them out.
+
+    Each parameter has a stream of its own, seeded by ``seed`` and its name, so that adding a layer to a spec leaves
+    the others' weights as they were.
+    """
+    import zlib
+
+    import numpy as np
+
+    kernels = {p.node: p.shape for p in graph.parameters() if p.role in (Role.CONV_KERNEL, Role.LINEAR_KERNEL)}
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for parameter in graph.parameters():
+        rule = graph.initialization.rule(parameter)
+        if isinstance(rule, Constant):
+            arrays[parameter.name] = np.full(parameter.shape, rule.constant, np.float32)
+            continue
+        fan_in, fan_out = fans(kernels.get(parameter.node, (parameter.shape[0], 1)))
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[rule.fan]
+        deviation = sqrt(rule.scale / fan)
+        rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode())])
+        arrays[parameter.name] = _draw(rng, rule.distribution, deviation, parameter.shape)
+    return arrays
+
+
+def _draw(
+    rng: np.random.Generator, distribution: str, deviation: float, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    import numpy as np
+
+    if distribution == "uniform":
+        # In place, since the largest kernels are hundreds of megabytes.
+        values = rng.random(shape, dtype=np.float32)
+        values -= np.float32(0.5)
+        values *= np.float32(2 * sqrt(3) * deviation)
+        return values
+    values = rng.standard_normal(shape, dtype=np.float32)
+    if distribution == "truncated_normal":
+        while (outside := np.abs(values) > 2).any():
+            values[outside] = rng.standard_normal(int(outside.sum()), dtype=np.float32)
+        # The standard deviation of a normal distribution cut at ±2.
+        values /= np.float32(0.87962566103423978)
+    values *= np.float32(deviation)
+    return values

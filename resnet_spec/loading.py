@@ -1,0 +1,256 @@
+"""From a name or a file to a Spec: ``extends`` is followed, overrides are applied, blocks are brought in, keys are checked.
+
+Everything becomes one document with the position of every word before pydantic sees it, so that an error can point
+into whichever file it came from.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from resnet_spec.catalogue import ENDINGS, Catalogue
+from resnet_spec.documents import Document, assign, merge, read
+from resnet_spec.documents import Path as Place
+from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.graph import Input
+from resnet_spec.language import Block, Identity, Network, Shortcut, Source
+from resnet_spec.lowering import name_problems
+from resnet_spec.spec import Spec
+
+OWN = ("name", "description", "source", "depth")
+"""Keys that tell of one file's network, so that ``extends`` does not hand them on."""
+
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def load(spec: str | Path, overrides: Overrides | None = None, *, catalogue: Catalogue | None = None) -> Spec:
+    """Read a spec.
+
+    ``spec`` is a shipped name (``resnet50``, ``keras/resnet50``) or a path that ends in .yaml or .yml. ``overrides``
+    maps dotted paths to values, or lists ``KEY=VALUE`` texts; they are validated like the file, and a stated depth or
+    number of parameters is then no longer checked. Raises SpecError with every mistake.
+    """
+    catalogue = catalogue or Catalogue.shipped()
+    path = _path(spec, catalogue)
+    document = _extended(path, catalogue, ())
+    document = _with_blocks(document, catalogue)
+    if overrides:
+        document = _with_blocks(_overridden(document, overrides), catalogue)
+    data: dict[str, Any] = document.data
+    if "name" not in data:
+        document = document.with_data({"name": catalogue.name(path)} | data)
+    return _validated(document)
+
+
+def _path(spec: str | Path, catalogue: Catalogue) -> Path:
+    if isinstance(spec, Path) or spec.endswith(ENDINGS):
+        return Path(spec)
+    return catalogue.find(spec)
+
+
+def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Document:
+    """A file merged over the one it extends."""
+    resolved = path.resolve()
+    if resolved in below:
+        chain = " → ".join(file.name for file in (*below, resolved))
+        raise SpecError(Problem(f"'extends' goes in a circle: {chain}"))
+    document = catalogue.document(path) if catalogue.owns(path) else read(path)
+    if not isinstance(document.data, dict):
+        raise SpecError(Problem("a spec is a mapping", position=document.position(())))
+    document = _block_files(document, path)
+    data = cast("dict[str, Any]", document.data)
+    if "extends" not in data:
+        return document
+    base = data["extends"]
+    position = document.position(("extends",))
+    if not isinstance(base, str):
+        raise SpecError(Problem("must be a shipped spec's name or a file's path", "extends", position))
+    try:
+        source = path.parent / base if base.endswith(ENDINGS) else catalogue.find(base)
+        under = _extended(source, catalogue, (*below, resolved))
+    except SpecError as error:
+        if any(problem.position is not None for problem in error.problems):
+            raise
+        raise SpecError([Problem(p.message, "extends", position) for p in error.problems]) from None
+    inherited = {key: value for key, value in under.data.items() if key not in OWN}
+    own = {key: value for key, value in data.items() if key != "extends"}
+    return merge(under.with_data(inherited), document.with_data(own))
+
+
+def _overridden(document: Document, overrides: Overrides) -> Document:
+    changed = assign(document, overrides)
+    texts = overrides if isinstance(overrides, Mapping) else [text.partition("=")[0] for text in overrides]
+    data = dict(cast("dict[str, Any]", changed.data))
+    # What the file states of itself is true of the file, not of a network changed from outside.
+    if "depth" not in texts:
+        data.pop("depth", None)
+    if isinstance(data.get("source"), dict) and "source.parameters" not in texts:
+        data["source"] = {key: value for key, value in data["source"].items() if key != "parameters"}
+    return changed.with_data(data)
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------
+
+
+def _block_files(document: Document, path: Path) -> Document:
+    """Replace ``blocks: {mine: mine.yaml}`` by what the file holds."""
+    blocks = document.data.get("blocks")
+    if not isinstance(blocks, dict):
+        return document
+    for name, value in cast("dict[str, Any]", blocks).items():
+        if isinstance(value, str) and value.endswith(ENDINGS):
+            try:
+                block = read(path.parent / value)
+            except SpecError as error:
+                if any(problem.position is not None for problem in error.problems):
+                    raise
+                position = document.position(("blocks", name))
+                raise SpecError([Problem(p.message, f"blocks.{name}", position) for p in error.problems]) from None
+            document = document.graft(("blocks", name), block)
+    return document
+
+
+def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
+    """Bring in the shipped blocks that a document mentions, and those that they mention."""
+    shipped = catalogue.blocks()
+    data = cast("dict[str, Any]", document.data)
+    pending: list[Any] = [data]
+    blocks = data.get("blocks")
+    present: set[str] = set(cast("dict[str, Any]", blocks)) if isinstance(blocks, dict) else set()
+    if blocks is not None and not isinstance(blocks, dict):
+        return document
+    while pending:
+        for word in _words(pending.pop()):
+            if word in shipped and word not in present:
+                present.add(word)
+                block = catalogue.document(shipped[word])
+                document = document.graft(("blocks", word), block)
+                pending.append(block.data)
+    return document
+
+
+def _words(data: Any) -> Iterable[str]:
+    """Every key and every text in plain data."""
+    stack = [data]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            mapping = cast("dict[str, Any]", item)
+            yield from mapping
+            stack.extend(mapping.values())
+        elif isinstance(item, list):
+            stack.extend(cast("list[Any]", item))
+
+
+# -- checking ----------------------------------------------------------------------------------------------------
+
+
+def _validated(document: Document) -> Spec:
+    try:
+        return _spec(document)
+    except ValidationError as error:
+        items = error.errors()
+    problems = [_problem(item, document) for item in items]
+    # Cut the mistakes out and look again, so that a misspelled key does not hide an unknown block further on.
+    rest = copy.deepcopy(document.data)
+    for item in items:
+        _cut(rest, _known_path(item["loc"], document.data))
+    try:
+        found = name_problems(_spec(document.with_data(rest)))
+    except ValidationError:
+        found = []
+    raise SpecError(problems + [problem for problem in found if problem not in problems])
+
+
+def _spec(document: Document) -> Spec:
+    spec = Spec.model_validate(document.data)
+    spec._document = document  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return spec
+
+
+def _known_path(loc: tuple[str | int, ...], data: Any) -> Place:
+    """The part of pydantic's location that stands in the data: models, unions and aliases add parts of their own."""
+    path: list[str | int] = []
+    for part in loc:
+        if isinstance(data, dict) and part in data:
+            data = cast("dict[str | int, Any]", data)[part]
+            path.append(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(cast("list[Any]", data)):
+            data = cast("list[Any]", data)[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _cut(data: Any, path: Place) -> None:
+    if path:
+        for part in path[:-1]:
+            data = data[part] if isinstance(data, dict) and part in data else {}
+        if isinstance(data, dict):
+            cast("dict[str | int, Any]", data).pop(path[-1], None)
+
+
+def _problem(item: Any, document: Document) -> Problem:
+    """One of pydantic's errors, in our words and in its place."""
+    path = _known_path(item["loc"], document.data)
+    kind, text = item["type"], str(item["msg"])
+    shown = ".".join(map(str, path))
+    if kind == "extra_forbidden":
+        key = str(path[-1])
+        known = _keys_at(path[:-1])
+        hint = suggest(key, known) or (f" (known: {', '.join(known)})" if known else "")
+        return Problem(f"unknown key {key!r}{hint}", ".".join(map(str, path[:-1])), document.position(path, key=True))
+    if kind == "missing":
+        return Problem(f"needs {item['loc'][-1]!r}", shown, document.position(path, key=True))
+    if kind == "value_error":
+        return Problem(str(item["ctx"]["error"]), shown, document.position(path))
+    if item["loc"] and item["loc"][-1] == "[key]":
+        path = _known_path(item["loc"][:-1], document.data)
+        message = f"{item['input']!r} is not a name here: {text[:1].lower()}{text[1:]}"
+        return Problem(message, shown, document.position(path, key=True))
+    value = repr(item["input"])
+    value = value if len(value) <= 60 else value[:57] + "..."
+    text = text.replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    text = text.replace("valid dictionary", "mapping").replace("valid tuple", "list")
+    return Problem(f"{text[:1].lower()}{text[1:]}, not {value}", shown, document.position(path))
+
+
+def _keys_at(path: Place) -> list[str]:
+    """The keys of the language that may stand in the mapping at a path."""
+    models: dict[str, type[BaseModel]] = {
+        "input": Input,
+        "source": Source,
+        "shortcut": Shortcut,
+        "otherwise": Identity,
+    }
+    if not path:
+        return [*Network.model_fields, "extends"]
+    model = Block if path[0] == "blocks" and len(path) == 2 else models.get(str(path[-1]))
+    return [info.alias or name for name, info in model.model_fields.items()] if model else []
+
+
+# -- looking at files --------------------------------------------------------------------------------------------
+
+
+def source_text(spec: str | Path, *, catalogue: Catalogue | None = None) -> str:
+    """A spec's file as it stands."""
+    path = _path(spec, catalogue or Catalogue.shipped())
+    read(path)
+    return path.read_text(encoding="utf-8-sig")
+
+
+def headings(*, catalogue: Catalogue | None = None) -> dict[str, dict[str, Any]]:
+    """What each shipped spec says of itself, by name: its description and its number of parameters."""
+    catalogue = catalogue or Catalogue.shipped()
+    rows: dict[str, dict[str, Any]] = {}
+    for name in catalogue.names():
+        data = catalogue.document(catalogue.find(name)).data
+        parameters = data.get("source", {}).get("parameters")
+        rows[name] = {"description": data.get("description", ""), "parameters": parameters}
+    return rows

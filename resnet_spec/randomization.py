@@ -1,0 +1,100 @@
+"""Weights under which a comparison means something: random, yet with activations that neither fade nor explode.
+
+Statistics of 0 and 1 hide a wrong normalisation, and careless random ones let activations grow until everything but
+the largest is lost in rounding. Scales are drawn around 1, the last normalisation of each residual branch is damped so
+that a deep sum stays bounded, and the running statistics are near those the network really has.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.graph import INPUT, Graph, Parameter
+from resnet_spec.initialization import initialize
+from resnet_spec.operations import BatchNorm, Category, Role
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DAMPING = 0.2
+CALIBRATION_BATCH = 4
+
+Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
+"""Runs a graph with arrays on images in training mode; returns the arrays after it."""
+
+
+def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Draw weights and statistics for a comparison.
+
+    Kernels follow the spec's initialisation; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
+    normalisation of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
+    training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
+    """
+    arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
+    damped = last_normalizations(graph)
+    ranges = {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}
+    ranges |= {Role.CONV_BIAS: (-0.1, 0.1), Role.LINEAR_BIAS: (-0.1, 0.1)}
+    for parameter in graph.parameters():
+        if parameter.role in ranges:
+            drawn = _uniform(parameter, seed, *ranges[parameter.role])
+            norm = parameter.role in (Role.NORM_SCALE, Role.NORM_OFFSET)
+            arrays[parameter.name] = drawn * DAMPING if norm and parameter.node in damped else drawn
+    images = random_images((CALIBRATION_BATCH, *graph.input.shape), seed)
+    after = train(with_momentum(graph, 1.0), arrays, images.astype("float32"))
+    _perturb_statistics(graph, arrays, after, seed)
+    return arrays
+
+
+def _perturb_statistics(graph: Graph, arrays: dict[str, Any], after: Mapping[str, Any], seed: int) -> None:
+    variances = {p.node: after[p.name] for p in graph.parameters() if p.role is Role.NORM_VARIANCE}
+    for parameter in graph.parameters():
+        if parameter.role is Role.NORM_VARIANCE:
+            drawn = after[parameter.name] * _uniform(parameter, seed, 0.8, 1.25)
+        elif parameter.role is Role.NORM_MEAN:
+            deviation = variances[parameter.node] ** 0.5
+            drawn = after[parameter.name] + deviation * _uniform(parameter, seed, -0.1, 0.1)
+        else:
+            continue
+        arrays[parameter.name] = drawn.astype("float32")
+
+
+def _uniform(parameter: Parameter, seed: int, low: float, high: float) -> NDArray[np.float32]:
+    import numpy as np
+
+    # A stream of its own, apart from the one that initialisation draws from.
+    rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode()), 1])
+    return rng.uniform(low, high, parameter.shape).astype(np.float32)
+
+
+def random_images(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
+    """Standard normal images (batch, channels, height, width), each value one that float32 holds too."""
+    import numpy as np
+
+    return np.random.default_rng([seed, 2]).standard_normal(shape, np.float32).astype(np.float64)
+
+
+def last_normalizations(graph: Graph) -> set[str]:
+    """The layers that normalise last on each residual branch, the first input of a residual block's addition."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.operation.op == "add":
+            name = node.inputs[0]
+            while name != INPUT and graph.by_name[name].operation.category is not Category.NORMALIZATION:
+                name = graph.by_name[name].inputs[0]
+            if name != INPUT:
+                found.add(graph.by_name[name].layer)
+    return found
+
+
+def with_momentum(graph: Graph, momentum: float) -> Graph:
+    """The same network whose batch normalisations move their statistics by ``momentum`` a batch."""
+    nodes = [
+        node.model_copy(update={"operation": node.operation.model_copy(update={"momentum": momentum})})
+        if isinstance(node.operation, BatchNorm)
+        else node
+        for node in graph.nodes
+    ]
+    return graph.with_nodes(nodes)

@@ -1,0 +1,51 @@
+"""A spec: what its file says, after ``extends`` and overrides, with the place of every word for errors."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from resnet_spec.documents import Document, Path, to_yaml
+from resnet_spec.errors import Position
+from resnet_spec.graph import Graph
+from resnet_spec.language import Network
+
+
+class Spec(Network):
+    """A validated spec, with every block it uses; ``to_graph()`` gives it a meaning.
+
+    Made by ``resnet_spec.load``, or from plain data by ``Spec.model_validate``, which then must hold its blocks.
+    """
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    def to_graph(self) -> Graph:
+        """Lower to a graph; raises SpecError with every problem, located in the spec's files."""
+        from resnet_spec.lowering import lower
+
+        return lower(self)
+
+    def to_yaml(self) -> str:
+        """The spec as one YAML text that needs no other file: extends, overrides and blocks resolved."""
+        return to_yaml(self.data())
+
+    def data(self) -> Any:
+        """The resolved spec as plain data, as its YAML has it."""
+        return self._document.data if self._document is not None else self.model_dump(mode="json", by_alias=True)
+
+    def position(self, path: Path, *, key: bool = False) -> Position | None:
+        """Where the value (or the key) at a path is written, or else what holds it."""
+        return self._document.position(path, key=key) if self._document is not None else None
+
+    def block_names(self) -> set[str]:
+        """Blocks that could be named: the spec's own and the shipped."""
+        return {*self.blocks, *_shipped_blocks()}
+
+
+@cache
+def _shipped_blocks() -> tuple[str, ...]:
+    from resnet_spec.catalogue import Catalogue
+
+    return tuple(Catalogue.shipped().blocks())

@@ -1,0 +1,135 @@
+"""Graphs written by hand, so that these tests need neither the spec language nor its lowering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from resnet_spec.graph import Graph
+from resnet_spec.operations import Operation
+
+_OPERATION = TypeAdapter(Operation)
+
+NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
+
+
+class _Builder:
+    """Adds nodes one by one and infers their shapes; ``b("conv1", "conv2d", "input", channels=4, kernel=3)``."""
+
+    def __init__(self, channels: int = 3, height: int = 16, width: int = 16) -> None:
+        self.input = {"channels": channels, "height": height, "width": width}
+        self.shapes = {"input": (channels, height, width)}
+        self.nodes: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, op: str, *inputs: str, calls: str | None = None, **fields: Any) -> str:
+        operation = _OPERATION.validate_python({"op": op, **(NORM if op == "batch_norm" else {}), **fields})
+        shape = operation.output_shape(*(self.shapes[i] for i in inputs))
+        self.shapes[name] = shape
+        self.nodes.append({"name": name, "operation": operation, "inputs": inputs, "shape": shape, "calls": calls})
+        return name
+
+    def graph(self, *outputs: str, **fields: Any) -> Graph:
+        outputs = outputs or (self.nodes[-1]["name"],)
+        return Graph.model_validate(
+            {"name": "test/net", "input": self.input, "nodes": self.nodes, "outputs": outputs, **fields}
+        )
+
+
+def _single(op: str, shape: tuple[int, int, int] = (1, 4, 4), **fields: Any) -> Graph:
+    """A graph of one node named ``x`` for an input of ``shape``."""
+    build = _Builder(*shape)
+    build("x", op, "input", **fields)
+    return build.graph()
+
+
+def _small_resnet(groups: int = 1, **fields: Any) -> Graph:
+    """A signed max-pool, a projected bottleneck with a squeeze-and-excitation gate, a head."""
+    b = _Builder()
+    b("conv1", "conv2d", "input", channels=8, kernel=3, stride=2, padding=1)
+    b("maxpool", "max_pool2d", "conv1", kernel=3, stride=2, padding=1)
+    b("bn1", "batch_norm", "maxpool")
+    b("relu", "relu", "bn1")
+    b("layer1.0.conv1", "conv2d", "relu", channels=8, kernel=3, padding=1, groups=groups)
+    b("layer1.0.bn1", "batch_norm", "layer1.0.conv1")
+    b("layer1.0.se.pool", "global_avg_pool", "layer1.0.bn1")
+    b("layer1.0.se.fc", "conv2d", "layer1.0.se.pool", channels=8, kernel=1, bias=True)
+    b("layer1.0.se.gate", "sigmoid", "layer1.0.se.fc")
+    b("layer1.0.se.scale", "multiply", "layer1.0.bn1", "layer1.0.se.gate")
+    b("layer1.0.downsample.0", "conv2d", "relu", channels=8, kernel=1)
+    b("layer1.0.add", "add", "layer1.0.se.scale", "layer1.0.downsample.0")
+    b("layer1.0.relu", "relu", "layer1.0.add")
+    b("avgpool", "global_avg_pool", "layer1.0.relu")
+    b("flatten", "flatten", "avgpool")
+    b("fc", "linear", "flatten", features=5)
+    return b.graph(**fields)
+
+
+def _random_arrays(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """Every parameter drawn so that none is zero and no variance negative."""
+    rng = np.random.default_rng(seed)
+    return {p.name: rng.uniform(0.5, 1.5, p.shape).astype(np.float32) for p in graph.parameters()}
+
+
+def _images(*shape: int, seed: int = 1) -> np.ndarray:
+    """Signed images, (batch, channels, height, width)."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# Fixtures, since under pytest's importlib mode test modules cannot import this one.
+
+
+@pytest.fixture
+def builder() -> Any:
+    return _Builder
+
+
+@pytest.fixture
+def single() -> Any:
+    return _single
+
+
+@pytest.fixture
+def small_resnet() -> Any:
+    return _small_resnet
+
+
+@pytest.fixture
+def random_arrays() -> Any:
+    return _random_arrays
+
+
+@pytest.fixture
+def images() -> Any:
+    return _images
+
+
+@pytest.fixture(scope="session")
+def backend() -> Any:
+    from resnet_spec_tensorflow import TensorFlowBackend
+
+    return TensorFlowBackend()
+
+
+@pytest.fixture
+def make(backend: Any) -> Any:
+    """A model with its parameters set, to what is given and else at random."""
+
+    def make_model(graph: Graph, arrays: Any = None, **options: Any) -> Any:
+        model = backend.compile(graph, **options)
+        backend.load(model, graph, {**_random_arrays(graph), **(arrays or {})})
+        return model
+
+    return make_model
+
+
+@pytest.fixture
+def run(backend: Any, make: Any) -> Any:
+    """The first output of a graph for images."""
+
+    def run_graph(graph: Graph, x: Any, arrays: Any = None, **options: Any) -> Any:
+        return backend.forward(make(graph, arrays, **options), np.asarray(x))[0]
+
+    return run_graph
