@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, assign, merge, read
-from resnet_spec.documents import Path as Place
-from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.documents import Document, KeyPath, assign, dotted, merge, read
+from resnet_spec.errors import Position, Problem, SpecError, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
 from resnet_spec.lowering import name_problems
@@ -43,7 +43,7 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalogue: Cat
         document = _with_blocks(_overridden(document, overrides), catalogue)
     data: dict[str, Any] = document.data
     if "name" not in data:
-        document = document.with_data({"name": catalogue.name(path)} | data)
+        document = replace(document, data={"name": catalogue.name(path)} | data)
     return _validated(document)
 
 
@@ -79,7 +79,7 @@ def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Docu
         raise SpecError([Problem(p.message, "extends", position) for p in error.problems]) from None
     inherited = {key: value for key, value in under.data.items() if key not in OWN}
     own = {key: value for key, value in data.items() if key != "extends"}
-    return merge(under.with_data(inherited), document.with_data(own))
+    return merge(replace(under, data=inherited), replace(document, data=own))
 
 
 def _overridden(document: Document, overrides: Overrides) -> Document:
@@ -91,7 +91,7 @@ def _overridden(document: Document, overrides: Overrides) -> Document:
         data.pop("depth", None)
     if isinstance(data.get("source"), dict) and "source.parameters" not in texts:
         data["source"] = {key: value for key, value in data["source"].items() if key != "parameters"}
-    return changed.with_data(data)
+    return replace(changed, data=data)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def _block_files(document: Document, path: Path) -> Document:
                     raise
                 position = document.position(("blocks", name))
                 raise SpecError([Problem(p.message, f"blocks.{name}", position) for p in error.problems]) from None
-            document = document.graft(("blocks", name), block)
+            document = _graft(document, name, block)
     return document
 
 
@@ -129,9 +129,19 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
             if word in shipped and word not in present:
                 present.add(word)
                 block = catalogue.document(shipped[word])
-                document = document.graft(("blocks", word), block)
+                document = _graft(document, word, block)
                 pending.append(block.data)
     return document
+
+
+def _graft(document: Document, name: str, block: Document) -> Document:
+    """The document with a block's own file as one of its blocks, each word still known by that file's place."""
+    data = dict(document.data)
+    data["blocks"] = {**data.get("blocks", {}), name: block.data}
+    prefix: KeyPath = ("blocks", name)
+    keys = {**document.keys, **{(*prefix, *path): place for path, place in block.keys.items()}}
+    values = {**document.values, **{(*prefix, *path): place for path, place in block.values.items()}}
+    return Document(data, document.file, keys, values)
 
 
 def _words(data: Any) -> Iterable[str]:
@@ -163,7 +173,7 @@ def _validated(document: Document) -> Spec:
     for item in items:
         _cut(rest, _known_path(item["loc"], document.data))
     try:
-        found = name_problems(_spec(document.with_data(rest)))
+        found = name_problems(_spec(replace(document, data=rest)))
     except ValidationError:
         found = []
     raise SpecError(problems + [problem for problem in found if problem not in problems])
@@ -175,7 +185,7 @@ def _spec(document: Document) -> Spec:
     return spec
 
 
-def _known_path(loc: tuple[str | int, ...], data: Any) -> Place:
+def _known_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
     """The part of pydantic's location that stands in the data: models, unions and aliases add parts of their own."""
     path: list[str | int] = []
     for part in loc:
@@ -188,7 +198,7 @@ def _known_path(loc: tuple[str | int, ...], data: Any) -> Place:
     return tuple(path)
 
 
-def _cut(data: Any, path: Place) -> None:
+def _cut(data: Any, path: KeyPath) -> None:
     if path:
         for part in path[:-1]:
             data = data[part] if isinstance(data, dict) and part in data else {}
@@ -205,15 +215,15 @@ def _problem(item: Any, document: Document) -> Problem:
         key = str(path[-1])
         known = _keys_at(path[:-1])
         hint = suggest(key, known) or (f" (known: {', '.join(known)})" if known else "")
-        return Problem(f"unknown key {key!r}{hint}", ".".join(map(str, path[:-1])), document.position(path, key=True))
+        return Problem(f"unknown key {key!r}{hint}", ".".join(map(str, path[:-1])), _key_position(document, path))
     if kind == "missing":
-        return Problem(f"needs {item['loc'][-1]!r}", shown, document.position(path, key=True))
+        return Problem(f"needs {item['loc'][-1]!r}", shown, _key_position(document, path))
     if kind == "value_error":
         return Problem(str(item["ctx"]["error"]), shown, document.position(path))
     if item["loc"] and item["loc"][-1] == "[key]":
         path = _known_path(item["loc"][:-1], document.data)
         message = f"{item['input']!r} is not a name here: {text[:1].lower()}{text[1:]}"
-        return Problem(message, shown, document.position(path, key=True))
+        return Problem(message, shown, _key_position(document, path))
     value = repr(item["input"])
     value = value if len(value) <= 60 else value[:57] + "..."
     text = text.replace("Input should be", "must be").replace("a valid integer", "a whole number")
@@ -221,7 +231,11 @@ def _problem(item: Any, document: Document) -> Problem:
     return Problem(f"{text[:1].lower()}{text[1:]}, not {value}", shown, document.position(path))
 
 
-def _keys_at(path: Place) -> list[str]:
+def _key_position(document: Document, path: KeyPath) -> Position:
+    return document.keys.get(path) or document.position(path)
+
+
+def _keys_at(path: KeyPath) -> list[str]:
     """The keys of the language that may stand in the mapping at a path."""
     models: dict[str, type[BaseModel]] = {
         "input": Input,

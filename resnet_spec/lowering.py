@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from resnet_spec.documents import Path
+from resnet_spec.documents import KeyPath
 from resnet_spec.errors import Position, Problem, SpecError, suggest
 from resnet_spec.expressions import ExpressionError, Number, evaluate, variables
 from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph, Node, Scope
@@ -93,7 +93,7 @@ class _Lowering:
         self.declared: list[str] = []
         self.problems: list[Problem] = []
         self.shape_problems: set[Problem] = set()
-        self.use: Path = ()
+        self.use: KeyPath = ()
         self.operations: dict[Any, BaseOperation] = {}
 
     # -- the network ---------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class _Lowering:
     # -- stages and blocks ---------------------------------------------------------------------------------------
 
     def stage(self, key: str, stage: Stage, value: _Value) -> _Value:
-        path: Path = ("stages", key)
+        path: KeyPath = ("stages", key)
         for name, argument in [*stage.arguments.items(), *stage.first.items(), *stage.last.items()]:
             if isinstance(argument, list) and len(argument) != stage.repeat:
                 where = (*path, name) if name in stage.arguments else path
@@ -179,11 +179,11 @@ class _Lowering:
         return value
 
     def stage_block(self, key: str, stage: Stage, index: int, value: _Value) -> _Value:
-        path: Path = ("stages", key)
+        path: KeyPath = ("stages", key)
         first, last = index == 0, index == stage.repeat - 1
         counts = {"index": index, "number": index + 1, "count": stage.repeat}
         environment = _Environment(self.root.numbers | counts)
-        arguments: dict[str, tuple[Any, Path]] = {
+        arguments: dict[str, tuple[Any, KeyPath]] = {
             name: (argument[index] if isinstance(argument, list) else argument, (*path, name))
             for name, argument in stage.arguments.items()
         }
@@ -218,14 +218,14 @@ class _Lowering:
 
         return self.block(kind, bound, value, name_layer, path)
 
-    def block(self, kind: str, arguments: Mapping[str, Any], value: _Value, name: Namer, path: Path) -> _Value:
+    def block(self, kind: str, arguments: Mapping[str, Any], value: _Value, name: Namer, path: KeyPath) -> _Value:
         """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used."""
         block = self.spec.blocks[kind]
         if self.depth > 20:
             self.problem(f"block {kind!r} contains itself", path)
             return _Value(value.node, None)
         with self.using(path):
-            where: Path = ("blocks", kind)
+            where: KeyPath = ("blocks", kind)
             environment = self.bind(kind, block, arguments, value, where)
             place = _Place(environment, name, {INPUT: value})
             sections: dict[str, list[str]] = {}
@@ -249,7 +249,7 @@ class _Lowering:
             self.scopes.append(Scope(name=scope, kind="block", output=result.node, block=kind, residual=residual))
         return result
 
-    def shortcut(self, shortcut: Shortcut, place: _Place, path: Path) -> _Value:
+    def shortcut(self, shortcut: Shortcut, place: _Place, path: KeyPath) -> _Value:
         branch: Shortcut | Identity = shortcut
         if not self.condition(shortcut.when, place.environment, (*path, "when")):
             branch, path = shortcut.otherwise, (*path, "otherwise")
@@ -257,7 +257,7 @@ class _Lowering:
         return self.chain(branch.layers, start, place, (*path, "layers"))
 
     def bind(
-        self, kind: str, block: Block, arguments: Mapping[str, Any], value: _Value, path: Path
+        self, kind: str, block: Block, arguments: Mapping[str, Any], value: _Value, path: KeyPath
     ) -> _Environment:
         """A block's parameters, given or by default, and the shape of its input."""
         shape = value.shape if value.shape is not None else (_UNKNOWN,) * 3
@@ -284,14 +284,14 @@ class _Lowering:
 
     # -- chains and steps ----------------------------------------------------------------------------------------
 
-    def chain(self, steps: Chain, value: _Value, place: _Place, path: Path) -> _Value:
+    def chain(self, steps: Chain, value: _Value, place: _Place, path: KeyPath) -> _Value:
         for name, step in steps.items():
             if name in place.values or name == INPUT:
                 self.problem(f"{name!r} is already the name of another layer here", (*path, name))
             value = place.values[name] = self.step(name, step, value, place, (*path, name))
         return value
 
-    def step(self, name: str, step: Step, value: _Value, place: _Place, path: Path) -> _Value:
+    def step(self, name: str, step: Step, value: _Value, place: _Place, path: KeyPath) -> _Value:
         inputs = [self.refer(reference, place, (*path, "from")) for reference in step.from_] or [value]
         if not self.condition(step.when, place.environment, (*path, "when")):
             return inputs[0]
@@ -309,13 +309,13 @@ class _Lowering:
             self.problem(f"block {bound.kind!r} takes one input, not {len(inputs)}", path)
         return self.block(bound.kind, bound.arguments, inputs[0], lambda inner: place.name(f"{name}.{inner}"), path)
 
-    def refer(self, name: str, place: _Place, path: Path) -> _Value:
+    def refer(self, name: str, place: _Place, path: KeyPath) -> _Value:
         if name in place.values:
             return place.values[name]
         self.problem(f"no earlier layer here is named {name!r}{suggest(name, place.values)}", path)
         return _Value(INPUT, None)
 
-    def call(self, target: str, inputs: list[_Value], name: str, place: _Place, path: Path) -> _Value:
+    def call(self, target: str, inputs: list[_Value], name: str, place: _Place, path: KeyPath) -> _Value:
         owner = self.owners.get(place.name(target))
         if owner is None:
             if target not in place.values or all(value.shape is not None for value in inputs):
@@ -330,7 +330,7 @@ class _Lowering:
         arguments: Mapping[str, Any],
         inputs: list[_Value],
         name: str,
-        path: Path,
+        path: KeyPath,
         written: Mapping[str, Any] | None = None,
     ) -> _Value:
         """Add a node; ``written`` are the arguments as the spec has them, for errors."""
@@ -351,7 +351,7 @@ class _Lowering:
         return self.add_node(operation, inputs, name, path)
 
     def add_node(
-        self, operation: BaseOperation, inputs: list[_Value], name: str, path: Path, calls: str | None = None
+        self, operation: BaseOperation, inputs: list[_Value], name: str, path: KeyPath, calls: str | None = None
     ) -> _Value:
         arity = len(inputs)
         if arity < 2 if operation.joins else arity != 1:
@@ -387,7 +387,7 @@ class _Lowering:
     # -- layers, arguments and numbers ---------------------------------------------------------------------------
 
     def resolve(
-        self, layer: Layer, environment: _Environment, path: Path, seen: tuple[str, ...] = ()
+        self, layer: Layer, environment: _Environment, path: KeyPath, seen: tuple[str, ...] = ()
     ) -> _Bound | None:
         """Follow a reference through slots and defined layers to an operation or a block."""
         kind = layer.kind
@@ -419,7 +419,7 @@ class _Lowering:
                 arguments[name] = self.argument(base.kind, name, value, environment, where)
         return _Bound(base.kind, arguments)
 
-    def known_argument(self, kind: str, name: str, path: Path, also: frozenset[str] = frozenset()) -> bool:
+    def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
         if kind in OPERATIONS:
             known = {*OPERATIONS[kind].model_fields, *_ALIASES.get(kind, ())} - {"op"}
         else:
@@ -430,7 +430,7 @@ class _Lowering:
         self.problem(f"unknown key {name!r} of {what} {kind!r}{suggest(name, known | also)}", path, key=True)
         return False
 
-    def argument(self, kind: str, name: str, value: Any, environment: _Environment, path: Path) -> Any:
+    def argument(self, kind: str, name: str, value: Any, environment: _Environment, path: KeyPath) -> Any:
         """The value of one argument of an operation or a block, with its expressions evaluated where they stand."""
         if kind in OPERATIONS:
             return self.operation_argument(kind, name, value, environment, path)
@@ -450,7 +450,7 @@ class _Lowering:
             return _UNKNOWN
         return number
 
-    def operation_argument(self, kind: str, name: str, value: Any, environment: _Environment, path: Path) -> Any:
+    def operation_argument(self, kind: str, name: str, value: Any, environment: _Environment, path: KeyPath) -> Any:
         if isinstance(value, str):
             words = _words(kind, name)
             if value in words:
@@ -466,7 +466,7 @@ class _Lowering:
             return [self.operation_argument(kind, name, item, environment, (*path, i)) for i, item in enumerate(items)]
         return value
 
-    def slot(self, value: Any, environment: _Environment, path: Path) -> _Bound:
+    def slot(self, value: Any, environment: _Environment, path: KeyPath) -> _Bound:
         try:
             layer = Layer.model_validate(value)
         except ValidationError as error:
@@ -475,7 +475,7 @@ class _Lowering:
             return _Bound(ABSENT, {})
         return self.resolve(layer, environment, path) or _Bound(ABSENT, {})
 
-    def number(self, value: Any, environment: _Environment, path: Path) -> Number | None:
+    def number(self, value: Any, environment: _Environment, path: KeyPath) -> Number | None:
         if isinstance(value, int | float):
             return value
         if not isinstance(value, str):
@@ -487,7 +487,7 @@ class _Lowering:
             self.problem(str(error), path)
             return None
 
-    def condition(self, value: bool | str, environment: _Environment, path: Path) -> bool:
+    def condition(self, value: bool | str, environment: _Environment, path: KeyPath) -> bool:
         return bool(self.number(value, environment, path)) if value is not True else True
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------
@@ -495,7 +495,7 @@ class _Lowering:
     depth = 0
 
     @contextmanager
-    def using(self, path: Path) -> Iterator[None]:
+    def using(self, path: KeyPath) -> Iterator[None]:
         """Mistakes inside a block are told at the place that uses it, the outermost."""
         outer = self.use
         self.use = outer or path
@@ -511,7 +511,7 @@ class _Lowering:
         sections[section] = sections.get(section, []) + self.declared
         self.declared = outer
 
-    def problem(self, message: str, path: Path, *, key: bool = False, of_shapes: bool = False) -> None:
+    def problem(self, message: str, path: KeyPath, *, key: bool = False, of_shapes: bool = False) -> None:
         position = self.spec.position(path, key=key)
         shown = path
         if self.use and path[:1] == ("blocks",):
@@ -610,6 +610,6 @@ def _operation_message(kind: str, item: Any, written: Mapping[str, Any]) -> str:
     return f"{message} (from {source!r})" if isinstance(source, str) and source != item["input"] else message
 
 
-def _where(path: Path, kind: str, item: Any, written: Mapping[str, Any] | None) -> Path:
+def _where(path: KeyPath, kind: str, item: Any, written: Mapping[str, Any] | None) -> KeyPath:
     loc = item["loc"]
     return (*path, kind, loc[0]) if loc and written and loc[0] in written else path

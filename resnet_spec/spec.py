@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from resnet_spec.documents import Document, Path, to_yaml
+from resnet_spec.documents import Document, KeyPath, to_yaml
 from resnet_spec.errors import Position
 from resnet_spec.graph import Graph
 from resnet_spec.language import Network
@@ -35,9 +35,11 @@ class Spec(Network):
         """The resolved spec as plain data, as its YAML has it."""
         return self._document.data if self._document is not None else self.model_dump(mode="json", by_alias=True)
 
-    def position(self, path: Path, *, key: bool = False) -> Position | None:
+    def position(self, path: KeyPath, *, key: bool = False) -> Position | None:
         """Where the value (or the key) at a path is written, or else what holds it."""
-        return self._document.position(path, key=key) if self._document is not None else None
+        if self._document is None:
+            return None
+        return (self._document.keys.get(path) if key else None) or self._document.position(path)
 
     def block_names(self) -> set[str]:
         """Blocks that could be named: the spec's own and the shipped."""

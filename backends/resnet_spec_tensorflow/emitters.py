@@ -112,16 +112,23 @@ def _zeros(edges: Edges, name: str, policy: Any) -> Any:
     return keras.layers.ZeroPadding2D(edges, data_format=CHANNELS_LAST, name=name, dtype=policy)
 
 
-def _constant(edges: Edges, value: float, name: str) -> Callable[[Any], Any]:
+class _ConstantPad:
     """Padding with any value, as an operation of the functional model, which saves and loads like a layer."""
 
-    def pad(value_in: Any) -> Any:
-        padded = keras.ops.pad(value_in, ((0, 0), *edges, (0, 0)), constant_values=value)
-        # keras.ops takes no name, and the one it makes up could be a node's.
-        padded._keras_history.operation.name = name
-        return padded
+    def __init__(self, edges: Edges, value: float, name: str) -> None:
+        self._edges = edges
+        self._value = value
+        self._name = name
+        self._operation: Any = None
 
-    return pad
+    def __call__(self, inputs: Any) -> Any:
+        if self._operation is not None:
+            return self._operation(inputs, constant_values=self._value)
+        outputs = keras.ops.pad(inputs, ((0, 0), *self._edges, (0, 0)), constant_values=self._value)
+        # keras.ops takes no name, and the one it makes up could be a node's.
+        self._operation = outputs._keras_history.operation
+        self._operation.name = self._name
+        return outputs
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -192,7 +199,7 @@ def _max_pool2d(op: MaxPool2d, site: Site) -> Steps:
     if site.fed_by("relu"):
         # A zero never beats what a ReLU puts out, no window is padding only, and a layer is plainer than an operation.
         return _zeros(op.padding, site.helper, site.policy), pool
-    return _constant(op.padding, float("-inf"), site.helper), pool
+    return _ConstantPad(op.padding, float("-inf"), site.helper), pool
 
 
 @emits("global_avg_pool")
@@ -204,7 +211,7 @@ def _global_avg_pool(op: GlobalAvgPool, site: Site) -> Steps:
 def _pad2d(op: Pad2d, site: Site) -> Steps:
     if op.value == 0:
         return (_zeros(op.padding, site.name, site.policy),)
-    return (_constant(op.padding, op.value, site.name),)
+    return (_ConstantPad(op.padding, op.value, site.name),)
 
 
 @emits("flatten")

@@ -84,7 +84,7 @@ def test_dilation_along_a_kernel_of_one_row_changes_nothing(run, single):
 
 
 def test_strided_and_dilated_convolution_is_told_by_name(backend, single):
-    with pytest.raises(BackendError, match="x: .* both strided and dilated"):
+    with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
         backend.compile(single("conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2))
 
 
@@ -162,6 +162,13 @@ def test_pad_puts_the_value_on_the_sides_it_says(run, single, value):
     y = run(single("pad2d", (1, 2, 2), padding=((1, 0), (0, 2)), value=value), counting(2, start=1))
     v = value
     assert y[0, 0].tolist() == [[v, v, v, v], [1, 2, v, v], [3, 4, v, v]]
+
+
+def test_pad_called_twice(backend, make, builder):
+    b = builder(1, 1, 1)
+    b("pad", "pad2d", "input", padding=((0, 0), (1, 0)), value=7.0)
+    b("again", "pad2d", "pad", padding=((0, 0), (1, 0)), value=7.0, calls="pad")
+    assert backend.forward(make(b.graph()), np.ones((1, 1, 1, 1)))[0].ravel().tolist() == [7, 7, 1]
 
 
 def test_names_of_paddings_give_way_to_names_of_nodes(backend, builder):
