@@ -90,7 +90,9 @@ def find(name: str) -> EntryPoint:
     points = list(entry_points(group=GROUP, name=name))
     if not points:
         known = backend_names()
-        raise BackendError(f"no backend is named {name!r}{suggest(name, known)} (installed: {', '.join(known) or 'none'})")
+        raise BackendError(
+            f"no backend is named {name!r}{suggest(name, known)} (installed: {', '.join(known) or 'none'})"
+        )
     if len({point.value for point in points}) > 1:
         raise BackendError(f"two packages provide a backend named {name!r}: {', '.join(p.value for p in points)}")
     return points[0]

@@ -26,6 +26,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 100_000
 MAX_DIGITS: Final = 30
+MAX_PROBLEMS: Final = 100
 
 Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -250,7 +251,7 @@ class _Anchor:
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    return yaml.parse(text, Loader=_LOADER)  # pyright: ignore
+    return yaml.parse(text, Loader=_LOADER)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class _Builder:
@@ -393,6 +394,8 @@ class _Builder:
 
     def _problem(self, message: str, place: Position, path: KeyPath = ()) -> None:
         self.problems.append(Problem(message, dotted(path), place))
+        if len(self.problems) == MAX_PROBLEMS:
+            raise self._fatal("too many problems; the rest of the file is not looked at", place)
 
     def _fatal(self, message: str, place: Position, path: KeyPath = ()) -> SpecError:
         return SpecError(Problem(message, dotted(path), place))
@@ -408,6 +411,10 @@ _SYNTAX: tuple[tuple[str, str, bool], ...] = (
     ("could not find expected ':'", "this key has no ':'", True),
     ("block mapping, ", "neither a key nor the mapping's end; check indentation and quotes", False),
     ("block collection, ", "neither a '-' nor the list's end; check the indentation", False),
+    ("flow sequence, ", "',' or ']' is missing in the list that opens on line {line}", False),
+    ("flow mapping, ", "',' or '}}' is missing in the mapping that opens on line {line}", False),
+    ("node content", "a value is missing here, or a bracket or comma too many", False),
+    ("document start>", "nothing may follow the document's end", False),
 )
 
 
@@ -427,8 +434,8 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[str, _Mark | None]
         return ("a tab where YAML expects spaces" if character == "\t" else message), mark
     for fragment, message, at_start in _SYNTAX:
         if fragment in said:
-            return message, start if at_start and start else mark
-    return f"{said} (from line {start.line + 1})" if start else said, mark
+            return message.format(line=start.line + 1 if start else "?"), start if at_start and start else mark
+    return said, mark
 
 
 # Copying and changing documents
@@ -640,11 +647,13 @@ def _width(node: yaml.Node) -> float:
     return 2 + sum(_width(child) if getattr(child, "flow_style", True) is not False else math.inf for child in children)
 
 
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+def _represent_text(_: _Dumper, text: str) -> yaml.ScalarNode:
     style = '"' if _ODD_BREAKS.search(text) else "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_PLAIN.pattern})$"), None)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:y|Y|n|N)$"), list("yYnN"))
+for _tag, _pattern in (("float", _PLAIN.pattern), ("bool", "[yYnN]")):
+    _Dumper.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), None
+    )

@@ -27,8 +27,8 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-    ast.Div: operator.truediv,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Div: lambda a, b: a / b,
     ast.Mod: operator.mod,
 }
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -72,7 +72,9 @@ def _value(node: ast.expr, names: Names) -> Number:
             return _limited(value)
         case ast.Name(id=name):
             if name not in names:
-                raise ExpressionError(f"unknown name {name!r}{suggest(name, names)} (known: {', '.join(sorted(names))})")
+                raise ExpressionError(
+                    f"unknown name {name!r}{suggest(name, names)} (known: {', '.join(sorted(names))})"
+                )
             return names[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             return _limited(_UNARY[type(op)](_value(operand, names)))
@@ -90,7 +92,9 @@ def _value(node: ast.expr, names: Names) -> Number:
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return _value(body if _value(test, names) else orelse, names)
         case _:
-            raise ExpressionError(f"{ast.unparse(node)!r} is not allowed in an expression, which is arithmetic over names")
+            raise ExpressionError(
+                f"{ast.unparse(node)!r} is not allowed in an expression, which is arithmetic over names"
+            )
 
 
 def _limited(value: Number) -> Number:

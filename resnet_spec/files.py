@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def check_target(path: Path, *, force: bool = False) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path``, with its ending, for a file or a folder; renamed to it when the block ends well.
+def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
+    """A temporary path for a file or a folder, with ``path``'s name; renamed to it when the block ends well.
 
     Raises OutputError where the target cannot be written. Whatever happens, nothing half-written stays.
     """

@@ -41,6 +41,7 @@ class Input(_Frozen):
 
     @property
     def shape(self) -> Shape:
+        """(channels, height, width)."""
         return (self.channels, self.height, self.width)
 
 
@@ -83,6 +84,7 @@ class Parameter(NamedTuple):
 
     @property
     def trainable(self) -> bool:
+        """Whether gradients move it; running statistics they do not."""
         return self.role.trainable
 
 
@@ -128,7 +130,9 @@ class Graph(_Frozen):
                 yield from self._shape_problems(node, inputs, seen)
             shapes[node.name] = node.shape
             seen[node.name] = node
-        yield from (Problem(f"the output {name!r} is no node{suggest(name, seen)}") for name in set(self.outputs) - seen.keys())
+        yield from (
+            Problem(f"the output {name!r} is no node{suggest(name, seen)}") for name in set(self.outputs) - seen.keys()
+        )
         if not self.outputs:
             yield Problem("the graph has no output")
         for scope in self.scopes:
@@ -148,7 +152,9 @@ class Graph(_Frozen):
         if node.calls is not None:
             owner = seen.get(node.calls)
             if owner is None or owner.calls is not None:
-                yield Problem(f"it calls {node.calls!r}, which is no earlier layer{suggest(node.calls, seen)}", node.name)
+                yield Problem(
+                    f"it calls {node.calls!r}, which is no earlier layer{suggest(node.calls, seen)}", node.name
+                )
             elif owner.operation != node.operation:
                 yield Problem(f"it calls {node.calls!r}, which is another operation", node.name)
             else:

@@ -58,7 +58,7 @@ _DEFAULTS: dict[Role, Rule] = {
 
 
 class InitializationRules(RootModel[dict[str, Rule]]):
-    """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over full names (``*.bn3.weight``).
+    """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over names (``*.bn3.weight``).
 
     The last key that matches wins; what no key matches is drawn by the defaults: He's normal over ``fan_out`` for
     convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalisations.
@@ -116,9 +116,7 @@ def initialize(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def _draw(
-    rng: np.random.Generator, distribution: str, deviation: float, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _draw(rng: np.random.Generator, distribution: str, deviation: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
     import numpy as np
 
     if distribution == "uniform":

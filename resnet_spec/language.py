@@ -79,9 +79,11 @@ class Step(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "layer" in data:
-            return data if isinstance(data, dict) else {"layer": data}
+        if not isinstance(data, dict):
+            return {"layer": data}
         mapping = cast("dict[str, Any]", data)
+        if "layer" in mapping:
+            return mapping
         modifiers = {key: mapping[key] for key in ("from", "when", "call") if key in mapping}
         reference = {key: value for key, value in mapping.items() if key not in modifiers}
         if isinstance(modifiers.get("from"), str):
@@ -155,7 +157,7 @@ def _check_pattern(pattern: str) -> str:
     placeholders = re.findall(r"{([^{}]*)}", pattern)
     rest = re.sub(r"{[^{}]*}", "", pattern)
     if set(placeholders) - set(_PLACEHOLDERS) or not re.fullmatch(r"[A-Za-z0-9_.-]*", rest):
-        known = ", ".join("{%s}" % name for name in _PLACEHOLDERS)
+        known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
         raise ValueError(f"a pattern of names may hold {known}, letters, digits and . _ -")
     if "layer" not in placeholders or not {"index", "number", "remaining"} & set(placeholders):
         raise ValueError("a pattern of names must hold {layer}, and {index}, {number} or {remaining}")

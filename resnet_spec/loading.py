@@ -1,4 +1,4 @@
-"""From a name or a file to a Spec: ``extends`` is followed, overrides are applied, blocks are brought in, keys are checked.
+"""From a name or a file to a Spec: ``extends``, overrides and blocks are brought together, then checked.
 
 Everything becomes one document with the position of every word before pydantic sees it, so that an error can point
 into whichever file it came from.
@@ -15,7 +15,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, KeyPath, assign, dotted, merge, read
+from resnet_spec.documents import Document, KeyPath, assign, merge, read
 from resnet_spec.errors import Position, Problem, SpecError, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
@@ -139,8 +139,10 @@ def _graft(document: Document, name: str, block: Document) -> Document:
     data = dict(document.data)
     data["blocks"] = {**data.get("blocks", {}), name: block.data}
     prefix: KeyPath = ("blocks", name)
-    keys = {**document.keys, **{(*prefix, *path): place for path, place in block.keys.items()}}
-    values = {**document.values, **{(*prefix, *path): place for path, place in block.values.items()}}
+    # A document knows a place for each of its keys, and these two the file itself may not have.
+    known = {place: document.position(place) for place in (prefix[:1], prefix)}
+    keys = known | document.keys | {(*prefix, *path): place for path, place in block.keys.items()}
+    values = known | document.values | {(*prefix, *path): place for path, place in block.values.items()}
     return Document(data, document.file, keys, values)
 
 
@@ -181,7 +183,7 @@ def _validated(document: Document) -> Spec:
 
 def _spec(document: Document) -> Spec:
     spec = Spec.model_validate(document.data)
-    spec._document = document  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    spec._document = document  # pyright: ignore[reportPrivateUsage]
     return spec
 
 
@@ -199,11 +201,12 @@ def _known_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
 
 
 def _cut(data: Any, path: KeyPath) -> None:
-    if path:
-        for part in path[:-1]:
-            data = data[part] if isinstance(data, dict) and part in data else {}
-        if isinstance(data, dict):
-            cast("dict[str | int, Any]", data).pop(path[-1], None)
+    for part in path[:-1]:
+        if not isinstance(data, dict) or part not in data:
+            return
+        data = cast("dict[str | int, Any]", data)[part]
+    if path and isinstance(data, dict):
+        cast("dict[str | int, Any]", data).pop(path[-1], None)
 
 
 def _problem(item: Any, document: Document) -> Problem:

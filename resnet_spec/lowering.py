@@ -7,7 +7,7 @@ mistake of a spec is told at once.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pydantic import ValidationError
 
 from resnet_spec.documents import KeyPath
-from resnet_spec.errors import Position, Problem, SpecError, suggest
+from resnet_spec.errors import Problem, SpecError, suggest
 from resnet_spec.expressions import ExpressionError, Number, evaluate, variables
 from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph, Node, Scope
 from resnet_spec.language import ABSENT, STAGE_KEYS, TYPES, Block, Chain, Identity, Layer, Shortcut, Stage, Step
-from resnet_spec.operations import OPERATIONS, BaseOperation, Category, Shape, ShapeError
+from resnet_spec.operations import OPERATIONS, AnyOperation, Category, Shape, ShapeError
 
 if TYPE_CHECKING:
     from resnet_spec.spec import Spec
@@ -80,7 +80,7 @@ def name_problems(spec: Spec) -> list[Problem]:
     return [problem for problem in lowering.problems if problem not in lowering.shape_problems]
 
 
-class _Stop(Exception):
+class _TooLargeError(Exception):
     """The network is too large to go on."""
 
 
@@ -94,7 +94,7 @@ class _Lowering:
         self.problems: list[Problem] = []
         self.shape_problems: set[Problem] = set()
         self.use: KeyPath = ()
-        self.operations: dict[Any, BaseOperation] = {}
+        self.operations: dict[Any, AnyOperation] = {}
 
     # -- the network ---------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class _Lowering:
             for name, stage in spec.stages.items():
                 value = place.values[name] = self.stage(name, stage, value)
             value = self.chain(spec.head, value, place, ("head",))
-        except _Stop:
+        except _TooLargeError:
             return None
         outputs = self.outputs(value)
         if self.problems:
@@ -167,9 +167,10 @@ class _Lowering:
     def stage(self, key: str, stage: Stage, value: _Value) -> _Value:
         path: KeyPath = ("stages", key)
         for name, argument in [*stage.arguments.items(), *stage.first.items(), *stage.last.items()]:
-            if isinstance(argument, list) and len(argument) != stage.repeat:
+            length = len(typing.cast("list[Any]", argument)) if isinstance(argument, list) else stage.repeat
+            if length != stage.repeat:
                 where = (*path, name) if name in stage.arguments else path
-                message = f"a list must have one value for each of the {stage.repeat} blocks, not {len(argument)}"
+                message = f"a list must have one value for each of the {stage.repeat} blocks, not {length}"
                 self.problem(message, where)
                 return _Value(value.node, None)
         for index in range(stage.repeat):
@@ -208,12 +209,17 @@ class _Lowering:
             keys = (STAGE_KEYS - {"first", "last"}) if len(where) > len(path) + 1 else STAGE_KEYS
             if self.known_argument(kind, name, where, also=keys):
                 bound[name] = self.argument(kind, name, argument, environment, where)
-        words = {"stage": key, "index": str(index), "number": str(index + 1), "remaining": str(stage.repeat - 1 - index)}
+        words = {
+            "stage": key,
+            "index": str(index),
+            "number": str(index + 1),
+            "remaining": str(stage.repeat - 1 - index),
+        }
 
         def name_layer(layer: str) -> str:
             name = stage.names or self.spec.names
             for word, text in (words | {"layer": layer}).items():
-                name = name.replace("{%s}" % word, text)
+                name = name.replace(f"{{{word}}}", text)
             return name
 
         return self.block(kind, bound, value, name_layer, path)
@@ -256,9 +262,7 @@ class _Lowering:
         start = self.refer(branch.from_, place, (*path, "from"))
         return self.chain(branch.layers, start, place, (*path, "layers"))
 
-    def bind(
-        self, kind: str, block: Block, arguments: Mapping[str, Any], value: _Value, path: KeyPath
-    ) -> _Environment:
+    def bind(self, kind: str, block: Block, arguments: Mapping[str, Any], value: _Value, path: KeyPath) -> _Environment:
         """A block's parameters, given or by default, and the shape of its input."""
         shape = value.shape if value.shape is not None else (_UNKNOWN,) * 3
         keys = ("in_channels", "in_height", "in_width") if len(shape) == 3 else ("in_features",)
@@ -351,7 +355,7 @@ class _Lowering:
         return self.add_node(operation, inputs, name, path)
 
     def add_node(
-        self, operation: BaseOperation, inputs: list[_Value], name: str, path: KeyPath, calls: str | None = None
+        self, operation: AnyOperation, inputs: list[_Value], name: str, path: KeyPath, calls: str | None = None
     ) -> _Value:
         arity = len(inputs)
         if arity < 2 if operation.joins else arity != 1:
@@ -372,7 +376,7 @@ class _Lowering:
             return _Value(name, None)
         if len(self.nodes) >= MAX_NODES:
             self.problem(f"the network has more than {MAX_NODES:,} layers", path)
-            raise _Stop
+            raise _TooLargeError
         try:
             node = Node(name=name, operation=operation, inputs=tuple(v.node for v in inputs), shape=shape, calls=calls)
         except ValidationError:
@@ -495,7 +499,7 @@ class _Lowering:
     depth = 0
 
     @contextmanager
-    def using(self, path: KeyPath) -> Iterator[None]:
+    def using(self, path: KeyPath) -> Generator[None]:
         """Mistakes inside a block are told at the place that uses it, the outermost."""
         outer = self.use
         self.use = outer or path
@@ -505,7 +509,7 @@ class _Lowering:
         self.depth -= 1
 
     @contextmanager
-    def declaring(self, sections: dict[str, list[str]], section: str) -> Iterator[None]:
+    def declaring(self, sections: dict[str, list[str]], section: str) -> Generator[None]:
         outer, self.declared = self.declared, []
         yield
         sections[section] = sections.get(section, []) + self.declared
@@ -556,9 +560,10 @@ def parameter_type(block: Block, name: str) -> str:
         numbers = [earlier for earlier in before if parameter_type(block, earlier) != "layer"]
         return "number" if declared in numbers or declared.startswith("in_") else "layer"
     try:
-        return "number" if variables(declared) is not None else "layer"
+        variables(declared)
     except ExpressionError:
         return "layer"
+    return "number"
 
 
 def weighted_depth(graph: Graph) -> int:
@@ -588,7 +593,9 @@ def _words(kind: str, name: str) -> tuple[str, ...]:
 
 def _hashable(value: Any) -> Any:
     # True and 1 are equal but not both valid, hence the type.
-    return (type(value), tuple(map(_hashable, value)) if isinstance(value, list) else value)
+    if isinstance(value, list):
+        return tuple(_hashable(item) for item in typing.cast("list[Any]", value))
+    return (type(value), value)
 
 
 def _shown(value: Any) -> str:

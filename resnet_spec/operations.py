@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -117,13 +117,18 @@ def _windows(shape: Shape, op: Conv2d | MaxPool2d) -> tuple[int, int]:
         result.append(room // stride + 1)
     if min(result) < 1:
         raise ShapeError(
-            f"the feature map vanishes: a window of {op.kernel[0]}×{op.kernel[1]} does not fit an input of {_text(shape)}"
+            f"the feature map vanishes: a {op.kernel[0]}×{op.kernel[1]} window does not fit an input of {_text(shape)}"
         )
     return result[0], result[1]
 
 
 def _text(shape: Shape) -> str:
     return "×".join(map(str, shape))
+
+
+def _mapping(data: Any) -> dict[str, Any]:
+    """A model's input as a mapping of fields; empty where it is something else."""
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
 def _map(shape: Shape) -> Shape:
@@ -145,8 +150,6 @@ class BaseOperation(BaseModel):
     label: ClassVar[str]
     joins: ClassVar[bool] = False
     """Whether it takes two inputs or more; the others take exactly one."""
-
-    op: str
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """The output's shape; raises ShapeError where the inputs do not suit."""
@@ -234,13 +237,12 @@ class BatchNorm(BaseOperation):
     @model_validator(mode="before")
     @classmethod
     def _momentum_from_decay(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "decay" in data and "momentum" not in data:
-            fields = cast("dict[str, Any]", data)
-            decay = fields["decay"]
-            # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.
-            if isinstance(decay, int | float) and not isinstance(decay, bool):
-                return {k: v for k, v in fields.items() if k != "decay"} | {"momentum": round(1 - decay, 12)}
-        return data
+        fields = _mapping(data)
+        decay = fields.get("decay")
+        if "momentum" in fields or isinstance(decay, bool) or not isinstance(decay, int | float):
+            return cast("object", data)
+        # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.
+        return {k: v for k, v in fields.items() if k != "decay"} | {"momentum": round(1 - decay, 12)}
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
@@ -300,10 +302,10 @@ class MaxPool2d(BaseOperation):
     @model_validator(mode="before")
     @classmethod
     def _stride_from_kernel(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "kernel" in data and "stride" not in data:
-            fields = cast("dict[str, Any]", data)
-            return fields | {"stride": fields["kernel"]}
-        return data
+        fields = _mapping(data)
+        if "kernel" not in fields or "stride" in fields:
+            return cast("object", data)
+        return fields | {"stride": fields["kernel"]}
 
     @model_validator(mode="after")
     def _some_input_in_every_window(self) -> MaxPool2d:
@@ -387,7 +389,7 @@ class Multiply(BaseOperation):
         return inputs[0]
 
 
-Operation = Annotated[
+AnyOperation: TypeAlias = (
     Conv2d
     | Linear
     | BatchNorm
@@ -399,12 +401,12 @@ Operation = Annotated[
     | Pad2d
     | Flatten
     | Add
-    | Multiply,
-    Field(discriminator="op"),
-]
+    | Multiply
+)
 
-OPERATIONS: dict[str, type[BaseOperation]] = {
-    cls.model_fields["op"].annotation.__args__[0]: cls  # type: ignore[union-attr]
-    for cls in Operation.__args__[0].__args__  # type: ignore[attr-defined]
+Operation = Annotated[AnyOperation, Field(discriminator="op")]
+
+OPERATIONS: dict[str, type[AnyOperation]] = {
+    get_args(cls.model_fields["op"].annotation)[0]: cls for cls in get_args(AnyOperation)
 }
 """Every operation by the name a spec gives it."""

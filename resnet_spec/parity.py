@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -89,7 +89,7 @@ def compare(
 
 
 @contextmanager
-def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -> Iterator[Comparison]:
+def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -> Generator[Comparison]:
     """Backends started once for several specs."""
     if len(backends) < 2:
         raise BackendError("a comparison takes two backends or more")

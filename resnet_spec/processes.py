@@ -34,7 +34,7 @@ class BackendProcess:
 
     def __enter__(self) -> BackendProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-")
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on exit
+        self._errors = tempfile.TemporaryFile("w+")
         # -P: a torch.py in the user's folder must not stand in for the framework.
         command = [sys.executable, "-P", "-m", "resnet_spec.worker", self.name]
         self._process = subprocess.Popen(  # noqa: S603
@@ -65,11 +65,12 @@ class BackendProcess:
     ) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width)."""
         import numpy as np
-        from safetensors.numpy import save_file
+
+        from resnet_spec.weights import write_safetensors
 
         folder = Path(self._folder.name)
         (folder / "graph.json").write_text(graph.to_json())
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "weights.safetensors")
+        write_safetensors(folder / "weights.safetensors", arrays)
         np.save(folder / "images.npy", images)
         names = {"graph": "graph.json", "weights": "weights.safetensors", "images": "images.npy"}
         names |= {"outputs": "outputs.npz", "after": "after.safetensors"}

@@ -18,7 +18,6 @@ from resnet_spec.files import replacing
 from resnet_spec.graph import Graph, canonical
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 IGNORED = "num_batches_tracked"
@@ -60,16 +59,13 @@ def write_weights(path: str | Path, graph: Graph, arrays: Mapping[str, NDArray[A
 
     Raises WeightsError where the arrays do not fit the graph, OutputError where the file cannot be written.
     """
-    import numpy as np
-    from safetensors.numpy import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: the canonical weights file ends in .safetensors")
     checked = check_weights(graph, arrays, "the arrays")
     metadata = {"resnet_spec.graph": graph.to_json(), "resnet_spec.fingerprint": graph.fingerprint}
     with replacing(path, force=force) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in checked.items()}, temporary, metadata)
+        write_safetensors(temporary, checked, metadata)
 
 
 def check_weights(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: str) -> dict[str, NDArray[Any]]:
@@ -95,16 +91,28 @@ def check_weights(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: str)
     return checked
 
 
+def write_safetensors(
+    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays as they are, straight to ``path``."""
+    import numpy as np
+    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, path, dict(metadata or {}))
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Every tensor of a safetensors file, memory-mapped copy-on-write, and its metadata.
 
     The library checks the header (sizes, offsets, overlaps) before anything is mapped. Raises WeightsError.
     """
     import numpy as np
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, safe_open  # pyright: ignore[reportUnknownVariableType]
 
     try:
-        with safe_open(path, framework="numpy") as checked:
+        opened: Any = safe_open(path, framework="numpy")
+        with opened as checked:
             metadata: dict[str, str] = checked.metadata() or {}
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -155,7 +163,9 @@ def _difference(metadata: Mapping[str, str], graph: Graph) -> str:
             operation = {**a.pop("operation"), **a}, {**b.pop("operation"), **b}
             keys = [key for key in {**operation[0], **operation[1]} if operation[0].get(key) != operation[1].get(key)]
             key = keys[0]
-            return f"{said}{ours.name!r} differs in {key!r}: {_field(theirs, key)} in the file, {_field(ours, key)} here"
+            return (
+                f"{said}{ours.name!r} differs in {key!r}: {_field(theirs, key)} in the file, {_field(ours, key)} here"
+            )
     if len(other.nodes) != len(graph.nodes):
         longer = max(other, graph, key=lambda g: len(g.nodes))
         extra = longer.nodes[min(len(other.nodes), len(graph.nodes))].name

@@ -22,6 +22,7 @@ from resnet_spec.operations import (
     Linear,
     MaxPool2d,
     Multiply,
+    Operation,
     Pad2d,
     ReLU,
     Sigmoid,
@@ -84,7 +85,7 @@ def emits(
     return enter
 
 
-def emit(operation: BaseOperation, site: Site) -> Steps:
+def emit(operation: Operation, site: Site) -> Steps:
     """The steps of one operation; raises BackendError where Keras cannot express it."""
     if operation.op not in EMITTERS:
         raise BackendError(Problem(f"the tensorflow backend has no {operation.op}", site.name))

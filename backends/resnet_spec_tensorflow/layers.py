@@ -25,14 +25,16 @@ class UnbiasedBatchNormalization(keras.layers.BatchNormalization):
         parent: Any = super()
         if not (training and self.trainable):
             return parent.call(inputs, training=training, mask=mask)
-        before = keras.ops.convert_to_tensor(self.moving_variance)
+        # A product, since what merely reads a variable sees a later assignment too.
+        kept = self.moving_variance * self.momentum
         outputs = parent.call(inputs, training=training, mask=mask)
-        after = keras.ops.convert_to_tensor(self.moving_variance)
-        shape = keras.ops.shape(inputs)
-        count = 1
-        for size in shape[:-1]:
-            count = count * size
-        others = keras.ops.cast(keras.ops.maximum(count - 1, 1), after.dtype)
+        added = self.moving_variance - kept
         # What the batch added, times n/(n-1), is what it added once more divided by n-1.
-        self.moving_variance.assign(after + (after - self.momentum * before) / others)
+        self.moving_variance.assign_add(added / keras.ops.cast(_others(inputs), added.dtype))
         return outputs
+
+
+def _others(inputs: Any) -> Any:
+    """How many values a channel has besides one, and at least 1."""
+    values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
+    return keras.ops.maximum(values - 1, 1)

@@ -96,5 +96,5 @@ def _size(graph: Graph) -> tuple[int | None, int | None]:
 
 
 def _model_name(name: str) -> str:
-    # Keras refuses slashes, and TensorFlow's scopes most other punctuation and a leading one.
-    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9_.-]", "_", name) or "resnet"
+    # Keras refuses slashes, and TensorFlow's scopes most other punctuation and a leading dash.
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("_-") or "resnet"

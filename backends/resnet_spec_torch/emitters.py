@@ -180,3 +180,13 @@ def _softmax(op: ops.Softmax, x: str) -> str:
 @expression("pad2d")
 def _pad2d(op: ops.Pad2d, x: str) -> str:
     return f"functional.pad({x}, {pads(op.padding)}, value={op.value!r})"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Memory
+
+IN_PLACE = {"relu": "activate", "add": "accumulate"}
+"""Operations that may overwrite an input, and the function in ``forwards`` that does so where it is safe."""
+
+NEW_VALUE = frozenset({"conv2d", "linear", "batch_norm", "add", "multiply"})
+"""Operations whose output is memory of its own that their gradient does not need."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,8 @@ def print_json(data: Any) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Tell what is going on, on stderr: a spinner in a terminal, elsewhere a line for what follows two seconds of work."""
+def progress() -> Generator[Callable[[str], None]]:
+    """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line a step after two seconds of work."""
     from rich.console import Console
 
     screen = Console(stderr=True)
@@ -85,7 +85,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> Generator[None]:
     """Send to stderr whatever frameworks print, down to the file descriptor; stdout is for results."""
     sys.stdout.flush()
     kept = os.dup(1)

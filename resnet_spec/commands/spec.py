@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -89,10 +89,11 @@ def _print_graph(graph: Graph) -> None:
 
 
 def _field(value: Any) -> str:
-    """Equal pairs are one number, as a spec would have them."""
-    while isinstance(value, tuple) and value and all(item == value[0] for item in value):  # pyright: ignore[reportUnknownVariableType]
-        value = value[0]  # pyright: ignore[reportUnknownVariableType]
-    return str(value)  # pyright: ignore[reportUnknownArgumentType]
+    """A field as a spec would have it: equal pairs are one number."""
+    if isinstance(value, tuple):
+        parts = {_field(item) for item in cast("tuple[Any, ...]", value)}
+        return parts.pop() if len(parts) == 1 else str(cast("tuple[Any, ...]", value))
+    return str(value)
 
 
 @command.command()
@@ -144,6 +145,8 @@ def summary(spec: str, overrides: tuple[str, ...], modules: bool, as_json: bool)
 def _print_summary(summary: Summary, *, modules: bool) -> None:
     from rich.table import Table
 
+    from resnet_spec.summary import Row
+
     table = Table(box=None)
     table.add_column("module" if modules else "layer", no_wrap=True)
     if not modules:
@@ -152,9 +155,9 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
     for heading in ("parameters", "statistics", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.modules if modules else summary.rows:
-        shape = [] if modules else [row.label, shape_text(row.shape)]  # type: ignore[union-attr]
+        layer = [row.label, shape_text(row.shape)] if isinstance(row, Row) else []
         macs = count(row.macs) if row.macs else "0"
-        table.add_row(row.name, *shape, f"{row.parameters:,}", f"{row.statistics:,}", macs)
+        table.add_row(row.name, *layer, f"{row.parameters:,}", f"{row.statistics:,}", macs)
     screen = console()
     screen.print(table)
     everything = summary.parameters + summary.statistics

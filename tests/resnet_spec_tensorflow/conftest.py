@@ -81,27 +81,27 @@ def _images(*shape: int, seed: int = 1) -> np.ndarray:
 # Fixtures, since under pytest's importlib mode test modules cannot import this one.
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def builder() -> Any:
     return _Builder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def single() -> Any:
     return _single
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_resnet() -> Any:
     return _small_resnet
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_arrays() -> Any:
     return _random_arrays
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def images() -> Any:
     return _images
 
@@ -113,7 +113,7 @@ def backend() -> Any:
     return TensorFlowBackend()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make(backend: Any) -> Any:
     """A model with its parameters set, to what is given and else at random."""
 
@@ -125,7 +125,7 @@ def make(backend: Any) -> Any:
     return make_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(backend: Any, make: Any) -> Any:
     """The first output of a graph for images."""
 

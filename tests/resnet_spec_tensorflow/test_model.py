@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from resnet_spec.errors import BackendError
 
 
@@ -124,9 +125,7 @@ def _variances(x, momentum, correction):
     [(False, "unbiased", 0), (False, "biased", 0), (True, "biased", 0), (True, "unbiased", 1)],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_running_statistics_after_one_step(
-    backend, single, images, exact, running_variance, correction, dtype
-):
+def test_running_statistics_after_one_step(backend, single, images, exact, running_variance, correction, dtype):
     from resnet_spec.initialization import initialize
 
     graph = single("batch_norm", (3, 2, 2), momentum=0.1, running_variance=running_variance)
@@ -179,8 +178,9 @@ def test_a_shared_normalisation_moves_twice(backend, builder, images):
 
 
 def test_exact_statistics_train_with_fit_and_any_size(backend, single, images):
-    from resnet_spec.initialization import initialize
     from resnet_spec_tensorflow.framework import keras
+
+    from resnet_spec.initialization import initialize
 
     graph = single("batch_norm", (3, 4, 4), momentum=1.0, running_variance="unbiased")
     model = backend.compile(graph, exact_statistics=True)

@@ -1,0 +1,132 @@
+"""From a graph to nested native modules whose ``forward`` is Python, written once per distinct block.
+
+A chain is ``nn.Sequential``; any other group is a small class of its own whose ``forward`` is generated as text, as
+``dataclass`` generates ``__init__``. ``torch.fx.GraphModule`` would do the same, but it takes longer to make, one class an
+instance, loses its name on ``deepcopy`` and prints its code.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import linecache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from resnet_spec.errors import GraphError, Problem
+from resnet_spec.graph import Graph, Node, scope_class_name
+from resnet_spec_torch import forwards
+from resnet_spec_torch.emitters import LAYERS, Options
+from resnet_spec_torch.grouping import TOP, Group, Path, group, split
+from resnet_spec_torch.writing import forward_text
+
+TOP_CLASS = "ResNet"
+
+
+@dataclass
+class _Place:
+    """A dotted name in the tree of modules: a layer, a group of them, or both."""
+
+    path: Path
+    node: Node | None = None
+    children: dict[str, _Place] = field(default_factory=dict[str, "_Place"])
+
+
+def assemble(graph: Graph, options: Options) -> nn.Module:
+    """A native model for a graph, its parameters empty, on the meta device; names nest at the dots.
+
+    Raises GraphError where a name cannot be a module's, since every ``nn.Module`` has an attribute of that name.
+    """
+    layers = [node for node in graph.layers if node.operation.op in LAYERS]
+    groups = group(graph, [node.name for node in layers])
+    names = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
+    model = _Assembler(graph, options, groups, names).module(_tree(layers))
+    return model.eval()
+
+
+def _tree(layers: list[Node]) -> _Place:
+    """The layers by the parts of their names, in order of declaration."""
+    top = _Place(TOP)
+    for node in layers:
+        place = top
+        for part in split(node.name):
+            place = place.children.setdefault(part, _Place((*place.path, part)))
+        place.node = node
+    return top
+
+
+class _Assembler:
+    def __init__(
+        self, graph: Graph, options: Options, groups: Mapping[Path, Group], blocks: Mapping[Path, str | None]
+    ) -> None:
+        self.graph = graph
+        self.options = options
+        self.groups = groups
+        self.blocks = blocks
+
+    def module(self, place: _Place) -> nn.Module:
+        """The module at a place, with what hangs below it."""
+        module = self.layer(place.node) if place.node else self.container(place)
+        for name, child in place.children.items():
+            if hasattr(module, name):
+                path = ".".join(child.path)
+                raise GraphError(Problem(f"{name!r} cannot name a layer in PyTorch: nn.Module has such an attribute", path))
+            module.add_module(name, self.module(child))
+        return module
+
+    def layer(self, node: Node) -> nn.Module:
+        return LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
+
+    def container(self, place: _Place) -> nn.Module:
+        """An empty module for a group, or for a prefix whose layers are called from outside."""
+        group = self.groups.get(place.path)
+        block = self.blocks.get(place.path)
+        if group is None:
+            numbered = list(place.children) == [str(index) for index in range(len(place.children))]
+            return nn.ModuleList() if numbered and block is None else _class(self.class_name(place.path), nn.Module)()
+        if place.path and group.is_chain(place.children):
+            return nn.Sequential() if block is None else _class(self.class_name(place.path), nn.Sequential)()
+        return _class(self.class_name(place.path), nn.Module, forward_text(group))()
+
+    def class_name(self, path: Path) -> str:
+        """The block's name, or else the last word of the group's own."""
+        words = [part for part in path if not part.isdecimal()]
+        return scope_class_name(self.blocks.get(path) or (words[-1] if words else "Block")) if path else TOP_CLASS
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Classes
+
+
+@cache
+def _class(name: str, base: type[nn.Module], source: str | None = None) -> type[nn.Module]:
+    """A class of modules; equal texts give one class, so that the blocks of a network share a handful."""
+    namespace: dict[str, Any] = {"__module__": __name__, "__doc__": f"A {name}, generated from a graph."}
+    if source is not None:
+        namespace["forward"] = _function(name, source)
+    kind = type(name, (base,), namespace)
+    # No module holds the class by its name, so that an instance is copied and pickled with the text it came from.
+    copyreg.pickle(kind, lambda module: (_blank, (name, base, source), module.__getstate__()))  # type: ignore[arg-type]
+    return kind
+
+
+def _blank(name: str, base: type[nn.Module], source: str | None) -> nn.Module:
+    """An instance for ``copy`` and ``pickle`` to fill."""
+    kind = _class(name, base, source)
+    return kind.__new__(kind)
+
+
+def _function(name: str, source: str) -> Callable[..., Any]:
+    """The function a text defines, with the text where tracebacks and ``inspect`` look for it."""
+    file = f"<{name} {hashlib.sha256(source.encode()).hexdigest()[:12]}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    namespace: dict[str, Any] = {}
+    # The text is made of this package's own words and of names that the graph has checked: letters, digits, - and _.
+    exec(compile(source, file, "exec"), vars(forwards), namespace)  # noqa: S102
+    function = namespace["forward"]
+    function.__qualname__ = f"{name}.forward"
+    return function

@@ -1,0 +1,94 @@
+"""The PyTorch backend: what the core asks of any framework, each in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnet_spec_torch import files, parameters
+from resnet_spec_torch.assembly import assemble
+from resnet_spec_torch.emitters import Options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.graph import Graph
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_WRITERS = {".pth": files.write_state_dict, ".pt2": files.write_program}
+
+
+class TorchBackend:
+    """Compiles graphs to ``torch.nn.Module``; see ``resnet_spec.backends.Backend``."""
+
+    name = "torch"
+    outputs: Mapping[str, str] = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
+    inputs = (".pth", ".pt")
+
+    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
+        """A model that takes (N, C, H, W), in inference mode, its parameters on the meta device until ``load``.
+
+        Raises GraphError where a node's name cannot be a module's.
+        """
+        return assemble(graph, Options(_DTYPES[dtype], exact_statistics))
+
+    def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
+        """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
+
+        Raises WeightsError where the model's own layers were replaced by ones of other shapes.
+        """
+        parameters.set_parameters(model, graph, arrays)
+
+    def arrays(self, model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
+        """A copy of every parameter as it is now, in the graph's order."""
+        return parameters.get_arrays(model, graph)
+
+    def forward(
+        self, model: nn.Module, images: NDArray[Any], *, training: bool = False
+    ) -> list[NDArray[np.floating[Any]]]:
+        """The outputs for (N, C, H, W) images, computed in the model's dtype and on its device, without gradients."""
+        parameter = next(model.parameters())
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(parameter.device, parameter.dtype)
+        with _mode(model, training), torch.no_grad():
+            outputs = model(batch)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return [output.cpu().numpy() for output in outputs]
+
+    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+        """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
+        return files.read_state_dict(path)
+
+    def write(self, model: nn.Module, graph: Graph, path: Path) -> None:
+        """Write a state_dict (``.pth``) or a program that runs without this package (``.pt2``), as in inference mode."""
+        with _mode(model, training=False):
+            _WRITERS[path.suffix](model, graph, path)
+
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that change rounding."""
+        return {
+            "torch": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "onednn": "on" if torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled else "off",
+            "tf32": "on" if torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32 else "off",
+            "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
+        }
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Generator[None]:
+    """Training or inference mode for a while; afterwards each module has its own again."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before.items():
+            module.training = was_training

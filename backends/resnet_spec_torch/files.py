@@ -1,0 +1,99 @@
+"""Files that need torch: state_dicts, read without ever unpickling code, and exported programs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from resnet_spec.errors import Problem, WeightsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+
+_ZIP = b"PK\x03\x04"
+
+
+def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a ``.pth`` or ``.pt`` file as arrays by the names in it; bfloat16 becomes float32, exactly.
+
+    Both of torch's formats are read, the zip archive as a copy-on-write memory map. Raises WeightsError for a file that
+    is broken, would run code, or holds anything but named tensors.
+    """
+    content = _load(path)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, not named tensors (a state_dict)")
+    entries = cast("Mapping[Any, Any]", content)
+    problems = [
+        Problem(f"is a {type(value).__name__}, not a tensor under a name", str(name))
+        for name, value in entries.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if problems:
+        raise WeightsError([Problem(f"{path}: is no plain state_dict"), *problems])
+    return {name: _array(path, name, tensor) for name, tensor in entries.items()}
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(len(_ZIP)) == _ZIP
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"{path}: {_unpickling_problem(error)}") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    # A broken archive or pickle fails in as many ways as there are bytes to break.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise WeightsError(f"{path}: is not a whole file of tensors ({reason})") from None
+
+
+def _unpickling_problem(error: Exception) -> str:
+    # torch's own text advises to load the file without the check.
+    forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if forbidden:
+        return f"refused: besides tensors it holds {forbidden[1]}, and loading that would run code"
+    return "is not a whole file of tensors (its pickle cannot be read)"
+
+
+def _array(path: Path, name: str, tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError):
+        kind = f"{tensor.layout} {tensor.dtype} on {tensor.device}".replace("torch.", "")
+        raise WeightsError(Problem(f"{path}: is stored as {kind}, which has no array", name)) from None
+
+
+def write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model's state_dict in torch's zip format, on the CPU whatever the model is on."""
+    state = model.state_dict()
+    for name, tensor in state.items():
+        state[name] = tensor.cpu()
+    torch.save(state, path)
+
+
+def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model as a ``torch.export`` program, which runs without this package.
+
+    The batch is dynamic; so are height and width, unless the graph's parameters depend on them.
+    """
+    dynamic = (0,) if graph.depends_on_size else (0, 2, 3)
+    parameter = next(model.parameters())
+    # Two images, since a dimension of 1 is taken for a constant.
+    images = torch.zeros(2, *graph.input.shape, dtype=parameter.dtype, device=parameter.device)
+    shapes = ({axis: torch.export.Dim.DYNAMIC for axis in dynamic},)
+    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)
