@@ -216,7 +216,7 @@ class Graph(_Frozen):
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same network with other operations in its nodes; checked anew."""
-        return Graph.model_validate({**dict(self), "nodes": tuple(nodes)})
+        return Graph(**self._fields() | {"nodes": tuple(nodes)})
 
     def with_outputs(self, outputs: Iterable[str]) -> Graph:
         """The same network returning other nodes' values; nodes that nothing returned needs are left out."""
@@ -235,7 +235,10 @@ class Graph(_Frozen):
 
     def _with(self, **fields: Any) -> Graph:
         # Not checked again, and without the cached properties that model_copy would carry along.
-        return Graph.model_construct(**{name: getattr(self, name) for name in Graph.model_fields} | fields)
+        return Graph.model_construct(**self._fields() | fields)
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Graph.model_fields}
 
     @cached_property
     def depends_on_size(self) -> bool:

@@ -140,7 +140,7 @@ def _graft(document: Document, name: str, block: Document) -> Document:
     data["blocks"] = {**data.get("blocks", {}), name: block.data}
     prefix: KeyPath = ("blocks", name)
     # A document knows a place for each of its keys, and these two the file itself may not have.
-    known = {place: document.position(place) for place in (prefix[:1], prefix)}
+    known = {path: document.position(path) for path in (prefix[:1], prefix)}
     keys = known | document.keys | {(*prefix, *path): place for path, place in block.keys.items()}
     values = known | document.values | {(*prefix, *path): place for path, place in block.values.items()}
     return Document(data, document.file, keys, values)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType
@@ -14,7 +15,7 @@ from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import random_images, randomize
-from resnet_spec.weights import read_weights
+from resnet_spec.weights import read_weights, write_safetensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,14 +99,16 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
         progress(f"starting {' and '.join(process.name for process in processes)}")
         for process in processes:
             process.ready()
-        yield Comparison(processes, progress)
+        folder = stack.enter_context(TemporaryDirectory(prefix="resnet-spec-"))
+        yield Comparison(processes, Path(folder), progress)
 
 
 class Comparison:
     """Running backends, ready to compare specs one after the other."""
 
-    def __init__(self, processes: Sequence[BackendProcess], progress: Progress) -> None:
+    def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
         self._processes = processes
+        self._weights = folder / "weights.safetensors"
         self._progress = progress
 
     def run(
@@ -135,7 +138,8 @@ class Comparison:
     ) -> ParityReport:
         """Compare one graph under given arrays."""
         images = random_images((batch, *graph.input.shape), seed + 1)
-        logits = {dtype: self._logits(graph, arrays, images, dtype) for dtype in GATES}
+        write_safetensors(self._weights, arrays)
+        logits = {dtype: self._logits(graph, images, dtype) for dtype in GATES}
         exact = logits["float64"][0]
         deviation = float(exact.std())
         first, *others = self._processes
@@ -161,17 +165,18 @@ class Comparison:
 
     def _train(self, graph: Graph, arrays: Mapping[str, Any], images: Any) -> Mapping[str, Any]:
         process = self._processes[0]
-        process.start(graph, arrays, images, training=True)
-        process.finish()
+        write_safetensors(self._weights, arrays)
+        process.load(graph, self._weights)
+        process.forward(images, training=True)
+        process.outputs()
         return process.arrays_after()
 
-    def _logits(
-        self, graph: Graph, arrays: Mapping[str, NDArray[Any]], images: NDArray[Any], dtype: DType
-    ) -> list[NDArray[Any]]:
+    def _logits(self, graph: Graph, images: NDArray[Any], dtype: DType) -> list[NDArray[Any]]:
         self._progress(f"{graph.name}: {dtype}")
         for process in self._processes:
-            process.start(graph, arrays, images, dtype=dtype)
-        return [process.finish()[-1] for process in self._processes]
+            process.load(graph, self._weights, dtype)
+            process.forward(images)
+        return [process.outputs()[-1] for process in self._processes]
 
 
 def _difference(

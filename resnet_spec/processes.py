@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
 class BackendProcess:
     """A backend running in a process of its own, which ends with the ``with`` block.
 
-    ``start`` sends a request and ``finish`` waits for its answer, so that two backends can work at once. Raises
+    ``load`` and ``forward`` only ask, and ``outputs`` waits, so that two backends can work at once. Raises
     BackendError where the process cannot start, answers with an error, or dies.
     """
 
     def __init__(self, name: str) -> None:
         self.name = find(name).name
         self.environment: dict[str, str] = {}
+        self._pending = 0
 
     def __enter__(self) -> BackendProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-")
@@ -54,47 +54,48 @@ class BackendProcess:
         """Wait until the framework is imported."""
         self.environment = self._answer()["environment"]
 
-    def start(
-        self,
-        graph: Graph,
-        arrays: Mapping[str, NDArray[Any]],
-        images: NDArray[Any],
-        *,
-        dtype: DType = "float32",
-        training: bool = False,
-    ) -> None:
+    def load(self, graph: Graph, weights: Path, dtype: DType = "float32") -> None:
+        """Ask for a model with the weights of a safetensors file."""
+        path = self._path("graph.json")
+        path.write_text(graph.to_json())
+        self._ask(command="load", graph=str(path), weights=str(weights), dtype=dtype)
+
+    def forward(self, images: NDArray[Any], *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width)."""
         import numpy as np
 
-        from resnet_spec.weights import write_safetensors
+        np.save(self._path("images.npy"), images)
+        names = {"images": "images.npy", "outputs": "outputs.npz", "after": "after.safetensors"}
+        paths = {key: str(self._path(name)) for key, name in names.items()}
+        self._ask(command="forward", training=training, **paths)
 
-        folder = Path(self._folder.name)
-        (folder / "graph.json").write_text(graph.to_json())
-        write_safetensors(folder / "weights.safetensors", arrays)
-        np.save(folder / "images.npy", images)
-        names = {"graph": "graph.json", "weights": "weights.safetensors", "images": "images.npy"}
-        names |= {"outputs": "outputs.npz", "after": "after.safetensors"}
-        request = {key: str(folder / name) for key, name in names.items()} | {"dtype": dtype, "training": training}
-        try:
-            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise BackendError(self._death()) from None
-
-    def finish(self) -> list[NDArray[np.floating[Any]]]:
-        """Wait for the outputs of the pass that was started."""
+    def outputs(self) -> list[NDArray[np.floating[Any]]]:
+        """Wait until everything asked for is done; the outputs of the last pass."""
         import numpy as np
 
-        self._answer()
-        with np.load(Path(self._folder.name) / "outputs.npz") as outputs:
+        while self._pending:
+            self._answer()
+            self._pending -= 1
+        with np.load(self._path("outputs.npz")) as outputs:
             return [outputs[f"arr_{index}"] for index in range(len(outputs.files))]
 
     def arrays_after(self) -> dict[str, NDArray[Any]]:
         """The arrays after a pass in training mode."""
         from resnet_spec.weights import read_safetensors
 
-        return read_safetensors(Path(self._folder.name) / "after.safetensors")[0]
+        return read_safetensors(self._path("after.safetensors"))[0]
+
+    def _path(self, name: str) -> Path:
+        return Path(self._folder.name) / name
+
+    def _ask(self, **request: Any) -> None:
+        try:
+            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise BackendError(self._death()) from None
+        self._pending += 1
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe

@@ -91,9 +91,9 @@ def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
 
     The batch is dynamic; so are height and width, unless the graph's parameters depend on them.
     """
-    dynamic = (0,) if graph.depends_on_size else (0, 2, 3)
+    sizes = {} if graph.depends_on_size else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
     parameter = next(model.parameters())
     # Two images, since a dimension of 1 is taken for a constant.
     images = torch.zeros(2, *graph.input.shape, dtype=parameter.dtype, device=parameter.device)
-    shapes = ({axis: torch.export.Dim.DYNAMIC for axis in dynamic},)
+    shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
     torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)
