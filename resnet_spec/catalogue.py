@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -65,8 +66,8 @@ class Catalogue:
         return path.is_relative_to(self.root)
 
     def name(self, path: Path) -> str:
-        """The name of a spec file: its name here, or the file's own without its ending."""
-        return self._relative(path) if self.owns(path) else path.stem
+        """The name of a spec file: its name here, or what of the file's own name may stand in one."""
+        return self._relative(path) if self.owns(path) else re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:100]
 
 
 def available() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -64,6 +65,33 @@ class BackendError(ResnetSpecError):
     """A backend is missing, misconfigured, or died while working."""
 
     exit_status = 3
+
+
+_PLAIN = {
+    r"Input should be": "must be",
+    r"Extra inputs are not permitted": "is not known here",
+    r"a valid integer": "a whole number",
+    r"a valid dictionary": "a mapping",
+    r"a valid tuple": "a list",
+    r"a valid string": "text",
+    r"a valid boolean": "true or false",
+    r"valid (?=number)": "",
+    r" or instance of \w+": "",
+}
+
+
+def plain(message: str) -> str:
+    """One of pydantic's messages in the words that specs are written about with."""
+    for theirs, ours in _PLAIN.items():
+        message = re.sub(theirs, ours, message)
+    return message[:1].lower() + message[1:]
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: a word as YAML has it, anything else as Python does, and not too much of it."""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -15,15 +15,19 @@ from resnet_spec.errors import OutputError
 def check_target(path: Path, *, force: bool = False) -> None:
     """Raise OutputError where ``path`` cannot be written: no folder, no permission, or there already."""
     folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: the folder {folder} is not writable")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists already; --force replaces it")
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        # A folder is only ever replaced by a folder of the same kind.
-        raise OutputError(f"{path} is a folder that holds no SavedModel; it is not replaced")
+    try:
+        if not folder.is_dir():
+            raise OutputError(f"{path}: the folder {folder} does not exist")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: the folder {folder} is not writable")
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already; --force replaces it")
+        if path.is_dir() and not (path / "saved_model.pb").is_file():
+            # A folder is only ever replaced by a folder of the same kind.
+            raise OutputError(f"{path} is a folder that holds no SavedModel; it is not replaced")
+    except OSError as error:
+        # A name that is too long, or a folder above that may not be entered.
+        raise OutputError(f"{path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -40,10 +44,21 @@ def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     try:
         temporary = scratch / path.name
         yield temporary
-        if path.is_dir():
-            path.rename(scratch / "replaced")
-        temporary.replace(path)
+        _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path, aside: Path) -> None:
+    """Rename ``new`` to ``path``; a folder that is there goes ``aside`` first, and back where that fails."""
+    if not path.is_dir():
+        new.replace(path)
+        return
+    path.rename(aside)
+    try:
+        new.replace(path)
+    except BaseException:
+        aside.rename(path)
+        raise

@@ -216,7 +216,7 @@ class Graph(_Frozen):
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same network with other operations in its nodes; checked anew."""
-        return Graph(**self._fields() | {"nodes": tuple(nodes)})
+        return Graph.model_validate(self._fields() | {"nodes": tuple(nodes)})
 
     def with_outputs(self, outputs: Iterable[str]) -> Graph:
         """The same network returning other nodes' values; nodes that nothing returned needs are left out."""

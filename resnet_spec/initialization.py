@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from math import prod, sqrt
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from resnet_spec.operations import Role
 
@@ -43,7 +43,15 @@ class VarianceScaling(BaseModel):
     fan: Fan
 
 
-Rule = Constant | VarianceScaling
+def _kind(rule: Any) -> str:
+    """Which rule is meant, so that a mistake in it is told of that rule alone."""
+    constant = "constant" in rule if isinstance(rule, dict) else isinstance(rule, Constant)
+    return "Constant" if constant else "VarianceScaling"
+
+
+Rule = Annotated[
+    Annotated[Constant, Tag("Constant")] | Annotated[VarianceScaling, Tag("VarianceScaling")], Discriminator(_kind)
+]
 
 _DEFAULTS: dict[Role, Rule] = {
     Role.CONV_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from resnet_spec.graph import Input
 from resnet_spec.initialization import InitializationRules
@@ -23,8 +23,21 @@ TYPES = ("int", "number", "bool", "layer")
 
 LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=100)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=60)]
-Condition = Annotated[str | bool, Field(description="An expression that decides whether this is there.")]
-Expression: TypeAlias = bool | int | float | str
+
+
+def _check_expression(value: Any) -> Any:
+    # Said once, where pydantic would say of each type of the union that it is not the one.
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be a number or an expression, not {value!r}")
+    return value
+
+
+Expression = Annotated[bool | int | float | str, BeforeValidator(_check_expression)]
+Condition = Annotated[
+    str | bool,
+    BeforeValidator(_check_expression),
+    Field(description="An expression that decides whether this is there."),
+]
 
 
 class _Frozen(BaseModel):
@@ -60,7 +73,8 @@ def _reference(data: Any) -> tuple[str, dict[str, Any]]:
             if isinstance(arguments, dict):
                 return kind, cast("dict[str, Any]", arguments)
             raise ValueError(f"the arguments of {kind!r} must be a mapping, such as {{{kind}: {{...}}}}")
-        raise ValueError(f"must name one layer, not {len(mapping)}" + (f": {', '.join(mapping)}" if mapping else ""))
+        several = f": {', '.join(mapping)} (null takes one out that 'extends' brought in)" if mapping else ""
+        raise ValueError(f"must name one layer, not {len(mapping)}{several}")
     raise ValueError("must be a layer's name or a mapping such as {conv2d: {channels: 64, kernel: 3}}")
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
 from resnet_spec.documents import Document, KeyPath, assign, merge, read
-from resnet_spec.errors import Position, Problem, SpecError, suggest
+from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
 from resnet_spec.lowering import name_problems
@@ -55,11 +55,11 @@ def _path(spec: str | Path, catalogue: Catalogue) -> Path:
 
 def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Document:
     """A file merged over the one it extends."""
+    document = catalogue.document(path) if catalogue.owns(path) else read(path)
     resolved = path.resolve()
     if resolved in below:
         chain = " → ".join(file.name for file in (*below, resolved))
         raise SpecError(Problem(f"'extends' goes in a circle: {chain}"))
-    document = catalogue.document(path) if catalogue.owns(path) else read(path)
     if not isinstance(document.data, dict):
         raise SpecError(Problem("a spec is a mapping", position=document.position(())))
     document = _block_files(document, path)
@@ -170,15 +170,28 @@ def _validated(document: Document) -> Spec:
     except ValidationError as error:
         items = error.errors()
     problems = [_problem(item, document) for item in items]
-    # Cut the mistakes out and look again, so that a misspelled key does not hide an unknown block further on.
+    found = _further_problems(document, [_known_path(item["loc"], document.data) for item in items])
+    raise SpecError(problems + [problem for problem in found if problem not in problems])
+
+
+def _further_problems(document: Document, mistakes: list[KeyPath]) -> list[Problem]:
+    """What else is wrong: a misspelled key must not hide an unknown block further on."""
+    if any(path[-1:] in _DEFINING for path in mistakes):
+        # Whatever they define would look unknown.
+        return []
     rest = copy.deepcopy(document.data)
-    for item in items:
-        _cut(rest, _known_path(item["loc"], document.data))
+    for path in mistakes:
+        _cut(rest, path)
     try:
         found = name_problems(_spec(replace(document, data=rest)))
     except ValidationError:
-        found = []
-    raise SpecError(problems + [problem for problem in found if problem not in problems])
+        return []
+    # Nor must what was cut out look unknown where it is used.
+    cut = [repr(str(path[-1])) for path in mistakes if path]
+    return [problem for problem in found if not any(word in problem.message for word in cut)]
+
+
+_DEFINING = (("layers",), ("blocks",), ("parameters",))
 
 
 def _spec(document: Document) -> Spec:
@@ -212,26 +225,21 @@ def _cut(data: Any, path: KeyPath) -> None:
 def _problem(item: Any, document: Document) -> Problem:
     """One of pydantic's errors, in our words and in its place."""
     path = _known_path(item["loc"], document.data)
-    kind, text = item["type"], str(item["msg"])
-    shown = ".".join(map(str, path))
+    kind, text = item["type"], plain(item["msg"])
+    where = ".".join(map(str, path))
     if kind == "extra_forbidden":
         key = str(path[-1])
         known = _keys_at(path[:-1])
         hint = suggest(key, known) or (f" (known: {', '.join(known)})" if known else "")
         return Problem(f"unknown key {key!r}{hint}", ".".join(map(str, path[:-1])), _key_position(document, path))
     if kind == "missing":
-        return Problem(f"needs {item['loc'][-1]!r}", shown, _key_position(document, path))
+        return Problem(f"needs {item['loc'][-1]!r}", where, _key_position(document, path))
     if kind == "value_error":
-        return Problem(str(item["ctx"]["error"]), shown, document.position(path))
+        return Problem(str(item["ctx"]["error"]), where, document.position(path))
     if item["loc"] and item["loc"][-1] == "[key]":
         path = _known_path(item["loc"][:-1], document.data)
-        message = f"{item['input']!r} is not a name here: {text[:1].lower()}{text[1:]}"
-        return Problem(message, shown, _key_position(document, path))
-    value = repr(item["input"])
-    value = value if len(value) <= 60 else value[:57] + "..."
-    text = text.replace("Input should be", "must be").replace("a valid integer", "a whole number")
-    text = text.replace("valid dictionary", "mapping").replace("valid tuple", "list")
-    return Problem(f"{text[:1].lower()}{text[1:]}, not {value}", shown, document.position(path))
+        return Problem(f"{item['input']!r} is not a name here: {text}", where, _key_position(document, path))
+    return Problem(f"{text}, not {shown(item['input'])}", where, document.position(path))
 
 
 def _key_position(document: Document, path: KeyPath) -> Position:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
+from resnet_spec.catalogue import Catalogue
 from resnet_spec.documents import KeyPath
-from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.expressions import ExpressionError, Number, evaluate, variables
 from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph, Node, Scope
 from resnet_spec.language import ABSENT, STAGE_KEYS, TYPES, Block, Chain, Identity, Layer, Shortcut, Stage, Step
@@ -25,7 +27,8 @@ from resnet_spec.operations import OPERATIONS, AnyOperation, Category, Shape, Sh
 if TYPE_CHECKING:
     from resnet_spec.spec import Spec
 
-MAX_NODES = 100_000
+MAX_LAYERS = 100_000
+MAX_PROBLEMS = 100
 
 Namer: TypeAlias = Callable[[str], str]
 
@@ -40,19 +43,32 @@ class _Value(NamedTuple):
     shape: Shape | None
 
 
+class _Written(NamedTuple):
+    """Where an argument is written, and how."""
+
+    path: KeyPath
+    value: Any
+
+
 class _Bound(NamedTuple):
-    """A layer with nothing left to look up: an operation or a block, and its evaluated arguments."""
+    """A layer with nothing left to look up: an operation or a block, its arguments' values, and where they stand."""
 
     kind: str
     arguments: Mapping[str, Any]
+    written: Mapping[str, _Written]
+
+
+_NOTHING = _Bound(ABSENT, {}, {})
+_ADDITION = _Bound("add", {}, {})
 
 
 @dataclass(frozen=True)
 class _Environment:
-    """What names mean where a step stands: numbers for expressions, layers for slots."""
+    """What names mean where a step stands: numbers for expressions, layers for slots, and where they were given."""
 
     numbers: dict[str, Number]
     slots: dict[str, _Bound] = field(default_factory=dict[str, _Bound])
+    written: Mapping[str, _Written] = field(default_factory=dict[str, _Written])
 
 
 @dataclass(frozen=True)
@@ -80,8 +96,8 @@ def name_problems(spec: Spec) -> list[Problem]:
     return [problem for problem in lowering.problems if problem not in lowering.shape_problems]
 
 
-class _TooLargeError(Exception):
-    """The network is too large to go on."""
+class _GivenUpError(Exception):
+    """The network is too large, or too wrong, to go on."""
 
 
 class _Lowering:
@@ -95,10 +111,18 @@ class _Lowering:
         self.shape_problems: set[Problem] = set()
         self.use: KeyPath = ()
         self.operations: dict[Any, AnyOperation] = {}
+        self.size = 0
+        self.told: set[tuple[str, Position]] = set()
 
     # -- the network ---------------------------------------------------------------------------------------------
 
     def run(self) -> Graph | None:
+        try:
+            return self.network()
+        except _GivenUpError:
+            return None
+
+    def network(self) -> Graph | None:
         spec = self.spec
         image = spec.input
         builtins = {"in_channels": image.channels, "in_height": image.height, "in_width": image.width}
@@ -108,13 +132,10 @@ class _Lowering:
             self.root.numbers[name] = 1 if value is None else value
         start = _Value(INPUT, image.shape)
         place = _Place(self.root, lambda name: name, {INPUT: start})
-        try:
-            value = self.chain(spec.stem, start, place, ("stem",))
-            for name, stage in spec.stages.items():
-                value = place.values[name] = self.stage(name, stage, value)
-            value = self.chain(spec.head, value, place, ("head",))
-        except _TooLargeError:
-            return None
+        value = self.chain(spec.stem, start, place, ("stem",))
+        for name, stage in spec.stages.items():
+            value = place.values[name] = self.stage(name, stage, value)
+        value = self.chain(spec.head, value, place, ("head",))
         outputs = self.outputs(value)
         if self.problems:
             return None
@@ -139,6 +160,9 @@ class _Lowering:
             return (last.node,)
         known = {scope.name: scope.output for scope in self.scopes}
         known |= {node.name: node.name for node in self.nodes}
+        if last.shape is None:
+            # After a mistake not every layer is there.
+            known |= {name: name for name in self.spec.outputs if name.partition(".")[0] in self.spec.stages}
         for index, name in enumerate(self.spec.outputs):
             if name not in known:
                 self.problem(f"no layer, block or stage is named {name!r}{suggest(name, known)}", ("outputs", index))
@@ -170,7 +194,7 @@ class _Lowering:
             length = len(typing.cast("list[Any]", argument)) if isinstance(argument, list) else stage.repeat
             if length != stage.repeat:
                 where = (*path, name) if name in stage.arguments else path
-                message = f"a list must have one value for each of the {stage.repeat} blocks, not {length}"
+                message = f"must list one value for each block: {length} where 'repeat' is {stage.repeat}"
                 self.problem(message, where)
                 return _Value(value.node, None)
         for index in range(stage.repeat):
@@ -222,17 +246,19 @@ class _Lowering:
                 name = name.replace(f"{{{word}}}", text)
             return name
 
-        return self.block(kind, bound, value, name_layer, path)
+        written = {name: _Written(where, argument) for name, (argument, where) in arguments.items()}
+        return self.block(_Bound(kind, bound, written), value, name_layer, path)
 
-    def block(self, kind: str, arguments: Mapping[str, Any], value: _Value, name: Namer, path: KeyPath) -> _Value:
+    def block(self, bound: _Bound, value: _Value, name: Namer, path: KeyPath) -> _Value:
         """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used."""
-        block = self.spec.blocks[kind]
+        kind, block = bound.kind, self.spec.blocks[bound.kind]
+        self.grow(path)
         if self.depth > 20:
             self.problem(f"block {kind!r} contains itself", path)
-            return _Value(value.node, None)
+            raise _GivenUpError
         with self.using(path):
             where: KeyPath = ("blocks", kind)
-            environment = self.bind(kind, block, arguments, value, where)
+            environment = self.bind(bound, block, value, where)
             place = _Place(environment, name, {INPUT: value})
             sections: dict[str, list[str]] = {}
             with self.declaring(sections, "main"):
@@ -241,7 +267,7 @@ class _Lowering:
                 with self.declaring(sections, "shortcut"):
                     shortcut = self.shortcut(block.shortcut, place, (*where, "shortcut"))
                 with self.declaring(sections, "after"):
-                    result = self.emit("add", {}, [result, shortcut], name("add"), (*where, "shortcut"))
+                    result = self.emit(_ADDITION, [result, shortcut], name("add"), (*where, "shortcut"))
                     result = self.chain(block.after, result, place, (*where, "after"))
             else:
                 with self.declaring(sections, "after"):
@@ -262,18 +288,18 @@ class _Lowering:
         start = self.refer(branch.from_, place, (*path, "from"))
         return self.chain(branch.layers, start, place, (*path, "layers"))
 
-    def bind(self, kind: str, block: Block, arguments: Mapping[str, Any], value: _Value, path: KeyPath) -> _Environment:
+    def bind(self, bound: _Bound, block: Block, value: _Value, path: KeyPath) -> _Environment:
         """A block's parameters, given or by default, and the shape of its input."""
         shape = value.shape if value.shape is not None else (_UNKNOWN,) * 3
         keys = ("in_channels", "in_height", "in_width") if len(shape) == 3 else ("in_features",)
-        environment = _Environment(dict(zip(keys, shape, strict=True)))
+        environment = _Environment(dict(zip(keys, shape, strict=True)), written=bound.written)
         for name, declared in block.parameters.items():
             where = (*path, "parameters", name)
-            if name in arguments:
-                result = arguments[name]
+            if name in bound.arguments:
+                result = bound.arguments[name]
             elif isinstance(declared, str) and declared in TYPES:
-                self.problem(f"block {kind!r} needs a value for {name!r}", self.use)
-                result = _Bound(ABSENT, {}) if declared == "layer" else _UNKNOWN
+                self.problem(f"block {bound.kind!r} needs a value for {name!r}", self.use)
+                result = _NOTHING if declared == "layer" else _UNKNOWN
             elif parameter_type(block, name) == "layer":
                 result = self.slot(declared, environment, where)
             else:
@@ -296,6 +322,7 @@ class _Lowering:
         return value
 
     def step(self, name: str, step: Step, value: _Value, place: _Place, path: KeyPath) -> _Value:
+        self.grow(path)
         inputs = [self.refer(reference, place, (*path, "from")) for reference in step.from_] or [value]
         if not self.condition(step.when, place.environment, (*path, "when")):
             return inputs[0]
@@ -308,10 +335,10 @@ class _Lowering:
         if bound.kind == ABSENT:
             return inputs[0]
         if bound.kind in OPERATIONS:
-            return self.emit(bound.kind, bound.arguments, inputs, full, path, written=step.layer.arguments)
+            return self.emit(bound, inputs, full, path)
         if len(inputs) > 1:
             self.problem(f"block {bound.kind!r} takes one input, not {len(inputs)}", path)
-        return self.block(bound.kind, bound.arguments, inputs[0], lambda inner: place.name(f"{name}.{inner}"), path)
+        return self.block(bound, inputs[0], lambda inner: place.name(f"{name}.{inner}"), path)
 
     def refer(self, name: str, place: _Place, path: KeyPath) -> _Value:
         if name in place.values:
@@ -328,16 +355,9 @@ class _Lowering:
             return _Value(inputs[0].node, None)
         return self.add_node(owner.operation, inputs, name, path, calls=owner.name)
 
-    def emit(
-        self,
-        kind: str,
-        arguments: Mapping[str, Any],
-        inputs: list[_Value],
-        name: str,
-        path: KeyPath,
-        written: Mapping[str, Any] | None = None,
-    ) -> _Value:
-        """Add a node; ``written`` are the arguments as the spec has them, for errors."""
+    def emit(self, bound: _Bound, inputs: list[_Value], name: str, path: KeyPath) -> _Value:
+        """Add a node for an operation."""
+        kind, arguments = bound.kind, bound.arguments
         try:
             key = (kind, tuple((name, _hashable(value)) for name, value in arguments.items()))
             operation = self.operations.get(key)
@@ -347,12 +367,29 @@ class _Lowering:
             try:
                 operation = OPERATIONS[kind].model_validate({"op": kind, **arguments})
             except ValidationError as error:
-                for item in error.errors():
-                    self.problem(_operation_message(kind, item, written or {}), _where(path, kind, item, written))
+                self.operation_problems(bound, error, path)
+                return _Value(inputs[0].node, None)
+            if any(map(_is_unknown, arguments.values())):
                 return _Value(inputs[0].node, None)
             if key is not None:
                 self.operations[key] = operation
         return self.add_node(operation, inputs, name, path)
+
+    def operation_problems(self, bound: _Bound, error: ValidationError, path: KeyPath) -> None:
+        """One problem for each wrong argument, but for those whose mistake has been told where they come from."""
+        items: dict[str, Any] = {}
+        for item in error.errors():
+            name = str(item["loc"][0]) if item["loc"] else ""
+            # Where a word or numbers may stand and neither does, numbers were meant.
+            if name not in items or items[name]["type"] == "literal_error":
+                items[name] = item
+        unknown = any(map(_is_unknown, bound.arguments.values()))
+        for name, item in items.items():
+            derived = name not in bound.arguments and item["type"] != "missing"
+            if (derived and (unknown or len(items) > 1)) or _is_unknown(bound.arguments.get(name)):
+                continue
+            written = bound.written.get(name)
+            self.problem(_operation_message(bound.kind, item, written), written.path if written else path)
 
     def add_node(
         self, operation: AnyOperation, inputs: list[_Value], name: str, path: KeyPath, calls: str | None = None
@@ -374,9 +411,6 @@ class _Lowering:
         if name in self.owners or any(name == node.name for node in self.nodes[-1:]):
             self.problem(f"two layers are named {name!r}", path)
             return _Value(name, None)
-        if len(self.nodes) >= MAX_NODES:
-            self.problem(f"the network has more than {MAX_NODES:,} layers", path)
-            raise _TooLargeError
         try:
             node = Node(name=name, operation=operation, inputs=tuple(v.node for v in inputs), shape=shape, calls=calls)
         except ValidationError:
@@ -396,7 +430,7 @@ class _Lowering:
         """Follow a reference through slots and defined layers to an operation or a block."""
         kind = layer.kind
         if kind == ABSENT:
-            return _Bound(ABSENT, {})
+            return _NOTHING
         if kind in environment.slots:
             base = environment.slots[kind]
         elif kind in self.spec.layers and kind not in seen:
@@ -406,7 +440,7 @@ class _Lowering:
                 return None
             base = found
         elif kind in OPERATIONS or kind in self.spec.blocks:
-            base = _Bound(kind, {})
+            base = _Bound(kind, {}, {})
         elif kind in seen:
             self.problem(f"layer {kind!r} is defined by itself", path)
             return None
@@ -416,12 +450,14 @@ class _Lowering:
             return None
         if not layer.arguments or base.kind == ABSENT:
             return base
-        arguments = dict(base.arguments)
+        arguments, written = dict(base.arguments), dict(base.written)
         for name, value in layer.arguments.items():
             where = (*path, kind, name)
             if self.known_argument(base.kind, name, where):
                 arguments[name] = self.argument(base.kind, name, value, environment, where)
-        return _Bound(base.kind, arguments)
+                given = environment.written.get(value) if isinstance(value, str) else None
+                written[name] = given or _Written(where, value)
+        return _Bound(base.kind, arguments, written)
 
     def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
         if kind in OPERATIONS:
@@ -476,14 +512,14 @@ class _Lowering:
         except ValidationError as error:
             for item in error.errors():
                 self.problem(str(item.get("ctx", {}).get("error", item["msg"])), path)
-            return _Bound(ABSENT, {})
-        return self.resolve(layer, environment, path) or _Bound(ABSENT, {})
+            return _NOTHING
+        return self.resolve(layer, environment, path) or _NOTHING
 
     def number(self, value: Any, environment: _Environment, path: KeyPath) -> Number | None:
         if isinstance(value, int | float):
             return value
         if not isinstance(value, str):
-            self.problem(f"must be a number or an expression, not {_shown(value)}", path)
+            self.problem(f"must be a number or an expression, not {shown(value)}", path)
             return None
         try:
             return evaluate(value, environment.numbers)
@@ -497,6 +533,13 @@ class _Lowering:
     # -- bookkeeping ---------------------------------------------------------------------------------------------
 
     depth = 0
+
+    def grow(self, path: KeyPath) -> None:
+        """Count a step or a block, present or not: what is too large to be meant is not walked to its end."""
+        self.size += 1
+        if self.size > MAX_LAYERS:
+            self.problem(f"the network has more than {MAX_LAYERS:,} layers", path)
+            raise _GivenUpError
 
     @contextmanager
     def using(self, path: KeyPath) -> Generator[None]:
@@ -517,22 +560,29 @@ class _Lowering:
 
     def problem(self, message: str, path: KeyPath, *, key: bool = False, of_shapes: bool = False) -> None:
         position = self.spec.position(path, key=key)
-        shown = path
+        where = path
         if self.use and path[:1] == ("blocks",):
             use = self.spec.position(self.use)
-            if position is None or use is None or position.file != use.file:
+            if position is None or use is None or Catalogue.shipped().owns(Path(position.file)):
                 # The user's own file comes first; the shipped block's is where to look further.
                 inside = ".".join(map(str, path[2:]))
                 at = f" at {position}" if position else ""
                 message = f"{message} (in block {path[1]!r}, {inside}{at})"
-                position, shown = use, self.use
+                position, where = use, self.use
             else:
+                if not of_shapes and (message, position) in self.told:
+                    return
+                self.told.add((message, position))
                 message = f"{message} (used by {'.'.join(map(str, self.use))})"
-        problem = Problem(message, ".".join(map(str, shown)), position)
-        if problem not in self.problems:
-            self.problems.append(problem)
-            if of_shapes:
-                self.shape_problems.add(problem)
+        problem = Problem(message, ".".join(map(str, where)), position)
+        if problem in self.problems:
+            return
+        self.problems.append(problem)
+        if of_shapes:
+            self.shape_problems.add(problem)
+        if len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem("too many problems; the rest of the spec is not looked at"))
+            raise _GivenUpError
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -598,25 +648,19 @@ def _hashable(value: Any) -> Any:
     return (type(value), value)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _is_unknown(value: Any) -> bool:
+    return value is _UNKNOWN or (isinstance(value, list) and any(map(_is_unknown, typing.cast("list[Any]", value))))
 
 
-def _operation_message(kind: str, item: Any, written: Mapping[str, Any]) -> str:
+def _operation_message(kind: str, item: Any, written: _Written | None) -> str:
     """One of pydantic's errors about an operation's fields, in our words."""
     loc = item["loc"]
     name = str(loc[0]) if loc else ""
     if item["type"] == "missing":
         return f"{kind} needs {name!r}"
-    if item["type"] == "value_error":
+    if item["type"] == "value_error" and not name:
         return f"{kind}: {item['ctx']['error']}"
-    text = item["msg"].replace("Input should be", "must be")
-    message = f"{kind}: {name} {text[:1].lower()}{text[1:]}, not {_shown(item['input'])}"
-    source = written.get(name)
+    text = item["ctx"]["error"] if item["type"] == "value_error" else plain(item["msg"])
+    message = f"{kind}: {name} {text}, not {shown(item['input'])}"
+    source = written.value if written else None
     return f"{message} (from {source!r})" if isinstance(source, str) and source != item["input"] else message
-
-
-def _where(path: KeyPath, kind: str, item: Any, written: Mapping[str, Any] | None) -> KeyPath:
-    loc = item["loc"]
-    return (*path, kind, loc[0]) if loc and written and loc[0] in written else path

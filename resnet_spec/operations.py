@@ -65,14 +65,30 @@ class Category(StrEnum):
 # Field types
 
 
+def _are_two(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(cast("list[Any]", value)) == 2
+
+
 def _pair(value: Any) -> Any:
     """A number stands for the same in height and width."""
-    return (value, value) if isinstance(value, int) else value
+    if isinstance(value, int):
+        return value, value
+    if not _are_two(value):
+        raise ValueError("must be a whole number, or a list of two for height and width")
+    return value
+
+
+def _edges(value: Any) -> Any:
+    """A number stands for that many rows and columns on every side."""
+    if isinstance(value, int):
+        return (value, value), (value, value)
+    if not _are_two(value) or not all(map(_are_two, value)):
+        raise ValueError("must be a whole number or [[top, bottom], [left, right]]")
+    return value
 
 
 def _padding(value: Any) -> Any:
-    """A number stands for that many rows and columns on every side."""
-    return ((value, value), (value, value)) if isinstance(value, int) else value
+    return value if value == "same" else _edges(value)
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=2**20)]
@@ -80,7 +96,7 @@ Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
 PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
 Pair = Annotated[tuple[PositiveExtent, PositiveExtent], BeforeValidator(_pair, json_schema_input_type=Any)]
 Edges = tuple[tuple[Extent, Extent], tuple[Extent, Extent]]
-ExplicitPadding = Annotated[Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
+ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=Any)]
 Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
 Flag = Annotated[bool, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -239,6 +255,8 @@ class BatchNorm(BaseOperation):
     def _momentum_from_decay(cls, data: Any) -> Any:
         fields = _mapping(data)
         decay = fields.get("decay")
+        if "momentum" in fields and "decay" in fields:
+            raise ValueError("takes momentum or decay, which is 1 - momentum, not both")
         if "momentum" in fields or isinstance(decay, bool) or not isinstance(decay, int | float):
             return cast("object", data)
         # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,8 +45,9 @@ def read_weights(path: str | Path, graph: Graph) -> dict[str, NDArray[Any]]:
     or with the first node that differs where the file says which architecture it is for.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    # Not Path's own: that one raises where a name is too long.
+    if not os.path.isfile(path):
+        raise WeightsError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}")
     if path.suffix != ".safetensors":
         return check_weights(graph, _read_by_backend(path), str(path))
     arrays, metadata = read_safetensors(path)

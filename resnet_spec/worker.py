@@ -68,7 +68,7 @@ def main() -> None:
             commands[request["command"]](request)
         except MemoryError:
             _answer(answers, {"error": "out of memory"})
-        except Exception as error:  # noqa: BLE001 - whatever a framework raises is the answer
+        except Exception as error:
             _answer(answers, {"error": f"{type(error).__name__}: {error}"})
         else:
             _answer(answers, {})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
 def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray[np.floating[Any]]]:
     """The outputs of a channels-last model for (batch, channels, height, width) images, maps in that layout too."""
     # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
-    dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
-    batch = tf.convert_to_tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype))
+    # Keras casts the images to the model's dtype.
     with _quiet():
-        values: Any = model(batch, training=training)
+        values: Any = model(np.ascontiguousarray(images.transpose(0, 2, 3, 1)), training=training)
     outputs = cast("list[Any]", values) if isinstance(values, list) else [values]
     return [_channels_first(value.numpy()) for value in outputs]
 
@@ -41,7 +41,9 @@ def write(model: Any, path: Path) -> None:
         if path.suffix == ".keras":
             model.save(path)
         else:
-            model.export(str(path), format="tf_saved_model", verbose=False)
+            # Keras 3.8 prints what it exports whatever it is told.
+            with redirect_stdout(StringIO()):
+                model.export(str(path), format="tf_saved_model", verbose=False)
 
 
 def describe() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """From a graph to nested native modules whose ``forward`` is Python, written once per distinct block.
 
 A chain is ``nn.Sequential``; any other group is a small class of its own whose ``forward`` is generated as text, as
-``dataclass`` generates ``__init__``. ``torch.fx.GraphModule`` would do the same, but it takes longer to make, one class an
-instance, loses its name on ``deepcopy`` and prints its code.
+``dataclass`` generates ``__init__``. ``torch.fx.GraphModule`` would do the same, but it takes longer to make, one class
+an instance, loses its name on ``deepcopy`` and prints its code.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def assemble(graph: Graph, options: Options) -> nn.Module:
     """
     layers = [node for node in graph.layers if node.operation.op in LAYERS]
     groups = group(graph, [node.name for node in layers])
-    names = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
+    blocks = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
     with _collection_paused():
-        return _Assembler(graph, options, groups, names).module(_tree(layers)).eval()
+        return _Assembler(graph, options, groups, blocks).module(_tree(layers)).eval()
 
 
 @contextmanager
@@ -88,8 +88,8 @@ class _Assembler:
         module = self.layer(place.node) if place.node else self.container(place)
         for name, child in place.children.items():
             if hasattr(module, name):
-                path = ".".join(child.path)
-                raise GraphError(Problem(f"{name!r} cannot name a layer in PyTorch: nn.Module has such an attribute", path))
+                message = f"{name!r} cannot name a layer in PyTorch: its modules have such an attribute"
+                raise GraphError(Problem(message, ".".join(child.path)))
             module.add_module(name, self.module(child))
         return module
 
@@ -98,14 +98,15 @@ class _Assembler:
 
     def container(self, place: _Place) -> nn.Module:
         """An empty module for a group, or for a prefix whose layers are called from outside."""
-        group = self.groups.get(place.path)
+        contents = self.groups.get(place.path)
         block = self.blocks.get(place.path)
-        if group is None:
+        name = self.class_name(place.path)
+        if contents is None:
             numbered = list(place.children) == [str(index) for index in range(len(place.children))]
-            return nn.ModuleList() if numbered and block is None else _class(self.class_name(place.path), nn.Module)()
-        if place.path and group.is_chain(place.children):
-            return nn.Sequential() if block is None else _class(self.class_name(place.path), nn.Sequential)()
-        return _class(self.class_name(place.path), nn.Module, forward_text(group))()
+            return nn.ModuleList() if numbered and block is None else _class(name, nn.Module)()
+        if place.path and contents.is_chain(place.children):
+            return nn.Sequential() if block is None else _class(name, nn.Sequential)()
+        return _class(name, nn.Module, forward_text(contents))()
 
     def class_name(self, path: Path) -> str:
         """The block's name, or else the last word of the group's own."""
@@ -141,7 +142,7 @@ def _function(name: str, source: str) -> Callable[..., Any]:
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {}
     # The text is made of this package's own words and of names that the graph has checked: letters, digits, - and _.
-    exec(compile(source, file, "exec"), vars(forwards), namespace)  # noqa: S102
+    exec(compile(source, file, "exec"), forwards.__dict__, namespace)  # noqa: S102
     function = namespace["forward"]
     function.__qualname__ = f"{name}.forward"
     return function

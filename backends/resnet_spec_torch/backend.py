@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnet_spec_torch import files, parameters
 from resnet_spec_torch.assembly import assemble
@@ -54,19 +54,18 @@ class TorchBackend:
         self, model: nn.Module, images: NDArray[Any], *, training: bool = False
     ) -> list[NDArray[np.floating[Any]]]:
         """The outputs for (N, C, H, W) images, computed in the model's dtype and on its device, without gradients."""
-        parameter = next(model.parameters())
-        batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(parameter.device, parameter.dtype)
+        batch = parameters.from_numpy(np.require(images, requirements=["C", "W"]))
+        parameter = next(model.parameters(), batch)
         with _mode(model, training), torch.no_grad():
-            outputs = model(batch)
-        outputs = outputs if isinstance(outputs, list) else [outputs]
-        return [output.cpu().numpy() for output in outputs]
+            output: Tensor | list[Tensor] = model(batch.to(parameter.device, parameter.dtype))
+        return [tensor.cpu().numpy() for tensor in (output if isinstance(output, list) else [output])]
 
     def read(self, path: Path) -> dict[str, NDArray[Any]]:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
         return files.read_state_dict(path)
 
     def write(self, model: nn.Module, graph: Graph, path: Path) -> None:
-        """Write a state_dict (``.pth``) or a program that runs without this package (``.pt2``), as in inference mode."""
+        """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package."""
         with _mode(model, training=False):
             _WRITERS[path.suffix](model, graph, path)
 

@@ -54,7 +54,7 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     # A broken archive or pickle fails in as many ways as there are bytes to break.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise WeightsError(f"{path}: is not a whole file of tensors ({reason})") from None
 
@@ -89,11 +89,13 @@ def write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
 def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model as a ``torch.export`` program, which runs without this package.
 
-    The batch is dynamic; so are height and width, unless the graph's parameters depend on them.
+    The batch is dynamic; so are height and width, unless the graph's parameters depend on them. A feature map that is
+    1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a constant.
     """
     sizes = {} if graph.depends_on_size else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
-    parameter = next(model.parameters())
     # Two images, since a dimension of 1 is taken for a constant.
-    images = torch.zeros(2, *graph.input.shape, dtype=parameter.dtype, device=parameter.device)
+    images = torch.zeros(2, *graph.input.shape)
+    parameter = next(model.parameters(), images)
+    images = images.to(parameter.device, parameter.dtype)
     shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
     torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)

@@ -1,4 +1,4 @@
-"""The namespace that generated ``forward`` functions run in: torch, and two operations that save memory where it is safe.
+"""The namespace that generated ``forward`` functions run in: torch, and two operations that save memory where they can.
 
 Writing over a feature map is worth a tenth of ResNet-50's time for one image, but a forward hook may hold that map
 (Grad-CAM does). So it is decided at each call, by what is hooked. Nothing is overwritten while a model is traced,
@@ -6,6 +6,8 @@ exported or compiled: what does that plans memory itself.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +22,14 @@ _WRITES_NEW_MEMORY = frozenset({nn.Conv2d, nn.Linear, nn.BatchNorm2d, PaddedConv
 
 
 def activate(relu: nn.Module, value: Tensor, maker: nn.Module | None = None) -> Tensor:
-    """``relu(value)``, over ``value`` where only the caller can hold it; ``maker`` is the module it came from, if any."""
-    if _is_ours(value, maker) and type(relu) is nn.ReLU and not _is_watched(relu):
-        return torch.relu_(value)
+    """``relu(value)``, over ``value`` where only the caller holds it; ``maker`` is the module that made it, if any."""
+    if type(relu) is nn.ReLU and not _is_watched(relu) and _is_ours(value, maker):
+        return value.relu_()
     return relu(value)
 
 
 def accumulate(value: Tensor, other: Tensor, maker: nn.Module | None = None) -> Tensor:
-    """``value + other``, over ``value`` where only the caller can hold it; ``maker`` is the module it came from, if any."""
+    """``value + other``, over ``value`` where only the caller holds it; ``maker`` is the module that made it."""
     if _is_ours(value, maker) and value.dtype == other.dtype and value.shape == other.shape:
         return value.add_(other)
     return value + other
@@ -35,18 +37,17 @@ def accumulate(value: Tensor, other: Tensor, maker: nn.Module | None = None) -> 
 
 def _is_ours(value: Tensor, maker: nn.Module | None) -> bool:
     # A tracer's proxy, and the tensors that export and compile work with, are no plain tensors.
-    if type(value) is not Tensor or torch.compiler.is_compiling() or _has_any_global_hook():
+    if type(value) is not Tensor or _has_any_global_hook() or torch.compiler.is_compiling():
         return False
     return maker is None or (type(maker) in _WRITES_NEW_MEMORY and not _is_watched(maker))
 
 
-def _is_watched(module: nn.Module) -> bool:
+def _is_watched(module: Any) -> bool:
     """Whether anything is called with a module's input or output, or in place of its ``forward``."""
-    state = module.__dict__
     return bool(
-        state["_forward_hooks"]
-        or state["_forward_pre_hooks"]
-        or state["_backward_hooks"]
-        or state["_backward_pre_hooks"]
-        or "forward" in state
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
     )

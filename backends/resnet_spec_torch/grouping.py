@@ -21,9 +21,9 @@ TOP: Path = ()
 
 @dataclass(frozen=True)
 class Call:
-    """One step of a ``forward``: ``value`` is what the module at ``path`` (from the caller), or ``node``, makes of ``inputs``.
+    """One step of a ``forward``: what the module at ``path``, seen from the caller, makes of the inputs.
 
-    ``node`` is None where the module is a nested group.
+    ``node`` is None where that module is a nested group; the path is empty where the node has no module.
     """
 
     value: str
@@ -41,7 +41,7 @@ class Group:
     calls: list[Call] = field(default_factory=list[Call])
 
     def is_chain(self, children: Iterable[str]) -> bool:
-        """Whether ``nn.Sequential`` over ``children`` says the same: each is called once, in order, on the last one's output."""
+        """Whether each child is called once, in order, on what the one before it gave, as ``nn.Sequential`` does."""
         if [call.path for call in self.calls] != [(child,) for child in children]:
             return False
         values = [self.input, *(call.value for call in self.calls)]
@@ -99,7 +99,7 @@ def _needed(graph: Graph) -> Iterator[Node]:
 def _boundaries(
     graph: Graph, nodes: list[Node], paths: dict[str, Path]
 ) -> tuple[dict[Path, dict[str, None]], dict[Path, dict[str, None]], set[Path]]:
-    """For each prefix the values that come in and that go out, and the prefixes into or out of which a layer is called."""
+    """For each prefix the values that come in and that go out, and the prefixes that a layer is called across."""
     taken: dict[Path, dict[str, None]] = {}
     given: dict[Path, dict[str, None]] = {}
     crossed: set[Path] = set()

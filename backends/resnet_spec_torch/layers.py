@@ -30,7 +30,7 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]
     window = dilation * (kernel - 1) + 1
     total = (size - 1) // stride * stride + window - size
     if window < stride:
-        total = cast("int", torch.sym_max(total, 0))
+        total = cast("int", torch.sym_max(total, 0))  # pyright: ignore[reportUnknownMemberType]
     return total // 2, total - total // 2
 
 
@@ -47,7 +47,7 @@ class PaddedConv2d(nn.Conv2d):
     """A convolution whose zero padding differs between two opposite sides."""
 
     def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
         self.edges = edges
 
     def forward(self, input: Tensor) -> Tensor:
@@ -75,12 +75,12 @@ class PaddedMaxPool2d(nn.MaxPool2d):
     """A max pool whose padding, minus infinity, differs between two opposite sides."""
 
     def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
         self.edges = edges
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H', W')."""
-        return super().forward(functional.pad(input, pads(self.edges), value=-_INFINITY))
+        return cast("Tensor", super().forward(functional.pad(input, pads(self.edges), value=-_INFINITY)))
 
     def extra_repr(self) -> str:
         """The native line with the padding in its place."""
@@ -93,7 +93,9 @@ class SameMaxPool2d(nn.MaxPool2d):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         kernel, stride = cast("tuple[int, ...]", self.kernel_size), cast("tuple[int, ...]", self.stride)
-        return super().forward(functional.pad(input, _same_pads(input, kernel, stride), value=-_INFINITY))
+        return cast(
+            "Tensor", super().forward(functional.pad(input, _same_pads(input, kernel, stride), value=-_INFINITY))
+        )
 
     def extra_repr(self) -> str:
         """The native line with the padding in its place."""

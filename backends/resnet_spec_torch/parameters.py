@@ -1,12 +1,13 @@
 """Arrays into a model and out of it.
 
-The core lays arrays out as PyTorch does, for every role, so that nothing is transposed: an array that fits becomes the
-parameter itself, and a memory-mapped file is read when it is first computed with.
+The core lays arrays out as PyTorch does, whatever a parameter's role, so that nothing is transposed: an array that fits
+becomes the parameter itself, and a memory-mapped file is read when it is first computed with.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,63 +22,80 @@ if TYPE_CHECKING:
 
     from resnet_spec.graph import Graph, Parameter
 
+from_numpy: Callable[[NDArray[Any]], Tensor] = torch.from_numpy  # pyright: ignore
+
+
+class _Slot(NamedTuple):
+    """Where a model keeps one of the graph's parameters."""
+
+    parameter: Parameter
+    module: nn.Module
+    name: str
+    tensor: Tensor
+
 
 def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set every parameter of a model from arrays by the graph's names; batch counters start at 0.
 
     A parameter still on the meta device becomes a tensor over the array's own memory where dtype and layout fit and the
-    array may be written to; otherwise values are copied. Raises WeightsError where a layer was replaced by one of
-    another shape.
+    array may be written to; otherwise values are copied. Raises WeightsError where a layer was taken out of the model
+    or replaced by one of another shape.
     """
-    modules = dict(model.named_modules())
-    targets = [(parameter, *_target(modules, parameter)) for parameter in graph.parameters()]
-    problems = [
-        Problem(f"the model's tensor has shape {list(tensor.shape)}, not {list(parameter.shape)}", parameter.name)
-        for parameter, _, tensor in targets
-        if tensor.shape != parameter.shape
-    ]
-    if problems:
-        raise WeightsError(problems)
+    slots = _slots(model, graph)
     taken: set[int] = set()
-    for parameter, module, tensor in targets:
-        array = arrays[parameter.name]
-        if tensor.is_meta:
-            _replace(module, parameter, _adopt(array, tensor.dtype, taken))
+    for slot in slots:
+        value = _adopt(arrays[slot.parameter.name], slot.tensor.dtype, taken)
+        if slot.tensor.is_meta:
+            _replace(slot, value)
         else:
             with torch.no_grad():
-                tensor.copy_(_adopt(array, tensor.dtype, taken))
-    for module in modules.values():
+                slot.tensor.copy_(value)
+    for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             _reset_counter(module)
 
 
 def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
-    """A copy of every parameter, by the graph's names and in its order."""
-    modules = dict(model.named_modules())
-    return {p.name: _target(modules, p)[1].detach().cpu().numpy().copy() for p in graph.parameters()}
+    """A copy of every parameter in the graph's order; raises WeightsError where ``set_parameters`` does."""
+    return {slot.parameter.name: slot.tensor.detach().cpu().numpy().copy() for slot in _slots(model, graph)}
 
 
-def _target(modules: Mapping[str, nn.Module], parameter: Parameter) -> tuple[nn.Module, Tensor]:
-    module = modules[parameter.node]
-    return module, getattr(module, parameter.name.rpartition(".")[2])
+def _slots(model: nn.Module, graph: Graph) -> list[_Slot]:
+    modules: dict[str, nn.Module] = dict(cast("Any", model).named_modules(remove_duplicate=False))
+    slots: list[_Slot] = []
+    problems: list[Problem] = []
+    for parameter in graph.parameters():
+        module, name = modules.get(parameter.node), parameter.name.rpartition(".")[2]
+        tensor = getattr(module, name, None)
+        if module is None or tensor is None:
+            problems.append(Problem("the model has no such tensor", parameter.name))
+        elif tensor.shape != parameter.shape:
+            message = f"the model's tensor has shape {list(tensor.shape)}, not {list(parameter.shape)}"
+            problems.append(Problem(message, parameter.name))
+        else:
+            slots.append(_Slot(parameter, module, name, tensor))
+    if problems:
+        raise WeightsError(problems)
+    return slots
 
 
-def _replace(module: nn.Module, parameter: Parameter, tensor: Tensor) -> None:
-    name = parameter.name.rpartition(".")[2]
-    if parameter.trainable:
-        module._parameters[name] = nn.Parameter(tensor)  # noqa: SLF001 - setattr checks again what was just looked up
+def _replace(slot: _Slot, value: Tensor) -> None:
+    # Assigning to the attribute would look up again, slowly, what has just been found.
+    module = cast("Any", slot.module)
+    if slot.parameter.trainable:
+        module._parameters[slot.name] = nn.Parameter(value)
     else:
-        module._buffers[name] = tensor  # noqa: SLF001
+        module._buffers[slot.name] = value
 
 
 def _adopt(array: NDArray[Any], dtype: torch.dtype, taken: set[int]) -> Tensor:
     """A tensor over the array's memory if it can be: not for a view that repeats, nor for an array given twice."""
     address = array.ctypes.data
-    plain = array.flags.c_contiguous and array.flags.aligned and array.flags.writeable and array.dtype.isnative
-    if not plain or address in taken:
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned and flags.writeable and array.dtype.isnative) or address in taken:
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     taken.add(address)
-    return torch.from_numpy(array).to(dtype)
+    return from_numpy(array).to(dtype)
 
 
 def _reset_counter(norm: nn.BatchNorm2d) -> None:

@@ -14,10 +14,10 @@ from resnet_spec_torch.grouping import Call, Group, Path
 
 
 def module_text(path: Path) -> str:
-    """Source text for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, "0")``."""
+    """Source text for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, '0')``."""
     text = "self"
     for part in path:
-        text = f"{text}.{part}" if part.isidentifier() and not iskeyword(part) else f'getattr({text}, "{part}")'
+        text = f"{text}.{part}" if part.isidentifier() and not iskeyword(part) else f"getattr({text}, {part!r})"
     return text
 
 
@@ -34,22 +34,20 @@ class _Writer:
         self.variables = {group.input: "x"}
 
     def text(self) -> str:
-        lines = ["def forward(self, x):"]
         left = self.uses.copy()
+        statements: list[str] = []
         for call in self.group.calls:
             text = self.call_text(call)
             left.subtract(call.inputs)
             freed = [self.variables.pop(name) for name in dict.fromkeys(call.inputs) if not left[name]]
-            variable = self.variables[call.value] = freed[0] if freed else self.new_variable()
-            lines.append(f"    {variable} = {text}")
-        results = [self.variables[name] for name in self.group.outputs]
-        if len(results) > 1:
-            lines.append(f"    return [{', '.join(results)}]")
-        elif self.group.outputs[0] == self.group.calls[-1].value:
-            lines[-1] = f"    return {text}"
+            self.variables[call.value] = freed[0] if freed else self.new_variable()
+            statements.append(f"{self.variables[call.value]} = {text}")
+        outputs = [self.variables[name] for name in self.group.outputs]
+        if self.group.outputs == (self.group.calls[-1].value,):
+            statements[-1] = f"return {statements[-1].partition(' = ')[2]}"
         else:
-            lines.append(f"    return {results[0]}")
-        return "\n".join([*lines, ""])
+            statements.append(f"return [{', '.join(outputs)}]" if len(outputs) > 1 else f"return {outputs[0]}")
+        return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
 
     def new_variable(self) -> str:
         taken = set(self.variables.values())

@@ -42,18 +42,22 @@ def command(
 
     from resnet_spec.backends import find, get_backend
     from resnet_spec.building import build
+    from resnet_spec.files import check_target
     from resnet_spec.loading import load
     from resnet_spec.randomization import random_images
     from resnet_spec.summary import summarize
 
+    # Wrong input is told before seconds go into starting a framework.
     find(backend)
+    for path in outputs:
+        check_target(Path(path), force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
     summary = summarize(graph)
     with quiet_stdout(), progress() as tell:
         tell(f"importing {backend}")
         compiler = get_backend(backend)
-        targets = [_target(path, compiler.outputs, backend, force=force) for path in outputs]
+        targets = [_target(path, compiler.outputs, backend) for path in outputs]
         tell(f"building {graph.name}")
         start = time.perf_counter()
         model = build(loaded, backend, weights, seed, dtype=dtype)
@@ -84,17 +88,15 @@ def command(
         click.echo(f"{key:<11} {value}")
 
 
-def _target(text: str, kinds: Any, backend: str, *, force: bool) -> Path:
-    """An output's path, refused before any work is done where nothing could be written there."""
+def _target(text: str, kinds: Any, backend: str) -> Path:
+    """An output's path, refused before any work is done where the backend does not write its kind."""
     from resnet_spec.errors import OutputError
-    from resnet_spec.files import check_target
 
     path = Path(text)
     known = {".safetensors": "weights", **kinds}
     if path.suffix not in known:
         endings = ", ".join(ending or "a folder" for ending in known)
-        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {path.suffix}")
-    check_target(path, force=force)
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {path.suffix or 'a folder'}")
     return path
 
 

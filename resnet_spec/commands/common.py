@@ -24,7 +24,9 @@ WIDE = 200
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
 )
-SEED = click.option("--seed", default=0, show_default=True, help="Of whatever is drawn at random.")
+SEED = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of whatever is drawn at random."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -44,9 +46,8 @@ def run(command: click.Command) -> None:
     except MemoryError:
         click.echo("out of memory", err=True)
         status = CANNOT_RUN
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Raised, with status 1, by click and rich alike where the reader of our output has gone.
         status = 0
     sys.exit(status if isinstance(status, int) else 0)
 

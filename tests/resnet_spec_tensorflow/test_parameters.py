@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,14 @@ def test_arrays_come_back_as_they_were_loaded(backend, small_resnet, random_arra
         assert back[name].dtype == dtype, name
         assert back[name].flags.c_contiguous, name
         assert np.array_equal(back[name], array), name
+
+
+def test_the_model_has_no_other_variables(backend, small_resnet):
+    graph = small_resnet(groups=2)
+    model = backend.compile(graph)
+    assert len(model.variables) == len(graph.parameters())
+    trainable = sum(prod(parameter.shape) for parameter in graph.parameters() if parameter.trainable)
+    assert sum(prod(variable.shape) for variable in model.trainable_variables) == trainable
 
 
 def test_layouts_are_those_of_keras(backend, builder, random_arrays):
@@ -90,6 +100,7 @@ def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized)
 
     from resnet_spec.initialization import initialize
 
+    keras.utils.set_random_seed(0)
     clone = keras.models.clone_model(backend.compile(initialized))
     ours, drawn = initialize(initialized), backend.arrays(clone, initialized)
     for name, array in ours.items():
@@ -113,3 +124,9 @@ def test_initialisers_are_written_into_the_config(backend, initialized):
     assert config["class_name"] == "VarianceScaling"
     expected = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}
     assert {key: config["config"][key] for key in expected} == expected
+
+
+def test_a_truncated_bias_is_scaled_to_the_stated_variance(backend, initialized):
+    # 16 channels in 4 groups and a kernel of 1×1: a fan of 4 for the first convolution, of 128 for the second.
+    initializer = backend.compile(initialized).get_layer("cut").bias_initializer
+    assert initializer.stddev == pytest.approx((1 / 128) ** 0.5 / 0.8796256610342398)

@@ -1,0 +1,65 @@
+"""``python -m benchmarks [PART…]``: each part in a process of its own; all of them together are written to docs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.pairs import Ratio
+
+PARTS = ("commands", "torch_building", "torch_running", "tensorflow_keras")
+REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--part"]:
+        for ratio in importlib.import_module(f"benchmarks.{sys.argv[2]}").run():
+            print(json.dumps(asdict(ratio)), flush=True)
+        return
+    parts = sys.argv[1:] or PARTS
+    ratios: list[Ratio] = []
+    for part in parts:
+        command = [sys.executable, "-m", "benchmarks", "--part", part]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                ratios.append(Ratio(**json.loads(line)))
+                print(row(ratios[-1]), flush=True)
+        if process.returncode:
+            raise SystemExit(f"{part} failed")
+    if tuple(parts) == PARTS:
+        REPORT.write_text(report(ratios))
+
+
+def row(ratio: Ratio) -> str:
+    figures = f"{ratio.ours:.3f} | {ratio.theirs:.3f} | {ratio.ratio:.3f} | {ratio.low:.3f}–{ratio.high:.3f}"
+    return f"| {ratio.name} | {ratio.pairs} | {figures} | {ratio.target} |"
+
+
+def report(ratios: list[Ratio]) -> str:
+    libraries = ("torch", "torchvision", "tensorflow", "keras", "safetensors", "pydantic")
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    header = "| what | pairs | ours | theirs | ratio | 95 % interval | target |\n|---|---|---|---|---|---|---|"
+    rows = "\n".join(row(ratio) for ratio in ratios)
+    return (
+        "# Benchmarks\n\n"
+        "Made by `make benchmark`; do not edit. Each row times two ways of doing one thing in turn, in one process. Ours"
+        " and theirs\nare median seconds, the ratio is the median of the pairs' ratios ours / theirs, and its interval is"
+        " from a bootstrap over\nthe pairs. Seconds are this machine's; ratios carry over.\n\n"
+        f"Machine: {processor()}. {versions}.\n\n{header}\n{rows}\n"
+    )
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of an {names[0]}" if names else "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,637 @@
+"""Runs the code blocks of the documents, and holds their tables to the code they tell of.
+
+Each document runs in a process and a folder of its own, block after block, as a reader would do it. What a block's
+first line names (``# my_resnet.yaml``) is written to that file. Run as a program, this file is that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")))
+RATIONALE = "docs/rationale.md"
+LANGUAGES = ("console", "diff", "json", "python", "text", "toml", "yaml")
+PACKAGES = ("resnet_spec", "backends/resnet_spec_torch", "backends/resnet_spec_tensorflow", "specs")
+OURS = ("resnet-spec", "resnet-build")
+NOT_RUN = ("make", "pip")
+
+
+class Block(NamedTuple):
+    """A fenced block: where it starts, its language, and its text."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The file that the first line names."""
+        found = re.match(r"# ([\w./-]+\.\w+)$", self.text.partition("\n")[0])
+        return found[1] if found else None
+
+
+def blocks(document: str, text: str) -> list[Block]:
+    found: list[Block] = []
+    fence = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    for match in fence.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(document, line, match[1], match[2]))
+    return found
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text("utf-8")
+
+
+# -- the process that runs one document --------------------------------------------------------------------------
+
+
+def run_document(document: str, text: str) -> dict[int, str]:
+    """Run the blocks of a document in the current folder; what went wrong, by the line a block starts on."""
+    runner = _Runner(blocks(document, text))
+    errors: dict[int, str] = {}
+    for block in runner.blocks:
+        try:
+            getattr(runner, block.language, runner.other)(block)
+        except SystemExit as error:
+            errors[block.line] = f"exit {error.code}"
+        except BaseException:  # noqa: BLE001 - whatever a block raises is the test's to tell
+            errors[block.line] = traceback.format_exc()
+    return errors
+
+
+class _Runner:
+    """What the blocks of one document share: a namespace, a folder, the last status and output."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        self.printed: str | None = None
+        self.folder = Path.cwd()
+        sys.path.insert(0, str(self.folder))
+        path = [str(self.folder)]
+        if any((block.file or "").startswith(("resnet_spec/", "backends/")) for block in blocks):
+            self.copy_packages()
+            path.append(str(self.folder / "backends"))
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(path),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "COLUMNS": "200",
+        }
+
+    def copy_packages(self) -> None:
+        """A copy of the code for a document that changes it."""
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, self.folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        sys.path.insert(1, str(self.folder / "backends"))
+
+    def other(self, block: Block) -> None:
+        """A block that is only read."""
+
+    def write(self, block: Block) -> Path:
+        path = self.folder / str(block.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, "utf-8")
+        return path
+
+    def yaml(self, block: Block) -> None:
+        from resnet_spec.documents import parse
+
+        parse(block.text, block.file or "fragment")
+        if block.file:
+            check_yaml(self.write(block))
+
+    def toml(self, block: Block) -> None:
+        """Install what a pyproject.toml describes, as far as entry points go."""
+        project = tomllib.loads(self.write(block).read_text("utf-8"))["project"]
+        information = self.folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        information.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        (information / "METADATA").write_text(metadata)
+        points = [
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+            for group, entries in project["entry-points"].items()
+        ]
+        (information / "entry_points.txt").write_text("\n".join(points))
+
+    def python(self, block: Block) -> None:
+        if block.file:
+            self.add_code(block)
+            return
+        output = StringIO()
+        code = compile("\n" * block.line + block.text, block.document, "exec")
+        with redirect_stdout(output):
+            exec(code, self.namespace)
+        self.printed = output.getvalue()
+
+    def add_code(self, block: Block) -> None:
+        """A new file; or, in one that is there, code before the union of the operations or at the end."""
+        path = self.folder / str(block.file)
+        if not path.exists():
+            self.write(block)
+            return
+        before, union, after = path.read_text("utf-8").partition("\nOperation = Annotated[")
+        added = block.text.partition("\n")[2]
+        path.write_text(f"{before}\n\n{added}\n{union}{after}", "utf-8")
+
+    def diff(self, block: Block) -> None:
+        path = self.folder / str(block.file)
+        lines = block.text.splitlines()[1:]
+        old = "".join(line[1:] + "\n" for line in lines if not line.startswith("+"))
+        new = "".join(line[1:] + "\n" for line in lines if not line.startswith("-"))
+        text = path.read_text("utf-8")
+        assert text.count(old) == 1, f"{block.file} holds {text.count(old)} times:\n{old}"
+        path.write_text(text.replace(old, new), "utf-8")
+
+    def text(self, block: Block) -> None:
+        """What the Python block before it printed; else a picture."""
+        if self.printed is not None:
+            assert_shown(block.text, self.printed)
+        self.printed = None
+
+    def console(self, block: Block) -> None:
+        status = 0
+        commands = [part for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE) if part]
+        for index, part in enumerate(commands):
+            command, _, shown = part.partition("\n")
+            if command == "echo $?":
+                assert shown.strip() == str(status), f"status {status}, not {shown.strip()}"
+                continue
+            program = shlex.split(command)[0]
+            if program in NOT_RUN:
+                continue
+            assert program in OURS, f"{program} is not run by this test"
+            result = subprocess.run(
+                shlex.split(command), env=self.environment, capture_output=True, text=True, timeout=600
+            )
+            status = result.returncode
+            told = index + 1 < len(commands) and commands[index + 1].startswith("echo $?")
+            assert status == 0 or told, f"status {status} of {command}\n{result.stdout}\n{result.stderr}"
+            if shown.strip():
+                assert_shown(shown, result.stdout if status < 2 else result.stderr)
+
+
+def check_yaml(path: Path) -> None:
+    """A block's file is held to the models and the schema, a spec's also to its graph."""
+    import jsonschema
+
+    from resnet_spec.documents import read as read_yaml
+    from resnet_spec.language import Block as BlockModel
+    from resnet_spec.loading import load
+    from resnet_spec.schema import block_schema, spec_schema
+
+    data = read_yaml(path).data
+    is_block = "main" in data
+    jsonschema.validate(data, block_schema() if is_block else spec_schema())
+    if is_block:
+        BlockModel.model_validate(data)
+    else:
+        spec = load(path)
+        load_graph = spec.to_graph()
+        assert load_graph.from_json(load_graph.to_json()) == load_graph
+
+
+def assert_shown(shown: str, printed: str) -> None:
+    """Compare output with what a document shows: spaces do not count, ``...`` stands for anything, nor do figures
+    that differ from machine to machine (seconds, and differences such as 9.0e-15)."""
+    pattern = re.escape(_plain(shown))
+    pattern = pattern.replace(re.escape("..."), ".*")
+    pattern = re.sub(r"\d+\\\.\de\\-\d\d", r"\\d+\\.\\de[-+]\\d\\d", pattern)
+    pattern = re.sub(r"\d+\\\.\d\d(?=\\ (?:to\\ build|for\\ one))", r"\\d+\\.\\d\\d", pattern)
+    assert re.fullmatch(pattern, _plain(printed), re.DOTALL), f"shown:\n{shown}\nprinted:\n{printed}"
+
+
+def _plain(text: str) -> str:
+    lines = (" ".join(line.split()) for line in text.strip().splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+# -- operations that are planned ---------------------------------------------------------------------------------
+
+
+def plan_operations() -> dict[str, type[Any]]:
+    """Stand-ins for operations that the sketches use and the core does not have yet: fields, shapes and parameters.
+
+    They join the closed set before anything else imports it, in a process that runs nothing else.
+    """
+    from pydantic import Field
+
+    from resnet_spec import operations as ops
+    from resnet_spec.operations import BaseOperation, Category, Count, Extent, Flag, Pair, Padding, Real, Role, Shape
+    from resnet_spec.operations import ParameterSlot as Slot
+
+    class AvgPool2d(ops.MaxPool2d):
+        op: Literal["avg_pool2d"]
+        ceil_mode: Flag = False
+        count_include_pad: Flag = True
+
+        def output_shape(self, *inputs: Shape) -> Shape:
+            sizes = []
+            for size, kernel, stride, edges in zip(inputs[0][1:], self.kernel, self.stride, self.padding, strict=True):
+                before, after = edges
+                room = size + before + after - kernel
+                steps = -(-room // stride) if self.ceil_mode else room // stride
+                # The last window must start inside the map or the padding before it.
+                sizes.append(steps if self.ceil_mode and steps * stride >= size + before else steps + 1)
+            return (inputs[0][0], *sizes)
+
+    class GroupNorm(BaseOperation):
+        category = Category.NORMALIZATION
+        label = "GroupNorm"
+        op: Literal["group_norm"]
+        groups: Count
+        epsilon: Real
+
+        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
+            shape = inputs[0][:1]
+            return Slot("weight", shape, Role.NORM_SCALE), Slot("bias", shape, Role.NORM_OFFSET)
+
+    class StdConv2d(ops.Conv2d):
+        op: Literal["std_conv2d"]
+        epsilon: Real
+
+    class Reshape(BaseOperation):
+        category = Category.RESHAPING
+        label = "Reshape"
+        op: Literal["reshape"]
+        shape: tuple[Count, ...]
+
+        def output_shape(self, *inputs: Shape) -> Shape:
+            return self.shape
+
+    class Conv1d(BaseOperation):
+        category = Category.CONVOLUTION
+        label = "Conv1d"
+        op: Literal["conv1d"]
+        channels: Count
+        kernel: Count
+        padding: Extent = 0
+        bias: Flag = False
+
+        def output_shape(self, *inputs: Shape) -> Shape:
+            return self.channels, inputs[0][1] + 2 * self.padding - self.kernel + 1
+
+        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
+            return (Slot("weight", (self.channels, inputs[0][0], self.kernel), Role.CONV_KERNEL),)
+
+    class PadChannels(BaseOperation):
+        category = Category.RESHAPING
+        label = "PadChannels"
+        op: Literal["pad_channels"]
+        before: Extent = 0
+        after: Extent = 0
+
+        def output_shape(self, *inputs: Shape) -> Shape:
+            return self.before + inputs[0][0] + self.after, *inputs[0][1:]
+
+    class ConvTranspose2d(BaseOperation):
+        category = Category.CONVOLUTION
+        label = "ConvTranspose2d"
+        op: Literal["conv_transpose2d"]
+        channels: Count
+        kernel: Pair
+        stride: Pair = (1, 1)
+        padding: Padding = ((0, 0), (0, 0))
+        bias: Flag = False
+
+        def output_shape(self, *inputs: Shape) -> Shape:
+            sizes = zip(inputs[0][1:], self.kernel, self.stride, strict=True)
+            if self.padding == "same":
+                return self.channels, *(size * stride for size, _, stride in sizes)
+            whole = [(size - 1) * stride + kernel for size, kernel, stride in sizes]
+            return self.channels, *(size - sum(edges) for size, edges in zip(whole, self.padding, strict=True))
+
+        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
+            kernel = Slot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_KERNEL)
+            return (kernel, Slot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    class BatchNorm(ops.BatchNorm):
+        op: Literal["batch_norm"]
+        per_position: Flag = False
+
+        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
+            shape = inputs[0] if self.per_position else inputs[0][:1]
+            return tuple(slot._replace(shape=shape) for slot in super().parameters(*inputs))
+
+    planned: dict[str, type[Any]] = {}
+    for cls in (AvgPool2d, GroupNorm, StdConv2d, Reshape, Conv1d, PadChannels, ConvTranspose2d, BatchNorm):
+        name = cls.model_fields["op"].annotation.__args__[0]
+        known = ops.OPERATIONS.get(name)
+        if known is None or set(cls.model_fields) - set(known.model_fields):
+            planned[name] = ops.OPERATIONS[name] = cls
+    ops.Operation = Annotated[Union[tuple(ops.OPERATIONS.values())], Field(discriminator="op")]  # type: ignore[misc]
+    return planned
+
+
+# -- this file as a program --------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run a document in the current folder: python test_documents.py {run|plan|today} DOCUMENT TEXT RESULT."""
+    mode, document, source, result = sys.argv[1:]
+    if mode == "plan":
+        planned = plan_operations()
+        text = Path(source).read_text("utf-8")
+        answer: Any = {"errors": run_document(document, text)}
+        answer["planned"] = {name: _fields(cls, name) for name, cls in planned.items()}
+    elif mode == "today":
+        answer = _lowering_today(blocks(document, Path(source).read_text("utf-8")))
+    else:
+        answer = {"errors": run_document(document, Path(source).read_text("utf-8"))}
+    Path(result).write_text(json.dumps(answer), "utf-8")
+
+
+def _fields(cls: type[Any], name: str) -> list[str]:
+    """What a stand-in adds: its fields but those of the operation it is made from."""
+    return [field for field in cls.model_fields if field != "op" and not (name == "batch_norm" and field != "per_position")]
+
+
+def _lowering_today(found: list[Block]) -> list[str]:
+    """The specs of a document that lower without the planned operations."""
+    from resnet_spec.errors import SpecError
+    from resnet_spec.loading import load
+
+    specs = [block.file for block in found if block.file and block.language == "yaml" and "\nblock:" not in block.text]
+    for block in found:
+        if block.file and block.language == "yaml":
+            Path(block.file).write_text(block.text, "utf-8")
+    today: list[str] = []
+    for spec in specs:
+        try:
+            load(str(spec)).to_graph()
+        except SpecError:
+            continue
+        today.append(str(spec))
+    return today
+
+
+def run_apart(folder: Path, mode: str, document: str, text: str) -> Any:
+    """Run a document in a process and a folder of its own."""
+    source, result = folder / "document.md", folder / "result.json"
+    source.write_text(text, "utf-8")
+    (work := folder / "work").mkdir()
+    command = [sys.executable, str(Path(__file__)), mode, document, str(source), str(result)]
+    ended = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=1200)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(result.read_text("utf-8"))
+
+
+# -- every code block --------------------------------------------------------------------------------------------
+
+ALL_BLOCKS = [block for document in DOCUMENTS for block in blocks(document, read(document))]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    @cache
+    def answer(document: str) -> Any:
+        mode = "plan" if document == RATIONALE else "run"
+        return run_apart(tmp_path_factory.mktemp("document"), mode, document, read(document))
+
+    return answer
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: f"{block.document}:{block.line}:{block.language}")
+def test_block_runs(block: Block, answers: Callable[[str], Any]) -> None:
+    error = answers(block.document)["errors"].get(str(block.line))
+    assert error is None, f"{block.document}:{block.line}\n{error}"
+
+
+def test_every_fence_has_a_known_language() -> None:
+    for block in ALL_BLOCKS:
+        assert block.language in LANGUAGES, f"{block.document}:{block.line}: {block.language!r}"
+    for document in DOCUMENTS:
+        fences = len(re.findall(r"^\s*```", read(document), re.MULTILINE))
+        assert fences == 2 * len(blocks(document, read(document))), f"{document} has a fence that is not read"
+
+
+BROKEN = {
+    "a yaml that names no block": "```yaml\n# a.yaml\nstages: {x: {block: bottlneck}}\n```",
+    "a yaml the schema refuses": "```yaml\n# a.yaml\nstem: {a: relu}\nhaed: {b: relu}\n```",
+    "a block with an unknown key": "```yaml\n# b.yaml\nblock: b\nmain: {a: relu}\naftre: {}\n```",
+    "a fragment that is no YAML": "```yaml\na: [1\n```",
+    "code that raises": "```python\nassert 1 == 2\n```",
+    "other output than shown": "```python\nprint(1)\n```\n```text\n2\n```",
+    "a command that fails": "```console\n$ resnet-spec validate nothing.yaml\n```",
+    "another status than shown": "```console\n$ resnet-spec list\n$ echo $?\n2\n```",
+    "other lines than shown": "```console\n$ resnet-spec list\nresnet50\n```",
+    "an unknown program": "```console\n$ unheard-of\n```",
+}
+
+
+def test_what_is_broken_is_told(tmp_path: Path) -> None:
+    text = "\n".join(f"{fences}\n" for fences in BROKEN.values())
+    errors = run_apart(tmp_path, "run", "broken.md", text)["errors"]
+    lines = [block.line for block in blocks("broken.md", text) if "print(1)" not in block.text]
+    assert sorted(map(int, errors)) == lines
+    assert len(lines) == len(BROKEN)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """A table of a document: its headings, and its rows as mappings."""
+
+    headings: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...]
+
+
+def tables(text: str) -> Iterator[Table]:
+    for lines in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines.splitlines()]
+        yield Table(tuple(rows[0]), tuple(dict(zip(rows[0], row, strict=True)) for row in rows[2:]))
+
+
+def table(document: str, *headings: str) -> Table:
+    """The one table with these headings."""
+    found = [table for table in tables(read(document)) if table.headings == headings]
+    assert len(found) == 1, f"{document} has {len(found)} tables with the headings {headings}"
+    return found[0]
+
+
+def section(document: str, heading: str) -> str:
+    """What stands below a heading, down to the next of its level or above."""
+    text = read(document)
+    found = re.search(rf"^(#+) {re.escape(heading)}$\n", text, re.MULTILINE)
+    assert found, f"{document} has no heading {heading!r}"
+    rest = text[found.end() :]
+    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def ticked(text: str) -> str:
+    """The text between a pair of backticks that is all there is."""
+    found = re.fullmatch(r"`([^`]+)`", text)
+    assert found, f"{text!r} is not in backticks"
+    return found[1]
+
+
+def first_columns(document: str, heading: str, column: str) -> list[str]:
+    """The first column, which has this heading, of every table in a section."""
+    return [
+        ticked(row[column])
+        for table in tables(section(document, heading))
+        if table.headings[0] == column
+        for row in table.rows
+    ]
+
+
+LANGUAGE = "docs/language.md"
+
+
+def _keys(model: Any) -> set[str]:
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+def test_every_key_of_the_language_is_told_and_no_other() -> None:
+    from resnet_spec.graph import Input
+    from resnet_spec.initialization import Constant, VarianceScaling
+    from resnet_spec.language import Block as BlockModel
+    from resnet_spec.language import Identity, Network, Shortcut, Source, Stage, Step
+
+    wanted = {
+        "The keys of a spec": _keys(Network) | {"extends"},
+        "`input`": _keys(Input),
+        "`source`": _keys(Source),
+        "Steps": _keys(Step) - {"layer"},
+        "Stages": _keys(Stage),
+        "Blocks": _keys(BlockModel),
+        "Shortcuts": _keys(Shortcut),
+        "`otherwise`": _keys(Identity),
+        "Initialisation": _keys(Constant) | _keys(VarianceScaling),
+    }
+    for heading, keys in wanted.items():
+        told = first_columns(LANGUAGE, heading, "key")
+        assert sorted(told) == sorted(keys), heading
+
+
+def test_every_operation_is_told_with_its_fields_and_defaults() -> None:
+    from resnet_spec.operations import OPERATIONS
+
+    told = re.findall(r"^### `(\w+)`$", section(LANGUAGE, "Operations"), re.MULTILINE)
+    assert told == list(OPERATIONS)
+    for name, operation in OPERATIONS.items():
+        rows = [row for table in tables(section(LANGUAGE, f"`{name}`")) for row in table.rows]
+        fields = {ticked(row["field"]): row["default"] for row in rows}
+        wanted = {field: _default(info) for field, info in operation.model_fields.items() if field != "op"}
+        if name == "batch_norm":
+            wanted["decay"] = ""
+        if name == "max_pool2d":
+            wanted["stride"] = "`kernel`"
+        assert fields == wanted, name
+
+
+def _default(info: Any) -> str:
+    if info.is_required():
+        return "required"
+    value = info.default
+    while isinstance(value, tuple):
+        value = value[0]
+    return f"`{json.dumps(value)}`"
+
+
+def test_every_role_and_every_type_is_told() -> None:
+    from resnet_spec.language import TYPES
+    from resnet_spec.operations import Role
+
+    assert first_columns(LANGUAGE, "Initialisation", "role") == [str(role) for role in Role]
+    for word in TYPES:
+        assert f"`{word}`" in section(LANGUAGE, "Blocks"), word
+
+
+def test_readme_lists_the_shipped_networks() -> None:
+    from resnet_spec.loading import headings
+
+    rows = table("README.md", "name", "parameters", "what it is").rows
+    told = {ticked(row["name"]): row["parameters"] for row in rows}
+    assert told == {name: f"{heading['parameters']:,}" for name, heading in headings().items()}
+
+
+def test_readme_lists_the_commands() -> None:
+    from resnet_spec.commands.spec import command
+
+    told = [ticked(row["command"]) for row in table("README.md", "command", "what it does").rows]
+    assert told == ["resnet-build", *(f"resnet-spec {name}" for name in sorted(command.commands))]
+
+
+def test_commands_that_are_not_run_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lines = [
+        line.removeprefix("$ ")
+        for block in ALL_BLOCKS
+        if block.language == "console"
+        for line in block.text.splitlines()
+        if line.startswith(tuple(f"$ {program}" for program in NOT_RUN))
+    ]
+    assert {"make demo", "make test"} <= set(lines)
+    for line in lines:
+        program, *words = shlex.split(line)
+        if program == "make":
+            assert set(words) <= targets, line
+        for wanted in re.findall(r"resnet-spec\[([\w,]+)\]", line):
+            assert set(wanted.split(",")) <= set(extras), line
+
+
+def test_links_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)]+)\)", read(document)):
+            if "://" not in target:
+                path, _, anchor = target.partition("#")
+                file = (ROOT / document).parent / path if path else ROOT / document
+                assert file.exists(), f"{document}: {target}"
+                if anchor:
+                    headings = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), re.MULTILINE)
+                    assert anchor in [_anchor(heading) for heading in headings], f"{document}: {target}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+# -- the paper test ----------------------------------------------------------------------------------------------
+
+
+def test_the_rationale_says_which_sketches_lower_today(tmp_path: Path) -> None:
+    today = run_apart(tmp_path, "today", RATIONALE, read(RATIONALE))
+    rows = table(RATIONALE, "network", "sketch", "operations still to come", "parameters", "held to").rows
+    waiting = {ticked(row["sketch"]): row["operations still to come"] != "none" for row in rows}
+    assert len(rows) == 11
+    for name, waits in waiting.items():
+        if name.endswith(".yaml"):
+            assert (name in today) is not waits, name
+        else:
+            assert not waits, name
+
+
+def test_the_rationale_lists_the_planned_operations(answers: Callable[[str], Any]) -> None:
+    """Once an operation is there, its row and its stand-in above go."""
+    planned = answers(RATIONALE)["planned"]
+    rows = table(RATIONALE, "operation", "fields", "for").rows
+    told = {ticked(row["operation"]): re.findall(r"`(\w+)`", row["fields"]) for row in rows}
+    sketched = {name: fields for name, fields in told.items() if name in planned}
+    assert sketched == planned
+
+
+if __name__ == "__main__":
+    main()

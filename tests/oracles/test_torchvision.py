@@ -1,0 +1,159 @@
+"""torchvision's ten ResNets beside ours: names, weights, logits in both backends, one training step in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import resnet_spec
+from resnet_spec import Graph
+from resnet_spec.processes import BackendProcess
+from resnet_spec.randomization import randomize
+
+from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, deviation_of, images, relative, worker
+from .torchvision_original import models
+
+NAMES = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+
+
+class Original(NamedTuple):
+    """A torchvision model with randomised weights, which it wrote to both files itself."""
+
+    graph: Graph
+    model: nn.Module
+    pth: Path
+    safetensors: Path
+    logits: dict[tuple[int, int], dict[str, NDArray[Any]]]
+
+
+@pytest.fixture(scope="module")
+def tensorflow() -> Iterator[BackendProcess]:
+    with worker("tensorflow") as process:
+        yield process
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+    name: str = request.param
+    folder = tmp_path_factory.mktemp(name)
+    graph = resnet_spec.load(f"torchvision/{name}").to_graph()
+    model = randomized(name, graph)
+    torch.save(model.state_dict(), folder / "weights.pth")
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    logits = {(size, batch): reference(model, size, batch) for size in SIZES for batch in BATCHES}
+    return Original(graph, model, folder / "weights.pth", folder / "weights.safetensors", logits)
+
+
+def randomized(name: str, graph: Graph) -> nn.Module:
+    """The recipe, with torchvision's own model running the training-mode batch."""
+    model = getattr(models(), name)(weights=None)
+
+    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
+        load(model, arrays)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(torch.from_numpy(batch))
+        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
+
+    arrays = randomize(graph, train, seed=7)
+    fresh = getattr(models(), name)(weights=None).eval()
+    load(fresh, arrays)
+    return fresh
+
+
+def load(model: nn.Module, arrays: Any) -> None:
+    state = {key: torch.tensor(np.asarray(value)) for key, value in arrays.items() if "num_batches" not in key}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing)
+
+
+def reference(model: nn.Module, size: int, batch: int) -> dict[str, NDArray[Any]]:
+    inputs = torch.from_numpy(images(size, batch))
+    with torch.inference_mode():
+        logits = {"float32": model(inputs.float()).numpy()}
+        if (size, batch) in DOUBLE:
+            logits["float64"] = model.double()(inputs).numpy()
+            model.float()
+    return logits
+
+
+def run(model: nn.Module, batch: NDArray[Any]) -> NDArray[Any]:
+    with torch.inference_mode():
+        return model(torch.from_numpy(batch)).numpy()
+
+
+def test_keys_order_and_shapes_equal_the_originals(original: Original) -> None:
+    ours = resnet_spec.build(original.graph.name, "torch", weights=original.pth).state_dict()
+    theirs = original.model.state_dict()
+    assert list(ours) == list(theirs)
+    assert [tuple(value.shape) for value in ours.values()] == [tuple(value.shape) for value in theirs.values()]
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs if "num_batches" not in key)
+
+
+def test_logits_equal_the_originals_in_torch(original: Original) -> None:
+    from_pth = resnet_spec.build(original.graph.name, "torch", weights=original.pth)
+    from_safetensors = resnet_spec.build(original.graph.name, "torch", weights=original.safetensors)
+    deviation = deviation_of(original.logits)
+    for (size, batch), wanted in original.logits.items():
+        inputs = images(size, batch).astype(np.float32)
+        assert relative(run(from_pth, inputs), wanted["float32"], deviation) < 1e-6
+        assert relative(run(from_safetensors, inputs), wanted["float32"], deviation) < 1e-6
+
+
+def test_logits_are_within_the_gates_in_tensorflow(original: Original, tensorflow: BackendProcess) -> None:
+    assert_within_gates(tensorflow, original.graph, original.safetensors, original.logits)
+
+
+def test_a_training_step_equals_the_originals_in_torch(original: Original) -> None:
+    ours = resnet_spec.build(original.graph.name, "torch", weights=original.pth, dtype="float64")
+    theirs = original.model.double()
+    try:
+        batch = torch.from_numpy(images(64, 2))
+        (result, state, gradients), wanted = trained(ours, batch), trained(theirs, batch)
+        torch.testing.assert_close(result, wanted[0], rtol=1e-12, atol=1e-12)
+        assert list(state) == list(wanted[1])
+        for key, value in wanted[1].items():
+            torch.testing.assert_close(state[key], value, rtol=1e-12, atol=1e-12, msg=key)
+        scale = max(float(gradient.norm()) for gradient in wanted[2].values())
+        assert list(gradients) == list(wanted[2])
+        for key, value in wanted[2].items():
+            assert float((gradients[key] - value).abs().max()) < 1e-12 * scale, key
+    finally:
+        load(theirs.float().eval(), {k: v for k, v in torch.load(original.pth, weights_only=True).items()})
+
+
+def trained(model: nn.Module, batch: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Logits of a training-mode pass, the state after it, and the gradient of every parameter and of the input."""
+    inputs = batch.clone().requires_grad_()
+    model.train()
+    logits = model(inputs)
+    weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).reshape(logits.shape)
+    (logits * weights).sum().backward()
+    gradients = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+    assert len(gradients) == len(list(model.parameters()))
+    assert inputs.grad is not None
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    model.eval().zero_grad()
+    return logits.detach(), state, gradients | {"input": inputs.grad}

@@ -1,0 +1,175 @@
+"""The TensorFlow 2 tutorial's ResNets, written here in plain Keras from their description, beside ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+import resnet_spec
+from resnet_spec import Graph
+from resnet_spec.processes import BackendProcess
+from resnet_spec.randomization import randomize
+from resnet_spec_tensorflow import TensorFlowBackend
+
+from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, images, worker
+from .test_keras import assign, extract, nhwc
+
+REPEATS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+RATE = 0.05
+
+
+def tutorial(repeats: tuple[int, ...], dtype: str = "float32", *, softmax: bool = True) -> Any:
+    """Keras' defaults wherever the description names no other; one BatchNormalization serves a block twice."""
+    inputs = keras.Input((None, None, 3), dtype=dtype)
+    x = layers.Conv2D(64, 7, strides=2, padding="same", name="conv", dtype=dtype)(inputs)
+    x = layers.ReLU(dtype=dtype)(layers.BatchNormalization(name="bn", dtype=dtype)(x))
+    x = layers.MaxPooling2D(3, strides=2, padding="same", dtype=dtype)(x)
+    for stage, (channels, count) in enumerate(zip((64, 128, 256, 512), repeats, strict=True), start=1):
+        for index in range(count):
+            stride = 2 if stage > 1 and index == 0 else 1
+            x = block(x, f"res_block{stage}.listLayers.{index}", channels, stride, dtype)
+    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    activation = "softmax" if softmax else None
+    return keras.Model(inputs, layers.Dense(10, activation=activation, name="fc", dtype=dtype)(x))
+
+
+def block(x: Any, name: str, channels: int, stride: int, dtype: str) -> Any:
+    shared = layers.BatchNormalization(name=f"{name}.bn", dtype=dtype)
+    y = layers.Conv2D(channels, 3, strides=stride, padding="same", name=f"{name}.conv1", dtype=dtype)(x)
+    y = layers.ReLU(dtype=dtype)(shared(y))
+    y = shared(layers.Conv2D(channels, 3, padding="same", name=f"{name}.conv2", dtype=dtype)(y))
+    if stride > 1:
+        x = layers.Conv2D(channels, 1, strides=stride, name=f"{name}.conv3", dtype=dtype)(x)
+    return layers.ReLU(dtype=dtype)(layers.Add(dtype=dtype)([y, x]))
+
+
+class Original(NamedTuple):
+    """The reference's name, its weights by our names, and its logits."""
+
+    graph: Graph
+    repeats: tuple[int, ...]
+    arrays: Mapping[str, NDArray[Any]]
+    weights: Path
+    logits: dict[tuple[int, int], dict[str, NDArray[Any]]]
+
+
+@pytest.fixture(scope="module", params=list(REPEATS))
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+    graph = resnet_spec.load(f"tutorial/{request.param}").to_graph()
+    repeats = REPEATS[request.param]
+
+    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
+        model = tutorial(repeats)
+        for layer in model.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = 0.0
+        assign(model, graph, arrays)
+        model(nhwc(batch), training=True)
+        return extract(model, graph)
+
+    arrays = randomize(graph, train, seed=7)
+    weights = tmp_path_factory.mktemp("tutorial") / "weights.safetensors"
+    logits: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
+    for dtype in ("float32", "float64"):
+        model = tutorial(repeats, dtype, softmax=False)
+        assign(model, graph, arrays)
+        for size in SIZES:
+            for batch in BATCHES:
+                if dtype == "float32" or (size, batch) in DOUBLE:
+                    result = model(nhwc(images(size, batch)).astype(dtype), training=False).numpy()
+                    logits.setdefault((size, batch), {})[dtype] = result
+    resnet_spec.write_weights(weights, graph, arrays)
+    return Original(graph, repeats, arrays, weights, logits)
+
+
+@pytest.fixture(scope="module", params=["torch", "tensorflow"])
+def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
+    with worker(request.param) as process:
+        yield process
+
+
+class Step(NamedTuple):
+    """Probabilities of a training-mode pass, and every array after a step of SGD."""
+
+    output: NDArray[Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def wanted_step(original: Original) -> Step:
+    model = tutorial(original.repeats, "float64")
+    assign(model, original.graph, original.arrays)
+    return step(model, original.graph)
+
+
+def step(model: Any, graph: Graph) -> Step:
+    with tf.GradientTape() as tape:
+        output = model(nhwc(images(64, 3)), training=True)
+        coefficients = tf.reshape(tf.linspace(tf.constant(-1.0, tf.float64), 1.0, tf.size(output)), output.shape)
+        loss = tf.reduce_sum(output * coefficients)
+    variables = [variable.value for variable in model.trainable_variables]
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        variable.assign_sub(RATE * gradient)
+    return Step(output.numpy(), extract(model, graph))
+
+
+def assert_same_step(ours: Step, wanted: Step) -> None:
+    np.testing.assert_allclose(ours.output, wanted.output, rtol=0, atol=1e-10)
+    for name, array in wanted.arrays.items():
+        error = float(np.abs(ours.arrays[name] - array).max())
+        assert error < 1e-9 * max(1.0, float(np.abs(array).max())), f"{name}: {error:.1e}"
+
+
+def test_variables_equal_the_references(original: Original) -> None:
+    reference = tutorial(original.repeats)
+    ours = resnet_spec.build(original.graph.name, "tensorflow")
+    assert ours.count_params() == reference.count_params()
+    assert {w.shape for w in ours.trainable_weights} == {w.shape for w in reference.trainable_weights}
+    assert len(ours.weights) == len(reference.weights) == len(original.graph.parameters())
+
+
+def test_logits_are_within_the_gates_in_both_backends(original: Original, backend: BackendProcess) -> None:
+    assert_within_gates(backend, original.graph, original.weights, original.logits)
+
+
+def test_a_training_step_equals_the_references_in_tensorflow(original: Original, wanted_step: Step) -> None:
+    compiler = TensorFlowBackend()
+    ours = compiler.compile(original.graph, dtype="float64")
+    compiler.load(ours, original.graph, {k: v.astype(np.float64) for k, v in original.arrays.items()})
+    assert_same_step(step(ours, original.graph), wanted_step)
+
+
+def test_a_training_step_equals_the_references_in_torch(
+    original: Original, wanted_step: Step, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", images(64, 3))
+    script = Path(__file__).with_name("torch_step.py")
+    paths = (original.weights, tmp_path / "images.npy", tmp_path / "result.npz")
+    subprocess.run([sys.executable, "-W", "error", script, original.graph.name, *paths, str(RATE)], check=True)
+    with np.load(tmp_path / "result.npz") as result:
+        arrays = {name: result[name] for name in result.files}
+    assert_same_step(Step(arrays.pop("output"), arrays), wanted_step)
+
+
+def test_the_shared_normalisation_moves_twice_a_step(original: Original, wanted_step: Step) -> None:
+    # With the statistics of one call alone the other's share would be missing.
+    name = "res_block1.listLayers.0.bn.running_mean"
+    before, after = original.arrays[name], wanted_step.arrays[name]
+    assert float(np.abs(after - before).max()) > 0
+    model = tutorial(original.repeats, "float64")
+    assign(model, original.graph, original.arrays)
+    layer = model.get_layer("res_block1.listLayers.0.bn")
+    assert len(layer._inbound_nodes) == 2

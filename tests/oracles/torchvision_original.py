@@ -1,0 +1,37 @@
+"""torchvision's own models beside a CPU build of torch, where its compiled operators do not load."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+# torchvision registers fakes for operators that its library would define; its Python models use none of them.
+_OPERATORS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "roi_align(Tensor i, Tensor r, float s, int h, int w, int n, bool a) -> Tensor",
+    "roi_pool(Tensor i, Tensor r, float s, int h, int w) -> (Tensor, Tensor)",
+    "ps_roi_align(Tensor i, Tensor r, float s, int h, int w, int n) -> (Tensor, Tensor)",
+    "ps_roi_pool(Tensor i, Tensor r, float s, int h, int w) -> (Tensor, Tensor)",
+    "deform_conv2d(Tensor i, Tensor w, Tensor o, Tensor m, Tensor b, int a, int c, int d, int e, int f, int g, int h,"
+    " int j, bool k) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "_roi_align_backward(Tensor g, Tensor r, float s, int h, int w, int b, int c, int i, int j, int n, bool a)"
+    " -> Tensor",
+    "_roi_pool_backward(Tensor g, Tensor r, Tensor a, float s, int h, int w, int b, int c, int i, int j) -> Tensor",
+    "_ps_roi_align_backward(Tensor g, Tensor r, Tensor c, float s, int h, int w, int n, int b, int d, int i, int j)"
+    " -> Tensor",
+    "_ps_roi_pool_backward(Tensor g, Tensor r, Tensor c, float s, int h, int w, int b, int d, int i, int j) -> Tensor",
+    "_deform_conv2d_backward(Tensor g, Tensor i) -> Tensor",
+)
+
+_library = torch.library.Library("torchvision", "FRAGMENT")
+
+
+def models() -> Any:
+    """``torchvision.models``."""
+    if not hasattr(torch.ops.torchvision, "nms"):
+        for schema in _OPERATORS:
+            _library.define(schema)
+    return importlib.import_module("torchvision.models")
