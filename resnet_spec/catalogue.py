@@ -50,10 +50,10 @@ class Catalogue:
             bare = {name.rpartition("/")[2] for name in names}
             hint = suggest(spec, [*names, *bare]) or "; 'resnet-spec list' shows the shipped specs"
             raise SpecError(f"no shipped spec is named {spec!r}{hint} (a file's path ends in .yaml or .yml)")
-        chosen = f"{PREFERRED}/{spec}" if f"{PREFERRED}/{spec}" in having else having[0]
-        if len(having) > 1 and not chosen.startswith(PREFERRED):
+        preferred = f"{PREFERRED}/{spec}"
+        if len(having) > 1 and preferred not in having:
             raise SpecError(f"several families have a {spec!r}: {', '.join(having)}; say which")
-        return self.root / f"{chosen}.yaml"
+        return self.root / f"{preferred if preferred in having else having[0]}.yaml"
 
     def document(self, path: Path) -> Document:
         """A shipped file, read once."""

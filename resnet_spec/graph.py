@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,7 +24,7 @@ INPUT = "input"
 
 MAX_PARAMETERS = 10**11
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=200)]
 Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 
 
@@ -135,6 +135,7 @@ class Graph(_Frozen):
         )
         if not self.outputs:
             yield Problem("the graph has no output")
+        yield from (Problem("no output needs its value", name) for name in unused(self.nodes, self.outputs))
         for scope in self.scopes:
             if scope.output not in seen:
                 yield Problem(f"its output {scope.output!r} is no node{suggest(scope.output, seen)}", scope.name)
@@ -224,13 +225,10 @@ class Graph(_Frozen):
         unknown = [name for name in outputs if name not in self.by_name]
         if unknown:
             raise GraphError([Problem(f"no node is named {name!r}{suggest(name, self.by_name)}") for name in unknown])
-        needed: set[str] = set()
-        for node in reversed(self.nodes):
-            if node.name in outputs or node.name in needed:
-                needed |= {node.name, node.layer, *node.inputs}
-        nodes = tuple(node for node in self.nodes if node.name in needed)
-        scopes = tuple(scope for scope in self.scopes if scope.output in needed)
-        declaration = tuple(name for name in self.declaration if name in needed)
+        dead = set(unused(self.nodes, outputs))
+        nodes = tuple(node for node in self.nodes if node.name not in dead)
+        scopes = tuple(scope for scope in self.scopes if scope.output not in dead)
+        declaration = tuple(name for name in self.declaration if name not in dead)
         return self._with(nodes=nodes, outputs=outputs, scopes=scopes, declaration=declaration)
 
     def _with(self, **fields: Any) -> Graph:
@@ -283,6 +281,18 @@ class Graph(_Frozen):
             architecture["declaration"] = self.declaration
         text = json.dumps(architecture, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unused(nodes: Sequence[Node], outputs: Iterable[str]) -> list[str]:
+    """Names of the nodes that no output needs."""
+    needed = set(outputs)
+    dead: list[str] = []
+    for node in reversed(nodes):
+        if node.name in needed:
+            needed |= {*node.inputs, node.layer}
+        else:
+            dead.append(node.name)
+    return dead[::-1]
 
 
 def canonical(node: Node) -> dict[str, Any]:

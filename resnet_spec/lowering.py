@@ -20,7 +20,7 @@ from resnet_spec.catalogue import Catalogue
 from resnet_spec.documents import KeyPath
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.expressions import ExpressionError, Number, evaluate, variables
-from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph, Node, Scope
+from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph, Node, Scope, unused
 from resnet_spec.language import ABSENT, STAGE_KEYS, TYPES, Block, Chain, Identity, Layer, Shortcut, Stage, Step
 from resnet_spec.operations import OPERATIONS, AnyOperation, Category, Shape, ShapeError
 
@@ -105,6 +105,7 @@ class _Lowering:
         self.spec = spec
         self.nodes: list[Node] = []
         self.owners: dict[str, Node] = {}
+        self.written: dict[str, KeyPath] = {}
         self.scopes: list[Scope] = []
         self.declared: list[str] = []
         self.problems: list[Problem] = []
@@ -137,6 +138,8 @@ class _Lowering:
             value = place.values[name] = self.stage(name, stage, value)
         value = self.chain(spec.head, value, place, ("head",))
         outputs = self.outputs(value)
+        if not self.problems:
+            self.check_used(outputs)
         if self.problems:
             return None
         executed = [node.name for node in self.nodes if node.calls is None]
@@ -167,6 +170,10 @@ class _Lowering:
             if name not in known:
                 self.problem(f"no layer, block or stage is named {name!r}{suggest(name, known)}", ("outputs", index))
         return tuple(known.get(name, name) for name in self.spec.outputs)
+
+    def check_used(self, outputs: tuple[str, ...]) -> None:
+        for name in unused(self.nodes, outputs):
+            self.problem(f"nothing uses the value of {name!r}, and it is no output", self.written[name])
 
     def check_claims(self, graph: Graph) -> None:
         """What the spec says of itself: its depth and its number of parameters."""
@@ -414,9 +421,13 @@ class _Lowering:
         try:
             node = Node(name=name, operation=operation, inputs=tuple(v.node for v in inputs), shape=shape, calls=calls)
         except ValidationError:
-            self.problem(f"{name!r} is not a name: letters, digits, _ and -, in parts joined by dots", path)
+            self.problem(
+                f"{name!r} is not a name: letters, digits, _ and -, in parts joined by dots, a letter or digit first",
+                path,
+            )
             return _Value(inputs[0].node, None)
         self.nodes.append(node)
+        self.written[name] = path
         if calls is None:
             self.owners[name] = node
             self.declared.append(name)

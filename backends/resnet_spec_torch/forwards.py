@@ -30,7 +30,7 @@ def activate(relu: nn.Module, value: Tensor, maker: nn.Module | None = None) -> 
 
 def accumulate(value: Tensor, other: Tensor, maker: nn.Module | None = None) -> Tensor:
     """``value + other``, over ``value`` where only the caller holds it; ``maker`` is the module that made it."""
-    if _is_ours(value, maker) and value.dtype == other.dtype and value.shape == other.shape:
+    if _is_ours(value, maker) and value.dtype == other.dtype and value.is_same_size(other):
         return value.add_(other)
     return value + other
 

@@ -107,11 +107,17 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        variance = self.running_var
-        if not self.training or variance is None or self.momentum is None:
+        variance, counter, momentum = self.running_var, self.num_batches_tracked, self.momentum
+        if not self.training or variance is None or counter is None or momentum is None:
             return super().forward(input)
-        kept = variance * (1 - self.momentum)
-        output = super().forward(input)
-        # What the native layer added is the unbiased variance; 1/n of it is what tells it from the biased one.
-        variance.sub_((variance - kept) / (input.numel() // input.shape[1]))
+        self._check_input_dim(input)
+        counter.add_(1)
+        # The native function adds momentum times the unbiased variance to what it is given, and keeps that for the
+        # gradient: the buffer itself, were it changed again afterwards, could not be.
+        added = torch.zeros_like(variance)
+        output = functional.batch_norm(
+            input, self.running_mean, added, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps
+        )
+        count = input.numel() // input.shape[1]
+        variance.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
         return output

@@ -1,0 +1,128 @@
+"""What these tests share: specs written where a test runs, their mistakes, and the commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from resnet_spec import load
+from resnet_spec.commands import build, spec
+from resnet_spec.errors import ResnetSpecError
+from resnet_spec.graph import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COMMANDS = {"resnet-spec": spec.main, "resnet-build": build.main}
+
+SMALL = """
+    input: {channels: 3, height: 16, width: 16}
+    layers:
+      norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased}}
+      act: relu
+    stem:
+      conv1: {conv2d: {channels: 8, kernel: 3, stride: 2, padding: 1, bias: true}}
+      bn1: norm
+      relu: act
+    stages:
+      layer1: {block: basic_block, repeat: 2, channels: 8}
+      layer2: {block: basic_block, channels: 12, stride: 2}
+    head:
+      avgpool: global_avg_pool
+      flatten: flatten
+      fc: {linear: {features: 5}}
+"""
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a file into the folder the test then runs in, so that errors name it without a folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_file(text: str, name: str = "spec.yaml") -> Path:
+        path = Path(name)
+        path.write_text(dedent(text).removeprefix("\n"))
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def lower(write: Callable[..., Path]) -> Callable[..., Graph]:
+    """The graph of a spec's text."""
+    return lambda text, overrides=None: load(write(text), overrides).to_graph()
+
+
+@pytest.fixture
+def small(lower: Callable[..., Graph]) -> Graph:
+    """A residual network of three blocks, quick to draw weights for."""
+    return lower(SMALL)
+
+
+def lines(call: Callable[[], object]) -> list[str]:
+    """The lines of the error that a call raises."""
+    with pytest.raises(ResnetSpecError) as caught:
+        call()
+    return str(caught.value).splitlines()
+
+
+@pytest.fixture(name="lines")
+def _lines() -> Callable[[Callable[[], object]], list[str]]:
+    return lines
+
+
+@pytest.fixture
+def mistakes(lower: Callable[..., Graph]) -> Callable[..., list[str]]:
+    """The lines of the error that a spec's text causes; the file is ``spec.yaml``."""
+    return lambda text, overrides=None: lines(lambda: lower(text, overrides))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command in this process, through all that its entry point does."""
+
+    def run(name: str, *arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            _COMMANDS[name]()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return Outcome(ended.value.code or 0, out, err)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., Outcome]:
+    """Run an installed command in a process of its own, in the test's folder."""
+
+    def run(name: str, *arguments: object, **options: Any) -> Outcome:
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "error:::resnet_spec"}
+        executable = Path(sys.executable).with_name(name) if "/" not in name else name
+        line = [str(executable), *map(str, arguments)]
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120} | options
+        done = subprocess.run(line, check=False, **options)
+        assert "Traceback" not in (done.stderr or "")
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def python(process: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Run a program in a fresh interpreter."""
+    return lambda program, *arguments, **options: process("python", "-c", dedent(program), *arguments, **options)

@@ -1,0 +1,126 @@
+"""Does the comparison agree where it should, and does it ring where a backend is wrong?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import resnet_spec
+from resnet_spec import BackendError, ParityReport
+from resnet_spec.parity import GATES
+
+WRONG = ("epsilon", "one_epsilon", "stride", "padding", "killed", "failing", "noisy", "nan", "right")
+SIZE = (64, 64)
+
+
+@pytest.fixture(autouse=True)
+def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that provides the wrong backends, on the path of this process and of its workers."""
+    info = tmp_path / "wrong_backends-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-backends\nVersion: 1.0\n")
+    classes = {name: "".join(part.title() for part in name.split("_")) for name in WRONG}
+    points = "".join(f"{name} = wrong_backends:{classes[name]}\n" for name in WRONG)
+    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
+    (tmp_path / "wrong_backends.py").write_text(Path(__file__).with_name("wrong_backends.py").read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+def compared(backend: str, spec: str = "resnet50", **options: object) -> ParityReport:
+    return resnet_spec.compare(spec, ("torch", backend), size=SIZE, **options)  # type: ignore[arg-type]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    run = "import sys; from resnet_spec.commands.spec import main; sys.argv[0] = 'resnet-spec'; main()"
+    return subprocess.run([sys.executable, "-c", run, "parity", *arguments], capture_output=True, text=True)
+
+
+def test_the_two_backends_agree_on_each_author_s_names() -> None:
+    specs = ["resnet18", "keras/resnet50", "tutorial/resnet18"]
+    done = command(*specs, "--size", "75x64", "--json")
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)
+    assert [report["passed"] for report in reports] == [True, True, True]
+    assert [report["size"] for report in reports] == [[75, 64]] * 3
+    assert set(reports[0]["environment"]) == {"torch", "tensorflow"}
+    for report in reports:
+        assert {d["dtype"] for d in report["differences"]} == set(GATES)
+        assert 0.05 < report["deviation"] < 1e3
+
+
+def test_a_right_third_party_backend_agrees_to_the_bit() -> None:
+    report = compared("right")
+    assert report.passed
+    assert all(d.largest == 0 for d in report.differences if d.backend == "right" and d.reference == "torch")
+
+
+def test_what_a_backend_prints_does_not_disturb() -> None:
+    assert compared("noisy").passed
+
+
+@pytest.mark.parametrize("wrong", ["epsilon", "stride", "padding"])
+def test_a_wrong_backend_is_caught_in_both_precisions(wrong: str) -> None:
+    report = compared(wrong)
+    assert not report.passed
+    failed = {d.dtype for d in report.differences if d.backend == wrong and not d.passed}
+    assert failed == {"float64", "float32"}
+
+
+def test_one_epsilon_of_many_is_caught_in_float64() -> None:
+    report = compared("one_epsilon")
+    assert [d.dtype for d in report.differences if not d.passed] == ["float64"]
+
+
+def test_nan_is_a_difference() -> None:
+    assert not compared("nan").passed
+
+
+def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
+    done = command("resnet18", "--backends", "torch,epsilon", "--size", "64")
+    assert done.returncode == 1, done.stderr
+    assert "DIFFERS" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:
+    done = command("resnet18", "--backends", "torch,killed", "--size", "64")
+    assert done.returncode == 3
+    assert "the killed backend's process was killed by SIGKILL" in done.stderr
+    assert "DIFFERS" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backend_out_of_memory_is_told_as_such() -> None:
+    with pytest.raises(BackendError, match="the failing backend failed: out of memory"):
+        compared("failing")
+
+
+def test_an_unknown_backend_is_named_with_a_suggestion() -> None:
+    with pytest.raises(BackendError, match="no backend is named 'tensorflw'; did you mean 'tensorflow'"):
+        compared("tensorflw")
+
+
+def test_one_backend_alone_is_no_comparison() -> None:
+    with pytest.raises(BackendError, match="two backends or more"):
+        resnet_spec.compare("resnet18", ("torch",))
+
+
+def test_given_weights_are_compared(tmp_path: Path) -> None:
+    graph = resnet_spec.load("resnet18", {"parameters.classes": 7}).to_graph()
+    resnet_spec.write_weights(tmp_path / "w.safetensors", graph, resnet_spec.initialize(graph, 3))
+    report = compared("right", "resnet18", weights=tmp_path / "w.safetensors", overrides={"parameters.classes": 7})
+    assert report.passed
+    assert report.weights.endswith("w.safetensors")
+
+
+def test_a_size_that_does_not_fit_is_refused_before_a_backend_starts() -> None:
+    done = command("torchvision/resnet18", "--size", "nonsense")
+    assert done.returncode == 2
+    assert "--size" in done.stderr
