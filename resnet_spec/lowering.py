@@ -43,6 +43,13 @@ class _Value(NamedTuple):
     shape: Shape | None
 
 
+class _Owner(NamedTuple):
+    """The node that owns a layer, and the shapes its layer was made for."""
+
+    node: Node
+    inputs: tuple[Shape, ...]
+
+
 class _Written(NamedTuple):
     """Where an argument is written, and how."""
 
@@ -104,7 +111,7 @@ class _Lowering:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.nodes: list[Node] = []
-        self.owners: dict[str, Node] = {}
+        self.owners: dict[str, _Owner] = {}
         self.written: dict[str, KeyPath] = {}
         self.scopes: list[Scope] = []
         self.declared: list[str] = []
@@ -184,7 +191,7 @@ class _Lowering:
                 size *= extent
             total += size if parameter.trainable else 0
         if total > MAX_PARAMETERS:
-            self.problem(f"the network has {total:,} parameters, more than {MAX_PARAMETERS:,}", ("stages",))
+            self.problem(f"the network has {total:,} parameters, more than {MAX_PARAMETERS:,}", ())
         stated = self.spec.source.parameters
         if stated is not None and stated != total:
             path = ("source", "parameters")
@@ -355,12 +362,21 @@ class _Lowering:
 
     def call(self, target: str, inputs: list[_Value], name: str, place: _Place, path: KeyPath) -> _Value:
         owner = self.owners.get(place.name(target))
+        shapes = tuple(value.shape for value in inputs if value.shape is not None)
         if owner is None:
-            if target not in place.values or all(value.shape is not None for value in inputs):
+            if target not in place.values:
                 message = f"no earlier layer here is named {target!r}{suggest(target, place.values)}"
                 self.problem(message, (*path, "call"))
+            elif len(shapes) == len(inputs):
+                self.problem(f"{target!r} is no single layer, which alone can be called again", (*path, "call"))
             return _Value(inputs[0].node, None)
-        return self.add_node(owner.operation, inputs, name, path, calls=owner.name)
+        operation = owner.node.operation
+        if len(shapes) == len(inputs) and operation.parameters(*shapes) != operation.parameters(*owner.inputs):
+            wanted, given = list(owner.inputs[0]), list(shapes[0])
+            message = f"the parameters of {target!r} are for an input of {wanted}, not {given} (from {inputs[0].node})"
+            self.problem(message, (*path, "call"), of_shapes=True)
+            return _Value(inputs[0].node, None)
+        return self.add_node(operation, inputs, name, path, calls=owner.node.name)
 
     def emit(self, bound: _Bound, inputs: list[_Value], name: str, path: KeyPath) -> _Value:
         """Add a node for an operation."""
@@ -415,7 +431,7 @@ class _Lowering:
             sources = " and ".join(value.node for value in inputs)
             self.problem(f"{error} (from {sources})", path, of_shapes=True)
             return _Value(inputs[0].node, None)
-        if name in self.owners or any(name == node.name for node in self.nodes[-1:]):
+        if name in self.owners:
             self.problem(f"two layers are named {name!r}", path)
             return _Value(name, None)
         try:
@@ -429,8 +445,10 @@ class _Lowering:
         self.nodes.append(node)
         self.written[name] = path
         if calls is None:
-            self.owners[name] = node
+            self.owners[name] = _Owner(node, tuple(shapes))
             self.declared.append(name)
+        else:
+            self.owners[name] = self.owners[calls]
         return _Value(name, shape)
 
     # -- layers, arguments and numbers ---------------------------------------------------------------------------
@@ -497,7 +515,7 @@ class _Lowering:
             "number": not isinstance(number, bool),
         }[wanted]
         if not fits:
-            self.problem(f"must be {_ARTICLE[wanted]}, not {number!r}", path)
+            self.problem(f"must be {_ARTICLE[wanted]}, not {shown(number)}", path)
             return _UNKNOWN
         return number
 

@@ -110,7 +110,6 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
         variance, counter, momentum = self.running_var, self.num_batches_tracked, self.momentum
         if not self.training or variance is None or counter is None or momentum is None:
             return super().forward(input)
-        self._check_input_dim(input)
         counter.add_(1)
         # The native function adds momentum times the unbiased variance to what it is given, and keeps that for the
         # gradient: the buffer itself, were it changed again afterwards, could not be.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.operations import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph, Parameter
 
 from_numpy: Callable[[NDArray[Any]], Tensor] = torch.from_numpy  # pyright: ignore
+
+ALIGNMENT = 64
+"""Bytes to which PyTorch aligns its own memory. Of a memory-mapped file's tensors only a linear kernel must be: the
+matrix product of one image rounds otherwise at an address off it, so that a model would differ by its file's layout."""
 
 
 class _Slot(NamedTuple):
@@ -45,6 +50,8 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
     taken: set[int] = set()
     for slot in slots:
         value = _adopt(arrays[slot.parameter.name], slot.tensor.dtype, taken)
+        if slot.parameter.role is Role.LINEAR_KERNEL and value.data_ptr() % ALIGNMENT:
+            value = value.clone()
         if slot.tensor.is_meta:
             _replace(slot, value)
         else:

@@ -152,7 +152,7 @@ class _Runner:
         if not path.exists():
             self.write(block)
             return
-        before, union, after = path.read_text("utf-8").partition("\nOperation = Annotated[")
+        before, union, after = path.read_text("utf-8").partition("\nAnyOperation: ")
         added = block.text.partition("\n")[2]
         path.write_text(f"{before}\n\n{added}\n{union}{after}", "utf-8")
 
@@ -490,10 +490,11 @@ def ticked(text: str) -> str:
 
 
 def first_columns(document: str, heading: str, column: str) -> list[str]:
-    """The first column, which has this heading, of every table in a section."""
+    """The first column, which has this heading, of every table below a heading and above the next one."""
+    body = re.split(r"^#", section(document, heading), maxsplit=1, flags=re.MULTILINE)[0]
     return [
         ticked(row[column])
-        for table in tables(section(document, heading))
+        for table in tables(body)
         if table.headings[0] == column
         for row in table.rows
     ]

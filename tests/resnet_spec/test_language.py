@@ -60,7 +60,9 @@ def test_a_step_that_calls_a_layer_again_names_no_other() -> None:
     assert refusals(Step, {"call": "bn", "relu": None}) == ["a step with 'call' names no other layer, such as 'relu'"]
 
 
-@pytest.mark.parametrize("pattern", ["{stage}.{index}.{layer}", "{stage}_block{number}_{layer}", "b{remaining}-{layer}"])
+@pytest.mark.parametrize(
+    "pattern", ["{stage}.{index}.{layer}", "{stage}_block{number}_{layer}", "b{remaining}-{layer}"]
+)
 def test_a_pattern_names_every_layer_of_every_block(pattern: str) -> None:
     assert Stage.model_validate({"block": "b", "names": pattern}).names == pattern
 
@@ -72,7 +74,9 @@ def test_a_pattern_without_the_layer_or_the_block_would_name_two_layers_alike(pa
     ]
 
 
-@pytest.mark.parametrize("pattern", ["{stage}.{indx}.{layer}", "{index}/{layer}", "{index} {layer}", "{{index}}{layer}"])
+@pytest.mark.parametrize(
+    "pattern", ["{stage}.{indx}.{layer}", "{index}/{layer}", "{index} {layer}", "{{index}}{layer}"]
+)
 def test_a_pattern_of_anything_else_lists_what_it_may_hold(pattern: str) -> None:
     known = "{stage}, {index}, {number}, {remaining}, {layer}"
     assert refusals(Stage, {"block": "b", "names": pattern}) == [
@@ -106,7 +110,9 @@ def test_a_block_names_each_layer_once_across_its_sections() -> None:
 
 @pytest.mark.parametrize("order", [["main", "after"], ["main", "main", "after"], []])
 def test_a_block_declares_each_section_once(order: list[str]) -> None:
-    assert refusals(Block, {"main": {}, "declare": order}) == ["'declare' must list main, shortcut and after, each once"]
+    assert refusals(Block, {"main": {}, "declare": order}) == [
+        "'declare' must list main, shortcut and after, each once"
+    ]
 
 
 def test_a_block_keeps_clear_of_the_keys_of_a_stage() -> None:
@@ -119,7 +125,9 @@ def test_a_block_keeps_clear_of_the_keys_of_a_stage() -> None:
 @pytest.mark.parametrize("name", [*OPERATIONS, "none"])
 def test_an_operation_cannot_be_defined_anew(name: str) -> None:
     stem = {"stem": {"a": "relu"}}
-    assert refusals(Network, stem | {"layers": {name: "relu"}}) == [f"{name!r} under layers is the name of an operation"]
+    assert refusals(Network, stem | {"layers": {name: "relu"}}) == [
+        f"{name!r} under layers is the name of an operation"
+    ]
     assert refusals(Network, stem | {"blocks": {name: {"main": {}}}}) == [
         f"{name!r} under blocks is the name of an operation"
     ]

@@ -73,7 +73,10 @@ def small_resnet(size: int = 32) -> Graph:
         {"name": name, "kind": "block", "block": "bottleneck", "output": f"{name}.relu3", "residual": True}
         for name in blocks
     ]
-    stages = [{"name": s, "kind": "stage", "output": o} for s, o in (("layer1", "layer1.1.relu3"), ("layer2", "layer2.0.relu3"))]
+    stages = [
+        {"name": s, "kind": "stage", "output": o}
+        for s, o in (("layer1", "layer1.1.relu3"), ("layer2", "layer2.0.relu3"))
+    ]
     return b.graph(scopes=scopes + stages)
 
 

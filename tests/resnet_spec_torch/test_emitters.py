@@ -118,9 +118,7 @@ def test_a_convolution_is_native_where_it_can_be() -> None:
 def test_a_convolution_has_its_fields() -> None:
     fields = {"channels": 4, "kernel": [3, 1], "stride": [1, 2], "dilation": [2, 1], "padding": [[2, 2], [1, 1]]}
     conv = layer("conv2d", groups=2, bias=True, **fields)
-    assert (
-        repr(conv) == "Conv2d(8, 4, kernel_size=(3, 1), stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2)"
-    )
+    assert repr(conv) == "Conv2d(8, 4, kernel_size=(3, 1), stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2)"
     assert [tuple(p.shape) for p in conv.parameters()] == [(4, 4, 3, 1), (4,)]
     assert layer("conv2d", channels=4, kernel=1).bias is None
 

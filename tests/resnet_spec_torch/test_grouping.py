@@ -92,7 +92,9 @@ def test_nothing_is_overwritten_that_is_needed_again() -> None:
 
 
 def test_nothing_is_overwritten_that_a_gradient_needs() -> None:
-    text = forward_of(Builder(2, 4, 4).add("s", "sigmoid").add("relu", "relu").add("sum", "add", "relu", "input").graph())
+    text = forward_of(
+        Builder(2, 4, 4).add("s", "sigmoid").add("relu", "relu").add("sum", "add", "relu", "input").graph()
+    )
     assert "accumulate" not in text
     assert "activate" not in text
 
@@ -162,7 +164,12 @@ def test_a_function_in_between_is_no_chain() -> None:
 
 
 def test_a_block_that_is_a_chain_has_its_name_and_can_be_sliced() -> None:
-    b = Builder(2, 4, 4).add("stem.conv", "conv2d", channels=2, kernel=1).add("stem.bn", "batch_norm").add("stem.relu", "relu")
+    b = (
+        Builder(2, 4, 4)
+        .add("stem.conv", "conv2d", channels=2, kernel=1)
+        .add("stem.bn", "batch_norm")
+        .add("stem.relu", "relu")
+    )
     model = build(b.graph(scopes=[{"name": "stem", "kind": "block", "block": "conv_norm", "output": "stem.relu"}]))
     assert type(model.stem).__name__ == "ConvNorm"
     assert isinstance(model.stem, nn.Sequential)
@@ -206,7 +213,7 @@ def test_several_outputs_make_a_container_and_numbers_a_list() -> None:
 
 
 def test_a_group_that_returns_before_it_ends_is_a_container() -> None:
-    """A dotted prefix from which a value leaves and to which it comes back: ``s.a`` feeds ``between``, which feeds ``s.b``."""
+    """A value leaves the dotted prefix and comes back: ``s.a`` feeds ``between``, which feeds ``s.b``."""
     b = Builder(2, 4, 4).add("s.a", "batch_norm").add("between", "sigmoid").add("s.b", "batch_norm")
     assert groups_of(b.graph()) == {""}
 
@@ -227,21 +234,25 @@ def test_a_layer_called_from_another_block_belongs_to_both_blocks_parent() -> No
     ]
 
 
-def test_what_no_output_needs_is_there_but_not_called() -> None:
-    b = Builder(2, 4, 4).add("bn", "batch_norm").add("aside", "batch_norm", "input").add("relu", "relu", "bn")
-    model = build(b.graph())
-    assert "aside" not in forward_of(b.graph())
-    assert "aside.weight" in model.state_dict()
+def test_a_layer_whose_own_value_no_output_needs_is_called_where_it_is_needed() -> None:
+    b = Builder(2, 4, 4).add("gate", "sigmoid").add("bn", "batch_norm", "input")
+    graph = b.add("again", "batch_norm", "gate", calls="bn").graph()
+    assert forward_of(graph) == "def forward(self, x):\n    x = self.gate(x)\n    return self.bn(x)\n"
+    assert "bn.weight" in build(graph).state_dict()
 
 
 def test_flat_names_stay_flat() -> None:
-    b = Builder(2, 4, 4).add("conv2_block1_1_conv", "conv2d", channels=2, kernel=1).add("conv2_block1_1_bn", "batch_norm")
+    b = (
+        Builder(2, 4, 4)
+        .add("conv2_block1_1_conv", "conv2d", channels=2, kernel=1)
+        .add("conv2_block1_1_bn", "batch_norm")
+    )
     scopes = [{"name": "conv2_block1", "kind": "block", "block": "x", "output": "conv2_block1_1_bn"}]
     model = build(b.graph(scopes=scopes))
     assert [name for name, _ in model.named_children()] == ["conv2_block1_1_conv", "conv2_block1_1_bn"]
 
 
-@pytest.mark.parametrize("name", ["type", "stage.forward", "_modules", "conv.weight", "s.0.training"])
+@pytest.mark.parametrize("name", ["type", "stage.forward", "stage._modules", "conv.weight", "s.0.training"])
 def test_a_name_that_every_module_has_is_refused(name: str) -> None:
     b = Builder(2, 4, 4).add("conv", "conv2d", channels=2, kernel=1).add(name, "relu")
     with pytest.raises(GraphError, match=f"{name}: .* cannot name a layer in PyTorch"):

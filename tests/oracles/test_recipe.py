@@ -1,0 +1,95 @@
+"""Is the recipe for random weights one under which a comparison means something?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import resnet_spec
+from resnet_spec import Graph
+from resnet_spec.operations import Role
+from resnet_spec.parity import GATES
+from resnet_spec.randomization import last_normalizations, random_images, randomize
+from resnet_spec_torch import TorchBackend
+
+SIZE = 64
+
+
+def train(graph: Graph, arrays: Mapping[str, NDArray[Any]], images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    backend = TorchBackend()
+    model = backend.compile(graph)
+    backend.load(model, graph, arrays)
+    backend.forward(model, images, training=True)
+    return backend.arrays(model, graph)
+
+
+def small(name: str) -> Graph:
+    return resnet_spec.load(name, {"input.height": SIZE, "input.width": SIZE}).to_graph()
+
+
+def logits(model: nn.Module, images: NDArray[Any]) -> NDArray[Any]:
+    with torch.inference_mode():
+        return model(torch.from_numpy(images)).numpy()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+def test_a_change_of_one_percent_in_any_tensor_is_seen(name: str) -> None:
+    graph = small(name)
+    arrays = randomize(graph, train)
+    model = resnet_spec.build(resnet_spec.load(name), "torch", weights=arrays, dtype="float64")
+    images = random_images((2, 3, SIZE, SIZE), 1)
+    wanted = logits(model, images)
+    deviation = wanted.std()
+    state = model.state_dict()
+    unseen = []
+    for parameter in graph.parameters():
+        tensor = state[parameter.name]
+        kept = tensor.clone()
+        tensor.mul_(1.01)
+        if np.abs(logits(model, images) - wanted).max() / deviation < GATES["float64"]:
+            unseen.append(parameter.name)
+        tensor.copy_(kept)
+    assert unseen == []
+    np.testing.assert_array_equal(logits(model, images), wanted)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet152"])
+def test_activations_neither_fade_nor_explode(name: str) -> None:
+    graph = small(name)
+    model = resnet_spec.build(resnet_spec.load(name), "torch", weights=randomize(graph, train))
+    deviations: dict[str, float] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda m, i, o, path=path: deviations.__setitem__(path, float(o.std())))
+    logits(model, random_images((2, 3, SIZE, SIZE), 1).astype(np.float32))
+    assert len(deviations) == sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert 0.01 < min(deviations.values())
+    assert max(deviations.values()) < 100
+
+
+def test_the_last_normalisation_of_each_branch_is_damped_scale_and_offset() -> None:
+    graph = small("resnet50")
+    arrays = randomize(graph, train)
+    damped = last_normalizations(graph)
+    assert damped == {node.name for node in graph.nodes if node.name.endswith(".bn3")}
+    assert len(damped) == 16
+    for parameter in graph.parameters():
+        bounds = {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}.get(parameter.role)
+        if bounds:
+            factor = 0.2 if parameter.node in damped else 1.0
+            assert arrays[parameter.name].min() >= factor * bounds[0] - 1e-6
+            assert arrays[parameter.name].max() <= factor * bounds[1] + 1e-6
+            assert arrays[parameter.name].std() > 0.2 * factor
+
+
+def test_the_recipe_gives_the_same_arrays_for_a_seed() -> None:
+    graph = small("resnet18")
+    first, again, other = randomize(graph, train, 1), randomize(graph, train, 1), randomize(graph, train, 2)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["conv1.weight"], other["conv1.weight"])
