@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 IGNORED = "num_batches_tracked"
 """PyTorch's count of training steps: optional in a file, never a parameter."""
 
+MAX_SUGGESTIONS = 20
+
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -76,8 +78,10 @@ def check_weights(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: str)
     given = {name for name in arrays if name.rpartition(".")[2] != IGNORED}
     missing = [name for name in parameters if name not in given]
     unexpected = sorted(given - parameters.keys())
-    problems = [Problem(f"missing{suggest(name, unexpected)}", name) for name in missing]
-    problems += [Problem(f"unexpected{suggest(name, missing)}", name) for name in unexpected]
+    # A name here and there may be misspelled; where most differ, no suggestion helps, and seeking them takes seconds.
+    few = max(len(missing), len(unexpected)) <= MAX_SUGGESTIONS
+    problems = [Problem(f"missing{suggest(name, unexpected) if few else ''}", name) for name in missing]
+    problems += [Problem(f"unexpected{suggest(name, missing) if few else ''}", name) for name in unexpected]
     checked: dict[str, NDArray[Any]] = {}
     for name, parameter in parameters.items():
         if name in given:
@@ -88,7 +92,10 @@ def check_weights(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: str)
             elif array.dtype.kind != "f":
                 problems.append(Problem(f"holds {array.dtype}, not floating-point numbers", name))
     if problems:
-        head = Problem(f"{source} does not fit {graph.name}: {len(problems)} of {len(parameters)} tensors differ")
+        counts = {"missing": len(missing), "unexpected": len(unexpected)}
+        counts["not as they should be"] = len(problems) - sum(counts.values())
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        head = Problem(f"{source}: not the {len(parameters)} tensors of {graph.name} ({said})")
         raise WeightsError([head, *problems])
     return checked
 

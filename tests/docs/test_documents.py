@@ -17,10 +17,11 @@ import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, reduce
 from io import StringIO
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import pytest
 
@@ -73,7 +74,7 @@ def run_document(document: str, text: str) -> dict[int, str]:
             getattr(runner, block.language, runner.other)(block)
         except SystemExit as error:
             errors[block.line] = f"exit {error.code}"
-        except BaseException:  # noqa: BLE001 - whatever a block raises is the test's to tell
+        except BaseException:  # whatever a block raises is the test's to tell
             errors[block.line] = traceback.format_exc()
     return errors
 
@@ -95,8 +96,8 @@ class _Runner:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(path),
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "COLUMNS": "200",
         }
+        self.environment.pop("FORCE_COLOR", None)
 
     def copy_packages(self) -> None:
         """A copy of the code for a document that changes it."""
@@ -231,15 +232,16 @@ def _plain(text: str) -> str:
 # -- operations that are planned ---------------------------------------------------------------------------------
 
 
-def plan_operations() -> dict[str, type[Any]]:
-    """Stand-ins for operations that the sketches use and the core does not have yet: fields, shapes and parameters.
+def plan_operations() -> dict[str, list[str]]:
+    """Bring in stand-ins for what the sketches use and the core does not have yet; their fields by operation.
 
-    They join the closed set before anything else imports it, in a process that runs nothing else.
+    They know fields, shapes and parameters, and join the closed set before anything else imports it, in a process that
+    runs nothing else. What the core has by now is left alone.
     """
     from pydantic import BeforeValidator, Field
 
     from resnet_spec import operations as ops
-    from resnet_spec.operations import BaseOperation, Category, Count, Extent, Flag, Pair, Padding, Real, Role, Shape
+    from resnet_spec.operations import BaseOperation, Category, Count, Extent, Flag, Padding, Pair, Real, Role, Shape
     from resnet_spec.operations import ParameterSlot as Slot
 
     class AvgPool2d(ops.MaxPool2d):
@@ -335,13 +337,15 @@ def plan_operations() -> dict[str, type[Any]]:
             shape = inputs[0] if self.per_position else inputs[0][:1]
             return tuple(slot._replace(shape=shape) for slot in super().parameters(*inputs))
 
-    planned: dict[str, type[Any]] = {}
-    for cls in (AvgPool2d, GroupNorm, StdConv2d, Reshape, Conv1d, PadChannels, ConvTranspose2d, BatchNorm):
-        name = cls.model_fields["op"].annotation.__args__[0]
-        known = ops.OPERATIONS.get(name)
-        if known is None or set(cls.model_fields) - set(known.model_fields):
-            planned[name] = ops.OPERATIONS[name] = cls
-    ops.Operation = Annotated[Union[tuple(ops.OPERATIONS.values())], Field(discriminator="op")]  # type: ignore[misc]
+    planned: dict[str, list[str]] = {}
+    stand_ins: tuple[Any, ...]
+    stand_ins = (AvgPool2d, GroupNorm, StdConv2d, Reshape, Conv1d, PadChannels, ConvTranspose2d, BatchNorm)
+    for cls in stand_ins:
+        (name,) = get_args(cls.model_fields["op"].annotation)
+        known = ops.OPERATIONS.get(name, BaseOperation).model_fields
+        if fields := [field for field in cls.model_fields if field not in {"op", *known}]:
+            planned[name], ops.OPERATIONS[name] = fields, cls
+    ops.Operation = Annotated[reduce(or_, ops.OPERATIONS.values()), Field(discriminator="op")]  # type: ignore[misc]
     return planned
 
 
@@ -354,18 +358,12 @@ def main() -> None:
     if mode == "plan":
         planned = plan_operations()
         text = Path(source).read_text("utf-8")
-        answer: Any = {"errors": run_document(document, text)}
-        answer["planned"] = {name: _fields(cls, name) for name, cls in planned.items()}
+        answer: Any = {"errors": run_document(document, text), "planned": planned}
     elif mode == "today":
         answer = _lowering_today(blocks(document, Path(source).read_text("utf-8")))
     else:
         answer = {"errors": run_document(document, Path(source).read_text("utf-8"))}
     Path(result).write_text(json.dumps(answer), "utf-8")
-
-
-def _fields(cls: type[Any], name: str) -> list[str]:
-    """What a stand-in adds: its fields but those of the operation it is made from."""
-    return [field for field in cls.model_fields if field != "op" and not (name == "batch_norm" and field != "per_position")]
 
 
 def _lowering_today(found: list[Block]) -> list[str]:
@@ -492,12 +490,7 @@ def ticked(text: str) -> str:
 def first_columns(document: str, heading: str, column: str) -> list[str]:
     """The first column, which has this heading, of every table below a heading and above the next one."""
     body = re.split(r"^#", section(document, heading), maxsplit=1, flags=re.MULTILINE)[0]
-    return [
-        ticked(row[column])
-        for table in tables(body)
-        if table.headings[0] == column
-        for row in table.rows
-    ]
+    return [ticked(row[column]) for table in tables(body) if table.headings[0] == column for row in table.rows]
 
 
 LANGUAGE = "docs/language.md"
@@ -607,7 +600,8 @@ def test_commands_that_are_not_run_exist() -> None:
 
 def test_links_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)]+)\)", read(document)):
+        prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", read(document), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)]+)\)", prose):
             if "://" not in target:
                 path, _, anchor = target.partition("#")
                 file = (ROOT / document).parent / path if path else ROOT / document

@@ -38,7 +38,7 @@ def logits(model: nn.Module, images: NDArray[Any]) -> NDArray[Any]:
         return model(torch.from_numpy(images)).numpy()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_a_change_of_one_percent_in_any_tensor_is_seen(name: str) -> None:
     graph = small(name)
     arrays = randomize(graph, train)

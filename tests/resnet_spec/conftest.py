@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,9 +16,6 @@ from resnet_spec import load
 from resnet_spec.commands import build, spec
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _COMMANDS = {"resnet-spec": spec.main, "resnet-build": build.main}
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from resnet_spec import available, load
 from resnet_spec.catalogue import Catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SPEC = "stem: {relu: relu}\n"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,8 @@ from resnet_spec import available, load
 from resnet_spec.catalogue import Catalogue
 from resnet_spec.loading import headings, source_text
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Write = "Callable[..., Path]"
-Lines = "Callable[..., list[str]]"
+Write = Callable[..., Path]
+Lines = Callable[..., list[str]]
 
 BASE = """
     description: the base

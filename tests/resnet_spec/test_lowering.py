@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,8 @@ from resnet_spec.catalogue import Catalogue
 from resnet_spec.lowering import parameter_type, weighted_depth
 from resnet_spec.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Lower = "Callable[..., Graph]"
-Mistakes = "Callable[..., list[str]]"
+Lower = Callable[..., Graph]
+Mistakes = Callable[..., list[str]]
 
 INPUT = "input: {channels: 4, height: 8, width: 8}\n"
 
@@ -28,15 +26,20 @@ def fields(graph: Graph, name: str) -> dict[str, Any]:
     return graph.by_name[name].operation.model_dump()
 
 
+STAGED = """
+blocks:
+  one:
+    parameters: {channels: int, stride: 1, kernel: 1}
+    main: {conv: {conv2d: {channels: channels, kernel: kernel, stride: stride}}}
+stages:
+  s: {block: one, channels: 4, STAGE}
+"""
+
+
 @pytest.fixture
 def staged(lower: Lower) -> Callable[..., Graph]:
     """A stage of a block that holds one convolution."""
-    block = "{parameters: {channels: int, stride: 1, kernel: 1}, main: {conv: {conv2d: {channels: channels, kernel: kernel, stride: stride}}}}"
-
-    def lower_stage(stage: str, more: str = "") -> Graph:
-        return lower(f"{INPUT}{more}\nblocks: {{one: {block}}}\nstages: {{s: {{block: one, channels: 4, {stage}}}}}\n")
-
-    return lower_stage
+    return lambda stage, more="": lower(INPUT + more + STAGED.replace("STAGE", stage))
 
 
 # -- chains ------------------------------------------------------------------------------------------------------
@@ -192,8 +195,18 @@ def test_a_block_is_a_step_too_and_its_names_are_nested(lower: Lower) -> None:
 
 
 def test_parameters_default_to_expressions_over_earlier_ones_and_the_blocks_input(lower: Lower) -> None:
-    block = "{parameters: {channels: in_channels * 2, width: channels // 4, wide: width > 1}, main: {c: {conv2d: {channels: width, kernel: 1}, when: wide}, d: {conv2d: {channels: channels, kernel: 1}}}}"
-    graph = lower(INPUT + f"blocks: {{b: {block}}}\nstages: {{s: {{block: b, repeat: 2}}}}\n")
+    graph = lower(
+        INPUT
+        + """
+blocks:
+  b:
+    parameters: {channels: in_channels * 2, width: channels // 4, wide: width > 1}
+    main:
+      c: {conv2d: {channels: width, kernel: 1}, when: wide}
+      d: {conv2d: {channels: channels, kernel: 1}}
+stages: {s: {block: b, repeat: 2}}
+"""
+    )
 
     assert [(node.name, node.shape[0]) for node in graph.nodes] == [
         ("s.0.c", 2),
@@ -204,10 +217,8 @@ def test_parameters_default_to_expressions_over_earlier_ones_and_the_blocks_inpu
 
 
 def test_a_block_may_work_on_a_vector(lower: Lower) -> None:
-    graph = lower(
-        INPUT
-        + "blocks: {half: {main: {fc: {linear: {features: in_features // 2}}}}}\nstem: {flat: flatten}\nstages: {s: {block: half, repeat: 2}}\n"
-    )
+    block = "blocks: {half: {main: {fc: {linear: {features: in_features // 2}}}}}\n"
+    graph = lower(INPUT + block + "stem: {flat: flatten}\nstages: {s: {block: half, repeat: 2}}\n")
 
     assert graph.by_name["s.1.fc"].shape == (64,)
 
@@ -344,7 +355,7 @@ def test_arguments_may_count_the_blocks(staged: Callable[..., Graph]) -> None:
     ],
 )
 def test_names_follow_the_pattern(staged: Callable[..., Graph], pattern: str, names: list[str]) -> None:
-    assert list(staged("repeat: 2", f'names: "{pattern}"').by_name) == names
+    assert list(staged("repeat: 2", f'names: "{pattern}"\n').by_name) == names
     assert list(staged(f'repeat: 2, names: "{pattern}"').by_name) == names
 
 
@@ -395,8 +406,11 @@ def test_statistics_are_not_counted_as_parameters(lower: Lower) -> None:
 
 
 def test_depth_is_that_of_the_longest_path(lower: Lower) -> None:
-    conv = "{conv2d: {channels: 4, kernel: 1}}"
-    text = f"depth: 3\nstem: {{a: {conv}, b: {{conv2d: {{channels: 4, kernel: 1}}, from: input}}, c: {conv}, d: {{add: null, from: [a, c]}}, e: {conv}}}\n"
+    text = """
+depth: 3
+layers: {conv: {conv2d: {channels: 4, kernel: 1}}}
+stem: {a: conv, b: {conv: null, from: input}, c: conv, d: {add: null, from: [a, c]}, e: conv}
+"""
 
     assert weighted_depth(lower(INPUT + text)) == 3
 
@@ -503,7 +517,8 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{batch_norm: {epsilon: 0, momentum: 0.1, running_variance: ¦baised}}",
-            "x.batch_norm.running_variance: must be biased or unbiased, or a number, not 'baised'; did you mean 'biased'?",
+            "x.batch_norm.running_variance: must be biased or unbiased, or a number, not 'baised';"
+            " did you mean 'biased'?",
         ),
         (
             "¦{batch_norm: {epsilon: 0, momentum: 0.1, decay: 0.9, running_variance: biased}}",
@@ -564,7 +579,8 @@ def test_a_layer_that_nothing_uses_is_told(mistakes: Mistakes) -> None:
 
 def test_a_layer_called_again_on_another_shape_is_told(mistakes: Mistakes) -> None:
     assert mistakes("stem:\n  a: {conv2d: {channels: 8, kernel: 1}}\n  b: {call: a}\n") == [
-        "spec.yaml:3:13: stem.b.call: the parameters of 'a' are for an input of [3, 224, 224], not [8, 224, 224] (from a)"
+        "spec.yaml:3:13: stem.b.call: the parameters of 'a' are for an input of [3, 224, 224], not [8, 224, 224]"
+        " (from a)"
     ]
 
 

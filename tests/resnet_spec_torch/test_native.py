@@ -142,11 +142,16 @@ def test_no_hook_s_tensor_is_overwritten(images: Tensor, training: bool) -> None
 
 
 def test_no_pre_hook_s_tensor_is_overwritten(model: nn.Module, images: Tensor) -> None:
-    held: list[tuple[Tensor, Tensor]] = []
-    for module in model.modules():
-        module.register_forward_pre_hook(lambda module, given: held.append((given[0], given[0].clone())))
-    model(images)
-    assert all(torch.equal(tensor, before) for tensor, before in held)
+    for name, watched in model.named_modules():
+        held: list[tuple[Tensor, Tensor]] = []
+
+        def hook(module: nn.Module, given: Any, held: Any = held) -> None:
+            held.append((given[0], given[0].clone()))
+
+        handle = watched.register_forward_pre_hook(hook)
+        model(images)
+        handle.remove()
+        assert torch.equal(*held[0]), name
 
 
 def test_no_global_hook_s_tensor_is_overwritten(model: nn.Module, images: Tensor) -> None:
@@ -437,5 +442,6 @@ def test_the_running_variance(stated: str, exact: bool, divisor: int) -> None:
     with torch.no_grad():
         model(images)
     torch.testing.assert_close(model.bn.running_var, wanted)
+    assert model.bn.num_batches_tracked == 2
     assert model.eval()(images).shape == images.shape
     torch.testing.assert_close(model.bn.running_var, wanted)
