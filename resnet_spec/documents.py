@@ -100,8 +100,9 @@ def read(path: Path) -> Document:
 def merge(base: Document, override: Document) -> Document:
     """``override`` on top of ``base``, as ``extends`` means it.
 
-    Mappings merge by key, in the base's order with new keys behind; null deletes a key, and is wrong where the base has
-    no such key, inside new mappings too; all else is replaced. What both have stands where the override has it.
+    Mappings that both have merge by key, in the base's order; a new key goes behind the key that the override has
+    before it, even one it deletes, or to the end if it has none. There null deletes a key, and is wrong where the base
+    has no such key; all else is replaced. What both have stands where the override has it.
     """
     merger = _Merger(base, override)
     data = merger.root()
@@ -482,6 +483,17 @@ def _remove(document: Document, path: KeyPath) -> None:
     del _mapping_at(document, path[:-1])[str(path[-1])]
 
 
+def _order(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    """The base's keys, and each new one behind the key that it is written behind, so that a chain can be added to."""
+    order = list(old)
+    before: str | None = None
+    for key in new:
+        if key not in order:
+            order.insert(len(order) if before is None else order.index(before) + 1, key)
+        before = key
+    return order
+
+
 class _Merger:
     def __init__(self, base: Document, override: Document) -> None:
         self.problems: list[Problem] = []
@@ -493,14 +505,14 @@ class _Merger:
         return self._value(self._base.data, self._override.data, ())
 
     def _value(self, old: Data, new: Data, path: KeyPath) -> Data:
-        if not isinstance(new, dict):
+        if not isinstance(new, dict) or not isinstance(old, dict):
             return _graft(new, self._override, path, self.target, path)
         self.target.values[path] = self._override.values[path]
-        return self._mapping(old if isinstance(old, dict) else {}, new, path)
+        return self._mapping(old, new, path)
 
     def _mapping(self, old: dict[str, Data], new: dict[str, Data], path: KeyPath) -> dict[str, Data]:
         merged: dict[str, Data] = {}
-        for key in [*old, *(key for key in new if key not in old)]:
+        for key in _order(old, new):
             child = (*path, key)
             if key not in new:
                 self.target.keys[child] = self._base.keys[child]

@@ -84,6 +84,10 @@ class InitializationRules(RootModel[dict[str, Rule]]):
                 raise ValueError(f"{key!r} is neither a role ({', '.join(sorted(roles))}) nor a pattern over names")
         return self
 
+    def patterns(self) -> list[str]:
+        """The keys that are patterns over names."""
+        return [key for key in self.root if key not in set(Role)]
+
     def rule(self, parameter: Parameter) -> Rule:
         """The rule for one parameter."""
         found = _DEFAULTS[parameter.role]

@@ -135,8 +135,8 @@ class Block(_Frozen):
     """A layer made of layers: ``after(main(input) + shortcut(input))``, or ``after(main(input))`` without a shortcut.
 
     ``parameters`` maps names to a type (``int``, ``number``, ``bool``, ``layer``) or to a default: a number, a
-    boolean, an expression over earlier parameters, or a layer, which makes it a slot. ``declare`` is the order in
-    which a state_dict lists the sections.
+    boolean, an expression over earlier parameters, or a layer, which makes it a slot. ``join`` names the addition, and
+    ``declare`` is the order in which a state_dict lists the sections.
     """
 
     block: Word | None = None
@@ -144,6 +144,7 @@ class Block(_Frozen):
     parameters: dict[Word, Any] = {}
     main: Chain
     shortcut: Shortcut | None = None
+    join: LayerName = "add"
     after: Chain = {}
     declare: tuple[Section, ...] = ("main", "shortcut", "after")
 

@@ -25,6 +25,8 @@ from resnet_spec.spec import Spec
 OWN = ("name", "description", "source", "depth")
 """Keys that tell of one file's network, so that ``extends`` does not hand them on."""
 
+_SECTIONS = ("source", "input", "parameters", "layers", "blocks", "initialization", "stem", "stages", "head")
+
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
@@ -83,13 +85,18 @@ def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Docu
 
 
 def _overridden(document: Document, overrides: Overrides) -> Document:
+    # A section that the file leaves at its defaults can be overridden like one that it writes.
+    names = overrides if isinstance(overrides, Mapping) else [text.partition("=")[0] for text in overrides]
+    sections = {name.partition(".")[0] for name in names if "." in name} & set(_SECTIONS)
+    for section in sections - set(document.data):
+        # Left at its defaults by the file, it can be overridden like one that is written.
+        document = _entered(document, section)
     changed = assign(document, overrides)
-    texts = overrides if isinstance(overrides, Mapping) else [text.partition("=")[0] for text in overrides]
     data = dict(cast("dict[str, Any]", changed.data))
     # What the file states of itself is true of the file, not of a network changed from outside.
-    if "depth" not in texts:
+    if "depth" not in names:
         data.pop("depth", None)
-    if isinstance(data.get("source"), dict) and "source.parameters" not in texts:
+    if isinstance(data.get("source"), dict) and "source.parameters" not in names:
         data["source"] = {key: value for key, value in data["source"].items() if key != "parameters"}
     return replace(changed, data=data)
 
@@ -132,6 +139,12 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
                 document = _graft(document, word, block)
                 pending.append(block.data)
     return document
+
+
+def _entered(document: Document, section: str) -> Document:
+    place, path = document.position(()), (section,)
+    data = {**document.data, section: {}}
+    return Document(data, document.file, {**document.keys, path: place}, {**document.values, path: place})
 
 
 def _graft(document: Document, name: str, block: Document) -> Document:

@@ -6,6 +6,7 @@ mistake of a spec is told at once.
 
 from __future__ import annotations
 
+import fnmatch
 import typing
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -145,8 +146,10 @@ class _Lowering:
             value = place.values[name] = self.stage(name, stage, value)
         value = self.chain(spec.head, value, place, ("head",))
         outputs = self.outputs(value)
+        # What runs after the last tap is left out; what nothing uses even in the whole network is a mistake.
+        everything = tuple(dict.fromkeys((*outputs, value.node)))
         if not self.problems:
-            self.check_used(outputs)
+            self.check_used(everything)
         if self.problems:
             return None
         executed = [node.name for node in self.nodes if node.calls is None]
@@ -155,11 +158,11 @@ class _Lowering:
             description=spec.description,
             input=image,
             nodes=tuple(self.nodes),
-            outputs=outputs,
+            outputs=everything,
             scopes=tuple(self.scopes),
             declaration=tuple(self.declared) if self.declared != executed else (),
             initialization=spec.initialization,
-        )
+        ).with_outputs(outputs)
         self.check_claims(graph)
         return None if self.problems else graph
 
@@ -196,6 +199,11 @@ class _Lowering:
         if stated is not None and stated != total:
             path = ("source", "parameters")
             self.problem(f"states {stated:,} trainable parameters, but the network has {total:,}", path)
+        names = [parameter.name for parameter in graph.parameters()]
+        for pattern in self.spec.initialization.patterns():
+            if not fnmatch.filter(names, pattern):
+                path = ("initialization", pattern)
+                self.problem(f"no parameter's name matches {pattern!r}", path, key=True)
         if self.spec.depth is not None and (depth := weighted_depth(graph)) != self.spec.depth:
             message = f"states {self.spec.depth} weighted layers on the main path, but the network has {depth}"
             self.problem(message, ("depth",))
@@ -281,7 +289,7 @@ class _Lowering:
                 with self.declaring(sections, "shortcut"):
                     shortcut = self.shortcut(block.shortcut, place, (*where, "shortcut"))
                 with self.declaring(sections, "after"):
-                    result = self.emit(_ADDITION, [result, shortcut], name("add"), (*where, "shortcut"))
+                    result = self.emit(_ADDITION, [result, shortcut], name(block.join), (*where, "shortcut"))
                     result = self.chain(block.after, result, place, (*where, "after"))
             else:
                 with self.declaring(sections, "after"):
@@ -646,13 +654,13 @@ def parameter_type(block: Block, name: str) -> str:
 
 
 def weighted_depth(graph: Graph) -> int:
-    """Convolutions and linear layers on the path that passes most of them, which is how ResNets count their depth."""
-    depths: dict[str, int] = {INPUT: 0}
-    weighted = (Category.CONVOLUTION, Category.LINEAR)
-    for node in graph.nodes:
-        own = 1 if node.operation.category in weighted else 0
-        depths[node.name] = own + max(depths[name] for name in node.inputs)
-    return max(depths[name] for name in graph.outputs)
+    """Convolutions and linear layers on the main path, the first input of every join, as ResNets count their depth."""
+    depth, name = 0, graph.outputs[-1]
+    while name != INPUT:
+        node = graph.by_name[name]
+        depth += node.operation.category in (Category.CONVOLUTION, Category.LINEAR)
+        name = node.inputs[0]
+    return depth
 
 
 @lru_cache(maxsize=256)

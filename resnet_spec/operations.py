@@ -262,6 +262,9 @@ class BatchNorm(BaseOperation):
         # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.
         return {k: v for k, v in fields.items() if k != "decay"} | {"momentum": round(1 - decay, 12)}
 
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return _map(inputs[0])
+
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
         affine = [ParameterSlot("weight", shape, Role.NORM_SCALE)] if self.scale else []

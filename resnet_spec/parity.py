@@ -122,15 +122,14 @@ class Comparison:
         batch: int = 2,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
-        graph = load(spec, overrides).to_graph()
-        graph = graph.with_outputs([*graph.outputs[:-1], graph.logits])
-        if size is not None:
-            graph = graph.at_size(*size)
+        # An override, not Graph.at_size, since a spec's expressions may look at the size.
+        whole = load(spec, at_size(overrides, size)).to_graph()
+        graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
         if weights is None:
             self._progress(f"{graph.name}: drawing weights")
             arrays: Mapping[str, NDArray[Any]] = randomize(graph, self._train, seed)
         else:
-            arrays = read_weights(weights, load(spec, overrides).to_graph())
+            arrays = read_weights(weights, whole)
         return self.compare(graph, arrays, seed=seed, batch=batch, weights=str(weights or "random"))
 
     def compare(
@@ -177,6 +176,16 @@ class Comparison:
             process.load(graph, self._weights, dtype)
             process.forward(images)
         return [process.outputs()[-1] for process in self._processes]
+
+
+def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overrides | None:
+    """Overrides with the input's (height, width) among them."""
+    if size is None:
+        return overrides
+    height, width = size
+    if isinstance(overrides, Mapping):
+        return {**overrides, "input.height": height, "input.width": width}
+    return [*(overrides or ()), f"input.height={height}", f"input.width={width}"]
 
 
 def _difference(

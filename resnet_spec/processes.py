@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,8 +38,10 @@ class BackendProcess:
         self._errors = tempfile.TemporaryFile("w+")
         # -P: a torch.py in the user's folder must not stand in for the framework.
         command = [sys.executable, "-P", "-m", "resnet_spec.worker", self.name]
+        # On the processor, whatever the machine has: an accelerator may round to TF32 without a word.
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         self._process = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         return self
 

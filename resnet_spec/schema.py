@@ -6,7 +6,8 @@ an expression), so the parts that are wider are put together here.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from inspect import getdoc
+from typing import Any, TypeAlias, cast
 
 from resnet_spec.language import Block, Identity, Network, Shortcut, Stage, Step
 from resnet_spec.operations import OPERATIONS
@@ -35,22 +36,36 @@ def spec_schema() -> Schema:
         "stages": {"type": "object", "additionalProperties": _stage(), "description": "Blocks in rows, in order."},
         "head": _CHAIN | {"description": "Layers after the stages, in order."},
     }
-    nullable = {key: {"anyOf": [value, _DELETED]} for key, value in properties.items()}
     shared = {name: schema for name, schema in network["$defs"].items() if name in _USED}
-    return {
+    schema: Schema = {
         "$schema": DIALECT,
         "title": "resnet-spec",
-        "description": (Network.__doc__ or "").strip(),
+        "description": getdoc(Network),
         "type": "object",
-        "properties": nullable,
+        "properties": properties,
         "additionalProperties": False,
         "$defs": shared | _definitions(),
     }
+    return _for_extending(schema)
 
 
 def block_schema() -> Schema:
     """The schema of a block's own file."""
     return {"$schema": DIALECT, "title": "resnet-spec block", **_block(), "$defs": _definitions()}
+
+
+def _for_extending(schema: Any) -> Any:
+    """The schema for a file that may extend another: null deletes what is inherited, and what is, need not be said."""
+    if isinstance(schema, list):
+        return [_for_extending(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    parts: Schema = {key: _for_extending(part) for key, part in cast("Schema", schema).items() if key != "required"}
+    for key in {"properties", "patternProperties"} & parts.keys():
+        parts[key] = {name: {"anyOf": [value, _DELETED]} for name, value in parts[key].items()}
+    if isinstance(parts.get("additionalProperties"), dict):
+        parts["additionalProperties"] = {"anyOf": [parts["additionalProperties"], _DELETED]}
+    return parts
 
 
 _USED = ("Source", "Input", "InitializationRules", "Constant", "VarianceScaling")
@@ -69,7 +84,7 @@ def _definitions() -> Schema:
         "description": f"An operation ({', '.join(OPERATIONS)}), a block, a defined layer, a slot, or none.",
     }
     step = reference | {
-        "description": (Step.__doc__ or "").strip(),
+        "description": getdoc(Step),
         "properties": kinds
         | {
             "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
@@ -94,7 +109,7 @@ def _operation(name: str) -> Schema:
     }
     if name == "batch_norm":
         properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
-    description = (OPERATIONS[name].__doc__ or "").strip()
+    description = getdoc(OPERATIONS[name])
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
 
 
@@ -102,17 +117,17 @@ def _block() -> Schema:
     properties = dict(Block.model_json_schema(by_alias=True)["properties"])
     identity: Schema = {"from": {"type": "string"}, "layers": _CHAIN}
     otherwise: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
-    otherwise["description"] = (Identity.__doc__ or "").strip()
+    otherwise["description"] = getdoc(Identity)
     shortcut: Schema = {
         "type": "object",
-        "description": (Shortcut.__doc__ or "").strip(),
+        "description": getdoc(Shortcut),
         "properties": {**identity, "when": _CONDITION, "otherwise": otherwise},
         "additionalProperties": False,
     }
     properties |= {"main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
     return {
         "type": "object",
-        "description": (Block.__doc__ or "").strip(),
+        "description": getdoc(Block),
         "properties": properties,
         "required": ["main"],
         "additionalProperties": False,
@@ -124,7 +139,7 @@ def _stage() -> Schema:
     properties["repeat"] = {"type": "integer", "minimum": 1, "maximum": 10_000}
     return {
         "type": "object",
-        "description": (Stage.__doc__ or "").strip(),
+        "description": getdoc(Stage),
         "properties": properties,
         "additionalProperties": {"description": "An argument of the block: one value, or a list of one a block."},
     }

@@ -8,7 +8,18 @@ from typing import Any
 import click
 
 from resnet_spec import __version__
-from resnet_spec.commands.common import JSON, SEED, SET, count, print_json, progress, quiet_stdout, run, shape_text
+from resnet_spec.commands.common import (
+    JSON,
+    SEED,
+    SET,
+    count,
+    muted_stderr,
+    print_json,
+    progress,
+    quiet_stdout,
+    run,
+    shape_text,
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +67,8 @@ def command(
     summary = summarize(graph)
     with quiet_stdout(), progress() as tell:
         tell(f"importing {backend}")
-        compiler = get_backend(backend)
+        with muted_stderr():
+            compiler = get_backend(backend)
         targets = [_target(path, compiler.outputs, backend) for path in outputs]
         tell(f"building {graph.name}")
         start = time.perf_counter()

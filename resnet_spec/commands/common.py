@@ -99,6 +99,21 @@ def quiet_stdout() -> Generator[None]:
         os.close(kept)
 
 
+@contextmanager
+def muted_stderr() -> Generator[None]:
+    """Drop what is written to stderr: TensorFlow's C++ makes remarks on import that no setting turns off."""
+    sys.stderr.flush()
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
 def count(number: int) -> str:
     """A number as people read it: 4.09 G."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):

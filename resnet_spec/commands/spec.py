@@ -191,14 +191,12 @@ def parity(
 ) -> None:
     """Give two backends the same weights and images and compare their logits; status 1 if they differ."""
     from resnet_spec.loading import load
-    from resnet_spec.parity import comparing
+    from resnet_spec.parity import at_size, comparing
 
     extent = _size(size)
     # Wrong input is told before seconds go into starting frameworks.
     for spec in specs:
-        graph = load(spec, overrides).to_graph()
-        if extent:
-            graph.at_size(*extent)
+        load(spec, at_size(overrides, extent)).to_graph()
     names = [name for name in backends.split(",") if name]
     with progress() as tell, comparing(names, tell) as comparison:
         reports = [

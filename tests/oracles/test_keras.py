@@ -49,9 +49,7 @@ class Original(NamedTuple):
 def application(dtype: str = "float32", activation: str | None = None) -> Any:
     keras.config.set_dtype_policy(dtype)
     try:
-        model = keras.applications.ResNet50(
-            weights=None, input_shape=(None, None, 3), pooling=None, include_top=False
-        )
+        model = keras.applications.ResNet50(weights=None, input_shape=(None, None, 3), pooling=None, include_top=False)
         pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(model.output)
         return keras.Model(model.input, keras.layers.Dense(1000, activation=activation, name="predictions")(pooled))
     finally:

@@ -152,9 +152,7 @@ def test_a_training_step_equals_the_references_in_tensorflow(original: Original,
     assert_same_step(step(ours, original.graph), wanted_step)
 
 
-def test_a_training_step_equals_the_references_in_torch(
-    original: Original, wanted_step: Step, tmp_path: Path
-) -> None:
+def test_a_training_step_equals_the_references_in_torch(original: Original, wanted_step: Step, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images(64, 3))
     script = Path(__file__).with_name("torch_step.py")
     paths = (original.weights, tmp_path / "images.npy", tmp_path / "result.npz")

@@ -42,7 +42,9 @@ def extending(write: Write) -> Callable[[str], Any]:
 # -- extends -----------------------------------------------------------------------------------------------------
 
 
-def test_mappings_merge_by_key_and_new_keys_come_last(extending: Callable[[str], Any]) -> None:
+def test_mappings_merge_by_key_and_a_new_key_follows_the_one_it_is_written_behind(
+    extending: Callable[[str], Any],
+) -> None:
     data = extending("stem: {conv: {conv2d: {channels: 8}}, more: relu}\n")
 
     assert data["stem"] == {
@@ -50,7 +52,7 @@ def test_mappings_merge_by_key_and_new_keys_come_last(extending: Callable[[str],
         "relu": "act",
         "more": "relu",
     }
-    assert list(data["stem"]) == ["conv", "relu", "more"]
+    assert list(data["stem"]) == ["conv", "more", "relu"]
 
 
 def test_null_deletes_a_key(extending: Callable[[str], Any]) -> None:

@@ -405,14 +405,14 @@ def test_statistics_are_not_counted_as_parameters(lower: Lower) -> None:
     assert lower(INPUT + f"source: {{parameters: 8}}\nstem: {{a: {norm}}}\n").outputs == ("a",)
 
 
-def test_depth_is_that_of_the_longest_path(lower: Lower) -> None:
+def test_depth_is_that_of_the_main_path_the_first_input_of_each_join(lower: Lower) -> None:
     text = """
-depth: 3
 layers: {conv: {conv2d: {channels: 4, kernel: 1}}}
-stem: {a: conv, b: {conv: null, from: input}, c: conv, d: {add: null, from: [a, c]}, e: conv}
+stem: {a: conv, b: {conv: null, from: input}, c: conv, d: {add: null, from: [%s]}, e: conv}
 """
 
-    assert weighted_depth(lower(INPUT + text)) == 3
+    assert weighted_depth(lower(INPUT + text % "a, c")) == 2
+    assert weighted_depth(lower(INPUT + text % "c, a")) == 3
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_a_layer_called_from_another_block_belongs_to_both_blocks_parent() -> No
 
 
 def test_a_layer_whose_own_value_no_output_needs_is_called_where_it_is_needed() -> None:
-    b = Builder(2, 4, 4).add("gate", "sigmoid").add("bn", "batch_norm", "input")
+    b = Builder(2, 4, 4).add("aside", "sigmoid").add("bn", "batch_norm").add("gate", "sigmoid", "input")
     graph = b.add("again", "batch_norm", "gate", calls="bn").graph()
     assert forward_of(graph) == "def forward(self, x):\n    x = self.gate(x)\n    return self.bn(x)\n"
     assert "bn.weight" in build(graph).state_dict()
