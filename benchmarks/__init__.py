@@ -1,1 +1,1 @@
-"""Timings beside the libraries that users have now; ``python -m benchmarks`` runs them and writes docs/benchmarks.md."""
+"""Timings beside the libraries that users have now; ``python -m benchmarks`` writes them to docs/benchmarks.md."""

@@ -48,9 +48,9 @@ def report(ratios: list[Ratio]) -> str:
     rows = "\n".join(row(ratio) for ratio in ratios)
     return (
         "# Benchmarks\n\n"
-        "Made by `make benchmark`; do not edit. Each row times two ways of doing one thing in turn, in one process. Ours"
-        " and theirs\nare median seconds, the ratio is the median of the pairs' ratios ours / theirs, and its interval is"
-        " from a bootstrap over\nthe pairs. Seconds are this machine's; ratios carry over.\n\n"
+        "Made by `make benchmark`; do not edit. Each row times two ways of doing one thing in turn, in one\n"
+        "process. Ours and theirs are median seconds, the ratio is the median of the pairs' ratios ours / theirs, and\n"
+        "its interval is from a bootstrap over the pairs. Seconds are this machine's; ratios carry over.\n\n"
         f"Machine: {processor()}. {versions}.\n\n{header}\n{rows}\n"
     )
 

@@ -143,7 +143,7 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
 
 def _entered(document: Document, section: str) -> Document:
     place, path = document.position(()), (section,)
-    data = {**document.data, section: {}}
+    data: dict[str, Any] = {**document.data, section: {}}
     return Document(data, document.file, {**document.keys, path: place}, {**document.values, path: place})
 
 

@@ -141,7 +141,7 @@ def test_a_training_step_equals_the_originals_in_torch(original: Original) -> No
         for key, value in wanted[2].items():
             assert float((gradients[key] - value).abs().max()) < 1e-12 * scale, key
     finally:
-        load(theirs.float().eval(), {k: v for k, v in torch.load(original.pth, weights_only=True).items()})
+        load(theirs.float().eval(), torch.load(original.pth, weights_only=True))
 
 
 def trained(model: nn.Module, batch: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:

@@ -55,6 +55,16 @@ def test_mappings_merge_by_key_and_a_new_key_follows_the_one_it_is_written_behin
     assert list(data["stem"]) == ["conv", "more", "relu"]
 
 
+def test_new_keys_keep_their_order_and_take_the_place_of_one_that_is_deleted(extending: Callable[[str], Any]) -> None:
+    assert list(extending("stem: {conv: null, new: relu, newer: relu}\n")["stem"]) == ["new", "newer", "relu"]
+
+
+def test_a_layer_without_arguments_may_be_new_in_an_extending_file(extending: Callable[[str], Any]) -> None:
+    data = extending("head: {sum: {add: null, from: [pool, drop]}}\n")
+
+    assert data["head"]["sum"] == {"add": None, "from": ["pool", "drop"]}
+
+
 def test_null_deletes_a_key(extending: Callable[[str], Any]) -> None:
     data = extending("head: {drop: null}\n")
 
@@ -132,6 +142,14 @@ def test_an_override_may_bring_in_a_block() -> None:
 
 def test_an_override_may_delete() -> None:
     assert "flatten" not in load("resnet18", ["head.flatten=null"]).head
+
+
+def test_a_section_that_the_file_leaves_out_can_be_overridden_too(write: Write) -> None:
+    path = write("stem: {a: {conv2d: {channels: 4, kernel: 1}}}\n")
+    spec = load(path, ["input.height=8", "head.act=relu", "initialization.conv_kernel={constant: 0}"])
+
+    assert [node.shape for node in spec.to_graph().nodes] == [(4, 8, 224), (4, 8, 224)]
+    assert spec.initialization.root.keys() == {"conv_kernel"}
 
 
 def test_overrides_drop_what_the_file_states_of_its_network() -> None:

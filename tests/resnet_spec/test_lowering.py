@@ -265,6 +265,12 @@ def test_a_shortcut_may_start_at_a_named_layer_and_the_identity_at_another(lower
     assert graph.by_name["s.1.gate"].inputs == ("s.1.first",)
 
 
+def test_the_addition_is_named_by_the_block(lower: Lower) -> None:
+    graph = lower(INPUT + "blocks: {b: {join: sum, main: {a: relu}, shortcut: {}}}\nstages: {s: {block: b}}\n")
+
+    assert graph.by_name["s.0.sum"].inputs == ("s.0.a", "input")
+
+
 def test_a_block_without_a_shortcut_adds_nothing(lower: Lower) -> None:
     graph = residual(lower, "null")
 
@@ -377,6 +383,13 @@ def test_outputs_are_layers_blocks_or_stages(staged: Callable[..., Graph]) -> No
     graph = staged("repeat: 2", "outputs: [s.0, s, s.1.conv]")
 
     assert graph.outputs == ("s.0.conv", "s.1.conv", "s.1.conv")
+
+
+def test_what_follows_the_last_output_is_left_out(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 3", "outputs: [s.0, s.1]\n")
+
+    assert list(graph.by_name) == ["s.0.conv", "s.1.conv"]
+    assert [scope.name for scope in graph.scopes] == ["s.0", "s.1"]
 
 
 def test_a_dilated_variant_is_two_overrides_away(lower: Lower) -> None:
@@ -660,6 +673,12 @@ def test_layers_of_the_same_name_are_told(mistakes: Mistakes) -> None:
 def test_a_network_of_absent_layers_is_told(mistakes: Mistakes) -> None:
     assert mistakes("stem: {a: none}\nhead: {b: {relu: null, when: false}}\n") == [
         "spec.yaml:1:7: stem: the network has no layers: each is 'none' or left out by 'when'"
+    ]
+
+
+def test_an_initialization_that_meets_no_parameter_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\ninitialization:\n  '*.bn3.weight': {constant: 0}\n") == [
+        "spec.yaml:3:3: initialization.*.bn3.weight: no parameter's name matches '*.bn3.weight'"
     ]
 
 

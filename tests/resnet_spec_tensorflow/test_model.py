@@ -178,9 +178,8 @@ def test_a_shared_normalisation_moves_twice(backend, builder, images):
 
 
 def test_exact_statistics_train_with_fit_and_any_size(backend, single, images):
-    from resnet_spec_tensorflow.framework import keras
-
     from resnet_spec.initialization import initialize
+    from resnet_spec_tensorflow.framework import keras
 
     graph = single("batch_norm", (3, 4, 4), momentum=1.0, running_variance="unbiased")
     model = backend.compile(graph, exact_statistics=True)

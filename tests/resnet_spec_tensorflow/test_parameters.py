@@ -96,9 +96,8 @@ def initialized(builder):
 
 
 def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized):
-    from resnet_spec_tensorflow.framework import keras
-
     from resnet_spec.initialization import initialize
+    from resnet_spec_tensorflow.framework import keras
 
     keras.utils.set_random_seed(0)
     clone = keras.models.clone_model(backend.compile(initialized))

@@ -1,0 +1,160 @@
+"""The core imports no framework, nor does any command that can do without one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resnet_spec
+
+# Refuses a framework even where it is installed, and with it whatever the framework would have brought in.
+BLOCKER = """
+import sys
+
+FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime", "jax"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FRAMEWORKS:
+            raise AssertionError(f"{name} was imported")
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+RUN = (
+    BLOCKER
+    + """
+from importlib.metadata import entry_points
+(point,) = entry_points(group="console_scripts", name=sys.argv[1])
+sys.argv = sys.argv[1:]
+point.load()()
+"""
+)
+
+WEIGHTS = """
+from resnet_spec import initialize, load, read_weights, write_weights
+graph = load("resnet18").to_graph()
+write_weights("w.safetensors", graph, initialize(graph))
+assert list(read_weights("w.safetensors", graph)) == [p.name for p in graph.parameters()]
+"""
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """The modules that a command imports, from the interpreter's own account."""
+    command = [sys.executable, "-X", "importtime", str(Path(sys.executable).with_name(arguments[0])), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+def test_the_blocker_blocks(python: Callable[..., Any]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKER + "import torch"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "AssertionError: torch was imported" in done.stderr
+
+
+def test_every_public_name_is_there_without_a_framework(python: Callable[..., Any]) -> None:
+    program = (
+        BLOCKER + "import resnet_spec\nfor name in resnet_spec.__all__:\n    getattr(resnet_spec, name)\nprint('done')"
+    )
+
+    assert python(program).out == "done\n"
+
+
+def test_every_module_of_the_core_is_imported_without_a_framework(python: Callable[..., Any]) -> None:
+    walk = """
+import importlib, pkgutil, resnet_spec
+for module in pkgutil.walk_packages(resnet_spec.__path__, "resnet_spec."):
+    importlib.import_module(module.name)
+print("done")
+"""
+
+    assert python(BLOCKER + walk).out == "done\n"
+
+
+def test_weights_are_drawn_written_and_read_without_a_framework(python: Callable[..., Any]) -> None:
+    assert python(BLOCKER + WEIGHTS + "print('done')").out == "done\n"
+
+
+def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> None:
+    program = BLOCKER + "from resnet_spec.backends import backend_names\nprint(*backend_names())"
+
+    assert python(program).out == "tensorflow torch\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("resnet-build", ["--help"]),
+        ("resnet-build", ["--version"]),
+        ("resnet-spec", ["--help"]),
+        ("resnet-spec", ["list"]),
+        ("resnet-spec", ["validate", "--all"]),
+        ("resnet-spec", ["summary", "resnet18"]),
+        ("resnet-spec", ["show", "resnet18", "--graph"]),
+        ("resnet-spec", ["schema"]),
+    ],
+)
+def test_a_command_that_needs_no_framework_imports_none(
+    python: Callable[..., Any], name: str, arguments: list[str]
+) -> None:
+    done = python(RUN, name, *arguments)
+
+    assert (done.status, bool(done.out)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resnet50x", "--backend", "torch"],
+        ["resnet18", "--backend", "torhc"],
+        ["resnet18", "--backend", "tf", "--set", "stages.layer5.stride=1"],
+        ["resnet18", "--backend", "torch", "--output", "nowhere/x.pth"],
+    ],
+)
+def test_wrong_input_is_told_before_a_framework_is_imported(python: Callable[..., Any], arguments: list[str]) -> None:
+    done = python(RUN, "resnet-build", *arguments)
+
+    assert done.status in (2, 3)
+    assert "was imported" not in done.err
+
+
+def test_the_help_of_resnet_build_imports_next_to_nothing() -> None:
+    imported = {name.partition(".")[0] for name in modules_of("resnet-build", "--help")}
+
+    assert "click" in imported
+    assert not imported & {"pydantic", "numpy", "yaml", "rich", "safetensors", "torch", "tensorflow", "keras", "onnx"}
+
+
+def test_a_validation_imports_no_numpy() -> None:
+    imported = {name.partition(".")[0] for name in modules_of("resnet-spec", "validate", "resnet18")}
+
+    assert "pydantic" in imported
+    assert not imported & {"numpy", "safetensors", "torch", "tensorflow", "keras", "onnx"}
+
+
+def test_the_public_names_are_those_of_the_contract() -> None:
+    contract = {
+        "available",
+        "load",
+        "Graph",
+        "summarize",
+        "initialize",
+        "read_weights",
+        "write_weights",
+        "build",
+        "compare",
+    }
+
+    assert contract <= set(resnet_spec.__all__) <= set(dir(resnet_spec))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'resnet_spec' has no attribute 'nonsense'"):
+        resnet_spec.nonsense  # noqa: B018
