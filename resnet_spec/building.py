@@ -32,8 +32,8 @@ def build(
 
     ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW) or ``tensorflow`` (a ``keras.Model`` that takes NHWC).
     ``weights`` is a path, or arrays by the graph's parameter names; without, they are drawn by the spec's own rules
-    from ``seed``, the same in every backend. ``exact_statistics`` keeps the running variance as the spec states it
-    where the framework's own layer keeps the other (biased or unbiased).
+    from ``seed``, the same in every backend; given arrays are copied. ``exact_statistics`` keeps the running variance
+    as the spec states it where the framework's own layer keeps the other (biased or unbiased).
 
     Raises SpecError, WeightsError or BackendError.
     """
@@ -57,4 +57,11 @@ def _arrays(
         return initialize(graph, seed)
     if isinstance(weights, str | Path):
         return read_weights(weights, graph)
-    return check_weights(graph, weights, "the given arrays")
+    # Read-only, so that a backend copies them: training must not change what the caller still holds.
+    return {name: _read_only(array) for name, array in check_weights(graph, weights, "the given arrays").items()}
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -129,7 +129,7 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
     pending: list[Any] = [data]
     blocks = data.get("blocks")
     present: set[str] = set(cast("dict[str, Any]", blocks)) if isinstance(blocks, dict) else set()
-    if blocks is not None and not isinstance(blocks, dict):
+    if "blocks" in data and not isinstance(blocks, dict):
         return document
     while pending:
         for word in _words(pending.pop()):

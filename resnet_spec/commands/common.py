@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CANNOT_RUN = 3
 INTERRUPTED = 130
-WIDE = 200
+WIDE = 1000
 """Columns of a table that is piped."""
 
 SET = click.option(

@@ -8,16 +8,15 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from resnet_spec import Graph, available, initialize, load, read_weights, summarize, write_weights
 from resnet_spec.commands import common
-from resnet_spec.commands.common import count, progress, quiet_stdout, shape_text
+from resnet_spec.commands.common import count, progress, shape_text
 
 Command = Callable[..., Any]
 Write = Callable[..., Path]
@@ -41,7 +40,7 @@ def test_list_prints_a_table_on_a_terminal() -> None:
     os.close(ours)
 
     assert lines[0].split() == ["name", "parameters", "description"]
-    assert lines[5].split()[:2] == ["torchvision/resnet34", "21,797,672"]
+    assert ["torchvision/resnet34", "21,797,672", "ResNet-34"] in [line.split() for line in lines]
 
 
 def test_list_prints_json_for_machines(command: Command) -> None:
@@ -160,7 +159,7 @@ two.yaml:2:1: a second document starts here; a file holds one
 duplicate.yaml:2:1: extends: duplicate key 'extends', first on line 1
 tabs.yaml:3:1: not valid YAML: a tab where YAML expects spaces
 latin.yaml:1:17: not UTF-8: byte 0xe9
-bomb.yaml:5:{bomb}: more than 100000 values, aliases counted as often as they are used
+bomb.yaml:{bomb}: more than 100000 values, aliases counted as often as they are used
 repeat.yaml:2:27: stages.layer1.repeat: must be less than or equal to 10000, not 1000000000
 zero.yaml:2:29: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not 0
 negative.yaml:2:29: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not -64
@@ -184,7 +183,7 @@ def test_every_bad_input_ends_in_one_line_status_two_and_no_traceback(process: C
     inside = groups[groups.index(" (in block 'bottleneck', main.conv2 at ") :]
 
     assert (done.status, done.out) == (2, "")
-    assert lines == SAID.format(bomb=bomb.split(":")[2], inside=inside).splitlines()
+    assert lines == SAID.format(bomb=":".join(bomb.split(":")[1:3]), inside=inside).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -219,16 +218,13 @@ def test_every_command_tells_a_wrong_spec_alike(command: Command, write: Write, 
 def test_every_command_tells_a_wrong_override_alike(command: Command, arguments: list[str]) -> None:
     done = command(*arguments, "--set", "stages.layer5.stride=1")
 
-    assert done == (
-        2,
-        "",
-        "--set stages.layer5.stride=1:1:1: stages.layer5.stride: there is no 'layer5' in stages; did you mean 'layer4'?\n",
-    )
+    said = "stages.layer5.stride: there is no 'layer5' in stages; did you mean 'layer4'?"
+    assert done == (2, "", f"--set stages.layer5.stride=1:1:1: {said}\n")
 
 
 def test_an_input_so_small_that_a_map_vanishes_is_told(command: Command) -> None:
-    done = command("resnet-spec", "summary", "resnet18", *SMALL_INPUT, "--set", "stem.maxpool.max_pool2d.kernel=[64, 1]",
-                   "--set", "stem.maxpool.max_pool2d.padding=0")  # fmt: skip
+    pool = ["--set", "stem.maxpool.max_pool2d={kernel: [64, 1]}"]
+    done = command("resnet-spec", "summary", "resnet18", *SMALL_INPUT, *pool)
 
     assert done.status == 2
     assert "the feature map vanishes: a 64×1 window does not fit an input of 64×16×16 (from relu)" in done.err
@@ -244,12 +240,10 @@ def test_a_wrong_command_line_ends_with_status_two(command: Command, arguments: 
     assert "Error: " in done.err
 
 
-@pytest.mark.parametrize("size", ["0", "x", "224x", "224x0", "-1", "99999", "1e3"])
+@pytest.mark.parametrize("size", ["0", "x", "224x0", "-1", "99999", "1e3"])
 def test_parity_takes_a_sensible_size(command: Command, size: str) -> None:
     done = command("resnet-spec", "parity", "resnet18", f"--size={size}")
 
-    if size == "224x":
-        pytest.skip("read as a square")
     assert done.status == 2
     assert "--size takes a height, or a height and a width such as 224x160" in done.err
 
@@ -381,23 +375,51 @@ def test_tensorflow_builds_by_its_alias_and_prints_nothing_but_the_result(proces
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
-def test_weights_of_another_network_are_refused(process: Command, tmp_path: Path) -> None:
-    other = load("resnet34").to_graph()
-    write_weights(tmp_path / "w.safetensors", other, initialize(other))
-    done = process("resnet-build", "resnet18", "--backend", "torch", "--weights", "w.safetensors")
+# -- resnet-build, what is refused once the backend is there ------------------------------------------------------
 
-    assert (done.status, done.out) == (2, "")
-    assert done.err.splitlines()[-1] == (
-        "w.safetensors: was written for another architecture (torchvision/resnet34, not torchvision/resnet18):"
-        " the file has 'layer1.2.conv1' where the spec has 'layer2.0.conv1'"
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a backend's place that costs no seconds to import, and is to build nothing."""
+
+    class StandIn:
+        name = "torch"
+        outputs: ClassVar = {".pth": "", ".pt2": ""}
+
+    for module in ("backends", "building"):
+        monkeypatch.setattr(f"resnet_spec.{module}.get_backend", lambda _: StandIn())
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_ending_that_the_backend_does_not_write_is_refused(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+
+    assert build(command, "--output", f"{path}.h5") == (
+        2, "", f"{path}.h5: the torch backend writes .safetensors, .pth, .pt2, not .h5\n",
+    )  # fmt: skip
+    assert build(command, "--output", path) == (
+        2, "", f"{path}: the torch backend writes .safetensors, .pth, .pt2, not a folder\n",
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_weights_of_another_network_are_refused(command: Command, tmp_path: Path) -> None:
+    other, path = load("resnet34").to_graph(), tmp_path / "w.safetensors"
+    write_weights(path, other, initialize(other))
+
+    assert build(command, "--weights", path) == (
+        2,
+        "",
+        f"{path}: was written for another architecture (torchvision/resnet34, not torchvision/resnet18):"
+        " the file has 'layer1.2.conv1' where the spec has 'layer2.0.conv1'\n",
     )
 
 
-def test_an_ending_that_the_backend_does_not_write_is_refused(process: Command) -> None:
-    done = process("resnet-build", "resnet18", "--backend", "torch", "--output", "model.h5")
+@pytest.mark.usefixtures("stand_in")
+def test_weights_that_are_missing_are_told(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
 
-    assert (done.status, done.out) == (2, "")
-    assert done.err.splitlines()[-1] == "model.h5: the torch backend writes .safetensors, .pth, .pt2, not .h5"
+    assert build(command, "--weights", path) == (2, "", f"{path}: no such file\n")
 
 
 # -- ends --------------------------------------------------------------------------------------------------------
@@ -478,15 +500,17 @@ def test_shapes_are_written_in_brackets() -> None:
     assert (shape_text((64, 112, 112)), shape_text((1000,)), shape_text(())) == ("[64, 112, 112]", "[1000]", "[]")
 
 
-def test_what_a_framework_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet_stdout():
-        print("from python")
-        os.write(1, b"from below\n")
-    print("the result")
+def test_what_a_framework_prints_goes_to_stderr(python: Command) -> None:
+    done = python("""
+        import os
+        from resnet_spec.commands.common import quiet_stdout
+        with quiet_stdout():
+            print("from python")
+            os.write(1, b"from below\\n")
+        print("the result")
+        """)
 
-    out, err = capfd.readouterr()
-    assert out == "the result\n"
-    assert sorted(err.splitlines()) == ["from below", "from python"]
+    assert (done.out, sorted(done.err.splitlines())) == ("the result\n", ["from below", "from python"])
 
 
 def test_progress_is_told_on_stderr_after_two_seconds(

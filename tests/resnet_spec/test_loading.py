@@ -500,9 +500,10 @@ def test_a_shipped_block_used_wrongly_is_told_where_it_is_used(mistakes: Lines) 
 
 
 def test_a_shipped_block_that_does_not_fit_where_it_is_used_names_both_places(mistakes: Lines) -> None:
-    block = Catalogue.shipped().blocks()["bottleneck"]
+    catalogue = Catalogue.shipped()
+    place = catalogue.document(catalogue.blocks()["bottleneck"]).position(("main", "conv2"))
 
     assert mistakes("extends: resnext50_32x4d\nstages:\n  layer2: {groups: 33}\n") == [
         "spec.yaml:3:11: stages.layer2: 33 groups do not divide 256 input and 256 output channels (from layer2.0.relu1)"
-        f" (in block 'bottleneck', main.conv2 at {block}:9:10)"
+        f" (in block 'bottleneck', main.conv2 at {place})"
     ]

@@ -566,11 +566,12 @@ def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: 
 
 
 def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes: Mistakes) -> None:
-    block = Catalogue.shipped().blocks()["tutorial_block"]
+    catalogue = Catalogue.shipped()
+    place = catalogue.document(catalogue.blocks()["tutorial_block"]).position(("shortcut",))
 
     assert mistakes("extends: tutorial/resnet18\nstages: {res_block1: {channels: 128}}\n") == [
         "spec.yaml:2:22: stages.res_block1: cannot add 128×56×56 and 64×56×56 (from res_block1.listLayers.0.bn2 and mp)"
-        f" (in block 'tutorial_block', shortcut at {block}:12:3)"
+        f" (in block 'tutorial_block', shortcut at {place})"
     ]
 
 

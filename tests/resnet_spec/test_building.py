@@ -1,0 +1,75 @@
+"""One call from a spec to a model; what the backend is handed is checked before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnet_spec import build, building, initialize, load, write_weights
+
+Lines = Callable[..., list[str]]
+
+
+class Recorder:
+    """A backend whose model is the record of what it was asked."""
+
+    name = "recorder"
+
+    def compile(self, graph: Any, **options: Any) -> dict[str, Any]:
+        return {"graph": graph, "options": options}
+
+    def load(self, model: dict[str, Any], graph: Any, arrays: Any) -> None:
+        assert graph is model["graph"]
+        model["arrays"] = arrays
+
+
+@pytest.fixture(autouse=True)
+def _recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "get_backend", lambda name: Recorder())
+
+
+def test_without_weights_they_are_drawn_from_the_seed() -> None:
+    graph = load("resnet18").to_graph()
+    model = build("resnet18", "recorder", seed=5)
+
+    assert model["graph"] == graph
+    assert model["options"] == {"dtype": "float32", "exact_statistics": False}
+    assert all(np.array_equal(model["arrays"][name], array) for name, array in initialize(graph, 5).items())
+
+
+def test_weights_are_a_path_or_arrays(tmp_path: Path) -> None:
+    graph = load("resnet18").to_graph()
+    arrays = initialize(graph, 1)
+    write_weights(tmp_path / "w.safetensors", graph, arrays)
+    for weights in (tmp_path / "w.safetensors", str(tmp_path / "w.safetensors"), arrays):
+        model = build("resnet18", "recorder", weights)
+        assert all(np.array_equal(model["arrays"][name], array) for name, array in arrays.items())
+
+
+def test_arrays_that_do_not_fit_are_refused(lines: Lines) -> None:
+    arrays = initialize(load("resnet18").to_graph())
+
+    assert lines(lambda: build("resnet18", "recorder", arrays, overrides=["parameters.classes=10"])) == [
+        "the given arrays: not the 102 tensors of torchvision/resnet18 (2 not as they should be)",
+        "fc.weight: has shape [1000, 512], not [10, 512]",
+        "fc.bias: has shape [1000], not [10]",
+    ]
+
+
+def test_options_reach_the_backend() -> None:
+    model = build("resnet18", "recorder", dtype="float64", exact_statistics=True, overrides={"parameters.classes": 3})
+
+    assert model["options"] == {"dtype": "float64", "exact_statistics": True}
+    assert model["arrays"]["fc.bias"].shape == (3,)
+
+
+def test_a_spec_that_is_loaded_is_taken_as_it_is() -> None:
+    spec = load("resnet18", ["parameters.classes=3"])
+
+    assert build(spec, "recorder")["arrays"]["fc.bias"].shape == (3,)
+    with pytest.raises(TypeError, match="overrides are for a spec that is still to be loaded"):
+        build(spec, "recorder", overrides=["parameters.classes=4"])

@@ -1,0 +1,68 @@
+"""An error is a line for each mistake: place, path, message."""
+
+from __future__ import annotations
+
+import pytest
+
+from resnet_spec import BackendError, GraphError, OutputError, Problem, ResnetSpecError, SpecError, WeightsError
+from resnet_spec.errors import Position, plain, shown, suggest
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        (Problem("wrong"), "wrong"),
+        (Problem("wrong", "stem.a"), "stem.a: wrong"),
+        (Problem("wrong", position=Position("f.yaml", 3, 7)), "f.yaml:3:7: wrong"),
+        (Problem("wrong", "stem.a", Position("f.yaml", 3, 7)), "f.yaml:3:7: stem.a: wrong"),
+    ],
+)
+def test_a_problem_is_one_line(problem: Problem, line: str) -> None:
+    assert str(problem) == line
+
+
+def test_an_error_holds_one_problem_or_several() -> None:
+    assert str(SpecError("wrong")) == "wrong"
+    assert SpecError(Problem("wrong", "a")).problems == (Problem("wrong", "a"),)
+    assert str(SpecError([Problem("one"), Problem("two", "a")])) == "one\na: two"
+
+
+@pytest.mark.parametrize("error", [SpecError, GraphError, WeightsError, OutputError, ResnetSpecError])
+def test_wrong_input_ends_a_command_with_status_two(error: type[ResnetSpecError]) -> None:
+    assert error("x").exit_status == 2
+    assert issubclass(error, ResnetSpecError)
+
+
+def test_what_cannot_be_run_ends_a_command_with_status_three() -> None:
+    assert BackendError("x").exit_status == 3
+
+
+def test_the_nearest_word_is_suggested_and_none_where_none_is_near() -> None:
+    assert suggest("bottlneck", ["basic_block", "bottleneck"]) == "; did you mean 'bottleneck'?"
+    assert suggest("bottlneck", ["basic_block"]) == ""
+    assert suggest("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Input should be a valid integer", "must be a whole number"),
+        ("Input should be a valid number", "must be a number"),
+        ("Input should be a valid dictionary or instance of Source", "must be a mapping"),
+        ("Input should be a valid tuple", "must be a list"),
+        ("Input should be a valid string", "must be text"),
+        ("Input should be a valid boolean", "must be true or false"),
+        ("Input should be 'first' or 'last'", "must be 'first' or 'last'"),
+        ("Something else", "something else"),
+    ],
+)
+def test_pydantics_words_become_ours(theirs: str, ours: str) -> None:
+    assert plain(theirs) == ours
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (1, "1"), ("1", "'1'"), ([1], "[1]"), ("x" * 99, "'" + "x" * 56 + "...")],
+)
+def test_values_are_shown_as_yaml_has_them_and_shortened(value: object, text: str) -> None:
+    assert shown(value) == text
