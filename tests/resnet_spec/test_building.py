@@ -50,6 +50,14 @@ def test_weights_are_a_path_or_arrays(tmp_path: Path) -> None:
         assert all(np.array_equal(model["arrays"][name], array) for name, array in arrays.items())
 
 
+def test_given_arrays_are_read_only_so_that_a_backend_copies_them() -> None:
+    arrays = initialize(load("resnet18").to_graph())
+    model = build("resnet18", "recorder", arrays)
+
+    assert not any(array.flags.writeable for array in model["arrays"].values())
+    assert all(array.flags.writeable for array in arrays.values())
+
+
 def test_arrays_that_do_not_fit_are_refused(lines: Lines) -> None:
     arrays = initialize(load("resnet18").to_graph())
 

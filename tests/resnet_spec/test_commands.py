@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -445,15 +446,20 @@ def test_an_interruption_ends_without_a_traceback(
 
 
 def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "never.yaml")
-    executable = Path(sys.executable).with_name("resnet-spec")
-    command = [executable, "validate", "never.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        # It waits for the pipe's other end; opening that shows that it has come so far.
-        other_end = os.open(tmp_path / "never.yaml", os.O_WRONLY)
+    pipe = tmp_path / "never.yaml"
+    os.mkfifo(pipe)
+    command = [Path(sys.executable).with_name("resnet-spec"), "validate", pipe]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        writing = None
+        # It can be opened for writing only once the command reads it.
+        while writing is None and running.poll() is None:
+            with suppress(OSError):
+                writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        assert writing is not None
         running.send_signal(signal.SIGINT)
+        # So that it goes on even where the signal came just before it began to wait.
+        os.close(writing)
         out, err = running.communicate(timeout=60)
-        os.close(other_end)
 
     assert (running.returncode, out, err.strip()) == (130, "", "interrupted")
 

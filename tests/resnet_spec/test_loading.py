@@ -388,10 +388,13 @@ def test_what_a_mistake_defines_is_not_told_as_unknown_where_it_is_used(mistakes
     ]
 
 
-def test_a_section_that_is_no_mapping_is_one_mistake(mistakes: Lines) -> None:
-    assert mistakes("extends: resnet18\nlayers: [norm, act]\n") == [
-        "spec.yaml:2:9: layers: must be a mapping, not ['norm', 'act']"
-    ]
+@pytest.mark.parametrize("section", ["layers", "blocks", "parameters", "stages"])
+@pytest.mark.parametrize(("written", "value"), [("[norm, act]", "['norm', 'act']"), ("", "null"), ("5", "5")])
+def test_a_section_that_is_no_mapping_is_one_mistake(mistakes: Lines, section: str, written: str, value: str) -> None:
+    rest = "" if section == "stages" else "stages: {s: {block: basic_block, channels: 3}}\n"
+    (said,) = mistakes(f"{section}: {written}\n{rest}")
+
+    assert said.startswith(f"spec.yaml:1:{len(section) + 2 + bool(written)}: {section}: must be a mapping, not {value}")
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from resnet_spec import Graph, lowering
+from resnet_spec import Graph, lowering, reports
+from resnet_spec.arguments import parameter_type
 from resnet_spec.catalogue import Catalogue
-from resnet_spec.lowering import parameter_type, weighted_depth
+from resnet_spec.claims import weighted_depth
 from resnet_spec.spec import Spec
 
 Lower = Callable[..., Graph]
@@ -732,7 +733,7 @@ def test_a_network_of_too_many_parameters_is_refused_before_any_is_made(mistakes
 def test_mistakes_without_end_are_cut_off(mistakes: Mistakes) -> None:
     said = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000, channels: 1 - index}}\n")
 
-    assert len(said) == lowering.MAX_PROBLEMS + 1
+    assert len(said) == reports.MAX_PROBLEMS + 1
     assert said[-1] == "too many problems; the rest of the spec is not looked at"
 
 
