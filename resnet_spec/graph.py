@@ -51,7 +51,7 @@ class Node(_Frozen):
     name: Name
     operation: Operation
     inputs: tuple[str, ...]
-    shape: Shape
+    shape: Annotated[Shape, Field(min_length=1)]
     calls: Name | None = None
 
     @property
@@ -126,8 +126,7 @@ class Graph(_Frozen):
                 wanted = "two inputs or more" if node.operation.joins else "one input"
                 yield Problem(f"{node.operation.op} takes {wanted}, not {arity}", node.name)
             elif not missing:
-                inputs = [shapes[name] for name in node.inputs]
-                yield from self._shape_problems(node, inputs, seen)
+                yield from self._shape_problems(node, shapes, seen)
             shapes[node.name] = node.shape
             seen[node.name] = node
         yield from (
@@ -142,7 +141,8 @@ class Graph(_Frozen):
         if self.declaration and sorted(self.declaration) != sorted(n.name for n in self.nodes if n.calls is None):
             yield Problem("declaration must name each node that owns a layer once")
 
-    def _shape_problems(self, node: Node, inputs: list[Shape], seen: Mapping[str, Node]) -> Iterable[Problem]:
+    def _shape_problems(self, node: Node, shapes: Mapping[str, Shape], seen: Mapping[str, Node]) -> Iterable[Problem]:
+        inputs = [shapes[name] for name in node.inputs]
         try:
             shape = node.operation.output_shape(*inputs)
         except ShapeError as error:
@@ -159,8 +159,9 @@ class Graph(_Frozen):
             elif owner.operation != node.operation:
                 yield Problem(f"it calls {node.calls!r}, which is another operation", node.name)
             else:
-                owner_inputs = [self.input.shape if i == INPUT else seen[i].shape for i in owner.inputs]
-                if node.operation.parameters(*inputs) != node.operation.parameters(*owner_inputs):
+                # An input of the owner's that is no node has been told of the owner.
+                owned = [shapes[name] for name in owner.inputs if name in shapes]
+                if owned and node.operation.parameters(*inputs) != node.operation.parameters(*owned):
                     yield Problem(f"it calls {node.calls!r}, whose parameters have other shapes", node.name)
 
     # -- looking things up ---------------------------------------------------------------------------------------

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.errors import BackendError, Problem
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec_tensorflow.emitters import Site, Steps, emit
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.parameters import set_initializers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from resnet_spec.backends import DType
 
 _HELPERS = {"flatten": "permute"}
@@ -27,14 +24,13 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
     on them. Several outputs are a list.
 
     Raises:
-        BackendError: Keras cannot express the graph.
+        BackendError: Keras cannot express an operation.
     """
-    nodes = _live_nodes(graph)
-    sites = _Sites(graph, nodes, dtype, exact_statistics)
+    sites = _Sites(graph, dtype, exact_statistics)
     image = keras.Input((*_size(graph), graph.input.channels), dtype=dtype, name=INPUT)
     values: dict[str, Any] = {INPUT: image}
     layers: dict[str, Steps] = {}
-    for node in nodes:
+    for node in graph.nodes:
         if node.layer not in layers:
             layers[node.layer] = emit(node.operation, sites.site(node))
         value = [values[name] for name in node.inputs] if node.operation.joins else values[node.inputs[0]]
@@ -50,13 +46,13 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
 class _Sites:
     """What the emitters are told of each layer, worked out for all its calls at once."""
 
-    def __init__(self, graph: Graph, nodes: Iterable[Node], dtype: DType, exact_statistics: bool) -> None:
+    def __init__(self, graph: Graph, dtype: DType, exact_statistics: bool) -> None:
         self._graph = graph
         self._policy = keras.DTypePolicy(dtype)
         self._exact_statistics = exact_statistics
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}
-        for node in nodes:
+        for node in graph.nodes:
             producer = graph.by_name.get(node.inputs[0])
             self._producers.setdefault(node.layer, set()).add(producer.operation.op if producer else INPUT)
 
@@ -75,20 +71,6 @@ class _Sites:
             name += "_"
         self._taken.add(name)
         return name
-
-
-def _live_nodes(graph: Graph) -> list[Node]:
-    """The nodes that an output needs, for a functional model holds no others."""
-    needed = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-    nodes = [node for node in graph.nodes if node.name in needed]
-    lost = {parameter.node: None for parameter in graph.parameters()}.keys() - {node.layer for node in nodes}
-    if lost:
-        message = "it has parameters but no output needs it, and a Keras functional model holds no such layer"
-        raise BackendError([Problem(message, name) for name in sorted(lost)])
-    return nodes
 
 
 def _size(graph: Graph) -> tuple[int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_whatever_could_call_look_up_or_blow_up_is_refused(text: str) -> None:
 )
 def test_what_python_cannot_parse_is_told_so(text: str) -> None:
     assert refusal(text) == f"{text!r} is neither a known word nor an arithmetic expression"
+
+
+def test_what_python_would_warn_of_is_refused_without_a_warning() -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert refusal("1if width else 2") == "'1if width else 2' is neither a known word nor an arithmetic expression"
+    assert not warned
 
 
 def test_an_unknown_name_gets_a_suggestion_and_the_known_ones() -> None:

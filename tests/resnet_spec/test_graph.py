@@ -90,6 +90,10 @@ MAP = [4, 8, 8]
             ),
             ["b: it calls 'a', whose parameters have other shapes"],
         ),
+        (
+            graph_data(node("a", ["x"], MAP, CONV), node("b", ["a"], MAP, CONV, calls="a")),
+            ["a: its input 'x' is no earlier node"],
+        ),
     ],
 )
 def test_a_graph_that_is_not_well_formed_is_refused(data: dict[str, Any], said: list[str], lines: Lines) -> None:
@@ -106,6 +110,12 @@ def test_every_problem_is_told(lines: Lines) -> None:
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "5", '{"format": 2}', '"text"', "[" * 10_000, '{"name": 1}'])
 def test_what_is_no_graph_is_refused(text: str, lines: Lines) -> None:
     assert lines(lambda: Graph.from_json(text))
+
+
+def test_a_node_has_a_shape(lines: Lines) -> None:
+    data = graph_data(node("a", ["input"], []), node("b", ["a"], MAP))
+
+    assert lines(lambda: Graph.from_json(json.dumps(data)))[0].startswith("nodes.0.shape: ")
 
 
 def test_an_unknown_operation_or_field_is_told_where(lines: Lines) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resnet_spec.errors import BackendError
-
 
 def test_a_functional_model_of_stock_layers(backend, small_resnet):
     from resnet_spec_tensorflow.framework import keras
@@ -51,14 +49,6 @@ def test_several_outputs_are_a_list(backend, make, small_resnet, images):
     assert features.shape == (2, 8, 4, 4)
     assert np.array_equal(features, native[0].numpy().transpose(0, 3, 1, 2))
     assert np.array_equal(logits, native[1].numpy())
-
-
-def test_layers_nothing_needs_are_refused(backend, builder):
-    b = builder()
-    b("dead", "conv2d", "input", channels=4, kernel=1)
-    b("relu", "relu", "input")
-    with pytest.raises(BackendError, match="dead: it has parameters but no output needs it"):
-        backend.compile(b.graph())
 
 
 def test_float64_throughout(backend, make, small_resnet, images):
