@@ -231,14 +231,6 @@ def test_batch_norm_without_scale_or_offset(backend, run, single, scale, offset)
     assert run(graph, [[[[5]]]], arrays).item() == 2 * (1 + scale) + offset
 
 
-def test_batch_norm_of_a_vector(run, builder):
-    b = builder(2, 1, 1)
-    b("flatten", "flatten", "input")
-    b("bn", "batch_norm", "flatten", epsilon=0.0, scale=False, offset=False)
-    arrays = {"bn.running_mean": [1, 2], "bn.running_var": [4, 16]}
-    assert run(b.graph(), [[[[3]], [[6]]]], arrays).tolist() == [[1, 1]]
-
-
 def test_momentum_counts_the_other_way_round(backend, single):
     layer = backend.compile(single("batch_norm", momentum=0.01)).get_layer("x")
     assert layer.momentum == 0.99
