@@ -99,7 +99,7 @@ def find(name: str) -> EntryPoint:
 
 
 def readers() -> dict[str, str]:
-    """Which installed backend reads which file ending; the backends' modules are imported, their frameworks are not."""
+    """Which installed backend reads which file ending; asked only for a file that the core does not read itself."""
     found: dict[str, str] = {}
     for point in entry_points(group=GROUP):
         found |= dict.fromkeys(point.load().inputs, point.name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backends import DType, get_backend
+from resnet_spec.backends import DType, find, get_backend
 from resnet_spec.initialization import initialize
 from resnet_spec.loading import Overrides, load
 from resnet_spec.spec import Spec
@@ -43,8 +43,10 @@ def build(
         graph = spec.to_graph()
     else:
         graph = load(spec, overrides).to_graph()
-    compiler = get_backend(backend)
+    # Wrong weights are told before seconds go into importing a framework.
+    find(backend)
     arrays = _arrays(weights, graph, seed)
+    compiler = get_backend(backend)
     model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
     compiler.load(model, graph, arrays)
     return model

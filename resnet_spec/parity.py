@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType
-from resnet_spec.errors import BackendError
+from resnet_spec.errors import BackendError, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
 from resnet_spec.processes import BackendProcess
@@ -93,7 +93,7 @@ def compare(
 def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -> Generator[Comparison]:
     """Backends started once for several specs."""
     if len(backends) < 2:
-        raise BackendError("a comparison takes two backends or more")
+        raise SpecError("a comparison takes two backends or more")
     with ExitStack() as stack:
         processes = [stack.enter_context(BackendProcess(name)) for name in backends]
         progress(f"starting {' and '.join(process.name for process in processes)}")

@@ -214,9 +214,9 @@ def parity(
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    height, _, width = text.partition("x")
+    height, by, width = text.partition("x")
     try:
-        extent = int(height), int(width or height)
+        extent = int(height), int(width if by else height)
     except ValueError:
         extent = (0, 0)
     if min(extent) < 1 or max(extent) > 2**16:

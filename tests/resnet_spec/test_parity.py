@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import resnet_spec
-from resnet_spec import BackendError, ParityReport
+from resnet_spec import BackendError, ParityReport, SpecError
 from resnet_spec.parity import GATES
 
 WRONG = ("epsilon", "one_epsilon", "stride", "padding", "killed", "failing", "noisy", "nan", "right")
@@ -108,7 +108,7 @@ def test_an_unknown_backend_is_named_with_a_suggestion() -> None:
 
 
 def test_one_backend_alone_is_no_comparison() -> None:
-    with pytest.raises(BackendError, match="two backends or more"):
+    with pytest.raises(SpecError, match="two backends or more"):
         resnet_spec.compare("resnet18", ("torch",))
 
 
@@ -121,6 +121,7 @@ def test_given_weights_are_compared(tmp_path: Path) -> None:
 
 
 def test_a_size_that_does_not_fit_is_refused_before_a_backend_starts() -> None:
-    done = command("torchvision/resnet18", "--size", "nonsense")
-    assert done.returncode == 2
-    assert "--size" in done.stderr
+    for size in ("nonsense", "224x", "0x5", "-3"):
+        done = command("torchvision/resnet18", f"--size={size}")
+        assert done.returncode == 2
+        assert "--size" in done.stderr
