@@ -152,12 +152,13 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
     if not modules:
         table.add_column("type", no_wrap=True)
         table.add_column("output", no_wrap=True)
-    for heading in ("parameters", "statistics", "MACs"):
+    for heading in ("parameters", "statistics", "in all", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.modules if modules else summary.rows:
         layer = [row.label, shape_text(row.shape)] if isinstance(row, Row) else []
         macs = count(row.macs) if row.macs else "0"
-        table.add_row(row.name, *layer, f"{row.parameters:,}", f"{row.statistics:,}", macs)
+        counts = (row.parameters, row.statistics, row.parameters + row.statistics)
+        table.add_row(row.name, *layer, *(f"{number:,}" for number in counts), macs)
     screen = console()
     screen.print(table)
     everything = summary.parameters + summary.statistics

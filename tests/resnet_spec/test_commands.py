@@ -258,9 +258,9 @@ def test_summary_prints_the_rows_and_the_totals(command: Command) -> None:
     rows = [line.split() for line in lines[1:69]]
 
     assert (done.status, done.err) == (0, "")
-    assert rows[0] == ["conv1", "Conv2d", "[64,", "112,", "112]", "9,408", "0", "118.01", "M"]
+    assert rows[0] == ["conv1", "Conv2d", "[64,", "112,", "112]", "9,408", "0", "9,408", "118.01", "M"]
     assert rows[10][:2] == ["layer1.0", "BasicBlock"]
-    assert rows[67] == ["fc", "Linear", "[1000]", "513,000", "0", "512.00", "k"]
+    assert rows[67] == ["fc", "Linear", "[1000]", "513,000", "0", "513,000", "512.00", "k"]
     assert "11,689,512 parameters trainable (11,699,112 in all, 9,600 running statistics not), 1.81 G MACs" in done.out
     assert lines[-1] == ("input 0.57 MB, forward/backward 62.79 MB, parameters 44.59 MB, 107.96 MB in all")
 
@@ -271,7 +271,10 @@ def test_summary_prints_modules(command: Command) -> None:
     assert [line.split()[0] for line in lines[1:11]] == [
         "conv", "bn", "relu", "mp", "res_block1", "res_block2", "res_block3", "res_block4", "gap", "fc",
     ]  # fmt: skip
-    assert lines[5].split()[1:3] == ["147,968", "256"]
+    # What Keras' own summary of the tutorial's network says, module by module.
+    assert [line.split()[3] for line in lines[1:11]] == [
+        "9,472", "256", "0", "0", "148,224", "525,952", "2,100,480", "8,395,264", "0", "5,130",
+    ]  # fmt: skip
 
 
 def test_summary_json_has_everything(command: Command) -> None:
