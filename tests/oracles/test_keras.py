@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -17,24 +14,11 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
-from resnet_spec.operations import Role
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import randomize
 
-from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, deviation_of, images, relative, worker
-
-ATTRIBUTES = {
-    Role.CONV_KERNEL: "kernel",
-    Role.CONV_BIAS: "bias",
-    Role.LINEAR_KERNEL: "kernel",
-    Role.LINEAR_BIAS: "bias",
-    Role.NORM_SCALE: "gamma",
-    Role.NORM_OFFSET: "beta",
-    Role.NORM_MEAN: "moving_mean",
-    Role.NORM_VARIANCE: "moving_variance",
-}
-TO_KERAS = {Role.CONV_KERNEL: (2, 3, 1, 0), Role.LINEAR_KERNEL: (1, 0)}
-FROM_KERAS = {Role.CONV_KERNEL: (3, 2, 0, 1), Role.LINEAR_KERNEL: (1, 0)}
+from .common import assert_within_gates, deviation_of, images, relative, worker
+from .keras_original import TO_KERAS, assign, extract, nhwc, original_logits, trainer, variable
 
 
 class Original(NamedTuple):
@@ -56,55 +40,13 @@ def application(dtype: str = "float32", activation: str | None = None) -> Any:
         keras.config.set_dtype_policy("float32")
 
 
-def variable(model: Any, parameter: Any) -> Any:
-    return getattr(model.get_layer(parameter.node), ATTRIBUTES[parameter.role])
-
-
-def assign(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
-    for parameter in graph.parameters():
-        array = arrays[parameter.name]
-        order = TO_KERAS.get(parameter.role)
-        variable(model, parameter).assign(array.transpose(order) if order else array)
-
-
-def extract(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {}
-    for parameter in graph.parameters():
-        array = variable(model, parameter).numpy()
-        order = FROM_KERAS.get(parameter.role)
-        arrays[parameter.name] = np.ascontiguousarray(array.transpose(order)) if order else array
-    return arrays
-
-
-def nhwc(batch: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
-
-
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
     graph = resnet_spec.load("keras/resnet50").to_graph()
 
-    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
-        model = application()
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.0
-        assign(model, graph, arrays)
-        model(nhwc(batch), training=True)
-        return extract(model, graph)
-
-    arrays = randomize(graph, train, seed=7)
+    arrays = randomize(graph, trainer(application, graph), seed=7)
     weights = tmp_path_factory.mktemp("keras") / "weights.safetensors"
-    logits: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
-    for dtype in ("float32", "float64"):
-        model = application(dtype)
-        assign(model, graph, arrays)
-        for size in SIZES:
-            for batch in BATCHES:
-                if dtype == "float32" or (size, batch) in DOUBLE:
-                    result = model(nhwc(images(size, batch)).astype(dtype), training=False).numpy()
-                    assert result.dtype == dtype
-                    logits.setdefault((size, batch), {})[dtype] = result
+    logits = original_logits(application, graph, arrays)
     # What Keras wrote, by way of its own variables.
     model = application()
     assign(model, graph, arrays)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -24,8 +21,8 @@ from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import randomize
 from resnet_spec_tensorflow import TensorFlowBackend
 
-from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, images, worker
-from .test_keras import assign, extract, nhwc
+from .common import assert_within_gates, images, worker
+from .keras_original import assign, extract, nhwc, original_logits, trainer
 
 REPEATS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 RATE = 0.05
@@ -71,26 +68,9 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     graph = resnet_spec.load(f"tutorial/{request.param}").to_graph()
     repeats = REPEATS[request.param]
 
-    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
-        model = tutorial(repeats)
-        for layer in model.layers:
-            if isinstance(layer, layers.BatchNormalization):
-                layer.momentum = 0.0
-        assign(model, graph, arrays)
-        model(nhwc(batch), training=True)
-        return extract(model, graph)
-
-    arrays = randomize(graph, train, seed=7)
+    arrays = randomize(graph, trainer(lambda: tutorial(repeats), graph), seed=7)
     weights = tmp_path_factory.mktemp("tutorial") / "weights.safetensors"
-    logits: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
-    for dtype in ("float32", "float64"):
-        model = tutorial(repeats, dtype, softmax=False)
-        assign(model, graph, arrays)
-        for size in SIZES:
-            for batch in BATCHES:
-                if dtype == "float32" or (size, batch) in DOUBLE:
-                    result = model(nhwc(images(size, batch)).astype(dtype), training=False).numpy()
-                    logits.setdefault((size, batch), {})[dtype] = result
+    logits = original_logits(lambda dtype: tutorial(repeats, dtype, softmax=False), graph, arrays)
     resnet_spec.write_weights(weights, graph, arrays)
     return Original(graph, repeats, arrays, weights, logits)
 
@@ -160,14 +140,3 @@ def test_a_training_step_equals_the_references_in_torch(original: Original, want
     with np.load(tmp_path / "result.npz") as result:
         arrays = {name: result[name] for name in result.files}
     assert_same_step(Step(arrays.pop("output"), arrays), wanted_step)
-
-
-def test_the_shared_normalisation_moves_twice_a_step(original: Original, wanted_step: Step) -> None:
-    # With the statistics of one call alone the other's share would be missing.
-    name = "res_block1.listLayers.0.bn.running_mean"
-    before, after = original.arrays[name], wanted_step.arrays[name]
-    assert float(np.abs(after - before).max()) > 0
-    model = tutorial(original.repeats, "float64")
-    assign(model, original.graph, original.arrays)
-    layer = model.get_layer("res_block1.listLayers.0.bn")
-    assert len(layer._inbound_nodes) == 2
