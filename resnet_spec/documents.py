@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import yaml
 
@@ -49,17 +48,10 @@ class Document:
             path = path[:-1]
         return self.values[path]
 
-    def without(self, key: str) -> Document:
-        """The document less one key of its root mapping."""
-        draft = _copy(self)
-        if (key,) in draft.keys:
-            _remove(draft, (key,))
-        return draft
-
 
 def dotted(path: KeyPath) -> str:
     """A path as errors show it, on one line whatever its keys hold."""
-    return ".".join(_shown(str(part)) for part in path)
+    return ".".join(short(str(part)) for part in path)
 
 
 def parse(text: str, file: str) -> Document:
@@ -95,46 +87,6 @@ def read(path: Path) -> Document:
     if too_large or len(content) > MAX_BYTES:
         raise _too_large(str(path))
     return parse(_decode(content, str(path)), str(path))
-
-
-def merge(base: Document, override: Document) -> Document:
-    """``override`` on top of ``base``, as ``extends`` means it.
-
-    Mappings that both have merge by key, in the base's order; a new key goes behind the key that the override has
-    before it, even one it deletes, or to the end if it has none. There null deletes a key, and is wrong where the base
-    has no such key; all else is replaced. What both have stands where the override has it.
-    """
-    merger = _Merger(base, override)
-    data = merger.root()
-    if merger.problems:
-        raise SpecError(merger.problems)
-    return replace(merger.target, data=data)
-
-
-def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -> Document:
-    """The document with values replaced, by ``"a.b.c=VALUE"`` texts or by a mapping of dotted keys to plain data.
-
-    VALUE is YAML in flow style. Where keys hold dots, the longest existing one wins. Only the last key may be new; null
-    deletes it.
-    """
-    draft = _copy(document)
-    problems: list[Problem] = []
-    items = cast("Mapping[str, Any]", assignments).items() if isinstance(assignments, Mapping) else assignments
-    for item in items:
-        try:
-            assignment = _from_text(item) if isinstance(item, str) else _from_pair(*item)
-            assignment.apply(draft)
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(problems)
-    return draft
-
-
-def to_yaml(data: Any) -> str:
-    """YAML that ``parse`` reads back to the same data; what YAML 1.1 readers would misread is quoted."""
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text
 
 
 # Text
@@ -174,14 +126,15 @@ def _position_at(text: str, offset: int, file: str) -> Position:
     return Position(file, len(lines), len(lines[-1]) + 1)
 
 
-def _shown(text: str, quote: bool = False) -> str:
+def short(text: str, quote: bool = False) -> str:
+    """A text as messages show it, on one line and not too much of it."""
     short = text if len(text) <= 80 else text[:77] + "..."
     return short if short.isprintable() and not quote else repr(short)
 
 
 # Plain scalars
 
-_PLAIN = re.compile(
+PLAIN = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
     r"|(?P<true>true|True|TRUE)"
     r"|(?P<false>false|False|FALSE)"
@@ -204,7 +157,7 @@ def _integer(text: str, base: int = 10) -> int:
 def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"number {_shown(text)} is out of range")
+        raise ValueError(f"number {short(text)} is out of range")
     return number
 
 
@@ -226,7 +179,7 @@ _CONVERT: dict[str, Callable[[str], bool | int | float | None]] = {
 
 
 def _resolve(text: str) -> bool | int | float | str | None:
-    match = _PLAIN.fullmatch(text)
+    match = PLAIN.fullmatch(text)
     return _CONVERT[match.lastgroup or ""](text) if match else text
 
 
@@ -292,7 +245,7 @@ class _Builder:
         place = self._place(event)
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._problem(f"tag {_shown(tag)} is not allowed; quote a value to make it text", place, self._path())
+            self._problem(f"tag {short(tag)} is not allowed; quote a value to make it text", place, self._path())
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.key is None:
             self._key(event, frame, place)
@@ -314,7 +267,7 @@ class _Builder:
             self._problem("merge keys ('<<') are not supported; inherit with 'extends'", place, frame.path)
         if key in frame.container:
             first = self._target.keys[path].line
-            self._problem(f"duplicate key {_shown(key, quote=True)}, first on line {first}", place, path)
+            self._problem(f"duplicate key {short(key, quote=True)}, first on line {first}", place, path)
         else:
             self._target.keys[path] = place
         frame.key = key
@@ -343,16 +296,16 @@ class _Builder:
         data: Data = None
         if anchor is not None:
             self._weigh(anchor.weight, place)
-            data = _graft(anchor.data, self._target, anchor.path, self._target, path)
+            data = graft(anchor.data, self._target, anchor.path, self._target, path)
         elif name in self._anchors:
-            self._problem(f"alias *{_shown(name)} stands inside the value it names", place, path)
+            self._problem(f"alias *{short(name)} stands inside the value it names", place, path)
         else:
-            self._problem(f"unknown alias *{_shown(name)}{suggest(name, self._anchors)}", place, path)
+            self._problem(f"unknown alias *{short(name)}{suggest(name, self._anchors)}", place, path)
         self._put(data, path, place)
 
     def _open(self, event: yaml.NodeEvent, place: Position) -> None:
         path = self._path()
-        _check_depth(path, place)
+        check_depth(path, place)
         is_list = isinstance(event, yaml.SequenceStartEvent)
         frame = _Frame([] if is_list else {}, path, 0 if is_list else None, event.anchor, self._weight)
         self._weigh(1, place)
@@ -421,7 +374,7 @@ _SYNTAX: tuple[tuple[str, str, bool], ...] = (
 
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError):
-        return Problem(f"not valid YAML: {_shown(str(error))}", position=Position(file, 1, 1))
+        return Problem(f"not valid YAML: {short(str(error))}", position=Position(file, 1, 1))
     message, mark = _explain(error, text)
     return Problem(f"not valid YAML: {message}", position=_position(mark, file))
 
@@ -439,233 +392,20 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[str, _Mark | None]
     return said, mark
 
 
-# Copying and changing documents
-
-
-def _check_depth(path: KeyPath, place: Position) -> None:
+def check_depth(path: KeyPath, place: Position) -> None:
+    """Raise SpecError where a value would nest too deep."""
     if len(path) >= MAX_DEPTH:
         raise SpecError(Problem(f"nested deeper than {MAX_DEPTH} levels", dotted(path[:3]) + "...", place))
 
 
-def _graft(data: Data, source: Document, at: KeyPath, target: Document, to: KeyPath) -> Data:
+def graft(data: Data, source: Document, at: KeyPath, target: Document, to: KeyPath) -> Data:
     """A copy of what stands ``at`` in the source, its positions noted in the target, but for the key of ``to``."""
     target.values[to] = source.values[at]
     if isinstance(data, dict):
-        _check_depth(to, source.values[at])
+        check_depth(to, source.values[at])
         target.keys.update({(*to, key): source.keys[(*at, key)] for key in data})
-        return {key: _graft(value, source, (*at, key), target, (*to, key)) for key, value in data.items()}
+        return {key: graft(value, source, (*at, key), target, (*to, key)) for key, value in data.items()}
     if isinstance(data, list):
-        _check_depth(to, source.values[at])
-        return [_graft(value, source, (*at, index), target, (*to, index)) for index, value in enumerate(data)]
+        check_depth(to, source.values[at])
+        return [graft(value, source, (*at, index), target, (*to, index)) for index, value in enumerate(data)]
     return data
-
-
-def _copy(document: Document) -> Document:
-    target = Document(None, document.file, {}, {})
-    return replace(target, data=_graft(document.data, document, (), target, ()))
-
-
-def _mapping_at(document: Document, path: KeyPath) -> dict[str, Data]:
-    data = document.data
-    for key in path:
-        data = data[key]
-    return cast("dict[str, Data]", data)
-
-
-def _forget(document: Document, path: KeyPath) -> None:
-    for positions in (document.keys, document.values):
-        for known in [known for known in positions if known[: len(path)] == path]:
-            del positions[known]
-
-
-def _remove(document: Document, path: KeyPath) -> None:
-    _forget(document, path)
-    del _mapping_at(document, path[:-1])[str(path[-1])]
-
-
-def _order(old: Iterable[str], new: Iterable[str]) -> list[str]:
-    """The base's keys, and each new one behind the key that it is written behind, so that a chain can be added to."""
-    order = list(old)
-    before: str | None = None
-    for key in new:
-        if key not in order:
-            order.insert(len(order) if before is None else order.index(before) + 1, key)
-        before = key
-    return order
-
-
-class _Merger:
-    def __init__(self, base: Document, override: Document) -> None:
-        self.problems: list[Problem] = []
-        self.target = Document(None, override.file, {}, {})
-        self._base = base
-        self._override = override
-
-    def root(self) -> Data:
-        return self._value(self._base.data, self._override.data, ())
-
-    def _value(self, old: Data, new: Data, path: KeyPath) -> Data:
-        if not isinstance(new, dict) or not isinstance(old, dict):
-            return _graft(new, self._override, path, self.target, path)
-        self.target.values[path] = self._override.values[path]
-        return self._mapping(old, new, path)
-
-    def _mapping(self, old: dict[str, Data], new: dict[str, Data], path: KeyPath) -> dict[str, Data]:
-        merged: dict[str, Data] = {}
-        for key in _order(old, new):
-            child = (*path, key)
-            if key not in new:
-                self.target.keys[child] = self._base.keys[child]
-                merged[key] = _graft(old[key], self._base, child, self.target, child)
-            elif new[key] is not None:
-                self.target.keys[child] = self._override.keys[child]
-                merged[key] = self._value(old.get(key), new[key], child)
-            elif key not in old:
-                self._nothing_to_delete(key, old, child)
-        return merged
-
-    def _nothing_to_delete(self, key: str, old: dict[str, Data], path: KeyPath) -> None:
-        message = f"null deletes a key, but there is no {_shown(key, quote=True)} to delete{suggest(key, old)}"
-        self.problems.append(Problem(message, dotted(path), self._override.keys[path]))
-
-
-def _from_pair(key: str, value: Any) -> _Assignment:
-    return _Assignment(Position(f"overrides[{_shown(key, quote=True)}]", 1, 1), key, value)
-
-
-def _from_text(text: str) -> _Assignment:
-    place = Position("--set " + _shown(text), 1, 1)
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals:
-        raise SpecError(Problem("an override is written KEY=VALUE", position=place))
-    try:
-        return _Assignment(place, key, _parse_flow(value, place.file))
-    except SpecError as error:
-        found = [(problem.message, ".".join(filter(None, (key, problem.path)))) for problem in error.problems]
-        raise SpecError(Problem(message, _shown(path), place) for message, path in found) from None
-
-
-def _parse_flow(text: str, file: str) -> Data:
-    if not text.strip():
-        raise SpecError("the value is empty; write null to delete the key, '' for an empty text")
-    data: Data = parse(text, file).data
-    if isinstance(data, (dict, list)) and text.lstrip()[0] not in "[{":
-        raise SpecError("write a mapping as {key: value} and a list as [value, value]")
-    return data
-
-
-@dataclass(frozen=True, slots=True)
-class _Assignment:
-    place: Position
-    key: str
-    value: Any
-
-    def apply(self, draft: Document) -> None:
-        parts = self.key.split(".")
-        if not all(parts):
-            raise self._error("a key, or a part of it, is empty")
-        path = self._locate(draft.data, parts)
-        mapping, key = _mapping_at(draft, path[:-1]), str(path[-1])
-        if self.value is not None:
-            _forget(draft, path)
-            draft.keys[path] = self.place
-            mapping[key] = self._adopt(self.value, draft, path)
-        elif key in mapping:
-            _remove(draft, path)
-        else:
-            raise self._error(f"there is no {_shown(key, quote=True)} to delete{suggest(key, mapping)}")
-
-    def _locate(self, data: Data, parts: list[str]) -> KeyPath:
-        path: KeyPath = ()
-        while True:
-            if not isinstance(data, dict):
-                raise self._error(f"{dotted(path) or 'the document'} is not a mapping; only a whole value can be set")
-            size = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in data), 0)
-            if not size and len(parts) > 1:
-                within = f" in {dotted(path)}" if path else ""
-                missing = _shown(parts[0], quote=True)
-                raise self._error(f"there is no {missing}{within}{suggest(parts[0], data)}")
-            key = ".".join(parts[: size or 1])
-            path, parts = (*path, key), parts[size or 1 :]
-            if not parts:
-                return path
-            data = data[key]
-
-    def _adopt(self, value: Any, draft: Document, path: KeyPath) -> Data:
-        draft.values[path] = self.place
-        if isinstance(value, Mapping):
-            _check_depth(path, self.place)
-            return dict(self._entry(item, draft, path) for item in cast("Mapping[Any, Any]", value).items())
-        if isinstance(value, (list, tuple)):
-            _check_depth(path, self.place)
-            items = enumerate(cast("Iterable[Any]", value))
-            return [self._adopt(item, draft, (*path, index)) for index, item in items]
-        # Subclasses (an enum, a NumPy number) would not come through JSON or YAML as they are.
-        if type(value) in (str, int, bool, type(None)) or (type(value) is float and not math.isnan(value)):
-            return value
-        raise self._error(f"{_shown(repr(value))} is not plain data", dotted(path))
-
-    def _entry(self, item: tuple[Any, Any], draft: Document, path: KeyPath) -> tuple[str, Data]:
-        key, value = item
-        if not isinstance(key, str):
-            raise self._error(f"key {_shown(repr(key))} is not a string", dotted(path))
-        draft.keys[(*path, key)] = self.place
-        return key, self._adopt(value, draft, (*path, key))
-
-    def _error(self, message: str, path: str | None = None) -> SpecError:
-        return SpecError(Problem(message, _shown(self.key) if path is None else path, self.place))
-
-
-# Writing
-
-_FLOW_WIDTH = 88
-# YAML 1.1 takes these for line breaks, and libyaml turns some of them into others.
-_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
-
-
-class _Dumper(yaml.SafeDumper):
-    """PyYAML's dumper, which knows YAML 1.1; the resolvers below add what YAML 1.2 would misread."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def serialize(self, node: yaml.Node) -> None:
-        if isinstance(node, yaml.CollectionNode):
-            node.flow_style = False
-        super().serialize(node)
-
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        node = super().represent_mapping(tag, mapping, flow_style)
-        values = [value for _, value in node.value]
-        node.flow_style = _width(node) <= _FLOW_WIDTH and (len(values) < 2 or not _has_mapping(values))
-        return node
-
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        node = super().represent_sequence(tag, sequence, flow_style)
-        node.flow_style = _width(node) <= _FLOW_WIDTH and not _has_mapping(node.value)
-        return node
-
-
-def _has_mapping(nodes: Iterable[yaml.Node]) -> bool:
-    return any(isinstance(node, yaml.MappingNode) for node in nodes)
-
-
-def _width(node: yaml.Node) -> float:
-    """Characters on one line, infinite for what must have lines of its own."""
-    if isinstance(node, yaml.ScalarNode):
-        return math.inf if "\n" in node.value else len(node.value) + 2
-    children = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
-    return 2 + sum(_width(child) if getattr(child, "flow_style", True) is not False else math.inf for child in children)
-
-
-def _represent_text(_: _Dumper, text: str) -> yaml.ScalarNode:
-    style = '"' if _ODD_BREAKS.search(text) else "|" if "\n" in text else None
-    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-for _tag, _pattern in (("float", _PLAIN.pattern), ("bool", "[yYnN]")):
-    _Dumper.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), None
-    )

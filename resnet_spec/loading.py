@@ -15,11 +15,12 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, KeyPath, assign, merge, read
+from resnet_spec.documents import Document, KeyPath, read
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
 from resnet_spec.lowering import name_problems
+from resnet_spec.merging import assign, merge
 from resnet_spec.spec import Spec
 
 OWN = ("name", "description", "source", "depth")

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from resnet_spec.documents import Document, KeyPath, to_yaml
+from resnet_spec.documents import Document, KeyPath
 from resnet_spec.errors import Position
 from resnet_spec.graph import Graph
 from resnet_spec.language import Network
+from resnet_spec.yaml_text import to_yaml
 
 
 class Spec(Network):

@@ -29,6 +29,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def _recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "find", lambda name: None)
     monkeypatch.setattr(building, "get_backend", lambda name: Recorder())
 
 

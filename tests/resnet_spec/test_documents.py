@@ -17,8 +17,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resnet_spec import documents
-from resnet_spec.documents import Document, assign, dotted, merge, parse, read, to_yaml
+from resnet_spec.documents import Document, dotted, parse, read
 from resnet_spec.errors import Position, SpecError
+from resnet_spec.merging import assign, merge
+from resnet_spec.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,15 +177,6 @@ class TestPositions:
         assert document.position(("a", "b")) == Position("f", 2, 6)
         assert document.position(("a", "missing", 3)) == Position("f", 2, 3)
         assert document.position(("x",)) == Position("f", 1, 1)
-
-    def test_without(self) -> None:
-        document = parse("extends: x\na: {b: 1}\n", "f")
-        rest = document.without("extends")
-        assert rest.data == {"a": {"b": 1}}
-        assert_placed(rest)
-        assert "extends" in document.data
-        assert document.without("other") == document
-        assert parse("[extends]", "f").without("extends").data == ["extends"]
 
 
 @pytest.mark.usefixtures("loader")
