@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -452,7 +453,10 @@ def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> No
     pipe = tmp_path / "never.yaml"
     os.mkfifo(pipe)
     command = [Path(sys.executable).with_name("resnet-spec"), "validate", pipe]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts what runs in the background deaf to Ctrl-C.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, preexec_fn=hearing, **pipes) as running:
         writing = None
         # It can be opened for writing only once the command reads it.
         while writing is None and running.poll() is None:

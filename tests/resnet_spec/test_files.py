@@ -205,14 +205,15 @@ def test_ctrl_c_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
     program = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from resnet_spec.files import replacing
+# A shell starts what runs in the background deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with replacing(Path(sys.argv[1]), force=True) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
-    while True:
-        time.sleep(0.01)
+    time.sleep(60)
 """
     command = [sys.executable, "-c", program, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
