@@ -44,11 +44,20 @@ def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     try:
         temporary = scratch / path.name
         yield temporary
+        _as_any_new_file(temporary)
         _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _as_any_new_file(path: Path) -> None:
+    """Let others read it as the umask says: some libraries write files that their owner alone may read."""
+    if path.is_file():
+        probe = path.with_name(f"{path.name}.mode")
+        probe.touch()
+        path.chmod(probe.stat().st_mode)
 
 
 def _swap(new: Path, path: Path, aside: Path) -> None:

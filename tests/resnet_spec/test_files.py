@@ -224,3 +224,14 @@ with replacing(Path(sys.argv[1]), force=True) as temporary:
         _, said = running.communicate(timeout=60)
     assert "KeyboardInterrupt" in said
     assert (path.read_text(), names(tmp_path)) == ("old", ["x"])
+
+
+def test_a_file_is_readable_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "x") as temporary:
+            temporary.touch(mode=0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+    assert names(tmp_path) == ["x"]
