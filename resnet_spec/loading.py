@@ -7,7 +7,8 @@ into whichever file it came from.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, KeyPath, read
+from resnet_spec.documents import Document, KeyPath, dotted, read
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
@@ -70,23 +71,30 @@ def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Docu
     if "extends" not in data:
         return document
     base = data["extends"]
-    position = document.position(("extends",))
     if not isinstance(base, str):
-        raise SpecError(Problem("must be a shipped spec's name or a file's path", "extends", position))
-    try:
+        message = "must be a shipped spec's name or a file's path"
+        raise SpecError(Problem(message, "extends", document.position(("extends",))))
+    with _told_at(document, ("extends",)):
         source = path.parent / base if base.endswith(ENDINGS) else catalogue.find(base)
         under = _extended(source, catalogue, (*below, resolved))
-    except SpecError as error:
-        if any(problem.position is not None for problem in error.problems):
-            raise
-        raise SpecError([Problem(p.message, "extends", position) for p in error.problems]) from None
     inherited = {key: value for key, value in under.data.items() if key not in OWN}
     own = {key: value for key, value in data.items() if key != "extends"}
     return merge(replace(under, data=inherited), replace(document, data=own))
 
 
+@contextmanager
+def _told_at(document: Document, path: KeyPath) -> Generator[None]:
+    """A file that cannot be read has no place of its own to be told at, but for the one that names it."""
+    try:
+        yield
+    except SpecError as error:
+        if any(problem.position is not None for problem in error.problems):
+            raise
+        position = document.position(path)
+        raise SpecError([Problem(p.message, dotted(path), position) for p in error.problems]) from None
+
+
 def _overridden(document: Document, overrides: Overrides) -> Document:
-    # A section that the file leaves at its defaults can be overridden like one that it writes.
     names = overrides if isinstance(overrides, Mapping) else [text.partition("=")[0] for text in overrides]
     sections = {name.partition(".")[0] for name in names if "." in name} & set(_SECTIONS)
     for section in sections - set(document.data):
@@ -112,13 +120,8 @@ def _block_files(document: Document, path: Path) -> Document:
         return document
     for name, value in cast("dict[str, Any]", blocks).items():
         if isinstance(value, str) and value.endswith(ENDINGS):
-            try:
+            with _told_at(document, ("blocks", name)):
                 block = read(path.parent / value)
-            except SpecError as error:
-                if any(problem.position is not None for problem in error.problems):
-                    raise
-                position = document.position(("blocks", name))
-                raise SpecError([Problem(p.message, f"blocks.{name}", position) for p in error.problems]) from None
             document = _graft(document, name, block)
     return document
 
