@@ -88,30 +88,34 @@ def progress() -> Generator[Callable[[str], None]]:
 @contextmanager
 def quiet_stdout() -> Generator[None]:
     """Send to stderr whatever frameworks print, down to the file descriptor; stdout is for results."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
+    with _redirected(1, 2):
         yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 @contextmanager
 def muted_stderr() -> Generator[None]:
     """Drop what is written to stderr: TensorFlow's C++ makes remarks on import that no setting turns off."""
-    sys.stderr.flush()
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
+    with open(os.devnull, "w") as sink, _redirected(2, sink.fileno()):
+        yield
+
+
+@contextmanager
+def _redirected(descriptor: int, target: int) -> Generator[None]:
+    """What is written to one file descriptor goes to another; Python's own buffers go where they were meant to."""
+    _flush()
+    kept = os.dup(descriptor)
+    os.dup2(target, descriptor)
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
+        _flush()
+        os.dup2(kept, descriptor)
         os.close(kept)
-        os.close(sink)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def count(number: int) -> str:
