@@ -20,7 +20,7 @@ from resnet_spec.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from resnet_spec.documents import KeyPath
-    from resnet_spec.operations import Shape
+    from resnet_spec.fields import Shape
     from resnet_spec.reports import Reports
     from resnet_spec.spec import Spec
 
@@ -72,9 +72,7 @@ class Arguments:
     def __init__(self, spec: Spec, reports: Reports) -> None:
         self._spec = spec
         self._reports = reports
-        image = spec.input
-        numbers = {"in_channels": image.channels, "in_height": image.height, "in_width": image.width}
-        self.root = Environment({**numbers})
+        self.root = Environment(_sizes(spec.input.shape))
         for name, text in spec.parameters.items():
             value = self.number(text, self.root, ("parameters", name))
             self.root.numbers[name] = 1 if value is None else value
@@ -82,9 +80,7 @@ class Arguments:
     def bind(self, bound: Bound, shape: Shape | None, path: KeyPath) -> Environment:
         """A block's parameters, given or by default, and the shape of its input, None after a mistake."""
         block = self._spec.blocks[bound.kind]
-        shape = (UNKNOWN,) * 3 if shape is None else shape
-        keys = ("in_channels", "in_height", "in_width") if len(shape) == 3 else ("in_features",)
-        environment = Environment(dict(zip(keys, shape, strict=True)), written=bound.written)
+        environment = Environment(_sizes((UNKNOWN,) * 3 if shape is None else shape), written=bound.written)
         for name, declared in block.parameters.items():
             where = (*path, "parameters", name)
             if name in bound.arguments:
@@ -142,7 +138,7 @@ class Arguments:
     def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
         """Whether an operation or a block takes an argument of this name; a problem where not."""
         if kind in OPERATIONS:
-            known = {*OPERATIONS[kind].model_fields, *_ALIASES.get(kind, ())} - {"op"}
+            known = {*OPERATIONS[kind].model_fields, *OPERATIONS[kind].aliases} - {"op"}
         else:
             known = set(self._spec.blocks[kind].parameters)
         if name in known:
@@ -179,9 +175,8 @@ class Arguments:
                 return value
             if words and value.isidentifier() and value not in environment.numbers:
                 known = [*words, *environment.numbers]
-                self._reports.problem(
-                    f"must be {' or '.join(words)}, or a number, not {value!r}{suggest(value, known)}", path
-                )
+                wanted = " or ".join(words) + (", or a number" if _takes_numbers(kind, name) else "")
+                self._reports.problem(f"must be {wanted}, not {value!r}{suggest(value, known)}", path)
                 return next(iter(words))
             number = self.number(value, environment, path)
             return UNKNOWN if number is None else number
@@ -218,8 +213,13 @@ class Arguments:
         return bool(self.number(value, environment, path)) if value is not True else True
 
 
+def _sizes(shape: Shape) -> dict[str, Number]:
+    """What expressions call the sizes of an input: a map's, a row of channels', or a vector's."""
+    names = {3: ("in_channels", "in_height", "in_width"), 2: ("in_channels", "in_length"), 1: ("in_features",)}
+    return dict(zip(names[len(shape)], shape, strict=True))
+
+
 _ARTICLE = {"bool": "true or false", "int": "a whole number", "number": "a number"}
-_ALIASES = {"batch_norm": ("decay",)}
 
 
 def parameter_type(block: Block, name: str) -> str:
@@ -260,3 +260,8 @@ def _words(kind: str, name: str) -> tuple[str, ...]:
                 yield from literals(inner)
 
     return tuple(literals(info.annotation)) if info is not None else ()
+
+
+def _takes_numbers(kind: str, name: str) -> bool:
+    """Whether a field that may hold a word may hold a number, too."""
+    return typing.get_origin(OPERATIONS[kind].model_fields[name].annotation) is not typing.Literal

@@ -23,8 +23,8 @@ class Untrue(NamedTuple):
     key: bool = False
 
 
-def untrue_claims(spec: Spec, graph: Graph) -> Iterator[Untrue]:
-    """What a spec states and its graph does not bear out."""
+def untrue_claims(spec: Spec, graph: Graph, whole: Graph) -> Iterator[Untrue]:
+    """What a spec states and its graph does not bear out; patterns count for the whole graph, before taps cut it."""
     parameters = graph.parameters()
     total = sum(prod(parameter.shape) for parameter in parameters if parameter.trainable)
     if total > MAX_PARAMETERS:
@@ -33,8 +33,9 @@ def untrue_claims(spec: Spec, graph: Graph) -> Iterator[Untrue]:
     if stated is not None and stated != total:
         message = f"states {stated:,} trainable parameters, but the network has {total:,}"
         yield Untrue(message, ("source", "parameters"))
-    names = [parameter.name for parameter in parameters]
-    for pattern in spec.initialization.patterns():
+    names = [parameter.name for parameter in whole.parameters()]
+    # An override may take out what a pattern means, such as the head.
+    for pattern in () if spec.overridden else spec.initialization.patterns():
         if not fnmatch.filter(names, pattern):
             yield Untrue(f"no parameter's name matches {pattern!r}", ("initialization", pattern), key=True)
     if spec.depth is not None and (depth := weighted_depth(graph)) != spec.depth:

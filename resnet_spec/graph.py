@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from resnet_spec.errors import GraphError, Problem, suggest
+from resnet_spec.fields import Shape, ShapeError
 from resnet_spec.initialization import InitializationRules
-from resnet_spec.operations import Operation, Role, Shape, ShapeError
+from resnet_spec.operations import SAME_RESOLUTION, Operation, Role, Stride
 
 INPUT = "input"
 """The name by which nodes refer to the graph's input."""
@@ -33,16 +34,28 @@ class _Frozen(BaseModel):
 
 
 class Input(_Frozen):
-    """What the network reads: images of ``channels`` × ``height`` × ``width``."""
+    """What the network reads: images of ``channels`` × ``height`` × ``width``, or vectors of ``features``."""
 
     channels: Size = 3
     height: Size = 224
     width: Size = 224
+    features: Size | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Input:
+        if self.features is not None and self.model_fields_set & {"channels", "height", "width"}:
+            raise ValueError("is a vector ('features') or an image ('channels', 'height', 'width'), not both")
+        return self
 
     @property
     def shape(self) -> Shape:
-        """(channels, height, width)."""
-        return (self.channels, self.height, self.width)
+        """(channels, height, width), or (features,)."""
+        return (self.channels, self.height, self.width) if self.features is None else (self.features,)
+
+    @model_serializer
+    def _serialize(self) -> dict[str, int]:
+        names = ("channels", "height", "width") if self.features is None else ("features",)
+        return dict(zip(names, self.shape, strict=True))
 
 
 class Node(_Frozen):
@@ -92,7 +105,8 @@ class Graph(_Frozen):
     """A network: nodes in order of execution; raises GraphError with every problem found.
 
     ``declaration`` lists the nodes in the order a state_dict lists their parameters, where that is not the order of
-    execution. ``outputs`` are the nodes whose values the network returns, as a list where there are several.
+    execution. ``outputs`` are the nodes whose values the network returns: as a list where there are several, or as a
+    dict from ``output_names``, one each, where those are given.
     """
 
     format: Literal[1] = 1
@@ -101,6 +115,7 @@ class Graph(_Frozen):
     input: Input
     nodes: tuple[Node, ...]
     outputs: tuple[Name, ...]
+    output_names: tuple[Name, ...] = ()
     scopes: tuple[Scope, ...] = ()
     declaration: tuple[Name, ...] = ()
     initialization: InitializationRules = InitializationRules()
@@ -134,6 +149,8 @@ class Graph(_Frozen):
         )
         if not self.outputs:
             yield Problem("the graph has no output")
+        if self.output_names and len(set(self.output_names)) != len(self.outputs):
+            yield Problem("output_names must give each output a name of its own")
         yield from (Problem("no output needs its value", name) for name in unused(self.nodes, self.outputs))
         for scope in self.scopes:
             if scope.output not in seen:
@@ -200,10 +217,23 @@ class Graph(_Frozen):
         node = self.by_name[self.outputs[-1]]
         return node.inputs[0] if node.operation.op == "softmax" else node.name
 
+    def stride(self, name: str) -> Stride | None:
+        """Rows and columns of the input to one of a node's value; None where that is no map of the input any more."""
+        return self._strides[name]
+
+    @cached_property
+    def _strides(self) -> Mapping[str, Stride | None]:
+        return strides_of(self.input, self.nodes)
+
     # -- other graphs --------------------------------------------------------------------------------------------
 
     def at_size(self, height: int, width: int) -> Graph:
-        """The same network for another input size; raises GraphError where a feature map vanishes or cannot add up."""
+        """The same network for another input size; raises GraphError where a feature map vanishes or cannot add up.
+
+        The operations stay as they are: a spec whose kernels follow the size is lowered anew at another size.
+        """
+        if self.input.features is not None:
+            raise GraphError(Problem("the input is a vector, which has no height and width"))
         input = self.input.model_copy(update={"height": height, "width": width})
         shapes: dict[str, Shape] = {INPUT: input.shape}
         nodes: list[Node] = []
@@ -220,8 +250,11 @@ class Graph(_Frozen):
         """The same network with other operations in its nodes; checked anew."""
         return Graph.model_validate(self._fields() | {"nodes": tuple(nodes)})
 
-    def with_outputs(self, outputs: Iterable[str]) -> Graph:
-        """The same network returning other nodes' values; nodes that nothing returned needs are left out."""
+    def with_outputs(self, outputs: Iterable[str], names: Iterable[str] = ()) -> Graph:
+        """The same network returning other nodes' values, as a dict where they are given names.
+
+        Nodes that nothing returned needs are left out.
+        """
         outputs = tuple(outputs)
         unknown = [name for name in outputs if name not in self.by_name]
         if unknown:
@@ -230,7 +263,9 @@ class Graph(_Frozen):
         nodes = tuple(node for node in self.nodes if node.name not in dead)
         scopes = tuple(scope for scope in self.scopes if scope.output not in dead)
         declaration = tuple(name for name in self.declaration if name not in dead)
-        return self._with(nodes=nodes, outputs=outputs, scopes=scopes, declaration=declaration)
+        return self._with(
+            nodes=nodes, outputs=outputs, output_names=tuple(names), scopes=scopes, declaration=declaration
+        )
 
     def _with(self, **fields: Any) -> Graph:
         # Not checked again, and without the cached properties that model_copy would carry along.
@@ -242,6 +277,8 @@ class Graph(_Frozen):
     @cached_property
     def depends_on_size(self) -> bool:
         """Whether a parameter's shape follows from the input size (a linear layer after flattening a map)."""
+        if self.input.features is not None:
+            return False
         try:
             other = self.at_size(2 * self.input.height + 1, 2 * self.input.width + 1)
         except GraphError:
@@ -274,14 +311,25 @@ class Graph(_Frozen):
         size = {"height", "width"} if not self.depends_on_size else set[str]()
         architecture: dict[str, Any] = {
             "format": self.format,
-            "input": self.input.model_dump(exclude=size),
+            "input": {key: value for key, value in self.input.model_dump().items() if key not in size},
             "nodes": [canonical(node) for node in self.nodes],
             "outputs": self.outputs,
         }
         if self.declaration:
             architecture["declaration"] = self.declaration
+        if self.output_names:
+            architecture["output_names"] = self.output_names
         text = json.dumps(architecture, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
+    """The stride of the input's value and of each node's, along the first input of each join."""
+    strides: dict[str, Stride | None] = {INPUT: SAME_RESOLUTION if input.features is None else None}
+    for node in nodes:
+        before, step = strides[node.inputs[0]], node.operation.resolution()
+        strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
+    return strides
 
 
 def unused(nodes: Sequence[Node], outputs: Iterable[str]) -> list[str]:

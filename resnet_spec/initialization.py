@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
-from resnet_spec.operations import Role
+from resnet_spec.operations import KERNELS, Role
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +55,7 @@ Rule = Annotated[
 
 _DEFAULTS: dict[Role, Rule] = {
     Role.CONV_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
+    Role.CONV_TRANSPOSE_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
     Role.LINEAR_KERNEL: VarianceScaling(distribution="uniform", scale=1 / 3, fan="fan_in"),
     Role.CONV_BIAS: Constant(constant=0.0),
     Role.LINEAR_BIAS: Constant(constant=0.0),
@@ -62,6 +63,12 @@ _DEFAULTS: dict[Role, Rule] = {
     Role.NORM_OFFSET: Constant(constant=0.0),
     Role.NORM_MEAN: Constant(constant=0.0),
     Role.NORM_VARIANCE: Constant(constant=1.0),
+    Role.NORM_GATE: Constant(constant=1.0),
+    Role.NORM_THRESHOLD: Constant(constant=0.0),
+    Role.POSITION_SCALE: Constant(constant=1.0),
+    Role.POSITION_OFFSET: Constant(constant=0.0),
+    Role.POSITION_MEAN: Constant(constant=0.0),
+    Role.POSITION_VARIANCE: Constant(constant=1.0),
 }
 
 
@@ -98,7 +105,11 @@ class InitializationRules(RootModel[dict[str, Rule]]):
 
 
 def fans(kernel: tuple[int, ...]) -> tuple[int, int]:
-    """(fan in, fan out) of a kernel laid out (out, in / groups, ...), as PyTorch counts them."""
+    """(fan in, fan out) of a kernel laid out (out, in / groups, ...), as PyTorch counts them.
+
+    For a transposed convolution's kernel (in, out, ...) PyTorch and Keras count the same way, which makes the output's
+    channels its fan in.
+    """
     window = prod(kernel[2:])
     return kernel[1] * window, kernel[0] * window
 
@@ -113,7 +124,7 @@ def initialize(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
 
     import numpy as np
 
-    kernels = {p.node: p.shape for p in graph.parameters() if p.role in (Role.CONV_KERNEL, Role.LINEAR_KERNEL)}
+    kernels = {p.node: p.shape for p in graph.parameters() if p.role in KERNELS}
     arrays: dict[str, NDArray[np.float32]] = {}
     for parameter in graph.parameters():
         rule = graph.initialization.rule(parameter)

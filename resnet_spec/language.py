@@ -9,8 +9,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
+from resnet_spec.errors import shown
 from resnet_spec.graph import Input
 from resnet_spec.initialization import InitializationRules
 from resnet_spec.operations import OPERATIONS
@@ -110,6 +120,27 @@ class Step(_Frozen):
 
 
 Chain: TypeAlias = dict[LayerName, Step]
+
+FEATURES = "features"
+"""As ``outputs``: the feature maps at the end of the stem's stride-2 part and of each stage."""
+
+
+def _check_outputs(value: Any) -> Any:
+    if value != FEATURES and not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list, or {FEATURES!r}, not {shown(cast('object', value))}")
+    return cast("object", value)
+
+
+def _kind_of_outputs(value: Any) -> str:
+    """Which of the two is meant, so that a mistake is told of that one alone."""
+    return "word" if isinstance(value, str) else "list"
+
+
+Outputs = Annotated[
+    Annotated[Literal["features"], Tag("word")] | Annotated[tuple[str, ...], Tag("list")],
+    Discriminator(_kind_of_outputs),
+    BeforeValidator(_check_outputs),
+]
 
 
 class Identity(_Frozen):
@@ -230,12 +261,15 @@ class Network(_Frozen):
     parameters: dict[Word, Expression] = {}
     layers: dict[Word, Layer] = {}
     blocks: dict[Word, Block] = {}
+    require: dict[Annotated[str, Field(max_length=200)], str] = {}
     initialization: InitializationRules = InitializationRules()
     names: NamePattern = "{stage}.{index}.{layer}"
     stem: Chain = {}
     stages: dict[LayerName, Stage] = {}
+    final: Chain = {}
     head: Chain = {}
-    outputs: tuple[str, ...] = ()
+    outputs: Outputs = ()
+    named_outputs: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Network:
@@ -246,10 +280,10 @@ class Network(_Frozen):
         both = sorted(set(self.layers) & set(self.blocks))
         if both:
             raise ValueError(f"{both[0]!r} names both a layer and a block")
-        names = [*self.stem, *self.stages, *self.head]
+        names = [*self.stem, *self.stages, *self.final, *self.head]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{twice[0]!r} names two of the spec's layers or stages")
         if not names:
-            raise ValueError("the spec describes no layers: stem, stages and head are empty")
+            raise ValueError("the spec describes no layers: stem, stages, final and head are empty")
         return self

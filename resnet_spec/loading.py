@@ -27,7 +27,10 @@ from resnet_spec.spec import Spec
 OWN = ("name", "description", "source", "depth")
 """Keys that tell of one file's network, so that ``extends`` does not hand them on."""
 
-_SECTIONS = ("source", "input", "parameters", "layers", "blocks", "initialization", "stem", "stages", "head")
+_SECTIONS = (
+    *("source", "input", "parameters", "layers", "blocks", "require", "initialization"),
+    *("stem", "stages", "final", "head"),
+)
 
 Overrides = Mapping[str, Any] | Sequence[str]
 
@@ -48,7 +51,9 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalogue: Cat
     data: dict[str, Any] = document.data
     if "name" not in data:
         document = replace(document, data={"name": catalogue.name(path)} | data)
-    return _validated(document)
+    loaded = _validated(document)
+    loaded._overridden = bool(overrides)  # pyright: ignore[reportPrivateUsage]
+    return loaded
 
 
 def _path(spec: str | Path, catalogue: Catalogue) -> Path:

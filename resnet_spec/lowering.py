@@ -6,7 +6,7 @@ mistake of a spec is told at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from resnet_spec.arguments import Arguments, Bound, Environment, Written, is_unknown
 from resnet_spec.claims import untrue_claims
 from resnet_spec.errors import Problem, SpecError, plain, shown, suggest
-from resnet_spec.graph import INPUT, Graph, Node, Scope, unused
-from resnet_spec.language import ABSENT, STAGE_KEYS, Chain, Identity, Shortcut, Stage, Step
-from resnet_spec.operations import OPERATIONS, AnyOperation, Shape, ShapeError
+from resnet_spec.expressions import ExpressionError, evaluate
+from resnet_spec.fields import Shape, ShapeError
+from resnet_spec.graph import INPUT, Graph, Node, Scope, strides_of, unused
+from resnet_spec.language import ABSENT, FEATURES, STAGE_KEYS, Chain, Identity, Shortcut, Stage, Step
+from resnet_spec.operations import OPERATIONS, AnyOperation, Category
 from resnet_spec.reports import GivenUpError, Reports
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class _Lowering:
         self.declared: list[str] = []
         self.operations: dict[Any, AnyOperation] = {}
         self.size = 0
+        self.blocks_done, self.block_count = 0, sum(stage.repeat for stage in spec.stages.values())
         self.reports = Reports(spec)
         self.problem = self.reports.problem
         self.arguments = Arguments(spec, self.reports)
@@ -97,11 +100,15 @@ class _Lowering:
         spec = self.spec
         start = _Value(INPUT, spec.input.shape)
         place = _Place(self.arguments.root, lambda name: name, {INPUT: start})
+        self.requirements()
         value = self.chain(spec.stem, start, place, ("stem",))
+        stem = len(self.nodes)
         for name, stage in spec.stages.items():
             value = place.values[name] = self.stage(name, stage, value)
+        value = self.chain(spec.final, value, place, ("final",))
         value = self.chain(spec.head, value, place, ("head",))
-        outputs = self.outputs(value)
+        names = self.features(self.nodes[:stem]) if spec.outputs == FEATURES else spec.outputs
+        outputs = self.outputs(names, value)
         # What runs after the last tap is left out; what nothing uses even in the whole network is a mistake.
         everything = tuple(dict.fromkeys((*outputs, value.node)))
         if not self.reports.problems:
@@ -109,7 +116,7 @@ class _Lowering:
         if self.reports.problems:
             return None
         executed = [node.name for node in self.nodes if node.calls is None]
-        graph = Graph(
+        whole = Graph(
             name=spec.name,
             description=spec.description,
             input=spec.input,
@@ -118,13 +125,37 @@ class _Lowering:
             scopes=tuple(self.scopes),
             declaration=tuple(self.declared) if self.declared != executed else (),
             initialization=spec.initialization,
-        ).with_outputs(outputs)
-        for claim in untrue_claims(spec, graph):
+        )
+        graph = whole.with_outputs(outputs, (names or outputs) if spec.named_outputs else ())
+        for claim in untrue_claims(spec, graph, whole):
             self.problem(claim.message, claim.path, key=claim.key)
         return None if self.reports.problems else graph
 
-    def outputs(self, last: _Value) -> tuple[str, ...]:
-        if not self.spec.outputs:
+    def requirements(self) -> None:
+        if self.reports.problems:
+            # A parameter that is wrong has been told; what then does not hold follows from it.
+            return
+        for expression, message in self.spec.require.items():
+            try:
+                holds = evaluate(expression, self.arguments.root.numbers)
+            except ExpressionError as error:
+                holds, message = False, str(error)
+            if not holds:
+                self.problem(message, ("require", expression), key=True)
+
+    def features(self, stem: Sequence[Node]) -> tuple[str, ...]:
+        """The end of the stem's stride-2 part, which a pool or a padding before it is no more, and of each stage."""
+        stages = [scope.name for scope in self.scopes if scope.kind == "stage"]
+        strides = strides_of(self.spec.input, stem)
+        halved = [
+            node.name
+            for node in stem
+            if strides[node.name] == (2, 2) and node.operation.category not in (Category.POOLING, Category.RESHAPING)
+        ]
+        return (*halved[-1:], *stages)
+
+    def outputs(self, names: tuple[str, ...], last: _Value) -> tuple[str, ...]:
+        if not names:
             if last.node == INPUT and not self.reports.problems:
                 self.problem("the network has no layers: each is 'none' or left out by 'when'", ("stem",))
             return (last.node,)
@@ -132,11 +163,13 @@ class _Lowering:
         known |= {node.name: node.name for node in self.nodes}
         if last.shape is None:
             # After a mistake not every layer is there.
-            known |= {name: name for name in self.spec.outputs if name.partition(".")[0] in self.spec.stages}
-        for index, name in enumerate(self.spec.outputs):
+            known |= {name: name for name in names if name.partition(".")[0] in self.spec.stages}
+        for index, name in enumerate(names):
             if name not in known:
                 self.problem(f"no layer, block or stage is named {name!r}{suggest(name, known)}", ("outputs", index))
-        return tuple(known.get(name, name) for name in self.spec.outputs)
+            elif self.spec.named_outputs and name in names[:index]:
+                self.problem(f"{name!r} stands here twice, where 'named_outputs' needs each once", ("outputs", index))
+        return tuple(known.get(name, name) for name in names)
 
     def check_used(self, outputs: tuple[str, ...]) -> None:
         for name in unused(self.nodes, outputs):
@@ -155,6 +188,7 @@ class _Lowering:
                 return _Value(value.node, None)
         for index in range(stage.repeat):
             value = self.stage_block(key, stage, index, value)
+            self.blocks_done += 1
         if value.shape is not None:
             self.scopes.append(Scope(name=key, kind="stage", output=value.node))
         return value
@@ -163,6 +197,7 @@ class _Lowering:
         path: KeyPath = ("stages", key)
         first, last = index == 0, index == stage.repeat - 1
         counts = {"index": index, "number": index + 1, "count": stage.repeat}
+        counts |= {"overall_index": self.blocks_done, "overall_count": self.block_count}
         environment = Environment(self.arguments.root.numbers | counts)
         arguments: dict[str, tuple[Any, KeyPath]] = {
             name: (argument[index] if isinstance(argument, list) else argument, (*path, name))

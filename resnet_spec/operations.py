@@ -2,7 +2,8 @@
 
 A class gives an operation's fields, its output shape, its parameters with their roles, and its
 multiply-accumulates. What is made of several operations (a residual block, squeeze-and-excitation, a deep stem) is
-a block, written in YAML. Shapes leave out the batch: ``(channels, height, width)`` or ``(features,)``.
+a block, written in YAML. Shapes leave out the batch: ``(channels, height, width)``, ``(channels, length)`` or
+``(features,)``.
 
 What frameworks default differently has no default here (epsilon, momentum, which running variance), or is written
 out whenever a graph is (bias).
@@ -11,16 +12,30 @@ out whenever a graph is (bias).
 from __future__ import annotations
 
 from enum import StrEnum
+from fractions import Fraction
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Shape: TypeAlias = tuple[int, ...]
-
-
-class ShapeError(ValueError):
-    """The shapes an operation is given do not suit it."""
+from resnet_spec.fields import (
+    UNPADDED,
+    Count,
+    Epsilon,
+    ExplicitPadding,
+    Extent,
+    Flag,
+    Padding,
+    Pair,
+    Rate,
+    Real,
+    Shape,
+    ShapeError,
+    as_text,
+    need_map,
+    need_vector,
+    window_counts,
+)
 
 
 class Role(StrEnum):
@@ -28,16 +43,31 @@ class Role(StrEnum):
 
     CONV_KERNEL = "conv_kernel"
     CONV_BIAS = "conv_bias"
+    CONV_TRANSPOSE_KERNEL = "conv_transpose_kernel"
     LINEAR_KERNEL = "linear_kernel"
     LINEAR_BIAS = "linear_bias"
     NORM_SCALE = "norm_scale"
     NORM_OFFSET = "norm_offset"
     NORM_MEAN = "norm_mean"
     NORM_VARIANCE = "norm_variance"
+    NORM_GATE = "norm_gate"
+    NORM_THRESHOLD = "norm_threshold"
+    POSITION_SCALE = "position_scale"
+    POSITION_OFFSET = "position_offset"
+    POSITION_MEAN = "position_mean"
+    POSITION_VARIANCE = "position_variance"
 
     @property
     def trainable(self) -> bool:
-        return self not in (Role.NORM_MEAN, Role.NORM_VARIANCE)
+        return self not in MEANS | VARIANCES
+
+
+KERNELS = frozenset({Role.CONV_KERNEL, Role.CONV_TRANSPOSE_KERNEL, Role.LINEAR_KERNEL})
+BIASES = frozenset({Role.CONV_BIAS, Role.LINEAR_BIAS})
+SCALES = frozenset({Role.NORM_SCALE, Role.POSITION_SCALE})
+OFFSETS = frozenset({Role.NORM_OFFSET, Role.POSITION_OFFSET})
+MEANS = frozenset({Role.NORM_MEAN, Role.POSITION_MEAN})
+VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
 
 
 class ParameterSlot(NamedTuple):
@@ -56,90 +86,16 @@ class Category(StrEnum):
     NORMALIZATION = "normalization"
     ACTIVATION = "activation"
     POOLING = "pooling"
+    REGULARIZATION = "regularization"
     JOIN = "join"
     RESHAPING = "reshaping"
     OUTPUT = "output"
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Field types
+Stride: TypeAlias = tuple[Fraction, Fraction]
+"""Rows and columns of the input to one of the output; below 1 where a map grows."""
 
-
-def _are_two(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(cast("list[Any]", value)) == 2
-
-
-def _pair(value: Any) -> Any:
-    """A number stands for the same in height and width."""
-    if isinstance(value, int):
-        return value, value
-    if not _are_two(value):
-        raise ValueError("must be a whole number, or a list of two for height and width")
-    return value
-
-
-def _edges(value: Any) -> Any:
-    """A number stands for that many rows and columns on every side."""
-    if isinstance(value, int):
-        return (value, value), (value, value)
-    if not _are_two(value) or not all(map(_are_two, value)):
-        raise ValueError("must be a whole number or [[top, bottom], [left, right]]")
-    return value
-
-
-def _padding(value: Any) -> Any:
-    return value if value == "same" else _edges(value)
-
-
-Count = Annotated[int, Field(strict=True, ge=1, le=2**20)]
-Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
-PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
-Pair = Annotated[tuple[PositiveExtent, PositiveExtent], BeforeValidator(_pair, json_schema_input_type=Any)]
-Edges = tuple[tuple[Extent, Extent], tuple[Extent, Extent]]
-ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=Any)]
-Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
-Flag = Annotated[bool, Field(strict=True)]
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Rows that ``same`` adds before and after ``size`` rows, as TensorFlow defines it: the odd one goes after.
-
-    >>> same_padding(224, 7, 2, 1)
-    (2, 3)
-    """
-    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
-def symmetric_same(kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Edges | None:
-    """The explicit padding that equals ``same`` at every input size, or None where there is no such padding."""
-    edges: list[tuple[int, int]] = []
-    for k, s, d in zip(kernel, stride, dilation, strict=True):
-        span = d * (k - 1)
-        if span and (s > 1 or span % 2):
-            return None
-        edges.append((span // 2, span // 2))
-    return edges[0], edges[1]
-
-
-def _windows(shape: Shape, op: Conv2d | MaxPool2d) -> tuple[int, int]:
-    """Height and width of the output of a window that slides over a (channels, height, width) map."""
-    result: list[int] = []
-    dilation = op.dilation if isinstance(op, Conv2d) else (1, 1)
-    for axis, (size, kernel, stride, d) in enumerate(zip(shape[1:], op.kernel, op.stride, dilation, strict=True)):
-        before, after = same_padding(size, kernel, stride, d) if op.padding == "same" else op.padding[axis]
-        room = size + before + after - d * (kernel - 1) - 1
-        result.append(room // stride + 1)
-    if min(result) < 1:
-        raise ShapeError(
-            f"the feature map vanishes: a {op.kernel[0]}×{op.kernel[1]} window does not fit an input of {_text(shape)}"
-        )
-    return result[0], result[1]
-
-
-def _text(shape: Shape) -> str:
-    return "×".join(map(str, shape))
+SAME_RESOLUTION: Stride = (Fraction(1), Fraction(1))
 
 
 def _mapping(data: Any) -> dict[str, Any]:
@@ -147,14 +103,8 @@ def _mapping(data: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
-def _map(shape: Shape) -> Shape:
-    if len(shape) != 3:
-        raise ShapeError(f"needs a feature map (channels × height × width), not {_text(shape)}")
-    return shape
-
-
 # ---------------------------------------------------------------------------------------------------------------
-# Operations
+# What several operations share
 
 
 class BaseOperation(BaseModel):
@@ -166,6 +116,8 @@ class BaseOperation(BaseModel):
     label: ClassVar[str]
     joins: ClassVar[bool] = False
     """Whether it takes two inputs or more; the others take exactly one."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """What a spec may write besides the fields, and a graph never holds."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """The output's shape; raises ShapeError where the inputs do not suit."""
@@ -179,27 +131,33 @@ class BaseOperation(BaseModel):
         """Multiply-accumulates of one image; convolutions and linear layers count, nothing else does."""
         return 0
 
+    def resolution(self) -> Stride | None:
+        """How much coarser the output is than the input; None where it is no map in the input's sense any more."""
+        return SAME_RESOLUTION
 
-class Conv2d(BaseOperation):
-    """2-d cross-correlation; the kernel is (channels, input channels / groups, height, width)."""
+
+def _coarser(stride: tuple[int, int]) -> Stride:
+    return Fraction(stride[0]), Fraction(stride[1])
+
+
+class _Convolution(BaseOperation):
+    """A window of weights that slides over a map."""
 
     category = Category.CONVOLUTION
-    label = "Conv2d"
 
-    op: Literal["conv2d"]
     channels: Count
     kernel: Pair
     stride: Pair = (1, 1)
-    padding: Padding = ((0, 0), (0, 0))
+    padding: Padding = UNPADDED
     dilation: Pair = (1, 1)
     groups: Count = 1
     bias: Flag = False
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        shape = _map(inputs[0])
+        shape = need_map(inputs[0])
         if shape[0] % self.groups or self.channels % self.groups:
             raise ShapeError(f"{self.groups} groups do not divide {shape[0]} input and {self.channels} output channels")
-        return (self.channels, *_windows(shape, self))
+        return (self.channels, *window_counts(shape, self.kernel, self.stride, self.padding, self.dilation))
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (self.channels, inputs[0][0] // self.groups, *self.kernel), Role.CONV_KERNEL)
@@ -208,32 +166,12 @@ class Conv2d(BaseOperation):
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(output) * (inputs[0][0] // self.groups) * prod(self.kernel)
 
-
-class Linear(BaseOperation):
-    """Matrix product with a (features, input features) kernel."""
-
-    category = Category.LINEAR
-    label = "Linear"
-
-    op: Literal["linear"]
-    features: Count
-    bias: Flag = True
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if len(inputs[0]) != 1:
-            raise ShapeError(f"needs a vector, not {_text(inputs[0])}; put a flatten before it")
-        return (self.features,)
-
-    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
-        kernel = ParameterSlot("weight", (self.features, inputs[0][0]), Role.LINEAR_KERNEL)
-        return (kernel, ParameterSlot("bias", (self.features,), Role.LINEAR_BIAS)) if self.bias else (kernel,)
-
-    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        return inputs[0][0] * self.features
+    def resolution(self) -> Stride | None:
+        return _coarser(self.stride)
 
 
-class BatchNorm(BaseOperation):
-    """Batch normalisation over batch, height and width.
+class _BatchNormalization(BaseOperation):
+    """Normalisation by the statistics of a batch, which are kept for inference.
 
     ``momentum`` is the weight of the newest batch in the running statistics, as PyTorch counts it; a spec may say
     ``decay`` instead, the weight of the old value, as Keras and TensorFlow count it. ``running_variance`` says
@@ -241,10 +179,9 @@ class BatchNorm(BaseOperation):
     """
 
     category = Category.NORMALIZATION
-    label = "BatchNorm2d"
+    aliases = ("decay",)
 
-    op: Literal["batch_norm"]
-    epsilon: Annotated[Real, Field(ge=0)]
+    epsilon: Epsilon
     momentum: Annotated[Real, Field(ge=0, le=1)]
     running_variance: Literal["biased", "unbiased"]
     scale: Flag = True
@@ -263,33 +200,310 @@ class BatchNorm(BaseOperation):
         return {k: v for k, v in fields.items() if k != "decay"} | {"momentum": round(1 - decay, 12)}
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return _map(inputs[0])
+        return need_map(inputs[0])
+
+    def _slots(self, shape: Shape, roles: tuple[Role, Role, Role, Role]) -> tuple[ParameterSlot, ...]:
+        scale, offset, mean, variance = roles
+        affine = [ParameterSlot("weight", shape, scale)] if self.scale else []
+        if self.offset:
+            affine.append(ParameterSlot("bias", shape, offset))
+        return (*affine, ParameterSlot("running_mean", shape, mean), ParameterSlot("running_var", shape, variance))
+
+
+class _Pool(BaseOperation):
+    """A window that slides over each channel of a map; its stride is the window unless stated."""
+
+    category = Category.POOLING
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding = UNPADDED
+    ceil_mode: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stride_from_kernel(cls, data: Any) -> Any:
+        fields = _mapping(data)
+        if not fields or "stride" in fields:
+            return cast("object", data)
+        # Without a kernel, that alone is told to be missing.
+        return fields | {"stride": fields.get("kernel", 1)}
+
+    @model_validator(mode="after")
+    def _some_input_in_every_window(self) -> _Pool:
+        if self.padding == "same":
+            if self.ceil_mode:
+                raise ValueError("'same' already rounds up: it takes no ceil_mode")
+            return self
+        for kernel, edges in zip(self.kernel, self.padding, strict=True):
+            if 2 * max(edges) > kernel:
+                raise ValueError(f"a pool's padding may be at most half its kernel, {kernel}, not {max(edges)}")
+        return self
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = need_map(inputs[0])
+        counts = window_counts(shape, self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
+        return (shape[0], *counts)
+
+    def resolution(self) -> Stride | None:
+        return _coarser(self.stride)
+
+
+class _GlobalPool(BaseOperation):
+    """One value for each channel of a map, kept as a map of 1×1."""
+
+    category = Category.POOLING
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return (need_map(inputs[0])[0], 1, 1)
+
+    def resolution(self) -> Stride | None:
+        return None
+
+
+class _Activation(BaseOperation):
+    """A function of each element."""
+
+    category = Category.ACTIVATION
+
+
+class _Regularization(BaseOperation):
+    """What acts in training only: in inference the value itself."""
+
+    category = Category.REGULARIZATION
+
+    rate: Rate
+
+
+class _Grouped(BaseOperation):
+    """A normalisation over groups of channels and all positions of one image."""
+
+    category = Category.NORMALIZATION
+
+    groups: Count
+    epsilon: Epsilon
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = need_map(inputs[0])
+        if shape[0] % self.groups:
+            raise ShapeError(f"{self.groups} groups do not divide {shape[0]} channels")
+        return shape
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Operations
+
+
+class Conv2d(_Convolution):
+    """2-d cross-correlation; the kernel is (channels, input channels / groups, height, width)."""
+
+    label = "Conv2d"
+
+    op: Literal["conv2d"]
+
+
+class StdConv2d(_Convolution):
+    """A convolution whose kernel is standardised before use: mean 0 and variance 1 over each output channel's weights.
+
+    Qiao et al. 2019, "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization"; the variance
+    is divided by n, and ``epsilon`` is added to it.
+    """
+
+    label = "StdConv2d"
+
+    op: Literal["std_conv2d"]
+    epsilon: Epsilon
+
+
+class ConvTranspose2d(BaseOperation):
+    """The transpose of a convolution, by which a map grows; the kernel is (input channels, channels, height, width).
+
+    ``padding`` crops the output, as PyTorch has it. With ``same`` the output is the stride times the input: the
+    transpose of a TensorFlow convolution with ``same`` padding, also where the kernel is smaller than the stride.
+    """
+
+    category = Category.CONVOLUTION
+    label = "ConvTranspose2d"
+
+    op: Literal["conv_transpose2d"]
+    channels: Count
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = UNPADDED
+    bias: Flag = False
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        sizes = need_map(inputs[0])[1:]
+        if self.padding == "same":
+            return (self.channels, sizes[0] * self.stride[0], sizes[1] * self.stride[1])
+        height, width = (
+            (size - 1) * stride + kernel - sum(edges)
+            for size, stride, kernel, edges in zip(sizes, self.stride, self.kernel, self.padding, strict=True)
+        )
+        if min(height, width) < 1:
+            raise ShapeError(f"the feature map vanishes: nothing is left of {as_text(inputs[0])} after the crop")
+        return (self.channels, height, width)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_TRANSPOSE_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return prod(inputs[0]) * self.channels * prod(self.kernel)
+
+    def resolution(self) -> Stride | None:
+        return Fraction(1, self.stride[0]), Fraction(1, self.stride[1])
+
+
+class Conv1d(BaseOperation):
+    """1-d cross-correlation of a (channels, length) input; the kernel is (channels, input channels, length)."""
+
+    category = Category.CONVOLUTION
+    label = "Conv1d"
+
+    op: Literal["conv1d"]
+    channels: Count
+    kernel: Annotated[Extent, Field(ge=1)]
+    padding: Extent = 0
+    bias: Flag = False
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs[0]) != 2:
+            raise ShapeError(f"needs channels × length, not {as_text(inputs[0])}")
+        length = inputs[0][1] + 2 * self.padding - self.kernel + 1
+        if length < 1:
+            raise ShapeError(f"a window of {self.kernel} does not fit an input of {as_text(inputs[0])}")
+        return (self.channels, length)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (self.channels, inputs[0][0], self.kernel), Role.CONV_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return prod(output) * inputs[0][0] * self.kernel
+
+    def resolution(self) -> Stride | None:
+        return None
+
+
+class Linear(BaseOperation):
+    """Matrix product with a (features, input features) kernel."""
+
+    category = Category.LINEAR
+    label = "Linear"
+
+    op: Literal["linear"]
+    features: Count
+    bias: Flag = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        need_vector(inputs[0])
+        return (self.features,)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (self.features, inputs[0][0]), Role.LINEAR_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.features,), Role.LINEAR_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return inputs[0][0] * self.features
+
+    def resolution(self) -> Stride | None:
+        return None
+
+
+class BatchNorm(_BatchNormalization):
+    """Batch normalisation over batch, height and width."""
+
+    label = "BatchNorm2d"
+
+    op: Literal["batch_norm"]
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        roles = (Role.NORM_SCALE, Role.NORM_OFFSET, Role.NORM_MEAN, Role.NORM_VARIANCE)
+        return self._slots((inputs[0][0],), roles)
+
+
+class PositionBatchNorm(_BatchNormalization):
+    """Batch normalisation over the batch alone: each channel has statistics, scale and offset at each position."""
+
+    label = "PositionBatchNorm2d"
+
+    op: Literal["position_batch_norm"]
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        roles = (Role.POSITION_SCALE, Role.POSITION_OFFSET, Role.POSITION_MEAN, Role.POSITION_VARIANCE)
+        return self._slots(inputs[0], roles)
+
+
+class GroupNorm(_Grouped):
+    """Normalisation of each image over groups of channels and all positions (Wu and He 2018)."""
+
+    label = "GroupNorm"
+
+    op: Literal["group_norm"]
+    scale: Flag = True
+    offset: Flag = True
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
-        affine = [ParameterSlot("weight", shape, Role.NORM_SCALE)] if self.scale else []
-        if self.offset:
-            affine.append(ParameterSlot("bias", shape, Role.NORM_OFFSET))
-        statistics = (
-            ParameterSlot("running_mean", shape, Role.NORM_MEAN),
-            ParameterSlot("running_var", shape, Role.NORM_VARIANCE),
+        scale = (ParameterSlot("weight", shape, Role.NORM_SCALE),) if self.scale else ()
+        return (*scale, ParameterSlot("bias", shape, Role.NORM_OFFSET)) if self.offset else scale
+
+
+class EvoNormS0(_Grouped):
+    """Normalisation and activation in one (Liu et al. 2020, EvoNorm-S0).
+
+    x · sigmoid(v · x) / sqrt(variance + epsilon) · scale + offset, with a biased variance over each group of channels
+    and all positions.
+    """
+
+    label = "EvoNormS0"
+
+    op: Literal["evo_norm_s0"]
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        shape = (inputs[0][0],)
+        return (
+            ParameterSlot("weight", shape, Role.NORM_SCALE),
+            ParameterSlot("bias", shape, Role.NORM_OFFSET),
+            ParameterSlot("v", shape, Role.NORM_GATE),
         )
-        return (*affine, *statistics)
 
 
-class ReLU(BaseOperation):
+class FilterResponseNorm(BaseOperation):
+    """Division by each channel's root mean square over all positions (Singh and Krishnan 2020).
+
+    x / sqrt(mean(x²) + epsilon) · scale + offset; with ``threshold`` the paper's activation follows, a thresholded
+    linear unit: the larger of that and a learned ``tau``.
+    """
+
+    category = Category.NORMALIZATION
+    label = "FilterResponseNorm"
+
+    op: Literal["filter_response_norm"]
+    epsilon: Epsilon
+    threshold: Flag
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return need_map(inputs[0])
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        shape = (inputs[0][0],)
+        affine = ParameterSlot("weight", shape, Role.NORM_SCALE), ParameterSlot("bias", shape, Role.NORM_OFFSET)
+        return (*affine, ParameterSlot("tau", shape, Role.NORM_THRESHOLD)) if self.threshold else affine
+
+
+class ReLU(_Activation):
     """max(x, 0)."""
 
-    category = Category.ACTIVATION
     label = "ReLU"
 
     op: Literal["relu"]
 
 
-class Sigmoid(BaseOperation):
+class Sigmoid(_Activation):
     """1 / (1 + exp(-x))."""
 
-    category = Category.ACTIVATION
     label = "Sigmoid"
 
     op: Literal["sigmoid"]
@@ -305,66 +519,104 @@ class Softmax(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != 1:
-            raise ShapeError(f"needs a vector, not {_text(inputs[0])}")
+            raise ShapeError(f"needs a vector, not {as_text(inputs[0])}")
         return inputs[0]
 
 
-class MaxPool2d(BaseOperation):
+class Dropout(_Regularization):
+    """Elements are zeroed at random in training, each with probability ``rate``, and the others scaled up."""
+
+    label = "Dropout"
+
+    op: Literal["dropout"]
+
+
+class StochasticDepth(_Regularization):
+    """The whole value of an image is zeroed at random in training, with probability ``rate`` (Huang et al. 2016)."""
+
+    label = "StochasticDepth"
+
+    op: Literal["stochastic_depth"]
+
+
+class MaxPool2d(_Pool):
     """Largest value of each window; padding counts as minus infinity (a zero pad is a ``pad2d`` before the pool)."""
 
-    category = Category.POOLING
     label = "MaxPool2d"
 
     op: Literal["max_pool2d"]
-    kernel: Pair
-    stride: Pair
-    padding: Padding = ((0, 0), (0, 0))
+
+
+class AvgPool2d(_Pool):
+    """Mean of each window; ``count_include_pad`` says whether the padding's zeros count as values of it."""
+
+    label = "AvgPool2d"
+
+    op: Literal["avg_pool2d"]
+    count_include_pad: Flag
 
     @model_validator(mode="before")
     @classmethod
-    def _stride_from_kernel(cls, data: Any) -> Any:
+    def _nothing_to_count(cls, data: Any) -> Any:
         fields = _mapping(data)
-        if "kernel" not in fields or "stride" in fields:
+        if fields.get("padding", 0) not in (0, UNPADDED, [[0, 0], [0, 0]]):
             return cast("object", data)
-        return fields | {"stride": fields["kernel"]}
-
-    @model_validator(mode="after")
-    def _some_input_in_every_window(self) -> MaxPool2d:
-        if self.padding != "same":
-            for kernel, edges in zip(self.kernel, self.padding, strict=True):
-                if 2 * max(edges) > kernel:
-                    raise ValueError(f"a pool's padding may be at most half its kernel, {kernel}, not {max(edges)}")
-        return self
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        return (inputs[0][0], *_windows(_map(inputs[0]), self))
+        return {"count_include_pad": False} | fields
 
 
-class GlobalAvgPool(BaseOperation):
+class GlobalAvgPool(_GlobalPool):
     """Mean over height and width, kept as a map of 1×1."""
 
-    category = Category.POOLING
     label = "AdaptiveAvgPool2d"
 
     op: Literal["global_avg_pool"]
 
-    def output_shape(self, *inputs: Shape) -> Shape:
-        return (_map(inputs[0])[0], 1, 1)
+
+class GlobalMaxPool(_GlobalPool):
+    """Largest value over height and width, kept as a map of 1×1."""
+
+    label = "AdaptiveMaxPool2d"
+
+    op: Literal["global_max_pool"]
 
 
 class Pad2d(BaseOperation):
-    """Rows and columns of a constant around a map."""
+    """Rows and columns around a map: of a constant, or its own mirrored in its edge, which is not repeated."""
 
     category = Category.RESHAPING
     label = "Pad2d"
 
     op: Literal["pad2d"]
     padding: ExplicitPadding
+    mode: Literal["constant", "reflect"] = "constant"
     value: Real = 0.0
 
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Pad2d:
+        if self.mode == "reflect" and self.value:
+            raise ValueError("a reflecting pad has no value")
+        return self
+
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, height, width = _map(inputs[0])
+        channels, height, width = need_map(inputs[0])
+        if self.mode == "reflect" and (max(self.padding[0]) >= height or max(self.padding[1]) >= width):
+            raise ShapeError(f"{as_text(inputs[0])} has too few rows or columns to mirror")
         return channels, height + sum(self.padding[0]), width + sum(self.padding[1])
+
+
+class PadChannels(BaseOperation):
+    """Channels of zeros before and after those of a map."""
+
+    category = Category.RESHAPING
+    label = "PadChannels"
+
+    op: Literal["pad_channels"]
+    before: Annotated[int, Field(strict=True, ge=0, le=2**20)] = 0
+    after: Annotated[int, Field(strict=True, ge=0, le=2**20)] = 0
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, height, width = need_map(inputs[0])
+        return self.before + channels + self.after, height, width
 
 
 class Flatten(BaseOperation):
@@ -378,6 +630,27 @@ class Flatten(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         return (prod(inputs[0]),)
 
+    def resolution(self) -> Stride | None:
+        return None
+
+
+class Reshape(BaseOperation):
+    """The same values in another shape, in PyTorch's order (channels first) in every backend."""
+
+    category = Category.RESHAPING
+    label = "Reshape"
+
+    op: Literal["reshape"]
+    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if prod(inputs[0]) != prod(self.shape):
+            raise ShapeError(f"cannot lay {as_text(inputs[0])} out as {as_text(self.shape)}")
+        return self.shape
+
+    def resolution(self) -> Stride | None:
+        return None
+
 
 class Add(BaseOperation):
     """Sum of maps of equal shape."""
@@ -390,7 +663,7 @@ class Add(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(set(inputs)) != 1:
-            raise ShapeError(f"cannot add {' and '.join(map(_text, inputs))}")
+            raise ShapeError(f"cannot add {' and '.join(map(as_text, inputs))}")
         return inputs[0]
 
 
@@ -406,21 +679,34 @@ class Multiply(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         for other in inputs[1:]:
             if other != inputs[0] and other != (inputs[0][0], 1, 1):
-                raise ShapeError(f"cannot multiply {_text(inputs[0])} by {_text(other)}")
+                raise ShapeError(f"cannot multiply {as_text(inputs[0])} by {as_text(other)}")
         return inputs[0]
 
 
 AnyOperation: TypeAlias = (
     Conv2d
+    | StdConv2d
+    | ConvTranspose2d
+    | Conv1d
     | Linear
     | BatchNorm
+    | PositionBatchNorm
+    | GroupNorm
+    | EvoNormS0
+    | FilterResponseNorm
     | ReLU
     | Sigmoid
     | Softmax
+    | Dropout
+    | StochasticDepth
     | MaxPool2d
+    | AvgPool2d
     | GlobalAvgPool
+    | GlobalMaxPool
     | Pad2d
+    | PadChannels
     | Flatten
+    | Reshape
     | Add
     | Multiply
 )

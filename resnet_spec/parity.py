@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType
 from resnet_spec.errors import BackendError, SpecError
+from resnet_spec.fields import Shape
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
 from resnet_spec.processes import BackendProcess
@@ -45,11 +46,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What ``compare`` found. ``deviation`` is the standard deviation of the reference's float64 logits."""
+    """What ``compare`` found.
+
+    ``size`` is (height, width), or (features,) of a vector; ``deviation`` is the standard deviation of the reference's
+    float64 logits.
+    """
 
     spec: str
     fingerprint: str
-    size: tuple[int, int]
+    size: Shape
     batch: int
     weights: str
     deviation: float
@@ -154,7 +159,7 @@ class Comparison:
         return ParityReport(
             spec=graph.name,
             fingerprint=graph.fingerprint,
-            size=(graph.input.height, graph.input.width),
+            size=graph.input.shape[1:] or graph.input.shape,
             batch=batch,
             weights=weights,
             deviation=deviation,

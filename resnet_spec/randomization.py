@@ -11,9 +11,21 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.graph import INPUT, Graph, Parameter
+from resnet_spec.graph import INPUT, Graph, Node, Parameter
 from resnet_spec.initialization import initialize
-from resnet_spec.operations import BatchNorm, Category, Role
+from resnet_spec.operations import (
+    BIASES,
+    MEANS,
+    OFFSETS,
+    SCALES,
+    VARIANCES,
+    BatchNorm,
+    Category,
+    Dropout,
+    PositionBatchNorm,
+    Role,
+    StochasticDepth,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +33,14 @@ if TYPE_CHECKING:
 
 DAMPING = 0.2
 CALIBRATION_BATCH = 4
+
+# Where each position has statistics of its own. From few values they are so far off that activations grow from layer
+# to layer, and what does not vary takes a larger part in the sum, whose difference each normalisation blows up again.
+POSITION_BATCH = 64
+POSITION_DAMPING = 0.05
+LEAST_VARIANCE = 0.5
+"""Of a position, as a share of its layer's mean: what a strided transposed convolution leaves out never varies, and
+divided by next to nothing its rounding would be all that is seen."""
 
 Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
 """Runs a graph with arrays on images in training mode; returns the arrays after it."""
@@ -30,35 +50,46 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
     """Draw weights and statistics for a comparison.
 
     Kernels follow the spec's initialisation; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
-    normalisation of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
+    normalisation of each residual branch, scale and offset, is multiplied by 0.2 (by 0.05 where each position has
+    statistics of its own, whose variance then is at least half its layer's mean). Running statistics are those of one
     training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
     """
     arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
     damped = last_normalizations(graph)
-    ranges = {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}
-    ranges |= {Role.CONV_BIAS: (-0.1, 0.1), Role.LINEAR_BIAS: (-0.1, 0.1)}
+    roles = {parameter.role for parameter in graph.parameters()}
+    positions = Role.POSITION_VARIANCE in roles
+    damping = POSITION_DAMPING if positions else DAMPING
+    ranges = dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5))
+    ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD}, (-0.5, 0.5))
+    ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
     for parameter in graph.parameters():
         if parameter.role in ranges:
             drawn = _uniform(parameter, seed, *ranges[parameter.role])
-            norm = parameter.role in (Role.NORM_SCALE, Role.NORM_OFFSET)
-            arrays[parameter.name] = drawn * DAMPING if norm and parameter.node in damped else drawn
-    images = random_images((CALIBRATION_BATCH, *graph.input.shape), seed)
-    after = train(with_momentum(graph, 1.0), arrays, images.astype("float32"))
-    _perturb_statistics(graph, arrays, after, seed)
+            norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
+            arrays[parameter.name] = drawn * damping if norm and parameter.node in damped else drawn
+    if roles & VARIANCES:
+        batch = POSITION_BATCH if positions else CALIBRATION_BATCH
+        images = random_images((batch, *graph.input.shape), seed)
+        after = train(calibrating(graph), arrays, images.astype("float32"))
+        _perturb_statistics(graph, arrays, after, seed)
     return arrays
 
 
 def _perturb_statistics(graph: Graph, arrays: dict[str, Any], after: Mapping[str, Any], seed: int) -> None:
-    variances = {p.node: after[p.name] for p in graph.parameters() if p.role is Role.NORM_VARIANCE}
+    variances = {p.node: _variance(p, after[p.name]) for p in graph.parameters() if p.role in VARIANCES}
     for parameter in graph.parameters():
-        if parameter.role is Role.NORM_VARIANCE:
-            drawn = after[parameter.name] * _uniform(parameter, seed, 0.8, 1.25)
-        elif parameter.role is Role.NORM_MEAN:
+        if parameter.role in VARIANCES:
+            drawn = variances[parameter.node] * _uniform(parameter, seed, 0.8, 1.25)
+        elif parameter.role in MEANS:
             deviation = variances[parameter.node] ** 0.5
             drawn = after[parameter.name] + deviation * _uniform(parameter, seed, -0.1, 0.1)
         else:
             continue
         arrays[parameter.name] = drawn.astype("float32")
+
+
+def _variance(parameter: Parameter, seen: NDArray[Any]) -> NDArray[Any]:
+    return seen.clip(min=LEAST_VARIANCE * seen.mean()) if parameter.role is Role.POSITION_VARIANCE else seen
 
 
 def _uniform(parameter: Parameter, seed: int, low: float, high: float) -> NDArray[np.float32]:
@@ -89,12 +120,16 @@ def last_normalizations(graph: Graph) -> set[str]:
     return found
 
 
-def with_momentum(graph: Graph, momentum: float) -> Graph:
-    """The same network whose batch normalisations move their statistics by ``momentum`` a batch."""
-    nodes = [
-        node.model_copy(update={"operation": node.operation.model_copy(update={"momentum": momentum})})
-        if isinstance(node.operation, BatchNorm)
-        else node
-        for node in graph.nodes
-    ]
-    return graph.with_nodes(nodes)
+def calibrating(graph: Graph) -> Graph:
+    """The same network whose running statistics become those of the next batch, with nothing dropped at random."""
+
+    def changed(node: Node) -> Node:
+        if isinstance(node.operation, BatchNorm | PositionBatchNorm):
+            update = {"momentum": 1.0}
+        elif isinstance(node.operation, Dropout | StochasticDepth):
+            update = {"rate": 0.0}
+        else:
+            return node
+        return node.model_copy(update={"operation": node.operation.model_copy(update=update)})
+
+    return graph.with_nodes(map(changed, graph.nodes))

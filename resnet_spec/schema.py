@@ -34,7 +34,8 @@ def spec_schema() -> Schema:
         "blocks": {"type": "object", "additionalProperties": block, "description": "Blocks of this spec's own."},
         "stem": _CHAIN | {"description": "Layers before the stages, in order."},
         "stages": {"type": "object", "additionalProperties": _stage(), "description": "Blocks in rows, in order."},
-        "head": _CHAIN | {"description": "Layers after the stages, in order."},
+        "final": _CHAIN | {"description": "Layers after the stages that belong to the features, in order."},
+        "head": _CHAIN | {"description": "Layers after those, in order."},
     }
     shared = {name: schema for name, schema in network["$defs"].items() if name in _USED}
     schema: Schema = {
@@ -93,7 +94,8 @@ def _definitions() -> Schema:
         },
     }
     return {
-        "layer": {"anyOf": [word, reference | {"maxProperties": 1}]},
+        # More than one key where null takes out what 'extends' brings in.
+        "layer": {"anyOf": [word, reference]},
         "step": {"anyOf": [word, step]},
         "block": _block(),
     }
@@ -103,14 +105,21 @@ def _operation(name: str) -> Schema:
     """An operation's arguments; every number may be an expression. None is required, since a definition may hold it."""
     schema = OPERATIONS[name].model_json_schema()
     properties: Schema = {
-        field: {"anyOf": [{k: v for k, v in value.items() if k != "default"}, _EXPRESSION]}
+        field: _or_expression({k: v for k, v in value.items() if k != "default"})
         for field, value in schema["properties"].items()
         if field != "op"
     }
-    if name == "batch_norm":
+    if "decay" in OPERATIONS[name].aliases:
         properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
     description = getdoc(OPERATIONS[name])
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
+
+
+def _or_expression(schema: Schema) -> Schema:
+    """An expression in place of a value, or of each value of a list."""
+    if isinstance(schema.get("items"), dict):
+        schema = schema | {"items": _or_expression(schema["items"])}
+    return {"anyOf": [schema, _EXPRESSION]}
 
 
 def _block() -> Schema:

@@ -21,6 +21,12 @@ class Spec(Network):
     """
 
     _document: Document | None = PrivateAttr(default=None)
+    _overridden: bool = PrivateAttr(default=False)
+
+    @property
+    def overridden(self) -> bool:
+        """Whether it was changed from outside, so that what its file says of itself need not hold."""
+        return self._overridden
 
     def to_graph(self) -> Graph:
         """Lower to a graph; raises SpecError with every problem, located in the spec's files."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
+from resnet_spec.fields import Shape
 from resnet_spec.graph import Graph, Node, Scope, scope_class_name
-from resnet_spec.operations import Category, Shape
+from resnet_spec.operations import Category
 
 MEBIBYTE = 2**20
 BYTES = 4
@@ -41,11 +43,24 @@ class Module:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """One of several outputs, under its layer's, block's or stage's name.
+
+    ``stride`` is how many rows and columns of the input one of its own stands for, None where it is no map.
+    """
+
+    name: str
+    shape: Shape
+    stride: tuple[int | float, int | float] | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """Rows in order of execution and totals; sizes are in MiB of float32, for one image.
 
     ``parameters`` are the trainable ones and ``statistics`` the others. ``macs`` counts the multiply-accumulates of
-    convolutions and linear layers. ``forward_backward_mib`` is twice the sum over all rows, as torchsummary has it.
+    convolutions and linear layers. ``outputs`` lists what a network of several returns. ``forward_backward_mib`` is
+    twice the sum over all rows, as torchsummary has it.
     """
 
     name: str
@@ -55,6 +70,7 @@ class Summary:
     statistics: int
     macs: int
     modules: tuple[Module, ...]
+    outputs: tuple[Tap, ...] = ()
 
     @property
     def input_mib(self) -> float:
@@ -102,7 +118,24 @@ def summarize(graph: Graph) -> Summary:
         statistics=sum(statistics for _, statistics in owned.values()),
         macs=sum(_macs(graph, node) for node in graph.nodes),
         modules=_modules(graph, owned),
+        outputs=_taps(graph) if len(graph.outputs) > 1 or graph.output_names else (),
     )
+
+
+def _taps(graph: Graph) -> tuple[Tap, ...]:
+    # Stages come after their blocks and win over them.
+    scopes = {scope.output: scope.name for scope in graph.scopes}
+    names = graph.output_names or [scopes.get(node, node) for node in graph.outputs]
+    taps: list[Tap] = []
+    for name, node in zip(names, graph.outputs, strict=True):
+        stride = graph.stride(node)
+        numbers = (_number(stride[0]), _number(stride[1])) if stride else None
+        taps.append(Tap(name, graph.by_name[node].shape, numbers))
+    return tuple(taps)
+
+
+def _number(fraction: Fraction) -> int | float:
+    return fraction.numerator if fraction.denominator == 1 else float(fraction)
 
 
 def _owned(graph: Graph) -> dict[str, tuple[int, int]]:

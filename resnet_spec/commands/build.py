@@ -91,7 +91,7 @@ def command(
         "name": graph.name,
         "backend": compiler.name,
         "parameters": f"{summary.parameters:,} (and {summary.statistics:,} running statistics)",
-        "MACs": f"{count(summary.macs)} at {graph.input.height}×{graph.input.width}",
+        "MACs": f"{count(summary.macs)} at {'×'.join(map(str, graph.input.shape[1:] or graph.input.shape))}",
         "output": " ".join(map(shape_text, shapes)),
         "seconds": f"{built - start:.2f} to build, {ran - built:.2f} for one forward pass",
     }

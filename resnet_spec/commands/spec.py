@@ -161,6 +161,8 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
         table.add_row(row.name, *layer, *(f"{number:,}" for number in counts), macs)
     screen = console()
     screen.print(table)
+    if summary.outputs:
+        screen.print("\n[b]outputs[/b]", _outputs_table(summary), sep="\n")
     everything = summary.parameters + summary.statistics
     screen.print(
         f"\n[b]{summary.name}[/b]  {summary.parameters:,} parameters trainable"
@@ -169,6 +171,19 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
         f" parameters {summary.parameters_mib:.2f} MB, {summary.total_mib:.2f} MB in all",
         highlight=False,
     )
+
+
+def _outputs_table(summary: Summary) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)
+    table.add_column("shape", no_wrap=True)
+    table.add_column("stride", justify="right", no_wrap=True)
+    for tap in summary.outputs:
+        strides = [str(stride) for stride in tap.stride or ()]
+        table.add_row(tap.name, shape_text(tap.shape), "×".join(strides[:1] if len(set(strides)) == 1 else strides))
+    return table
 
 
 @command.command()
@@ -235,7 +250,7 @@ def _print_reports(reports: list[ParityReport]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for report in reports:
-        images = f"{report.batch}×{report.size[0]}×{report.size[1]}"
+        images = "×".join(map(str, (report.batch, *report.size)))
         for d in report.differences:
             verdict = "[green]agrees[/green]" if d.passed else "[bold red]DIFFERS[/bold red]"
             figures = (f"{d.largest:.1e}", f"{d.relative:.1e}", f"{d.gate:.0e}")
