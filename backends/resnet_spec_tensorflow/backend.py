@@ -6,7 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resnet_spec.errors import OutputError, WeightsError
+from resnet_spec.errors import OutputError
 from resnet_spec_tensorflow import environment
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TensorFlowBackend:
     outputs: ClassVar[Mapping[str, str]] = MappingProxyType(
         {".keras": "Keras model: architecture and weights in one file", "": "TensorFlow SavedModel folder, for serving"}
     )
-    inputs: ClassVar[Sequence[str]] = ()
+    inputs: ClassVar[Sequence[str]] = (".index", ".ckpt")
 
     def __init__(self) -> None:
         environment.prepare()
@@ -38,10 +38,12 @@ class TensorFlowBackend:
         import_module("resnet_spec_tensorflow.framework")
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
-        """A ``keras.Model`` in inference mode that takes (batch, height, width, channels), its parameters not yet set.
+        """A ``keras.Model`` in inference mode, its parameters not yet set.
 
-        Keras' own BatchNormalization keeps the biased running variance; with ``exact_statistics`` the layers whose
-        node says ``unbiased`` are of a registered subclass, which needs this package to load from a ``.keras`` file.
+        It takes (batch, height, width, channels), or (batch, features) where the graph reads vectors, and returns a
+        dict where the graph names its outputs. Keras' own BatchNormalization keeps the biased running variance; with
+        ``exact_statistics`` the layers whose node says ``unbiased`` are of a registered subclass, which needs this
+        package to load from a ``.keras`` file, as do the few operations for which Keras has no layer.
 
         Raises:
             BackendError: Keras cannot express the graph.
@@ -63,7 +65,7 @@ class TensorFlowBackend:
         return get_arrays(model, graph)
 
     def forward(self, model: Any, images: NDArray[Any], *, training: bool = False) -> list[NDArray[np.floating[Any]]]:
-        """The outputs for (batch, channels, height, width) images, maps in that layout too.
+        """The outputs for (batch, channels, height, width) images or (batch, features) vectors, channels first too.
 
         In training mode batches are normalised by their own statistics, and the running ones move.
         """
@@ -72,8 +74,10 @@ class TensorFlowBackend:
         return forward(model, images, training=training)
 
     def read(self, path: Path) -> dict[str, NDArray[Any]]:
-        """No file needs TensorFlow to be read yet: always raises WeightsError."""
-        raise WeightsError(f"{path}: the tensorflow backend reads no weights files yet")
+        """The arrays of a checkpoint by TensorFlow's own names; raises WeightsError where it is broken."""
+        from resnet_spec_tensorflow.checkpoints import read_checkpoint
+
+        return read_checkpoint(path)
 
     def write(self, model: Any, graph: Graph, path: Path) -> None:
         """Write a ``.keras`` file, or a SavedModel folder where the path has no ending.

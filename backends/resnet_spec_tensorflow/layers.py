@@ -1,14 +1,15 @@
-"""The one layer Keras lacks: batch normalisation whose running variance is unbiased, as PyTorch keeps it.
+"""The few layers Keras lacks; a ``.keras`` file with one of them needs this package to load.
 
-A graph that asks for it is compiled with Keras' own layer all the same, unless exact statistics are wanted, so that
-the saved model loads on a machine without this package.
+A graph that asks for an unbiased running variance is compiled with Keras' own layer all the same, unless exact
+statistics are wanted, so that the saved model loads on a machine without this package. Maps are channels last.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from resnet_spec_tensorflow.framework import keras
+from resnet_spec.fields import Edges
+from resnet_spec_tensorflow.framework import keras, tf
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
@@ -38,3 +39,177 @@ def _others(inputs: Any) -> Any:
     """How many values a channel has besides one, and at least 1."""
     values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
     return keras.ops.maximum(values - 1, 1)
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class StandardizedConv2D(keras.layers.Conv2D):
+    """Conv2D whose kernel is standardised before use: mean 0 and variance 1 over each output channel's weights.
+
+    Takes the arguments of ``keras.layers.Conv2D``, and ``epsilon``, which is added to the biased variance.
+    """
+
+    def __init__(self, *args: Any, epsilon: float, **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(*args, **kwargs)
+        self.epsilon = epsilon
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve (batch, height, width, channels) with the standardised kernel."""
+        parent: Any = super()
+        mean, variance = keras.ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
+        return parent.convolution_op(inputs, (kernel - mean) * keras.ops.rsqrt(variance + self.epsilon))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {"epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class EvoNormalization(keras.layers.GroupNormalization):
+    """EvoNorm-S0 (Liu et al. 2020): x · sigmoid(v · x) / sqrt(variance + epsilon) · gamma + beta.
+
+    Takes the arguments of ``keras.layers.GroupNormalization``, and the initialiser of ``v``. Inputs are (batch,
+    height, width, channels); the variance is that of a group of channels at all positions, divided by n.
+    """
+
+    def __init__(self, *args: Any, v_initializer: Any = "ones", **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(*args, **kwargs)
+        self.v_initializer = keras.initializers.get(v_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables for inputs of this shape."""
+        parent: Any = super()
+        parent.build(input_shape)
+        self.v = self.add_weight(shape=(input_shape[-1],), name="v", initializer=self.v_initializer)
+
+    def call(self, inputs: Any) -> Any:
+        """Normalise and activate ``inputs`` (batch, height, width, channels)."""
+        shape = keras.ops.shape(inputs)
+        grouped = keras.ops.reshape(inputs, (*shape[:3], self.groups, inputs.shape[-1] // self.groups))
+        scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(1, 2, 4), keepdims=True) + self.epsilon)
+        normalized = keras.ops.reshape(grouped * scale, shape)
+        return normalized * keras.ops.sigmoid(self.v * inputs) * self.gamma + self.beta
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {"v_initializer": keras.initializers.serialize(self.v_initializer)}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class FilterResponseNormalization(keras.layers.Layer):
+    """Division by each channel's root mean square (Singh and Krishnan 2020), then scale and offset.
+
+    Inputs are (batch, height, width, channels). With ``threshold`` the larger of that and a learned ``tau`` follows,
+    the paper's thresholded linear unit.
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        threshold: bool,
+        gamma_initializer: Any = "ones",
+        beta_initializer: Any = "zeros",
+        tau_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.epsilon = epsilon
+        self.threshold = threshold
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.tau_initializer = keras.initializers.get(tau_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables for inputs of this shape."""
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=shape, name="gamma", initializer=self.gamma_initializer)
+        self.beta = self.add_weight(shape=shape, name="beta", initializer=self.beta_initializer)
+        if self.threshold:
+            self.tau = self.add_weight(shape=shape, name="tau", initializer=self.tau_initializer)
+
+    def call(self, inputs: Any) -> Any:
+        """Normalise ``inputs`` (batch, height, width, channels)."""
+        power = keras.ops.mean(keras.ops.square(inputs), axis=(1, 2), keepdims=True)
+        outputs = inputs * keras.ops.rsqrt(power + self.epsilon) * self.gamma + self.beta
+        return keras.ops.maximum(outputs, self.tau) if self.threshold else outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {
+            "epsilon": self.epsilon,
+            "threshold": self.threshold,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+            "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+            "tau_initializer": keras.initializers.serialize(self.tau_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
+    """AveragePooling2D over a map with ``edges`` of zeros around it, of which those within ``counted`` count as values.
+
+    Takes the arguments of ``keras.layers.AveragePooling2D``. No window may lie outside what counts.
+    """
+
+    def __init__(self, *args: Any, edges: Edges, counted: Edges, **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(*args, **kwargs)
+        self.edges = edges
+        self.counted = counted
+
+    def call(self, inputs: Any) -> Any:
+        """The means of the windows of ``inputs`` (batch, height, width, channels)."""
+        parent: Any = super()
+        ones = tf.pad(tf.ones_like(inputs[:1, :, :, :1]), _around(self.counted), constant_values=1)
+        rest = [
+            (before - counted_before, after - counted_after)
+            for (before, after), (counted_before, counted_after) in zip(self.edges, self.counted, strict=True)
+        ]
+        return parent.call(tf.pad(inputs, _around(self.edges))) / parent.call(tf.pad(ones, _around(rest)))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for inputs of this shape."""
+        parent: Any = super()
+        batch, *sizes, channels = input_shape
+        padded = [size and size + sum(edges) for size, edges in zip(sizes, self.edges, strict=True)]
+        return parent.compute_output_shape((batch, *padded, channels))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {"edges": self.edges, "counted": self.counted}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class SamePadding2D(keras.layers.Layer):
+    """The zeros that a window with TensorFlow's ``same`` padding has around a map, for an average that counts them."""
+
+    def __init__(self, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.kernel = kernel
+        self.strides = strides
+
+    def call(self, inputs: Any) -> Any:
+        """``inputs`` (batch, height, width, channels) with as many rows and columns more as its size needs."""
+        sizes = tf.unstack(tf.shape(inputs)[1:3])
+        edges: list[Any] = []
+        for size, kernel, stride in zip(sizes, self.kernel, self.strides, strict=True):
+            total = tf.maximum((size - 1) // stride * stride + kernel - size, 0)
+            edges.append((total // 2, total - total // 2))
+        return tf.pad(inputs, _around(edges))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {"kernel": self.kernel, "strides": self.strides}
+
+
+def _around(edges: Any) -> Any:
+    """What is added on each axis of a batch of maps."""
+    return [(0, 0), *edges, (0, 0)]

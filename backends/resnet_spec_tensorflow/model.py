@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import INPUT, Graph, Node
@@ -11,24 +13,24 @@ from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.parameters import set_initializers
 
 if TYPE_CHECKING:
-    from resnet_spec.backends import DType
+    from collections.abc import Generator, Mapping
 
-_HELPERS = {"flatten": "permute"}
-"""What a step before a layer is called after the layer's name; ``pad`` where nothing else is said."""
+    from resnet_spec.backends import DType
+    from resnet_spec.fields import Shape
 
 
 def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
-    """A ``keras.Model`` that takes (batch, height, width, channels), its parameters not yet set.
+    """A ``keras.Model`` that takes (batch, height, width, channels), or (batch, features); its parameters not yet set.
 
     Layers bear the names of the nodes that own them. Height and width are free, unless a parameter's shape depends
-    on them. Several outputs are a list.
+    on them. Several outputs are a list, those with names a dict.
 
     Raises:
         BackendError: Keras cannot express an operation.
     """
     sites = _Sites(graph, dtype, exact_statistics)
-    image = keras.Input((*_size(graph), graph.input.channels), dtype=dtype, name=INPUT)
-    values: dict[str, Any] = {INPUT: image}
+    input = keras.Input(_input_shape(graph), dtype=dtype, name=INPUT)
+    values: dict[str, Any] = {INPUT: input}
     layers: dict[str, Steps] = {}
     for node in graph.nodes:
         if node.layer not in layers:
@@ -37,33 +39,52 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
         for step in layers[node.layer]:
             value = step(value)
         values[node.name] = value
-    outputs = [values[name] for name in graph.outputs]
-    model = keras.Model(image, outputs if len(outputs) > 1 else outputs[0], name=_model_name(graph.name))
+    with _recursion(len(graph.nodes)):
+        model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
     set_initializers(model, graph)
     return model
+
+
+@contextmanager
+def _recursion(depth: int) -> Generator[None]:
+    """Room for Keras, which follows a model from its end to its start by a call a layer."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + 4 * depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _outputs(graph: Graph, values: Mapping[str, Any]) -> Any:
+    outputs = [values[name] for name in graph.outputs]
+    if graph.output_names:
+        return dict(zip(graph.output_names, outputs, strict=True))
+    return outputs if len(outputs) > 1 else outputs[0]
 
 
 class _Sites:
     """What the emitters are told of each layer, worked out for all its calls at once."""
 
     def __init__(self, graph: Graph, dtype: DType, exact_statistics: bool) -> None:
-        self._graph = graph
         self._policy = keras.DTypePolicy(dtype)
         self._exact_statistics = exact_statistics
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}
+        self._shapes: dict[str, set[Shape]] = {}
         for node in graph.nodes:
             producer = graph.by_name.get(node.inputs[0])
             self._producers.setdefault(node.layer, set()).add(producer.operation.op if producer else INPUT)
+            self._shapes.setdefault(node.layer, set()).add(graph.input_shapes(node)[0])
 
     def site(self, node: Node) -> Site:
         return Site(
             name=node.layer,
-            helper=self._free(f"{node.layer}.{_HELPERS.get(node.operation.op, 'pad')}"),
             policy=self._policy,
             producers=frozenset(self._producers[node.layer]),
-            rank=len(self._graph.input_shapes(node)[0]),
+            shapes=frozenset(self._shapes[node.layer]),
             exact_statistics=self._exact_statistics,
+            free_name=self._free,
         )
 
     def _free(self, name: str) -> str:
@@ -73,8 +94,11 @@ class _Sites:
         return name
 
 
-def _size(graph: Graph) -> tuple[int | None, int | None]:
-    return (graph.input.height, graph.input.width) if graph.depends_on_size else (None, None)
+def _input_shape(graph: Graph) -> tuple[int | None, ...]:
+    if graph.input.features is not None:
+        return (graph.input.features,)
+    size = (graph.input.height, graph.input.width) if graph.depends_on_size else (None, None)
+    return (*size, graph.input.channels)
 
 
 def _model_name(name: str) -> str:

@@ -1,14 +1,16 @@
-"""Where each parameter lives in a Keras layer and how it is laid out there: one table, by role, for both directions."""
+"""Parameters set, read and initialised where they live in Keras layers, by the tables of names and layouts."""
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnet_spec.fields import Shape
 from resnet_spec.initialization import Constant, Rule, VarianceScaling, fans
-from resnet_spec.operations import Role, Shape
+from resnet_spec.layouts import KERAS_NAMES, tensorflow_axes
+from resnet_spec.operations import KERNELS
 from resnet_spec_tensorflow.framework import keras, tf
 
 if TYPE_CHECKING:
@@ -19,35 +21,17 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph, Parameter
 
 
-class Place(NamedTuple):
-    """A layer's attribute, the attribute of its initialiser, and the axes that lay a PyTorch array out for Keras."""
-
-    variable: str
-    initializer: str
-    axes: tuple[int, ...]
-
-
-PLACES: Mapping[Role, Place] = {
-    Role.CONV_KERNEL: Place("kernel", "kernel_initializer", (2, 3, 1, 0)),
-    Role.CONV_BIAS: Place("bias", "bias_initializer", (0,)),
-    Role.LINEAR_KERNEL: Place("kernel", "kernel_initializer", (1, 0)),
-    Role.LINEAR_BIAS: Place("bias", "bias_initializer", (0,)),
-    Role.NORM_SCALE: Place("gamma", "gamma_initializer", (0,)),
-    Role.NORM_OFFSET: Place("beta", "beta_initializer", (0,)),
-    Role.NORM_MEAN: Place("moving_mean", "moving_mean_initializer", (0,)),
-    Role.NORM_VARIANCE: Place("moving_variance", "moving_variance_initializer", (0,)),
-}
-
-
 def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set every parameter of a model from arrays laid out as PyTorch lays them out, by the graph's names."""
     layers = _layers(model)
     for parameter in graph.parameters():
-        place = PLACES[parameter.role]
-        variable = getattr(layers[parameter.node], place.variable)
+        variable = getattr(layers[parameter.node], KERAS_NAMES[parameter.role])
         # TensorFlow's transposition is several times quicker than NumPy's copy of a strided array.
         tensor = tf.convert_to_tensor(np.asarray(arrays[parameter.name], variable.dtype))
-        variable.assign(tf.transpose(tensor, place.axes) if len(place.axes) > 1 else tensor)
+        if len(parameter.shape) > 1:
+            tensor = tf.transpose(tensor, tensorflow_axes(parameter.role, len(parameter.shape)))
+        # A position's statistics are a flat vector.
+        variable.assign(tf.reshape(tensor, variable.shape))
 
 
 def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
@@ -55,20 +39,21 @@ def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
     layers = _layers(model)
     arrays: dict[str, NDArray[Any]] = {}
     for parameter in graph.parameters():
-        place = PLACES[parameter.role]
+        axes = tensorflow_axes(parameter.role, len(parameter.shape))
         # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
-        value: NDArray[Any] = getattr(layers[parameter.node], place.variable).value.numpy()
-        arrays[parameter.name] = np.ascontiguousarray(value.transpose(np.argsort(place.axes)))
+        value: NDArray[Any] = getattr(layers[parameter.node], KERAS_NAMES[parameter.role]).value.numpy()
+        laid_out = value.reshape([parameter.shape[axis] for axis in axes])
+        arrays[parameter.name] = np.ascontiguousarray(laid_out.transpose(np.argsort(axes)))
     return arrays
 
 
 def set_initializers(model: Any, graph: Graph) -> None:
     """Give the layers the graph's own initialisation, for whoever clones the model or rebuilds it from its config."""
     layers = _layers(model)
-    kernels = {p.node: p.shape for p in graph.parameters() if p.role in (Role.CONV_KERNEL, Role.LINEAR_KERNEL)}
+    kernels = {p.node: p.shape for p in graph.parameters() if p.role in KERNELS}
     for parameter in graph.parameters():
         initializer = _initializer(parameter, graph.initialization.rule(parameter), kernels.get(parameter.node))
-        setattr(layers[parameter.node], PLACES[parameter.role].initializer, initializer)
+        setattr(layers[parameter.node], f"{KERAS_NAMES[parameter.role]}_initializer", initializer)
 
 
 def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 
 def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray[np.floating[Any]]]:
-    """The outputs of a channels-last model for (batch, channels, height, width) images, maps in that layout too."""
+    """The outputs of a channels-last model for (batch, channels, height, width) images or (batch, features) vectors.
+
+    Maps, and values of (batch, channels, length), come back channels first too.
+    """
     # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
     # Keras casts the images to the model's dtype.
     with _quiet():
-        values: Any = model(np.ascontiguousarray(images.transpose(0, 2, 3, 1)), training=training)
+        values: Any = model(np.ascontiguousarray(np.moveaxis(images, 1, -1)), training=training)
+    if isinstance(values, dict):
+        values = list(cast("dict[str, Any]", values).values())
     outputs = cast("list[Any]", values) if isinstance(values, list) else [values]
-    return [_channels_first(value.numpy()) for value in outputs]
-
-
-def _channels_first(value: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(value.transpose(0, 3, 1, 2)) if value.ndim == 4 else value
+    return [np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1)) for value in outputs]
 
 
 def write(model: Any, path: Path) -> None:

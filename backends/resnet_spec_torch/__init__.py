@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_torch.backend import TorchBackend
 
-__all__ = ["TorchBackend"]
+__all__ = ["INPUTS", "TorchBackend"]
+
+INPUTS = (".pth", ".pt")
+"""What the backend reads, known without torch."""
 
 
 def __getattr__(name: str) -> Any:

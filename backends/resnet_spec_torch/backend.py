@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_spec_torch import files, parameters
+from resnet_spec_torch import INPUTS, files, parameters
 from resnet_spec_torch.assembly import assemble
 from resnet_spec_torch.emitters import Options
 
@@ -30,10 +30,10 @@ class TorchBackend:
 
     name = "torch"
     outputs: Mapping[str, str] = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
-    inputs = (".pth", ".pt")
+    inputs = INPUTS
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
-        """A model that takes (N, C, H, W), in inference mode, its parameters on the meta device until ``load``.
+        """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
 
         Raises GraphError where a node's name cannot be a module's.
         """
@@ -53,12 +53,16 @@ class TorchBackend:
     def forward(
         self, model: nn.Module, images: NDArray[Any], *, training: bool = False
     ) -> list[NDArray[np.floating[Any]]]:
-        """The outputs for (N, C, H, W) images, computed in the model's dtype and on its device, without gradients."""
+        """The outputs for (N, *input) images in the graph's order, without gradients.
+
+        Computed in the model's dtype and on its device.
+        """
         batch = parameters.from_numpy(np.require(images, requirements=["C", "W"]))
         parameter = next(model.parameters(), batch)
         with _mode(model, training), torch.no_grad():
-            output: Tensor | list[Tensor] = model(batch.to(parameter.device, parameter.dtype))
-        return [tensor.cpu().numpy() for tensor in (output if isinstance(output, list) else [output])]
+            output: Tensor | list[Tensor] | dict[str, Tensor] = model(batch.to(parameter.device, parameter.dtype))
+        outputs = [output] if isinstance(output, Tensor) else output.values() if isinstance(output, dict) else output
+        return [tensor.cpu().numpy() for tensor in outputs]
 
     def read(self, path: Path) -> dict[str, NDArray[Any]]:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""

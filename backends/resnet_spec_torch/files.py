@@ -89,10 +89,12 @@ def write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
 def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model as a ``torch.export`` program, which runs without this package.
 
-    The batch is dynamic; so are height and width, unless the graph's parameters depend on them. A feature map that is
-    1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a constant.
+    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A feature
+    map that is 1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a
+    constant.
     """
-    sizes = {} if graph.depends_on_size else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    fixed = graph.depends_on_size or graph.input.features is not None
+    sizes = {} if fixed else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
     # Two images, since a dimension of 1 is taken for a constant.
     images = torch.zeros(2, *graph.input.shape)
     parameter = next(model.parameters(), images)

@@ -14,11 +14,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore
 
-from resnet_spec_torch.layers import BiasedBatchNorm2d, PaddedConv2d, SameConv2d
+from resnet_spec_torch import layers
 
 __all__ = ["accumulate", "activate", "functional", "torch"]
 
-_WRITES_NEW_MEMORY = frozenset({nn.Conv2d, nn.Linear, nn.BatchNorm2d, PaddedConv2d, SameConv2d, BiasedBatchNorm2d})
+_WRITES_NEW_MEMORY = frozenset(
+    {
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.ConvTranspose2d,
+        nn.Linear,
+        nn.BatchNorm2d,
+        nn.GroupNorm,
+        layers.PaddedConv2d,
+        layers.StdConv2d,
+        layers.PaddedStdConv2d,
+        layers.CroppedConvTranspose2d,
+        layers.BiasedBatchNorm2d,
+        layers.PositionBatchNorm2d,
+        layers.OffsetGroupNorm,
+        layers.EvoNormS0,
+        layers.FilterResponseNorm,
+    }
+)
 
 
 def activate(relu: nn.Module, value: Tensor, maker: nn.Module | None = None) -> Tensor:

@@ -34,10 +34,14 @@ class Call:
 
 @dataclass
 class Group:
-    """A module with a ``forward``: its calls in order, from the value it is given to those it returns."""
+    """A module with a ``forward``: its calls in order, from the value it is given to those it returns.
+
+    With ``names``, one for each output, it returns a dict.
+    """
 
     input: str
     outputs: tuple[str, ...]
+    names: tuple[str, ...] = ()
     calls: list[Call] = field(default_factory=list[Call])
 
     def is_chain(self, children: Iterable[str]) -> bool:
@@ -64,7 +68,7 @@ def group(graph: Graph, layers: Iterable[str]) -> dict[Path, Group]:
     owners = {paths[name] for name in layers}
     nodes = list(_needed(graph))
     taken, given, crossed = _boundaries(graph, nodes, paths)
-    groups = {TOP: Group("input", graph.outputs)}
+    groups = {TOP: Group("input", graph.outputs, graph.output_names)}
     for prefix in {prefix for owner in owners for prefix in _prefixes(owner)}:
         alone = len(taken.get(prefix, ())) == 1 == len(given.get(prefix, ()))
         if alone and prefix not in crossed and prefix not in owners:

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from resnet_spec.operations import Edges
+    from resnet_spec.fields import Edges, Padding
 
 _Pads: TypeAlias = tuple[int, int, int, int]
 
 _INFINITY = float("inf")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Padding
 
 
 def pads(edges: Edges) -> _Pads:
@@ -21,85 +25,179 @@ def pads(edges: Edges) -> _Pads:
     return *edges[1], *edges[0]
 
 
-def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Rows before and after ``size`` rows under TensorFlow's ``same``.
+# Sizes are symbolic while a model is exported or compiled, so that nothing here branches on them.
+def _least(a: int, b: int) -> int:
+    return cast("int", torch.sym_min(a, b))  # pyright: ignore[reportUnknownMemberType]
 
-    Written without a comparison, since ``size`` is symbolic while a model is exported or compiled; only a window
-    narrower than its stride can need fewer than no rows.
-    """
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Rows before and after ``size`` rows under TensorFlow's ``same``."""
     window = dilation * (kernel - 1) + 1
     total = (size - 1) // stride * stride + window - size
+    # Only a window narrower than its stride can need fewer than no rows.
     if window < stride:
-        total = cast("int", torch.sym_max(total, 0))  # pyright: ignore[reportUnknownMemberType]
+        total = -_least(-total, 0)
     return total // 2, total - total // 2
 
 
-def _same_pads(
-    input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...] = (1, 1)
+def _rounded_up(size: int, kernel: int, stride: int, edges: tuple[int, int]) -> tuple[int, int]:
+    """As much of the padding around ``size`` rows as the windows of a pool reach that rounds up.
+
+    Each window begins in the input or in the padding before it; torch's own count, given a padded input, would take
+    the padding after it for input.
+    """
+    before, after = edges
+    start = size + before
+    count = _least(-(-(start + after - kernel) // stride) + 1, -(-start // stride))
+    return before, _least(after, (count - 1) * stride + kernel - start)
+
+
+def _pads(
+    input: Tensor, padding: Padding, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> _Pads:
+    """What to pad an input (N, C, H, W) with; ``same`` is worked out from its own size."""
+    if padding != "same":
+        return pads(padding)
     height, width = input.shape[2], input.shape[3]
-    top, bottom = _same(height, kernel[0], stride[0], dilation[0])
-    left, right = _same(width, kernel[1], stride[1], dilation[1])
-    return left, right, top, bottom
+    return pads((_same(height, kernel[0], stride[0], dilation[0]), _same(width, kernel[1], stride[1], dilation[1])))
+
+
+def _pool_pads(pool: PaddedMaxPool2d | PaddedAvgPool2d, input: Tensor) -> _Pads:
+    """What to pad a pool's input (N, C, H, W) with."""
+    kernel, stride = cast("tuple[int, int]", pool.kernel_size), cast("tuple[int, int]", pool.stride)
+    if pool.edges == "same" or not pool.ceil_mode:
+        return _pads(input, pool.edges, kernel, stride, (1, 1))
+    rows, columns = pool.edges
+    height, width = input.shape[2], input.shape[3]
+    return pads((_rounded_up(height, kernel[0], stride[0], rows), _rounded_up(width, kernel[1], stride[1], columns)))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Convolutions
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution whose zero padding differs between two opposite sides."""
+    """A convolution whose zero padding differs between two opposite sides, or is TensorFlow's ``same``."""
 
-    def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.edges = edges
+        self.edges: Padding = edges
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, channels, H', W')."""
-        return super().forward(functional.pad(input, pads(self.edges)))
+        padding = _pads(input, self.edges, self.kernel_size, self.stride, self.dilation)
+        return super().forward(functional.pad(input, padding))
 
     def extra_repr(self) -> str:
         """The native line, and the padding."""
-        return f"{super().extra_repr()}, padding={self.edges}"
+        return f"{super().extra_repr()}, padding={self.edges!r}"
 
 
-class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's ``same`` padding, worked out from each input's own size."""
+class StdConv2d(nn.Conv2d):
+    """A convolution by its kernel standardised: mean 0 and variance 1 (divided by n) over an output channel's weights.
+
+    ``epsilon`` is added to the variance.
+    """
+
+    def __init__(self, *arguments: Any, epsilon: float, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.epsilon = epsilon
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels, ceil(H / stride), ceil(W / stride))."""
-        return super().forward(functional.pad(input, _same_pads(input, self.kernel_size, self.stride, self.dilation)))
+        """(N, C, H, W) to (N, channels, H', W')."""
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
+        kernel = (self.weight - mean) * torch.rsqrt(variance + self.epsilon)
+        return functional.conv2d(input, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """The native line, and the padding."""
-        return f"{super().extra_repr()}, padding='same'"
+        """The native line, and the epsilon."""
+        return f"{super().extra_repr()}, epsilon={self.epsilon}"
+
+
+class PaddedStdConv2d(PaddedConv2d, StdConv2d):
+    """A convolution by its kernel standardised, with a padding that is not native."""
+
+
+class CroppedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution whose output is cropped further than the native padding does: ``crop`` rows, columns."""
+
+    def __init__(self, *arguments: Any, crop: Edges, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.crop = crop
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(N, C, H, W) to (N, channels, H', W')."""
+        return functional.pad(super().forward(input, output_size), [-edge for edge in pads(self.crop)])
+
+    def extra_repr(self) -> str:
+        """The native line, and the crop."""
+        return f"{super().extra_repr()}, crop={self.crop}"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Pools
 
 
 class PaddedMaxPool2d(nn.MaxPool2d):
-    """A max pool whose padding, minus infinity, differs between two opposite sides."""
+    """A max pool whose padding, minus infinity, differs between two opposite sides, or is TensorFlow's ``same``."""
 
-    def __init__(self, *arguments: Any, edges: Edges, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.edges = edges
+        self.edges: Padding = edges
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H', W')."""
-        return cast("Tensor", super().forward(functional.pad(input, pads(self.edges), value=-_INFINITY)))
+        padding = _pool_pads(self, input)
+        return cast("Tensor", super().forward(functional.pad(input, padding, value=-_INFINITY)))
 
     def extra_repr(self) -> str:
         """The native line with the padding in its place."""
-        return super().extra_repr().replace("padding=0", f"padding={self.edges}")
+        return super().extra_repr().replace("padding=0", f"padding={self.edges!r}")
 
 
-class SameMaxPool2d(nn.MaxPool2d):
-    """A max pool with TensorFlow's ``same`` padding (minus infinity), worked out from each input's own size."""
+class PaddedAvgPool2d(nn.AvgPool2d):
+    """An average pool whose padding differs between two opposite sides, or is TensorFlow's ``same``."""
+
+    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.edges: Padding = edges
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
-        kernel, stride = cast("tuple[int, ...]", self.kernel_size), cast("tuple[int, ...]", self.stride)
-        return cast(
-            "Tensor", super().forward(functional.pad(input, _same_pads(input, kernel, stride), value=-_INFINITY))
-        )
+        """(N, C, H, W) to (N, C, H', W')."""
+        padding = _pool_pads(self, input)
+        mean = super().forward(functional.pad(input, padding))
+        if self.count_include_pad:
+            return mean
+        ones = input.new_ones(1, 1, *input.shape[2:])
+        return mean / super().forward(functional.pad(ones, padding))
 
     def extra_repr(self) -> str:
         """The native line with the padding in its place."""
-        return super().extra_repr().replace("padding=0", "padding='same'")
+        return super().extra_repr().replace("padding=0", f"padding={self.edges!r}")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Normalisation
+
+
+def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
+    """(N, features, ...) to the same, by a layer's arrays as vectors; ``biased`` says which variance training keeps."""
+    mean, variance, weight, bias = (
+        None if tensor is None else tensor.view(-1)
+        for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    training, momentum = norm.training or variance is None, cast("float", norm.momentum)
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    if not (training and biased) or variance is None:
+        return functional.batch_norm(input, mean, variance, weight, bias, training, momentum, norm.eps)
+    # The native function adds momentum times the unbiased variance to what it is given, and keeps that for the
+    # gradient: the buffer itself, were it changed again afterwards, could not be.
+    added = torch.zeros_like(variance)
+    output = functional.batch_norm(input, mean, added, weight, bias, training, momentum, norm.eps)
+    count = input.numel() // input.shape[1]
+    variance.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
+    return output
 
 
 class BiasedBatchNorm2d(nn.BatchNorm2d):
@@ -107,16 +205,100 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        variance, counter, momentum = self.running_var, self.num_batches_tracked, self.momentum
-        if not self.training or variance is None or counter is None or momentum is None:
+        if not self.training or self.momentum is None:
             return super().forward(input)
-        counter.add_(1)
-        # The native function adds momentum times the unbiased variance to what it is given, and keeps that for the
-        # gradient: the buffer itself, were it changed again afterwards, could not be.
-        added = torch.zeros_like(variance)
-        output = functional.batch_norm(
-            input, self.running_mean, added, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps
-        )
-        count = input.numel() // input.shape[1]
-        variance.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
-        return output
+        return _batch_norm(self, input, biased=True)
+
+
+class PositionBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the batch alone: statistics, scale and offset are (C, H, W)."""
+
+    def __init__(self, *arguments: Any, biased: bool, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.biased = biased
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        # The native function has one statistic a channel: here every position is one.
+        return _batch_norm(self, input.flatten(1), biased=self.biased).reshape(input.shape)
+
+
+class OffsetGroupNorm(nn.GroupNorm):
+    """Group normalisation with an offset and no scale, of which the native function has no gradient."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        return functional.group_norm(input, self.num_groups, eps=self.eps) + _by_channel(self.bias)
+
+
+class EvoNormS0(nn.GroupNorm):
+    """EvoNorm-S0: x · sigmoid(v · x) over the standard deviation of x in its group of channels, then scale and offset.
+
+    ``v``, ``weight`` and ``bias`` are (C,); the variance is divided by n.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.v = nn.Parameter(torch.ones_like(self.weight))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
+        variance = grouped.var((2, 3, 4), correction=0, keepdim=True)
+        normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        gate = torch.sigmoid(_by_channel(self.v) * input)
+        return normal * gate * _by_channel(self.weight) + _by_channel(self.bias)
+
+
+class FilterResponseNorm(nn.Module):
+    """Division of each channel by its root mean square, then scale and offset, all (C,).
+
+    With ``threshold`` the larger of that and ``tau`` is the output: a thresholded linear unit.
+    """
+
+    tau: nn.Parameter | None
+
+    def __init__(self, channels: int, *, epsilon: float, threshold: bool, **settings: Any) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(channels, **settings))
+        self.bias = nn.Parameter(torch.zeros(channels, **settings))
+        self.register_parameter("tau", nn.Parameter(torch.zeros(channels, **settings)) if threshold else None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        scale = torch.rsqrt(input.square().mean((2, 3), keepdim=True) + self.epsilon)
+        output = input * scale * _by_channel(self.weight) + _by_channel(self.bias)
+        return output if self.tau is None else torch.maximum(output, _by_channel(self.tau))
+
+    def extra_repr(self) -> str:
+        """Channels, epsilon, and whether a threshold follows."""
+        return f"{len(self.weight)}, epsilon={self.epsilon}, threshold={self.tau is not None}"
+
+
+def _by_channel(parameter: Tensor) -> Tensor:
+    """(C,) as (C, 1, 1)."""
+    return parameter[:, None, None]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Regularisation
+
+
+class StochasticDepth(nn.Module):
+    """In training zero for an image with probability ``rate``, else its value over 1 - ``rate``; else the value."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) to the same."""
+        if not self.training:
+            return input
+        kept = input.new_empty(input.shape[0], *(1 for _ in input.shape[1:])).bernoulli_(1 - self.rate)
+        return input * (kept / (1 - self.rate))
+
+    def extra_repr(self) -> str:
+        """The rate."""
+        return f"rate={self.rate}"

@@ -42,12 +42,18 @@ class _Writer:
             freed = [self.variables.pop(name) for name in dict.fromkeys(call.inputs) if not left[name]]
             self.variables[call.value] = freed[0] if freed else self.new_variable()
             statements.append(f"{self.variables[call.value]} = {text}")
-        outputs = [self.variables[name] for name in self.group.outputs]
-        if self.group.outputs == (self.group.calls[-1].value,):
+        if self.group.outputs == (self.group.calls[-1].value,) and not self.group.names:
             statements[-1] = f"return {statements[-1].partition(' = ')[2]}"
         else:
-            statements.append(f"return [{', '.join(outputs)}]" if len(outputs) > 1 else f"return {outputs[0]}")
+            statements.append(f"return {self.returned_text()}")
         return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
+
+    def returned_text(self) -> str:
+        outputs = [self.variables[name] for name in self.group.outputs]
+        if self.group.names:
+            pairs = zip(self.group.names, outputs, strict=True)
+            return f"{{{', '.join(f'{name!r}: {output}' for name, output in pairs)}}}"
+        return f"[{', '.join(outputs)}]" if len(outputs) > 1 else outputs[0]
 
     def new_variable(self) -> str:
         taken = set(self.variables.values())

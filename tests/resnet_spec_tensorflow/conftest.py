@@ -14,18 +14,20 @@ from resnet_spec.operations import Operation
 _OPERATION = TypeAdapter(Operation)
 
 NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
+NORMALIZED = {"batch_norm", "position_batch_norm"}
 
 
 class _Builder:
     """Adds nodes one by one and infers their shapes; ``b("conv1", "conv2d", "input", channels=4, kernel=3)``."""
 
-    def __init__(self, channels: int = 3, height: int = 16, width: int = 16) -> None:
-        self.input = {"channels": channels, "height": height, "width": width}
-        self.shapes = {"input": (channels, height, width)}
+    def __init__(self, channels: int = 3, height: int = 16, width: int = 16, *, features: int | None = None) -> None:
+        image = {"channels": channels, "height": height, "width": width}
+        self.input = image if features is None else {"features": features}
+        self.shapes = {"input": tuple(self.input.values())}
         self.nodes: list[dict[str, Any]] = []
 
     def __call__(self, name: str, op: str, *inputs: str, calls: str | None = None, **fields: Any) -> str:
-        operation = _OPERATION.validate_python({"op": op, **(NORM if op == "batch_norm" else {}), **fields})
+        operation = _OPERATION.validate_python({"op": op, **(NORM if op in NORMALIZED else {}), **fields})
         shape = operation.output_shape(*(self.shapes[i] for i in inputs))
         self.shapes[name] = shape
         self.nodes.append({"name": name, "operation": operation, "inputs": inputs, "shape": shape, "calls": calls})
@@ -38,7 +40,7 @@ class _Builder:
         )
 
 
-def _single(op: str, shape: tuple[int, int, int] = (1, 4, 4), **fields: Any) -> Graph:
+def _single(op: str, shape: tuple[int, int, int] = (1, 4, 4), /, **fields: Any) -> Graph:
     """A graph of one node named ``x`` for an input of ``shape``."""
     build = _Builder(*shape)
     build("x", op, "input", **fields)
@@ -65,6 +67,41 @@ def _small_resnet(groups: int = 1, **fields: Any) -> Graph:
     b("flatten", "flatten", "avgpool")
     b("fc", "linear", "flatten", features=5)
     return b.graph(**fields)
+
+
+def _stock_net() -> Graph:
+    """Operations for which Keras has layers and which small_resnet has not, for images of 21×16."""
+    b = _Builder(3, 21, 16)
+    b("mirror", "pad2d", "input", padding=1, mode="reflect")
+    b("conv", "conv2d", "mirror", channels=4, kernel=3, stride=2)
+    b("gn", "group_norm", "conv", groups=2, epsilon=1e-3)
+    b("down", "avg_pool2d", "gn", kernel=2, ceil_mode=True)
+    b("max", "max_pool2d", "down", kernel=3, stride=2, ceil_mode=True)
+    b("wider", "pad_channels", "max", before=1, after=1)
+    b("up", "conv_transpose2d", "wider", channels=4, kernel=3, stride=2, padding=((1, 0), (0, 1)))
+    b("smooth", "avg_pool2d", "up", kernel=3, stride=1, padding=1, count_include_pad=True)
+    b("pbn", "position_batch_norm", "smooth")
+    b("depth", "stochastic_depth", "pbn", rate=0.5)
+    b("eca.pool", "global_avg_pool", "depth")
+    b("eca.line", "reshape", "eca.pool", shape=(1, 4))
+    b("eca.conv", "conv1d", "eca.line", channels=1, kernel=4, padding=2)
+    b("eca.gate", "reshape", "eca.conv", shape=(5, 1, 1))
+    b("max5", "global_max_pool", "eca.gate")
+    b("flatten", "flatten", "max5")
+    b("dropout", "dropout", "flatten", rate=0.5)
+    return b.graph()
+
+
+def _own_net() -> Graph:
+    """Operations for which Keras has no layer."""
+    b = _Builder()
+    b("conv", "std_conv2d", "input", channels=4, kernel=3, stride=2, epsilon=1e-10)
+    b("evo", "evo_norm_s0", "conv", groups=2, epsilon=1e-3)
+    b("inside", "avg_pool2d", "evo", kernel=3, stride=2, padding=1, count_include_pad=False)
+    b("same", "avg_pool2d", "inside", kernel=3, stride=2, padding="same", count_include_pad=True)
+    b("frn", "filter_response_norm", "same", epsilon=1e-3, threshold=True)
+    b("flatten", "flatten", "frn")
+    return b.graph()
 
 
 def _random_arrays(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
@@ -94,6 +131,16 @@ def single() -> Any:
 @pytest.fixture(scope="session")
 def small_resnet() -> Any:
     return _small_resnet
+
+
+@pytest.fixture(scope="session")
+def stock_net() -> Any:
+    return _stock_net
+
+
+@pytest.fixture(scope="session")
+def own_net() -> Any:
+    return _own_net
 
 
 @pytest.fixture(scope="session")

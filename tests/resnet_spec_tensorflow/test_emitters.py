@@ -206,6 +206,42 @@ def test_flatten_of_a_vector(run, builder):
     assert run(b.graph(), np.arange(4).reshape(1, 2, 1, 2)).tolist() == [[0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4), (24, 1, 1), (1, 6, 4), (1, 1, 24)])
+@pytest.mark.parametrize("target", [(24,), (4, 6), (1, 24), (24, 1), (4, 3, 2), (24, 1, 1), (1, 4, 6)])
+@pytest.mark.parametrize("through", [(3, 8), None])
+def test_reshape_keeps_the_order_of_channels_first(backend, make, builder, shape, target, through):
+    b = builder(*shape)
+    before = b("line", "reshape", "input", shape=through) if through else "input"
+    b("x", "reshape", before, shape=target)
+    b("flatten", "flatten", "x")
+    first, second = backend.forward(make(b.graph("x", "flatten")), np.arange(48).reshape(2, *shape))
+    assert np.array_equal(first, np.arange(48).reshape(2, *target))
+    assert np.array_equal(second, np.arange(48).reshape(2, 24))
+
+
+def test_reshapes_permute_only_where_that_changes_something(backend, builder):
+    b = builder(4, 5, 6)
+    b("pool", "global_avg_pool", "input")
+    b("line", "reshape", "pool", shape=(1, 4))
+    b("map", "reshape", "line", shape=(4, 1, 1))
+    b("square", "reshape", "map", shape=(1, 2, 2))
+    b("other", "reshape", "square", shape=(2, 2))
+    b("last", "reshape", "other", shape=(2, 1, 2))
+    names = [layer.name for layer in backend.compile(b.graph()).layers]
+    assert names == [
+        *("input", "pool", "line", "map", "square", "other.reshape", "other"),
+        *("last.permute", "last.reshape", "last"),
+    ]
+
+
+def test_a_layer_for_values_of_different_ranks_is_told(backend, builder):
+    b = builder(2, 2, 2)
+    b("flatten", "flatten", "input")
+    b("again", "flatten", "flatten", calls="flatten")
+    with pytest.raises(BackendError, match="flatten: Keras calls no layer on values of different ranks"):
+        backend.compile(b.graph())
+
+
 def test_linear_after_a_map_reads_channels_first(run, builder):
     b = builder(2, 2, 2)
     b("flatten", "flatten", "input")

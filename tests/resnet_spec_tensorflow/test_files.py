@@ -23,30 +23,53 @@ sys.meta_path.insert(0, Refuse())
 import keras, numpy as np, tensorflow as tf
 
 folder, images = sys.argv[1], np.load(sys.argv[1] + "/images.npy")
-for name in ("plain", "grouped"):
+for name in ("plain", "grouped", "stock"):
     model = keras.saving.load_model(f"{folder}/{name}.keras")
     np.save(f"{folder}/{name}.keras.npy", model(images).numpy())
-for name in ("plain", "grouped", "exact"):
+for name in ("plain", "grouped", "stock", "exact", "own"):
     served = tf.saved_model.load(f"{folder}/{name}")
     np.save(f"{folder}/{name}.npy", served.serve(images).numpy())
-try:
-    keras.saving.load_model(f"{folder}/exact.keras")
-except TypeError as error:
-    print(error)
+for name in ("exact", "own"):
+    try:
+        keras.saving.load_model(f"{folder}/{name}.keras")
+    except TypeError as error:
+        print(error)
 """
 
-VARIANTS = {"plain": (1, False), "grouped": (2, False), "exact": (1, True)}
+STOCK = ("plain", "grouped", "stock")
+VARIANTS = (*STOCK, "exact", "own")
+OWN_LAYERS = {
+    "exact": {"UnbiasedBatchNormalization"},
+    "own": {
+        "StandardizedConv2D",
+        "EvoNormalization",
+        "FilterResponseNormalization",
+        "MaskedAveragePooling2D",
+        "SamePadding2D",
+    },
+}
 
 
 @pytest.fixture(scope="module")
-def written(backend, make, small_resnet, images, tmp_path_factory):
+def graphs(small_resnet, stock_net, own_net):
+    plain = small_resnet()
+    return {
+        "plain": plain,
+        "grouped": small_resnet(groups=2),
+        "stock": stock_net(),
+        "exact": plain,
+        "own": own_net(),
+    }
+
+
+@pytest.fixture(scope="module")
+def written(backend, make, graphs, images, tmp_path_factory):
     """A folder of models in both formats, what each gave here, and what a process without the package gave and said."""
     folder = tmp_path_factory.mktemp("written")
     x = images(2, 3, 21, 16)
     expected = {}
-    for name, (groups, exact) in VARIANTS.items():
-        graph = small_resnet(groups=groups)
-        model = make(graph, exact_statistics=exact)
+    for name, graph in graphs.items():
+        model = make(graph, exact_statistics=name == "exact")
         (expected[name],) = backend.forward(model, x)
         for ending in backend.outputs:
             backend.write(model, graph, folder / f"{name}{ending}")
@@ -57,33 +80,34 @@ def written(backend, make, small_resnet, images, tmp_path_factory):
     return folder, expected, done.stdout
 
 
-@pytest.mark.parametrize("name", ["plain", "grouped"])
+@pytest.mark.parametrize("name", STOCK)
 def test_a_keras_file_loads_without_this_package(written, name):
     folder, expected, _ = written
     np.testing.assert_allclose(np.load(folder / f"{name}.keras.npy"), expected[name], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["plain", "grouped", "exact"])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_saved_model_serves_without_this_package(written, name):
     folder, expected, _ = written
     np.testing.assert_allclose(np.load(folder / f"{name}.npy"), expected[name], rtol=1e-5)
 
 
-def test_only_exact_statistics_need_this_package(written):
+def test_what_keras_lacks_needs_this_package(written):
     _, _, said = written
     assert "Could not locate class 'UnbiasedBatchNormalization'" in said
+    assert "Could not locate class 'StandardizedConv2D'" in said
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_keras_file_gives_the_same_model_back(backend, written, small_resnet, images, name):
+def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, images, name):
     from resnet_spec_tensorflow.framework import keras
 
     folder, expected, _ = written
     model = keras.saving.load_model(folder / f"{name}.keras")
     assert np.array_equal(backend.forward(model, images(2, 3, 21, 16))[0], expected[name])
-    kinds = {type(layer).__name__ for layer in model.layers}
-    assert ("UnbiasedBatchNormalization" in kinds) == (name == "exact")
-    assert list(backend.arrays(model, small_resnet(groups=VARIANTS[name][0])))
+    kinds = {type(layer).__name__ for layer in model.layers if type(layer).__module__.startswith("resnet_spec")}
+    assert kinds == OWN_LAYERS.get(name, set())
+    assert list(backend.arrays(model, graphs[name]))
 
 
 def test_names_survive(written, small_resnet):

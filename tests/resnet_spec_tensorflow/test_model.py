@@ -51,6 +51,43 @@ def test_several_outputs_are_a_list(backend, make, small_resnet, images):
     assert np.array_equal(logits, native[1].numpy())
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_named_outputs_are_a_dict_in_the_graphs_order(backend, make, small_resnet, images, tmp_path, count):
+    from resnet_spec_tensorflow.framework import keras
+
+    outputs, names = ["relu", "fc", "flatten"][:count], ["z", "a", "m"][:count]
+    graph = small_resnet().with_outputs(outputs, names)
+    model = make(graph)
+    x = images(2, 3, 16, 16)
+    native = model(x.transpose(0, 2, 3, 1))
+    assert list(native) == names
+    values = backend.forward(model, x)
+    assert [value.shape for value in values] == [(2, *graph.by_name[name].shape) for name in outputs]
+    assert np.array_equal(native["z"].numpy(), values[0].transpose(0, 2, 3, 1))
+    backend.write(model, graph, tmp_path / "model.keras")
+    again = backend.forward(keras.saving.load_model(tmp_path / "model.keras"), x)
+    assert all(map(np.array_equal, values, again))
+
+
+def test_a_model_of_vectors(backend, make, builder):
+    b = builder(features=6)
+    b("fc", "linear", "input", features=12, bias=False)
+    b("map", "reshape", "fc", shape=(3, 2, 2))
+    b("bn", "position_batch_norm", "map")
+    b("line", "reshape", "bn", shape=(4, 3))
+    graph = b.graph("map", "line")
+    model = make(graph, dtype="float64")
+    assert model.input_shape == (None, 6)
+    assert [output.shape for output in model.outputs] == [(None, 2, 2, 3), (None, 3, 4)]
+    x = np.random.default_rng(0).standard_normal((2, 6))
+    maps, lines = backend.forward(model, x)
+    arrays = backend.arrays(model, graph)
+    np.testing.assert_allclose(maps, (x @ arrays["fc.weight"].T).reshape(2, 3, 2, 2), rtol=1e-12)
+    centred = (maps - arrays["bn.running_mean"]) / np.sqrt(arrays["bn.running_var"] + 1e-5)
+    normalized = centred * arrays["bn.weight"] + arrays["bn.bias"]
+    np.testing.assert_allclose(lines, normalized.reshape(2, 4, 3), rtol=1e-12)
+
+
 def test_float64_throughout(backend, make, small_resnet, images):
     from resnet_spec_tensorflow.framework import keras
 

@@ -7,18 +7,23 @@ from math import prod
 import numpy as np
 import pytest
 
+from resnet_spec.graph import Graph
+from resnet_spec.layouts import KERAS_NAMES, SLIM_NAMES
 from resnet_spec.operations import Role
 
 
-def test_every_role_has_a_place(backend):
-    from resnet_spec_tensorflow.parameters import PLACES
+@pytest.mark.parametrize("names", [KERAS_NAMES, SLIM_NAMES])
+def test_every_role_has_a_name(names):
+    assert names.keys() == set(Role)
 
-    assert PLACES.keys() == set(Role)
+
+@pytest.fixture(params=["small", "stock", "own"])
+def graph(request, small_resnet, stock_net, own_net):
+    return {"small": lambda: small_resnet(groups=2), "stock": stock_net, "own": own_net}[request.param]()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_arrays_come_back_as_they_were_loaded(backend, small_resnet, random_arrays, dtype):
-    graph = small_resnet(groups=2)
+def test_arrays_come_back_as_they_were_loaded(backend, graph, random_arrays, dtype):
     arrays = random_arrays(graph)
     model = backend.compile(graph, dtype=dtype)
     backend.load(model, graph, arrays)
@@ -41,7 +46,11 @@ def test_the_model_has_no_other_variables(backend, small_resnet):
 def test_layouts_are_those_of_keras(backend, builder, random_arrays):
     b = builder(4, 3, 5)
     b("conv", "conv2d", "input", channels=6, kernel=(2, 3), groups=2)
-    b("flatten", "flatten", "conv")
+    b("up", "conv_transpose2d", "conv", channels=3, kernel=(1, 2))
+    b("pbn", "position_batch_norm", "up")
+    b("line", "reshape", "pbn", shape=(4, 6))
+    b("conv1d", "conv1d", "line", channels=2, kernel=3)
+    b("flatten", "flatten", "conv1d")
     b("fc", "linear", "flatten", features=7)
     graph = b.graph()
     arrays = random_arrays(graph)
@@ -50,6 +59,10 @@ def test_layouts_are_those_of_keras(backend, builder, random_arrays):
     kernel = model.get_layer("conv").kernel.value.numpy()
     assert kernel.shape == (2, 3, 2, 6)
     assert kernel[1, 2, 0, 5] == arrays["conv.weight"][5, 0, 1, 2]
+    assert model.get_layer("up").kernel.value.numpy()[0, 1, 2, 5] == arrays["up.weight"][5, 2, 0, 1]
+    assert model.get_layer("conv1d").kernel.value.numpy()[1, 2, 0] == arrays["conv1d.weight"][0, 2, 1]
+    positions = arrays["pbn.running_mean"].transpose(1, 2, 0).ravel()
+    assert np.array_equal(model.get_layer("pbn").moving_mean.value.numpy(), positions)
     assert np.array_equal(model.get_layer("fc").kernel.value.numpy(), arrays["fc.weight"].T)
 
 
@@ -106,6 +119,18 @@ def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized)
         assert drawn[name].mean() == pytest.approx(float(array.mean()), abs=0.2 * float(array.std()) + 1e-12), name
         assert drawn[name].std() == pytest.approx(array.std(), rel=0.15), name
         assert np.abs(drawn[name]).max() == pytest.approx(np.abs(array).max(), rel=0.4), name
+
+
+def test_a_clone_keeps_the_initialisation_of_layers_that_keras_lacks(backend, own_net):
+    from resnet_spec_tensorflow.framework import keras
+
+    roles = ("norm_scale", "norm_offset", "norm_gate", "norm_threshold")
+    rules = {role: {"constant": 0.25 * value} for value, role in enumerate(roles, start=2)}
+    graph = Graph.model_validate(own_net().model_dump() | {"initialization": rules})
+    drawn = backend.arrays(keras.models.clone_model(backend.compile(graph)), graph)
+    for parameter in graph.parameters():
+        if parameter.role in rules:
+            assert (drawn[parameter.name] == rules[parameter.role]["constant"]).all(), parameter.name
 
 
 def test_layers_of_equal_shape_start_from_different_numbers(backend, initialized):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,28 @@ from torch import nn
 
 from resnet_spec.graph import Graph
 from resnet_spec.operations import Operation
-from resnet_spec_torch import TorchBackend
+from resnet_spec_torch import TorchBackend, emitters
 
 OPERATION = TypeAdapter[Any](Operation)
 NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
 
 
 class Builder:
-    """Adds nodes one by one and infers their shapes; by default a node takes the one before it."""
+    """Adds nodes one by one and infers their shapes; by default a node takes the one before it.
 
-    def __init__(self, channels: int = 3, height: int = 16, width: int = 16) -> None:
-        self.input = {"channels": channels, "height": height, "width": width}
-        self.shapes: dict[str, Any] = {"input": (channels, height, width)}
+    The input is (channels, height, width) or (features,).
+    """
+
+    def __init__(self, *shape: int) -> None:
+        shape = shape or (3, 16, 16)
+        names = ("channels", "height", "width") if len(shape) == 3 else ("features",)
+        self.input = dict(zip(names, shape, strict=True))
+        self.shapes: dict[str, Any] = {"input": shape}
         self.nodes: list[dict[str, Any]] = []
 
     def add(self, name: str, op: str, *inputs: str, calls: str | None = None, **fields: Any) -> Builder:
         inputs = inputs or (self.nodes[-1]["name"] if self.nodes else "input",)
-        operation = OPERATION.validate_python({"op": op, **(NORM if op == "batch_norm" else {}), **fields})
+        operation = OPERATION.validate_python({"op": op, **(NORM if op.endswith("batch_norm") else {}), **fields})
         self.shapes[name] = operation.output_shape(*(self.shapes[i] for i in inputs))
         node = {"name": name, "operation": operation, "inputs": inputs, "shape": self.shapes[name], "calls": calls}
         self.nodes.append(node)
@@ -86,7 +92,7 @@ def random_arrays(graph: Graph, seed: int = 0, dtype: str = "float32") -> dict[s
     return {
         p.name: (
             rng.uniform(0.5, 1.5, p.shape)
-            if p.role.startswith("norm_")
+            if p.role.startswith(("norm_", "position_"))
             else rng.standard_normal(p.shape) / np.sqrt(np.prod(p.shape[1:]) or 1)
         ).astype(dtype)
         for p in graph.parameters()
@@ -104,3 +110,23 @@ def build(graph: Graph, dtype: Any = "float32", *, exact_statistics: bool = Fals
     model = backend.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
     backend.load(model, graph, random_arrays(graph, dtype=dtype))
     return model
+
+
+def run(op: str, images: NDArray[Any], arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any) -> NDArray[Any]:
+    """One operation's output in inference, its parameters as given."""
+    graph = Builder(*images.shape[1:]).add("x", op, **fields).graph()
+    backend = TorchBackend()
+    model = backend.compile(graph, dtype=images.dtype.name)
+    backend.load(model, graph, {f"x.{name}": array for name, array in (arrays or {}).items()})
+    return backend.forward(model, images)[0]
+
+
+def ramp(height: int, width: int) -> NDArray[Any]:
+    """A map that holds row + column."""
+    return (np.arange(height)[:, None] + np.arange(width)).astype(np.float32)[None, None]
+
+
+def layer(op: str, shape: tuple[int, ...] = (8, 9, 9), **fields: Any) -> nn.Module:
+    """One operation's layer, empty."""
+    operation = OPERATION.validate_python({"op": op, **fields})
+    return emitters.LAYERS[op](operation, shape, emitters.Options())

@@ -8,11 +8,12 @@ import sys
 import warnings
 
 import numpy as np
+import pytest
 import torch
 
 from resnet_spec.backends import Backend, get_backend
 from resnet_spec_torch import TorchBackend
-from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_resnet
+from tests.resnet_spec_torch.graphs import Builder, build, random_arrays, random_images, small_resnet
 
 BACKEND: Backend = TorchBackend()
 
@@ -49,6 +50,34 @@ def test_forward_returns_a_list_of_outputs() -> None:
     outputs = BACKEND.forward(build(b.graph("gap", "bn", "gap")), random_images(2, 2, 4, 4))
     assert [output.shape for output in outputs] == [(2, 2, 1, 1), (2, 2, 4, 4), (2, 2, 1, 1)]
     np.testing.assert_allclose(outputs[0], outputs[1].clip(0).mean((2, 3), keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [("gap", "bn"), ("bn", "gap"), ("gap",), ("flat",)])
+def test_named_outputs_are_a_dict(outputs: tuple[str, ...]) -> None:
+    b = Builder(2, 4, 4).add("bn", "batch_norm").add("relu", "relu").add("gap", "global_avg_pool")
+    graph = b.add("flat", "flatten").graph("flat", "gap", "bn")
+    plain = build(graph)
+    images = random_images(2, 2, 4, 4)
+    wanted = dict(zip(graph.outputs, BACKEND.forward(plain, images), strict=True))
+    names = tuple(f"{output}-{index}" for index, output in enumerate(outputs))
+    model = build(graph.with_outputs(outputs, names))
+    returned = model(torch.from_numpy(images))
+    assert list(returned) == list(names)
+    assert type(returned) is dict
+    listed = BACKEND.forward(model, images)
+    for output, name, array in zip(outputs, names, listed, strict=True):
+        np.testing.assert_array_equal(returned[name].detach().numpy(), wanted[output])
+        np.testing.assert_array_equal(array, wanted[output])
+
+
+def test_a_network_of_vectors() -> None:
+    b = Builder(6).add("fc", "linear", features=4).add("relu", "relu").add("block.fc", "linear", features=4)
+    graph = b.add("block.sum", "add", "block.fc", "relu").graph()
+    images = random_images(5, 6)
+    arrays = random_arrays(graph)
+    hidden = (images @ arrays["fc.weight"].T + arrays["fc.bias"]).clip(0)
+    wanted = hidden + hidden @ arrays["block.fc.weight"].T + arrays["block.fc.bias"]
+    np.testing.assert_allclose(BACKEND.forward(build(graph), images)[0], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_forward_in_inference_mode_changes_nothing() -> None:

@@ -7,33 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from resnet_spec.operations import OPERATIONS, same_padding
+from resnet_spec.fields import same_padding
+from resnet_spec.operations import OPERATIONS
 from resnet_spec_torch import TorchBackend, emitters, layers
-from tests.resnet_spec_torch.graphs import OPERATION, Builder, random_images
-
-
-def run(op: str, images: NDArray[Any], **fields: Any) -> NDArray[Any]:
-    """One operation's output, its kernel, if any, set to ``kernel``."""
-    kernel = fields.pop("weight", None)
-    graph = Builder(*images.shape[1:]).add("x", op, **fields).graph()
-    backend = TorchBackend()
-    model = backend.compile(graph)
-    backend.load(model, graph, {} if kernel is None else {"x.weight": kernel})
-    return backend.forward(model, images)[0]
-
-
-def ramp(height: int, width: int) -> NDArray[Any]:
-    """A map that holds row + column."""
-    return (np.arange(height)[:, None] + np.arange(width)).astype(np.float32)[None, None]
-
-
-def layer(op: str, shape: tuple[int, ...] = (8, 9, 9), **fields: Any) -> nn.Module:
-    operation = OPERATION.validate_python({"op": op, **fields})
-    return emitters.LAYERS[op](operation, shape, emitters.Options())
-
+from tests.resnet_spec_torch.graphs import OPERATION, Builder, layer, ramp, random_images, run
 
 # -- the table ---------------------------------------------------------------------------------------------------
 
@@ -68,23 +47,24 @@ def test_a_second_emitter_is_refused(enter: Any) -> None:
     ],
 )
 def test_same_convolution(size: int, stride: int, wanted: list[list[float]]) -> None:
-    result = run("conv2d", ramp(size, size), channels=1, kernel=3, stride=stride, padding="same", weight=ramp(3, 3))
+    kernel = {"weight": ramp(3, 3)}
+    result = run("conv2d", ramp(size, size), kernel, channels=1, kernel=3, stride=stride, padding="same")
     assert result[0, 0].tolist() == wanted
 
 
 def test_same_convolution_with_an_even_kernel_pads_below_and_right() -> None:
-    ones = np.ones((1, 1, 2, 2), np.float32)
-    result = run("conv2d", ramp(3, 3), channels=1, kernel=2, padding="same", weight=ones)
+    ones = {"weight": np.ones((1, 1, 2, 2), np.float32)}
+    result = run("conv2d", ramp(3, 3), ones, channels=1, kernel=2, padding="same")
     assert result[0, 0].tolist() == [[4, 8, 5], [8, 12, 7], [5, 7, 4]]
 
 
 def test_explicit_convolution() -> None:
-    ones = np.ones((1, 1, 2, 2), np.float32)
-    symmetric = run("conv2d", ramp(2, 3), channels=1, kernel=2, padding=[[1, 1], [0, 0]], weight=ones)
+    ones = {"weight": np.ones((1, 1, 2, 2), np.float32)}
+    symmetric = run("conv2d", ramp(2, 3), ones, channels=1, kernel=2, padding=[[1, 1], [0, 0]])
     assert symmetric[0, 0].tolist() == [[1, 3], [4, 8], [3, 5]]
-    top_and_right = run("conv2d", ramp(2, 3), channels=1, kernel=2, padding=[[1, 0], [0, 1]], weight=ones)
+    top_and_right = run("conv2d", ramp(2, 3), ones, channels=1, kernel=2, padding=[[1, 0], [0, 1]])
     assert top_and_right[0, 0].tolist() == [[1, 3, 2], [4, 8, 5]]
-    bottom_and_left = run("conv2d", ramp(2, 3), channels=1, kernel=2, padding=[[0, 1], [1, 0]], weight=ones)
+    bottom_and_left = run("conv2d", ramp(2, 3), ones, channels=1, kernel=2, padding=[[0, 1], [1, 0]])
     assert bottom_and_left[0, 0].tolist() == [[1, 4, 8], [1, 3, 5]]
 
 
@@ -110,8 +90,8 @@ def test_a_convolution_is_native_where_it_can_be() -> None:
     assert type(layer("conv2d", kernel=3, **same)) is nn.Conv2d
     assert type(layer("conv2d", kernel=1, stride=2, **same)) is nn.Conv2d
     assert type(layer("conv2d", kernel=3, channels=4, padding=[[1, 1], [2, 2]])) is nn.Conv2d
-    assert type(layer("conv2d", kernel=3, stride=2, **same)) is layers.SameConv2d
-    assert type(layer("conv2d", kernel=2, **same)) is layers.SameConv2d
+    assert type(layer("conv2d", kernel=3, stride=2, **same)) is layers.PaddedConv2d
+    assert type(layer("conv2d", kernel=2, **same)) is layers.PaddedConv2d
     assert type(layer("conv2d", kernel=3, channels=4, padding=[[0, 1], [0, 1]])) is layers.PaddedConv2d
 
 
@@ -125,7 +105,7 @@ def test_a_convolution_has_its_fields() -> None:
 
 def test_padding_is_printed() -> None:
     same = layer("conv2d", channels=4, kernel=3, stride=2, padding="same")
-    assert repr(same) == "SameConv2d(8, 4, kernel_size=(3, 3), stride=(2, 2), bias=False, padding='same')"
+    assert repr(same) == "PaddedConv2d(8, 4, kernel_size=(3, 3), stride=(2, 2), bias=False, padding='same')"
     padded = layer("conv2d", channels=4, kernel=3, padding=[[0, 1], [2, 3]])
     assert repr(padded).endswith("bias=False, padding=((0, 1), (2, 3)))")
     pool = layer("max_pool2d", kernel=3, stride=2, padding="same")
@@ -166,7 +146,7 @@ def test_a_max_pool_is_native_where_it_can_be() -> None:
     assert type(layer("max_pool2d", kernel=3, stride=1, padding="same")) is nn.MaxPool2d
     assert type(layer("max_pool2d", kernel=1, stride=2, padding="same")) is nn.MaxPool2d
     assert type(layer("max_pool2d", kernel=3, stride=2, padding=1)) is nn.MaxPool2d
-    assert type(layer("max_pool2d", kernel=3, stride=2, padding="same")) is layers.SameMaxPool2d
+    assert type(layer("max_pool2d", kernel=3, stride=2, padding="same")) is layers.PaddedMaxPool2d
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -242,6 +222,26 @@ def test_pad() -> None:
     result = run("pad2d", ramp(2, 2), padding=[[1, 0], [2, 1]], value=-7.5)
     p = -7.5
     assert result[0, 0].tolist() == [[p, p, p, p, p], [p, p, 0, 1, p], [p, p, 1, 2, p]]
+
+
+def test_pad_by_reflection() -> None:
+    result = run("pad2d", ramp(3, 3), padding=[[1, 0], [2, 1]], mode="reflect")
+    assert result[0, 0].tolist() == [[3, 2, 1, 2, 3, 2], [2, 1, 0, 1, 2, 1], [3, 2, 1, 2, 3, 2], [4, 3, 2, 3, 4, 3]]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (0, 1), (2, 0), (0, 0)])
+def test_pad_channels(before: int, after: int) -> None:
+    image = random_images(2, 3, 4, 5)
+    wanted = np.pad(image, [(0, 0), (before, after), (0, 0), (0, 0)])
+    np.testing.assert_array_equal(run("pad_channels", image, before=before, after=after), wanted)
+
+
+@pytest.mark.parametrize("shape", [[12], [3, 4], [4, 3], [1, 2, 6], [3, 2, 2]])
+def test_reshape_keeps_the_order_of_channels_rows_columns(shape: list[int]) -> None:
+    images = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
+    np.testing.assert_array_equal(run("reshape", images, shape=shape), images.reshape(2, *shape))
+    swapped = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(run("reshape", swapped, shape=shape), images.reshape(2, *shape))
 
 
 def test_joins() -> None:

@@ -176,11 +176,14 @@ def refuse(name, *rest, _import=builtins.__import__, **keywords):
     return _import(name, *rest, **keywords)
 
 builtins.__import__ = refuse
-programs = {name: torch.export.load(f"{name}.pt2").module() for name in ("any", "one")}
+programs = {name: torch.export.load(f"{name}.pt2").module() for name in ("any", "one", "vector")}
 given = numpy.load("images.npz")
 outputs = {}
 for name in given.files:
     output = programs[name.partition("-")[0]](torch.from_numpy(given[name]))
+    if isinstance(output, dict):
+        assert list(output) == ["b", "a"]
+        output = list(output.values())
     outputs[name] = (output[-1] if isinstance(output, list) else output).detach().numpy()
 numpy.savez("outputs.npz", **outputs)
 assert not any(name.partition(".")[0].startswith("resnet_spec") for name in sys.modules)
@@ -205,19 +208,26 @@ def one_size() -> Graph:
     return graph
 
 
+def vectors() -> Graph:
+    b = Builder(6).add("fc", "linear", features=12).add("map", "reshape", shape=[3, 2, 2])
+    b.add("up", "conv_transpose2d", channels=2, kernel=3, stride=2, padding="same")
+    return b.add("drop", "dropout", rate=0.5).graph("up", "drop", output_names=("b", "a"))
+
+
 def test_programs_run_where_this_package_is_not(tmp_path: Path) -> None:
     """At every size, or at every batch of the graph's own size where its parameters depend on that."""
     wanted: dict[str, Any] = {}
     images: dict[str, Any] = {}
     for name, graph, sizes in (
-        ("any", any_size(), [(1, 40, 40), (2, 39, 41), (3, 64, 50), (1, 17, 100)]),
-        ("one", one_size(), [(1, 5, 4), (7, 5, 4)]),
+        ("any", any_size(), [(1, 3, 40, 40), (2, 3, 39, 41), (3, 3, 64, 50), (1, 3, 17, 100)]),
+        ("one", one_size(), [(1, 2, 5, 4), (7, 2, 5, 4)]),
+        ("vector", vectors(), [(1, 6), (5, 6)]),
     ):
         model = build(graph)
         BACKEND.write(model, graph, tmp_path / f"{name}.pt2")
-        for batch, height, width in sizes:
-            key = f"{name}-{batch}x{height}x{width}"
-            images[key] = random_images(batch, graph.input.channels, height, width)
+        for shape in sizes:
+            key = f"{name}-{shape}"
+            images[key] = random_images(*shape)
             wanted[key] = BACKEND.forward(model, images[key])[-1]
     np.savez(tmp_path / "images.npz", **images)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

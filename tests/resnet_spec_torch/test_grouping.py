@@ -74,6 +74,16 @@ def test_a_variable_is_free_after_its_last_use() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("outputs", "text"), [(("a", "c"), "{'low': y, 'c-1': x}"), (("c", "a"), "{'low': x, 'c-1': y}")]
+)
+def test_named_outputs_are_written_as_a_dict(outputs: tuple[str, ...], text: str) -> None:
+    b = Builder(2, 4, 4).add("a", "sigmoid").add("c", "sigmoid", "input")
+    graph = b.graph(*outputs, output_names=("low", "c-1"))
+    assert forward_of(graph).endswith(f"    return {text}\n")
+    assert forward_of(graph.with_outputs(["c"], ["low"])).endswith("    x = self.c(x)\n    return {'low': x}\n")
+
+
 def test_many_values_at_once_have_names_of_their_own() -> None:
     b = Builder(2, 4, 4)
     for index in range(6):
