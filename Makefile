@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format benchmark schema clean
+.PHONY: demo test lint format oracles networks benchmark schema clean
 
 demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend torch
@@ -25,6 +25,13 @@ lint: $(SETUP)
 format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every network beside its original, from where it last stopped; ARGUMENTS="timm/* --again" chooses.
+oracles: $(SETUP)
+	$(BIN)/python -m tests.oracles $(ARGUMENTS)
+
+networks: $(SETUP)
+	$(BIN)/python -m tests.oracles.table
 
 benchmark: $(SETUP)
 	$(BIN)/python -m benchmarks

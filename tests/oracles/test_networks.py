@@ -1,0 +1,53 @@
+"""The shipped networks beside their originals: a part of them anew on each run, all of them by their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import resnet_spec
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.parity import GATES
+
+from .part import part, touched
+from .table import PATH, render, worst
+from .verification import Backends, is_current, recorded, verify
+
+
+@pytest.fixture(scope="module")
+def backends() -> Iterator[Backends]:
+    with Backends() as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", part())
+def test_the_network_computes_what_its_original_computes(name: str, backends: Backends) -> None:
+    record = verify(name, backends)
+    before = recorded(name)
+    assert before is not None
+    assert (record.fingerprint, record.parameters) == (before.fingerprint, before.parameters)
+    assert record.sizes == before.sizes
+
+
+def test_the_part_touches_every_operation_in_use_and_every_block() -> None:
+    graphs = {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
+    everything = frozenset().union(*(touched(name, graph) for name, graph in graphs.items()))
+    assert frozenset().union(*(touched(name, graphs[name]) for name in part())) == everything
+    assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= NOT_SHIPPED
+
+
+NOT_SHIPPED = {"stochastic_depth", "global_max_pool"}
+"""Operations for what users add to a shipped network; the backends' own tests hold them to account."""
+
+
+@pytest.mark.parametrize("name", resnet_spec.available())
+def test_the_record_is_of_the_spec_as_it_is_and_within_the_gates(name: str) -> None:
+    assert is_current(name), "run make oracles, then make networks"
+    record = recorded(name)
+    assert record is not None
+    assert all(error < GATES[dtype] for dtype, error in worst(record).items())  # type: ignore[index]
+
+
+def test_the_table_is_what_specs_and_records_say() -> None:
+    assert PATH.read_text("utf-8") == render(), "run make networks"

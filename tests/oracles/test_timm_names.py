@@ -1,0 +1,99 @@
+"""Every ResNet of timm beside ours: keys, shapes and sizes of the state_dict, and where its feature maps are tapped.
+
+timm builds on the meta device, where parameters have shapes and no values, so that all of them are compared in seconds.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+
+import resnet_spec
+from resnet_spec import Graph
+
+from .torchvision_original import models
+
+# timm imports torchvision, which has to be told of its operators first.
+models()
+
+import timm  # noqa: E402
+
+NAMES = [name for name in resnet_spec.available() if name.startswith("timm/")]
+
+DILATABLE = (
+    "timm/resnet18",
+    "timm/resnet34d",
+    "timm/resnet50",
+    "timm/resnext50d_32x4d",
+    "timm/resnetrs50",
+    "timm/resnetblur18",
+    "timm/resnetblur50d",
+    "timm/resnetaa34d",
+    "timm/seresnetaa50d",
+    "timm/ecaresnet50t",
+    "timm/senet154",
+    "timm/test_resnet",
+    "timm/resnetv2_50",
+    "timm/resnetv2_50d",
+    "timm/resnetv2_50d_gn",
+    "timm/resnetv2_50x1_bit",
+)
+"""One network of each kind."""
+
+
+def original(name: str, **arguments: Any) -> Any:
+    with torch.device("meta"):
+        return timm.create_model(name.removeprefix("timm/"), pretrained=False, **arguments)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """A network's name and timm's model of it."""
+    return request.param, original(request.param)
+
+
+def reductions(graph: Graph) -> list[int]:
+    """How many rows, and as many columns, of the input each output has one of."""
+    strides = [graph.stride(name) for name in graph.outputs]
+    assert all(stride is not None and stride[0] == stride[1] for stride in strides)
+    return [int(stride[0]) for stride in strides if stride is not None]
+
+
+def assert_taps_equal(graph: Graph, model: Any) -> None:
+    taps = model.feature_info
+    assert list(graph.output_names) == [tap["module"] for tap in taps]
+    assert [graph.by_name[name].shape[0] for name in graph.outputs] == [tap["num_chs"] for tap in taps]
+    assert reductions(graph) == [tap["reduction"] for tap in taps]
+
+
+def test_every_network_of_timms_two_modules_is_shipped() -> None:
+    theirs = timm.list_models(module="resnet") + timm.list_models(module="resnetv2")
+    assert sorted(f"timm/{name}" for name in theirs) == NAMES
+
+
+def test_keys_order_shapes_and_sizes_equal_timms(pair: tuple[str, Any]) -> None:
+    name, model = pair
+    graph = resnet_spec.load(name).to_graph()
+    theirs = {key: tuple(value.shape) for key, value in model.state_dict().items() if "num_batches" not in key}
+    assert [(parameter.name, parameter.shape) for parameter in graph.parameters()] == list(theirs.items())
+    trainable = sum(prod(parameter.shape) for parameter in graph.parameters() if parameter.trainable)
+    assert trainable == sum(parameter.numel() for parameter in model.parameters())
+    assert graph.input.shape == model.default_cfg["input_size"]
+
+
+def test_feature_maps_are_tapped_where_timm_taps_them(pair: tuple[str, Any]) -> None:
+    name, model = pair
+    graph = resnet_spec.load(name, {"outputs": "features", "named_outputs": True}).to_graph()
+    assert_taps_equal(graph, model)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("name", DILATABLE)
+def test_dilated_feature_maps_are_timms(name: str, stride: int) -> None:
+    overrides = {"outputs": "features", "named_outputs": True, "parameters.output_stride": stride}
+    graph = resnet_spec.load(name, overrides).to_graph()
+    assert_taps_equal(graph, original(name, output_stride=stride))
+    assert reductions(graph) == [min(reduction, stride) for reduction in (2, 4, 8, 16, 32)]

@@ -1,0 +1,260 @@
+"""One network held to its original: what that gave in its own process, beside what both backends make of its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import resnet_spec
+from resnet_spec import Graph, summarize
+from resnet_spec.errors import GraphError
+from resnet_spec.parity import GATES
+from resnet_spec.processes import BackendProcess
+
+from .original import DTYPES, images, key
+
+RECORDS = Path(__file__).parent / "records"
+ROOT = Path(__file__).parents[2]
+
+LIBRARIES = {
+    "cifar": "papers",
+    "keras": "keras",
+    "mirror": "mirror",
+    "msra": "papers",
+    "slim": "slim",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "tutorial": "tutorial",
+}
+"""The module in ``originals`` that builds the networks of each family."""
+
+NAMES = ("torch", "tensorflow")
+BOTH = "torch, tensorflow"
+"""In a record: the two backends against each other."""
+
+LARGE = 2 * 10**8
+"""Parameters beyond which two backends' models are not held in memory at once."""
+
+# Even at the stem and odd at each stage after it, odd at the stem: where `same` and symmetric padding differ.
+SIZES = ((224, 1), (150, 2), (199, 1))
+
+
+class VerificationError(AssertionError):
+    """A network does not compute what its original computes."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was found: the largest errors in standard deviations of the original's float64 logits, over all sizes."""
+
+    spec: str
+    fingerprint: str
+    original: str
+    files: tuple[str, ...]
+    sizes: tuple[str, ...]
+    refused: tuple[str, ...]
+    parameters: int
+    errors: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the record is kept."""
+        return RECORDS / f"{self.spec}.json"
+
+    def write(self) -> None:
+        """Keep the record; whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".part")
+        temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        temporary.replace(self.path)
+
+
+def recorded(spec: str) -> Record | None:
+    """The record of a spec, if there is one."""
+    path = RECORDS / f"{spec}.json"
+    if not path.exists():
+        return None
+    data: dict[str, Any] = json.loads(path.read_text())
+    return Record(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+def is_current(spec: str) -> bool:
+    """Whether a record was made for the spec as it is now."""
+    record = recorded(spec)
+    return record is not None and record.fingerprint == resnet_spec.load(spec).to_graph().fingerprint
+
+
+def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
+    """The (height, width, batch) at which a network is compared; a height of 0 stands for a vector."""
+    if graph.input.features is not None:
+        return [(0, 0, 2)]
+    height, width = graph.input.height, graph.input.width
+    if graph.depends_on_size:
+        return [(height, width, 2)]
+    if max(height, width) <= 64:
+        return [(height, width, 2), (height + 6, width + 6, 1), (height + 1, width + 1, 1)]
+    return [(size, size, batch) for size, batch in SIZES]
+
+
+class Backends:
+    """Both backends, each in a process of its own that starts when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, BackendProcess] = {}
+
+    def __enter__(self) -> Backends:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for name in NAMES:
+            self.end(name)
+
+    def process(self, name: str) -> BackendProcess:
+        """The running backend of this name."""
+        if name not in self._processes:
+            process = BackendProcess(name).__enter__()
+            self._processes[name] = process
+            process.ready()
+        return self._processes[name]
+
+    def end(self, name: str) -> None:
+        """Give a backend's memory back."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.__exit__(None, None, None)
+
+
+def verify(spec: str, backends: Backends) -> Record:
+    """Compare one network; raises VerificationError where an error is beyond its gate, or a count or a size differs."""
+    graph = resnet_spec.load(spec).to_graph()
+    plan = plan_for(graph)
+    with TemporaryDirectory(prefix="oracle-") as name:
+        folder = Path(name)
+        said, wanted = _run_original(spec, graph, plan, folder)
+        weights = _read(graph, said["files"], folder)
+        counted = summarize(graph).parameters
+        if said["parameters"] != counted:
+            raise VerificationError(f"{spec}: {counted:,} parameters, {said['parameters']:,} in {said['version']}")
+        sizes = [size for size in plan if key("float64", size) in wanted]
+        refused = [size for size in plan if size not in sizes]
+        for size in refused:
+            _assert_refused(graph, size)
+        if not sizes:
+            raise VerificationError(f"{spec}: the original ran at no size: {said['refused']}")
+        errors = _errors(graph, weights, sizes, wanted, backends)
+    record = Record(
+        spec=spec,
+        fingerprint=graph.fingerprint,
+        original=said["version"],
+        files=tuple(_form(Path(path)) for path in said["files"]),
+        sizes=tuple(_size_text(graph, size) for size in sizes),
+        refused=tuple(_size_text(graph, size) for size in refused),
+        parameters=counted,
+        errors=errors,
+    )
+    for backend, found in errors.items():
+        for dtype, error in found.items():
+            if not error < GATES[dtype]:  # type: ignore[index]
+                raise VerificationError(f"{spec}: {backend} {dtype} differs by {error:.1e} × std")
+    return record
+
+
+def _run_original(
+    spec: str, graph: Graph, plan: list[tuple[int, int, int]], folder: Path
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    (folder / "graph.json").write_text(graph.to_json())
+    (folder / "plan.json").write_text(json.dumps(plan))
+    _python("tests.oracles.original", LIBRARIES[spec.partition("/")[0]], str(folder))
+    with np.load(folder / "logits.npz") as logits:
+        return json.loads((folder / "said.json").read_text()), dict(logits)
+
+
+def _read(graph: Graph, files: list[str], folder: Path) -> Path:
+    """The original's files, read by the public function, as one file that both backends take."""
+    weights = folder / "read.safetensors"
+    _python("tests.oracles.reading", str(folder / "graph.json"), str(weights), *files)
+    return weights
+
+
+def _python(module: str, *arguments: str) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VerificationError(f"{module} {' '.join(arguments)}: status {done.returncode}\n{done.stderr[-3000:]}")
+
+
+def _errors(
+    graph: Graph,
+    weights: Path,
+    sizes: list[tuple[int, int, int]],
+    wanted: dict[str, NDArray[Any]],
+    backends: Backends,
+) -> dict[str, dict[str, float]]:
+    """The largest relative error of each backend against the original, and of the backends against each other."""
+    deviation = float(np.concatenate([wanted[key("float64", size)].ravel() for size in sizes]).std())
+    compared = graph.with_outputs([graph.logits])
+    results: dict[tuple[str, str], list[NDArray[Any]]] = {}
+    for name in NAMES:
+        for dtype in DTYPES:
+            results[name, dtype] = _logits(backends.process(name), compared, weights, dtype, sizes)
+        if summarize(graph).parameters > LARGE:
+            backends.end(name)
+    errors: dict[str, dict[str, float]] = {name: {} for name in (*NAMES, BOTH)}
+    for dtype in DTYPES:
+        originals = [wanted[key(dtype, size)] for size in sizes]
+        for name in NAMES:
+            errors[name][dtype] = _largest(results[name, dtype], originals) / deviation
+        errors[BOTH][dtype] = _largest(results[NAMES[0], dtype], results[NAMES[1], dtype]) / deviation
+    return errors
+
+
+def _logits(
+    process: BackendProcess, graph: Graph, weights: Path, dtype: str, sizes: list[tuple[int, int, int]]
+) -> list[NDArray[Any]]:
+    process.load(graph, weights, dtype)  # type: ignore[arg-type]
+    results: list[NDArray[Any]] = []
+    for height, width, batch in sizes:
+        shape = (graph.input.shape[0], height, width) if height else graph.input.shape
+        process.forward(images((batch, *shape)))
+        results.append(process.outputs()[-1])
+    return results
+
+
+def _largest(results: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> float:
+    largest = 0.0
+    for ours, theirs in zip(results, wanted, strict=True):
+        if ours.shape != theirs.shape:
+            raise VerificationError(f"logits of shape {ours.shape} where the original has {theirs.shape}")
+        difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max()
+        # Not max(): that loses NaN.
+        largest = float(np.maximum(largest, difference))
+    return largest
+
+
+def _assert_refused(graph: Graph, size: tuple[int, int, int]) -> None:
+    try:
+        graph.at_size(*size[:2])
+    except GraphError:
+        return
+    raise VerificationError(f"{graph.name}: the original does not run at {size[0]}×{size[1]}, ours would")
+
+
+def _size_text(graph: Graph, size: tuple[int, int, int]) -> str:
+    height, width, batch = size
+    return f"{batch}×{height}×{width}" if height else f"{batch}×{graph.input.features}"
+
+
+def _form(path: Path) -> str:
+    """What a file is called in the record: its ending, or ``checkpoint`` for TensorFlow's prefix."""
+    return "".join(path.suffixes[-2:]) if path.suffixes[-2:-1] == [".weights"] else path.suffix or "checkpoint"

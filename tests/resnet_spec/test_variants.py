@@ -1,0 +1,89 @@
+"""Any shipped network otherwise: a backbone, with taps, dilated, other channels and classes, by overrides alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from resnet_spec import available, load
+from resnet_spec.errors import SpecError
+from resnet_spec.graph import Graph
+
+IMAGENET = ("keras", "msra", "slim", "timm", "torchvision", "tutorial")
+"""Families whose networks are made for images of some hundred pixels, and can be dilated."""
+
+
+def graph_of(name: str, *overrides: str) -> Graph:
+    return load(name, overrides).to_graph()
+
+
+def of_each_kind() -> list[str]:
+    """The smallest network of each family and set of blocks and operations."""
+    kinds: dict[object, tuple[int, str]] = {}
+    for name in available():
+        graph = graph_of(name)
+        operations = frozenset(node.operation.op for node in graph.nodes)
+        kind = name.partition("/")[0], operations, frozenset(scope.block for scope in graph.scopes)
+        kinds[kind] = min(kinds.get(kind, (10**6, "")), (len(graph.nodes), name))
+    return sorted(name for _, name in kinds.values())
+
+
+NAMES = of_each_kind()
+DILATED = [name for name in NAMES if name.partition("/")[0] in IMAGENET]
+IMAGES = [name for name in NAMES if not name.startswith("mirror/decoder")]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_backbone_ends_in_a_map_and_may_be_pooled(name: str) -> None:
+    whole, backbone = graph_of(name), graph_of(name, "head=null")
+    (last,) = backbone.outputs
+    channels, *size = backbone.by_name[last].shape
+    assert min(size) > 1 or backbone.input.height <= 32
+    assert {parameter.name for parameter in backbone.parameters()} < {
+        parameter.name for parameter in whole.parameters()
+    }
+    for pool in ("global_avg_pool", "global_max_pool"):
+        pooled = graph_of(name, f"head={{pool: {pool}, flatten: flatten}}")
+        assert pooled.by_name[pooled.outputs[0]].shape == (channels,)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_features_are_the_end_of_the_stems_stride_2_part_and_of_each_stage(name: str) -> None:
+    spec = load(name, ["outputs=features"])
+    graph = spec.to_graph()
+    strides = [graph.stride(output) for output in graph.outputs]
+    stages = [scope.output for scope in graph.scopes if scope.kind == "stage"]
+    assert list(graph.outputs[-len(stages) :]) == stages
+    if name.partition("/")[0] in IMAGENET:
+        # Where a stage's last block strides, its end is as coarse as the next one's.
+        late = any(stage.stride_in == "last" for stage in spec.stages.values())
+        assert strides == [(s, s) for s in ((2, 8, 16, 32, 32) if late else (2, 4, 8, 16, 32))]
+
+
+@pytest.mark.parametrize("name", DILATED)
+def test_an_output_stride_of_8_or_16_dilates_and_keeps_the_parameters(name: str) -> None:
+    whole = graph_of(name, "outputs=features")
+    for stride in (16, 8):
+        graph = graph_of(name, "outputs=features", f"parameters.output_stride={stride}")
+        for before, now in zip(whole.outputs, graph.outputs, strict=True):
+            assert graph.stride(now) == min(whole.stride(before) or (0, 0), (stride, stride))
+        assert [p[:2] for p in graph.parameters()] == [p[:2] for p in whole.parameters()]
+        dilations = {getattr(node.operation, "dilation", (1, 1)) for node in graph.nodes}
+        # The first block of a dilated stage has the dilation before it, and may be the only one.
+        assert max(dilations) >= (16 // stride, 16 // stride)
+
+
+@pytest.mark.parametrize("name", DILATED)
+def test_no_other_output_stride_is_taken(name: str) -> None:
+    with pytest.raises(SpecError, match="8, 16 or 32"):
+        graph_of(name, "parameters.output_stride=4")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_and_classes_are_an_override_each(name: str) -> None:
+    if name.startswith("mirror/decoder"):
+        graph = graph_of(name, "input.features=64")
+        assert graph.input.shape == (64,)
+        return
+    graph = graph_of(name, "input.channels=5", "parameters.classes=7")
+    assert graph.parameters()[0].shape[1] == 5
+    assert graph.by_name[graph.logits].shape[0] == 7
