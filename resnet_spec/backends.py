@@ -6,6 +6,7 @@ The core imports no framework; a backend's package is imported when a model is a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -102,8 +103,14 @@ def readers() -> dict[str, str]:
     """Which installed backend reads which file ending; asked only for a file that the core does not read itself."""
     found: dict[str, str] = {}
     for point in entry_points(group=GROUP):
-        found |= dict.fromkeys(point.load().inputs, point.name)
+        found |= dict.fromkeys(_inputs(point), point.name)
     return found
+
+
+def _inputs(point: EntryPoint) -> Sequence[str]:
+    """What a backend reads: its package may say so as ``INPUTS``, where its class comes with the framework."""
+    package = import_module(point.module)
+    return package.INPUTS if hasattr(package, "INPUTS") else point.load().inputs
 
 
 def get_backend(name: str) -> Backend:

@@ -77,6 +77,7 @@ _PLAIN = {
     r"a valid boolean": "true or false",
     r"valid (?=number)": "",
     r" or instance of \w+": "",
+    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"must have \1",
 }
 
 

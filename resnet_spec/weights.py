@@ -10,13 +10,16 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import GraphError, Problem, WeightsError, suggest
 from resnet_spec.files import replacing
+from resnet_spec.formats import ending_of, find_file
 from resnet_spec.graph import Graph, canonical
+from resnet_spec.keras_files import read_archive, read_hdf5
+from resnet_spec.layouts import from_tensorflow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,20 +45,34 @@ _DTYPES = {
 def read_weights(path: str | Path, graph: Graph) -> dict[str, NDArray[Any]]:
     """The arrays of a weights file by the graph's parameter names, checked against it.
 
-    Reads ``.safetensors`` itself, as a copy-on-write memory map; a file whose format needs a framework is read by the
-    installed backend that knows its ending. Raises WeightsError with every missing, unexpected and misshapen tensor,
-    or with the first node that differs where the file says which architecture it is for.
+    The format is told by the file's bytes. Reads safetensors, as a copy-on-write memory map, and Keras' ``.h5`` and
+    ``.keras`` files itself; a format that needs a framework is read by the installed backend that knows its ending.
+    Of a TensorFlow checkpoint the path is the prefix or the index. Names and layouts may be PyTorch's or TensorFlow's.
+    Raises WeightsError with every missing, unexpected and misshapen tensor, or with the first node that differs where
+    the file says which architecture it is for.
     """
     path = Path(path)
-    # Not Path's own: that one raises where a name is too long.
-    if not os.path.isfile(path):
+    file = find_file(path)
+    if file is None:
         raise WeightsError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}")
-    if path.suffix != ".safetensors":
-        return check_weights(graph, _read_by_backend(path), str(path))
+    arrays = _read(file, graph)
+    if any("/" in name for name in arrays):
+        arrays = from_tensorflow(graph, arrays)
+    return check_weights(graph, arrays, str(path))
+
+
+def _read(path: Path, graph: Graph) -> Mapping[str, NDArray[Any]]:
+    """The arrays as they stand in a file."""
+    try:
+        ending = ending_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if ending != ".safetensors":
+        return _READERS.get(ending, lambda path: _read_by_backend(path, ending))(path)
     arrays, metadata = read_safetensors(path)
     if metadata.get("resnet_spec.fingerprint", graph.fingerprint) != graph.fingerprint:
         raise WeightsError(f"{path}: {_difference(metadata, graph)}")
-    return check_weights(graph, arrays, str(path))
+    return arrays
 
 
 def write_weights(path: str | Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, force: bool = False) -> None:
@@ -147,14 +164,18 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^Error while deserializing header: ", "", str(error))
 
 
-def _read_by_backend(path: Path) -> Mapping[str, NDArray[Any]]:
+def _read_by_backend(path: Path, ending: str) -> Mapping[str, NDArray[Any]]:
     from resnet_spec.backends import get_backend, readers
 
     known = readers()
-    if path.suffix not in known:
-        endings = ", ".join(sorted({".safetensors", *known}))
-        raise WeightsError(f"{path}: no installed backend reads {path.suffix or 'such'} files (known: {endings})")
-    return get_backend(known[path.suffix]).read(path)
+    if ending not in known:
+        endings = ", ".join(sorted({".safetensors", *_READERS, *known}))
+        raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
+    return get_backend(known[ending]).read(path)
+
+
+_READERS: Mapping[str, Callable[[Path], Mapping[str, NDArray[Any]]]] = {".h5": read_hdf5, ".keras": read_archive}
+"""Formats that the core reads itself, besides its own."""
 
 
 def _difference(metadata: Mapping[str, str], graph: Graph) -> str:

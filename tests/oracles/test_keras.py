@@ -1,4 +1,4 @@
-"""keras.applications' ResNet50 beside ours: variables, weights, logits in both backends, one training step in Keras."""
+"""keras.applications' ResNets beside ours: variables, saved files, logits in both backends, one training step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -14,95 +15,146 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
+from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import randomize
+from resnet_spec.weights import write_safetensors
 
-from .common import assert_within_gates, deviation_of, images, relative, worker
-from .keras_original import TO_KERAS, assign, extract, nhwc, original_logits, trainer, variable
+from .common import images, relative, worker
+from .keras_original import assign, extract, nhwc, variable
+from .originals.keras import Network, application
+
+# In all, as keras.applications counts.
+PARAMETERS = {
+    "resnet50": 25_636_712,
+    "resnet101": 44_707_176,
+    "resnet152": 60_419_944,
+    "resnet50v2": 25_613_800,
+    "resnet101v2": 44_675_560,
+    "resnet152v2": 60_380_648,
+}
+# Even at the stem, and odd there.
+SIZES = (96, 71)
 
 
 class Original(NamedTuple):
-    """keras.applications' model with randomised weights, and the same weights by our names."""
+    """keras.applications' model with randomised weights, what it saved, and its logits by size and dtype."""
 
     graph: Graph
     arrays: Mapping[str, NDArray[Any]]
-    weights: Path
-    logits: dict[tuple[int, int], dict[str, NDArray[Any]]]
+    model: Any
+    files: list[Path]
+    logits: dict[tuple[int, str], NDArray[Any]]
 
 
-def application(dtype: str = "float32", activation: str | None = None) -> Any:
-    keras.config.set_dtype_policy(dtype)
-    try:
-        model = keras.applications.ResNet50(weights=None, input_shape=(None, None, 3), pooling=None, include_top=False)
-        pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(model.output)
-        return keras.Model(model.input, keras.layers.Dense(1000, activation=activation, name="predictions")(pooled))
-    finally:
-        keras.config.set_dtype_policy("float32")
+@pytest.fixture(scope="module", params=["resnet50", "resnet50v2"])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+    folder = tmp_path_factory.mktemp("keras")
+    graph = resnet_spec.load(f"keras/{request.param}", {"input.height": 64, "input.width": 64}).to_graph()
+    network = Network(graph, "float32")
+
+    def train(_: Graph, drawn: Mapping[str, Any], batch: NDArray[Any]) -> dict[str, Any]:
+        return set_to(Network(graph, "float32"), drawn).train(batch)
+
+    arrays = randomize(graph, train, seed=7)
+    networks = {"float32": set_to(network, arrays), "float64": set_to(Network(graph, "float64"), arrays)}
+    logits = {(size, dtype): n.logits(images(size, 2)) for dtype, n in networks.items() for size in SIZES}
+    assert all(result.dtype == dtype for (_, dtype), result in logits.items())
+    return Original(graph, arrays, network.model, network.save(folder), logits)
+
+
+def set_to(network: Network, arrays: Mapping[str, Any]) -> Network:
+    network.set(arrays)
+    return network
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
-    graph = resnet_spec.load("keras/resnet50").to_graph()
-
-    arrays = randomize(graph, trainer(application, graph), seed=7)
-    weights = tmp_path_factory.mktemp("keras") / "weights.safetensors"
-    logits = original_logits(application, graph, arrays)
-    # What Keras wrote, by way of its own variables.
-    model = application()
-    assign(model, graph, arrays)
-    resnet_spec.write_weights(weights, graph, extract(model, graph))
-    return Original(graph, arrays, weights, logits)
+def backends() -> Iterator[dict[str, BackendProcess]]:
+    # Not a parameter: pytest would make each original anew for each.
+    with worker("torch") as torch, worker("tensorflow") as tensorflow:
+        yield {"torch": torch, "tensorflow": tensorflow}
 
 
-@pytest.fixture(scope="module", params=["torch", "tensorflow"])
-def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
-    with worker(request.param) as process:
-        yield process
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_every_variable_of_the_original_is_a_parameter_of_ours(name: str) -> None:
+    graph = resnet_spec.load(f"keras/{name}").to_graph()
+    # Raises where the two are not the same variables.
+    model = Network(graph, "float32").model
+
+    assert model.count_params() == PARAMETERS[name] == sum(int(np.prod(p.shape)) for p in graph.parameters())
+    assert {layer.name for layer in model.layers if layer.weights} == {p.node for p in graph.parameters()}
 
 
-def test_every_variable_of_the_original_is_a_parameter_of_ours(original: Original) -> None:
-    model = application()
-    theirs = {id(value): value.path for value in model.variables}
-    ours = {id(variable(model, parameter)) for parameter in original.graph.parameters()}
-    assert ours == set(theirs)
-    for parameter in original.graph.parameters():
-        order = TO_KERAS.get(parameter.role)
-        shape = tuple(parameter.shape[axis] for axis in order) if order else parameter.shape
-        assert tuple(variable(model, parameter).shape) == shape
+def test_every_file_that_keras_saves_is_read(original: Original, tmp_path: Path) -> None:
+    with h5py.File(original.files[0]) as whole, h5py.File(tmp_path / "legacy.h5", "w") as legacy:
+        # As the files of pretrained weights are: the groups of a whole model at the top.
+        for name in whole["model_weights"]:
+            whole.copy(f"model_weights/{name}", legacy)
+        for key, value in whole["model_weights"].attrs.items():
+            legacy.attrs[key] = value
+
+    for path in (*original.files, tmp_path / "legacy.h5"):
+        result = resnet_spec.read_weights(path, original.graph)
+        assert list(result) == list(original.arrays)
+        for name, array in original.arrays.items():
+            np.testing.assert_array_equal(result[name], array, err_msg=f"{path.name}: {name}")
 
 
-def test_layer_names_with_weights_equal_the_applications() -> None:
-    theirs = keras.applications.ResNet50(weights=None)
-    ours = resnet_spec.build("keras/resnet50", "tensorflow")
-    names = [layer.name for layer in theirs.layers if layer.weights]
-    assert sorted(names) == sorted(layer.name for layer in ours.layers if layer.weights)
-    assert theirs.count_params() == ours.count_params() == 25_636_712
+@pytest.mark.parametrize("name", ["torch", "tensorflow"])
+def test_logits_of_what_was_read_are_the_originals_in_both_backends(
+    original: Original, backends: dict[str, BackendProcess], tmp_path: Path, name: str
+) -> None:
+    backend = backends[name]
+    graph = original.graph.with_outputs([original.graph.logits])
+    deviation = float(original.logits[SIZES[0], "float64"].std())
+    write_safetensors(tmp_path / "read.safetensors", resnet_spec.read_weights(original.files[0], original.graph))
+    for dtype, gate in GATES.items():
+        backend.load(graph, tmp_path / "read.safetensors", dtype)
+        for size in SIZES:
+            backend.forward(images(size, 2))
+            (result,) = backend.outputs()
+            error = relative(result, original.logits[size, dtype], deviation)
+            assert error < gate, f"{dtype} at {size}: {error:.1e} × std"
 
 
-def test_the_softmax_head_equals_the_applications(original: Original) -> None:
-    theirs = keras.applications.ResNet50(weights=None)
-    assign(theirs, original.graph, original.arrays)
-    ours = resnet_spec.build("keras/resnet50", "tensorflow", weights=original.weights)
-    batch = nhwc(images(224, 1)).astype(np.float32)
-    wanted, result = theirs(batch, training=False).numpy(), ours(batch, training=False).numpy()
+def test_a_file_of_kerass_builds_a_model_with_its_softmax(original: Original) -> None:
+    ours = resnet_spec.build(original.graph.name, "tensorflow", weights=original.files[0])
+    batch = nhwc(images(SIZES[0], 1)).astype(np.float32)
+    wanted, result = original.model([batch], training=False).numpy(), ours(batch, training=False).numpy()
+
+    np.testing.assert_allclose(wanted.sum(), 1, rtol=1e-5)
     np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-6)
 
 
-def test_logits_equal_the_originals_in_tensorflow(original: Original) -> None:
-    graph = original.graph.with_outputs([original.graph.logits])
+def test_what_we_save_for_keras_is_read_again(original: Original, tmp_path: Path) -> None:
     from resnet_spec_tensorflow import TensorFlowBackend
 
     compiler = TensorFlowBackend()
-    model = compiler.compile(graph)
-    compiler.load(model, graph, original.arrays)
-    deviation = deviation_of(original.logits)
-    for (size, batch), wanted in original.logits.items():
-        result = model(nhwc(images(size, batch)).astype(np.float32), training=False).numpy()
-        assert relative(result, wanted["float32"], deviation) < 1e-6
+    ours = resnet_spec.build(original.graph.name, "tensorflow", weights=original.files[0])
+    compiler.write(ours, original.graph, tmp_path / "ours.keras")
+    result = resnet_spec.read_weights(tmp_path / "ours.keras", original.graph)
+
+    assert all(np.array_equal(result[name], array) for name, array in original.arrays.items())
 
 
-def test_logits_are_within_the_gates_in_both_backends(original: Original, backend: BackendProcess) -> None:
-    assert_within_gates(backend, original.graph, original.weights, original.logits)
+@pytest.mark.parametrize("stride", [8, 16])
+def test_a_dilated_network_computes_the_strided_ones_features_between_them(original: Original, stride: int) -> None:
+    features = [
+        resnet_spec.build(
+            original.graph.name,
+            "tensorflow",
+            {name: original.arrays[name] for name in original.arrays if not name.startswith("predictions")},
+            overrides={"parameters.output_stride": value, "head": None},
+            dtype="float64",
+        )
+        for value in (32, stride)
+    ]
+    for size in SIZES:
+        batch = nhwc(images(size, 1))
+        strided, dilated = (model(batch, training=False).numpy() for model in features)
+        step = 32 // stride
+        assert dilated.shape[1] == -(-size // stride)
+        np.testing.assert_allclose(dilated[:, ::step, ::step], strided, rtol=1e-9, atol=1e-9)
 
 
 def test_a_training_step_equals_the_originals_in_tensorflow(original: Original) -> None:
@@ -112,22 +164,23 @@ def test_a_training_step_equals_the_originals_in_tensorflow(original: Original) 
     compiler = TensorFlowBackend()
     ours = compiler.compile(graph, dtype="float64")
     compiler.load(ours, graph, {name: array.astype(np.float64) for name, array in original.arrays.items()})
-    theirs = application("float64")
-    assign(theirs, original.graph, original.arrays)
+    whole = application(graph.name.rpartition("/")[2], "float64")
+    whole.get_layer("predictions").activation = keras.activations.linear
+    assign(whole, original.graph, original.arrays)
     batch = nhwc(images(64, 2))
     logits, gradients = trained(ours, graph, batch)
-    wanted, wanted_gradients = trained(theirs, graph, batch)
+    wanted, wanted_gradients = trained(whole, graph, [batch])
     np.testing.assert_allclose(logits, wanted, rtol=1e-11, atol=1e-11)
     scale = max(float(np.linalg.norm(gradient)) for gradient in wanted_gradients.values())
     assert list(gradients) == list(wanted_gradients)
     for name, gradient in wanted_gradients.items():
         assert float(np.abs(gradients[name] - gradient).max()) < 1e-12 * scale, name
-    after, wanted_after = extract(ours, graph), extract(theirs, graph)
+    after, wanted_after = extract(ours, graph), extract(whole, graph)
     for name, array in wanted_after.items():
         np.testing.assert_allclose(after[name], array, rtol=1e-11, atol=1e-11, err_msg=name)
 
 
-def trained(model: Any, graph: Graph, batch: NDArray[Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+def trained(model: Any, graph: Graph, batch: Any) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     """Logits of a training-mode pass and the gradient of every parameter; the statistics move with it."""
     variables = {p.name: variable(model, p).value for p in graph.parameters() if p.trainable}
     with tf.GradientTape() as tape:

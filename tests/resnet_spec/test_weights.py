@@ -290,7 +290,7 @@ def test_an_ending_that_no_backend_reads_is_told(
         path = tmp_path / name
         path.write_text("")
         assert lines(lambda path=path: read_weights(path, tiny)) == [
-            f"{path}: no installed backend reads {shown} files (known: .pth, .safetensors)"
+            f"{path}: no installed backend reads {shown} files (known: .h5, .keras, .pth, .safetensors)"
         ]
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from resnet_spec.errors import OutputError, WeightsError
+from resnet_spec.errors import OutputError
 
 # Loads what was written and runs it on the same images; a .keras file that needs the package says so.
 STRANGER = """
@@ -138,9 +138,3 @@ def test_another_ending_is_refused(backend, make, single, tmp_path):
     with pytest.raises(OutputError, match=r"writes \.keras files and folders, not \.h5"):
         backend.write(make(graph), graph, tmp_path / "model.h5")
     assert not list(tmp_path.iterdir())
-
-
-def test_reading_is_refused_until_there_is_a_format(backend, tmp_path):
-    assert backend.inputs == ()
-    with pytest.raises(WeightsError, match=r"model\.keras: the tensorflow backend reads no weights files yet"):
-        backend.read(tmp_path / "model.keras")

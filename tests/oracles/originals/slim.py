@@ -1,8 +1,13 @@
-"""TF-Slim's ResNets, in a TensorFlow 1 graph and session; in a process of its own, since slim needs Keras 2."""
+"""TF-Slim's ResNets, in a TensorFlow 1 graph and session; in a process of its own, since slim needs Keras 2.
+
+``python -m tests.oracles.originals.slim FOLDER`` does what ``FOLDER/plan.json`` asks: lists the variables of networks,
+and runs some in float64 with slim's own arguments.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import sys
@@ -18,6 +23,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
+from resnet_spec.weights import read_safetensors
 
 from ..original import Original
 
@@ -81,11 +87,14 @@ class Network(Original):
         differing = sorted(arrays.keys() ^ self._variables.keys())
         if differing:
             raise ValueError(f"only on one side: {', '.join(differing)}")
-        with self._graph.as_default():
-            for name, variable in self._variables.items():
-                array = arrays[name]
-                # load() itself raises where a shape differs.
-                variable.load(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array, self._session)
+        # One run for all: TensorFlow prepares the graph anew for each set of values that it is asked for.
+        initializers = [variable.initializer for variable in self._variables.values()]
+        values = {
+            variable.initializer.inputs[1]: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+            for variable, array in ((self._variables[name], array) for name, array in arrays.items())
+        }
+        # Raises itself where a shape differs.
+        self._session.run(initializers, values)
 
     def train(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         with self._graph.as_default():
@@ -108,6 +117,18 @@ class Network(Original):
             return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
 
 
+def variables(name: str) -> dict[str, list[int]]:
+    """The shapes of a network's variables by their names, with slim's root scope."""
+    with (
+        tf.Graph().as_default(),
+        warnings.catch_warnings(),
+        tf_slim.arg_scope(resnet_utils.resnet_arg_scope()),
+    ):
+        warnings.simplefilter("ignore")
+        getattr(resnet_v1 if "_v1_" in name else resnet_v2, name)(tf.zeros([1, 33, 33, 3]), 1000, is_training=False)
+        return {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
+
+
 def _our_name(variable: str) -> str:
     """A variable's name without slim's own root scope, in the words of PyTorch."""
     layer, _, last = re.sub(r"^resnet_v\d_\d+/", "", variable).rpartition("/")
@@ -116,3 +137,20 @@ def _our_name(variable: str) -> str:
 
 def _as_torch(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array
+
+
+def main() -> None:
+    """Leave the variables in ``variables.json``, and the logits of each case in a file of its own."""
+    folder = Path(sys.argv[1])
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "variables.json").write_text(json.dumps({name: variables(name) for name in plan["names"]}))
+    images = np.load(folder / "images.npy")
+    for name, arguments in plan["cases"].items():
+        graph = Graph.from_json((folder / f"{name}.json").read_bytes())
+        original = Network(graph, "float64", **arguments)
+        original.set(read_safetensors(folder / f"{name}.safetensors")[0])
+        np.save(folder / f"{name}.npy", original.logits(images))
+
+
+if __name__ == "__main__":
+    main()
