@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 DAMPING = 0.2
 CALIBRATION_BATCH = 4
 
-# Where each position has statistics of its own. From few values they are so far off that activations grow from layer
-# to layer, and what does not vary takes a larger part in the sum, whose difference each normalisation blows up again.
-POSITION_BATCH = 64
-POSITION_DAMPING = 0.05
-LEAST_VARIANCE = 0.5
-"""Of a position, as a share of its layer's mean: what a strided transposed convolution leaves out never varies, and
-divided by next to nothing its rounding would be all that is seen."""
+# Where each position has statistics of its own.
+POSITION_BATCH = 32
+"""Of too few values the statistics are so far off for other images that activations grow from layer to layer."""
+LEAST_VARIANCE = 4.0
+"""In means of the layer's variances: what a strided transposed convolution leaves out never varies, and divided by
+next to nothing its rounding would be all that is seen; what varies would be seen at the few places between."""
 
 Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
 """Runs a graph with arrays on images in training mode; returns the arrays after it."""
@@ -50,15 +49,12 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
     """Draw weights and statistics for a comparison.
 
     Kernels follow the spec's initialisation; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
-    normalisation of each residual branch, scale and offset, is multiplied by 0.2 (by 0.05 where each position has
-    statistics of its own, whose variance then is at least half its layer's mean). Running statistics are those of one
+    normalisation of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
     training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
+    Where each position has a variance of its own, none is below four times their mean.
     """
     arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
     damped = last_normalizations(graph)
-    roles = {parameter.role for parameter in graph.parameters()}
-    positions = Role.POSITION_VARIANCE in roles
-    damping = POSITION_DAMPING if positions else DAMPING
     ranges = dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5))
     ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD}, (-0.5, 0.5))
     ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
@@ -66,9 +62,10 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
         if parameter.role in ranges:
             drawn = _uniform(parameter, seed, *ranges[parameter.role])
             norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
-            arrays[parameter.name] = drawn * damping if norm and parameter.node in damped else drawn
+            arrays[parameter.name] = drawn * DAMPING if norm and parameter.node in damped else drawn
+    roles = {parameter.role for parameter in graph.parameters()}
     if roles & VARIANCES:
-        batch = POSITION_BATCH if positions else CALIBRATION_BATCH
+        batch = POSITION_BATCH if Role.POSITION_VARIANCE in roles else CALIBRATION_BATCH
         images = random_images((batch, *graph.input.shape), seed)
         after = train(calibrating(graph), arrays, images.astype("float32"))
         _perturb_statistics(graph, arrays, after, seed)
