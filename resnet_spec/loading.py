@@ -16,7 +16,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, KeyPath, dotted, read
+from resnet_spec.documents import Document, KeyPath, dotted, graft, read
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
@@ -24,8 +24,8 @@ from resnet_spec.lowering import name_problems
 from resnet_spec.merging import assign, merge
 from resnet_spec.spec import Spec
 
-OWN = ("name", "description", "source", "depth")
-"""Keys that tell of one file's network, so that ``extends`` does not hand them on."""
+OWN = ("name", "description", "source", "depth", "block")
+"""Keys that tell of one file's network or block, so that ``extends`` does not hand them on."""
 
 _SECTIONS = (
     *("source", "input", "parameters", "layers", "blocks", "require", "initialization"),
@@ -82,9 +82,14 @@ def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Docu
     with _told_at(document, ("extends",)):
         source = path.parent / base if base.endswith(ENDINGS) else catalogue.find(base)
         under = _extended(source, catalogue, (*below, resolved))
-    inherited = {key: value for key, value in under.data.items() if key not in OWN}
-    own = {key: value for key, value in data.items() if key != "extends"}
-    return merge(replace(under, data=inherited), replace(document, data=own))
+    return _over(document, under)
+
+
+def _over(document: Document, base: Document) -> Document:
+    """A file or a block merged over the one it extends."""
+    inherited = {key: value for key, value in base.data.items() if key not in OWN}
+    own = {key: value for key, value in document.data.items() if key != "extends"}
+    return merge(replace(base, data=inherited), replace(document, data=own))
 
 
 @contextmanager
@@ -147,7 +152,38 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
                 block = catalogue.document(shipped[word])
                 document = _graft(document, word, block)
                 pending.append(block.data)
+    for name in cast("dict[str, Any]", document.data.get("blocks", {})):
+        document = _extended_block(document, name, (), shipped)
     return document
+
+
+def _extended_block(document: Document, name: str, below: tuple[str, ...], shipped: Iterable[str]) -> Document:
+    """The document with one of its blocks merged over the block that it extends, another of the document's."""
+    blocks = cast("dict[str, Any]", document.data["blocks"])
+    if not isinstance(blocks[name], dict) or "extends" not in blocks[name]:
+        return document
+    base, path = blocks[name]["extends"], ("blocks", name, "extends")
+    place = document.position(path)
+    if not isinstance(base, str) or not isinstance(blocks.get(base), dict):
+        raise SpecError(
+            Problem(f"unknown block {base!r}{suggest(str(base), {*blocks, *shipped})}", dotted(path), place)
+        )
+    if base in (*below, name):
+        chain = " → ".join((*below, name, base))
+        raise SpecError(Problem(f"'extends' goes in a circle: {chain}", dotted(path), place))
+    document = _extended_block(document, base, (*below, name), shipped)
+    try:
+        block = _over(_block_document(document, name), _block_document(document, base))
+    except SpecError as error:
+        raise SpecError([p._replace(path=f"blocks.{name}.{p.path}") for p in error.problems]) from None
+    return _graft(document, name, block)
+
+
+def _block_document(document: Document, name: str) -> Document:
+    """One of a document's blocks as a document of its own."""
+    target = Document(None, document.file, {}, {})
+    path: KeyPath = ("blocks", name)
+    return replace(target, data=graft(document.data["blocks"][name], document, path, target, ()))
 
 
 def _entered(document: Document, section: str) -> Document:

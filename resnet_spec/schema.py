@@ -52,7 +52,7 @@ def spec_schema() -> Schema:
 
 def block_schema() -> Schema:
     """The schema of a block's own file."""
-    return {"$schema": DIALECT, "title": "resnet-spec block", **_block(), "$defs": _definitions()}
+    return _for_extending({"$schema": DIALECT, "title": "resnet-spec block", **_block(), "$defs": _definitions()})
 
 
 def _for_extending(schema: Any) -> Any:
@@ -134,6 +134,7 @@ def _block() -> Schema:
         "additionalProperties": False,
     }
     properties |= {"main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
+    properties["extends"] = {"type": "string", "description": "The block that this one changes."}
     return {
         "type": "object",
         "description": getdoc(Block),

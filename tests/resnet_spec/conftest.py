@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -81,6 +82,12 @@ def lines(call: Callable[[], object]) -> list[str]:
 @pytest.fixture(name="lines")
 def _lines() -> Callable[[Callable[[], object]], list[str]]:
     return lines
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Callable[[str], Graph]:
+    """The graph of a shipped spec, lowered once for all tests that go through them all."""
+    return cache(lambda name: load(name).to_graph())
 
 
 @pytest.fixture

@@ -36,20 +36,32 @@ def test_list_prints_a_table_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     executable = Path(sys.executable).with_name("resnet-spec")
     environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
-    subprocess.run([executable, "list"], stdout=theirs, env=environment, timeout=60, check=True)
-    os.close(theirs)
-    lines = os.read(ours, 100_000).decode().splitlines()
+    with subprocess.Popen([executable, "list"], stdout=theirs, env=environment) as listing:
+        os.close(theirs)
+        lines = _read_terminal(ours).splitlines()
     os.close(ours)
+
+    assert listing.returncode == 0
 
     assert lines[0].split() == ["name", "parameters", "description"]
     assert ["torchvision/resnet34", "21,797,672", "ResNet-34"] in [line.split() for line in lines]
+
+
+def _read_terminal(descriptor: int) -> str:
+    """All that is written to a terminal, read while it is, since it holds but a page."""
+    parts: list[bytes] = []
+    # Its end is an error on Linux.
+    with suppress(OSError):
+        while part := os.read(descriptor, 100_000):
+            parts.append(part)
+    return b"".join(parts).decode()
 
 
 def test_list_prints_json_for_machines(command: Command) -> None:
     rows = json.loads(command("resnet-spec", "list", "--json").out)
 
     assert [row["name"] for row in rows] == available()
-    assert rows[3] == {"name": "torchvision/resnet18", "description": "ResNet-18", "parameters": 11_689_512}
+    assert {"name": "torchvision/resnet18", "description": "ResNet-18", "parameters": 11_689_512} in rows
 
 
 def test_show_prints_a_file_as_it_stands(command: Command, write: Write) -> None:
@@ -70,7 +82,7 @@ def test_show_with_an_override_prints_what_becomes_of_it(command: Command) -> No
     shown = command("resnet-spec", "show", "resnet18", "--set", "parameters.classes=7")
 
     assert shown == command("resnet-spec", "show", "resnet18", "--resolved", "--set", "parameters.classes=7")
-    assert "parameters: {classes: 7}\n" in shown.out
+    assert "parameters: {classes: 7, " in shown.out
 
 
 def test_show_json_prints_the_resolved_spec(command: Command) -> None:

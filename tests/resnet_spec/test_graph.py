@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resnet_spec import Graph, available, load
-from resnet_spec.graph import scope_class_name
+from resnet_spec.graph import Input, scope_class_name
 
 Lower = Callable[..., Graph]
 Lines = Callable[..., list[str]]
@@ -73,6 +73,14 @@ MAP = [4, 8, 8]
         (
             graph_data(node("a", ["input"], MAP), declaration=["b"]),
             ["declaration must name each node that owns a layer once"],
+        ),
+        (
+            graph_data(node("a", ["input"], MAP), output_names=["x", "y"]),
+            ["output_names must give each output a name of its own"],
+        ),
+        (
+            graph_data(node("a", ["input"], MAP), outputs=["a", "a"], output_names=["x", "x"]),
+            ["output_names must give each output a name of its own"],
         ),
         (
             graph_data(node("a", ["input"], MAP, CONV), node("b", ["a"], MAP, CONV, calls="c")),
@@ -210,6 +218,64 @@ def test_a_size_at_which_a_map_vanishes_is_told(lower: Lower, lines: Lines) -> N
     ]
 
 
+VECTOR = "input: {features: 6}\nstem: {fc: {linear: {features: 4}}}\n"
+
+
+def test_a_vector_has_no_height_and_width(lower: Lower, lines: Lines) -> None:
+    graph = lower(VECTOR)
+
+    assert graph.input.shape == (6,)
+    assert json.loads(graph.to_json())["input"] == {"features": 6}
+    assert Graph.from_json(graph.to_json()) == graph
+    assert not graph.depends_on_size
+    assert graph.stride("fc") is None
+    assert lines(lambda: graph.at_size(3, 3)) == ["the input is a vector, which has no height and width"]
+
+
+def test_a_vector_and_an_image_have_their_fingerprints(lower: Lower) -> None:
+    texts = [VECTOR, VECTOR.replace("6", "7"), VECTOR.replace("features: 6", "channels: 6, height: 1, width: 1")]
+    texts[-1] = texts[-1].replace("stem: {", "stem: {flat: flatten, ")
+
+    assert len({lower(text).fingerprint for text in texts}) == 3
+
+
+@pytest.mark.parametrize("sizes", [{"features": 3, "height": 224}, {"features": 3, "channels": 3}])
+def test_an_input_is_an_image_or_a_vector(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Input.model_validate(sizes)
+
+
+def test_strides_multiply_and_shrink_where_a_map_grows(lower: Lower) -> None:
+    graph = lower("""
+        input: {channels: 3, height: 16, width: 16}
+        stem:
+          a: {conv2d: {channels: 4, kernel: 3, stride: [2, 4], padding: same}}
+          b: {max_pool2d: {kernel: 3, stride: 2, padding: 1}}
+          pad: {pad2d: {padding: [[0, 1], [0, 0]]}}
+          up: {conv_transpose2d: {channels: 4, kernel: 2, stride: 8}}
+          sum: {add: null, from: [up, up]}
+          pool: global_avg_pool
+          flat: flatten
+          map: {reshape: {shape: [4, 1, 1]}}
+        """)
+
+    assert [graph.stride(name) for name in ("input", "a", "b", "pad", "up", "sum")] == [
+        *((1, 1), (2, 4), (4, 8), (4, 8)),
+        *((0.5, 1), (0.5, 1)),
+    ]
+    assert [graph.stride(name) for name in ("pool", "flat", "map")] == [None] * 3
+
+
+def test_outputs_may_have_names(small: Graph) -> None:
+    named = small.with_outputs(["layer1.1.relu2", "fc"], ["low", "logits"])
+
+    assert named.output_names == ("low", "logits")
+    assert Graph.from_json(named.to_json()) == named
+    assert named.fingerprint != small.with_outputs(["layer1.1.relu2", "fc"]).fingerprint
+    assert named.at_size(32, 32).output_names == named.output_names
+    assert named.with_outputs(["fc"]).fingerprint == small.fingerprint
+
+
 def test_other_outputs_leave_out_what_they_do_not_need(small: Graph) -> None:
     tapped = small.with_outputs(["layer1.0.relu2", "layer1.1.conv1"])
 
@@ -252,8 +318,8 @@ def test_a_block_is_a_class_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", available())
-def test_json_gives_the_same_graph_back(name: str) -> None:
-    graph = load(name).to_graph()
+def test_json_gives_the_same_graph_back(name: str, shipped: Callable[[str], Graph]) -> None:
+    graph = shipped(name)
     again = Graph.from_json(graph.to_json())
 
     assert again == graph
@@ -280,8 +346,10 @@ def test_json_states_every_default_that_frameworks_disagree_on() -> None:
 
 
 @pytest.mark.parametrize("name", available())
-def test_the_fingerprint_of_a_shipped_spec_does_not_change_by_accident(name: str) -> None:
-    assert load(name).to_graph().fingerprint == GOLDEN[name]
+def test_the_fingerprint_of_a_shipped_spec_does_not_change_by_accident(
+    name: str, shipped: Callable[[str], Graph]
+) -> None:
+    assert shipped(name).fingerprint == GOLDEN[name]
 
 
 def test_every_shipped_spec_has_a_fingerprint_of_its_own_on_record() -> None:
@@ -326,6 +394,8 @@ def test_the_fingerprint_is_that_of_the_graph_at_any_size(small: Graph) -> None:
         "names='{stage}.blocks.{index}.{layer}'",
         "stages.layer1.names='{stage}.{number}.{layer}'",
         "outputs=[layer4, fc]",
+        "outputs=features",
+        "named_outputs=true",
         "head.softmax=softmax",
     ],
 )

@@ -142,6 +142,37 @@ def test_a_bias_has_the_fans_of_its_kernel(lower: Lower) -> None:
     assert np.abs(initialize(graph)["fc.bias"]).max() == pytest.approx(1 / sqrt(3), rel=0.01)
 
 
+def test_every_role_is_drawn_by_default(lower: Lower) -> None:
+    norm = "{epsilon: 0, momentum: 0.1, running_variance: biased}"
+    arrays = initialize(
+        lower(f"""
+        input: {{channels: 4, height: 4, width: 4}}
+        stem:
+          up: {{conv_transpose2d: {{channels: 32, kernel: 5, bias: true}}}}
+          bn: {{batch_norm: {norm}}}
+          position: {{position_batch_norm: {norm}}}
+          evo: {{evo_norm_s0: {{groups: 2, epsilon: 0}}}}
+          frn: {{filter_response_norm: {{epsilon: 0, threshold: true}}}}
+          flat: flatten
+          fc: {{linear: {{features: 2}}}}
+        """)
+    )
+
+    ones = {name for name, array in arrays.items() if set(array.ravel()) == {1.0}}
+    zeros = {name for name, array in arrays.items() if set(array.ravel()) == {0.0}}
+    norms = ("bn", "position")
+    assert ones == {f"{n}.{p}" for n in norms for p in ("weight", "running_var")} | {
+        "evo.weight",
+        "evo.v",
+        "frn.weight",
+    }
+    assert zeros == {f"{n}.{p}" for n in norms for p in ("bias", "running_mean")} | {
+        *("up.bias", "evo.bias", "frn.bias", "frn.tau", "fc.bias")
+    }
+    # The kernel is (in, out, ...): its fan out, counted as PyTorch and Keras do, is its input's.
+    assert arrays["up.weight"].std() == pytest.approx(sqrt(2 / (4 * 25)), rel=0.05)
+
+
 # -- which rule for which parameter ------------------------------------------------------------------------------
 
 

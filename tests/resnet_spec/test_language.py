@@ -144,7 +144,7 @@ def test_stem_stages_and_head_share_one_set_of_names() -> None:
 
 
 def test_a_network_has_layers() -> None:
-    assert refusals(Network, {"name": "x"}) == ["the spec describes no layers: stem, stages and head are empty"]
+    assert refusals(Network, {"name": "x"}) == ["the spec describes no layers: stem, stages, final and head are empty"]
 
 
 @pytest.mark.parametrize("name", ["a b", "", "a..b", ".a", "a.", "é", "a/b", "x" * 101])

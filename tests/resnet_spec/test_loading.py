@@ -89,7 +89,7 @@ def test_a_chain_of_files_and_shipped_specs_is_followed(write: Write) -> None:
     write("extends: resnet18\nparameters: {classes: 7}\n", "a.yaml")
     spec = load(write("extends: a.yaml\nstages: {layer1: {repeat: 1}}\n", "b.yaml"))
 
-    assert (spec.name, spec.parameters, spec.stages["layer1"].repeat) == ("b", {"classes": 7}, 1)
+    assert (spec.name, spec.parameters["classes"], spec.stages["layer1"].repeat) == ("b", 7, 1)
 
 
 def test_a_file_is_found_beside_the_one_that_extends_it(write: Write) -> None:
@@ -145,10 +145,10 @@ def test_an_override_may_delete() -> None:
 
 
 def test_a_section_that_the_file_leaves_out_can_be_overridden_too(write: Write) -> None:
-    path = write("stem: {a: {conv2d: {channels: 4, kernel: 1}}}\n")
-    spec = load(path, ["input.height=8", "head.act=relu", "initialization.conv_kernel={constant: 0}"])
+    path = write("stem: {c: {conv2d: {channels: 4, kernel: 1}}}\n")
+    spec = load(path, ["input.height=8", "final.n=relu", "head.a=relu", "initialization.conv_kernel={constant: 0}"])
 
-    assert [node.shape for node in spec.to_graph().nodes] == [(4, 8, 224), (4, 8, 224)]
+    assert [(node.name, node.shape) for node in spec.to_graph().nodes] == [(name, (4, 8, 224)) for name in "cna"]
     assert spec.initialization.root.keys() == {"conv_kernel"}
 
 
@@ -225,7 +225,16 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
             "2:19: input.channels: must be greater than or equal to 1, not -3",
         ),
         ("extends: resnet18\nsource: torchvision\n", "2:9: source: must be a mapping, not 'torchvision'"),
-        ("extends: resnet18\noutputs: layer4\n", "2:10: outputs: must be a list, not 'layer4'"),
+        ("extends: resnet18\noutputs: layer4\n", "2:10: outputs: must be a list, or 'features', not 'layer4'"),
+        ("extends: resnet18\noutputs: 4\n", "2:10: outputs: must be a list, or 'features', not 4"),
+        ("extends: resnet18\noutputs: [4]\n", "2:11: outputs.0: must be text, not 4"),
+        ("extends: resnet18\nnamed_outputs: 1\n", "2:16: named_outputs: must be true or false, not 1"),
+        (
+            "input: {features: 3, height: 3}\nstem: {fc: {linear: {features: 2}}}\n",
+            "1:8: input: is a vector ('features') or an image ('channels', 'height', 'width'), not both",
+        ),
+        ("extends: resnet18\nrequire: [classes > 1]\n", "2:10: require: must be a mapping, not ['classes > 1']"),
+        ("extends: resnet18\nrequire: {classes > 1: 5}\n", "2:24: require.classes > 1: must be text, not 5"),
         ("extends: resnet18\nnames: 5\n", "2:8: names: must be text, not 5"),
         (
             "extends: resnet18\nparameters: {classes: [1]}\n",
@@ -256,8 +265,8 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
         ("extends: [resnet18]\n", "1:10: extends: must be a shipped spec's name or a file's path"),
         ("extends: nowhere.yaml\n", "1:10: extends: nowhere.yaml: No such file or directory"),
         (
-            "extends: resnet5O\n",
-            "1:10: extends: no shipped spec is named 'resnet5O'; did you mean 'resnet50'?"
+            "extends: wide_resnet50-2\n",
+            "1:10: extends: no shipped spec is named 'wide_resnet50-2'; did you mean 'wide_resnet50_2'?"
             " (a file's path ends in .yaml or .yml)",
         ),
         ('extends: "a\\0.yaml"\n', "1:10: extends: 'a\\x00.yaml': embedded null byte"),
@@ -275,7 +284,7 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
             "4:3: stages.layer1: duplicate key 'layer1', first on line 3",
         ),
         ("extends: resnet18\nstages:\n\tlayer1: {repeat: 2}\n", "3:1: not valid YAML: a tab where YAML expects spaces"),
-        ("description: nothing else\n", "1:1: the spec describes no layers: stem, stages and head are empty"),
+        ("description: nothing else\n", "1:1: the spec describes no layers: stem, stages, final and head are empty"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(text: str, said: str, mistakes: Lines) -> None:
@@ -413,6 +422,23 @@ def test_blocks_of_ones_own_stand_before_the_shipped(write: Write) -> None:
     assert [node.name for node in load(write(text)).to_graph().nodes] == ["a.0.only"]
 
 
+def test_a_mistake_in_an_extended_block_points_into_the_file_it_stands_in(write: Write, lines: Lines) -> None:
+    write("parameters: {channels: int}\nmain:\n  a: rellu\n  b: sigmoid\n", "base.yaml")
+    path = write("""
+        blocks:
+          base: base.yaml
+          mine: {extends: base, main: {b: sigmod}}
+        stages: {s: {block: mine, channels: 3}}
+        """)
+
+    assert lines(lambda: load(path).to_graph()) == [
+        "base.yaml:3:6: blocks.mine.main.a: unknown operation, block or layer 'rellu'; did you mean 'relu'?"
+        " (used by stages.s)",
+        "spec.yaml:3:35: blocks.mine.main.b: unknown operation, block or layer 'sigmod'; did you mean 'sigmoid'?"
+        " (used by stages.s)",
+    ]
+
+
 def test_a_missing_block_file_is_told_where_it_is_named(mistakes: Lines) -> None:
     assert mistakes("extends: resnet18\nblocks: {mine: nowhere.yaml}\n") == [
         "spec.yaml:2:16: blocks.mine: nowhere.yaml: No such file or directory"
@@ -422,7 +448,7 @@ def test_a_missing_block_file_is_told_where_it_is_named(mistakes: Lines) -> None
 def test_two_mistakes_in_a_block_file_are_told_there_once_however_often_it_is_used(write: Write, lines: Lines) -> None:
     write(
         """
-        parameters: {channels: int, stride: 1}
+        parameters: {channels: int, stride: 1, dilation: 1, first_dilation: dilation}
         main:
           conv: {conv2d: {channels: chanels, kernel: 3, stride: stride, padding: 1}}
           bn: nrom
@@ -437,7 +463,7 @@ def test_two_mistakes_in_a_block_file_are_told_there_once_however_often_it_is_us
           layer3: {block: mine}
         """)
 
-    known = "channels, in_channels, in_height, in_width, stride"
+    known = "channels, dilation, first_dilation, in_channels, in_height, in_width, stride"
     assert lines(lambda: load(path).to_graph()) == [
         "block.yaml:3:29: blocks.mine.main.conv.conv2d.channels: unknown name 'chanels'; did you mean 'channels'?"
         f" (known: {known}) (used by stages.layer2)",
@@ -491,13 +517,14 @@ def test_a_shipped_block_used_wrongly_is_told_where_it_is_used(mistakes: Lines) 
         extends: resnet18
         stages:
           layer2: {block: bottleneck, chanels: 3}
-          layer3: {attention: sqeeze, stride: -1}
+          layer3: {attention: sqeeze, stride: 0.5}
           layer4: {channels: 512.5}
         """) == [
         "spec.yaml:3:31: stages.layer2.chanels: unknown key 'chanels' of block 'bottleneck'; did you mean 'channels'?",
         "spec.yaml:3:11: stages.layer2: block 'bottleneck' needs a value for 'width'",
-        "spec.yaml:4:23: stages.layer3.attention: unknown operation, block or layer 'sqeeze'",
-        "spec.yaml:4:39: stages.layer3.stride: conv2d: stride must be greater than or equal to 1, not -1",
+        "spec.yaml:4:23: stages.layer3.attention: unknown operation, block or layer 'sqeeze';"
+        " did you mean 'squeeze_excite'?",
+        "spec.yaml:4:39: stages.layer3.stride: must be a whole number, not 0.5",
         "spec.yaml:5:22: stages.layer4.channels: must be a whole number, not 512.5",
     ]
 

@@ -217,6 +217,21 @@ stages: {s: {block: b, repeat: 2}}
     ]
 
 
+def test_a_network_may_read_a_vector(lower: Lower) -> None:
+    text = (
+        "input: {features: 6}\nstem: {fc: {linear: {features: in_features * 2}}, map: {reshape: {shape: [3, 2, 2]}}}\n"
+    )
+
+    assert [node.shape for node in lower(text).nodes] == [(12,), (3, 2, 2)]
+
+
+def test_a_block_may_work_on_a_row(lower: Lower) -> None:
+    gate = "{conv: {conv1d: {channels: in_channels, kernel: in_length // 2}}}"
+    text = f"blocks: {{gate: {{main: {gate}}}}}\nstem: {{row: {{reshape: {{shape: [4, 64]}}}}, gate: gate}}\n"
+
+    assert lower(INPUT + text).by_name["gate.conv"].shape == (4, 33)
+
+
 def test_a_block_may_work_on_a_vector(lower: Lower) -> None:
     block = "blocks: {half: {main: {fc: {linear: {features: in_features // 2}}}}}\n"
     graph = lower(INPUT + block + "stem: {flat: flatten}\nstages: {s: {block: half, repeat: 2}}\n")
@@ -350,6 +365,14 @@ def test_arguments_may_count_the_blocks(staged: Callable[..., Graph]) -> None:
     assert [(node.shape[0], fields(graph, node.name)["kernel"][0]) for node in graph.nodes] == [(30, 1), (4, 1), (4, 3)]
 
 
+def test_arguments_may_count_the_blocks_of_the_whole_network(lower: Lower) -> None:
+    block = "blocks: {b: {parameters: {rate: number}, main: {drop: {stochastic_depth: {rate: rate}}}}}\n"
+    stage = "{block: b, repeat: REPEAT, rate: 0.5 * overall_index / (overall_count - 1)}"
+    stages = f"stages: {{s: {stage.replace('REPEAT', '2')}, t: {stage.replace('REPEAT', '3')}}}\n"
+
+    assert [node.operation.rate for node in lower(INPUT + block + stages).nodes] == [0, 0.125, 0.25, 0.375, 0.5]
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -391,6 +414,147 @@ def test_what_follows_the_last_output_is_left_out(staged: Callable[..., Graph]) 
 
     assert list(graph.by_name) == ["s.0.conv", "s.1.conv"]
     assert [scope.name for scope in graph.scopes] == ["s.0", "s.1"]
+
+
+# -- final, features and named outputs ---------------------------------------------------------------------------
+
+FINAL = (
+    "stem: {a: relu}\n"
+    "final: {b: {sigmoid: null, from: a}, c: {add: null, from: [a, b]}}\n"
+    "head: {pool: global_avg_pool, flat: {flatten: null, from: pool}}\n"
+)
+
+
+def test_final_stands_between_the_stages_and_the_head(lower: Lower) -> None:
+    assert edges(lower(INPUT + FINAL)) == {
+        "a": ("input",),
+        "b": ("a",),
+        "c": ("a", "b"),
+        "pool": ("c",),
+        "flat": ("pool",),
+    }
+
+
+def test_without_its_head_a_network_ends_in_final(lower: Lower) -> None:
+    assert lower(INPUT + FINAL, ["head=null"]).outputs == ("c",)
+
+
+def test_final_shares_one_set_of_names_with_stem_stages_and_head(mistakes: Mistakes) -> None:
+    assert mistakes("stem: {a: relu}\nfinal: {a: relu}\n") == [
+        "spec.yaml:1:1: 'a' names two of the spec's layers or stages"
+    ]
+
+
+FEATURES = "outputs: features\n" + INPUT + STAGED.replace("STAGE", "stride: 2") + "  t: {block: one, channels: 4}\n"
+
+
+@pytest.mark.parametrize(
+    ("stem", "first"),
+    [
+        ("{conv: {conv2d: {channels: 4, kernel: 3, padding: 1}}, act: relu}", []),
+        ("{conv: {conv2d: {channels: 4, kernel: 3, stride: 2, padding: 1}}, act: relu}", ["act"]),
+        ("{a: {conv2d: {channels: 4, kernel: 2, stride: 2}}, p: {pad2d: {padding: 1}}, m: POOL}", ["a"]),
+        ("{m: POOL, act: relu}", ["act"]),
+        ("{m: POOL}", []),
+        ("{a: {conv2d: {channels: 4, kernel: 2, stride: [2, 1]}}}", []),
+    ],
+)
+def test_features_are_the_end_of_a_stride_of_two_in_the_stem_and_of_each_stage(
+    lower: Lower, stem: str, first: list[str]
+) -> None:
+    stem = stem.replace("POOL", "{max_pool2d: {kernel: 2}}")
+
+    assert lower(f"{FEATURES}stem: {stem}\n").outputs == (*first, "s.0.conv", "t.0.conv")
+
+
+def test_the_features_of_resnet18_are_those_a_detector_wants(lower: Lower) -> None:
+    graph = lower("extends: resnet18\noutputs: features\n")
+
+    assert graph.outputs == ("relu", *(f"layer{stage}.1.relu2" for stage in (1, 2, 3, 4)))
+    assert [graph.stride(name) for name in graph.outputs] == [(s, s) for s in (2, 4, 8, 16, 32)]
+    assert "avgpool" not in graph.by_name
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names"),
+    [
+        ("outputs: features", ("relu", "layer1", "layer2", "layer3", "layer4")),
+        ("outputs: [layer4, conv1, layer2.0]", ("layer4", "conv1", "layer2.0")),
+        ("depth: 18", ("fc",)),
+    ],
+)
+def test_named_outputs_have_the_names_that_were_asked_for(lower: Lower, outputs: str, names: tuple[str, ...]) -> None:
+    plain, named = (lower(f"extends: resnet18\n{outputs}\nnamed_outputs: {flag}\n") for flag in ("false", "true"))
+
+    assert (plain.output_names, named.output_names) == ((), names)
+    assert named.outputs == plain.outputs
+
+
+def test_an_output_named_twice_is_told(mistakes: Mistakes) -> None:
+    text = "extends: resnet18\noutputs: [layer4, layer4]\n"
+
+    assert mistakes(text + "named_outputs: true\n") == [
+        "spec.yaml:2:19: outputs.1: 'layer4' stands here twice, where 'named_outputs' needs each once"
+    ]
+
+
+# -- require -----------------------------------------------------------------------------------------------------
+
+REQUIRE = """
+parameters: {stride: 2}
+require:
+  stride == 1 or stride == 2: stride must be 1 or 2
+  in_height % stride == 0: the height must be a multiple of the stride
+stem: {pool: {max_pool2d: {kernel: stride}}}
+"""
+
+
+def test_what_is_required_holds(lower: Lower) -> None:
+    assert lower(INPUT + REQUIRE).by_name["pool"].shape == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["input.height=9"], ["6:3: require.in_height % stride == 0: the height must be a multiple of the stride"]),
+        (
+            ["parameters.stride=3"],
+            [
+                "5:3: require.stride == 1 or stride == 2: stride must be 1 or 2",
+                "6:3: require.in_height % stride == 0: the height must be a multiple of the stride",
+            ],
+        ),
+    ],
+)
+def test_what_does_not_hold_is_told_with_its_message_where_it_is_required(
+    mistakes: Mistakes, overrides: list[str], said: list[str]
+) -> None:
+    assert mistakes(INPUT + REQUIRE, overrides) == [f"spec.yaml:{line}" for line in said]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        (
+            "in_heigth > 1",
+            "unknown name 'in_heigth'; did you mean 'in_height'? (known: in_channels, in_height, in_width)",
+        ),
+        ("in_height ** 2", "'in_height ** 2' is not allowed in an expression, which is arithmetic over names"),
+    ],
+)
+def test_a_wrong_expression_that_must_hold_is_told_alone(mistakes: Mistakes, expression: str, said: str) -> None:
+    assert mistakes(f"stem: {{a: relu}}\nrequire:\n  {expression}: untold\n") == [
+        f"spec.yaml:3:3: require.{expression}: {said}"
+    ]
+
+
+def test_what_a_wrong_parameter_is_required_to_be_is_not_told_besides(mistakes: Mistakes) -> None:
+    assert mistakes("parameters: {n: two}\nrequire: {n == 2: untold}\nstem: {a: relu}\n") == [
+        "spec.yaml:1:17: parameters.n: unknown name 'two' (known: in_channels, in_height, in_width)"
+    ]
+
+
+# -- variants ----------------------------------------------------------------------------------------------------
 
 
 def test_a_dilated_variant_is_two_overrides_away(lower: Lower) -> None:
@@ -531,13 +695,55 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{batch_norm: {epsilon: 0, momentum: 0.1, running_variance: ¦baised}}",
-            "x.batch_norm.running_variance: must be biased or unbiased, or a number, not 'baised';"
-            " did you mean 'biased'?",
+            "x.batch_norm.running_variance: must be biased or unbiased, not 'baised'; did you mean 'biased'?",
         ),
         (
             "¦{batch_norm: {epsilon: 0, momentum: 0.1, decay: 0.9, running_variance: biased}}",
             "x: batch_norm: takes momentum or decay, which is 1 - momentum, not both",
         ),
+        ("¦{avg_pool2d: {kernel: 2, padding: 1}}", "x: avg_pool2d needs 'count_include_pad'"),
+        ("¦{avg_pool2d: {}}", "x: avg_pool2d needs 'kernel'"),
+        (
+            "¦{avg_pool2d: {kernel: 3, padding: same, ceil_mode: true, count_include_pad: true}}",
+            "x: avg_pool2d: 'same' already rounds up: it takes no ceil_mode",
+        ),
+        (
+            "{avg_pool2d: {kernel: 2, count_include_pad: ¦1}}",
+            "x.avg_pool2d.count_include_pad: avg_pool2d: count_include_pad must be true or false, not 1",
+        ),
+        (
+            "{pad2d: {padding: 1, mode: ¦reflct}}",
+            "x.pad2d.mode: must be constant or reflect, not 'reflct'; did you mean 'reflect'?",
+        ),
+        ("¦{pad2d: {padding: 1, mode: reflect, value: 1}}", "x: pad2d: a reflecting pad has no value"),
+        ("¦{pad2d: {padding: 8, mode: reflect}}", "x: 4×8×8 has too few rows or columns to mirror (from input)"),
+        (
+            "{pad_channels: {before: ¦-1}}",
+            "x.pad_channels.before: pad_channels: before must be greater than or equal to 0, not -1",
+        ),
+        ("¦{group_norm: {groups: 2}}", "x: group_norm needs 'epsilon'"),
+        ("¦{group_norm: {groups: 3, epsilon: 0}}", "x: 3 groups do not divide 4 channels (from input)"),
+        ("¦{filter_response_norm: {epsilon: 0}}", "x: filter_response_norm needs 'threshold'"),
+        ("¦{position_batch_norm: {epsilon: 0, decay: 0.9}}", "x: position_batch_norm needs 'running_variance'"),
+        ("¦{std_conv2d: {channels: 8, kernel: 3}}", "x: std_conv2d needs 'epsilon'"),
+        (
+            "{conv_transpose2d: {channels: 2, kernel: 3, ¦dilation: 2}}",
+            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'",
+        ),
+        (
+            "¦{conv_transpose2d: {channels: 2, kernel: 1, padding: 4}}",
+            "x: the feature map vanishes: nothing is left of 4×8×8 after the crop (from input)",
+        ),
+        (
+            "{conv1d: {channels: 1, kernel: ¦[3]}}",
+            "x.conv1d.kernel: conv1d: kernel must be a whole number, not [3]",
+        ),
+        ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs channels × length, not 4×8×8 (from input)"),
+        ("{reshape: {shape: ¦256}}", "x.reshape.shape: reshape: shape must be a list, not 256"),
+        ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 item, not []"),
+        ("¦{reshape: {shape: [4, 8]}}", "x: cannot lay 4×8×8 out as 4×8 (from input)"),
+        ("{dropout: {rate: ¦1}}", "x.dropout.rate: dropout: rate must be less than 1, not 1"),
+        ("¦{stochastic_depth: {}}", "x: stochastic_depth needs 'rate'"),
         ("¦{add: null, from: [input]}", "x: add takes two inputs or more, not 1; 'from' names them"),
         ("¦{relu: null, from: [input, input]}", "x: relu takes one input, not 2; 'from' names them"),
         ("{relu: null, from: ¦inputt}", "x.from: no earlier layer here is named 'inputt'; did you mean 'input'?"),
@@ -553,6 +759,12 @@ def test_a_wrong_layer_is_told_in_one_line(mistakes: Mistakes, layer: str, said:
     line = f"stem: {{x: {layer}}}"
 
     assert mistakes(f"{INPUT}{line.replace('¦', '')}\n") == [f"spec.yaml:2:{line.index('¦') + 1}: stem.{said}"]
+
+
+def test_a_vector_has_features_and_no_size(mistakes: Mistakes) -> None:
+    assert mistakes("input: {features: 3}\nstem: {x: {linear: {features: in_channels}}}\n") == [
+        "spec.yaml:2:31: stem.x.linear.features: unknown name 'in_channels' (known: in_features)"
+    ]
 
 
 def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: Mistakes) -> None:
@@ -637,7 +849,8 @@ def test_a_layer_defined_by_itself_is_told(mistakes: Mistakes) -> None:
         ("block: one, kernel: ¦{a: 1}", "kernel: must be a number or an expression, not {'a': 1}"),
         (
             "block: one, kernel: ¦wdith",
-            "kernel: unknown name 'wdith' (known: count, in_channels, in_height, in_width, index, number)",
+            "kernel: unknown name 'wdith' (known: count, in_channels, in_height, in_width, index, number,"
+            " overall_count, overall_index)",
         ),
         (
             "block: one, first: {¦kernal: 3}",
@@ -682,6 +895,13 @@ def test_an_initialization_that_meets_no_parameter_is_told(mistakes: Mistakes) -
     assert mistakes("extends: resnet18\ninitialization:\n  '*.bn3.weight': {constant: 0}\n") == [
         "spec.yaml:3:3: initialization.*.bn3.weight: no parameter's name matches '*.bn3.weight'"
     ]
+
+
+def test_an_override_may_take_out_what_an_initialization_is_for(lower: Lower) -> None:
+    text = "extends: resnet18\ninitialization:\n  'fc.*': {constant: 0}\n"
+
+    assert lower(text, ["head=null"]).outputs == ("layer4.1.relu2",)
+    assert lower(text + "outputs: features\n").outputs[0] == "relu"
 
 
 def test_unknown_outputs_are_told_with_suggestions(mistakes: Mistakes) -> None:

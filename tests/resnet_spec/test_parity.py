@@ -112,6 +112,18 @@ def test_one_backend_alone_is_no_comparison() -> None:
         resnet_spec.compare("resnet18", ("torch",))
 
 
+def test_a_network_of_vectors_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "vector.yaml"
+    path.write_text("input: {features: 6}\nstem: {fc: {linear: {features: 4}}}\n")
+    report = resnet_spec.compare(path, ("torch", "right"))
+
+    assert report.passed
+    assert report.size == (6,)
+    done = command(str(path), "--size", "64")
+    assert done.returncode == 2
+    assert "is a vector ('features') or an image" in done.stderr
+
+
 def test_given_weights_are_compared(tmp_path: Path) -> None:
     graph = resnet_spec.load("resnet18", {"parameters.classes": 7}).to_graph()
     resnet_spec.write_weights(tmp_path / "w.safetensors", graph, resnet_spec.initialize(graph, 3))

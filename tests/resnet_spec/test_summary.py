@@ -141,8 +141,8 @@ def test_totals_are_those_of_the_original(name: str, everything: int, trainable:
 
 
 @pytest.mark.parametrize("name", available())
-def test_rows_and_modules_add_up_to_the_totals(name: str) -> None:
-    summary = summarize(load(name).to_graph())
+def test_rows_and_modules_add_up_to_the_totals(name: str, shipped: Callable[[str], Graph]) -> None:
+    summary = summarize(shipped(name))
 
     for parts in (summary.rows, summary.modules):
         assert sum(part.parameters for part in parts) == summary.parameters
@@ -164,6 +164,45 @@ def test_a_block_without_a_shortcut_has_no_row(lower: Lower) -> None:
     rows = summarize(lower("blocks: {b: {main: {a: relu}}}\nstages: {s: {block: b}}\n")).rows
 
     assert [row.name for row in rows] == ["s.0.a"]
+
+
+def test_the_outputs_of_a_network_of_several_have_their_strides(lower: Lower) -> None:
+    summary = summarize(lower("extends: resnet18\noutputs: features\n"))
+
+    assert [(tap.name, tap.shape, tap.stride) for tap in summary.outputs] == [
+        ("relu", (64, 112, 112), (2, 2)),
+        ("layer1", (64, 56, 56), (4, 4)),
+        ("layer2", (128, 28, 28), (8, 8)),
+        ("layer3", (256, 14, 14), (16, 16)),
+        ("layer4", (512, 7, 7), (32, 32)),
+    ]
+
+
+def test_an_output_goes_by_its_own_name_where_it_has_one_and_may_have_no_stride(small: Graph) -> None:
+    nodes = ["layer1.0.relu2", "conv1", "fc"]
+    plain, named = (summarize(small.with_outputs(nodes, names)).outputs for names in ([], ["a", "b", "c"]))
+
+    assert [tap.name for tap in plain] == ["layer1.0", "conv1", "fc"]
+    assert [tap.name for tap in named] == ["a", "b", "c"]
+    assert [tap.stride for tap in named] == [(2, 2), (2, 2), None]
+
+
+def test_a_tap_of_a_map_that_has_grown_has_a_stride_below_one(lower: Lower) -> None:
+    up = "{conv_transpose2d: {channels: 2, kernel: 2, stride: [2, 1]}}"
+    summary = summarize(lower(f"stem: {{a: relu, b: {up}}}\noutputs: [a, b]\n"))
+
+    assert [tap.stride for tap in summary.outputs] == [(1, 1), (0.5, 1)]
+
+
+def test_one_output_without_a_name_is_no_tap(small: Graph) -> None:
+    assert summarize(small).outputs == ()
+    assert [tap.name for tap in summarize(small.with_outputs(["fc"], ["logits"])).outputs] == ["logits"]
+
+
+def test_a_vector_is_an_input_too(lower: Lower) -> None:
+    summary = summarize(lower("input: {features: 6}\nstem: {fc: {linear: {features: 4}}}\n"))
+
+    assert (summary.input, summary.macs, summary.input_mib) == ((6,), 24, 6 * 4 / 2**20)
 
 
 def test_sizes_follow_the_input(small: Graph) -> None:

@@ -21,6 +21,8 @@ def changed(graph: Graph, change: Change) -> Graph:
     ]
     # Shapes first, since a stride that moves changes those in between.
     loose = Graph.model_construct(**{name: getattr(graph, name) for name in Graph.model_fields} | {"nodes": nodes})
+    if graph.input.features is not None:
+        return loose
     return loose.at_size(graph.input.height, graph.input.width)
 
 
