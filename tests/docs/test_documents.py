@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tomllib
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from functools import cache, reduce
+from functools import cache
 from io import StringIO
-from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -229,168 +229,22 @@ def _plain(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-# -- operations that are planned ---------------------------------------------------------------------------------
-
-
-def plan_operations() -> dict[str, list[str]]:
-    """Bring in stand-ins for what the sketches use and the core does not have yet; their fields by operation.
-
-    They know fields, shapes and parameters, and join the closed set before anything else imports it, in a process that
-    runs nothing else. What the core has by now is left alone.
-    """
-    from pydantic import BeforeValidator, Field
-
-    from resnet_spec import operations as ops
-    from resnet_spec.operations import BaseOperation, Category, Count, Extent, Flag, Padding, Pair, Real, Role, Shape
-    from resnet_spec.operations import ParameterSlot as Slot
-
-    class AvgPool2d(ops.MaxPool2d):
-        op: Literal["avg_pool2d"]
-        ceil_mode: Flag = False
-        count_include_pad: Flag = True
-
-        def output_shape(self, *inputs: Shape) -> Shape:
-            sizes = []
-            for size, kernel, stride, edges in zip(inputs[0][1:], self.kernel, self.stride, self.padding, strict=True):
-                before, after = edges
-                room = size + before + after - kernel
-                steps = -(-room // stride) if self.ceil_mode else room // stride
-                # The last window must start inside the map or the padding before it.
-                sizes.append(steps if self.ceil_mode and steps * stride >= size + before else steps + 1)
-            return (inputs[0][0], *sizes)
-
-    class GroupNorm(BaseOperation):
-        category = Category.NORMALIZATION
-        label = "GroupNorm"
-        op: Literal["group_norm"]
-        groups: Count
-        epsilon: Real
-
-        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
-            shape = inputs[0][:1]
-            return Slot("weight", shape, Role.NORM_SCALE), Slot("bias", shape, Role.NORM_OFFSET)
-
-    class StdConv2d(ops.Conv2d):
-        op: Literal["std_conv2d"]
-        epsilon: Real
-
-    class Reshape(BaseOperation):
-        category = Category.RESHAPING
-        label = "Reshape"
-        op: Literal["reshape"]
-        shape: Annotated[tuple[Count, ...], BeforeValidator(tuple, json_schema_input_type=Any)]
-
-        def output_shape(self, *inputs: Shape) -> Shape:
-            return self.shape
-
-    class Conv1d(BaseOperation):
-        category = Category.CONVOLUTION
-        label = "Conv1d"
-        op: Literal["conv1d"]
-        channels: Count
-        kernel: Count
-        padding: Extent = 0
-        bias: Flag = False
-
-        def output_shape(self, *inputs: Shape) -> Shape:
-            return self.channels, inputs[0][1] + 2 * self.padding - self.kernel + 1
-
-        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
-            return (Slot("weight", (self.channels, inputs[0][0], self.kernel), Role.CONV_KERNEL),)
-
-    class PadChannels(BaseOperation):
-        category = Category.RESHAPING
-        label = "PadChannels"
-        op: Literal["pad_channels"]
-        before: Extent = 0
-        after: Extent = 0
-
-        def output_shape(self, *inputs: Shape) -> Shape:
-            return self.before + inputs[0][0] + self.after, *inputs[0][1:]
-
-    class ConvTranspose2d(BaseOperation):
-        category = Category.CONVOLUTION
-        label = "ConvTranspose2d"
-        op: Literal["conv_transpose2d"]
-        channels: Count
-        kernel: Pair
-        stride: Pair = (1, 1)
-        padding: Padding = ((0, 0), (0, 0))
-        bias: Flag = False
-
-        def output_shape(self, *inputs: Shape) -> Shape:
-            sizes = zip(inputs[0][1:], self.kernel, self.stride, strict=True)
-            if self.padding == "same":
-                return self.channels, *(size * stride for size, _, stride in sizes)
-            whole = [(size - 1) * stride + kernel for size, kernel, stride in sizes]
-            return self.channels, *(size - sum(edges) for size, edges in zip(whole, self.padding, strict=True))
-
-        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
-            kernel = Slot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_KERNEL)
-            return (kernel, Slot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
-
-    class BatchNorm(ops.BatchNorm):
-        op: Literal["batch_norm"]
-        per_position: Flag = False
-
-        def parameters(self, *inputs: Shape) -> tuple[Slot, ...]:
-            shape = inputs[0] if self.per_position else inputs[0][:1]
-            return tuple(slot._replace(shape=shape) for slot in super().parameters(*inputs))
-
-    planned: dict[str, list[str]] = {}
-    stand_ins: tuple[Any, ...]
-    stand_ins = (AvgPool2d, GroupNorm, StdConv2d, Reshape, Conv1d, PadChannels, ConvTranspose2d, BatchNorm)
-    for cls in stand_ins:
-        (name,) = get_args(cls.model_fields["op"].annotation)
-        known = ops.OPERATIONS.get(name, BaseOperation).model_fields
-        if fields := [field for field in cls.model_fields if field not in {"op", *known}]:
-            planned[name], ops.OPERATIONS[name] = fields, cls
-    ops.Operation = Annotated[reduce(or_, ops.OPERATIONS.values()), Field(discriminator="op")]  # type: ignore[misc]
-    return planned
-
-
 # -- this file as a program --------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Run a document in the current folder: python test_documents.py {run|plan|today} DOCUMENT TEXT RESULT."""
-    mode, document, source, result = sys.argv[1:]
-    if mode == "plan":
-        planned = plan_operations()
-        text = Path(source).read_text("utf-8")
-        answer: Any = {"errors": run_document(document, text), "planned": planned}
-    elif mode == "today":
-        answer = _lowering_today(blocks(document, Path(source).read_text("utf-8")))
-    else:
-        answer = {"errors": run_document(document, Path(source).read_text("utf-8"))}
-    Path(result).write_text(json.dumps(answer), "utf-8")
+    """Run a document in the current folder: python test_documents.py DOCUMENT TEXT RESULT."""
+    document, source, result = sys.argv[1:]
+    errors = run_document(document, Path(source).read_text("utf-8"))
+    Path(result).write_text(json.dumps(errors), "utf-8")
 
 
-def _lowering_today(found: list[Block]) -> list[str]:
-    """The specs of a document that lower without the planned operations."""
-    from resnet_spec.errors import SpecError
-    from resnet_spec.loading import load
-
-    specs = [block.file for block in found if block.file and block.language == "yaml" and "\nblock:" not in block.text]
-    for block in found:
-        if block.file and block.language == "yaml":
-            Path(block.file).write_text(block.text, "utf-8")
-    today: list[str] = []
-    for spec in specs:
-        try:
-            load(str(spec)).to_graph()
-        except SpecError:
-            continue
-        today.append(str(spec))
-    return today
-
-
-def run_apart(folder: Path, mode: str, document: str, text: str) -> Any:
-    """Run a document in a process and a folder of its own."""
+def run_apart(folder: Path, document: str, text: str) -> dict[str, str]:
+    """Run a document in a process and a folder of its own; what went wrong, by the line a block starts on."""
     source, result = folder / "document.md", folder / "result.json"
     source.write_text(text, "utf-8")
     (work := folder / "work").mkdir()
-    command = [sys.executable, str(Path(__file__)), mode, document, str(source), str(result)]
+    command = [sys.executable, str(Path(__file__)), document, str(source), str(result)]
     ended = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stderr
     return json.loads(result.read_text("utf-8"))
@@ -402,18 +256,13 @@ ALL_BLOCKS = [block for document in DOCUMENTS for block in blocks(document, read
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    @cache
-    def answer(document: str) -> Any:
-        mode = "plan" if document == RATIONALE else "run"
-        return run_apart(tmp_path_factory.mktemp("document"), mode, document, read(document))
-
-    return answer
+def errors(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    return cache(lambda document: run_apart(tmp_path_factory.mktemp("document"), document, read(document)))
 
 
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: f"{block.document}:{block.line}:{block.language}")
-def test_block_runs(block: Block, answers: Callable[[str], Any]) -> None:
-    error = answers(block.document)["errors"].get(str(block.line))
+def test_block_runs(block: Block, errors: Callable[[str], dict[str, str]]) -> None:
+    error = errors(block.document).get(str(block.line))
     assert error is None, f"{block.document}:{block.line}\n{error}"
 
 
@@ -441,7 +290,7 @@ BROKEN = {
 
 def test_what_is_broken_is_told(tmp_path: Path) -> None:
     text = "\n".join(f"{fences}\n" for fences in BROKEN.values())
-    errors = run_apart(tmp_path, "run", "broken.md", text)["errors"]
+    errors = run_apart(tmp_path, "broken.md", text)
     lines = [block.line for block in blocks("broken.md", text) if "print(1)" not in block.text]
     assert sorted(map(int, errors)) == lines
     assert len(lines) == len(BROKEN)
@@ -471,8 +320,8 @@ def table(document: str, *headings: str) -> Table:
 
 
 def section(document: str, heading: str) -> str:
-    """What stands below a heading, down to the next of its level or above."""
-    text = read(document)
+    """What stands below a heading, down to the next of its level or above, without the code."""
+    text = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
     found = re.search(rf"^(#+) {re.escape(heading)}$\n", text, re.MULTILINE)
     assert found, f"{document} has no heading {heading!r}"
     rest = text[found.end() :]
@@ -512,7 +361,7 @@ def test_every_key_of_the_language_is_told_and_no_other() -> None:
         "`source`": _keys(Source),
         "Steps": _keys(Step) - {"layer"},
         "Stages": _keys(Stage),
-        "Blocks": _keys(BlockModel),
+        "Blocks": _keys(BlockModel) | {"extends"},
         "Shortcuts": _keys(Shortcut),
         "`otherwise`": _keys(Identity),
         "Initialisation": _keys(Constant) | _keys(VarianceScaling),
@@ -531,10 +380,11 @@ def test_every_operation_is_told_with_its_fields_and_defaults() -> None:
         rows = [row for table in tables(section(LANGUAGE, f"`{name}`")) for row in table.rows]
         fields = {ticked(row["field"]): row["default"] for row in rows}
         wanted = {field: _default(info) for field, info in operation.model_fields.items() if field != "op"}
-        if name == "batch_norm":
-            wanted["decay"] = ""
-        if name == "max_pool2d":
+        wanted |= dict.fromkeys(operation.aliases, "")
+        if {"kernel", "ceil_mode"} <= wanted.keys():
             wanted["stride"] = "`kernel`"
+        if "count_include_pad" in wanted:
+            wanted["count_include_pad"] = "required with padding"
         assert fields == wanted, name
 
 
@@ -544,7 +394,7 @@ def _default(info: Any) -> str:
     value = info.default
     while isinstance(value, tuple):
         value = value[0]
-    return f"`{json.dumps(value)}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def test_every_role_and_every_type_is_told() -> None:
@@ -556,12 +406,21 @@ def test_every_role_and_every_type_is_told() -> None:
         assert f"`{word}`" in section(LANGUAGE, "Blocks"), word
 
 
-def test_readme_lists_the_shipped_networks() -> None:
-    from resnet_spec.loading import headings
+def test_readme_counts_the_shipped_networks() -> None:
+    from resnet_spec import available
 
-    rows = table("README.md", "name", "parameters", "what it is").rows
-    told = {ticked(row["name"]): row["parameters"] for row in rows}
-    assert told == {name: f"{heading['parameters']:,}" for name, heading in headings().items()}
+    told = {
+        ticked(row["family"]): int(row["networks"]) for row in table("README.md", "family", "networks", "original").rows
+    }
+    assert told == Counter(name.partition("/")[0] for name in available())
+
+
+def test_readme_names_overrides_that_work() -> None:
+    from resnet_spec import load
+
+    for row in table("README.md", "wanted", "override").rows:
+        for command in re.findall(r"`(--set [^`]+)`", row["override"]):
+            load("keras/resnet50" if "softmax" in command else "timm/resnet50d", shlex.split(command)[1:]).to_graph()
 
 
 def test_readme_lists_the_commands() -> None:
@@ -618,25 +477,19 @@ def _anchor(heading: str) -> str:
 # -- the paper test ----------------------------------------------------------------------------------------------
 
 
-def test_the_rationale_says_which_sketches_lower_today(tmp_path: Path) -> None:
-    today = run_apart(tmp_path, "today", RATIONALE, read(RATIONALE))
-    rows = table(RATIONALE, "network", "sketch", "operations still to come", "parameters", "held to").rows
-    waiting = {ticked(row["sketch"]): row["operations still to come"] != "none" for row in rows}
+def test_the_rationale_states_the_parameters_of_each_network() -> None:
+    """Every sketch and every shipped spec is held to the number that it states itself; the table has the same."""
+    from resnet_spec.loading import headings
+
+    stated = {name: heading["parameters"] for name, heading in headings().items()}
+    for block in ALL_BLOCKS:
+        found = re.search(r"^source: {.*parameters: (\d+)}$", block.text, re.MULTILINE)
+        if block.document == RATIONALE and block.file and found:
+            stated[block.file] = int(found[1])
+    rows = table(RATIONALE, "network", "spec", "parameters", "original").rows
     assert len(rows) == 11
-    for name, waits in waiting.items():
-        if name.endswith(".yaml"):
-            assert (name in today) is not waits, name
-        else:
-            assert not waits, name
-
-
-def test_the_rationale_lists_the_planned_operations(answers: Callable[[str], Any]) -> None:
-    """Once an operation is there, its row and its stand-in above go."""
-    planned = answers(RATIONALE)["planned"]
-    rows = table(RATIONALE, "operation", "fields", "for").rows
-    told = {ticked(row["operation"]): re.findall(r"`(\w+)`", row["fields"]) for row in rows}
-    sketched = {name: fields for name, fields in told.items() if name in planned}
-    assert sketched == planned
+    for row in rows:
+        assert row["parameters"] == f"{stated[ticked(row['spec'])]:,}", row
 
 
 if __name__ == "__main__":

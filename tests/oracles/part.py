@@ -18,10 +18,17 @@ def touched(name: str, graph: Graph) -> frozenset[str]:
     return frozenset(operations | blocks | {f"original {LIBRARIES[family]}", f"family {family}"})
 
 
+def thinner(name: str) -> tuple[str, ...]:
+    """Overrides under which CI has the memory and the time for a network that is large by nature."""
+    if name.startswith("mirror/decoder"):
+        return ("parameters.filters=128", "parameters.height=64", "parameters.width=96")
+    return ("input.height=64", "input.width=96") if name.startswith("mirror/") else ()
+
+
 @cache
 def part() -> tuple[str, ...]:
     """Their names: greedily, at each step the network with the most that is new for its multiply-accumulates."""
-    graphs = {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
+    graphs = {name: resnet_spec.load(name, thinner(name)).to_graph() for name in resnet_spec.available()}
     cost = {name: summarize(graph).macs + 5 * 10**8 for name, graph in graphs.items()}
     left = {name: touched(name, graph) for name, graph in graphs.items()}
     chosen: list[str] = []

@@ -134,9 +134,9 @@ class Backends:
             process.__exit__(None, None, None)
 
 
-def verify(spec: str, backends: Backends) -> Record:
+def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Record:
     """Compare one network; raises VerificationError where an error is beyond its gate, or a count or a size differs."""
-    graph = resnet_spec.load(spec).to_graph()
+    graph = resnet_spec.load(spec, overrides).to_graph()
     plan = plan_for(graph)
     with TemporaryDirectory(prefix="oracle-") as name:
         folder = Path(name)
@@ -161,6 +161,7 @@ def verify(spec: str, backends: Backends) -> Record:
         refused=tuple(_size_text(graph, size) for size in refused),
         parameters=counted,
         errors=errors,
+        overrides=overrides,
     )
     for backend, found in errors.items():
         for dtype, error in found.items():
