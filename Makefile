@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format oracles networks benchmark schema clean
+.PHONY: demo test lint format oracles networks fingerprints benchmark schema clean
 
 demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend torch
@@ -32,6 +32,9 @@ oracles: $(SETUP)
 
 networks: $(SETUP)
 	$(BIN)/python -m tests.oracles.table
+
+fingerprints: $(SETUP)
+	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: r.load(n).to_graph().fingerprint for n in r.available()}, indent=2))" > tests/resnet_spec/fingerprints.json
 
 benchmark: $(SETUP)
 	$(BIN)/python -m benchmarks

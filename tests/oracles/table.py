@@ -10,7 +10,7 @@ from resnet_spec import summarize
 from resnet_spec.commands.common import count
 from resnet_spec.parity import GATES
 
-from .verification import BOTH, NAMES, Record, recorded
+from .verification import BOTH, COSTLY, NAMES, Record, recorded
 
 PATH = Path(__file__).parents[2] / "docs" / "networks.md"
 
@@ -28,7 +28,9 @@ This file is written by `make networks` from the specs and from what the compari
 has changed since. `make oracles` compares what has changed, `make oracles ARGUMENTS=--again` everything.
 
 Multiply-accumulates are those of one image at the spec's own size. Sizes are batch × height × width; those in brackets
-are refused by the original and by us, since two branches do not add up there.
+are refused by the original and by us, since two branches do not add up there. Networks of more than {costly} are
+compared at two sizes, and encoders and decoders at the one that their parameters are made for. No network had to be
+made thinner.
 """
 
 COLUMNS = (
@@ -47,7 +49,7 @@ COLUMNS = (
 
 def render() -> str:
     """The whole document."""
-    text = HEAD.format(double=GATES["float64"], single=GATES["float32"])
+    text = HEAD.format(double=GATES["float64"], single=GATES["float32"], costly=count(COSTLY))
     names = resnet_spec.available()
     for family, members in groupby(names, key=lambda name: name.partition("/")[0]):
         text += f"\n## {family}\n\n{_row(COLUMNS)}\n{_row(['---'] * len(COLUMNS))}\n"
@@ -60,11 +62,15 @@ def _cells(name: str) -> list[str]:
     if record is None:
         return [f"`{name}`", "not compared yet", *[""] * (len(COLUMNS) - 2)]
     counted = summarize(resnet_spec.load(name).to_graph())
-    errors = [f"{record.errors[backend][dtype]:.0e}" for backend in NAMES for dtype in ("float64", "float32")]
+    errors = [_error(record.errors[backend][dtype]) for backend in NAMES for dtype in ("float64", "float32")]
     sizes = " ".join([*record.sizes, *(f"({size})" for size in record.refused)])
     files = " ".join(f"`{form}`" if form.startswith(".") else form for form in record.files)
     original = record.original + (f" ({', '.join(f'`{o}`' for o in record.overrides)})" if record.overrides else "")
     return [f"`{name}`", original, f"{counted.parameters:,}", count(counted.macs), *errors, files, sizes]
+
+
+def _error(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
 
 
 def _row(cells: list[str] | tuple[str, ...]) -> str:

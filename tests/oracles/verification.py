@@ -44,6 +44,9 @@ BOTH = "torch, tensorflow"
 LARGE = 2 * 10**8
 """Parameters beyond which two backends' models are not held in memory at once."""
 
+COSTLY = 3 * 10**10
+"""Multiply-accumulates of an image beyond which a network is compared at an even and an odd size, one image each."""
+
 # Even at the stem and odd at each stage after it, odd at the stem: where `same` and symmetric padding differ.
 SIZES = ((224, 1), (150, 2), (199, 1))
 
@@ -103,6 +106,8 @@ def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
         return [(height, width, 2)]
     if max(height, width) <= 64:
         return [(height, width, 2), (height + 6, width + 6, 1), (height + 1, width + 1, 1)]
+    if summarize(graph).macs > COSTLY:
+        return [(size, size, 1) for size, _ in SIZES[1:]]
     return [(size, size, batch) for size, batch in SIZES]
 
 
