@@ -780,11 +780,11 @@ def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: 
 
 def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes: Mistakes) -> None:
     catalogue = Catalogue.shipped()
-    place = catalogue.document(catalogue.blocks()["tutorial_block"]).position(("shortcut",))
+    place = catalogue.document(catalogue.blocks()["bottleneck"]).position(("shortcut",))
 
-    assert mistakes("extends: tutorial/resnet18\nstages: {res_block1: {channels: 128}}\n") == [
-        "spec.yaml:2:22: stages.res_block1: cannot add 128×56×56 and 64×56×56 (from res_block1.listLayers.0.bn2 and mp)"
-        f" (in block 'tutorial_block', shortcut at {place})"
+    assert mistakes("extends: timm/resnetaa50\ninput: {height: 168}\nstages:\n  layer3: {width: 256}\n") == [
+        "spec.yaml:4:11: stages.layer3: cannot add 1024×10×14 and 1024×11×14 (from layer3.0.bn3 and"
+        f" layer3.0.downsample.1) (in block 'bottleneck', shortcut at {place})"
     ]
 
 
