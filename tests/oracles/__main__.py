@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import resnet_spec
 from resnet_spec import summarize
 
-from .verification import BOTH, Backends, Record, is_current, verify
+from .verification import BOTH, THINNER, Backends, Record, is_current, verify
 
 
 @click.command()
@@ -76,7 +76,7 @@ class _Workers:
             self._local.backends = Backends()
             self._all.append(self._local.backends)
         try:
-            record = verify(name, self._local.backends)
+            record = verify(name, self._local.backends, THINNER.get(name, ()))
         except Exception:
             # Whatever went wrong, the next network starts with fresh backends.
             self._local.backends.__exit__()

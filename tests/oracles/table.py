@@ -29,8 +29,8 @@ has changed since. `make oracles` compares what has changed, `make oracles ARGUM
 
 Multiply-accumulates are those of one image at the spec's own size. Sizes are batch × height × width; those in brackets
 are refused by the original and by us, since two branches do not add up there. Networks of more than {costly} are
-compared at two sizes, and encoders and decoders at the one that their parameters are made for. No network had to be
-made thinner.
+compared at two sizes, and encoders and decoders at the one that their parameters are made for. Where a comparison did
+not fit into 24 GiB, a thinner copy was compared: its overrides stand beside the original.
 """
 
 COLUMNS = (

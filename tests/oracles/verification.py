@@ -37,6 +37,9 @@ LIBRARIES = {
 }
 """The module in ``originals`` that builds the networks of each family."""
 
+THINNER = {f"mirror/decoder{depth}": ("parameters.filters=512",) for depth in (18, 34, 152)}
+"""Overrides for the networks that 24 GiB do not hold: TensorFlow 1 keeps what a training batch has computed."""
+
 NAMES = ("torch", "tensorflow")
 BOTH = "torch, tensorflow"
 """In a record: the two backends against each other."""
@@ -106,9 +109,17 @@ def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
         return [(height, width, 2)]
     if max(height, width) <= 64:
         return [(height, width, 2), (height + 6, width + 6, 1), (height + 1, width + 1, 1)]
-    if summarize(graph).macs > COSTLY:
+    if summarize(graph).macs > COSTLY and any(_runs(graph, size) for size, _ in SIZES[1:]):
         return [(size, size, 1) for size, _ in SIZES[1:]]
     return [(size, size, batch) for size, batch in SIZES]
+
+
+def _runs(graph: Graph, size: int) -> bool:
+    try:
+        graph.at_size(size, size)
+    except GraphError:
+        return False
+    return True
 
 
 class Backends:
@@ -159,7 +170,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Re
         errors = _errors(graph, weights, sizes, wanted, backends)
     record = Record(
         spec=spec,
-        fingerprint=graph.fingerprint,
+        fingerprint=resnet_spec.load(spec).to_graph().fingerprint,
         original=said["version"],
         files=tuple(_form(Path(path)) for path in said["files"]),
         sizes=tuple(_size_text(graph, size) for size in sizes),
@@ -249,11 +260,8 @@ def _largest(results: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> float:
 
 
 def _assert_refused(graph: Graph, size: tuple[int, int, int]) -> None:
-    try:
-        graph.at_size(*size[:2])
-    except GraphError:
-        return
-    raise VerificationError(f"{graph.name}: the original does not run at {size[0]}×{size[1]}, ours would")
+    if _runs(graph, size[0]):
+        raise VerificationError(f"{graph.name}: the original does not run at {size[0]}×{size[1]}, ours would")
 
 
 def _size_text(graph: Graph, size: tuple[int, int, int]) -> str:
