@@ -10,7 +10,7 @@ import resnet_spec
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.parity import GATES
 
-from .part import part, thinner, touched
+from .part import candidates, part, thinner, touched
 from .table import PATH, render, worst
 from .verification import Backends, is_current, recorded, verify
 
@@ -27,14 +27,14 @@ def test_the_network_computes_what_its_original_computes(name: str, backends: Ba
 
 
 def test_the_part_touches_every_operation_in_use_and_every_block() -> None:
-    graphs = {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
+    graphs = candidates()
     everything = frozenset().union(*(touched(name, graph) for name, graph in graphs.items()))
     assert frozenset().union(*(touched(name, graphs[name]) for name in part())) == everything
-    assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= NOT_SHIPPED
+    assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= ELSEWHERE
 
 
-NOT_SHIPPED = {"stochastic_depth", "global_max_pool"}
-"""Operations for what users add to a shipped network; the backends' own tests hold them to account."""
+ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax"}
+"""Operations that users add to a shipped network, or that only families with tests of their own have."""
 
 
 @pytest.mark.parametrize("name", resnet_spec.available())
