@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
 
     Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -39,7 +40,8 @@ class Backend(Protocol):
     """The name by which users ask for it."""
 
     outputs: ClassVar[Mapping[str, str]]
-    """The kinds of artefact ``write`` makes: file ending (``""`` for a folder) to description."""
+    """The kinds of artefact ``write`` makes: file ending (``""`` for a folder) to description; as with ``inputs``, a
+    package whose class comes with the framework says so as ``OUTPUTS`` too."""
 
     inputs: ClassVar[Sequence[str]]
     """File endings that ``read`` knows and the core does not; known before the framework is imported."""
@@ -67,12 +69,18 @@ class Backend(Protocol):
         """
         ...
 
-    def read(self, path: Path) -> dict[str, NDArray[Any]]:
-        """The named arrays of a file whose format needs the framework, exactly as they stand in it."""
+    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+        """The tensors of a file whose format needs the framework, exactly as they stand in it.
+
+        Where a format has no names of its own, ``graph`` says what they are; without one any will do.
+        """
         ...
 
-    def write(self, model: Any, graph: Graph, path: Path) -> None:
-        """Write a model in the format that the path's ending asks for (one of ``outputs``)."""
+    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
+        """Write a model in the format that the path's ending asks for (one of ``outputs``).
+
+        ``half`` stores weights in half precision; raises OutputError where the format cannot.
+        """
         ...
 
     def environment(self) -> dict[str, str]:
@@ -107,10 +115,23 @@ def readers() -> dict[str, str]:
     return found
 
 
+def writers() -> dict[str, str]:
+    """Which installed backend writes which file ending (``""`` for a folder)."""
+    found: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        found |= dict.fromkeys(_outputs(point), point.name)
+    return found
+
+
 def _inputs(point: EntryPoint) -> Sequence[str]:
     """What a backend reads: its package may say so as ``INPUTS``, where its class comes with the framework."""
     package = import_module(point.module)
     return package.INPUTS if hasattr(package, "INPUTS") else point.load().inputs
+
+
+def _outputs(point: EntryPoint) -> Mapping[str, str]:
+    package = import_module(point.module)
+    return package.OUTPUTS if hasattr(package, "OUTPUTS") else point.load().outputs
 
 
 def get_backend(name: str) -> Backend:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,12 @@ def check_target(path: Path, *, force: bool = False) -> None:
     except OSError as error:
         # A name that is too long, or a folder above that may not be entered.
         raise OutputError(f"{path}: {error.strerror}") from None
+
+
+def ending(path: Path, known: Iterable[str]) -> str:
+    """The longest of the ``known`` endings that a path has (``.weights.h5`` before ``.h5``), else its suffix."""
+    having = [known for known in known if known and path.name.endswith(known)]
+    return max(having, key=len, default=path.suffix)
 
 
 @contextmanager

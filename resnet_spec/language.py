@@ -24,6 +24,7 @@ from resnet_spec.errors import shown
 from resnet_spec.graph import Input
 from resnet_spec.initialization import InitializationRules
 from resnet_spec.operations import OPERATIONS
+from resnet_spec.published import Published
 
 ABSENT = "none"
 """The word for a layer that is not there; what would follow it takes its input instead."""
@@ -256,6 +257,7 @@ class Network(_Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=100)] = "network"
     description: str = ""
     source: Source = Source()
+    weights: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)], Published] = {}
     depth: Annotated[int, Field(strict=True, ge=1)] | None = None
     input: Input = Input()
     parameters: dict[Word, Expression] = {}

@@ -24,7 +24,7 @@ from resnet_spec.lowering import name_problems
 from resnet_spec.merging import assign, merge
 from resnet_spec.spec import Spec
 
-OWN = ("name", "description", "source", "depth", "block")
+OWN = ("name", "description", "source", "weights", "depth", "block")
 """Keys that tell of one file's network or block, so that ``extends`` does not hand them on."""
 
 _SECTIONS = (
