@@ -16,8 +16,12 @@ __all__ = [
     "BackendError",
     "Graph",
     "GraphError",
+    "ImageError",
+    "LabelsError",
     "OutputError",
     "ParityReport",
+    "Prediction",
+    "Preprocessing",
     "Problem",
     "ResnetSpecError",
     "Spec",
@@ -30,6 +34,8 @@ __all__ = [
     "compare",
     "initialize",
     "load",
+    "predict",
+    "preprocess",
     "read_weights",
     "summarize",
     "write_weights",
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
     from resnet_spec.errors import (
         BackendError,
         GraphError,
+        ImageError,
+        LabelsError,
         OutputError,
         Problem,
         ResnetSpecError,
@@ -52,6 +60,9 @@ if TYPE_CHECKING:
     from resnet_spec.initialization import initialize
     from resnet_spec.loading import load
     from resnet_spec.parity import ParityReport, compare
+    from resnet_spec.prediction import Prediction, predict
+    from resnet_spec.preprocessing import preprocess
+    from resnet_spec.published import Preprocessing
     from resnet_spec.spec import Spec
     from resnet_spec.summary import Summary, summarize
     from resnet_spec.weights import read_weights, write_weights
@@ -61,8 +72,12 @@ _HOMES = {
     "BackendError": "errors",
     "Graph": "graph",
     "GraphError": "errors",
+    "ImageError": "errors",
+    "LabelsError": "errors",
     "OutputError": "errors",
     "ParityReport": "parity",
+    "Prediction": "prediction",
+    "Preprocessing": "published",
     "Problem": "errors",
     "ResnetSpecError": "errors",
     "Spec": "spec",
@@ -74,6 +89,8 @@ _HOMES = {
     "compare": "parity",
     "initialize": "initialization",
     "load": "loading",
+    "predict": "prediction",
+    "preprocess": "preprocessing",
     "read_weights": "weights",
     "summarize": "summary",
     "write_weights": "weights",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType, find, get_backend
+from resnet_spec.checking import check_weights
+from resnet_spec.downloads import resolve
 from resnet_spec.initialization import initialize
 from resnet_spec.loading import Overrides, load
 from resnet_spec.spec import Spec
-from resnet_spec.weights import check_weights, read_weights
+from resnet_spec.weights import read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,38 +29,43 @@ def build(
     dtype: DType = "float32",
     *,
     exact_statistics: bool = False,
+    adapt: Sequence[str] = (),
+    ema: bool = False,
+    check_finite: bool = False,
 ) -> Any:
     """Build a native model in inference mode.
 
     ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW) or ``tensorflow`` (a ``keras.Model`` that takes NHWC).
-    ``weights`` is a path, or arrays by the graph's parameter names; without, they are drawn by the spec's own rules
-    from ``seed``, the same in every backend; given arrays are copied. ``exact_statistics`` keeps the running variance
+    ``weights`` is a path, the name of published weights, or arrays by the graph's parameter names; without, they are
+    drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``
+    and ``check_finite`` are ``read_weights``'s. ``exact_statistics`` keeps the running variance
     as the spec states it where the framework's own layer keeps the other (biased or unbiased).
 
-    Raises SpecError, WeightsError or BackendError.
+    Raises SpecError, WeightsError, DownloadError or BackendError.
     """
     if isinstance(spec, Spec):
         if overrides:
             raise TypeError("overrides are for a spec that is still to be loaded: give them to load()")
-        graph = spec.to_graph()
+        loaded = spec
     else:
-        graph = load(spec, overrides).to_graph()
+        loaded = load(spec, overrides)
+    graph = loaded.to_graph()
     # Wrong weights are told before seconds go into importing a framework.
     find(backend)
-    arrays = _arrays(weights, graph, seed)
+    if isinstance(weights, str | Path):
+        path = resolve(loaded, weights)
+        arrays = read_weights(path, graph, adapt=adapt, ema=ema, check_finite=check_finite, seed=seed)
+    else:
+        arrays = _given(weights, graph, seed)
     compiler = get_backend(backend)
     model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
     compiler.load(model, graph, arrays)
     return model
 
 
-def _arrays(
-    weights: str | Path | Mapping[str, NDArray[Any]] | None, graph: Graph, seed: int
-) -> Mapping[str, NDArray[Any]]:
+def _given(weights: Mapping[str, NDArray[Any]] | None, graph: Graph, seed: int) -> Mapping[str, NDArray[Any]]:
     if weights is None:
         return initialize(graph, seed)
-    if isinstance(weights, str | Path):
-        return read_weights(weights, graph)
     # Read-only, so that a backend copies them: training must not change what the caller still holds.
     return {name: _read_only(array) for name, array in check_weights(graph, weights, "the given arrays").items()}
 

@@ -57,6 +57,14 @@ class WeightsError(ResnetSpecError):
     """A weights file is broken, or does not fit the graph."""
 
 
+class ImageError(ResnetSpecError):
+    """An image cannot be read, or does not fit the others."""
+
+
+class LabelsError(ResnetSpecError):
+    """Names of classes cannot be read, or are not as many as the classes."""
+
+
 class OutputError(ResnetSpecError):
     """A result cannot be written where it was asked for."""
 

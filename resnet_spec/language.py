@@ -272,6 +272,7 @@ class Network(_Frozen):
     head: Chain = {}
     outputs: Outputs = ()
     named_outputs: Annotated[bool, Field(strict=True)] = False
+    folded: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Network:

@@ -18,6 +18,7 @@ from resnet_spec.claims import untrue_claims
 from resnet_spec.errors import Problem, SpecError, plain, shown, suggest
 from resnet_spec.expressions import ExpressionError, evaluate
 from resnet_spec.fields import Shape, ShapeError
+from resnet_spec.folding import fold
 from resnet_spec.graph import INPUT, Graph, Node, Scope, strides_of, unused
 from resnet_spec.language import ABSENT, FEATURES, STAGE_KEYS, Chain, Identity, Shortcut, Stage, Step
 from resnet_spec.operations import OPERATIONS, AnyOperation, Category
@@ -129,7 +130,9 @@ class _Lowering:
         graph = whole.with_outputs(outputs, (names or outputs) if spec.named_outputs else ())
         for claim in untrue_claims(spec, graph, whole):
             self.problem(claim.message, claim.path, key=claim.key)
-        return None if self.reports.problems else graph
+        if self.reports.problems:
+            return None
+        return fold(graph) if spec.folded else graph
 
     def requirements(self) -> None:
         if self.reports.problems:

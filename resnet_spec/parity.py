@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType
+from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.downloads import resolve
 from resnet_spec.errors import BackendError, SpecError
 from resnet_spec.fields import Shape
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
-from resnet_spec.processes import BackendProcess
+from resnet_spec.processes import BackendProcess, Progress, started
 from resnet_spec.randomization import random_images, randomize
-from resnet_spec.weights import read_weights, write_safetensors
+from resnet_spec.weights import read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GATES: dict[DType, float] = {"float64": 1e-9, "float32": 3e-5}
 """Largest difference allowed, in standard deviations of the float64 logits: 64 proves structure, 32 bounds rounding."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def compare(
 ) -> ParityReport:
     """Run a spec in two backends or more on the same random images and compare their logits with the first's.
 
-    ``weights`` is a file; without one they are drawn so that every mistake shows (``randomization``). ``size`` is
-    (height, width), by default the spec's. A final softmax is left out. In float64 each backend is held to the first;
+    ``weights`` is a file or the name of published ones; without, they are drawn so that every mistake shows
+    (``randomization``). ``size`` is (height, width), by default the spec's. A final softmax is left out. In float64 each backend is held to the first;
     in float32 to the first too, and each to the first's float64. Raises BackendError where a backend cannot be run.
     """
     with comparing(backends, progress) as comparison:
@@ -99,12 +99,7 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
     """Backends started once for several specs."""
     if len(backends) < 2:
         raise SpecError("a comparison takes two backends or more")
-    with ExitStack() as stack:
-        processes = [stack.enter_context(BackendProcess(name)) for name in backends]
-        progress(f"starting {' and '.join(process.name for process in processes)}")
-        for process in processes:
-            process.ready()
-        folder = stack.enter_context(TemporaryDirectory(prefix="resnet-spec-"))
+    with started(backends, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:
         yield Comparison(processes, Path(folder), progress)
 
 
@@ -128,13 +123,14 @@ class Comparison:
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
         # An override, not Graph.at_size, since a spec's expressions may look at the size.
-        whole = load(spec, at_size(overrides, size)).to_graph()
+        loaded = load(spec, at_size(overrides, size))
+        whole = loaded.to_graph()
         graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
         if weights is None:
             self._progress(f"{graph.name}: drawing weights")
             arrays: Mapping[str, NDArray[Any]] = randomize(graph, self._train, seed)
         else:
-            arrays = read_weights(weights, whole)
+            arrays = read_weights(resolve(loaded, weights), whole)
         return self.compare(graph, arrays, seed=seed, batch=batch, weights=str(weights or "random"))
 
     def compare(

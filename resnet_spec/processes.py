@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,21 @@ from resnet_spec.graph import Graph
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+Progress = Callable[[str], None]
+"""Is told what is being done."""
+
+
+@contextmanager
+def started(names: Sequence[str], progress: Progress = lambda step: None) -> Generator[list[BackendProcess]]:
+    """Backends in processes of their own, started at once and ready."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(BackendProcess(name)) for name in names]
+        progress(f"starting {' and '.join(process.name for process in processes)}")
+        for process in processes:
+            process.ready()
+        yield processes
 
 
 class BackendProcess:
@@ -84,9 +101,9 @@ class BackendProcess:
 
     def arrays_after(self) -> dict[str, NDArray[Any]]:
         """The arrays after a pass in training mode."""
-        from resnet_spec.weights import read_safetensors
+        from resnet_spec.checkpoints.safetensors_files import read_safetensors
 
-        return read_safetensors(self._path("after.safetensors"))[0]
+        return dict(read_safetensors(self._path("after.safetensors")).tensors)
 
     def _path(self, name: str) -> Path:
         return Path(self._folder.name) / name

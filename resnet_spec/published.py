@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from resnet_spec.errors import WeightsError, suggest
+
+if TYPE_CHECKING:
+    from resnet_spec.spec import Spec
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
 Triple = tuple[float, float, float]
+
+MIB = 2**20
+
+_ELSEWHERE = re.compile(r"(?P<spec>[\w./-]{2,}):(?P<name>[\w.-]+)", re.ASCII)
+"""``SPEC:NAME``; the spec is more than the one letter of a drive."""
 
 
 class _Frozen(BaseModel):
@@ -43,14 +56,52 @@ class Published(_Frozen):
     """One file of weights, as its publisher describes it.
 
     ``hash`` is ``sha256:`` or ``md5:`` and hexadecimal digits, of which a publisher may give only the first. ``size``
-    is in bytes.
+    is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 where the file holds no classifier.
     """
 
-    url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=500)]
-    size: Annotated[int, Field(strict=True, ge=1)] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+/[^\s?#]+$", max_length=500)]
+    size: (
+        Annotated[int, Field(strict=True, ge=1)]
+        | Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})? MiB$")]
+        | None
+    ) = None
     hash: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{8,32})$")] | None = None
-    classes: Positive = 1000
+    classes: Annotated[int, Field(strict=True, ge=0, le=2**16)] = 1000
     licence: str | None = None
     accuracy: Accuracy | None = None
     preprocessing: Preprocessing | None = None
-    description: str = ""
+
+    def may_have(self, size: int) -> bool:
+        """Whether the file may be of a size in bytes: the stated one, or one that rounds to it."""
+        if not isinstance(self.size, str):
+            return self.size is None or self.size == size
+        number = self.size.removesuffix(" MiB")
+        return abs(size / MIB - float(number)) <= 0.5 * 10.0 ** -len(number.partition(".")[2])
+
+
+def find(spec: Spec, name: str) -> Published:
+    """A spec's published weights by their name, or another's by ``SPEC:NAME`` (``torchvision/resnet50:IMAGENET1K_V2``).
+
+    Raises WeightsError where there are none of that name, SpecError where there is no such spec.
+    """
+    if name in spec.weights:
+        return spec.weights[name]
+    if elsewhere := _ELSEWHERE.fullmatch(name):
+        from resnet_spec.loading import load
+
+        spec, name = load(elsewhere["spec"]), elsewhere["name"]
+    if name not in spec.weights:
+        known = f" (known: {', '.join(spec.weights)})" if spec.weights else ""
+        raise WeightsError(f"{spec.name} has no published weights {name!r}{suggest(name, spec.weights)}{known}")
+    return spec.weights[name]
+
+
+def is_path(spec: Spec, weights: str) -> bool:
+    """Whether a text means a file: one is there, or it has a folder or an ending, and is none of the spec's names."""
+    from resnet_spec.checkpoints.formats import find_file
+
+    if os.path.lexists(weights) or find_file(Path(weights)) is not None:
+        return True
+    if weights in spec.weights or _ELSEWHERE.fullmatch(weights):
+        return False
+    return any(character in weights for character in {".", "/", os.sep})

@@ -6,202 +6,150 @@ so that nothing is copied until it is written to.
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
-import re
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.errors import GraphError, Problem, WeightsError, suggest
+from resnet_spec.adapting import adapt_to, head_parameters
+from resnet_spec.checking import check_weights, half_precision, nonfinite
+from resnet_spec.checkpoints.naming import by_graph_names, unwrapped
+from resnet_spec.checkpoints.reading import read_checkpoint
+from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.differences import first_difference
+from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.files import replacing
-from resnet_spec.formats import ending_of, find_file
 from resnet_spec.graph import Graph, canonical
-from resnet_spec.keras_files import read_archive, read_hdf5
-from resnet_spec.layouts import from_tensorflow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IGNORED = "num_batches_tracked"
-"""PyTorch's count of training steps: optional in a file, never a parameter."""
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
 
-MAX_SUGGESTIONS = 20
+    Tensors = Mapping[str, NDArray[Any]]
 
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
-}
+log = logging.getLogger(__name__)
+
+GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
+"""Keys of the metadata in which a file says which architecture it was written for."""
 
 
-def read_weights(path: str | Path, graph: Graph) -> dict[str, NDArray[Any]]:
+def read_weights(
+    path: str | Path,
+    graph: Graph,
+    *,
+    adapt: Sequence[str] = (),
+    ema: bool = False,
+    check_finite: bool = False,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
     """The arrays of a weights file by the graph's parameter names, checked against it.
 
-    The format is told by the file's bytes. Reads safetensors, as a copy-on-write memory map, and Keras' ``.h5`` and
-    ``.keras`` files itself; a format that needs a framework is read by the installed backend that knows its ending.
-    Of a TensorFlow checkpoint the path is the prefix or the index. Names and layouts may be PyTorch's or TensorFlow's.
+    The format is told by the content: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
+    ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index) and SavedModel folders, ONNX,
+    a folder of Hugging Face transformers'. Safetensors is a copy-on-write memory map. What needs a framework's code is
+    read by the installed backend that knows it. Names and layouts may be PyTorch's or another library's.
+
+    Nothing is fitted unless ``adapt`` asks for it: ``half`` takes half-precision files, ``background`` leaves the first
+    of 1001 classes out, ``classes`` draws the head anew (from ``seed``) where the file has another number of classes,
+    ``channels`` sums or repeats the kernels for red, green and blue for another number of input channels, ``backbone``
+    leaves out tensors for which the graph has no layer. ``ema`` takes exponential moving averages where the file has
+    them. ``check_finite`` looks for NaN and infinity. What was adapted or left out is told to the log.
+
     Raises WeightsError with every missing, unexpected and misshapen tensor, or with the first node that differs where
     the file says which architecture it is for.
     """
     path = Path(path)
-    file = find_file(path)
-    if file is None:
-        raise WeightsError(f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}")
-    arrays = _read(file, graph)
-    if any("/" in name for name in arrays):
-        arrays = from_tensorflow(graph, arrays)
-    return check_weights(graph, arrays, str(path))
-
-
-def _read(path: Path, graph: Graph) -> Mapping[str, NDArray[Any]]:
-    """The arrays as they stand in a file."""
-    try:
-        ending = ending_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if ending != ".safetensors":
-        return _READERS.get(ending, lambda path: _read_by_backend(path, ending))(path)
-    arrays, metadata = read_safetensors(path)
-    if metadata.get("resnet_spec.fingerprint", graph.fingerprint) != graph.fingerprint:
-        raise WeightsError(f"{path}: {_difference(metadata, graph)}")
+    checkpoint = read_checkpoint(path, graph)
+    _check_architecture(path, checkpoint, graph, adapt)
+    if checkpoint.widened and "half" not in adapt:
+        raise WeightsError(f"{path}: {half_precision(len(checkpoint.widened))}")
+    _tell(path, checkpoint)
+    tensors = by_graph_names(graph, _chosen(path, checkpoint, ema))
+    arrays = check_weights(graph, adapt_to(graph, tensors, adapt, seed), str(path))
+    if check_finite and (problems := nonfinite(arrays)):
+        raise WeightsError([Problem(f"{path}: not all numbers are finite"), *problems])
     return arrays
 
 
-def write_weights(path: str | Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, force: bool = False) -> None:
+def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
+    """The tensors as trained, or their averages over them."""
+    if ema and not checkpoint.averages:
+        raise WeightsError(f"{path}: holds no exponential moving averages")
+    if ema or not checkpoint.tensors:
+        return {**unwrapped(checkpoint.tensors), **unwrapped(checkpoint.averages)}
+    return checkpoint.tensors
+
+
+def _tell(path: Path, checkpoint: Checkpoint) -> None:
+    for what, number in checkpoint.ignored.items():
+        log.info("%s: %d %s left out", path, number, what)
+    for remark in checkpoint.remarks:
+        log.warning("%s: %s", path, remark)
+
+
+def write_weights(
+    path: str | Path,
+    graph: Graph,
+    arrays: Tensors,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> None:
     """Write arrays as ``.safetensors`` with the graph's JSON and fingerprint; an existing file needs ``force``.
 
-    Raises WeightsError where the arrays do not fit the graph, OutputError where the file cannot be written.
+    ``half`` rounds them to half precision. Raises WeightsError where the arrays do not fit the graph, or half precision
+    does not hold them; OutputError where the file cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: the canonical weights file ends in .safetensors")
     checked = check_weights(graph, arrays, "the arrays")
-    metadata = {"resnet_spec.graph": graph.to_json(), "resnet_spec.fingerprint": graph.fingerprint}
+    if half:
+        checked = {name: _rounded(name, array) for name, array in checked.items()}
+    metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
     with replacing(path, force=force) as temporary:
         write_safetensors(temporary, checked, metadata)
 
 
-def check_weights(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: str) -> dict[str, NDArray[Any]]:
-    """The arrays in the graph's order; raises WeightsError unless they match its parameters one to one."""
-    parameters = {parameter.name: parameter for parameter in graph.parameters()}
-    given = {name for name in arrays if name.rpartition(".")[2] != IGNORED}
-    missing = [name for name in parameters if name not in given]
-    unexpected = sorted(given - parameters.keys())
-    # A name here and there may be misspelled; where most differ, no suggestion helps, and seeking them takes seconds.
-    few = max(len(missing), len(unexpected)) <= MAX_SUGGESTIONS
-    problems = [Problem(f"missing{suggest(name, unexpected) if few else ''}", name) for name in missing]
-    problems += [Problem(f"unexpected{suggest(name, missing) if few else ''}", name) for name in unexpected]
-    checked: dict[str, NDArray[Any]] = {}
-    for name, parameter in parameters.items():
-        if name in given:
-            array = arrays[name]
-            checked[name] = array
-            if array.shape != parameter.shape:
-                problems.append(Problem(f"has shape {list(array.shape)}, not {list(parameter.shape)}", name))
-            elif array.dtype.kind != "f":
-                problems.append(Problem(f"holds {array.dtype}, not floating-point numbers", name))
-    if problems:
-        counts = {"missing": len(missing), "unexpected": len(unexpected)}
-        counts["not as they should be"] = len(problems) - sum(counts.values())
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        head = Problem(f"{source}: not the {len(parameters)} tensors of {graph.name} ({said})")
-        raise WeightsError([head, *problems])
-    return checked
-
-
-def write_safetensors(
-    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write arrays as they are, straight to ``path``."""
+def _rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
-    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, dict(metadata or {}))
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16)
+    if np.isinf(rounded).sum() > np.isinf(array).sum():
+        raise WeightsError(Problem("has numbers too large for half precision", name))
+    return rounded
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Every tensor of a safetensors file, memory-mapped copy-on-write, and its metadata.
-
-    The library checks the header (sizes, offsets, overlaps) before anything is mapped. Raises WeightsError.
-    """
-    import numpy as np
-    from safetensors import SafetensorError, safe_open  # pyright: ignore[reportUnknownVariableType]
-
+def _check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Sequence[str]) -> None:
+    """Raise WeightsError where a file says that it is for another architecture, but for what is to be adapted."""
+    metadata = checkpoint.metadata
+    if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
+        return
     try:
-        opened: Any = safe_open(path, framework="numpy")
-        with opened as checked:
-            metadata: dict[str, str] = checked.metadata() or {}
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: is not a whole safetensors file ({_reason(error)})") from None
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise WeightsError(f"{path}: {name} is stored as {entry['dtype']}, which is not read yet")
-        begin, end = entry["data_offsets"]
-        count = (end - begin) // np.dtype(dtype).itemsize
-        flat = np.frombuffer(data, dtype, count, 8 + length + begin) if count else np.empty(0, dtype)
-        arrays[name] = flat.reshape(entry["shape"])
-    return arrays, metadata
-
-
-def _reason(error: Exception) -> str:
-    return re.sub(r"^Error while deserializing header: ", "", str(error))
-
-
-def _read_by_backend(path: Path, ending: str) -> Mapping[str, NDArray[Any]]:
-    from resnet_spec.backends import get_backend, readers
-
-    known = readers()
-    if ending not in known:
-        endings = ", ".join(sorted({".safetensors", *_READERS, *known}))
-        raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
-    return get_backend(known[ending]).read(path)
-
-
-_READERS: Mapping[str, Callable[[Path], Mapping[str, NDArray[Any]]]] = {".h5": read_hdf5, ".keras": read_archive}
-"""Formats that the core reads itself, besides its own."""
-
-
-def _difference(metadata: Mapping[str, str], graph: Graph) -> str:
-    """The first node in which the architecture a file was written for differs."""
-    try:
-        other = Graph.from_json(metadata["resnet_spec.graph"])
+        other = Graph.from_json(metadata[GRAPH])
     except (KeyError, GraphError):
-        return f"was written for another architecture than {graph.name} (its fingerprint differs)"
-    said = f"was written for another architecture ({other.name}, not {graph.name}): "
-    for theirs, ours in zip(other.nodes, graph.nodes, strict=False):
-        a, b = canonical(theirs), canonical(ours)
-        if a != b:
-            if theirs.name != ours.name:
-                return f"{said}the file has {theirs.name!r} where the spec has {ours.name!r}"
-            operation = {**a.pop("operation"), **a}, {**b.pop("operation"), **b}
-            keys = [key for key in {**operation[0], **operation[1]} if operation[0].get(key) != operation[1].get(key)]
-            key = keys[0]
-            return (
-                f"{said}{ours.name!r} differs in {key!r}: {_field(theirs, key)} in the file, {_field(ours, key)} here"
-            )
-    if len(other.nodes) != len(graph.nodes):
-        longer = max(other, graph, key=lambda g: len(g.nodes))
-        extra = longer.nodes[min(len(other.nodes), len(graph.nodes))].name
-        return f"{said}{extra!r} is only in {'the file' if longer is other else 'the spec'}"
-    return f"{said}the input, the outputs or the order of declaration differ"
+        message = f"was written for another architecture than {graph.name} (its fingerprint differs)"
+        raise WeightsError(f"{path}: {message}") from None
+    if not (adapt and _adaptable(other, graph)):
+        said = f"was written for another architecture ({other.name}, not {graph.name})"
+        raise WeightsError(f"{path}: {said}: {first_difference(other, graph, ('the file', 'the spec'))}")
 
 
-def _field(node: Any, key: str) -> Any:
-    return getattr(node.operation, key, None) if hasattr(node.operation, key) else getattr(node, key, None)
+def _adaptable(other: Graph, graph: Graph) -> bool:
+    """Whether two graphs differ in the width of the head, its presence and the input's channels at most."""
+    a, b = ([_without_width(node, _head_layers(g)) for node in g.nodes] for g in (other, graph))
+    # A backbone is the beginning of a whole network.
+    return all(x == y for x, y in zip(a, b, strict=False))
+
+
+def _head_layers(graph: Graph) -> set[str]:
+    return {parameter.node for parameter in head_parameters(graph)}
+
+
+def _without_width(node: Any, head: set[str]) -> Any:
+    data = canonical(node)
+    if node.layer in head:
+        data["operation"] = {k: v for k, v in data["operation"].items() if k not in ("features", "channels")}
+    return data

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_spec.backends import Backend, DType, get_backend
+from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
-from resnet_spec.weights import read_safetensors, write_safetensors
 
 
 class _Worker:
@@ -33,7 +33,7 @@ class _Worker:
         # The last model's memory is needed before, not after, the next is there.
         self.model = None
         graph = Graph.from_json(Path(request["graph"]).read_bytes())
-        weights, _ = read_safetensors(Path(request["weights"]))
+        weights = read_safetensors(Path(request["weights"])).tensors
         arrays = {name: array.astype(request["dtype"], copy=False) for name, array in weights.items()}
         self.model = self.backend.compile(graph, dtype=request["dtype"])
         self.backend.load(self.model, graph, arrays)

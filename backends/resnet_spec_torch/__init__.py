@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_torch.backend import TorchBackend
 
-__all__ = ["INPUTS", "TorchBackend"]
+__all__ = ["INPUTS", "OUTPUTS", "TorchBackend"]
 
 INPUTS = (".pth", ".pt")
 """What the backend reads, known without torch."""
+
+OUTPUTS = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
+"""What it writes."""
 
 
 def __getattr__(name: str) -> Any:

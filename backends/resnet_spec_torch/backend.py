@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_spec_torch import INPUTS, files, parameters
+from resnet_spec.errors import OutputError
+from resnet_spec_torch import INPUTS, OUTPUTS, files, parameters
 from resnet_spec_torch.assembly import assemble
 from resnet_spec_torch.emitters import Options
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backends import Arrays, DType
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -29,7 +31,7 @@ class TorchBackend:
     """Compiles graphs to ``torch.nn.Module``; see ``resnet_spec.backends.Backend``."""
 
     name = "torch"
-    outputs: Mapping[str, str] = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
+    outputs: Mapping[str, str] = OUTPUTS
     inputs = INPUTS
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
@@ -64,14 +66,19 @@ class TorchBackend:
         outputs = [output] if isinstance(output, Tensor) else output.values() if isinstance(output, dict) else output
         return [tensor.cpu().numpy() for tensor in outputs]
 
-    def read(self, path: Path) -> dict[str, NDArray[Any]]:
+    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
         return files.read_state_dict(path)
 
-    def write(self, model: nn.Module, graph: Graph, path: Path) -> None:
-        """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package."""
+    def write(self, model: nn.Module, graph: Graph, path: Path, *, half: bool = False) -> None:
+        """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package.
+
+        Half precision is for state_dicts; raises OutputError for a program.
+        """
+        if half and path.suffix != ".pth":
+            raise OutputError(f"{path}: in half precision torch files are .pth")
         with _mode(model, training=False):
-            _WRITERS[path.suffix](model, graph, path)
+            _WRITERS[path.suffix](model, graph, path, half)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""

@@ -1,4 +1,4 @@
-"""Which format a weights file has, told by its bytes: a name may lack an ending, or have a wrong one."""
+"""Which format a weights file or folder has, told by its bytes: a name may lack an ending, or have a wrong one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ from pathlib import Path
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
-PICKLE = b"\x80\x02"
+PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04"
+"""How a pickle starts, by its protocol; a legacy checkpoint of PyTorch is several in a row."""
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
 
+SAVED_MODEL = "saved_model.pb"
+
+INDEX = ".safetensors.index.json"
+
+IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
+"""What Hugging Face's libraries call the weights in a model's folder."""
+
 
 def ending_of(path: Path) -> str:
-    """The ending by which a file's format is known here, by its bytes where they tell, else that of its name."""
+    """The ending by which a file's format is known here, by its bytes where they tell, else that of its name.
+
+    The empty ending is a SavedModel's, which is a folder.
+    """
+    if os.path.isdir(path):
+        return ""
     with path.open("rb") as file:
         head = file.read(9)
         size = file.seek(0, os.SEEK_END)
@@ -27,10 +40,15 @@ def ending_of(path: Path) -> str:
         return ".h5"
     if head.startswith(ZIP):
         return _archive(path) or path.suffix
-    if head.startswith(PICKLE):
+    if head.startswith(PICKLES):
         return ".pth"
     if tail == TABLE:
         return ".index" if path.suffix == ".index" else ".ckpt"
+    if head.lstrip()[:1] == b"{":
+        return INDEX
+    # ONNX starts with its version, a small number in field 1; an old one of another kind has no such start.
+    if len(head) == 9 and head[0] == 8 and 1 <= head[1] < 32 and path.suffix != ".index":
+        return ".onnx"
     return path.suffix
 
 
@@ -47,9 +65,25 @@ def _archive(path: Path) -> str | None:
 
 
 def find_file(path: Path) -> Path | None:
-    """The file that a path means: itself, or the index of the TensorFlow checkpoint whose prefix it is."""
+    """The file or SavedModel that a path means.
+
+    It is the path itself, the weights in a folder of Hugging Face's layout, or the index of the TensorFlow checkpoint
+    whose prefix it is.
+    """
     # Not Path's own: that one raises where a name is too long.
     for file in (str(path), f"{path}.index"):
         if os.path.isfile(file):
             return Path(file)
-    return None
+    if os.path.isfile(path / SAVED_MODEL):
+        return path
+    return next((path / name for name in IN_FOLDER if os.path.isfile(path / name)), None)
+
+
+def inside(folder: Path, file: Path) -> bool:
+    """Whether a file in a folder is there in truth, and no link out of it.
+
+    Hugging Face's cache keeps files as links into the folder ``blobs`` beside ``snapshots``, which is as good.
+    """
+    target, home = file.resolve(), folder.resolve()
+    cache = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
+    return target.is_relative_to(home) or target.is_relative_to(cache)

@@ -10,6 +10,7 @@ import click
 from resnet_spec import __version__
 from resnet_spec.commands.common import (
     JSON,
+    READING,
     SEED,
     SET,
     count,
@@ -19,13 +20,15 @@ from resnet_spec.commands.common import (
     quiet_stdout,
     run,
     shape_text,
+    tell_remarks,
 )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("spec")
 @click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), or an installed third one.")
-@click.option("--weights", metavar="PATH", help="Load these weights; without, they are drawn by the spec's rules.")
+@click.option("--weights", metavar="PATH", help="A file, or the name of published weights; without, they are drawn.")
+@READING
 @SET
 @SEED
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
@@ -41,6 +44,7 @@ def command(
     spec: str,
     backend: str,
     weights: str | None,
+    reading: dict[str, Any],
     overrides: tuple[str, ...],
     seed: int,
     dtype: Any,
@@ -65,14 +69,14 @@ def command(
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
     summary = summarize(graph)
-    with quiet_stdout(), progress() as tell:
+    with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"importing {backend}")
         with muted_stderr():
             compiler = get_backend(backend)
         targets = [_target(path, compiler.outputs, backend) for path in outputs]
         tell(f"building {graph.name}")
         start = time.perf_counter()
-        model = build(loaded, backend, weights, seed, dtype=dtype)
+        model = build(loaded, backend, weights, seed, dtype=dtype, **reading)
         built = time.perf_counter()
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +30,28 @@ SEED = click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of whatever is drawn at random."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_READING = (
+    click.option(
+        "--adapt", multiple=True, metavar="WHAT",
+        help="Fit weights of a network that differs: classes (draw the head anew), background (1001 to 1000 classes), "
+        "channels (of the input), backbone (leave out what the network lacks), half (half precision). May be repeated.",
+    ),
+    click.option("--ema", is_flag=True, help="Take the exponential moving averages of a training checkpoint."),
+    click.option("--check-finite", is_flag=True, help="Refuse weights that are not all finite."),
+)  # fmt: skip
+
+
+def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - an option like those above
+    """The options of ``read_weights``, given to a command together as ``reading``."""
+
+    @wraps(command)
+    def gathered(*, adapt: tuple[str, ...], ema: bool, check_finite: bool, **others: Any) -> Any:
+        return command(reading={"adapt": adapt, "ema": ema, "check_finite": check_finite}, **others)
+
+    for option in reversed(_READING):
+        gathered = option(gathered)
+    return gathered
 
 
 def run(command: click.Command) -> None:
@@ -83,6 +107,24 @@ def progress() -> Generator[Callable[[str], None]]:
             click.echo(f"{step} …", err=True)
 
     yield tell
+
+
+@contextmanager
+def tell_remarks() -> Generator[None]:
+    """Print on stderr what the package says while it works: what was adapted, what left out."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("resnet_spec")
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from resnet_spec import __version__
 from resnet_spec.commands.common import JSON, SEED, SET, console, count, print_json, progress, run, shape_text
+from resnet_spec.commands.weights import convert, identify
 
 if TYPE_CHECKING:
     from resnet_spec.graph import Graph
@@ -265,6 +266,10 @@ def schema(block: bool) -> None:
     from resnet_spec.schema import block_schema, spec_schema
 
     print_json(block_schema() if block else spec_schema())
+
+
+command.add_command(convert)
+command.add_command(identify)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from resnet_spec.operations import MEANS, VARIANCES
 from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import random_images
-from resnet_spec.weights import write_safetensors
+from resnet_spec.checkpoints.safetensors_files import write_safetensors
 
 from .common import relative, worker
 

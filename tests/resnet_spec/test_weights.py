@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from resnet_spec import Graph, WeightsError, initialize, load, read_weights, weights, write_weights
-from resnet_spec.weights import check_weights, read_safetensors
+from resnet_spec.checking import check_weights
+from resnet_spec.checkpoints.safetensors_files import read_safetensors
 
 Lower = Callable[..., Graph]
 Lines = Callable[..., list[str]]

@@ -20,7 +20,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.weights import read_safetensors, write_safetensors
+from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 
 from ..original import Original
 
@@ -240,7 +240,7 @@ def main() -> None:
     """One training-mode batch in float64."""
     graph, weights, images, result = map(Path, sys.argv[1:])
     original = Network(Graph.from_json(graph.read_bytes()), "float64")
-    original.set(read_safetensors(weights)[0])
+    original.set(read_safetensors(weights).tensors)
     write_safetensors(result, original.train(np.load(images)))
 
 

@@ -23,7 +23,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.weights import read_safetensors
+from resnet_spec.checkpoints.safetensors_files import read_safetensors
 
 from ..original import Original
 
@@ -148,7 +148,7 @@ def main() -> None:
     for name, arguments in plan["cases"].items():
         graph = Graph.from_json((folder / f"{name}.json").read_bytes())
         original = Network(graph, "float64", **arguments)
-        original.set(read_safetensors(folder / f"{name}.safetensors")[0])
+        original.set(read_safetensors(folder / f"{name}.safetensors").tensors)
         np.save(folder / f"{name}.npy", original.logits(images))
 
 

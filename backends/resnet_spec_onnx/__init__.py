@@ -1,0 +1,26 @@
+"""Writes resnet-spec graphs as ONNX; the onnx package itself is imported when the backend is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_spec_onnx.backend import OnnxBackend
+
+__all__ = ["INPUTS", "OUTPUTS", "OnnxBackend"]
+
+OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and whatever else reads it"})
+"""What the backend writes, known without onnx."""
+
+INPUTS = (".onnx",)
+"""What the backend reads, known without onnx."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "OnnxBackend":
+        from resnet_spec_onnx.backend import OnnxBackend
+
+        return OnnxBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,101 @@
+"""The commands about weights files: which network one is for, and one written as another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from resnet_spec.commands.common import (
+    JSON,
+    READING,
+    SET,
+    muted_stderr,
+    print_json,
+    progress,
+    quiet_stdout,
+    tell_remarks,
+)
+
+
+@click.command()
+@click.argument("spec")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@SET
+@READING
+@click.option("--fold", is_flag=True, help="Fold batch normalisations into the convolutions before them.")
+@click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists already.")
+@JSON
+def convert(
+    spec: str,
+    source: str,
+    target: str,
+    overrides: tuple[str, ...],
+    reading: dict[str, Any],
+    fold: bool,
+    format: str | None,
+    dtype: Any,
+    half: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Read weights of SPEC from IN (a file, a folder, or the name of published ones) and write them as OUT.
+
+    The format of IN is told by its content, that of OUT by its ending. Every tensor of IN must be one of SPEC's
+    parameters, and the other way round.
+    """
+    from resnet_spec import folding
+    from resnet_spec.checking import report_nonfinite
+    from resnet_spec.converting import convert as write
+    from resnet_spec.converting import find_target
+    from resnet_spec.downloads import resolve
+    from resnet_spec.loading import load
+    from resnet_spec.weights import read_weights
+
+    # Wrong input is told before seconds go into starting a framework.
+    place = find_target(target, format, force=force)
+    loaded = load(spec, overrides)
+    graph = loaded.to_graph()
+    with quiet_stdout(), tell_remarks(), progress() as tell:
+        tell(f"reading {source}")
+        with muted_stderr():
+            arrays = read_weights(resolve(loaded, source), graph, **reading)
+        report_nonfinite(arrays, source)
+        if fold:
+            graph, arrays = folding.fold(graph), folding.fold_arrays(graph, arrays)
+        tell(f"writing {target}")
+        write(graph, arrays, place, dtype=dtype, half=half, force=force)
+    if as_json:
+        data = {"name": graph.name, "fingerprint": graph.fingerprint, "tensors": len(arrays)}
+        print_json(data | {"input": source, "output": str(place.path), "format": place.format})
+    else:
+        click.echo(f"{place.path}: {len(arrays)} tensors of {graph.name}")
+
+
+@click.command()
+@click.argument("path", metavar="FILE")
+@JSON
+def identify(path: str, as_json: bool) -> None:
+    """Name the shipped specs whose parameters a weights file holds, or the nearest; status 1 if none fits."""
+    from dataclasses import asdict
+
+    from resnet_spec.identification import identify as matches_of
+
+    with quiet_stdout(), progress() as tell:
+        matches = matches_of(Path(path), tell)
+    if as_json:
+        print_json([asdict(match) | {"fits": match.fits} for match in matches])
+    else:
+        for match in matches:
+            click.echo(" ".join([match.spec, *(f"--set {override}" for override in match.overrides)]))
+            if not match.fits:
+                click.echo(f"  nearest: {match.share:.0%} of names and shapes agree")
+                for line in match.differences:
+                    click.echo(f"  {line}")
+    if not all(match.fits for match in matches):
+        click.get_current_context().exit(1)

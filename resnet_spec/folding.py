@@ -1,0 +1,94 @@
+"""Batch normalisations folded into the convolutions before them, as deployed files have them: one layer instead of two.
+
+In inference a normalisation is a factor and an offset a channel, which the kernel and a bias can carry.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.graph import Graph, Node
+from resnet_spec.operations import BatchNorm, Conv2d, ConvTranspose2d
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+def fold(graph: Graph) -> Graph:
+    """The same network without each batch normalisation that alone follows a convolution, which gets a bias.
+
+    Layers that are called twice stay as they are, and so does a convolution whose own value is an output.
+    """
+    convolutions = {norm.name: convolution.name for convolution, norm in _pairs(graph)}
+    widened = set(convolutions.values())
+
+    def renamed(name: str) -> str:
+        return convolutions.get(name, name)
+
+    def folded(node: Node) -> Node:
+        biased = {"operation": node.operation.model_copy(update={"bias": True})} if node.name in widened else {}
+        return node.model_copy(update={"inputs": tuple(map(renamed, node.inputs)), **biased})
+
+    return Graph(
+        name=graph.name,
+        description=graph.description,
+        input=graph.input,
+        nodes=tuple(folded(node) for node in graph.nodes if node.name not in convolutions),
+        outputs=tuple(map(renamed, graph.outputs)),
+        output_names=graph.output_names,
+        scopes=tuple(scope.model_copy(update={"output": renamed(scope.output)}) for scope in graph.scopes),
+        declaration=tuple(name for name in graph.declaration if name not in convolutions),
+        initialization=graph.initialization,
+    )
+
+
+def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """The arrays of ``fold(graph)`` from those of ``graph``, computed in float64 and rounded once.
+
+    kernel · scale / sqrt(variance + epsilon), and offset - mean · scale / sqrt(variance + epsilon), to which a bias
+    of the convolution's own, multiplied too, is added.
+    """
+    import numpy as np
+
+    folded = dict(arrays)
+    for convolution, norm in _pairs(graph):
+        own = {name: folded.pop(f"{norm.name}.{name}").astype(np.float64) for name in _names(graph, norm)}
+        factor = own.get("weight", 1.0) / np.sqrt(own["running_var"] + _epsilon(norm))
+        kernel, bias = arrays[f"{convolution.name}.weight"], arrays.get(f"{convolution.name}.bias", 0.0)
+        axis = 1 if isinstance(convolution.operation, ConvTranspose2d) else 0
+        columns = factor.reshape([-1 if index == axis else 1 for index in range(kernel.ndim)])
+        folded[f"{convolution.name}.weight"] = (kernel * columns).astype(kernel.dtype)
+        offset = own.get("bias", 0.0) + (bias - own["running_mean"]) * factor
+        folded[f"{convolution.name}.bias"] = np.asarray(offset).astype(kernel.dtype)
+    return {parameter.name: folded[parameter.name] for parameter in fold(graph).parameters()}
+
+
+def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
+    """Each convolution with the normalisation that is all that follows it."""
+    uses = Counter(name for node in graph.nodes for name in node.inputs)
+    calls = Counter(node.layer for node in graph.nodes)
+    pairs: list[tuple[Node, Node]] = []
+    for norm in graph.nodes:
+        convolution = graph.by_name.get(norm.inputs[0])
+        if (
+            isinstance(norm.operation, BatchNorm)
+            and convolution is not None
+            and isinstance(convolution.operation, Conv2d | ConvTranspose2d)
+            and uses[convolution.name] == calls[norm.layer] == calls[convolution.layer] == 1
+            and convolution.name not in graph.outputs
+        ):
+            pairs.append((convolution, norm))
+    return pairs
+
+
+def _names(graph: Graph, norm: Node) -> list[str]:
+    return [slot.name for slot in norm.operation.parameters(*graph.input_shapes(norm))]
+
+
+def _epsilon(norm: Node) -> float:
+    assert isinstance(norm.operation, BatchNorm)  # noqa: S101 - so were the pairs chosen
+    return norm.operation.epsilon

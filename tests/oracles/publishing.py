@@ -1,0 +1,242 @@
+"""The weights that libraries publish, by their own tables: ``python -m tests.oracles.publishing`` writes them into specs.
+
+Each library is asked in a process of its own, since two frameworks do not share one. What a library does not state is
+left out: no accuracy of timm's, which is not in its package, no licence of Keras', no hash where none is given.
+
+- torchvision: its ``*_Weights``. The digits in a file's name are the first of its SHA-256, as ``torch.hub`` checks
+  them. The licence is the one that timm gives for the same address.
+- timm: every tag of an architecture. The file is the one that timm itself takes first, from Hugging Face.
+- keras.applications: the files with the top, their MD5 as ``get_file`` checks it. Images are loaded as
+  ``keras.utils.load_img`` does it by default, for the size that the top wants.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import resnet_spec
+from resnet_spec.catalogue import Catalogue
+from resnet_spec.published import Published
+
+Entries = dict[str, dict[str, Any]]
+
+# -- asking the libraries ----------------------------------------------------------------------------------------
+
+
+def torchvision(names: Sequence[str]) -> dict[str, Entries]:
+    from .torchvision_original import models
+
+    licences = {cfg.url: cfg.license for cfg in _timm_cfgs(names)}
+    return {
+        name: {
+            weights.name: _of_torchvision(weights, licences)
+            for weights in sorted(enum, key=lambda weights: weights is not enum.DEFAULT)
+        }
+        for name in names
+        for enum in [models().get_model_weights(name)]
+    }
+
+
+def _of_torchvision(weights: Any, licences: Mapping[str, str]) -> dict[str, Any]:
+    digits = re.search(r"-([0-9a-f]{8,})\.", weights.url)
+    accuracy = weights.meta["_metrics"]["ImageNet-1K"]
+    return {
+        "url": weights.url,
+        "size": f"{weights.meta['_file_size']} MiB",
+        "hash": f"sha256:{digits[1]}" if digits else None,
+        "classes": len(weights.meta["categories"]),
+        "licence": licences[weights.url],
+        "accuracy": {"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
+        "preprocessing": _of_transforms(weights.transforms()),
+    }
+
+
+def _of_transforms(transforms: Any) -> dict[str, Any]:
+    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    return {
+        "resize": resize,
+        "interpolation": transforms.interpolation.value,
+        "crop": crop,
+        "mean": transforms.mean,
+        "std": transforms.std,
+    }
+
+
+def timm(names: Sequence[str]) -> dict[str, Entries]:
+    return {name: {cfg.tag: _of_timm(cfg) for cfg in _timm_cfgs([name])} for name in names}
+
+
+def _timm_cfgs(names: Sequence[str]) -> list[Any]:
+    """What timm knows of an architecture's weights, the default ones first."""
+    from .torchvision_original import models
+
+    models()
+    import timm as library
+
+    found: list[Any] = []
+    for name in names:
+        cfgs = [library.get_pretrained_cfg(full) for full in library.list_pretrained(f"{name}.*")]
+        default = library.get_pretrained_cfg(name).tag
+        found += sorted((cfg for cfg in cfgs if cfg.architecture == name), key=lambda cfg: cfg.tag != default)
+    return found
+
+
+def _of_timm(cfg: Any) -> dict[str, Any]:
+    from timm.data import create_transform, resolve_data_config
+    from timm.models._builder import _resolve_pretrained_source
+
+    source, where = _resolve_pretrained_source(cfg.to_dict())
+    assert source == "hf-hub", cfg
+    assert isinstance(where, str), cfg
+    assert "@" not in where, cfg
+    config = resolve_data_config(pretrained_cfg=cfg.to_dict())
+    resize, crop, *_ = create_transform(**config).transforms
+    assert isinstance(resize.size, int), cfg
+    return {
+        "url": f"https://huggingface.co/{where}/resolve/main/model.safetensors",
+        "classes": cfg.num_classes,
+        "licence": cfg.license,
+        "preprocessing": {
+            "resize": resize.size,
+            "interpolation": resize.interpolation.value,
+            "crop": crop.size[0] if crop.size[0] == crop.size[1] else crop.size,
+            "mean": config["mean"],
+            "std": config["std"],
+        },
+    }
+
+
+KERAS_VALUES = (
+    {"order": "bgr", "range": 255.0, "mean": [103.939, 116.779, 123.68], "std": [1.0, 1.0, 1.0]},
+    {"order": "rgb", "range": 1.0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+)
+"""What Keras' modes "caffe" and "tf" do, in our words; its own functions say which it is."""
+
+
+def keras(names: Sequence[str]) -> dict[str, Entries]:
+    from keras.src.applications import resnet, resnet_v2
+
+    modules: Mapping[str, Any] = {name: resnet_v2 if name.endswith("v2") else resnet for name in names}
+    return {name: {"imagenet": _of_keras(name, module)} for name, module in modules.items()}
+
+
+def _of_keras(name: str, module: Any) -> dict[str, Any]:
+    from keras.src.applications import resnet
+    from keras.utils import load_img
+
+    build = {key.lower(): value for key, value in vars(module).items()}[name]
+    found = re.search(r"default_size=(\d+)", inspect.getsource(resnet.ResNet))
+    assert found
+    loading = _defaults(load_img)
+    assert not loading["keep_aspect_ratio"]
+    assert loading["color_mode"] == "rgb"
+    return {
+        "url": f"{resnet.BASE_WEIGHTS_PATH}{name}_weights_tf_dim_ordering_tf_kernels.h5",
+        "hash": f"md5:{resnet.WEIGHTS_HASHES[name][0]}",
+        "classes": _defaults(build)["classes"],
+        "preprocessing": {"resize": [int(found[1])] * 2, "interpolation": loading["interpolation"]}
+        | _keras_values(module.preprocess_input),
+    }
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+
+
+def _keras_values(preprocess_input: Callable[..., Any]) -> dict[str, Any]:
+    """What Keras does with the values of an image, found by doing it."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float64)
+    wanted = preprocess_input(image.copy())
+    (values,) = (values for values in KERAS_VALUES if np.allclose(_prepared(image, **values), wanted, 1e-6, 1e-4))
+    return values
+
+
+def _prepared(image: Any, order: str, range: float, mean: list[float], std: list[float]) -> Any:
+    ordered = image if order == "rgb" else image[..., ::-1]
+    return (ordered * range / 255 - mean) / std
+
+
+LIBRARIES: Mapping[str, Callable[[Sequence[str]], dict[str, Entries]]] = {
+    "keras": keras,
+    "timm": timm,
+    "torchvision": torchvision,
+}
+"""The families whose original publishes weights, and states them in its package."""
+
+
+def gathered(library: str) -> dict[str, Entries]:
+    """What a library publishes for each of its shipped networks, by the spec's name, in a process of its own."""
+    line = [sys.executable, "-m", __spec__.name, library]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    return json.loads(done.stdout)
+
+
+def _gather(library: str) -> dict[str, Entries]:
+    names = [name.removeprefix(f"{library}/") for name in resnet_spec.available() if name.startswith(f"{library}/")]
+    return {
+        f"{library}/{name}": {tag: _checked(entry) for tag, entry in entries.items()}
+        for name, entries in LIBRARIES[library](names).items()
+    }
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without what is the default in a spec."""
+    return Published.model_validate(entry).model_dump(mode="json", exclude_defaults=True)
+
+
+# -- writing the specs -------------------------------------------------------------------------------------------
+
+_BLOCK = re.compile(r"^weights:\n(?:  .*\n)+", re.MULTILINE)
+
+
+def rewritten(text: str, entries: Entries) -> str:
+    """A spec's text with these entries at its end; the rest stays as it is, byte for byte."""
+    rest = _BLOCK.sub("", text)
+    lines = [line for name, entry in entries.items() for line in _lines(name, entry)]
+    return rest + "".join(f"{line}\n" for line in ["weights:", *lines]) if lines else rest
+
+
+def _lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    # A key and its value stay together: no space there to break a line at.
+    text = f"{name}: {_flow(entry)}".replace(": ", ":\0")
+    text = text.replace(":\0{url", ": {url", 1)
+    wrapped = textwrap.wrap(
+        text, 120, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\0", " ") for line in wrapped]
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value) if ":" in value else value
+    return f"{value:.10g}"
+
+
+def main() -> None:
+    """Write every library's tables into the specs; with a library's name, print them as JSON."""
+    if sys.argv[1:]:
+        json.dump(_gather(sys.argv[1]), sys.stdout)
+        return
+    root = Catalogue.shipped().root
+    for library in LIBRARIES:
+        for name, entries in gathered(library).items():
+            path = root / f"{name}.yaml"
+            path.write_text(rewritten(path.read_text("utf-8"), entries), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
