@@ -12,7 +12,15 @@ from pathlib import Path
 
 from benchmarks.pairs import Ratio
 
-PARTS = ("commands", "torch_building", "torch_running", "tensorflow_keras")
+PARTS = (
+    "commands",
+    "torch_building",
+    "torch_running",
+    "tensorflow_keras",
+    "weights_filling",
+    "weights_converting",
+    "weights_memory",
+)
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendError",
+    "DownloadError",
     "Graph",
     "GraphError",
     "ImageError",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from resnet_spec.catalogue import available
     from resnet_spec.errors import (
         BackendError,
+        DownloadError,
         GraphError,
         ImageError,
         LabelsError,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Backend": "backends",
     "BackendError": "errors",
+    "DownloadError": "errors",
     "Graph": "graph",
     "GraphError": "errors",
     "ImageError": "errors",

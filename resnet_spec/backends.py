@@ -119,7 +119,7 @@ def writers() -> dict[str, str]:
     """Which installed backend writes which file ending (``""`` for a folder)."""
     found: dict[str, str] = {}
     for point in entry_points(group=GROUP):
-        found |= dict.fromkeys(_outputs(point), point.name)
+        found |= dict.fromkeys(outputs_of(point), point.name)
     return found
 
 
@@ -129,7 +129,8 @@ def _inputs(point: EntryPoint) -> Sequence[str]:
     return package.INPUTS if hasattr(package, "INPUTS") else point.load().inputs
 
 
-def _outputs(point: EntryPoint) -> Mapping[str, str]:
+def outputs_of(point: EntryPoint) -> Mapping[str, str]:
+    """What a backend writes, known before its framework is imported where its package says so."""
     package = import_module(point.module)
     return package.OUTPUTS if hasattr(package, "OUTPUTS") else point.load().outputs
 

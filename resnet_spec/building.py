@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType, find, get_backend
-from resnet_spec.checking import check_weights
 from resnet_spec.downloads import resolve
 from resnet_spec.initialization import initialize
 from resnet_spec.loading import Overrides, load
 from resnet_spec.spec import Spec
-from resnet_spec.weights import read_weights
+from resnet_spec.weights import fit, read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from resnet_spec.graph import Graph
 
 
 def build(
@@ -38,7 +35,7 @@ def build(
     ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW) or ``tensorflow`` (a ``keras.Model`` that takes NHWC).
     ``weights`` is a path, the name of published weights, or arrays by the graph's parameter names; without, they are
     drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``
-    and ``check_finite`` are ``read_weights``'s. ``exact_statistics`` keeps the running variance
+    (for a file) and ``check_finite`` are ``read_weights``'s. ``exact_statistics`` keeps the running variance
     as the spec states it where the framework's own layer keeps the other (biased or unbiased).
 
     Raises SpecError, WeightsError, DownloadError or BackendError.
@@ -55,19 +52,20 @@ def build(
     if isinstance(weights, str | Path):
         path = resolve(loaded, weights)
         arrays = read_weights(path, graph, adapt=adapt, ema=ema, check_finite=check_finite, seed=seed)
+    elif weights is None:
+        arrays = initialize(graph, seed)
     else:
-        arrays = _given(weights, graph, seed)
+        source = "the given arrays"
+        arrays = fit(graph, _given(weights), source, adapt=adapt, check_finite=check_finite, seed=seed)
     compiler = get_backend(backend)
     model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
     compiler.load(model, graph, arrays)
     return model
 
 
-def _given(weights: Mapping[str, NDArray[Any]] | None, graph: Graph, seed: int) -> Mapping[str, NDArray[Any]]:
-    if weights is None:
-        return initialize(graph, seed)
-    # Read-only, so that a backend copies them: training must not change what the caller still holds.
-    return {name: _read_only(array) for name, array in check_weights(graph, weights, "the given arrays").items()}
+def _given(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Read-only views, so that a backend copies them: training must not change what the caller still holds."""
+    return {name: _read_only(array) for name, array in weights.items()}
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

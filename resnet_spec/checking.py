@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.adapting import BACKGROUND, head_parameters
+from resnet_spec.adapting import (
+    BACKGROUND,
+    COLOURS,
+    beyond_backbone,
+    first_kernels,
+    head_parameters,
+    is_counter,
+    other_width,
+)
 from resnet_spec.errors import Problem, WeightsError
 
 if TYPE_CHECKING:
@@ -21,65 +29,57 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COUNTER = "num_batches_tracked"
-"""PyTorch's count of training steps: optional in a file, never a parameter."""
+MAX_PAIRS = 400
+"""Names, missing times unexpected, to compare letter by letter, which takes seconds for more."""
 
-MAX_SPELLED = 20
-"""Names to compare letter by letter, which takes seconds for more."""
+SIMILAR = 0.6
+"""How alike two names are that may be meant for each other, as ``difflib`` measures it."""
 
 
 def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
     """The arrays in the graph's order; raises WeightsError unless they match its parameters one to one."""
-    parameters = {parameter.name: parameter for parameter in graph.parameters()}
-    given = {name: array for name, array in arrays.items() if name.rpartition(".")[2] != COUNTER}
-    missing = [name for name in parameters if name not in given]
-    unexpected = [name for name in given if name not in parameters]
-    guesses = _guesses(
-        {name: parameters[name].shape for name in missing}, {name: given[name].shape for name in unexpected}
-    )
-    problems = [Problem(f"missing{_guessed(guesses.get(name))}", name) for name in missing]
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
+    given = {name: array for name, array in arrays.items() if not is_counter(name)}
+    missing = {name: shape for name, shape in wanted.items() if name not in given}
+    unexpected = {name: array.shape for name, array in given.items() if name not in wanted}
+    guesses = _guesses(missing, unexpected)
     meant = {guess: name for name, guess in guesses.items()}
-    problems += [Problem(f"unexpected{_guessed(meant.get(name))}", name) for name in sorted(unexpected)]
-    checked: dict[str, NDArray[Any]] = {}
-    halves: list[str] = []
-    for name, parameter in parameters.items():
-        if name in given:
-            array = given[name]
-            checked[name] = array
-            if array.shape != parameter.shape:
-                problems.append(Problem(f"has shape {list(array.shape)}, not {list(parameter.shape)}", name))
-            elif array.dtype.kind != "f":
-                problems.append(Problem(f"holds {array.dtype}, not floating-point numbers", name))
-            elif array.dtype.itemsize < 4:
-                halves.append(name)
-    if problems:
-        counts = {"missing": len(missing), "unexpected": len(unexpected)}
-        counts["not as they should be"] = len(problems) - sum(counts.values())
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        head = Problem(f"{source}: not the {len(parameters)} tensors of {graph.name} ({said})")
-        hints = _hints(graph, given)
-        raise WeightsError([head, *problems, *(Problem(hint) for hint in hints)])
-    if halves:
-        raise WeightsError(f"{source}: {half_precision(len(halves))}")
-    return checked
+    problems = [Problem(f"missing{_guessed(guesses.get(name))}", name) for name in missing]
+    problems += [Problem(f"unexpected{_guessed(meant.get(name))}", name) for name in unexpected]
+    checked = {name: given[name] for name in wanted if name in given}
+    wrong = [problem for name, array in checked.items() for problem in _misfits(name, array, wanted[name])]
+    if not problems and not wrong:
+        return checked
+    counts = {"missing": len(missing), "unexpected": len(unexpected), "not as they should be": len(wrong)}
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    head = Problem(f"{source}: not the {len(wanted)} tensors of {graph.name} ({said})")
+    shapes = {name: array.shape for name, array in given.items()}
+    raise WeightsError([head, *problems, *wrong, *map(Problem, _hints(graph, shapes))])
 
 
-def half_precision(count: int) -> str:
-    """What is said of tensors in half precision where nobody asked for them."""
-    return f"{count} tensors are stored in half precision, which is taken only where asked for (--adapt half)"
+def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
+    if array.shape != shape:
+        yield Problem(f"has shape {list(array.shape)}, not {list(shape)}", name)
+    elif array.dtype.kind != "f":
+        yield Problem(f"holds {array.dtype}, not floating-point numbers", name)
 
 
-def _hints(graph: Graph, given: Tensors) -> list[str]:
-    """Which adaptation would mend it, where one would."""
-    hints: list[str] = []
-    for parameter in head_parameters(graph)[:1]:
-        shape = given[parameter.name].shape if parameter.name in given else parameter.shape
-        if shape[:1] != parameter.shape[:1] and shape[1:] == parameter.shape[1:]:
-            held, wanted = shape[0], parameter.shape[0]
-            hints.append(f"the file has {held} classes, not {wanted}; --adapt classes draws the head anew")
-            if (held, wanted) == (BACKGROUND, BACKGROUND - 1):
-                hints.append("--adapt background leaves the first of the 1001 out")
-    return hints
+def _hints(graph: Graph, held: Mapping[str, Shape]) -> Iterator[str]:
+    """What would mend it, where anything would."""
+    head = head_parameters(graph)
+    for parameter in head[:1]:
+        wanted, classes = parameter.shape[0], other_width(held.get(parameter.name, ()), parameter.shape, 0)
+        if classes:
+            yield f"the file has {classes} classes, not {wanted}; --adapt classes draws the head anew"
+        if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
+            yield "--adapt background leaves the first of the 1001 out"
+    for parameter in first_kernels(graph)[:1]:
+        if other_width(held.get(parameter.name, ()), parameter.shape, 1) == COLOURS:
+            yield "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs"
+    if beyond_backbone(graph, held):
+        yield "--adapt backbone leaves out the layers that the network ends before"
+    if head and set(held) == {p.name for p in graph.parameters()} - {p.name for p in head}:
+        yield "the file has no head; --set head=null leaves it out of the network too"
 
 
 def _guessed(name: str | None) -> str:
@@ -92,7 +92,7 @@ def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
     Where few differ, the nearest in spelling; where many do, as in another library's naming, the one of the same shape
     that comes at the same place among them, since both list layers in order.
     """
-    if max(len(missing), len(unexpected)) <= MAX_SPELLED:
+    if len(missing) * len(unexpected) <= MAX_PAIRS:
         return _spelled(missing, unexpected)
     places: dict[Shape, list[str]] = defaultdict(list)
     for name, shape in unexpected.items():
@@ -102,14 +102,17 @@ def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
     return {name: places[shape].pop() for name, shape in missing.items() if places.get(shape)}
 
 
-def _spelled(missing: Iterable[str], unexpected: Iterable[str]) -> dict[str, str]:
-    left = list(unexpected)
+def _spelled(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
+    """The nearest pairs first, and those of one shape before all others."""
+    pairs = [
+        (missing[name] == unexpected[other], SequenceMatcher(None, name, other).ratio(), name, other)
+        for name in missing
+        for other in unexpected
+    ]
     guesses: dict[str, str] = {}
-    for name in missing:
-        near = get_close_matches(name, left, n=1, cutoff=0.6)
-        if near:
-            guesses[name] = near[0]
-            left.remove(near[0])
+    for _, ratio, name, other in sorted(pairs, reverse=True):
+        if ratio >= SIMILAR and name not in guesses and other not in guesses.values():
+            guesses[name] = other
     return guesses
 
 
@@ -131,3 +134,25 @@ def nonfinite(arrays: Tensors) -> list[Problem]:
                 nans = int(np.isnan(array).sum())
                 problems.append(Problem(f"{nans} of {array.size} elements are NaN, {count - nans} infinite", name))
     return problems
+
+
+def too_large(arrays: Tensors, dtype: str) -> list[Problem]:
+    """Which arrays hold finite numbers that are infinite as ``dtype``."""
+    import numpy as np
+
+    problems: list[Problem] = []
+    with np.errstate(all="ignore"):
+        for name, array in arrays.items():
+            if array.dtype.itemsize <= np.dtype(dtype).itemsize:
+                continue
+            count = int(np.isinf(array.astype(dtype)).sum() - np.isinf(array).sum())
+            if count:
+                problems.append(Problem(f"{count} of {array.size} elements are too large for {dtype}", name))
+    return problems
+
+
+def rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """An array in half precision; raises WeightsError where it has numbers that are too large."""
+    if problems := too_large({name: array}, "float16"):
+        raise WeightsError(problems)
+    return array.astype("float16")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.backends import DType, get_backend, writers
+from resnet_spec.checking import too_large
 from resnet_spec.checkpoints.transformers_files import write_folder
-from resnet_spec.errors import OutputError, suggest
+from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
 from resnet_spec.files import check_target, ending, replacing
 from resnet_spec.weights import write_weights
 
@@ -50,6 +51,8 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
         raise OutputError(f"{path}: nothing here writes {chosen}{suggest(chosen, known)} (known: {', '.join(known)})")
     if chosen != ended and chosen not in FOLDERS:
         raise OutputError(f"{path}: a file in the format {chosen} ends in .{chosen}")
+    if chosen == SAVED_MODEL and path.suffix:
+        raise OutputError(f"{path}: a SavedModel is a folder, whose name has no ending")
     check_target(path, force=force)
     return Target(path, chosen, known[chosen])
 
@@ -61,17 +64,30 @@ def formats() -> dict[str, str | None]:
 
 
 def convert(
-    graph: Graph, arrays: Arrays, target: Target, *, dtype: DType = "float32", half: bool = False, force: bool = False
+    graph: Graph,
+    arrays: Arrays,
+    target: Target,
+    *,
+    dtype: DType | None = None,
+    half: bool = False,
+    force: bool = False,
 ) -> None:
     """Write a graph's arrays as ``target``; through a native model where a backend writes it.
 
-    Raises OutputError where the target cannot be written, and leaves what was there as it was.
+    Without ``dtype`` it is float64 where any of them is. Raises WeightsError where the numbers are too large for it or
+    for ``half``, OutputError where the target cannot be written; what was there stays as it was.
     """
+    kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
+    if problems := too_large(arrays, "float16" if half else kind):
+        raise WeightsError(
+            [Problem(f"{target.path}: is not written, since its type does not hold all numbers"), *problems]
+        )
     if target.backend is None:
-        _CORE[target.format](target.path, graph, arrays, half=half, force=force)
+        cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
+        _CORE[target.format](target.path, graph, cast, half=half, force=force)
         return
     compiler = get_backend(target.backend)
-    model = compiler.compile(graph, dtype=dtype)
+    model = compiler.compile(graph, dtype=kind)
     compiler.load(model, graph, arrays)
     with replacing(target.path, force=force) as temporary:
         compiler.write(model, graph, temporary, half=half)

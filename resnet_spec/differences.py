@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_spec.graph import Graph, Node, canonical
+from resnet_spec.graph import INPUT, Graph, Node, canonical
 
 
 def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
@@ -16,7 +16,32 @@ def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> s
         longer = max(first, second, key=lambda graph: len(graph.nodes))
         extra = longer.nodes[min(len(first.nodes), len(second.nodes))].name
         return f"{extra!r} is only in {holders[0] if longer is first else holders[1]}"
-    return "the input, the outputs or the order of declaration differ"
+    return _of_graphs(first, second, holders)
+
+
+def same_but_for_names(first: Graph, second: Graph) -> bool:
+    """Whether two graphs compute the same from the same parameters, whatever their other layers are called."""
+    return first.input.shape == second.input.shape and _anonymous(first) == _anonymous(second)
+
+
+def _anonymous(graph: Graph) -> list[Any]:
+    """Operations, and where their inputs come from, by place instead of name."""
+    place = {INPUT: -1} | {node.name: index for index, node in enumerate(graph.nodes)}
+    nodes = [(node.operation, [place[n] for n in node.inputs], place[node.layer]) for node in graph.nodes]
+    return [*nodes, [place[name] for name in graph.outputs]]
+
+
+def _of_graphs(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
+    """What differs beside the nodes."""
+    if first.outputs != second.outputs:
+        a, b = (" and ".join(graph.outputs) for graph in (first, second))
+        return f"the outputs differ: {a} in {holders[0]}, {b} in {holders[1]}"
+    if first.output_names != second.output_names:
+        return "the outputs' names differ"
+    if first.input.shape != second.input.shape:
+        a, b = (list(graph.input.shape) for graph in (first, second))
+        return f"the input differs: {a} in {holders[0]}, {b} in {holders[1]}"
+    return "the order of declaration differs"
 
 
 def _of_nodes(one: Node, other: Node, holders: tuple[str, str]) -> str:
@@ -24,9 +49,7 @@ def _of_nodes(one: Node, other: Node, holders: tuple[str, str]) -> str:
         return f"{holders[0]} has {one.name!r} where {holders[1]} has {other.name!r}"
     a, b = _fields(one), _fields(other)
     key = next(key for key in {**a, **b} if a.get(key) != b.get(key))
-    return (
-        f"{other.name!r} differs in {key!r}: {_value(one, key)} in {holders[0]}, {_value(other, key)} in {holders[1]}"
-    )
+    return f"{one.name!r} differs in {key!r}: {_value(one, key)} in {holders[0]}, {_value(other, key)} in {holders[1]}"
 
 
 def _fields(node: Node) -> dict[str, Any]:

@@ -69,6 +69,12 @@ class OutputError(ResnetSpecError):
     """A result cannot be written where it was asked for."""
 
 
+class DownloadError(ResnetSpecError):
+    """Published weights cannot be fetched, or are not what was published."""
+
+    exit_status = 3
+
+
 class BackendError(ResnetSpecError):
     """A backend is missing, misconfigured, or died while working."""
 

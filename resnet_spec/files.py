@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
+from resnet_spec.checkpoints.formats import IN_FOLDER, SAVED_MODEL
 from resnet_spec.errors import OutputError
 
 
@@ -22,9 +23,9 @@ def check_target(path: Path, *, force: bool = False) -> None:
             raise OutputError(f"{path}: the folder {folder} is not writable")
         if path.exists() and not force:
             raise OutputError(f"{path} exists already; --force replaces it")
-        if path.is_dir() and not (path / "saved_model.pb").is_file():
-            # A folder is only ever replaced by a folder of the same kind.
-            raise OutputError(f"{path} is a folder that holds no SavedModel; it is not replaced")
+        # A folder is only ever replaced where it is one of those that are written here.
+        if path.is_dir() and not any((path / name).is_file() for name in (SAVED_MODEL, *IN_FOLDER)):
+            raise OutputError(f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced")
     except OSError as error:
         # A name that is too long, or a folder above that may not be entered.
         raise OutputError(f"{path}: {error.strerror}") from None

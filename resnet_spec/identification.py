@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.adapting import first_kernels, head_parameters
+from resnet_spec.adapting import first_kernels, head_parameters, is_counter, other_width
 from resnet_spec.catalogue import available
-from resnet_spec.checking import COUNTER, check_weights
+from resnet_spec.checking import check_weights
 from resnet_spec.checkpoints.naming import by_graph_names
 from resnet_spec.checkpoints.reading import read_checkpoint
+from resnet_spec.differences import first_difference, same_but_for_names
 from resnet_spec.errors import SpecError, WeightsError
 from resnet_spec.loading import load
+from resnet_spec.weights import check_architecture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.fields import Shape
-    from resnet_spec.graph import Graph, Parameter
+    from resnet_spec.graph import Graph
 
+    Tensors = Mapping[str, NDArray[Any]]
     Shapes = Mapping[str, Shape]
 
 NEAREST = 3
 """How many specs are named where none fits."""
+
+LEAST = 0.1
+"""Of the larger one's tensors the smaller must have as much, or its names are not even looked at."""
 
 
 @dataclass(frozen=True)
 class Match:
     """A shipped spec beside a file: ``share`` is the part of all names and shapes that both have, 1 where it fits.
 
-    ``overrides`` are what the spec needs to fit, such as another number of classes; ``differences`` is what
-    ``read_weights`` would say of it.
+    ``overrides`` are what the spec needs to fit, such as another number of classes. ``differences`` is what
+    ``read_weights`` would say of it. ``unlike`` is in what it differs, beside weights, from the first that fits too.
     """
 
     spec: str
     overrides: tuple[str, ...]
     share: float
     differences: tuple[str, ...] = ()
+    unlike: str = ""
 
     @property
     def fits(self) -> bool:
@@ -48,77 +56,83 @@ class Match:
 
 
 def identify(path: str | Path, progress: Callable[[str], None] = lambda step: None) -> list[Match]:
-    """The shipped specs whose parameters a file holds, else the nearest with what differs.
+    """The shipped specs whose parameters a file holds, else the nearest with what differs; none if nothing is alike.
 
-    Specs that differ in nothing that weights show (a stride, a padding) all match. Raises WeightsError where the file
-    cannot be read.
+    Specs that differ in nothing that weights show (a stride, a padding) all match, unless the file says which it is
+    for. Raises WeightsError where the file cannot be read.
     """
     path = Path(path)
     checkpoint = read_checkpoint(path)
-    tensors = {**checkpoint.averages, **checkpoint.tensors}
+    tensors = _hollow({**checkpoint.averages, **checkpoint.tensors})
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")
-    matches: list[Match] = []
-    for name in available():
-        progress(f"comparing with {name}")
-        matches += _matches(name, tensors)
-    matches.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
-    fitting = [match for match in matches if match.share == 1]
-    plain = [match for match in fitting if not match.overrides]
-    return plain or fitting or [_explained(match, tensors, path) for match in matches[:NEAREST]]
+    progress("comparing with the shipped specs")
+    candidates = [_candidate(name, load(name).to_graph(), tensors) for name in available()]
+    candidates.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
+    likely = [match for match in candidates if match.share == 1] or [
+        match for match in candidates[:NEAREST] if match.share
+    ]
+    held = [_held(match, path, checkpoint, tensors) for match in likely]
+    fitting = [(match, graph) for match, graph in held if match.fits]
+    if not fitting:
+        return [match for match, _ in held]
+    (first, model), *others = fitting
+    return [first, *(replace(match, unlike=_unlike(first, model, match, graph)) for match, graph in others)]
 
 
-def _matches(name: str, tensors: Mapping[str, NDArray[Any]]) -> Iterator[Match]:
-    """The spec as it is, and with the classes and the channels of the file where those are all that differs."""
-    graph = load(name).to_graph()
-    shapes = _shapes(graph, tensors)
-    share = _share(graph, shapes)
-    overrides = tuple(_overrides(graph, shapes)) if share < 1 else ()
-    if overrides:
-        try:
-            changed = _share(load(name, overrides).to_graph(), shapes)
-        except SpecError:
-            changed = 0.0
-        if changed > share:
-            yield Match(name, overrides, changed)
-            return
-    yield Match(name, (), share)
+def _hollow(tensors: Tensors) -> Tensors:
+    """Arrays of the same shapes that hold nothing, so that laying them out as a graph has them costs nothing."""
+    import numpy as np
+
+    nothing = np.zeros((), np.float32)
+    return {name: np.broadcast_to(nothing, tensor.shape) for name, tensor in tensors.items()}
 
 
-def _shapes(graph: Graph, tensors: Mapping[str, NDArray[Any]]) -> Shapes:
+def _candidate(name: str, graph: Graph, tensors: Tensors) -> Match:
+    """How much of a spec a file holds, if need be with the file's own number of classes and of channels."""
+    counts = sorted((len(graph.parameters()), len(tensors)))
+    if counts[0] < LEAST * counts[1]:
+        return Match(name, (), 0.0)
     named = by_graph_names(graph, tensors)
-    return {name: tensor.shape for name, tensor in named.items() if name.rpartition(".")[2] != COUNTER}
-
-
-def _share(graph: Graph, shapes: Shapes) -> float:
-    """Jaccard's index of names with their shapes; where no name is known, of the shapes alone, and then never 1."""
+    shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}
     wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
-    both = len(wanted.items() & shapes.items())
-    if both or not shapes:
-        return both / (len(wanted) + len(shapes) - both)
-    alike = (Counter(wanted.values()) & Counter(shapes.values())).total()
-    return 0.5 * alike / (len(wanted) + len(shapes) - alike)
-
-
-def _overrides(graph: Graph, shapes: Shapes) -> Iterator[str]:
+    overrides: list[str] = []
     for key, parameters, axis in (
         ("parameters.classes", head_parameters(graph), 0),
         ("input.channels", first_kernels(graph), 1),
     ):
-        yield from _override(key, parameters[:1], axis, shapes)
+        widths = {other_width(shapes.get(parameter.name, ()), parameter.shape, axis) for parameter in parameters}
+        if len(widths) == 1 and (width := widths.pop()):
+            overrides.append(f"{key}={width}")
+            wanted |= {p.name: (*p.shape[:axis], width, *p.shape[axis + 1 :]) for p in parameters}
+    return Match(name, tuple(overrides), _share(wanted, shapes))
 
 
-def _override(key: str, parameters: list[Parameter], axis: int, shapes: Shapes) -> Iterator[str]:
-    for parameter in parameters:
-        held = shapes.get(parameter.name, parameter.shape)
-        if len(held) == len(parameter.shape) and held[axis] != parameter.shape[axis]:
-            yield f"{key}={held[axis]}"
+def _share(wanted: Shapes, held: Shapes) -> float:
+    """Jaccard's index of names with their shapes; where no name is known, of the shapes alone, and then never 1."""
+    both = len(wanted.items() & held.items())
+    if both or not held:
+        return both / (len(wanted) + len(held) - both)
+    alike = (Counter(wanted.values()) & Counter(held.values())).total()
+    return 0.5 * alike / (len(wanted) + len(held) - alike)
 
 
-def _explained(match: Match, tensors: Mapping[str, NDArray[Any]], path: Path) -> Match:
-    graph = load(match.spec, match.overrides).to_graph()
+def _held(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
+    """A match with what differs, and its graph; without overrides if the spec does not take them."""
+    try:
+        graph = load(match.spec, match.overrides).to_graph()
+    except SpecError:
+        graph = load(match.spec).to_graph()
+        match = replace(match, overrides=())
     try:
         check_weights(graph, by_graph_names(graph, tensors), str(path))
+        check_architecture(path, checkpoint, graph)
     except WeightsError as error:
-        return Match(match.spec, match.overrides, match.share, tuple(map(str, error.problems[1:])))
-    return match
+        match = replace(match, differences=tuple(map(str, error.problems)))
+    return match, graph
+
+
+def _unlike(first: Match, model: Graph, match: Match, graph: Graph) -> str:
+    if same_but_for_names(model, graph):
+        return f"computes the same as {first.spec}"
+    return first_difference(model, graph, (first.spec, match.spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -120,13 +121,18 @@ def initialize(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     Each parameter has a stream of its own, seeded by ``seed`` and its name, so that adding a layer to a spec leaves
     the others' weights as they were.
     """
+    return draw(graph, graph.parameters(), seed)
+
+
+def draw(graph: Graph, parameters: Iterable[Parameter], seed: int) -> dict[str, NDArray[np.float32]]:
+    """Draw some parameters of a graph, as ``initialize`` does."""
     import zlib
 
     import numpy as np
 
     kernels = {p.node: p.shape for p in graph.parameters() if p.role in KERNELS}
     arrays: dict[str, NDArray[np.float32]] = {}
-    for parameter in graph.parameters():
+    for parameter in parameters:
         rule = graph.initialization.rule(parameter)
         if isinstance(rule, Constant):
             arrays[parameter.name] = np.full(parameter.shape, rule.constant, np.float32)

@@ -65,6 +65,7 @@ def from_tensorflow(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[st
 
     What comes last may be Keras' word, slim's, or the variable's number within its layer. A scope that all names share
     is taken off where they fit only then. An array that fits no parameter keeps its name, a misshapen one its shape.
+    Arrays are views where they can be.
     """
     known = _tensorflow_names(graph)
     common = _common_scope(arrays, known)
@@ -105,8 +106,6 @@ def _common_scope(arrays: Mapping[str, Any], known: Mapping[str, Any]) -> str:
 
 
 def _from_tensorflow_layout(array: NDArray[Any], parameter: Parameter) -> NDArray[Any]:
-    import numpy as np
-
     axes = tensorflow_axes(parameter.role, len(parameter.shape))
     shape = tuple(parameter.shape[axis] for axis in axes)
     if len(shape) == 3 and array.shape in ((1, *shape), (prod(shape),)):
@@ -114,4 +113,4 @@ def _from_tensorflow_layout(array: NDArray[Any], parameter: Parameter) -> NDArra
         array = array.reshape(shape)
     if array.ndim != len(shape):
         return array
-    return np.ascontiguousarray(array.transpose(np.argsort(axes)))
+    return array.transpose([axes.index(axis) for axis in range(len(axes))])

@@ -22,6 +22,7 @@ from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
 from resnet_spec.lowering import name_problems
 from resnet_spec.merging import assign, merge
+from resnet_spec.published import Accuracy, Preprocessing, Published
 from resnet_spec.spec import Spec
 
 OWN = ("name", "description", "source", "weights", "depth", "block")
@@ -311,10 +312,13 @@ def _keys_at(path: KeyPath) -> list[str]:
         "source": Source,
         "shortcut": Shortcut,
         "otherwise": Identity,
+        "accuracy": Accuracy,
+        "preprocessing": Preprocessing,
     }
+    named: dict[str, type[BaseModel]] = {"blocks": Block, "weights": Published}
     if not path:
         return [*Network.model_fields, "extends"]
-    model = Block if path[0] == "blocks" and len(path) == 2 else models.get(str(path[-1]))
+    model = named.get(str(path[0])) if len(path) == 2 else models.get(str(path[-1]))
     return [info.alias or name for name, info in model.model_fields.items()] if model else []
 
 

@@ -17,9 +17,9 @@ from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.errors import BackendError, LabelsError, SpecError
 from resnet_spec.loading import Overrides, load
 from resnet_spec.parity import GATES, at_size
-from resnet_spec.preprocessing import Photographs, listed, path_of, preprocess, preprocessing_of
+from resnet_spec.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.processes import BackendProcess, Progress, started
-from resnet_spec.published import Preprocessing
+from resnet_spec.published import Preprocessing, is_path
 from resnet_spec.weights import read_weights
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.graph import Graph
+    from resnet_spec.preprocessing import Photographs
     from resnet_spec.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,16 @@ class Prediction:
     @cached_property
     def relative(self) -> float:
         """The largest difference of a logit, in standard deviations of the reference's logits."""
+        import numpy as np
+
         largest = _largest(self.logits)
-        deviation = float(self.logits[self.backends[0]].std(dtype="float64"))
+        with np.errstate(invalid="ignore"):
+            deviation = float(self.logits[self.backends[0]].std(dtype=np.float64))
         return largest / deviation if deviation else float("inf") if largest else 0.0
 
     @property
     def passed(self) -> bool:
-        """Whether all backends name the same class for each image, and agree within the float32 gate; never with NaN."""
+        """Whether all backends name the same class for each image and agree within the float32 gate; never with NaN."""
         first, *others = (logits.argmax(axis=1) for logits in self.logits.values())
         return self.relative <= GATES["float32"] and all((first == other).all() for other in others)
 
@@ -120,12 +124,13 @@ def predict(
     """Classify photographs in one backend or several.
 
     ``images`` are as ``preprocess`` takes them, and ``weights``, ``adapt``, ``ema`` and ``check_finite`` as
-    ``read_weights`` does; ``weights`` may also name published ones. ``preprocessing`` may name published weights whose preprocessing to
-    use; by default it is that of ``weights``, where they are published, else of the spec's first. ``labels`` are the
-    names of the classes, by default ImageNet's where there are 1000 of them, or 1001 with the background first, else
-    their numbers. A final softmax is left out of the network, and done in float64 for all alike.
+    ``read_weights`` does; ``weights`` may also name published ones. ``preprocessing`` may name published weights whose
+    preprocessing to use; by default it is that of ``weights`` where they are published, else that of the spec's first.
+    ``labels`` are the names of the classes, by default ImageNet's where there are 1000 of them, or 1001 with the
+    background first, else their numbers. A final softmax is left out of the network, and done in float64 for all alike.
 
-    Raises ImageError, LabelsError, SpecError, WeightsError or BackendError, all but the last before a backend starts.
+    Raises ImageError, LabelsError, SpecError, WeightsError, DownloadError or BackendError, the last alone after seconds
+    have gone into starting the backends.
     """
     from resnet_spec.downloads import resolve
 
@@ -194,7 +199,7 @@ def _chosen(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None)
     """The preprocessing asked for, else that of the weights, else of the spec's default, which is then told."""
     if isinstance(wanted, Preprocessing):
         return wanted
-    if wanted is None and str(weights) in spec.weights:
+    if wanted is None and not is_path(spec, str(weights)):
         wanted = str(weights)
     chosen = preprocessing_of(spec, wanted)
     if wanted is None:
@@ -217,13 +222,15 @@ def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     import numpy as np
 
-    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def _largest(values: Mapping[str, NDArray[Any]]) -> float:
-    """The largest difference from the first; held to itself too, in which NaN shows."""
+    """The largest difference from the first; held to itself too, in which NaN and infinity show."""
     import numpy as np
 
     reference = next(iter(values.values())).astype(np.float64)
-    return float(np.max([np.abs(value.astype(np.float64) - reference).max() for value in values.values()]))
+    with np.errstate(invalid="ignore"):
+        return float(np.max([np.abs(value - reference).max() for value in values.values()]))

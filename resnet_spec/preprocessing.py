@@ -85,15 +85,24 @@ def parse_preprocessing(text: str) -> Preprocessing:
     try:
         return Preprocessing.model_validate(data)
     except ValidationError as error:
-        raise SpecError([_mistake(item) for item in error.errors()]) from None
+        raise SpecError(_mistakes(error.errors(), data)) from None
 
 
-def _mistake(item: Any) -> Problem:
-    key = str(next(iter(item["loc"]), ""))
-    if item["type"] == "extra_forbidden":
-        return Problem(f"unknown key {key!r}{suggest(key, Preprocessing.model_fields)}", "preprocessing")
-    path = f"preprocessing.{key}" if key else "preprocessing"
-    return Problem(f"{plain(item['msg'])}, not {shown(item['input'])}", path)
+def _mistakes(errors: Sequence[Any], data: Any) -> list[Problem]:
+    """One problem for each key that is wrong, however many types pydantic tried it as."""
+    if not isinstance(data, dict):
+        return [Problem(f"must be a mapping, not {shown(data)}", "preprocessing")]
+    told: dict[str, list[str]] = {}
+    for item in errors:
+        message = "must have three values" if item["type"] == "missing" else plain(item["msg"])
+        told.setdefault(str(item["loc"][0]), []).append(message)
+    known = Preprocessing.model_fields
+    return [
+        Problem(f"{' or '.join(dict.fromkeys(messages))}, not {shown(cast('Any', data)[key])}", f"preprocessing.{key}")
+        if key in known
+        else Problem(f"unknown key {key!r}{suggest(key, known)}", "preprocessing")
+        for key, messages in told.items()
+    ]
 
 
 def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -5,20 +5,55 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from resnet_spec.errors import WeightsError, suggest
+from resnet_spec.errors import WeightsError, shown, suggest
 
 if TYPE_CHECKING:
     from resnet_spec.spec import Spec
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
-Triple = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MIB = 2**20
+
+
+def _matching(pattern: str, words: str) -> Any:
+    """What holds a text to a pattern, and says in words what it should be."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}, not {shown(text)}")
+        return text
+
+    return AfterValidator(check)
+
+
+_URL = r"https?://[^\s/?#@]+/[^\s?#]+"
+_SIZE = r"[0-9]{1,9}(\.[0-9]{1,3})? MiB"
+_HASH = r"sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{8,32}"
+
+Url = Annotated[
+    str,
+    _matching(_URL, "an address that starts with https:// or http:// and has no query"),
+    Field(max_length=500, json_schema_extra={"pattern": f"^{_URL}$"}),
+]
+Length = (
+    Annotated[int, Field(strict=True, ge=1)]
+    | Annotated[
+        str, _matching(_SIZE, "bytes, or a text like '97.8 MiB'"), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})
+    ]
+)
+Hash = Annotated[
+    str,
+    _matching(_HASH, "'sha256:' or 'md5:' and at least eight hexadecimal digits"),
+    Field(json_schema_extra={"pattern": f"^({_HASH})$"}),
+]
 
 _ELSEWHERE = re.compile(r"(?P<spec>[\w./-]{2,}):(?P<name>[\w.-]+)", re.ASCII)
 """``SPEC:NAME``; the spec is more than the one letter of a drive."""
@@ -40,9 +75,9 @@ class Preprocessing(_Frozen):
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     crop: Size | None = None
     order: Literal["rgb", "bgr"] = "rgb"
-    range: Annotated[float, Field(gt=0)] = 1.0
+    range: AboveZero = 1.0
     mean: Triple = (0.0, 0.0, 0.0)
-    std: Triple = (1.0, 1.0, 1.0)
+    std: tuple[AboveZero, AboveZero, AboveZero] = (1.0, 1.0, 1.0)
 
 
 class Accuracy(_Frozen):
@@ -59,13 +94,9 @@ class Published(_Frozen):
     is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 where the file holds no classifier.
     """
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+/[^\s?#]+$", max_length=500)]
-    size: (
-        Annotated[int, Field(strict=True, ge=1)]
-        | Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})? MiB$")]
-        | None
-    ) = None
-    hash: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{8,32})$")] | None = None
+    url: Url
+    size: Length | None = None
+    hash: Hash | None = None
     classes: Annotated[int, Field(strict=True, ge=0, le=2**16)] = 1000
     licence: str | None = None
     accuracy: Accuracy | None = None
@@ -97,11 +128,11 @@ def find(spec: Spec, name: str) -> Published:
 
 
 def is_path(spec: Spec, weights: str) -> bool:
-    """Whether a text means a file: one is there, or it has a folder or an ending, and is none of the spec's names."""
+    """Whether a text means a file: one is there, or it looks like one's path and is none of the names."""
     from resnet_spec.checkpoints.formats import find_file
 
     if os.path.lexists(weights) or find_file(Path(weights)) is not None:
         return True
     if weights in spec.weights or _ELSEWHERE.fullmatch(weights):
         return False
-    return any(character in weights for character in {".", "/", os.sep})
+    return not spec.weights or any(character in weights for character in {".", "/", os.sep})

@@ -69,7 +69,10 @@ def _for_extending(schema: Any) -> Any:
     return parts
 
 
-_USED = ("Source", "Input", "InitializationRules", "Constant", "VarianceScaling")
+_USED = (
+    *("Source", "Input", "InitializationRules", "Constant", "VarianceScaling"),
+    *("Published", "Accuracy", "Preprocessing"),
+)
 
 
 def _definitions() -> Schema:

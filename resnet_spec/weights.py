@@ -7,19 +7,19 @@ so that nothing is copied until it is written to.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.adapting import adapt_to, head_parameters
-from resnet_spec.checking import check_weights, half_precision, nonfinite
+from resnet_spec.adapting import adapt_to, adaptations_between, check_adaptations
+from resnet_spec.checking import check_weights, nonfinite, too_large
 from resnet_spec.checkpoints.naming import by_graph_names, unwrapped
 from resnet_spec.checkpoints.reading import read_checkpoint
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.differences import first_difference
 from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.files import replacing
-from resnet_spec.graph import Graph, canonical
+from resnet_spec.graph import Graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,15 +60,32 @@ def read_weights(
     the file says which architecture it is for.
     """
     path = Path(path)
+    check_adaptations(adapt)
     checkpoint = read_checkpoint(path, graph)
-    _check_architecture(path, checkpoint, graph, adapt)
-    if checkpoint.widened and "half" not in adapt:
-        raise WeightsError(f"{path}: {half_precision(len(checkpoint.widened))}")
-    _tell(path, checkpoint)
-    tensors = by_graph_names(graph, _chosen(path, checkpoint, ema))
-    arrays = check_weights(graph, adapt_to(graph, tensors, adapt, seed), str(path))
+    check_architecture(path, checkpoint, graph, adapt)
+    tensors = _chosen(path, checkpoint, ema)
+    halves = len(checkpoint.widened) + sum(tensor.dtype.name == "float16" for tensor in tensors.values())
+    arrays = fit(graph, by_graph_names(graph, tensors), str(path), adapt=adapt, check_finite=check_finite, seed=seed)
+    if halves and "half" not in adapt:
+        message = f"{halves} tensors are in half precision, which is taken only where asked for (--adapt half)"
+        raise WeightsError(f"{path}: {message}")
+    _tell(path, checkpoint, halves)
+    return arrays
+
+
+def fit(
+    graph: Graph,
+    tensors: Tensors,
+    source: str,
+    *,
+    adapt: Sequence[str] = (),
+    check_finite: bool = False,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """Tensors under the graph's names as its arrays, adapted and checked as by ``read_weights``."""
+    arrays = check_weights(graph, adapt_to(graph, tensors, adapt, seed), source)
     if check_finite and (problems := nonfinite(arrays)):
-        raise WeightsError([Problem(f"{path}: not all numbers are finite"), *problems])
+        raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     return arrays
 
 
@@ -81,9 +98,11 @@ def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
     return checkpoint.tensors
 
 
-def _tell(path: Path, checkpoint: Checkpoint) -> None:
+def _tell(path: Path, checkpoint: Checkpoint, halves: int) -> None:
     for what, number in checkpoint.ignored.items():
         log.info("%s: %d %s left out", path, number, what)
+    if halves:
+        log.warning("%s: %d tensors are in half precision", path, halves)
     for remark in checkpoint.remarks:
         log.warning("%s: %s", path, remark)
 
@@ -105,24 +124,14 @@ def write_weights(
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: the canonical weights file ends in .safetensors")
     checked = check_weights(graph, arrays, "the arrays")
-    if half:
-        checked = {name: _rounded(name, array) for name, array in checked.items()}
+    if half and (problems := too_large(checked, "float16")):
+        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
     metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
     with replacing(path, force=force) as temporary:
-        write_safetensors(temporary, checked, metadata)
+        write_safetensors(temporary, checked, metadata, dtype="float16" if half else None)
 
 
-def _rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        rounded = array.astype(np.float16)
-    if np.isinf(rounded).sum() > np.isinf(array).sum():
-        raise WeightsError(Problem("has numbers too large for half precision", name))
-    return rounded
-
-
-def _check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Sequence[str]) -> None:
+def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Collection[str] = ()) -> None:
     """Raise WeightsError where a file says that it is for another architecture, but for what is to be adapted."""
     metadata = checkpoint.metadata
     if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
@@ -132,24 +141,9 @@ def _check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt:
     except (KeyError, GraphError):
         message = f"was written for another architecture than {graph.name} (its fingerprint differs)"
         raise WeightsError(f"{path}: {message}") from None
-    if not (adapt and _adaptable(other, graph)):
-        said = f"was written for another architecture ({other.name}, not {graph.name})"
-        raise WeightsError(f"{path}: {said}: {first_difference(other, graph, ('the file', 'the spec'))}")
-
-
-def _adaptable(other: Graph, graph: Graph) -> bool:
-    """Whether two graphs differ in the width of the head, its presence and the input's channels at most."""
-    a, b = ([_without_width(node, _head_layers(g)) for node in g.nodes] for g in (other, graph))
-    # A backbone is the beginning of a whole network.
-    return all(x == y for x, y in zip(a, b, strict=False))
-
-
-def _head_layers(graph: Graph) -> set[str]:
-    return {parameter.node for parameter in head_parameters(graph)}
-
-
-def _without_width(node: Any, head: set[str]) -> Any:
-    data = canonical(node)
-    if node.layer in head:
-        data["operation"] = {k: v for k, v in data["operation"].items() if k not in ("features", "channels")}
-    return data
+    wanted = adaptations_between(other, graph)
+    lacking = [name for name in wanted if name not in adapt and not (name == "classes" and "background" in adapt)]
+    if lacking or not wanted:
+        said = f"{path}: was written for another architecture ({other.name}, not {graph.name})"
+        hint = "".join(f"; --adapt {name}" for name in lacking)
+        raise WeightsError(f"{said}: {first_difference(other, graph, ('the file', 'the spec'))}{hint}")

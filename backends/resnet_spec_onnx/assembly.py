@@ -6,6 +6,7 @@ runtime, without ever being copied into it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ def assemble(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> Model
         TensorProto(name=p.name, dims=p.shape, data_type=helper.np_dtype_to_tensor_dtype(stored[p.name]))
         for p in graph.parameters()
     ]
-    content = helper.make_graph(nodes, graph.name, *_interface(graph, dtype), initializers, doc_string=graph.description)
+    inputs, results = _interface(graph, dtype)
+    content = helper.make_graph(nodes, graph.name, inputs, results, initializers, doc_string=graph.description)
     model = helper.make_model(
         content,
         producer_name=PRODUCER,
@@ -88,9 +90,7 @@ def _casts(
     """The casts of parameters that are stored otherwise, and the value of each parameter."""
     values = {name: name if kept == dtype else free_name(f"{name}.{dtype}") for name, kept in stored.items()}
     to = helper.np_dtype_to_tensor_dtype(dtype)
-    casts = [
-        helper.make_node("Cast", [name], [value], value, to=to) for name, value in values.items() if name != value
-    ]
+    casts = [helper.make_node("Cast", [name], [value], value, to=to) for name, value in values.items() if name != value]
     return casts, values
 
 
@@ -102,19 +102,23 @@ def _nodes(
     sources = [_source(graph, name) for name in graph.outputs]
     # A value can bear one output's name; what is returned twice, or is the input itself, is passed on by a node.
     returned = dict(reversed([*zip(sources, names, strict=True)]))
+    readers: dict[str, set[str]] = defaultdict(set)
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers[_source(graph, name)].add(node.operation.op)
     nodes: list[NodeProto] = []
     values = {INPUT: INPUT}
     for node in graph.nodes:
-        place = Place(node, dtype, parameters, free_name)
+        place = Place(node, frozenset(readers[node.name]), dtype, parameters, free_name)
         value = emit(place, *(values[name] for name in node.inputs))
         if place.nodes:
             own = free_name(node.name) if node.name in reserved else node.name
             value = place.finish(returned.get(node.name, own))
         values[node.name] = value
         nodes += place.nodes
-    for output, source, name in zip(graph.outputs, sources, names, strict=True):
+    for source, name in zip(sources, names, strict=True):
         if values[source] != name:
-            nodes.append(helper.make_node("Identity", [values[source]], [name], output))
+            nodes.append(helper.make_node("Identity", [values[source]], [name], free_name(f"{name}.identity")))
     return nodes
 
 
@@ -131,10 +135,10 @@ def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto]
     other = _at_another_size(graph)
     fixed = other is graph
     sizes = graph.input.shape if fixed else (graph.input.channels, "height", "width")
-    outputs = [
-        helper.make_tensor_value_info(name, kind, ["batch", *_dimensions(graph.by_name[node].shape, other.by_name[node].shape)])
-        for node, name in zip(graph.outputs, output_names(graph), strict=True)
-    ]
+    outputs: list[ValueInfoProto] = []
+    for node, name in zip(graph.outputs, output_names(graph), strict=True):
+        dimensions = _dimensions(graph.by_name[node].shape, other.by_name[node].shape)
+        outputs.append(helper.make_tensor_value_info(name, kind, ["batch", *dimensions]))
     return [helper.make_tensor_value_info(INPUT, kind, ["batch", *sizes])], outputs
 
 

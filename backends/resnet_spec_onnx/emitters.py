@@ -15,7 +15,18 @@ from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, Problem
 from resnet_spec.fields import UNPADDED
 from resnet_spec_onnx.place import Place
-from resnet_spec_onnx.windows import all_pads, attributes, dilations, edges_of, is_upper, pad, padded, pads, same_pads
+from resnet_spec_onnx.windows import (
+    all_pads,
+    attributes,
+    ceil_edges,
+    dilations,
+    edges_of,
+    is_upper,
+    pad,
+    padded,
+    pads,
+    same_pads,
+)
 
 Emitter: TypeAlias = Callable[..., str]
 """(operation, place, values...) to the value of the last node written, or to the value given where there is none."""
@@ -24,6 +35,13 @@ _Emitter = TypeVar("_Emitter", bound=Emitter)
 
 EMITTERS: dict[str, Emitter] = {}
 """Every emitter by the name of its operation."""
+
+HARDLY_ZERO = float(np.finfo(np.float32).tiny)
+"""In the place of 0 where a max pool follows a pad.
+
+ONNX Runtime (1.31 and before) makes one node of a pad of zeros and a max pool, whose own padding is minus infinity.
+This it leaves alone, and next to any other value it is lost in rounding.
+"""
 
 
 def emits(op: str) -> Callable[[_Emitter], _Emitter]:
@@ -87,8 +105,8 @@ def _crop(op: ops.ConvTranspose2d) -> list[tuple[int, int]]:
     """Rows to crop before and after; fewer than none where zeros follow."""
     if op.padding != "same":
         return list(op.padding)
-    spans = [(kernel - stride, max(kernel - stride, 0) // 2) for kernel, stride in zip(op.kernel, op.stride, strict=True)]
-    return [(before, span - before) for span, before in spans]
+    spans = [kernel - stride for kernel, stride in zip(op.kernel, op.stride, strict=True)]
+    return [(max(span, 0) // 2, span - max(span, 0) // 2) for span in spans]
 
 
 @emits("conv_transpose2d")
@@ -123,8 +141,11 @@ def _batch_norm(op: ops.BatchNorm, place: Place, x: str) -> str:
     (channels,) = place.node.shape[:1]
     scale = place.parameter("weight") if op.scale else place.reals([1.0] * channels)
     offset = place.parameter("bias") if op.offset else place.reals([0.0] * channels)
-    statistics = place.parameter("running_mean"), place.parameter("running_var")
-    return place("BatchNormalization", x, scale, offset, *statistics, epsilon=op.epsilon)
+    mean, variance = place.parameter("running_mean"), place.parameter("running_var")
+    # An attribute is a float32: what that lacks is seen in float64, and there added to the variance.
+    lacking = place.dtype.type(op.epsilon) - np.float32(op.epsilon)
+    variance = place("Add", variance, place.reals(lacking)) if lacking else variance
+    return place("BatchNormalization", x, scale, offset, mean, variance, epsilon=op.epsilon)
 
 
 @emits("position_batch_norm")
@@ -202,13 +223,12 @@ def _max_pool2d(op: ops.MaxPool2d, place: Place, x: str) -> str:
 def _avg_pool2d(op: ops.AvgPool2d, place: Place, x: str) -> str:
     if edges_of(op) is None and not is_upper(op):
         return _avg_pool_of_computed_pads(op, place, x)
-    if not (op.count_include_pad and op.ceil_mode):
-        x, padding = padded(place, op, x, 0.0)
-        return place("AveragePool", x, count_include_pad=int(op.count_include_pad), **attributes(op), **padding)
-    # What ceil_mode adds never counts.
-    x = x if op.padding == UNPADDED else pad(place, x, place.integers(all_pads(op.padding)))
-    added = [all - counted for all, counted in zip(pads(edges_of(op)), pads(op.padding), strict=True)]
-    return place("AveragePool", x, pads=added, **attributes(op))
+    if op.ceil_mode and op.count_include_pad and op.padding != "same":
+        # What ceil_mode adds never counts.
+        counted = x if op.padding == UNPADDED else pad(place, x, place.integers(all_pads(op.padding)))
+        return place("AveragePool", counted, pads=pads(ceil_edges(op, op.padding)), **attributes(op))
+    x, padding = padded(place, op, x, 0.0)
+    return place("AveragePool", x, count_include_pad=int(op.count_include_pad), **attributes(op), **padding)
 
 
 def _avg_pool_of_computed_pads(op: ops.AvgPool2d, place: Place, x: str) -> str:
@@ -237,7 +257,10 @@ def _global_max_pool(op: ops.GlobalMaxPool, place: Place, x: str) -> str:
 @emits("pad2d")
 def _pad2d(op: ops.Pad2d, place: Place, x: str) -> str:
     edges = place.integers(all_pads(op.padding))
-    return place("Pad", x, edges, mode="reflect") if op.mode == "reflect" else pad(place, x, edges, op.value)
+    if op.mode == "reflect":
+        return place("Pad", x, edges, mode="reflect")
+    value = HARDLY_ZERO if not op.value and "max_pool2d" in place.readers else op.value
+    return pad(place, x, edges, value)
 
 
 @emits("pad_channels")

@@ -20,10 +20,11 @@ class Place:
     """The nodes that one node of the graph becomes, in order.
 
     ``parameters`` gives the value that holds a parameter, by its name in the graph; ``dtype`` is the one computed in.
-    ``free_name`` makes a name that nothing else has.
+    ``readers`` are the operations that take the node's value; ``free_name`` makes a name that nothing else has.
     """
 
     node: Node
+    readers: frozenset[str]
     dtype: np.dtype[Any]
     parameters: Mapping[str, str]
     free_name: Callable[[str], str]

@@ -64,21 +64,28 @@ def pad(place: Place, x: str, edges: str, value: float = 0.0) -> str:
 
 
 def edges_of(op: Windowed) -> Edges | None:
-    """The rows and columns that a window needs around a map, whatever its size; None where they follow the size.
-
-    Those that ``ceil_mode`` needs are among them: up to a stride less one, but never so many that a window would begin
-    below the map, which PyTorch drops.
-    """
+    """The rows and columns that a window needs around a map, whatever its size; None where they follow the size."""
     if op.padding == "same":
         rows, columns = map(_same_edges, _axes(op))
         return None if rows is None or columns is None else (rows, columns)
     if not isinstance(op, MaxPool2d | AvgPool2d) or not op.ceil_mode:
         return op.padding
-    (top, bottom), (left, right) = (
-        (before, min(after + axis.stride - 1, axis.kernel - 1))
-        for axis, (before, after) in zip(_axes(op), op.padding, strict=True)
+    rows, columns = (
+        (before, after + more)
+        for (before, after), (_, more) in zip(op.padding, ceil_edges(op, op.padding), strict=True)
     )
-    return (top, bottom), (left, right)
+    return rows, columns
+
+
+def ceil_edges(op: MaxPool2d | AvgPool2d, padding: Edges) -> Edges:
+    """The rows and columns that ``ceil_mode`` needs besides the padding.
+
+    Up to a stride less one, but never so many that a window would begin below the map, which PyTorch drops.
+    """
+    rows, columns = (
+        (0, min(axis.stride - 1, axis.kernel - 1 - after)) for axis, (_, after) in zip(_axes(op), padding, strict=True)
+    )
+    return rows, columns
 
 
 def is_upper(op: Windowed) -> bool:

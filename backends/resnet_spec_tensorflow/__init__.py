@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
-from resnet_spec_tensorflow.backend import TensorFlowBackend
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TensorFlowBackend"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resnet_spec_tensorflow.backend import TensorFlowBackend
+
+__all__ = ["INPUTS", "OUTPUTS", "TensorFlowBackend"]
+
+INPUTS = (".index", ".ckpt", "")
+"""What the backend reads, known without TensorFlow; nothing stands for a SavedModel, which is a folder."""
+
+OUTPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        ".keras": "Keras model: architecture and weights in one file",
+        ".h5": "Keras model in the older format, whose weights old versions of Keras read too",
+        ".weights.h5": "weights of a Keras model",
+        "": "TensorFlow SavedModel folder, for serving",
+        ".tflite": "TensorFlow Lite model",
+        ".ckpt": "TensorFlow 1 checkpoint in one file, under TF-Slim's names",
+    }
+)
+"""What it writes."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TensorFlowBackend":
+        from resnet_spec_tensorflow.backend import TensorFlowBackend
+
+        return TensorFlowBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

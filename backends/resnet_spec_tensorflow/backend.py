@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resnet_spec.errors import OutputError
-from resnet_spec_tensorflow import environment
+from resnet_spec_tensorflow import INPUTS, OUTPUTS, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backends import Arrays, DType
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
 
 
@@ -27,10 +26,8 @@ class TensorFlowBackend:
     """
 
     name: ClassVar[str] = "tensorflow"
-    outputs: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {".keras": "Keras model: architecture and weights in one file", "": "TensorFlow SavedModel folder, for serving"}
-    )
-    inputs: ClassVar[Sequence[str]] = (".index", ".ckpt")
+    outputs: ClassVar[Mapping[str, str]] = OUTPUTS
+    inputs: ClassVar[Sequence[str]] = INPUTS
 
     def __init__(self) -> None:
         environment.prepare()
@@ -73,23 +70,26 @@ class TensorFlowBackend:
 
         return forward(model, images, training=training)
 
-    def read(self, path: Path) -> dict[str, NDArray[Any]]:
-        """The arrays of a checkpoint by TensorFlow's own names; raises WeightsError where it is broken."""
+    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+        """The tensors of a checkpoint or a SavedModel folder by TensorFlow's own names; nothing in it is run.
+
+        Raises WeightsError where it is broken.
+        """
         from resnet_spec_tensorflow.checkpoints import read_checkpoint
 
         return read_checkpoint(path)
 
-    def write(self, model: Any, graph: Graph, path: Path) -> None:
-        """Write a ``.keras`` file, or a SavedModel folder where the path has no ending.
+    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
+        """Write one of ``outputs``; a path without an ending becomes a SavedModel folder.
+
+        ``half`` is for TFLite models alone, whose constants are then stored in half precision.
 
         Raises:
-            OutputError: the path has another ending.
+            OutputError: the path has another ending, or the format cannot hold the model.
         """
-        from resnet_spec_tensorflow.running import write
+        from resnet_spec_tensorflow.writing import write
 
-        if path.suffix not in self.outputs:
-            raise OutputError(f"{path}: the tensorflow backend writes .keras files and folders, not {path.suffix}")
-        write(model, path)
+        write(model, graph, path, half=half)
 
     def environment(self) -> dict[str, str]:
         """Versions, threads and settings that change rounding."""

@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph, Parameter
 
 
+def variables(model: Any, graph: Graph) -> dict[str, Any]:
+    """The Keras variable of every parameter, by the graph's names."""
+    layers = _layers(model)
+    return {p.name: getattr(layers[p.node], KERAS_NAMES[p.role]) for p in graph.parameters()}
+
+
 def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set every parameter of a model from arrays laid out as PyTorch lays them out, by the graph's names."""
-    layers = _layers(model)
+    held = variables(model, graph)
     for parameter in graph.parameters():
-        variable = getattr(layers[parameter.node], KERAS_NAMES[parameter.role])
+        variable = held[parameter.name]
         # TensorFlow's transposition is several times quicker than NumPy's copy of a strided array.
         tensor = tf.convert_to_tensor(np.asarray(arrays[parameter.name], variable.dtype))
         if len(parameter.shape) > 1:
@@ -36,12 +42,12 @@ def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> 
 
 def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
     """Every parameter of a model under the graph's names, laid out as PyTorch lays them out; the arrays are copies."""
-    layers = _layers(model)
+    held = variables(model, graph)
     arrays: dict[str, NDArray[Any]] = {}
     for parameter in graph.parameters():
         axes = tensorflow_axes(parameter.role, len(parameter.shape))
         # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
-        value: NDArray[Any] = getattr(layers[parameter.node], KERAS_NAMES[parameter.role]).value.numpy()
+        value: NDArray[Any] = held[parameter.name].value.numpy()
         laid_out = value.reshape([parameter.shape[axis] for axis in axes])
         arrays[parameter.name] = np.ascontiguousarray(laid_out.transpose(np.argsort(axes)))
     return arrays

@@ -1,11 +1,9 @@
-"""What is done with a finished model: run it, write it, and say in which environment that was."""
+"""What is done with a finished model besides writing it: run it, and say in which environment that was."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,7 +12,6 @@ from resnet_spec_tensorflow.framework import keras, tf
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -26,25 +23,12 @@ def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray
     """
     # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
     # Keras casts the images to the model's dtype.
-    with _quiet():
+    with quiet():
         values: Any = model(np.ascontiguousarray(np.moveaxis(images, 1, -1)), training=training)
     if isinstance(values, dict):
         values = list(cast("dict[str, Any]", values).values())
     outputs = cast("list[Any]", values) if isinstance(values, list) else [values]
     return [np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1)) for value in outputs]
-
-
-def write(model: Any, path: Path) -> None:
-    """Write a ``.keras`` file, or a SavedModel folder where the path has no ending."""
-    with _quiet(), warnings.catch_warnings():
-        # Keras reads its variables in a way that NumPy 2 is about to forbid.
-        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
-        if path.suffix == ".keras":
-            model.save(path)
-        else:
-            # Keras 3.8 prints what it exports whatever it is told.
-            with redirect_stdout(StringIO()):
-                model.export(str(path), format="tf_saved_model", verbose=False)
 
 
 def describe() -> dict[str, str]:
@@ -65,7 +49,7 @@ def describe() -> dict[str, str]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without TensorFlow's remarks on how Keras calls it: Keras retraces each grouped convolution on purpose."""
     logger = tf.get_logger()
     level = logger.level

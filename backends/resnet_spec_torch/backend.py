@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _WRITERS = {".pth": files.write_state_dict, ".pt2": files.write_program}
+_HALF_WRITERS = {".pth": files.write_half_state_dict}
 
 
 class TorchBackend:
@@ -75,10 +76,11 @@ class TorchBackend:
 
         Half precision is for state_dicts; raises OutputError for a program.
         """
-        if half and path.suffix != ".pth":
-            raise OutputError(f"{path}: in half precision torch files are .pth")
+        writers = _HALF_WRITERS if half else _WRITERS
+        if path.suffix not in writers:
+            raise OutputError(f"{path}: in half precision PyTorch's files are {' or '.join(writers)}")
         with _mode(model, training=False):
-            _WRITERS[path.suffix](model, graph, path, half)
+            writers[path.suffix](model, graph, path)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""

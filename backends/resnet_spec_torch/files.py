@@ -1,18 +1,25 @@
-"""Files that need torch: state_dicts, read without ever unpickling code, and exported programs."""
+"""Files that need torch: state_dicts, read without ever unpickling code, and exported programs.
+
+torch's own reader is asked not to run code; what it does not look at is looked at here, before and after it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from resnet_spec.checking import too_large
 from resnet_spec.checkpoints.checkpoint import Checkpoint
 from resnet_spec.errors import Problem, WeightsError
 
@@ -21,13 +28,28 @@ if TYPE_CHECKING:
 
     from resnet_spec.graph import Graph
 
-_ZIP = b"PK\x03\x04"
-
-STATES = ("state_dict", "model", "model_state_dict")
+STATES = ("state_dict", "model", "model_state_dict", "net")
 """Under which key training scripts keep the state_dict; the first that is there is the model's."""
 
 AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict")
 """Under which key they keep its exponential moving average."""
+
+AVERAGED = "n_averaged"
+"""What torch's AveragedModel has beside the averages: how many steps they are over."""
+
+MAX_SHARING = 4
+"""How many times the file's size all tensors together may be, since some share their numbers."""
+
+_ADVICE = "of a whole model, save its state_dict(): torch.save(model.state_dict(), PATH)"
+
+_ZIP = b"PK\x03\x04"
+_TAR, _TAR_PLACE = b"ustar", 257
+
+_ALLOCATES = b"bytearray\n"
+"""What a pickle makes as large as it likes of a number alone, and no state_dict has."""
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
 
 
 def read_state_dict(path: Path) -> Checkpoint:
@@ -41,44 +63,103 @@ def read_state_dict(path: Path) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not named tensors (a state_dict)")
     entries = cast("Mapping[Any, Any]", content)
-    widened: set[str] = set()
-    states = [entries[key] for key in STATES if isinstance(entries.get(key), Mapping)]
-    averages = [entries[key] for key in AVERAGES if isinstance(entries.get(key), Mapping)]
-    if not states and not averages:
-        return Checkpoint(_arrays(path, entries, widened), widened=frozenset(widened))
-    # The optimizer's own state is a mapping by numbers, a slot or more a parameter.
-    optimizer = entries.get("optimizer", entries.get("optimizer_state_dict"))
-    slots: Any = cast("Mapping[Any, Any]", optimizer).get("state", {}) if isinstance(optimizer, Mapping) else {}
-    count = sum(isinstance(value, Tensor) for state in slots.values() for value in state.values())
+    state, averages = _first(entries, STATES), _first(entries, AVERAGES)
+    nested = state is not None or averages is not None
+    states: list[Mapping[Any, Any]] = [state or {}, averages or {}] if nested else [entries, {}]
+    rest = {key: value for key, value in entries.items() if nested and not any(value is state for state in states)}
+    arrays = [_arrays(path, state) for state in states]
+    _check_claims(path, arrays)
+    slots = _count(value for key, value in rest.items() if str(key).startswith("optim"))
+    counts = {
+        "optimizer slots": slots,
+        "tensors beside the state_dict": _count(rest.values()) - slots,
+        "counts of averaged steps": sum(AVERAGED in state for state in states),
+    }
+    halves = {name for state in states for name in _halves(state)}
     return Checkpoint(
-        _arrays(path, states[0], widened) if states else {},
-        averages=_arrays(path, averages[0], widened) if averages else {},
-        ignored={"optimizer slots": count} if count else {},
-        widened=frozenset(widened),
-        remarks=() if states else ("holds only an exponential moving average, which was taken",),
+        _widened(arrays[0], halves),
+        averages=_widened(arrays[1], halves),
+        ignored={what: count for what, count in counts.items() if count},
+        widened=frozenset(halves),
+        remarks=("holds only an exponential moving average, which was taken",) if nested and state is None else (),
     )
 
 
-def _arrays(path: Path, entries: Mapping[Any, Any], widened: set[str]) -> dict[str, NDArray[Any]]:
-    problems = [
-        Problem(f"is a {type(value).__name__}, not a tensor under a name", str(name))
-        for name, value in entries.items()
-        if not (isinstance(name, str) and isinstance(value, Tensor))
-    ]
+def _first(entries: Mapping[Any, Any], keys: Iterable[str]) -> Mapping[Any, Any] | None:
+    return next((entries[key] for key in keys if isinstance(entries.get(key), Mapping)), None)
+
+
+def _count(values: Iterable[Any]) -> int:
+    """How many tensors there are in anything nested, which may hold itself."""
+    count, left, seen = 0, list(values), set[int]()
+    while left:
+        value = left.pop()
+        if isinstance(value, Tensor):
+            count += 1
+        elif isinstance(value, Mapping | list | tuple) and id(cast("object", value)) not in seen:
+            seen.add(id(cast("object", value)))
+            mapping = isinstance(value, Mapping)
+            left.extend(cast("Mapping[Any, Any]", value).values() if mapping else cast("list[Any]", value))
+    return count
+
+
+def _arrays(path: Path, state: Mapping[Any, Any]) -> dict[str, NDArray[Any]]:
+    """Views of a state_dict's tensors, bfloat16 as integers of the same bits; all that is wrong is told at once."""
+    arrays: dict[str, NDArray[Any]] = {}
+    problems: list[Problem] = []
+    for name, value in state.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            problems.append(Problem(f"is a {type(value).__name__}, not a tensor under a name", str(name)))
+        elif name != AVERAGED:
+            try:
+                arrays[name] = _view(value.detach())
+            except (TypeError, RuntimeError, ValueError):
+                kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
+                problems.append(Problem(f"is stored as {kind}, which has no array", name))
     if problems:
         raise WeightsError([Problem(f"{path}: is no plain state_dict"), *problems])
-    widened.update(name for name, tensor in entries.items() if tensor.dtype == torch.bfloat16)
-    return {name: _array(path, name, tensor) for name, tensor in entries.items()}
+    return arrays
+
+
+def _view(tensor: Tensor) -> NDArray[Any]:
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _check_claims(path: Path, arrays: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Raise WeightsError where a few numbers of the file are to be repeated for ever."""
+    claimed = sum(array.nbytes for state in arrays for array in state.values())
+    held = path.stat().st_size
+    if claimed > MAX_SHARING * held:
+        raise WeightsError(f"{path}: refused: its tensors claim {claimed:,} bytes, of which the file holds {held:,}")
+
+
+def _halves(state: Mapping[str, Any]) -> set[str]:
+    return {name for name, tensor in state.items() if tensor.dtype == torch.bfloat16}
+
+
+def _widened(arrays: Mapping[str, NDArray[Any]], halves: set[str]) -> dict[str, NDArray[Any]]:
+    """Arrays whose bits are those of bfloat16, the upper half of a float32's, as float32."""
+    return {
+        name: (array.astype("<u4") << 16).view("<f4") if name in halves else array for name, array in arrays.items()
+    }
+
+
+# -- what torch's reader is given --------------------------------------------------------------------------------
 
 
 def _load(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            zipped = file.read(len(_ZIP)) == _ZIP
-        # What argparse returns, beside many a checkpoint, is a bag of plain values; making one runs no code.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        zipped = _check_container(path)
+        # torch asks the safetensors library to read a file of that name, whatever is in it.
+        misnamed = path.suffix == ".safetensors"
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            # What argparse returns, beside many a checkpoint, is a bag of plain values; making one runs no code.
+            stack.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
+            source = stack.enter_context(path.open("rb")) if misnamed else path
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: {_unpickling_problem(error)}") from None
     except OSError as error:
@@ -89,34 +170,76 @@ def _load(path: Path) -> Any:
         raise WeightsError(f"{path}: is not a whole file of tensors ({reason})") from None
 
 
+def _check_container(path: Path) -> bool:
+    """Whether a file is a zip archive; raises WeightsError where it holds what torch's reader must not be given."""
+    with path.open("rb") as file:
+        head = file.read(_TAR_PLACE + len(_TAR))
+        if head.startswith(_ZIP):
+            _check_archive(path)
+            return True
+        if head.endswith(_TAR):
+            raise WeightsError(f"{path}: is in PyTorch's oldest format, a tar archive, which cannot be read safely")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_pickle(path, content)
+    return False
+
+
+def _check_archive(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            raise WeightsError(f"{path}: refused: a TorchScript program is code; {_ADVICE}")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise WeightsError(f"{path}: refused: it is compressed, which PyTorch's files are not")
+        pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+        if not pickles:
+            raise WeightsError(f"{path}: is an archive without tensors of PyTorch's (it has no data.pkl)")
+        for member in pickles:
+            # torch may be told to write no checksums: they are 0, and None is not checked.
+            member.CRC = member.CRC or cast("int", None)
+            _check_pickle(path, archive.read(member))
+
+
+def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
+    if content.find(_ALLOCATES) >= 0:
+        raise WeightsError(f"{path}: refused: besides tensors it holds a bytearray")
+
+
 def _unpickling_problem(error: Exception) -> str:
     # torch's own text advises to load the file without the check.
     forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
     if forbidden:
-        return f"refused: besides tensors it holds {forbidden[1]}, and loading that would run code"
+        return f"refused: besides tensors it holds {forbidden[1]}, and loading that would run code; {_ADVICE}"
     return "is not a whole file of tensors (its pickle cannot be read)"
 
 
-def _array(path: Path, name: str, tensor: Tensor) -> NDArray[Any]:
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    try:
-        return tensor.numpy()
-    except (TypeError, RuntimeError):
-        kind = f"{tensor.layout} {tensor.dtype} on {tensor.device}".replace("torch.", "")
-        raise WeightsError(Problem(f"{path}: is stored as {kind}, which has no array", name)) from None
+# -- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_state_dict(model: nn.Module, graph: Graph, path: Path, half: bool = False) -> None:
+def write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model's state_dict in torch's zip format, on the CPU whatever the model is on."""
-    state = model.state_dict()
-    for name, tensor in state.items():
-        state[name] = tensor.cpu().half() if half and tensor.is_floating_point() else tensor.cpu()
+    torch.save(_on_cpu(model.state_dict()), path)
+
+
+def write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model's state_dict rounded to half precision; raises WeightsError where that does not hold a number."""
+    state = _on_cpu(model.state_dict())
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    if problems := too_large({name: tensor.numpy() for name, tensor in floats.items()}, "float16"):
+        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+    for name, tensor in floats.items():
+        state[name] = tensor.half()
     torch.save(state, path)
 
 
-def write_program(model: nn.Module, graph: Graph, path: Path, half: bool = False) -> None:
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping, since it has attributes that torch.save keeps."""
+    for name, tensor in state.items():
+        state[name] = tensor.cpu()
+    return state
+
+
+def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model as a ``torch.export`` program, which runs without this package.
 
     The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A feature

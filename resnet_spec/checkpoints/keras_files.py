@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from resnet_spec.checkpoints.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ HEAP = b"GCOL\x01\0\0\0"
 
 WEIGHTS, CONFIGURATION = "model.weights.h5", "config.json"
 VARIABLES = "vars"
-NOT_WEIGHTS = frozenset({"optimizer", "metrics", "seed_generator"})
-"""Groups beside a model's weights: what training keeps, and what random layers draw from."""
+BFLOAT16 = "bfloat16"
+
+SLOTS = "optimizer slots"
+BESIDE = {"optimizer": SLOTS, "optimizer_weights": SLOTS, "metrics": "metrics", "seed_generator": "random states"}
+"""Groups beside a model's weights, and what they hold: what training keeps, and what random layers draw from."""
 
 
-def read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
+def read_hdf5(path: Path) -> Checkpoint:
+    """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
 
     Raises WeightsError for a file that is broken, or would read other files or more than it holds.
     """
@@ -48,11 +52,11 @@ def read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _check_heaps(content)
         with _opened(path) as file:
-            return _arrays(file, {})
+            return _checkpoint(file, {})
 
 
-def read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a ``.keras`` archive by ``layer/number``, the order in which Keras' layers count their variables.
+def read_archive(path: Path) -> Checkpoint:
+    """The tensors of a ``.keras`` archive by ``layer/number``, the order in which Keras' layers count their variables.
 
     Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
     """
@@ -62,7 +66,7 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
             weights = _member(archive, WEIGHTS)
         _check_heaps(weights)
         with _opened(BytesIO(weights)) as file:
-            return _arrays(file, names)
+            return _checkpoint(file, names)
 
 
 @contextmanager
@@ -116,18 +120,25 @@ def _refuse_bomb(name: str, size: int, stored: int) -> None:
 # -- what the groups hold ----------------------------------------------------------------------------------------
 
 
-def _arrays(file: Any, names: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+def _checkpoint(file: Any, names: Mapping[str, str]) -> Checkpoint:
     root = _child(file, "model_weights") if "model_weights" in file else file
     listed = {re.sub(r"\d+$", "", key) for key in root.attrs}
     pairs = _by_layer(root) if "layer_names" in listed else _by_class(file, names)
     arrays: dict[str, NDArray[Any]] = {}
+    widened: set[str] = set()
+    size, held = 0, file.id.get_filesize()
     for name, dataset in pairs:
         if name in arrays:
             raise WeightsError(f"two variables are named {name}")
         arrays[name] = _array(name, dataset)
+        size += dataset.nbytes
+        _refuse_bomb("the whole", size, held)
+        if _attribute(dataset, "dtype") == BFLOAT16:
+            arrays[name] = _from_bfloat16(arrays[name])
+            widened.add(name)
     if not arrays:
         raise WeightsError("holds no weights")
-    return arrays
+    return Checkpoint(arrays, ignored=_ignored(file), widened=frozenset(widened))
 
 
 def _by_layer(root: Any) -> Iterator[tuple[str, Any]]:
@@ -152,27 +163,47 @@ def _listed(group: Any, key: str) -> list[str]:
 
 def _by_class(file: Any, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """What the groups named ``vars`` hold, by the layer that is known for their place or that they name."""
-    for place, group in _variable_groups(file, ""):
-        numbers: list[str] = list(group)
-        layer = names.get(place) or _attribute(group, "name")
-        if numbers and layer is None:
-            raise WeightsError(f"does not say which layer {place or 'its top'} is; Keras' .keras and .h5 files do")
-        for number in numbers:
-            yield f"{layer}/{number}", _child(group, number)
-
-
-def _variable_groups(group: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    if depth > MAX_DEPTH:
-        raise WeightsError(f"refused: its groups are more than {MAX_DEPTH} deep")
-    for name in group:
-        if name in NOT_WEIGHTS or not hasattr(child := _child(group, name), "keys"):
+    for path, dataset in _datasets(file):
+        if BESIDE.keys() & {*path}:
             continue
-        if name == VARIABLES:
-            yield place, child
-        else:
-            # Keras 2.12 had another word.
-            word = "layers" if name == "_layer_checkpoint_dependencies" else name
-            yield from _variable_groups(child, f"{place}/{word}".lstrip("/"), depth + 1)
+        # Keras 2.12 had another word.
+        words = ["layers" if word == "_layer_checkpoint_dependencies" else word for word in path]
+        place = "/".join(words[:-2])
+        if words[-2:-1] != [VARIABLES]:
+            yield "/".join(words), dataset
+            continue
+        layer = names.get(place) or _attribute(dataset.parent, "name")
+        if layer is None:
+            raise WeightsError(f"does not say which layer {place or 'its top'} is; Keras' .keras and .h5 files do")
+        yield f"{layer}/{path[-1]}", dataset
+
+
+def _ignored(file: Any) -> Counter[str]:
+    """How many variables lie beside the weights, by what they are."""
+    ignored: Counter[str] = Counter()
+    for path, dataset in _datasets(file):
+        for word in BESIDE.keys() & {*path}:
+            slot = BESIDE[word] == SLOTS and not dataset.shape
+            ignored["counters" if slot else BESIDE[word]] += 1
+    return ignored
+
+
+def _datasets(file: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every array of a file with the groups that lead to it; a link in place of one is refused."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), file)]
+    while waiting:
+        path, group = waiting.pop()
+        # A group in two places could be in as many as it likes, and within itself.
+        place = _address(group)
+        if place in seen:
+            raise WeightsError(f"refused: {'/'.join(path)} is in two places")
+        seen.add(place)
+        if len(path) > MAX_DEPTH:
+            raise WeightsError(f"refused: its groups are more than {MAX_DEPTH} deep")
+        children = [((*path, name), _child(group, name)) for name in group]
+        waiting += [(inner, child) for inner, child in reversed(children) if hasattr(child, "keys")]
+        yield from ((inner, child) for inner, child in children if hasattr(child, "shape"))
 
 
 def _layer_names(model: Mapping[str, Any], place: str = "") -> dict[str, str]:
@@ -210,6 +241,13 @@ def _child(group: Any, path: str) -> Any:
     return group
 
 
+def _address(group: Any) -> int:
+    """Where in the file a group lies."""
+    from h5py import h5o  # pyright: ignore
+
+    return cast("Any", h5o).get_info(group.id).addr
+
+
 def _attribute(group: Any, key: str) -> Any:
     """An attribute's value, or None where there is none; what is far larger than Keras' pieces is not read."""
     if key not in group.attrs:
@@ -225,8 +263,9 @@ def _array(name: str, dataset: Any) -> NDArray[Any]:
     if dataset.dtype.kind not in "fiuV":
         raise WeightsError(f"{name} holds {dataset.dtype}, not floating-point numbers")
     _refuse_bomb(name, dataset.nbytes, min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
-    array: NDArray[Any] = dataset[()]
-    if _attribute(dataset, "dtype") == "bfloat16":
-        # The upper half of a float32.
-        return (array.view("uint16").astype("uint32") << 16).view("float32")
-    return array
+    return dataset[()]
+
+
+def _from_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """As float32, of which it is the upper half."""
+    return (array.view("uint16").astype("uint32") << 16).view("float32")

@@ -33,18 +33,24 @@ def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
     """
     file = find_file(path)
     if file is None:
-        raise WeightsError(f"{path}: {'is a folder without weights' if os.path.isdir(path) else 'no such file'}")
+        raise WeightsError(f"{path}: {_nothing(path)}")
     if file != path and os.path.isdir(path) and not inside(path, file):
         raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
     try:
         ending = ending_of(file)
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from None
+    checkpoint = READERS[ending](file) if ending in READERS else _read_by_backend(file, ending, graph)
     if graph is not None:
-        check_configuration(file, graph)
-    if ending in READERS:
-        return READERS[ending](file)
-    return _read_by_backend(file, ending, graph)
+        check_configuration(file, checkpoint.tensors, graph)
+    return checkpoint
+
+
+def _nothing(path: Path) -> str:
+    """What is at a path that is neither a file nor a folder of weights."""
+    if os.path.isdir(path):
+        return "is a folder without weights"
+    return "is no regular file" if os.path.exists(path) else "no such file"
 
 
 def _read_by_backend(path: Path, ending: str, graph: Graph | None) -> Checkpoint:

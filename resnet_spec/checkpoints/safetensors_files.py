@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import re
+from collections import ChainMap
 from collections.abc import Mapping
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+    # Its bits: NumPy has no such numbers.
+    "BF16": "uint16",
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+"""What NumPy calls the format's types of numbers."""
+
+_WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"}
 
 _ALIGNMENT = 8
 """Bytes to which the format aligns its data."""
@@ -64,11 +69,11 @@ def read_safetensors(path: Path) -> Checkpoint:
         if name == "__metadata__":
             continue
         stored = entry["dtype"]
-        dtype = "<u2" if stored == "BF16" else _DTYPES.get(stored)
-        if dtype is None:
+        if stored not in _DTYPES:
             raise WeightsError(f"{path}: {name} is stored as {stored}, which is not read")
+        dtype = np.dtype(_DTYPES[stored]).newbyteorder("<")
         begin, end = entry["data_offsets"]
-        count = (end - begin) // np.dtype(dtype).itemsize
+        count = (end - begin) // dtype.itemsize
         flat = np.frombuffer(data, dtype, count, 8 + length + begin) if count else np.empty(0, dtype)
         if stored == "BF16":
             # The upper half of a float32.
@@ -87,10 +92,11 @@ def read_shards(path: Path) -> Checkpoint:
     shards: dict[str, Checkpoint] = {}
     for shard in dict.fromkeys(places.values()):
         file = path.parent / shard
-        if Path(shard).name != shard or not inside(path.parent, file):
+        # Not Path's own: that one raises where a name is none that a file could have.
+        if os.path.basename(shard) == shard and not os.path.isfile(file):
+            raise WeightsError(f"{path}: its part {shard!r} is missing")
+        if os.path.basename(shard) != shard or not inside(path.parent, file):
             raise WeightsError(f"{path}: refused: its part {shard!r} lies outside its folder")
-        if not file.is_file():
-            raise WeightsError(f"{path}: its part {shard} is missing")
         shards[shard] = read_safetensors(file)
     problems = [
         Problem(f"is not in {shard}, where the index has it", name)
@@ -103,7 +109,8 @@ def read_shards(path: Path) -> Checkpoint:
     if problems:
         raise WeightsError([Problem(f"{path}: the index and its parts differ"), *problems])
     tensors = {name: shards[shard].tensors[name] for name, shard in places.items()}
-    return Checkpoint(tensors, widened=frozenset(name for part in shards.values() for name in part.widened))
+    widened = frozenset(name for part in shards.values() for name in part.widened)
+    return Checkpoint(tensors, widened=widened, metadata=ChainMap(*(dict(part.metadata) for part in shards.values())))
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -119,25 +126,35 @@ def _index(path: Path) -> dict[str, str]:
 
 
 def write_safetensors(
-    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    dtype: str | None = None,
 ) -> None:
-    """Write arrays as they are, straight to ``path``, never more than one of them copied at a time."""
+    """Write arrays straight to ``path``, as they are or as ``dtype``, never more than one of them copied at a time.
+
+    Raises WeightsError where the format has no such numbers.
+    """
     import numpy as np
 
-    sizes = [array.nbytes for array in arrays.values()]
-    ends = list(accumulate(sizes))
+    dtypes = {name: np.dtype(dtype or array.dtype) for name, array in arrays.items()}
+    unknown = [name for name in arrays if dtypes[name].name not in _WORDS]
+    if unknown:
+        raise WeightsError([Problem(f"safetensors does not hold {dtypes[name].name}", name) for name in unknown])
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    for (name, array), size, end in zip(arrays.items(), sizes, ends, strict=True):
-        dtype = _NAMES[array.dtype.newbyteorder("<").str.replace("|b1", "?").lstrip("|")]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [end - size, end]}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.size * dtypes[name].itemsize
+        header[name] = {"dtype": _WORDS[dtypes[name].name], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for array in arrays.values():
+        for name, array in arrays.items():
             # Not ascontiguousarray, which makes a vector of a scalar.
-            file.write(np.asarray(array, array.dtype.newbyteorder("<"), order="C").data)
+            file.write(np.asarray(array, dtypes[name].newbyteorder("<"), order="C").data)
 
 
 def _reason(error: Exception) -> str:

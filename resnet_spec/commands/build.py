@@ -55,17 +55,19 @@ def command(
     """Build SPEC (a shipped name, or a path that ends in .yaml) as a native model and run it once."""
     import time
 
-    from resnet_spec.backends import find, get_backend
+    from resnet_spec.backends import find, get_backend, outputs_of
     from resnet_spec.building import build
+    from resnet_spec.checking import report_nonfinite
     from resnet_spec.files import check_target
     from resnet_spec.loading import load
     from resnet_spec.randomization import random_images
     from resnet_spec.summary import summarize
 
     # Wrong input is told before seconds go into starting a framework.
-    find(backend)
-    for path in outputs:
-        check_target(Path(path), force=force)
+    kinds = outputs_of(find(backend))
+    targets = [_target(path, kinds, backend) for path in outputs]
+    for path in targets:
+        check_target(path, force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
     summary = summarize(graph)
@@ -73,7 +75,6 @@ def command(
         tell(f"importing {backend}")
         with muted_stderr():
             compiler = get_backend(backend)
-        targets = [_target(path, compiler.outputs, backend) for path in outputs]
         tell(f"building {graph.name}")
         start = time.perf_counter()
         model = build(loaded, backend, weights, seed, dtype=dtype, **reading)
@@ -81,6 +82,8 @@ def command(
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)
         ran = time.perf_counter()
+        if weights is not None:
+            report_nonfinite(compiler.arrays(model, graph), weights)
         for path in targets:
             tell(f"writing {path}")
             _write(compiler, model, graph, path, force=force)
@@ -107,12 +110,14 @@ def command(
 def _target(text: str, kinds: Any, backend: str) -> Path:
     """An output's path, refused before any work is done where the backend does not write its kind."""
     from resnet_spec.errors import OutputError
+    from resnet_spec.files import ending
 
     path = Path(text)
     known = {".safetensors": "weights", **kinds}
-    if path.suffix not in known:
-        endings = ", ".join(ending or "a folder" for ending in known)
-        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {path.suffix or 'a folder'}")
+    kind = ending(path, known)
+    if kind not in known:
+        endings = ", ".join(name or "a folder" for name in known)
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}")
     return path
 
 

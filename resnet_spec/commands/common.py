@@ -111,8 +111,12 @@ def progress() -> Generator[Callable[[str], None]]:
 
 @contextmanager
 def tell_remarks() -> Generator[None]:
-    """Print on stderr what the package says while it works: what was adapted, what left out."""
-    handler = logging.StreamHandler()
+    """Print on stderr what the package says while it works: what was adapted, what left out.
+
+    Where frameworks are muted, too: stderr is kept as it is now.
+    """
+    stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("resnet_spec")
     level, propagates = logger.level, logger.propagate
@@ -123,6 +127,7 @@ def tell_remarks() -> Generator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+        stream.close()
         logger.setLevel(level)
         logger.propagate = propagates
 

@@ -87,9 +87,10 @@ def _print(found: Prediction, top: int) -> None:
 
     screen = console()
     for index, name in enumerate(found.images):
-        screen.print(Text(name, style="bold", no_wrap=True, overflow="ellipsis"), _table(found, index, top), sep="\n")
+        screen.print(Text(name, style="bold"), _table(found, index, top), sep="\n")
         screen.print()
-    screen.print(_verdict(found), highlight=False)
+    if len(found.backends) > 1:
+        screen.print(_verdict(found), highlight=False)
 
 
 def _table(found: Prediction, image: int, top: int) -> Any:
@@ -104,15 +105,16 @@ def _table(found: Prediction, image: int, top: int) -> Any:
         table.add_column("", justify="right", no_wrap=True)
     if len(found.backends) > 1:
         table.add_column("|Δ|", justify="right", no_wrap=True)
-    ranked = {backend: found.top(image, backend, top) for backend in found.backends}
-    for rank, numbers in enumerate(zip(*ranked.values(), strict=True), start=1):
-        # Long names are cut, since a wrapped line is hard to tell from the next rank.
-        cells: list[Any] = [str(rank)]
-        for backend, number in zip(ranked, numbers, strict=True):
+    ranked = [found.top(image, backend, top) for backend in found.backends]
+    for rank in range(len(ranked[0])):
+        numbers = [classes[rank] for classes in ranked]
+        cells: list[Any] = [str(rank + 1)]
+        for backend, number in zip(found.backends, numbers, strict=True):
+            # Long names are cut, since a wrapped line is hard to tell from the next rank.
             cells.append(Text(found.labels[number], no_wrap=True, overflow="ellipsis"))
             cells.append(f"{found.probabilities[backend][image, number]:.2%}")
         if len(numbers) > 1:
-            values = [found.probabilities[backend][image, numbers[0]] for backend in ranked]
+            values = [found.probabilities[backend][image, numbers[0]] for backend in found.backends]
             cells.append(f"{max(values) - min(values):.1e}")
         table.add_row(*cells, style="bold red" if len(set(numbers)) > 1 else "")
     return table
@@ -121,8 +123,6 @@ def _table(found: Prediction, image: int, top: int) -> Any:
 def _verdict(found: Prediction) -> str:
     from resnet_spec.parity import GATES
 
-    if len(found.backends) == 1:
-        return found.backends[0] if found.passed else "[bold red]not finite[/]"
     names = " and ".join(found.backends)
     verdict = "[green]agree[/green]" if found.passed else "[bold red]DIFFER[/bold red]"
     return (

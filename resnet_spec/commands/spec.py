@@ -9,6 +9,7 @@ import click
 
 from resnet_spec import __version__
 from resnet_spec.commands.common import JSON, SEED, SET, console, count, print_json, progress, run, shape_text
+from resnet_spec.commands.predict import predict
 from resnet_spec.commands.weights import convert, identify
 
 if TYPE_CHECKING:
@@ -270,6 +271,7 @@ def schema(block: bool) -> None:
 
 command.add_command(convert)
 command.add_command(identify)
+command.add_command(predict)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,12 @@ from resnet_spec.commands.common import (
     tell_remarks,
 )
 
+if TYPE_CHECKING:
+    from resnet_spec.identification import Match
+
+SHOWN = 20
+"""Lines about a spec that is only near."""
+
 
 @click.command()
 @click.argument("spec")
@@ -27,7 +33,7 @@ from resnet_spec.commands.common import (
 @READING
 @click.option("--fold", is_flag=True, help="Fold batch normalisations into the convolutions before them.")
 @click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as IN has them]")
 @click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists already.")
 @JSON
@@ -57,6 +63,8 @@ def convert(
     from resnet_spec.loading import load
     from resnet_spec.weights import read_weights
 
+    if half and dtype:
+        raise click.UsageError("--half is a dtype of its own: leave out --dtype")
     # Wrong input is told before seconds go into starting a framework.
     place = find_target(target, format, force=force)
     loaded = load(spec, overrides)
@@ -86,16 +94,21 @@ def identify(path: str, as_json: bool) -> None:
 
     from resnet_spec.identification import identify as matches_of
 
-    with quiet_stdout(), progress() as tell:
+    with quiet_stdout(), tell_remarks(), progress() as tell, muted_stderr():
         matches = matches_of(Path(path), tell)
     if as_json:
         print_json([asdict(match) | {"fits": match.fits} for match in matches])
     else:
-        for match in matches:
-            click.echo(" ".join([match.spec, *(f"--set {override}" for override in match.overrides)]))
-            if not match.fits:
-                click.echo(f"  nearest: {match.share:.0%} of names and shapes agree")
-                for line in match.differences:
-                    click.echo(f"  {line}")
-    if not all(match.fits for match in matches):
+        click.echo("\n".join(_described(match) for match in matches) or "no shipped spec is like it")
+    if not any(match.fits for match in matches):
         click.get_current_context().exit(1)
+
+
+def _described(match: Match) -> str:
+    """A match as lines: the arguments that name it, and what there is to say of it."""
+    name = " ".join([match.spec, *(f"--set {override}" for override in match.overrides)])
+    if match.fits:
+        return f"{name}  ({match.unlike})" if match.unlike else name
+    shown, rest = match.differences[:SHOWN], match.differences[SHOWN:]
+    lines = [f"{name}: {match.share:.0%} of names and shapes agree", *shown]
+    return "\n  ".join([*lines, *([f"and {len(rest)} more, which --json prints"] if rest else [])])

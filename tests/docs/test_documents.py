@@ -354,11 +354,15 @@ def test_every_key_of_the_language_is_told_and_no_other() -> None:
     from resnet_spec.initialization import Constant, VarianceScaling
     from resnet_spec.language import Block as BlockModel
     from resnet_spec.language import Identity, Network, Shortcut, Source, Stage, Step
+    from resnet_spec.published import Accuracy, Preprocessing, Published
 
     wanted = {
         "The keys of a spec": _keys(Network) | {"extends"},
         "`input`": _keys(Input),
         "`source`": _keys(Source),
+        "`weights`": _keys(Published),
+        "`accuracy`": _keys(Accuracy),
+        "`preprocessing`": _keys(Preprocessing),
         "Steps": _keys(Step) - {"layer"},
         "Stages": _keys(Stage),
         "Blocks": _keys(BlockModel) | {"extends"},
@@ -428,6 +432,43 @@ def test_readme_lists_the_commands() -> None:
 
     told = [ticked(row["command"]) for row in table("README.md", "command", "what it does").rows]
     assert told == ["resnet-build", *(f"resnet-spec {name}" for name in sorted(command.commands))]
+
+
+def test_prediction_tells_every_key_and_every_option() -> None:
+    from resnet_spec import Preprocessing
+    from resnet_spec.commands.predict import predict
+
+    assert first_columns("docs/prediction.md", "Preprocessing", "key") == list(Preprocessing.model_fields)
+    told = re.findall(r"`(--[\w-]+)", section("docs/prediction.md", "Options"))
+    assert set(told) == {option for parameter in predict.params for option in parameter.opts if option[0] == "-"}
+
+
+def test_published_weights_are_counted() -> None:
+    from resnet_spec import available, load
+
+    networks: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for name in available():
+        family, count = name.partition("/")[0], len(load(name).weights)
+        networks[family] += count > 0
+        files[family] += count
+    rows = table("docs/published.md", "family", "networks", "files", "from", "verified by").rows
+    told = {ticked(row["family"]): (int(row["networks"]), int(row["files"])) for row in rows}
+    assert told == {family: (networks[family], files[family]) for family in files if files[family]}
+
+
+def test_the_variables_for_downloads_are_told() -> None:
+    from resnet_spec import downloads
+
+    rows = table("docs/published.md", "environment variable", "what it does").rows
+    assert [ticked(row["environment variable"]) for row in rows] == [
+        downloads.CACHE,
+        downloads.MIRROR,
+        downloads.OFFLINE,
+    ]
+    assert f"up to {['none', 'one', 'two', 'three', 'four', 'five'][len(downloads.PAUSES)]} times" in read(
+        "docs/published.md"
+    )
 
 
 def test_the_rationale_names_overrides_that_work() -> None:

@@ -1,7 +1,8 @@
-"""The weights that libraries publish, by their own tables: ``python -m tests.oracles.publishing`` writes them into specs.
+"""The weights that libraries publish, by their own tables.
 
-Each library is asked in a process of its own, since two frameworks do not share one. What a library does not state is
-left out: no accuracy of timm's, which is not in its package, no licence of Keras', no hash where none is given.
+``python -m tests.oracles.publishing`` writes them into the specs. Each library is asked in a process of its own, since
+two frameworks do not share one. What a library does not state is left out: no accuracy of timm's, which is not in its
+package, no licence of Keras', no hash where none is given.
 
 - torchvision: its ``*_Weights``. The digits in a file's name are the first of its SHA-256, as ``torch.hub`` checks
   them. The licence is the one that timm gives for the same address.
@@ -118,9 +119,9 @@ def _of_timm(cfg: Any) -> dict[str, Any]:
 
 KERAS_VALUES = (
     {"order": "bgr", "range": 255.0, "mean": [103.939, 116.779, 123.68], "std": [1.0, 1.0, 1.0]},
-    {"order": "rgb", "range": 1.0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    {"order": "rgb", "range": 2.0, "mean": [1.0, 1.0, 1.0], "std": [1.0, 1.0, 1.0]},
 )
-"""What Keras' modes "caffe" and "tf" do, in our words; its own functions say which it is."""
+"""What Keras' modes "caffe" and "tf" do, in our words and its own steps; its own functions say which it is."""
 
 
 def keras(names: Sequence[str]) -> dict[str, Entries]:
@@ -196,6 +197,9 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
 
 # -- writing the specs -------------------------------------------------------------------------------------------
 
+GLUE = "\0"
+"""A space that no line breaks at."""
+
 _BLOCK = re.compile(r"^weights:\n(?:  .*\n)+", re.MULTILINE)
 
 
@@ -207,22 +211,21 @@ def rewritten(text: str, entries: Entries) -> str:
 
 
 def _lines(name: str, entry: Mapping[str, Any]) -> list[str]:
-    # A key and its value stay together: no space there to break a line at.
-    text = f"{name}: {_flow(entry)}".replace(": ", ":\0")
-    text = text.replace(":\0{url", ": {url", 1)
-    wrapped = textwrap.wrap(
+    # Lines break in front of keys, never in a list, and in front of an address that is too long.
+    text = f"{name}:{GLUE}{_flow(entry)}".replace(f"url:{GLUE}", "url: ", 1)
+    lines = textwrap.wrap(
         text, 120, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
-    return [line.replace("\0", " ") for line in wrapped]
+    return [line.replace(GLUE, " ") for line in lines]
 
 
 def _flow(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}:{GLUE}{_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + f",{GLUE}".join(map(_flow, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value) if ":" in value else value
+        return json.dumps(value) if ":" in value else value.replace(" ", GLUE)
     return f"{value:.10g}"
 
 

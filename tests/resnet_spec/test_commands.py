@@ -336,7 +336,7 @@ def test_a_folder_is_not_replaced_by_force(command: Command, tmp_path: Path) -> 
     path.mkdir()
 
     assert build(command, "--output", path, "--force") == (
-        2, "", f"{path} is a folder that holds no SavedModel; it is not replaced\n",
+        2, "", f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced\n",
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path, lines: Lines
     path.mkdir()
     (path / "thesis.tex").write_text("")
 
-    said = [f"{path} is a folder that holds no SavedModel; it is not replaced"]
+    said = [f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced"]
     assert lines(lambda: write_into(path, force=True)) == said
     assert names(path) == ["thesis.tex"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from resnet_spec import Graph, WeightsError, initialize, read_weights
+from resnet_spec.checkpoints.keras_files import read_archive, read_hdf5
 
 Lines = Callable[..., list[str]]
 
@@ -96,8 +97,8 @@ def write_archive(path: Path, weights: bytes, config: str | None = None, compres
     return path
 
 
-def assert_read(path: Path, graph: Graph, arrays: dict[str, Any]) -> None:
-    result = read_weights(path, graph)
+def assert_read(path: Path, graph: Graph, arrays: dict[str, Any], adapt: Sequence[str] = ()) -> None:
+    result = read_weights(path, graph, adapt=adapt)
     assert list(result) == [parameter.name for parameter in graph.parameters()]
     for name, (parameter, axes) in KERAS.items():
         np.testing.assert_array_equal(result[parameter].transpose(axes), arrays[name])
@@ -201,12 +202,15 @@ def test_an_archive_of_a_model_in_a_model_is_read(tiny: Graph, arrays: dict[str,
     assert_read(path, tiny, arrays)
 
 
-def test_half_precision_is_read_as_it_stands(tiny: Graph, arrays: dict[str, Any], tmp_path: Path) -> None:
+def test_half_precision_is_read_as_it_stands(arrays: dict[str, Any], tmp_path: Path) -> None:
     half = {name: array.astype("float16") for name, array in arrays.items()}
     (tmp_path / "w.h5").write_bytes(hdf5(by_layer, half))
+    checkpoint = read_hdf5(tmp_path / "w.h5")
 
-    assert {array.dtype.name for array in read_weights(tmp_path / "w.h5", tiny).values()} == {"float16"}
-    assert_read(tmp_path / "w.h5", tiny, half)
+    assert not checkpoint.widened
+    for name, array in half.items():
+        assert checkpoint.tensors[name].dtype == "float16"
+        np.testing.assert_array_equal(checkpoint.tensors[name], array)
 
 
 def test_bfloat16_becomes_float32(tiny: Graph, arrays: dict[str, Any], tmp_path: Path) -> None:
@@ -219,7 +223,57 @@ def test_bfloat16_becomes_float32(tiny: Graph, arrays: dict[str, Any], tmp_path:
     rounded = {n: (np.ascontiguousarray(a).view("uint32") >> 16 << 16).view("float32") for n, a in arrays.items()}
     (tmp_path / "w.h5").write_bytes(hdf5(model))
 
-    assert_read(tmp_path / "w.h5", tiny, rounded)
+    assert len(read_hdf5(tmp_path / "w.h5").widened) == len(KERAS)
+    assert_read(tmp_path / "w.h5", tiny, rounded, adapt=["half"])
+
+
+# -- what lies beside the weights --------------------------------------------------------------------------------
+
+
+def test_the_optimizer_of_a_whole_model_is_counted(arrays: dict[str, Any], tmp_path: Path) -> None:
+    def model(file: Any) -> None:
+        by_layer(file.create_group("model_weights"), arrays)
+        for slot in ("m", "v"):
+            file[f"optimizer_weights/Adam/{slot}/conv/kernel:0"] = np.zeros(3)
+        file["optimizer_weights/iteration:0"] = 7
+
+    (tmp_path / "w.h5").write_bytes(hdf5(model))
+    checkpoint = read_hdf5(tmp_path / "w.h5")
+
+    assert checkpoint.tensors.keys() == KERAS.keys()
+    assert checkpoint.ignored == {"optimizer slots": 2, "counters": 1}
+
+
+@pytest.mark.parametrize("format", ["w.weights.h5", "w.keras"])
+def test_what_training_keeps_is_counted(arrays: dict[str, Any], tmp_path: Path, format: str) -> None:
+    def model(file: Any) -> None:
+        by_class(file, arrays)
+        for number, value in enumerate((7, 0.1, np.zeros(3), np.zeros(3))):
+            file[f"optimizer/vars/{number}"] = value
+        file["metrics/mean/vars/0"] = 1.0
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, "uint32")
+
+    weights, path = hdf5(model), tmp_path / format
+    if format == "w.keras":
+        checkpoint = read_archive(write_archive(path, weights))
+    else:
+        path.write_bytes(weights)
+        checkpoint = read_hdf5(path)
+
+    assert len(checkpoint.tensors) == len(KERAS)
+    assert checkpoint.ignored == {"optimizer slots": 2, "counters": 2, "metrics": 1, "random states": 1}
+
+
+def test_an_array_that_is_no_layers_variable_is_unexpected(
+    tiny: Graph, arrays: dict[str, Any], tmp_path: Path, lines: Lines
+) -> None:
+    def model(file: Any) -> None:
+        by_class(file, arrays)
+        file["layers/conv2d/scale"] = np.zeros(4, "float32")
+
+    (tmp_path / "w.h5").write_bytes(hdf5(model))
+
+    assert "layers/conv2d/scale: unexpected" in lines(lambda: read_weights(tmp_path / "w.h5", tiny))
 
 
 # -- what does not fit -------------------------------------------------------------------------------------------
@@ -361,7 +415,43 @@ def test_groups_in_a_circle_are_refused(tiny: Graph, tmp_path: Path, lines: Line
     path = tmp_path / "w.h5"
     path.write_bytes(hdf5(model))
 
+    assert lines(lambda: read_weights(path, tiny)) == [f"{path}: refused: layers/layers is in two places"]
+
+
+def test_groups_that_would_be_walked_for_ever_are_refused(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+    def model(file: Any) -> None:
+        group = file.create_group("layers")
+        for _ in range(30):
+            group["a"] = group["b"] = inner = file.create_group(None)
+            group = inner
+
+    path = tmp_path / "w.h5"
+    path.write_bytes(hdf5(model))
+
+    assert lines(lambda: read_weights(path, tiny))[0].endswith(" is in two places")
+
+
+def test_groups_too_deep_are_refused(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+    path = tmp_path / "w.h5"
+    path.write_bytes(hdf5(lambda file: file.create_group("/".join("x" * 33))))
+
     assert lines(lambda: read_weights(path, tiny)) == [f"{path}: refused: its groups are more than 32 deep"]
+
+
+def test_one_array_under_many_names_is_refused(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+    def model(file: Any) -> None:
+        file.attrs["layer_names"] = [b"x"]
+        group = file.create_group("x")
+        group["0"] = array = np.random.default_rng(0).random(2**18, "float32")
+        for number in range(1, 100):
+            group[str(number)] = group["0"]
+        group.attrs["weight_names"] = [str(number).encode() for number in range(100)]
+        assert array.nbytes == 2**20
+
+    path = tmp_path / "w.h5"
+    path.write_bytes(hdf5(model))
+
+    assert "refused: the whole claims" in lines(lambda: read_weights(path, tiny))[0]
 
 
 @pytest.mark.parametrize(

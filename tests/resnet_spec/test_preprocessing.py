@@ -217,7 +217,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n"
         (truncated(), "cannot be read (image file is truncated"),
         (png(30_000, 30_000, zlib.compress(b"")), "cannot be read (Image size (900000000 pixels) exceeds limit"),
         (png(8, 8, b"no deflate"), "cannot be read ("),
-        (png(0, 8, zlib.compress(b"")), ""),
+        (png(0, 8, zlib.compress(b"")), "is no image"),
         # Pillow would have Ghostscript run it.
         (EPS, "is no image"),
     ],
@@ -329,6 +329,13 @@ def test_a_preprocessing_written_as_yaml() -> None:
         ("{corp: 6}", ["preprocessing: unknown key 'corp'; did you mean 'crop'?"]),
         ("{range: -1}", ["preprocessing.range: must be greater than 0, not -1"]),
         ("{order: grb}", ["preprocessing.order: must be 'rgb' or 'bgr', not 'grb'"]),
+        ("{mean: [1, 2]}", ["preprocessing.mean: must have three values, not [1, 2]"]),
+        ("{resize: x, crop: 2}", ["preprocessing.resize: must be a whole number or must be a list, not 'x'"]),
+        (
+            "{std: [.inf, 0, 1]}",
+            ["preprocessing.std: must be a finite number or must be greater than 0, not [inf, 0, 1]"],
+        ),
+        ("[1]", ["preprocessing: must be a mapping, not [1]"]),
     ],
 )
 def test_a_wrong_preprocessing_is_told(text: str, told: list[str], lines: Lines) -> None:

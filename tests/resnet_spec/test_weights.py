@@ -144,20 +144,20 @@ def test_the_weights_of_another_network_are_listed_without_guessing(tiny: Graph,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("kernel: 3", "kernel: 5"), "'conv' differs in 'kernel': (3, 3) in the file, (5, 5) here"),
-        (("bias: true", "bias: false"), "'conv' differs in 'bias': True in the file, False here"),
-        (("epsilon: 0", "epsilon: 1e-3"), "'bn' differs in 'epsilon': 0.0 in the file, 0.001 here"),
+        (("kernel: 3", "kernel: 5"), "'conv' differs in 'kernel': (3, 3) in the file, (5, 5) in the spec"),
+        (("bias: true", "bias: false"), "'conv' differs in 'bias': True in the file, False in the spec"),
+        (("epsilon: 0", "epsilon: 1e-3"), "'bn' differs in 'epsilon': 0.0 in the file, 0.001 in the spec"),
         (("bn:", "norm:"), "the file has 'bn' where the spec has 'norm'"),
-        (("features: 2", "features: 3"), "'fc' differs in 'features': 2 in the file, 3 here"),
+        (("features: 2", "features: 3"), "'fc' differs in 'features': 2 in the file, 3 in the spec; --adapt classes"),
         (("features: 2}}", "features: 2}}, act: relu"), "'act' is only in the spec"),
         ((", flat: flatten, fc: {linear: {features: 2}}", ""), "'flat' is only in the file"),
         (
             ("pool: global_avg_pool", "pool: {max_pool2d: {kernel: 6}}"),
-            "'pool' differs in 'op': global_avg_pool in the file, max_pool2d here",
+            "'pool' differs in 'op': global_avg_pool in the file, max_pool2d in the spec",
         ),
         (
             ("input: {channels: 3", "outputs: [fc, bn]\n    input: {channels: 3"),
-            "the input, the outputs or the order of declaration differ",
+            "the outputs differ: fc in the file, fc and bn in the spec",
         ),
     ],
 )

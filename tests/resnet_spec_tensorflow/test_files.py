@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from resnet_spec import read_weights
 from resnet_spec.errors import OutputError
 
 # Loads what was written and runs it on the same images; a .keras file that needs the package says so.
 STRANGER = """
-import sys
+import json, os, sys
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -22,22 +26,65 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import keras, numpy as np, tensorflow as tf
 
-folder, images = sys.argv[1], np.load(sys.argv[1] + "/images.npy")
-for name in ("plain", "grouped", "stock"):
+folder = sys.argv[1]
+plan = json.load(open(f"{folder}/plan.json"))
+said = {}
+
+def keep(file, model):
+    for number in (0, 1):
+        images = np.load(f"{folder}/{name}-images-{number}.npy")
+        for output, value in model(images).items():
+            np.save(f"{folder}/{file}-{output}-{number}.npy", value)
+
+def only(model):
+    return lambda x: {"logits": model(x).numpy()}
+
+for name in plan["stock"]:
     model = keras.saving.load_model(f"{folder}/{name}.keras")
-    np.save(f"{folder}/{name}.keras.npy", model(images).numpy())
-for name in ("plain", "grouped", "stock", "exact", "own"):
-    served = tf.saved_model.load(f"{folder}/{name}")
-    np.save(f"{folder}/{name}.npy", served.serve(images).numpy())
+    keep(f"{name}.keras", only(model))
+    if name in plan["hdf5"]:
+        keep(f"{name}.h5", only(keras.saving.load_model(f"{folder}/{name}.h5", compile=False)))
+    for variable in model.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    model.load_weights(f"{folder}/{name}.weights.h5")
+    keep(f"{name}.weights.h5", only(model))
+for name in plan["all"]:
+    signatures = tf.saved_model.load(f"{folder}/{name}").signatures
+    serve = signatures["serving_default"]
+    said[name] = {
+        "signatures": list(signatures),
+        "inputs": {k: v.shape.as_list() for k, v in serve.structured_input_signature[1].items()},
+        "outputs": {k: v.shape.as_list() for k, v in serve.structured_outputs.items()},
+    }
+    keep(name, lambda x: {k: v.numpy() for k, v in serve(input=tf.constant(x)).items()})
+for name in plan["lite"]:
+    lite = tf.lite.Interpreter(f"{folder}/{name}.tflite")
+    (said[f"{name}.tflite"],) = lite.get_signature_list().items()
+    keep(f"{name}.tflite", lambda x: lite.get_signature_runner()(input=x))
+    if name in plan["half"]:
+        lite = tf.lite.Interpreter(f"{folder}/{name}-half.tflite")
+        keep(f"{name}-half.tflite", lambda x: lite.get_signature_runner()(input=x))
+        said[f"{name}-half.tflite"] = [
+            detail["shape"].tolist() for detail in lite.get_tensor_details() if detail["dtype"] == np.float16
+        ]
 for name in ("exact", "own"):
     try:
         keras.saving.load_model(f"{folder}/{name}.keras")
     except TypeError as error:
-        print(error)
+        said[f"{name}.keras"] = str(error)
+json.dump(said, open(f"{folder}/said.json", "w"))
 """
 
-STOCK = ("plain", "grouped", "stock")
-VARIANTS = (*STOCK, "exact", "own")
+STOCK = ("plain", "stem", "grouped", "stock")
+SINGLE = (*STOCK, "exact", "own")
+SEVERAL = {"listed": ["layer1.0.relu", "fc"], "named": ["map", "scores"]}
+VARIANTS = (*SINGLE, *SEVERAL)
+# What TFLite says of the others is tested below.
+LITE = ("plain", "stem", "grouped", "stock", "own", "named")
+HALF = ("stem", "grouped")
+# What is no layer, as the others' padding with other values than zeros, is not in Keras' older format.
+HDF5 = ("stem",)
+FIXED = {"stock"}
 OWN_LAYERS = {
     "exact": {"UnbiasedBatchNormalization"},
     "own": {
@@ -50,61 +97,154 @@ OWN_LAYERS = {
 }
 
 
+def rectified_stem(builder):
+    """A stem whose max-pool follows a ReLU, as those of ResNets do."""
+    b = builder()
+    b("conv1", "conv2d", "input", channels=8, kernel=3, stride=2, padding="same", bias=True)
+    b("bn1", "batch_norm", "conv1")
+    b("relu", "relu", "bn1")
+    b("maxpool", "max_pool2d", "relu", kernel=3, stride=2, padding=1)
+    b("conv2", "conv2d", "maxpool", channels=8, kernel=3, padding="same", dilation=2)
+    b("avgpool", "global_avg_pool", "conv2")
+    b("flatten", "flatten", "avgpool")
+    b("fc", "linear", "flatten", features=5)
+    return b.graph()
+
+
 @pytest.fixture(scope="module")
-def graphs(small_resnet, stock_net, own_net):
+def graphs(builder, small_resnet, stock_net, own_net):
     plain = small_resnet()
+    several = plain.model_copy(update={"outputs": ("layer1.0.relu", "fc")})
     return {
         "plain": plain,
+        "stem": rectified_stem(builder),
         "grouped": small_resnet(groups=2),
         "stock": stock_net(),
         "exact": plain,
         "own": own_net(),
+        "listed": several,
+        "named": several.model_copy(update={"output_names": ("map", "scores")}),
     }
 
 
 @pytest.fixture(scope="module")
-def written(backend, make, graphs, images, tmp_path_factory):
-    """A folder of models in both formats, what each gave here, and what a process without the package gave and said."""
+def batches(graphs, images):
+    """Two batches for each network, of other sizes where it takes any."""
+
+    def of(name):
+        return images(2, 3, 21, 16), images(3, 3, 21, 16) if name in FIXED else images(3, 3, 24, 17)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def written(backend, make, graphs, batches, tmp_path_factory):
+    """A folder of models in every format, what each gave here, and what a process without the package says of them."""
     folder = tmp_path_factory.mktemp("written")
-    x = images(2, 3, 21, 16)
     expected = {}
     for name, graph in graphs.items():
         model = make(graph, exact_statistics=name == "exact")
-        (expected[name],) = backend.forward(model, x)
+        expected[name] = [backend.forward(model, batch) for batch in batches(name)]
         for ending in backend.outputs:
-            backend.write(model, graph, folder / f"{name}{ending}")
-    np.save(folder / "images.npy", x.transpose(0, 2, 3, 1))
+            if name in {".tflite": LITE, ".h5": HDF5}.get(ending, graphs):
+                backend.write(model, graph, folder / f"{name}{ending}")
+        if name in HALF:
+            backend.write(model, graph, folder / f"{name}-half.tflite", half=True)
+        for number, batch in enumerate(batches(name)):
+            np.save(folder / f"{name}-images-{number}.npy", batch.transpose(0, 2, 3, 1))
+    plan = {"stock": STOCK, "hdf5": HDF5, "all": VARIANTS, "lite": LITE, "half": HALF}
+    (folder / "plan.json").write_text(json.dumps(plan))
     command = [sys.executable, "-I", "-c", STRANGER, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder, expected, done.stdout
+    return folder, expected, json.loads((folder / "said.json").read_text())
+
+
+def within(written, name, file, bound):
+    """Whether every output of a file is within a bound of what the model gave here, for both batches."""
+    folder, expected, _ = written
+    names = SEVERAL.get(name, ["logits"])
+    for number, outputs in enumerate(expected[name]):
+        for output, wanted in zip(names, outputs, strict=True):
+            given = np.moveaxis(np.load(folder / f"{file}-{output}-{number}.npy"), -1, 1)
+            assert given.shape == wanted.shape
+            if np.abs(given - wanted).max() >= bound(wanted):
+                return False
+    return True
+
+
+def rounding(wanted):
+    return 3e-5 * wanted.std()
 
 
 @pytest.mark.parametrize("name", STOCK)
-def test_a_keras_file_loads_without_this_package(written, name):
-    folder, expected, _ = written
-    np.testing.assert_allclose(np.load(folder / f"{name}.keras.npy"), expected[name], rtol=1e-5)
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_a_keras_file_loads_without_this_package(written, name, ending):
+    assert within(written, name, f"{name}{ending}", rounding)
+
+
+@pytest.mark.parametrize("name", HDF5)
+def test_a_file_in_kerass_older_format_loads_without_this_package(written, name):
+    assert within(written, name, f"{name}.h5", rounding)
+
+
+def test_the_older_format_refuses_what_it_would_not_give_back(backend, make, small_resnet, tmp_path):
+    graph = small_resnet()
+    with pytest.raises(OutputError, match=r"holds layers alone, and maxpool\.pad is none; \.keras and"):
+        backend.write(make(graph), graph, tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_saved_model_serves_without_this_package(written, name):
-    folder, expected, _ = written
-    np.testing.assert_allclose(np.load(folder / f"{name}.npy"), expected[name], rtol=1e-5)
-
-
-def test_what_keras_lacks_needs_this_package(written):
-    _, _, said = written
-    assert "Could not locate class 'UnbiasedBatchNormalization'" in said
-    assert "Could not locate class 'StandardizedConv2D'" in said
+    assert within(written, name, name, rounding)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, images, name):
+def test_a_saved_models_signature_has_names_and_free_sizes(written, graphs, name):
+    size = [21, 16] if name in FIXED else [None, None]
+    said = written[2][name]
+
+    assert said["signatures"] == ["serving_default"]
+    assert said["inputs"] == {"input": [None, *size, 3]}
+    names = SEVERAL.get(name, ["logits"])
+    shapes = [graphs[name].by_name[output].shape for output in graphs[name].outputs]
+    # What flattens a map of any size has any length.
+    channels = [None if name == "own" else shape[0] for shape in shapes]
+    assert {output: shape[-1] for output, shape in said["outputs"].items()} == dict(zip(names, channels, strict=True))
+    assert all(shape[0] is None for shape in said["outputs"].values())
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_a_tflite_model_runs_in_its_interpreter_at_any_size(written, name):
+    assert within(written, name, f"{name}.tflite", rounding)
+    outputs = sorted(SEVERAL.get(name, ["logits"]))
+    assert written[2][f"{name}.tflite"] == ["serving_default", {"inputs": ["input"], "outputs": outputs}]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_a_tflite_model_in_half_precision_rounds_its_weights_alone(written, graphs, name):
+    kernels = [p for p in graphs[name].parameters() if len(p.shape) > 1]
+    file = f"{name}-half.tflite"
+    # A number in half precision is off by 2^-11 of itself at most; each layer's weights add as much to the error.
+    assert within(written, name, file, lambda wanted: len(kernels) * 2**-11 * np.abs(wanted).max())
+    assert not within(written, name, file, rounding)
+    halves = {tuple(shape) for shape in written[2][file]}
+    assert halves >= {(p.shape[0], *p.shape[2:], *p.shape[1:2]) for p in kernels}
+
+
+def test_what_keras_lacks_needs_this_package(written):
+    assert "Could not locate class 'UnbiasedBatchNormalization'" in written[2]["exact.keras"]
+    assert "Could not locate class 'StandardizedConv2D'" in written[2]["own.keras"]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, batches, name):
     from resnet_spec_tensorflow.framework import keras
 
     folder, expected, _ = written
     model = keras.saving.load_model(folder / f"{name}.keras")
-    assert np.array_equal(backend.forward(model, images(2, 3, 21, 16))[0], expected[name])
+    assert np.array_equal(backend.forward(model, batches(name)[0])[0], expected[name][0][0])
     kinds = {type(layer).__name__ for layer in model.layers if type(layer).__module__.startswith("resnet_spec")}
     assert kinds == OWN_LAYERS.get(name, set())
     assert list(backend.arrays(model, graphs[name]))
@@ -117,6 +257,29 @@ def test_names_survive(written, small_resnet):
     assert {layer.name for layer in model.layers} == {"input", "conv1.pad", *small_resnet().by_name}
 
 
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [(name, ending) for name in SINGLE for ending in (".keras", ".weights.h5", "", ".ckpt")]
+    + [(name, ".h5") for name in HDF5],
+)
+def test_what_is_written_is_read_again_to_the_bit(written, graphs, random_arrays, name, ending):
+    result = read_weights(written[0] / f"{name}{ending}", graphs[name])
+
+    for parameter, array in random_arrays(graphs[name]).items():
+        np.testing.assert_array_equal(result[parameter], array, err_msg=parameter)
+
+
+def test_a_checkpoint_has_slims_names_in_the_networks_scope(written, graphs):
+    from resnet_spec_tensorflow.framework import tf
+
+    shapes = dict(tf.train.list_variables(str(written[0] / "plain.ckpt")))
+
+    assert len(shapes) == len(graphs["plain"].parameters())
+    assert shapes["net/layer1/0/conv1/weights"] == [3, 3, 8, 8]
+    assert shapes["net/layer1/0/bn1/moving_variance"] == [8]
+    assert shapes["net/fc/biases"] == [5]
+
+
 def test_writing_prints_nothing(backend, make, single, tmp_path, capfd):
     graph = single("conv2d", channels=1, kernel=3)
     model = make(graph)
@@ -125,8 +288,16 @@ def test_writing_prints_nothing(backend, make, single, tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+def test_writing_leaves_nothing_beside_the_file(backend, make, single, tmp_path):
+    graph = single("conv2d", channels=1, kernel=3)
+    model = make(graph)
+    for ending in backend.outputs:
+        backend.write(model, graph, tmp_path / f"model{ending}")
+    assert {path.name for path in tmp_path.iterdir()} == {f"model{ending}" for ending in backend.outputs}
+
+
 def test_a_graph_may_have_a_name_that_tensorflow_refuses(backend, make, single, tmp_path):
-    graph = single("relu").model_copy(update={"name": "-/été/1 net"})
+    graph = single("batch_norm").model_copy(update={"name": "-/été/1 net"})
     model = make(graph)
     assert model.name == "t_1_net"
     for ending in backend.outputs:
@@ -135,6 +306,14 @@ def test_a_graph_may_have_a_name_that_tensorflow_refuses(backend, make, single, 
 
 def test_another_ending_is_refused(backend, make, single, tmp_path):
     graph = single("relu")
-    with pytest.raises(OutputError, match=r"writes \.keras files and folders, not \.h5"):
-        backend.write(make(graph), graph, tmp_path / "model.h5")
+    with pytest.raises(OutputError, match=r"does not write \.pb \(but \.keras, \.h5, \.weights\.h5, a folder, "):
+        backend.write(make(graph), graph, tmp_path / "model.pb")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".weights.h5", "", ".ckpt"])
+def test_half_precision_elsewhere_is_refused(backend, make, single, tmp_path, ending):
+    graph = single("relu")
+    with pytest.raises(OutputError, match=r"only \.tflite may be in half precision"):
+        backend.write(make(graph), graph, tmp_path / f"model{ending}", half=True)
     assert not list(tmp_path.iterdir())

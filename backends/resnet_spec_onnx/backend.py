@@ -1,0 +1,94 @@
+"""The ONNX backend: what the core asks of any framework, each in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import onnx
+
+from resnet_spec.errors import BackendError
+from resnet_spec_onnx import INPUTS, OUTPUTS
+from resnet_spec_onnx.assembly import assemble
+from resnet_spec_onnx.model import OnnxModel
+from resnet_spec_onnx.reading import read_onnx
+from resnet_spec_onnx.running import PROVIDERS, runner
+from resnet_spec_onnx.writing import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.checkpoints.checkpoint import Checkpoint
+    from resnet_spec.graph import Graph
+
+
+class OnnxBackend:
+    """Writes graphs as ONNX models, for inference; see ``resnet_spec.backends.Backend``."""
+
+    name: ClassVar[str] = "onnx"
+    outputs: ClassVar[Mapping[str, str]] = OUTPUTS
+    inputs: ClassVar[Sequence[str]] = INPUTS
+
+    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> OnnxModel:
+        """A model that takes (batch, *input), its parameters not yet set.
+
+        ``exact_statistics`` changes nothing, since statistics never move here.
+        """
+        return OnnxModel(graph, dtype)
+
+    def load(self, model: OnnxModel, graph: Graph, arrays: Arrays) -> None:
+        """Set every parameter; the arrays' own memory is used where their type fits and they are writable."""
+        model.set_weights(arrays)
+
+    def arrays(self, model: OnnxModel, graph: Graph) -> dict[str, NDArray[Any]]:
+        """A copy of every parameter, in the graph's order."""
+        return {name: array.copy() for name, array in model.filled().items()}
+
+    def forward(
+        self, model: OnnxModel, images: NDArray[Any], *, training: bool = False
+    ) -> list[NDArray[np.floating[Any]]]:
+        """The outputs for (batch, *input) images in the graph's order, computed in the model's dtype.
+
+        float32 is run by ONNX Runtime on the processor, float64 by ONNX's reference implementation. Raises
+        BackendError for training mode, and where ONNX Runtime is missing.
+        """
+        if training:
+            raise BackendError("the onnx backend computes inference only; name another backend first to draw weights")
+        if model.runner is None:
+            model.runner = runner(model)
+        return model.runner(images.astype(model.dtype, copy=False))
+
+    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+        """The initializers of an ONNX file by name; raises WeightsError for a file that is broken."""
+        return read_onnx(path, graph)
+
+    def write(self, model: OnnxModel, graph: Graph, path: Path, *, half: bool = False) -> None:
+        """Write the model, checked; with ``half`` its trainable parameters are stored in half precision.
+
+        Raises OutputError for a model of more than 2 GiB, and where a value is too large for half precision.
+        """
+        skeleton = assemble(graph, model.dtype, half=True) if half else model.skeleton
+        write_model(skeleton, model.filled(), path)
+
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that change rounding."""
+        return {
+            "onnx": onnx.__version__,
+            "onnxruntime": _version("onnxruntime"),
+            "providers": ", ".join(PROVIDERS),
+            "cores": str(os.cpu_count()),
+        }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

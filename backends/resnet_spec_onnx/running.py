@@ -1,0 +1,72 @@
+"""Running a model: float32 by ONNX Runtime on the processor, float64 by ONNX's own reference, which is slow and exact.
+
+ONNX Runtime has no convolution in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from resnet_spec.errors import BackendError
+from resnet_spec_onnx.writing import with_parameters_as_inputs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec_onnx.model import OnnxModel
+
+PROVIDERS = ["CPUExecutionProvider"]
+
+Runner = Callable[["NDArray[Any]"], "list[NDArray[Any]]"]
+
+
+def runner(model: OnnxModel) -> Runner:
+    """What runs a model on (batch, *input); raises BackendError where ONNX Runtime is missing or refuses the model."""
+    make = _by_reference if model.dtype == np.float64 else _by_runtime
+    return make(model.skeleton, model.filled())
+
+
+def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+    from onnx.reference import ReferenceEvaluator
+
+    from resnet_spec_onnx.reference import MaxPool
+
+    evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[MaxPool])
+    return lambda images: evaluator.run(None, {"input": images, **weights})
+
+
+def _by_runtime(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+    ort = runtime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers([*weights], values)
+    content = _with_data_elsewhere(skeleton).SerializeToString()
+    try:
+        session = ort.InferenceSession(content, options, providers=PROVIDERS)
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime refuses the model: {str(error).strip()}") from None
+    return lambda images: session.run(None, {"input": images})
+
+
+def _with_data_elsewhere(skeleton: ModelProto) -> ModelProto:
+    """The model with its initializers marked as being outside of it: ONNX Runtime is given them as they are."""
+    model = ModelProto()
+    model.CopyFrom(skeleton)
+    for tensor in model.graph.initializer:
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="given")
+    return model
+
+
+def runtime() -> Any:
+    """The module ``onnxruntime``; raises BackendError where it is missing: models are written without it."""
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError as error:
+        raise BackendError(f"ONNX Runtime cannot be imported ({error}); pip install 'resnet-spec[onnx]'") from error
+    return onnxruntime

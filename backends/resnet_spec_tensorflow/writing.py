@@ -1,0 +1,157 @@
+"""Every kind of file that a finished model is written as, a function each; none of them needs this package to load."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from resnet_spec.errors import OutputError
+from resnet_spec.files import ending
+from resnet_spec.graph import INPUT
+from resnet_spec.layouts import SLIM_NAMES
+from resnet_spec_tensorflow import OUTPUTS
+from resnet_spec_tensorflow.framework import keras, tf
+from resnet_spec_tensorflow.parameters import variables
+from resnet_spec_tensorflow.running import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from resnet_spec.graph import Graph
+
+LITE = ".tflite"
+
+
+def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
+    """Write a model in the format that the path's ending, or its lack, asks for.
+
+    Raises OutputError for another ending, for ``half`` where the format has no half precision, and where the format
+    cannot hold the model.
+    """
+    kind = ending(path, OUTPUTS)
+    if kind not in _WRITERS:
+        known = ", ".join(known or "a folder" for known in OUTPUTS)
+        raise OutputError(f"{path}: the tensorflow backend does not write {kind} (but {known})")
+    if half and kind != LITE:
+        raise OutputError(f"{path}: of what the tensorflow backend writes, only {LITE} may be in half precision")
+    with quiet(), _silent():
+        if half:
+            _write_lite(model, graph, path, tf.float16)
+        else:
+            _WRITERS[kind](model, graph, path)
+
+
+def _write_keras(model: Any, graph: Graph, path: Path) -> None:
+    model.save(path, include_optimizer=False)
+
+
+def _write_hdf5(model: Any, graph: Graph, path: Path) -> None:
+    others = [operation.name for operation in model.operations if not isinstance(operation, keras.Layer)]
+    if others:
+        # Keras writes them, but never reads them again.
+        said = f"the older format of Keras holds layers alone, and {others[0]} is none; .keras and .weights.h5 have it"
+        raise OutputError(f"{path}: {said}")
+    model.save(path, include_optimizer=False)
+
+
+def _write_weights(model: Any, graph: Graph, path: Path) -> None:
+    model.save_weights(path)
+
+
+def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
+    """The signature ``serving_default`` takes ``input`` and gives each output by its name; ``serve`` is the same.
+
+    Keras' own export would write every variable twice.
+    """
+    module = tf.Module()
+    module.model_variables = [variable.value for variable in model.variables]
+    names = output_names(graph)
+
+    def serve(input: Any) -> Any:
+        values = model(input, training=False)
+        if isinstance(values, dict):
+            return cast("Any", values)
+        return dict(zip(names, tf.nest.flatten(values), strict=True))
+
+    (input,) = model.inputs
+    module.serve = tf.function(serve, input_signature=[tf.TensorSpec(input.shape, input.dtype, name=INPUT)])
+    tf.saved_model.save(module, str(path), signatures=module.serve)
+
+
+def output_names(graph: Graph) -> tuple[str, ...]:
+    """What a signature calls a model's outputs: as the graph names them, else as their nodes are called.
+
+    The only one, if it is a vector, is called what it is.
+    """
+    if graph.output_names:
+        return graph.output_names
+    nodes = [graph.by_name[name] for name in graph.outputs]
+    if len(nodes) == len(nodes[0].shape) == 1:
+        return ("probabilities" if nodes[0].operation.op == "softmax" else "logits",)
+    return graph.outputs
+
+
+def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> None:
+    """A TFLite model with the SavedModel's signature and its free sizes, of TFLite's own operations alone.
+
+    With ``weights``, constants are stored in that type, and computed with in float32.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        _write_saved_model(model, graph, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if weights is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [weights]
+        try:
+            content = converter.convert()
+        # The converter raises its own errors, and others of Python's, for what TFLite has not.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise OutputError(f"{path}: TFLite cannot express {graph.name} ({reason})") from None
+    path.write_bytes(content)
+
+
+def _write_checkpoint(model: Any, graph: Graph, path: Path) -> None:
+    """Variables under TF-Slim's names, in the scope of the network's own name.
+
+    In the format of TensorFlow before 0.12, which all later versions read: that of today is three files, and no
+    renaming brings in three at once.
+    """
+    scope = graph.name.rpartition("/")[2]
+    held = variables(model, graph)
+    names = [f"{scope}/{p.node.replace('.', '/')}/{SLIM_NAMES[p.role]}" for p in graph.parameters()]
+    try:
+        tf.raw_ops.Save(filename=str(path), tensor_names=names, data=[held[p.name].value for p in graph.parameters()])
+    except tf.errors.OpError as error:
+        raise OutputError(f"{path}: a checkpoint cannot hold {graph.name} ({error.message})") from None
+
+
+_WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
+    ".keras": _write_keras,
+    ".h5": _write_hdf5,
+    ".weights.h5": _write_weights,
+    "": _write_saved_model,
+    LITE: _write_lite,
+    ".ckpt": _write_checkpoint,
+}
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Without what Keras and the converter print, and the remark that ``.h5`` is an older format."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            # Keras reads its variables in a way that NumPy 2 is about to forbid.
+            message = "__array__ implementation doesn't accept a copy keyword"
+            warnings.filterwarnings("ignore", message, DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

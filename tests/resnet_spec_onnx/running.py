@@ -1,0 +1,68 @@
+"""One operation or one graph, run from its ONNX: by ONNX Runtime in float32, by ONNX's reference in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from resnet_spec.graph import Graph
+from resnet_spec_onnx import OnnxBackend
+from resnet_spec_onnx.model import OnnxModel
+from resnet_spec_onnx.writing import check
+from resnet_spec_torch import TorchBackend
+from tests.resnet_spec_torch.graphs import Builder, random_arrays
+
+DTYPES = ("float32", "float64")
+TOLERANCES = {"float32": 2e-5, "float64": 1e-10}
+"""Largest difference of one operation, of values of about 1. An epsilon is a float32 in either."""
+
+
+def model_of(graph: Graph, arrays: Mapping[str, NDArray[Any]], dtype: str = "float32") -> OnnxModel:
+    """A model that ONNX's checker passes, with the arrays given."""
+    backend = OnnxBackend()
+    model = backend.compile(graph, dtype=dtype)  # pyright: ignore[reportArgumentType]
+    check(model.skeleton)
+    backend.load(model, graph, arrays)
+    return model
+
+
+def run(op: str, images: NDArray[Any], arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any) -> NDArray[Any]:
+    """One operation's output, its parameters as given, in the images' dtype."""
+    graph = Builder(*images.shape[1:]).add("x", op, **fields).graph()
+    model = model_of(graph, {f"x.{name}": array for name, array in (arrays or {}).items()}, images.dtype.name)
+    return OnnxBackend().forward(model, images)[0]
+
+
+def nodes(op: str, shape: tuple[int, ...], **fields: Any) -> list[NodeProto]:
+    """What one operation is written as, constants left out."""
+    graph = Builder(*shape).add("x", op, **fields).graph()
+    return [node for node in OnnxBackend().compile(graph).skeleton.graph.node if node.op_type != "Constant"]
+
+
+def assert_as_torch(graph: Graph, *shapes: tuple[int, ...], seed: int = 0) -> None:
+    """Hold a graph, for inputs of each shape, to the torch backend's float64, in either dtype."""
+    arrays = random_arrays(graph, seed, "float64")
+    torch = TorchBackend()
+    reference = torch.compile(graph, dtype="float64")
+    torch.load(reference, graph, arrays)
+    for dtype in DTYPES:
+        model = model_of(graph, arrays, dtype)
+        for shape in shapes:
+            images = np.random.default_rng(seed + 1).standard_normal(shape)
+            wanted = torch.forward(reference, images)
+            results = OnnxBackend().forward(model, images)
+            assert len(results) == len(wanted)
+            for result, exact in zip(results, wanted, strict=True):
+                assert result.dtype == dtype
+                assert result.shape == exact.shape, f"{dtype} at {shape}"
+                error = np.abs(result - exact).max() / max(1.0, float(np.abs(exact).max()))
+                assert error < TOLERANCES[dtype], f"{dtype} at {shape}: {error:.1e}"
+
+
+def single(op: str, *shape: int, **fields: Any) -> Graph:
+    """A graph of one node named ``x``."""
+    return Builder(*shape).add("x", op, **fields).graph()

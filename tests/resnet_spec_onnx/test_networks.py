@@ -1,0 +1,157 @@
+"""Shipped networks as ONNX beside the torch backend: every operation and block in use, and each family.
+
+They are thinner than the originals, and the images small: what is compared is the structure. ``main`` does them all.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import gcd, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+import resnet_spec
+from resnet_spec import Graph
+from resnet_spec.graph import INPUT, Node
+from resnet_spec.parity import GATES
+from resnet_spec.randomization import random_images, randomize
+from resnet_spec_onnx import OnnxBackend
+from resnet_spec_torch import TorchBackend
+
+from .running import model_of
+
+THINNER = 8
+
+NETWORKS = (
+    "cifar/preact_resnet110",
+    "cifar/preact_resnet164",
+    "cifar/resnet20",
+    "cifar/resnet50",
+    "cifar/resnext29_8x64d",
+    "cifar/wrn_40_4",
+    "keras/resnet50",
+    "keras/resnet50v2",
+    "mirror/decoder18",
+    "mirror/decoder50",
+    "mirror/encoder18",
+    "mirror/encoder50",
+    "msra/resnet50",
+    "slim/resnet_v1_50",
+    "slim/resnet_v2_50",
+    "timm/ecaresnext26t_32x4d",
+    "timm/resnetaa34d",
+    "timm/resnetblur18",
+    "timm/resnetv2_18",
+    "timm/resnetv2_50d_evos",
+    "timm/resnetv2_50d_frn",
+    "timm/resnetv2_50x1_bit",
+    "timm/seresnet18",
+    "timm/test_resnet",
+    "torchvision/resnet18",
+    "tutorial/resnet18",
+)
+
+
+def small(name: str) -> Graph:
+    """A shipped network with an eighth of its channels and of its groups, for small images, up to its logits."""
+    if name.startswith("mirror/decoder"):
+        overrides = ("parameters.filters=32", "parameters.height=32", "parameters.width=64")
+        return logits_of(resnet_spec.load(name, overrides).to_graph())
+    size = ("input.height=32", "input.width=34") if name.startswith("cifar/") else ("input.height=64", "input.width=66")
+    graph = logits_of(resnet_spec.load(name, size).to_graph())
+    shapes: dict[str, Any] = {INPUT: graph.input.shape}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = [shapes[name] for name in node.inputs]
+        operation = thin(node.operation, inputs[0])
+        shapes[node.name] = operation.output_shape(*inputs)
+        nodes.append(node.model_copy(update={"operation": operation, "shape": shapes[node.name]}))
+    return graph.with_nodes(nodes)
+
+
+def logits_of(graph: Graph) -> Graph:
+    return graph.with_outputs([graph.logits])
+
+
+def thin(operation: Any, shape: tuple[int, ...]) -> Any:
+    """An operation with an eighth of the channels and of the groups, for an input of ``shape``."""
+    if operation.op == "reshape":
+        widest = max(operation.shape)
+        others = prod(operation.shape) // widest
+        return operation.model_copy(
+            update={"shape": tuple(prod(shape) // others if size == widest else size for size in operation.shape)}
+        )
+    if operation.op == "conv1d":
+        return operation
+    update = {
+        name: max(getattr(operation, name) // THINNER, least)
+        for name, least in (("channels", 1), ("groups", 1), ("before", 0), ("after", 0))
+        if hasattr(operation, name)
+    }
+    if "groups" in update:
+        update["groups"] = gcd(update["groups"], shape[0], update.get("channels", shape[0]))
+    return operation.model_copy(update=update)
+
+
+def train(graph: Graph, arrays: Any, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    backend = TorchBackend()
+    model = backend.compile(graph)
+    backend.load(model, graph, arrays)
+    backend.forward(model, images, training=True)
+    return backend.arrays(model, graph)
+
+
+def errors_of(graph: Graph) -> dict[str, float]:
+    """The largest difference from torch's float64 in standard deviations of it, by dtype."""
+    arrays = randomize(graph, train, seed=3)
+    images = random_images((2, *graph.input.shape), seed=4)
+    torch = TorchBackend()
+    reference = torch.compile(graph, dtype="float64")
+    torch.load(reference, graph, {key: array.astype("float64") for key, array in arrays.items()})
+    (wanted,) = torch.forward(reference, images)
+    results = {dtype: OnnxBackend().forward(model_of(graph, arrays, dtype), images)[0] for dtype in GATES}
+    return {dtype: float(np.abs(result - wanted).max() / wanted.std()) for dtype, result in results.items()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_computes_what_torch_computes(name: str) -> None:
+    errors = errors_of(small(name))
+    assert all(errors[dtype] < gate for dtype, gate in GATES.items()), errors
+
+
+@cache
+def shipped() -> dict[str, Graph]:
+    return {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
+
+
+def touched(graph: Graph) -> set[str]:
+    return {node.operation.op for node in graph.nodes} | {f"block {s.block}" for s in graph.scopes if s.block}
+
+
+def test_these_networks_touch_every_operation_every_block_and_every_family() -> None:
+    in_use = set[str]().union(*map(touched, shipped().values()))
+    assert set[str]().union(*(touched(shipped()[name]) for name in NETWORKS)) == in_use
+    assert {name.partition("/")[0] for name in NETWORKS} == {name.partition("/")[0] for name in shipped()}
+
+
+@pytest.mark.parametrize(("name", "epsilon"), [("torchvision/resnet18", 1.001e-5), ("timm/resnetv2_50x1_bit", 1.1e-5)])
+def test_another_epsilon_is_seen(name: str, epsilon: float) -> None:
+    graph = small(name)
+
+
+def main() -> None:
+    """Every shipped network: what the checker says of it as it is, and its errors when thin."""
+    for name, graph in shipped().items():
+        model_of(graph, {}) if not graph.parameters() else OnnxBackend().compile(graph)
+        errors = errors_of(small(name))
+        verdict = "agrees" if all(errors[dtype] < gate for dtype, gate in GATES.items()) else "DIFFERS"
+        print(f"{name:32}", *(f"{error:.1e}" for error in errors.values()), verdict, flush=True)
+
+
+if __name__ == "__main__":
+    main()
