@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
+RIVALS := .venv-rivals
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format oracles networks fingerprints benchmark schema clean
+.PHONY: demo test lint format oracles networks published fingerprints benchmark schema clean
 
 demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend torch
@@ -36,8 +37,18 @@ networks: $(SETUP)
 fingerprints: $(SETUP)
 	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: r.load(n).to_graph().fingerprint for n in r.available()}, indent=2))" > tests/resnet_spec/fingerprints.json
 
-benchmark: $(SETUP)
-	$(BIN)/python -m benchmarks
+# Each spec's published weights, from the libraries' own tables.
+published: $(SETUP)
+	$(BIN)/python -m tests.oracles.publishing
+
+benchmark: $(SETUP) $(RIVALS)/.installed
+	RIVALS=$(RIVALS) $(BIN)/python -m benchmarks
+
+# Converters that are timed beside ours pin other versions of the same libraries.
+$(RIVALS)/.installed:
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --quiet onnx2tf==1.29.24
+	touch $@
 
 schema: $(SETUP)
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
@@ -50,4 +61,4 @@ $(SETUP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(RIVALS) dist build

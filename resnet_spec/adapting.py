@@ -113,7 +113,7 @@ def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
         return ()
     channels = ("channels",) if other.input.channels != graph.input.channels else ()
     held, wanted = _without_widths(other), _without_widths(graph)
-    if list(held.items()) == list(wanted.items()) and other.outputs == graph.outputs:
+    if list(held.items()) == list(wanted.items()) and _ends(other) == _ends(graph):
         classes = [[parameter.shape[0] for parameter in head_parameters(g)] for g in (other, graph)]
         return channels + (("classes",) if classes[0] != classes[1] else ())
     layers, tail = _layers(graph), _beyond_maps(graph)
@@ -121,6 +121,11 @@ def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
     if any(graph.by_name[name].layer in layers for name in tail) or any(held.get(n) != wanted[n] for n in trunk):
         return ()
     return (*channels, "backbone")
+
+
+def _ends(graph: Graph) -> tuple[Any, ...]:
+    """What the fingerprint takes in beside the nodes and the input."""
+    return graph.outputs, graph.output_names, graph.declaration
 
 
 def _without_widths(graph: Graph) -> dict[str, dict[str, Any]]:

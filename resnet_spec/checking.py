@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 MAX_PAIRS = 400
 """Names, missing times unexpected, to compare letter by letter, which takes seconds for more."""
 
-SIMILAR = 0.6
-"""How alike two names are that may be meant for each other, as ``difflib`` measures it."""
+SIMILAR = {True: 0.6, False: 0.8}
+"""How alike two names are that may be meant for each other, of one shape or not, as ``difflib`` measures it."""
 
 
 def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
@@ -110,8 +110,8 @@ def _spelled(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
         for other in unexpected
     ]
     guesses: dict[str, str] = {}
-    for _, ratio, name, other in sorted(pairs, reverse=True):
-        if ratio >= SIMILAR and name not in guesses and other not in guesses.values():
+    for alike, ratio, name, other in sorted(pairs, reverse=True):
+        if ratio >= SIMILAR[alike] and name not in guesses and other not in guesses.values():
             guesses[name] = other
     return guesses
 

@@ -35,7 +35,7 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
     for node in graph.nodes:
         if node.layer not in layers:
             layers[node.layer] = emit(node.operation, sites.site(node))
-        value = [values[name] for name in node.inputs] if node.operation.joins else values[node.inputs[0]]
+        value = _joined(node, values) if node.operation.joins else values[node.inputs[0]]
         for step in layers[node.layer]:
             value = step(value)
         values[node.name] = value
@@ -43,6 +43,13 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
     set_initializers(model, graph)
     return model
+
+
+def _joined(node: Node, values: Mapping[str, Any]) -> list[Any]:
+    # Keras lists layers in the order of what they are added in, and counts them so in its files: keras.applications
+    # has the shortcut first.
+    names = reversed(node.inputs) if node.operation.op == "add" else node.inputs
+    return [values[name] for name in names]
 
 
 @contextmanager

@@ -26,6 +26,7 @@ WEIGHTS = models()
 
 import timm  # noqa: E402
 import timm.data  # noqa: E402
+from torchvision.transforms.functional import center_crop  # noqa: E402
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -57,6 +58,15 @@ def test_torchvisions_transforms(version: str, name: str) -> None:
     transform = WEIGHTS.ResNet50_Weights[version].transforms()
 
     assert_same(preprocess("torchvision/resnet50", PHOTOS[name], version), transform, name)
+
+
+@pytest.mark.parametrize("size", [(64, 102), (100, 100), (65, 33), (300, 300), (62, 103)])
+def test_torchvisions_crop_of_what_is_smaller(size: tuple[int, int]) -> None:
+    cut = center_crop(PHOTOS["small"], list(size))
+
+    ours = prepare(PHOTOS["small"], Preprocessing(crop=size, range=255))
+
+    np.testing.assert_array_equal(ours[0].transpose(1, 2, 0), np.asarray(cut))
 
 
 def timms(config: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:

@@ -17,7 +17,17 @@ from PIL import Image
 from skimage import data
 
 import resnet_spec
-from resnet_spec import Graph, LabelsError, Preprocessing, SpecError, initialize, load, predict, write_weights
+from resnet_spec import (
+    Graph,
+    LabelsError,
+    Preprocessing,
+    SpecError,
+    WeightsError,
+    initialize,
+    load,
+    predict,
+    write_weights,
+)
 from resnet_spec.backends import get_backend
 from resnet_spec.checkpoints.safetensors_files import read_safetensors
 from resnet_spec.prediction import Prediction, imagenet_labels, read_labels
@@ -348,6 +358,15 @@ def test_without_weights_nothing_is_guessed(command: Command) -> None:
     assert (thin.status, plain.status) == (2, 2)
     assert thin.err.splitlines()[-1] == "Error: give --weights, a file or one of V1, V2, V3"
     assert plain.err.splitlines()[-1] == "Error: give --weights, a file; cifar/resnet20 lists no published ones"
+
+
+def test_weights_that_hang_on_the_size_are_told_of_images_of_another(thin: Path, write: Callable[..., Path]) -> None:
+    whole = write("extends: thin.yaml\nhead: {avgpool: null}", "whole.yaml")
+    graph = load(whole).to_graph()
+    write_weights("whole.safetensors", graph, initialize(graph))
+
+    with pytest.raises(WeightsError, match=r"whole\.safetensors: was written for another architecture"):
+        predict(whole, "chelsea.png", "whole.safetensors", preprocessing=Preprocessing(resize=48, crop=32))
 
 
 def test_a_sigmoid_at_the_end_is_told(thin: Path, write: Callable[..., Path]) -> None:

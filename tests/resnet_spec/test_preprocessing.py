@@ -65,6 +65,7 @@ def test_beyond_its_edges_an_image_is_black() -> None:
         (20, 10, 5, (10, 5)),
         # 8 × 30 / 9 = 26.67 is cut, not rounded.
         (9, 30, 8, (8, 26)),
+        (30, 9, 8, (26, 8)),
         (10, 20, (7, 3), (7, 3)),
         (1, 1, 6, (6, 6)),
     ],
@@ -85,16 +86,15 @@ def test_what_is_made_smaller_is_averaged_unless_nearest(interpolation: Any, wan
 
 
 def test_values_are_scaled_shifted_and_divided_in_float32() -> None:
-    image = np.array([[[255, 128, 0]]], np.uint8)
+    values = np.arange(256, dtype=np.uint8)[None]
 
-    batch = prepare(image, Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
+    batch = prepare(values, Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
 
-    def expected(value: int, mean: float, std: float) -> np.float32:
-        return (np.float32(value) / np.float32(255) - np.float32(mean)) / np.float32(std)
-
-    wanted = [expected(255, 0.485, 0.229), expected(128, 0.456, 0.224), expected(0, 0.406, 0.225)]
+    # One rounding a step: times 1 / 255 would be another number for many of them.
+    scaled = values.astype(np.float32) / np.float32(255)
+    wanted = [(scaled - np.float32(m)) / np.float32(s) for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
     assert batch.dtype == np.float32
-    np.testing.assert_array_equal(batch[0, :, 0, 0], wanted)
+    np.testing.assert_array_equal(batch[0], wanted)
 
 
 def test_the_mean_is_in_the_order_of_the_network() -> None:

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.serialization import config
 
 from resnet_spec.checkpoints.checkpoint import Checkpoint
-from resnet_spec.errors import WeightsError
+from resnet_spec.errors import OutputError, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.weights import read_weights
 from resnet_spec_torch import TorchBackend
@@ -583,6 +583,32 @@ def test_a_state_dict_is_written_and_read_again(tmp_path: Path) -> None:
     BACKEND.load(other, graph, BACKEND.read(tmp_path / "w.pth").tensors)
     images = random_images(1, 3, 32, 32)
     np.testing.assert_array_equal(BACKEND.forward(other, images)[0], BACKEND.forward(model, images)[0])
+
+
+def test_half_precision_rounds_what_is_floating_point(tmp_path: Path) -> None:
+    graph = small_resnet()
+    model = build(graph)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    BACKEND.write(model, graph, tmp_path / "w.pth", half=True)
+    state = torch.load(tmp_path / "w.pth")
+    assert list(state) == list(before)
+    for name, tensor in before.items():
+        assert torch.equal(state[name], tensor.half() if tensor.is_floating_point() else tensor)
+        assert torch.equal(model.state_dict()[name], tensor)
+    assert state["bn1.num_batches_tracked"].dtype == torch.int64
+
+
+def test_what_half_precision_does_not_hold_is_told(tmp_path: Path) -> None:
+    graph = small_resnet()
+    model = build(graph)
+    model.fc.bias.data[1] = 1e5
+    with pytest.raises(WeightsError) as caught:
+        BACKEND.write(model, graph, tmp_path / "w.pth", half=True)
+    wanted = ["half precision does not hold all numbers", "fc.bias: 1 of 5 elements are too large for float16"]
+    assert str(caught.value).splitlines() == wanted
+    with pytest.raises(OutputError, match=r"in half precision PyTorch's files are \.pth"):
+        BACKEND.write(model, graph, tmp_path / "w.pt2", half=True)
+    assert not list(tmp_path.iterdir())
 
 
 _RUN = """
