@@ -149,10 +149,3 @@ def too_large(arrays: Tensors, dtype: str) -> list[Problem]:
             if count:
                 problems.append(Problem(f"{count} of {array.size} elements are too large for {dtype}", name))
     return problems
-
-
-def rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """An array in half precision; raises WeightsError where it has numbers that are too large."""
-    if problems := too_large({name: array}, "float16"):
-        raise WeightsError(problems)
-    return array.astype("float16")

@@ -80,7 +80,7 @@ def convert(
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
     if problems := too_large(arrays, "float16" if half else kind):
         raise WeightsError(
-            [Problem(f"{target.path}: is not written, since its type does not hold all numbers"), *problems]
+            [Problem(f"{target.path}: not written, since its type does not hold all numbers"), *problems]
         )
     if target.backend is None:
         cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from resnet_spec.errors import DownloadError
@@ -218,8 +218,7 @@ class _Download:
             except _AgainError as error:
                 reason = str(error)
             except RequestException as error:
-                # One that has not answered at all will hardly do so a moment later.
-                if not (self.answered and _may_pass(error)):
+                if not _may_pass(error, self.answered):
                     raise self._failed(_reason(error)) from None
                 reason = _reason(error)
         raise self._failed(reason)
@@ -356,25 +355,33 @@ def _mib(size: int) -> str:
     return f"{size / MIB:,.1f} MiB"
 
 
-def _may_pass(error: RequestException) -> bool:
-    """Whether it is a matter of the connection, and not of the address, a certificate or too many redirects."""
+def _may_pass(error: RequestException, answered: bool) -> bool:
+    """Whether to ask again may help: it is a matter of the connection, and to a server that has answered before."""
     from requests import exceptions
+    from urllib3.exceptions import NewConnectionError
 
-    passing = exceptions.ChunkedEncodingError | exceptions.ConnectionError | exceptions.Timeout
+    if isinstance(error, exceptions.Timeout) or isinstance(_heart(error), NewConnectionError):
+        return answered
+    passing = exceptions.ChunkedEncodingError | exceptions.ConnectionError
     return isinstance(error, passing) and not isinstance(error, exceptions.SSLError)
 
 
 def _reason(error: RequestException) -> str:
-    """An error in few words: those of requests and urllib3 hold one another."""
+    """An error in few words."""
     from requests import exceptions
 
-    if isinstance(error, exceptions.ChunkedEncodingError):
-        return "the connection was cut"
+    heart = str(_heart(error))
     if isinstance(error, exceptions.ConnectTimeout):
         return f"the server cannot be reached within {TIMEOUTS[0]:g} s"
-    inner: Any = error
-    while isinstance(held := getattr(inner, "reason", None) or (inner.args or [None])[0], BaseException):
-        inner = held
-    if isinstance(error, exceptions.Timeout) or "timed out" in str(inner):
+    if isinstance(error, exceptions.Timeout) or "timed out" in heart:
         return f"the server has sent nothing for {TIMEOUTS[1]:g} s"
-    return str(inner).rpartition(": ")[2] if isinstance(error, exceptions.ConnectionError) else str(inner)
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return "the connection was cut"
+    return heart.rpartition(": ")[2]
+
+
+def _heart(error: BaseException) -> BaseException:
+    """What is inside of an error: those of requests and urllib3 hold one another."""
+    held = (getattr(error, "reason", None), *error.args)
+    inner = next((inner for inner in held if isinstance(inner, BaseException)), None)
+    return error if inner is None else _heart(inner)

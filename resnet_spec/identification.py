@@ -118,11 +118,13 @@ def _share(wanted: Shapes, held: Shapes) -> float:
 
 
 def _held(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
-    """A match with what differs, and its graph; without overrides if the spec does not take them."""
+    """A match with what differs, and its graph; without overrides if the spec does nothing with them."""
+    plain = load(match.spec).to_graph()
     try:
         graph = load(match.spec, match.overrides).to_graph()
     except SpecError:
-        graph = load(match.spec).to_graph()
+        graph = plain
+    if graph.fingerprint == plain.fingerprint:
         match = replace(match, overrides=())
     try:
         check_weights(graph, by_graph_names(graph, tensors), str(path))

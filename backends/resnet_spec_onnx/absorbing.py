@@ -54,7 +54,7 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
         array = _array(chain[0])
         bias = Tensor(chain[0].tensors["bias"].names, -array if chain[0].fields["negated"] else array)
         return replace(
-            convolution, tensors={"weight": weight, "bias": bias}, fields=convolution.fields | {"bias": True}
+            convolution, tensors={"weight": weight, "bias": bias}
         )
     kernel: Any = weight.array
     factor, offset = np.ones(1), np.zeros(1) if bias is None else np.asarray(bias.array, np.float64)
@@ -80,7 +80,7 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
             "weight": Tensor(tuple(names), (kernel * columns).astype(kernel.dtype) if scaled else kernel),
             "bias": Tensor(tuple(names), np.broadcast_to(offset, (channels,)).astype(kernel.dtype)),
         }
-    return replace(convolution, tensors=tensors, fields=convolution.fields | {"bias": True}, multiplied=True)
+    return replace(convolution, tensors=tensors, multiplied=True)
 
 
 def _array(step: Step) -> NDArray[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from resnet_spec.errors import GraphError
 from resnet_spec.fields import as_text
 from resnet_spec.folding import fold
-from resnet_spec_onnx.absorbing import absorbed
+from resnet_spec_onnx.absorbing import CONVOLUTIONS, absorbed
 from resnet_spec_onnx.contents import Contents
 from resnet_spec_onnx.expected import IncomparableError, expected
 from resnet_spec_onnx.matching import Label, MismatchError, matched, with_widths, without_widths
@@ -132,11 +132,12 @@ class _Comparison:
             self._assign(bare.steps[number], [file.steps[place] for place in places], tensors)
         used = {place for places in classes.values() for place in places}
         others = (t for number, step in enumerate(file.steps) if number not in used for t in step.tensors.values())
+        biased = [file.steps[p] for number, places in classes.items() for p in places if "bias" in bare.steps[number].tensors]
         shapes = {parameter.name: parameter.shape for parameter in graph.parameters()}
         return Found(
             {name: _laid_out(tensors[name], shape) for name, shape in shapes.items()},
             frozenset(name for tensor in others for name in tensor.names),
-            tuple(self._remarks(spec, [file.steps[number] for number in used])),
+            tuple(self._remarks(spec, [file.steps[number] for number in used], biased)),
         )
 
     def _matched(self, graph: Graph, spec: Network, file: Network) -> dict[int, list[int]]:
@@ -184,7 +185,7 @@ class _Comparison:
         """Give a step's parameters what stands in its place; where there are several such, they must be equal."""
         for slot, parameter in step.tensors.items():
             (name,) = parameter.names
-            held = [place.tensors[slot] for place in places] + ([tensors[name]] if name in tensors else [])
+            held = [place.tensors.get(slot) or _no_bias(place) for place in places] + ([tensors[name]] if name in tensors else [])
             if not all(_equal(held[0].array, other.array) for other in held):
                 raise MismatchError(self._ambiguous(step, name, places))
             tensors[name] = held[0]
@@ -198,12 +199,14 @@ class _Comparison:
             return f"{step.source} may be {found}, which have other weights, and nothing tells which it is"
         return f"{name!r} is used more than once in the spec, and {places[0].source} has other weights in the file"
 
-    def _remarks(self, spec: Network, used: list[Step]) -> Iterator[str]:
+    def _remarks(self, spec: Network, used: list[Step], biased: list[Step]) -> Iterator[str]:
         if multiplied := sum(step.multiplied for step in used):
             yield (
                 f"constants behind {multiplied} convolutions, folded normalisations written out, "
                 "were multiplied into their weights"
             )
+        if bare := sum(step.kind in CONVOLUTIONS and "bias" not in step.tensors for step in biased):
+            yield f"{bare} convolutions that have a bias in the spec have none in the file; theirs are zeros"
         if self.layout.axes == CHANNELS_LAST:
             yield "takes images with their channels last"
         ours, theirs = _ends_in_softmax(spec), _ends_in_softmax(self.file)
@@ -221,6 +224,13 @@ def _without_softmax(network: Network) -> Network:
         return network
     (logits,) = network.steps[network.outputs[-1]].inputs
     return network.pruned([*network.outputs[:-1], logits])
+
+
+def _no_bias(convolution: Step) -> Tensor:
+    """The bias of a convolution that has none."""
+    kernel: Any = convolution.tensors["weight"].array
+    axis = 0 if convolution.kind == "convolution" else 1
+    return Tensor((), np.zeros(kernel.shape[axis], kernel.dtype))
 
 
 def _equal(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:

@@ -41,8 +41,30 @@ LAYOUTS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
 """Operations that lay their first input out otherwise, however large it is."""
 
 WORKED_OUT = frozenset(
-    "Abs Add Cast Ceil Concat ConstantOfShape Div Equal Floor Gather Max Min Mod Mul Neg Reciprocal Shape Slice Sqrt "
-    "Squeeze Sub Where".split()
+    [
+        "Abs",
+        "Add",
+        "Cast",
+        "Ceil",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Floor",
+        "Gather",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Reciprocal",
+        "Shape",
+        "Slice",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Where",
+    ]
 )
 """Operations whose result is no larger than their inputs together, or what those broadcast to, or say as a shape."""
 

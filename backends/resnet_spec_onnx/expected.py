@@ -81,7 +81,6 @@ def _conv_transpose2d(op: ops.ConvTranspose2d, place: Place, x: int) -> int:
         kernel=op.kernel,
         stride=op.stride,
         crop=crops,
-        bias=op.bias,
     )
 
 

@@ -22,6 +22,9 @@ AFFINE = ("scale", "shift")
 
 JOINS = ("add", "multiply")
 
+SMALLEST = 2.0**-126
+"""The smallest normal number in single precision: some exporters pad with it where a runtime mistreats 0."""
+
 
 class Tensor(NamedTuple):
     """A parameter of a graph, by its name alone; or a constant of a file, with the initializers it was made from."""
@@ -119,7 +122,6 @@ class Network:
             padding=canonical,
             dilation=_dilation(window),
             groups=groups,
-            bias="bias" in tensors,
         )
 
     def max_pool(self, x: int, source: str, window: Window) -> int:
@@ -207,7 +209,8 @@ class Network:
     # -- others --------------------------------------------------------------------------------------------------
 
     def pad(self, x: int, source: str, edges: Edges, channels: tuple[int, int], mode: str, value: float) -> int:
-        """Rows, columns and channels around a map."""
+        """Rows, columns and channels around a map; a value that is lost in rounding next to any other is 0."""
+        value = 0.0 if abs(value) <= SMALLEST else value
         if edges == UNPADDED and channels == (0, 0):
             return x
         depth, height, width = self.steps[x].shape
@@ -217,6 +220,8 @@ class Network:
 
     def reshape(self, x: int, source: str, shape: Shape) -> int:
         """The same values, in their order, in another shape."""
+        while self.steps[x].kind == "reshape":
+            (x,) = self.steps[x].inputs
         before = self.steps[x]
         if three(shape) == before.shape:
             return x

@@ -5,7 +5,7 @@ Either way the file says which architecture it is, so where it can be compared w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +91,7 @@ def _named_origins(weights: Arrays, names: Mapping[str, str], found: Found) -> d
     return {name: (name,) for name in weights if names[name] in wanted or name in wanted}
 
 
-def _placed_origins(
-    path: Path, weights: Arrays, names: Mapping[str, str], found: Found
-) -> dict[str, tuple[str, ...]]:
+def _placed_origins(path: Path, weights: Arrays, names: Mapping[str, str], found: Found) -> dict[str, tuple[str, ...]]:
     """By the graph's names; raises WeightsError where an initializer's own name says that it is another's."""
     owners: dict[str, list[str]] = {}
     for parameter, tensor in found.tensors.items():

@@ -12,7 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto
 
 from resnet_spec.fields import UNPADDED, Edges, Shape, ShapeError, same_padding
 from resnet_spec_onnx.constants import Constant, Unknown, evaluate
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BATCH = 7
 """Stands for a batch of any size: a number that no layer has by chance."""
+
+LARGEST = 2**16
+"""Nodes of a network; the deepest one known has some thousands."""
 
 MOST = 5000
 """Nodes that work constants out, a millisecond each."""
@@ -102,6 +105,8 @@ def simplified(contents: Contents, layout: Layout, *, folded: bool = False) -> N
                 raise IncomparableError(f"{call.source}: {output!r} is there twice")
             values[output] = Unknown(f"{call.source} gives more than one value")
         values[node.output[0]] = value
+    if missing := [output.name for output in graph.output if output.name not in values]:
+        raise IncomparableError(f"nothing gives its output {missing[0]!r}")
     outputs = [values[output.name] for output in graph.output]
     network.outputs = [value.step for value in outputs if isinstance(value, Computed)]
     return network.pruned(network.outputs)
@@ -133,6 +138,8 @@ def _needed(contents: Contents) -> list[NodeProto]:
         if needed.intersection(node.output):
             needed.update(node.input)
             kept.append(node)
+    if len(kept) > LARGEST:
+        raise IncomparableError(f"it has {len(kept)} nodes")
     return kept[::-1]
 
 
@@ -257,14 +264,18 @@ class Call:
         return number % rank
 
     def map_or_vector(self, value: Computed, rank: int) -> int:
-        """The step of a value that has its axes in the order (batch, channels, positions...); those of size 1 fit."""
-        sizes, shape = self.sizes(value), self.shape_of(value)
-        ordered = len(sizes) == rank and all(
-            axis == place or sizes[place] == shape[place] == 1 for place, axis in enumerate(value.axes)
-        )
-        if not ordered or any(size != 1 for size in shape[rank:]):
+        """The step of a value that has its axes in the order (batch, channels, positions...); those of size 1 fit.
+
+        Where they are in order, but in other places, the value is what a reshaping step makes of it.
+        """
+        sizes = self.sizes(value)
+        longer = [(place, axis) for place, axis in enumerate(value.axes) if sizes[place] != 1]
+        axes = [-1 if axis is None else axis for _, axis in longer]
+        if len(sizes) != rank or axes != sorted(axes) or sizes[0] != self.layout.batch:
             raise self.fail(f"reads {list(sizes)}, whose axes are not batch, channels and positions in this order")
-        return value.step
+        if all(axis == place for place, axis in longer):
+            return value.step
+        return self.network.reshape(value.step, self.source, sizes[1:])
 
     def result(self, step: int, rank: int = 4) -> Computed:
         """A new step's value, in the usual order."""
@@ -491,7 +502,6 @@ def _conv_transpose(call: Call) -> Value:
         kernel=window.kernel,
         stride=window.stride,
         crop=crops,
-        bias=call.given(2),
     )
     return call.result(step)
 
@@ -562,11 +572,12 @@ def _joined(call: Call, kind: str) -> Value:
     fits = fits and all(size in (1, large) for size, large in zip(second, larger, strict=False))
     if not fits or (kind == "add" and first != second):
         raise call.fail(f"joins {list(first)} and {list(second)}")
-    axes: list[int | None] = []
-    for a, b, axis, other in zip(first, second, values[0].axes, values[1].axes, strict=True):
-        if a != 1 and b != 1 and axis != other:
-            raise call.fail("joins values whose axes are in another order")
-        axes.append(axis if a != 1 or (b == 1 and axis is not None) else other)
+    places = list(zip(first, second, values[0].axes, values[1].axes, strict=True))
+    if any(a != 1 and b != 1 and axis != other for a, b, axis, other in places):
+        # One of them has been laid out anew.
+        values = [call.result(call.map_or_vector(value, len(first)), len(first)) for value in values]
+        places = list(zip(first, second, values[0].axes, values[1].axes, strict=True))
+    axes = [axis if a != 1 or (b == 1 and axis is not None) else other for a, b, axis, other in places]
     return Computed(call.network.join(kind, [value.step for value in values], call.source), tuple(axes))
 
 
@@ -734,7 +745,7 @@ def _pad(call: Call) -> Value:
     filling = float(call.constant(2).array.reshape(-1)[0]) if call.given(2) else call.real("value", 0.0)
     if len(pads) != 2 * len(axes) or len(value.axes) != 4 or mode not in ("constant", "reflect", "edge"):
         raise call.fail("is a pad of a kind that is not read")
-    edges = {axis: (0, 0) for axis in range(4)}
+    edges = dict.fromkeys(range(4), (0, 0))
     for place, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
         own = value.axes[call.axis(place, rank)]
         if not (0 <= before < 2**16 and 0 <= after < 2**16) or (own is None and (before or after)):

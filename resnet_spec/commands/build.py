@@ -26,7 +26,9 @@ from resnet_spec.commands.common import (
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("spec")
-@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), or an installed third one.")
+@click.option(
+    "--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or what is installed besides."
+)
 @click.option("--weights", metavar="PATH", help="A file, or the name of published weights; without, they are drawn.")
 @READING
 @SET
@@ -34,8 +36,9 @@ from resnet_spec.commands.common import (
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
     "--output", "outputs", multiple=True, metavar="PATH",
-    help="Write the weights (.safetensors), or the model in a format of the backend's: .pth or .pt2 (torch), "
-    ".keras or a SavedModel folder, a path without ending (tensorflow). May be repeated.",
+    help="Write the weights (.safetensors), or the model in a format of the backend's: .pth or .pt2 (torch), .keras, "
+    ".h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), .onnx (onnx). May be "
+    "repeated.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace outputs that exist already.")
 @JSON

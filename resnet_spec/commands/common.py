@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -95,41 +95,46 @@ def progress() -> Generator[Callable[[str], None]]:
     """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line a step after two seconds of work."""
     from rich.console import Console
 
-    screen = Console(stderr=True)
-    if screen.is_terminal:
-        with screen.status("") as status:
-            yield lambda step: status.update(step)
-        return
-    start = time.monotonic()
+    with _own_stderr() as stream:
+        screen = Console(file=stream)
+        if screen.is_terminal:
+            with screen.status("") as status:
+                yield lambda step: status.update(step)
+            return
+        start = time.monotonic()
 
-    def tell(step: str) -> None:
-        if time.monotonic() - start > 2:
-            click.echo(f"{step} …", err=True)
+        def tell(step: str) -> None:
+            if time.monotonic() - start > 2:
+                click.echo(f"{step} …", file=stream)
 
-    yield tell
+        yield tell
 
 
 @contextmanager
 def tell_remarks() -> Generator[None]:
-    """Print on stderr what the package says while it works: what was adapted, what left out.
-
-    Where frameworks are muted, too: stderr is kept as it is now.
-    """
-    stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    """Print on stderr what the package says while it works: what was adapted, what left out."""
     logger = logging.getLogger("resnet_spec")
     level, propagates = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        stream.close()
-        logger.setLevel(level)
-        logger.propagate = propagates
+    with _own_stderr() as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagates
+
+
+@contextmanager
+def _own_stderr() -> Generator[IO[str]]:
+    """Standard error as it is now, also while frameworks are muted."""
+    _flush()
+    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:
+        yield stream
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def convert(
     parameters, and the other way round.
     """
     from resnet_spec import folding
+    from resnet_spec.backends import get_backend
     from resnet_spec.checking import report_nonfinite
     from resnet_spec.converting import convert as write
     from resnet_spec.converting import find_target
@@ -71,12 +72,16 @@ def convert(
     graph = loaded.to_graph()
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"reading {source}")
+        path = resolve(loaded, source)
         with muted_stderr():
-            arrays = read_weights(resolve(loaded, source), graph, **reading)
+            arrays = read_weights(path, graph, **reading)
         report_nonfinite(arrays, source)
         if fold:
             graph, arrays = folding.fold(graph), folding.fold_arrays(graph, arrays)
         tell(f"writing {target}")
+        if place.backend:
+            with muted_stderr():
+                get_backend(place.backend)
         write(graph, arrays, place, dtype=dtype, half=half, force=force)
     if as_json:
         data = {"name": graph.name, "fingerprint": graph.fingerprint, "tensors": len(arrays)}

@@ -249,9 +249,16 @@ def test_a_deeper_network_is_no_backbone(variant: Variant, plain: Callable[..., 
     )
 
 
-@pytest.mark.parametrize("pair", ["torchvision/resnet101 resnet50", "keras/resnet101 keras/resnet50",
-                                  "slim/resnet_v1_101 slim/resnet_v1_50", "timm/resnetv2_101 timm/resnetv2_50"])  # fmt: skip
-def test_no_librarys_deeper_network_is_a_backbone(pair: str, lines: Lines) -> None:
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "torchvision/resnet101 resnet50",
+        "keras/resnet101 keras/resnet50",
+        "slim/resnet_v1_101 slim/resnet_v1_50",
+        "timm/resnetv2_101 timm/resnetv2_50",
+    ],
+)
+def test_no_librarys_deeper_network_is_a_backbone(pair: str) -> None:
     deeper, other = (load(name).to_graph() for name in pair.split())
     given = {p.name: np.broadcast_to(np.float32(0), p.shape) for p in deeper.parameters()}
 

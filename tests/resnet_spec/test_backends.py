@@ -37,11 +37,12 @@ def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     return install
 
 
-def test_both_backends_are_installed() -> None:
-    assert backend_names() == ("tensorflow", "torch")
+def test_all_backends_are_installed() -> None:
+    assert backend_names() == ("onnx", "tensorflow", "torch")
     assert {point.value.partition(":")[0] for point in entry_points(group=GROUP)} == {
-        "resnet_spec_torch",
+        "resnet_spec_onnx",
         "resnet_spec_tensorflow",
+        "resnet_spec_torch",
     }
 
 
@@ -54,15 +55,15 @@ def test_a_backend_is_found_by_its_name_or_an_alias(name: str, meant: str) -> No
 
 def test_an_unknown_backend_gets_a_suggestion(lines: Lines) -> None:
     assert lines(lambda: find("torhc")) == [
-        "no backend is named 'torhc'; did you mean 'torch'? (installed: tensorflow, torch)"
+        "no backend is named 'torhc'; did you mean 'torch'? (installed: onnx, tensorflow, torch)"
     ]
-    assert lines(lambda: get_backend("mxnet")) == ["no backend is named 'mxnet' (installed: tensorflow, torch)"]
+    assert lines(lambda: get_backend("mxnet")) == ["no backend is named 'mxnet' (installed: onnx, tensorflow, torch)"]
 
 
 def test_a_third_party_adds_a_backend_without_touching_the_core(third: Callable[..., None]) -> None:
     third()
 
-    assert backend_names() == ("tensorflow", "third", "torch")
+    assert backend_names() == ("onnx", "tensorflow", "third", "torch")
     assert get_backend("third").name == "third"
 
 

@@ -66,6 +66,19 @@ def test_arrays_that_do_not_fit_are_refused(lines: Lines) -> None:
         "the given arrays: not the 102 tensors of torchvision/resnet18 (2 not as they should be)",
         "fc.weight: has shape [1000, 512], not [10, 512]",
         "fc.bias: has shape [1000], not [10]",
+        "the file has 1000 classes, not 10; --adapt classes draws the head anew",
+    ]
+
+
+def test_arrays_are_adapted_where_asked_for(lines: Lines) -> None:
+    arrays = initialize(load("resnet18").to_graph())
+    model = build("resnet18", "recorder", arrays, overrides=["parameters.classes=10"], adapt=["classes"])
+
+    assert model["arrays"]["fc.weight"].shape == (10, 512)
+    assert np.array_equal(model["arrays"]["conv1.weight"], arrays["conv1.weight"])
+    arrays["fc.bias"][0] = np.nan
+    assert lines(lambda: build("resnet18", "recorder", arrays, check_finite=True))[1:] == [
+        "fc.bias: 1 of 1000 elements are NaN, 0 infinite"
     ]
 
 

@@ -343,7 +343,7 @@ def test_a_folder_is_not_replaced_by_force(command: Command, tmp_path: Path) -> 
 def test_an_unknown_backend_ends_with_status_three(command: Command) -> None:
     done = command("resnet-build", "resnet18", "--backend", "torhc")
 
-    assert done == (3, "", "no backend is named 'torhc'; did you mean 'torch'? (installed: tensorflow, torch)\n")
+    assert done == (3, "", "no backend is named 'torhc'; did you mean 'torch'? (installed: onnx, tensorflow, torch)\n")
 
 
 @pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--dtype", "float16"], ["--outptu", "x"]])

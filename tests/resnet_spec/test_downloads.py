@@ -29,6 +29,8 @@ from resnet_spec.published import Published
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 NAME = "folder/weights.safetensors"
+HANG_UP = 0
+"""In place of a status: the connection is closed without a word."""
 
 
 @dataclass
@@ -87,10 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
         file = self.server.files.get(self.path)
         status = 404 if file is None else file.statuses.pop(0) if file.statuses else 200
+        if status == HANG_UP:
+            return
         if file is None or status != 200:
             self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._say({"Content-Length": "0"})
         elif file.location is not None:
             self.send_response(302)
             self._say({"Location": file.location, "Content-Length": "0", **file.headers})
@@ -130,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         return int(found[1]) if same or not file.honest else 0
 
     def _say(self, headers: dict[str, str]) -> None:
-        for key, value in headers.items():
+        for key, value in {**headers, "Connection": "close"}.items():
             self.send_header(key, value)
         self.end_headers()
 
@@ -450,7 +453,7 @@ def test_what_is_not_there_is_asked_for_once(server: Server, cache: Path, status
     assert left(cache) == {}
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [HANG_UP, 408, 429, 500, 502, 503, 504])
 def test_a_server_in_trouble_is_asked_again(server: Server, status: int) -> None:
     server.has(statuses=[status] * 3)
 

@@ -43,6 +43,20 @@ write_weights("w.safetensors", graph, initialize(graph))
 assert list(read_weights("w.safetensors", graph)) == [p.name for p in graph.parameters()]
 """
 
+# A Keras file of a spec's weights, in Keras' layout by layer.
+HDF5 = """
+import h5py, sys
+from pathlib import Path
+from resnet_spec import initialize, load
+Path("tiny.yaml").write_text("{stem: {conv: {conv2d: {channels: 2, kernel: 3}}}}")
+kernel = initialize(load("tiny.yaml").to_graph())["conv.weight"].transpose(2, 3, 1, 0)
+with h5py.File("in.h5", "w") as file:
+    file.attrs["layer_names"] = [b"conv"]
+    group = file.create_group("conv")
+    group.attrs["weight_names"] = [b"conv/kernel:0"]
+    group["conv/kernel:0"] = kernel
+"""
+
 
 def modules_of(*arguments: str) -> set[str]:
     """The modules that a command imports, from the interpreter's own account."""
@@ -85,7 +99,7 @@ def test_weights_are_drawn_written_and_read_without_a_framework(python: Callable
 def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> None:
     program = BLOCKER + "from resnet_spec.backends import backend_names\nprint(*backend_names())"
 
-    assert python(program).out == "tensorflow torch\n"
+    assert python(program).out == "onnx tensorflow torch\n"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +113,9 @@ def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> 
         ("resnet-spec", ["summary", "resnet18"]),
         ("resnet-spec", ["show", "resnet18", "--graph"]),
         ("resnet-spec", ["schema"]),
+        ("resnet-spec", ["convert", "--help"]),
+        ("resnet-spec", ["identify", "--help"]),
+        ("resnet-spec", ["predict", "--help"]),
     ],
 )
 def test_a_command_that_needs_no_framework_imports_none(
@@ -109,6 +126,34 @@ def test_a_command_that_needs_no_framework_imports_none(
     assert (done.status, bool(done.out)) == (0, True)
 
 
+def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Callable[..., Any]) -> None:
+    assert python(HDF5).status == 0
+    converted = python(RUN, "resnet-spec", "convert", "tiny.yaml", "in.h5", "out.safetensors")
+    nothing = python(RUN, "resnet-spec", "identify", "out.safetensors")
+
+    assert (converted.status, converted.out) == (0, "out.safetensors: 1 tensors of tiny\n")
+    assert (nothing.status, nothing.out) == (1, "no shipped spec is like it\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resnet18", "in.safetensors", "out.keras"],
+        ["resnet18", "in.h5", "nowhere/out.pth"],
+        ["resnet18x", "in.h5", "out.pth"],
+        ["resnet18", "in.h5", "out.caffe"],
+        ["resnet18", "in.h5", "out"],
+    ],
+)
+def test_a_conversion_that_cannot_be_is_told_without_a_framework(
+    python: Callable[..., Any], arguments: list[str]
+) -> None:
+    done = python(RUN, "resnet-spec", "convert", *arguments)
+
+    assert (done.status, done.out) == (2, "")
+    assert "was imported" not in done.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -116,6 +161,7 @@ def test_a_command_that_needs_no_framework_imports_none(
         ["resnet18", "--backend", "torhc"],
         ["resnet18", "--backend", "tf", "--set", "stages.layer5.stride=1"],
         ["resnet18", "--backend", "torch", "--output", "nowhere/x.pth"],
+        ["resnet18", "--backend", "tf", "--output", "x.pth"],
     ],
 )
 def test_wrong_input_is_told_before_a_framework_is_imported(python: Callable[..., Any], arguments: list[str]) -> None:

@@ -88,7 +88,7 @@ def test_what_the_runtime_refuses_is_told() -> None:
     graph = small_resnet()
     model = model_of(graph, random_arrays(graph))
     model.skeleton.graph.node[0].op_type = "Unheard"
-    with pytest.raises(BackendError, match="^ONNX Runtime refuses the model: .*Unheard"):
+    with pytest.raises(BackendError, match=r"^ONNX Runtime refuses the model: .*Unheard"):
         running.runner(model)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 
+import resnet_spec
 from resnet_spec.errors import OutputError
 from resnet_spec.graph import Graph
 from resnet_spec_onnx import OnnxBackend, writing
@@ -139,7 +140,7 @@ def test_what_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
     graph = single("linear", 2, features=1, bias=False)
     broken = assemble(graph, np.dtype("float32"))
     broken.graph.node[0].op_type = "Gem"
-    with pytest.raises(OutputError, match="^ONNX's checker refuses the model: .*Gem"):
+    with pytest.raises(OutputError, match=r"^ONNX's checker refuses the model: .*Gem"):
         writing.write_model(broken, random_arrays(graph), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -147,7 +148,7 @@ def test_what_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
 def test_the_checker_looks_at_shapes() -> None:
     broken = assemble(single("linear", 2, features=1, bias=False), np.dtype("float32"))
     broken.graph.initializer[0].dims[1] = 3
-    with pytest.raises(OutputError, match="^ONNX's checker refuses the model"):
+    with pytest.raises(OutputError, match=r"^ONNX's checker refuses the model"):
         writing.check(broken)
 
 
@@ -165,8 +166,14 @@ def test_a_file_is_read_again(half: bool, tmp_path: Path) -> None:
     assert checkpoint.metadata["resnet_spec.fingerprint"] == graph.fingerprint
     for parameter in graph.parameters():
         kept = "float16" if half and parameter.trainable else "float32"
-        np.testing.assert_array_equal(checkpoint.tensors[parameter.name], arrays[parameter.name].astype(kept), strict=True)
+        np.testing.assert_array_equal(
+            checkpoint.tensors[parameter.name], arrays[parameter.name].astype(kept), strict=True
+        )
 
 
-def test_types() -> None:
-    assert TensorProto.FLOAT16 == onnx.helper.np_dtype_to_tensor_dtype(np.dtype("float16"))
+# -- every network -----------------------------------------------------------------------------------------------
+
+
+def test_the_checker_passes_every_shipped_network() -> None:
+    for name in resnet_spec.available():
+        writing.check(assemble(resnet_spec.load(name).to_graph(), np.dtype("float32")))

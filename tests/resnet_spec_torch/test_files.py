@@ -482,6 +482,15 @@ def _legacy(opcodes: bytes) -> bytes:
     return opcodes.replace(b"tQ", b"NtQ")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("checksums", [True, False])
+def test_memory_of_a_number_alone_is_refused(zipped: bool, checksums: bool, tmp_path: Path) -> None:
+    with config.patch("save.compute_crc32", checksums):
+        content = {"state_dict": TENSORS, "x": bytearray(b"x")}
+        torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    assert one_line(tmp_path / "w.pth") == "refused: besides tensors it holds a bytearray"
+
+
 def test_tensors_that_share_too_much_are_refused(tmp_path: Path) -> None:
     row = torch.ones(2**14)
     torch.save({str(number): row for number in range(2**7)}, tmp_path / "w.pth")
