@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.adapting import BACKGROUND
 from resnet_spec.backends import find
+from resnet_spec.checking import report_nonfinite
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.errors import BackendError, LabelsError, SpecError
 from resnet_spec.loading import Overrides, load
@@ -142,6 +143,7 @@ def predict(
     # At the images' size, which the spec's expressions may look at.
     graph = load(spec, at_size(overrides, (batch.shape[2], batch.shape[3]))).to_graph()
     arrays = read_weights(resolve(loaded, weights), graph, adapt=adapt, ema=ema, check_finite=check_finite)
+    report_nonfinite(arrays, str(weights))
     with started(names, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:
         path = Path(folder, "weights.safetensors")
         write_safetensors(path, arrays)

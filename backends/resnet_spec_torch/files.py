@@ -155,7 +155,7 @@ def _load(path: Path) -> Any:
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings(action="ignore"))
             # What argparse returns, beside many a checkpoint, is a bag of plain values; making one runs no code.
-            stack.enter_context(torch.serialization.safe_globals([]))
+            stack.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
             source = stack.enter_context(path.open("rb")) if misnamed else path
             return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
     except WeightsError:

@@ -325,6 +325,8 @@ def test_a_server_that_knows_no_ranges_sends_all_again(server: Server, server_ha
 
     assert fetch(published(server)).read_bytes() == BODY
     assert len(server.asked) == 2
+    # Without a tag that stands for the very bytes the rest is not asked for.
+    assert ("range" in server.asked[1][1]) == ("ranges" in server_has)
 
 
 @pytest.mark.parametrize("honest", [True, False])

@@ -234,6 +234,23 @@ def test_a_wrong_backend_is_status_1(thin: Path, command: Command) -> None:
     assert re.search(r"^torch and epsilon DIFFER: probabilities by \d\.\de-\d\d at most,$", done.out, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("here")
+def test_weights_that_are_not_finite_are_told_and_refused_on_request(thin: Path, command: Command) -> None:
+    graph = load(thin).to_graph()
+    arrays = initialize(graph, seed=1)
+    arrays["fc.bias"][3] = np.nan
+    write_weights("nan.safetensors", graph, arrays)
+    arguments = ("resnet-spec", "predict", thin, "chelsea.png", "--weights", "nan.safetensors", "--backends", "torch")
+
+    done = command(*arguments)
+    refused = command(*arguments, "--check-finite")
+
+    assert done.status == 1
+    assert "nan.safetensors: " in done.err
+    assert (refused.status, refused.out) == (2, "")
+    assert "fc.bias: 1 of 1000 elements are NaN, 0 infinite" in refused.err
+
+
 # -- what is printed ---------------------------------------------------------------------------------------------
 
 
