@@ -246,8 +246,11 @@ class _Download:
             return self._write(response, said, have, show)
 
     def _write(self, response: Response, said: _Said, have: int, show: Show) -> _Said:
+        if not have:
+            # Before the note changes, or an older file's start could be gone on from with this one's end.
+            self._discard()
         self.note.write_text(json.dumps(asdict(said)), "utf-8")
-        with self.part.open("ab" if have else "wb") as file:
+        with self.part.open("ab") as file:
             show(have, said.size)
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)

@@ -55,6 +55,10 @@ def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
         _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
+    except OutputError as error:
+        # Whoever writes knows the temporary path alone.
+        told = [p._replace(message=p.message.replace(str(scratch / path.name), str(path))) for p in error.problems]
+        raise OutputError(told) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

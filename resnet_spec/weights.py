@@ -139,8 +139,10 @@ def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: 
     try:
         other = Graph.from_json(metadata[GRAPH])
     except (KeyError, GraphError):
+        other = graph
+    if other.fingerprint == graph.fingerprint:
         message = f"was written for another architecture than {graph.name} (its fingerprint differs)"
-        raise WeightsError(f"{path}: {message}") from None
+        raise WeightsError(f"{path}: {message}")
     wanted = adaptations_between(other, graph)
     lacking = [name for name in wanted if name not in adapt and not (name == "classes" and "background" in adapt)]
     if lacking or not wanted:

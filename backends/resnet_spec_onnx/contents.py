@@ -177,10 +177,11 @@ def _split(walk: _Walk, fields: Iterable[_Field], message: Message, name: str) -
 
 
 def _contents(path: Path, file: Any, model: ModelProto, places: Sequence[_Place | None]) -> Contents:
+    _check_names(model)
     arrays: dict[str, NDArray[Any]] = {}
     unread: list[str] = []
     for place, tensor in zip(places, model.graph.initializer, strict=True):
-        name = _text(tensor.name)
+        name = tensor.name
         if name in arrays or name in unread:
             raise BrokenError(f"two initializers are called {name!r}")
         if tensor.data_type not in STORED:
@@ -198,11 +199,15 @@ def _contents(path: Path, file: Any, model: ModelProto, places: Sequence[_Place 
     return Contents(model, arrays, widened, tuple(unread))
 
 
-def _text(value: str | bytes) -> str:
-    # What is not UTF-8 comes as bytes, or fails when it is looked at.
-    if isinstance(value, bytes):
+def _check_names(model: ModelProto) -> None:
+    """Raise BrokenError where a name is not UTF-8, which protobuf's library gives as bytes."""
+    graph = model.graph
+    named = (*graph.initializer, *graph.input, *graph.output)
+    names = [value.name for value in named]
+    names += [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    names += [word for entry in model.metadata_props for word in (entry.key, entry.value)]
+    if not all(isinstance(name, str) for name in names):
         raise BrokenError("a name is no text")
-    return value
 
 
 def _raw(file: Any, name: str, tensor: TensorProto, place: _Place) -> NDArray[Any]:
@@ -210,7 +215,10 @@ def _raw(file: Any, name: str, tensor: TensorProto, place: _Place) -> NDArray[An
     dtype = np.dtype(STORED[tensor.data_type])
     if prod(tensor.dims) * dtype.itemsize != length:
         raise BrokenError(f"{name!r} has {length} bytes, and its shape {list(tensor.dims)} asks for others")
-    array = np.empty(tuple(tensor.dims), dtype)
+    try:
+        array = np.empty(tuple(tensor.dims), dtype)
+    except ValueError as error:
+        raise BrokenError(f"{name!r}: {error}") from None
     file.seek(start)
     if length and file.readinto(array.reshape(-1).view(np.uint8).data) != length:
         raise BrokenError(f"it ends amid {name!r}")

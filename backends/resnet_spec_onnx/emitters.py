@@ -39,8 +39,8 @@ EMITTERS: dict[str, Emitter] = {}
 HARDLY_ZERO = float(np.finfo(np.float32).tiny)
 """In the place of 0 where a max pool follows a pad.
 
-ONNX Runtime (1.31 and before) makes one node of a pad of zeros and a max pool, whose own padding is minus infinity.
-This it leaves alone, and next to any other value it is lost in rounding.
+ONNX Runtime (1.31) makes one node of a pad of zeros and a max pool, whose own padding is minus infinity. This it leaves
+alone, and next to any other value it is lost in rounding.
 """
 
 

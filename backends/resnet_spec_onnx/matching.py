@@ -115,11 +115,11 @@ def _first_difference(spec: Network, file: Network, ours: Sequence[int], theirs:
     present = set(theirs)
     step = next(step for step, number in zip(spec.steps, ours, strict=True) if number not in present)
     read = sorted(ours[number] for number in step.inputs)
-    held = set(ours)
+    more = Counter(theirs) - Counter(ours)
     candidates = [
         other
         for other, number in zip(file.steps, theirs, strict=True)
-        if number not in held and sorted(theirs[i] for i in other.inputs) == read
+        if number in more and sorted(theirs[i] for i in other.inputs) == read
     ]
     if not candidates:
         return _without_candidate(step, spec, file, ours, theirs)
@@ -152,6 +152,8 @@ def _without_candidate(step: Step, spec: Network, file: Network, ours: Sequence[
 
 
 def _hint(step: Step) -> str:
+    if step.kind in AFFINE and step.inputs == (0,):
+        return ": it normalises its input itself, and the spec does not"
     if step.kind in AFFINE:
         return ", a constant for each channel: of a normalisation that is written so, the statistics cannot be told"
     return ""

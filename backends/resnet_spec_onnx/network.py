@@ -20,6 +20,9 @@ Padding: TypeAlias = Literal["same"] | Edges
 AFFINE = ("scale", "shift")
 """Kinds of step that multiply each channel by a constant, or add one to it."""
 
+PADDING = "padding in effect"
+"""Rows and columns that windows see, which may be fewer than were asked for."""
+
 JOINS = ("add", "multiply")
 
 SMALLEST = 2.0**-126
@@ -92,7 +95,7 @@ class Network:
         """A step's number; the shape is the first input's unless given."""
         shape = three(shape or self.steps[inputs[0]].shape)
         step = Step(kind, fields, inputs, shape, source, tensors or {}, positive)
-        key = (kind, tuple(fields.items()), inputs, shape, tuple((s, t.names) for s, t in step.tensors.items()))
+        key = (kind, tuple(fields.items()), tuple(sorted(inputs)), shape, tuple((s, t.names) for s, t in step.tensors.items()))
         if any(not tensor.names for tensor in step.tensors.values()):
             return self._append(step)
         if key not in self._known:
@@ -119,7 +122,7 @@ class Network:
             tensors,
             kernel=window.kernel,
             stride=window.stride,
-            padding=canonical,
+            **{PADDING: canonical},
             dilation=_dilation(window),
             groups=groups,
         )
@@ -165,7 +168,7 @@ class Network:
             positive=self.steps[x].positive,
             kernel=window.kernel,
             stride=window.stride,
-            padding=canonical,
+            **{PADDING: canonical},
             counted=real if counted and padded else None,
         )
 
@@ -232,7 +235,7 @@ class Network:
         numbers = [self._unexpanded(number) if kind == "multiply" else number for number in inputs]
         shape = max((self.steps[number].shape for number in numbers), key=lambda shape: shape[1] * shape[2])
         positive = all(self.steps[number].positive for number in numbers)
-        return self.add(kind, tuple(sorted(numbers)), source, shape, positive=positive)
+        return self.add(kind, tuple(numbers), source, shape, positive=positive)
 
     def _unexpanded(self, x: int) -> int:
         return self.steps[x].inputs[0] if self.steps[x].kind == "expand" else x

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from resnet_spec.errors import BackendError
+from resnet_spec.graph import INPUT
 from resnet_spec_onnx.writing import with_parameters_as_inputs
 
 if TYPE_CHECKING:
@@ -36,21 +37,31 @@ def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> 
     from resnet_spec_onnx.reference import MaxPool
 
     evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[MaxPool])
-    return lambda images: evaluator.run(None, {"input": images, **weights})
+    return lambda images: evaluator.run(None, {INPUT: images, **weights})
 
 
 def _by_runtime(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
-    ort = runtime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-    options.add_external_initializers([*weights], values)
-    content = _with_data_elsewhere(skeleton).SerializeToString()
-    try:
-        session = ort.InferenceSession(content, options, providers=PROVIDERS)
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the model: {str(error).strip()}") from None
-    return lambda images: session.run(None, {"input": images})
+    return _Session(skeleton, weights).run
+
+
+class _Session:
+    """A session of ONNX Runtime, and the weights that it was given, whose memory it may share."""
+
+    def __init__(self, skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> None:
+        ort = runtime()
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers([*weights], self._values)
+        content = _with_data_elsewhere(skeleton).SerializeToString()
+        try:
+            self._session = ort.InferenceSession(content, options, providers=PROVIDERS)
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime refuses the model: {str(error).strip()}") from None
+
+    def run(self, images: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs for (batch, *input)."""
+        return self._session.run(None, {INPUT: images})
 
 
 def _with_data_elsewhere(skeleton: ModelProto) -> ModelProto:

@@ -39,7 +39,9 @@ def write_model(skeleton: ModelProto, arrays: Mapping[str, NDArray[Any]], path: 
     size = len(graph) + sum(len(head) + _bytes(tensor) for head, tensor in heads)
     model = _without(skeleton, "graph").SerializeToString(deterministic=True) + _key(ModelProto, "graph", size)
     if len(model) + size > LARGEST:
-        raise OutputError(f"would be {(len(model) + size) / 2**30:.1f} GiB, and an ONNX file holds 2 GiB at most")
+        raise OutputError(
+            f"{path.name}: would be {(len(model) + size) / 2**30:.1f} GiB, and an ONNX file holds 2 GiB at most"
+        )
     with path.open("wb") as file:
         file.write(model)
         file.write(graph)

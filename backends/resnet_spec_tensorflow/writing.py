@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from contextlib import contextmanager, redirect_stdout
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
 LITE = ".tflite"
+
+LACKING = re.compile(r"^(?:TF Select|Custom) ops:(.*)", re.MULTILINE)
+"""How the converter lists the operations that TFLite has not, after a page for each."""
 
 
 def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
@@ -101,6 +105,8 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
 
     With ``weights``, constants are stored in that type, and computed with in float32.
     """
+    if model.inputs[0].dtype != "float32":
+        raise OutputError(f"{path}: TFLite computes in float32, not in {model.inputs[0].dtype}")
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         _write_saved_model(model, graph, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -111,7 +117,8 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
             content = converter.convert()
         # The converter raises its own errors, and others of Python's, for what TFLite has not.
         except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            lacking = LACKING.search(str(error))
+            reason = f"it has no {lacking[1].strip()}" if lacking else str(error).strip().split("\n")[0]
             raise OutputError(f"{path}: TFLite cannot express {graph.name} ({reason})") from None
     path.write_bytes(content)
 

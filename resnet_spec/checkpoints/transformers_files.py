@@ -249,6 +249,6 @@ def _numbered(graph: Graph, numbers: dict[Hashable, int]) -> dict[str, int]:
     for node in graph.nodes:
         inputs = [numbered[name] for name in node.inputs]
         layer = node.layer if node.layer in owners else None
-        key = (node.operation, layer, ())
+        key = (node.operation, layer, tuple(sorted(inputs) if node.operation.op == "add" else inputs))
         numbered[node.name] = numbers.setdefault(key, len(numbers))
     return numbered

@@ -26,9 +26,7 @@ from resnet_spec.commands.common import (
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("spec")
-@click.option(
-    "--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or what is installed besides."
-)
+@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or a third party's.")
 @click.option("--weights", metavar="PATH", help="A file, or the name of published weights; without, they are drawn.")
 @READING
 @SET

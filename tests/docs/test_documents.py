@@ -29,7 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")))
 RATIONALE = "docs/rationale.md"
 LANGUAGES = ("console", "diff", "json", "python", "text", "toml", "yaml")
-PACKAGES = ("resnet_spec", "backends/resnet_spec_torch", "backends/resnet_spec_tensorflow", "specs")
+PACKAGES = (
+    "resnet_spec",
+    "backends/resnet_spec_onnx",
+    "backends/resnet_spec_tensorflow",
+    "backends/resnet_spec_torch",
+    "specs",
+)
 OURS = ("resnet-spec", "resnet-build")
 NOT_RUN = ("make", "pip")
 

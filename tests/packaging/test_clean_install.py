@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     info = next(name for name in top if name.endswith(".dist-info"))
-    assert top == {"resnet_spec", "resnet_spec_torch", "resnet_spec_tensorflow", info}
+    assert top == {"resnet_spec", "resnet_spec_onnx", "resnet_spec_tensorflow", "resnet_spec_torch", info}
     specs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "specs").rglob("*.yaml")}
     assert {f"resnet_spec/{spec}" for spec in specs} <= set(names)
     assert {f"{package}/py.typed" for package in top - {info}} <= set(names)
@@ -49,7 +49,7 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
 
 def test_the_commands_work_without_a_framework(environment: Path) -> None:
     bin = environment / "env" / "bin"
-    script = "import importlib.util as u; print([n for n in ('torch', 'tensorflow', 'keras') if u.find_spec(n)])"
+    script = "import importlib.util as u; print([n for n in ('torch', 'tensorflow', 'keras', 'onnx') if u.find_spec(n)])"
     assert call(bin / "python", "-c", script, cwd=environment) == "[]\n"
     names = call(bin / "resnet-spec", "list", cwd=environment).split()
     assert "torchvision/resnet50" in names

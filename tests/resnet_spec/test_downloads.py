@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from resnet_spec import DownloadError, WeightsError, downloads, load
+from resnet_spec import DownloadError, WeightsError, downloads, initialize, load, read_weights, write_weights
 from resnet_spec.downloads import fetch, resolve
 from resnet_spec.published import Published
 
@@ -266,7 +266,10 @@ def test_a_size_that_is_right(server: Server, size: int | str) -> None:
 def test_another_size_than_stated(server: Server, cache: Path, size: int | str, length: int | None) -> None:
     server.has(length=length)
 
-    assert f"{len(BODY):,} bytes" in refusal(lambda: fetch(published(server, size=size)))
+    line = refusal(lambda: fetch(published(server, size=size)))
+
+    # Before anything is fetched, where the server says it.
+    assert f"has {len(BODY):,} bytes{' there' if length else ''}, but the spec states {size}" in line
     assert left(cache) == {}
 
 
@@ -276,6 +279,13 @@ def test_more_bytes_than_the_server_said(server: Server, cache: Path) -> None:
 
     assert f"more than the {len(BODY) - 5000:,} bytes" in refusal(lambda: fetch(published(server, hash=None)))
     assert left(cache) == {}
+
+
+def test_fewer_bytes_than_the_server_said(server: Server, cache: Path) -> None:
+    server.has(length=None, headers={"X-Linked-Size": str(len(BODY) + 1), "X-Linked-Etag": f'"{SHA256}"'})
+
+    refusal(lambda: fetch(published(server, hash=None)))
+    assert "weights.safetensors" not in left(cache)
 
 
 # -- a connection that is cut ------------------------------------------------------------------------------------
@@ -337,6 +347,17 @@ def test_a_file_that_has_changed_is_not_spliced(server: Server, honest: bool) ->
     server.has(etag='"two"', honest=honest)
 
     assert fetch(wanted).read_bytes() == BODY
+
+
+def test_a_part_is_gone_before_its_note_changes(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.has(body=bytes(len(BODY)), cuts=[500_000, 0, 0, 0])
+    refusal(lambda: fetch(published(server)))
+    server.has(etag='"two"')
+    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(published(server))
+    assert left(cache) == {}
 
 
 def test_a_part_that_is_whole_is_not_asked_for_again(
@@ -727,3 +748,30 @@ def test_a_name_is_fetched_and_a_path_stays_one(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").touch()
     assert resolve(loaded, "mine") == Path("mine")
+
+
+SMALL = """
+    extends: resnet18
+    parameters: {{classes: 3}}
+    stem: {{conv1: {{conv2d: {{channels: 4}}}}}}
+    stages: {{layer1: {{channels: 4}}, layer2: {{channels: 4}}, layer3: {{channels: 4}}, layer4: {{channels: 4}}}}
+    weights: {{mine: {{url: "{url}", classes: 3}}}}
+"""
+
+
+def test_a_command_takes_a_name_for_weights(
+    server: Server, write: Callable[..., Path], command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = load(write(SMALL.format(url=f"{server.url}/{NAME}"), "mine.yaml")).to_graph()
+    write_weights("original.safetensors", graph, initialize(graph, 3))
+    server.has(body=Path("original.safetensors").read_bytes())
+
+    assert command("resnet-spec", "convert", "mine.yaml", "mine", "copy.safetensors").status == 0
+    assert read_weights("copy.safetensors", graph).keys() == initialize(graph, 3).keys()
+
+    monkeypatch.setenv(downloads.CACHE, "another")
+    monkeypatch.setenv(downloads.OFFLINE, "1")
+    done = command("resnet-spec", "convert", "mine.yaml", "mine", "none.safetensors")
+    assert done.status == 3
+    assert done.err.startswith(f"{server.url}/{NAME}: not fetched")
+    assert not Path("none.safetensors").exists()

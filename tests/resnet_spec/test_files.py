@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from resnet_spec.errors import OutputError
 from resnet_spec.files import check_target, replacing
 
 Lines = Callable[..., list[str]]
@@ -199,6 +200,14 @@ def test_an_error_in_writing_is_told_in_one_line(tmp_path: Path, lines: Lines) -
 
     assert lines(write_nowhere) == [f"{tmp_path / 'x'}: No such file or directory"]
     assert names(tmp_path) == []
+
+
+def test_an_error_of_the_writers_names_the_path_that_was_asked_for(tmp_path: Path, lines: Lines) -> None:
+    def refuse() -> None:
+        with replacing(tmp_path / "x") as temporary:
+            raise OutputError(f"{temporary}: cannot be done")
+
+    assert lines(refuse) == [f"{tmp_path / 'x'}: cannot be done"]
 
 
 def test_ctrl_c_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_what_half_precision_does_not_hold_is_told(graph: Graph, tmp_path: Path,
         ("torchvision/resnet18", {"head.fc.linear.bias": False}, "fc"),
         ("torchvision/resnet18", {"head.softmax": "softmax"}, "softmax"),
         ("torchvision/resnet18", {"stages.layer2.block": "bottleneck", "stages.layer2.width": 32}, "layer2.0.conv1"),
+        ("torchvision/resnet18", {"head.fc": None, "head.linear": {"linear": {"features": 2}}}, "linear"),
         ("keras/resnet50", {}, "conv1_pad"),
         ("cifar/resnet20", {}, "conv1"),
         ("mirror/encoder18", {}, "conv1.conv"),
@@ -265,6 +266,7 @@ def test_arrays_that_do_not_fit_are_refused(graph: Graph, tmp_path: Path) -> Non
     [
         ("depths", [3, 4, 6, 3], "[1, 1, 1, 1]"),
         ("depths", [1, 1, 1], "[1, 1, 1, 1]"),
+        ("depths", [1, 1, 1, 1, 1], "[1, 1, 1, 1]"),
         ("hidden_sizes", [16, 32, 32, 65], "[16, 32, 32, 64]"),
         ("embedding_size", 32, "64"),
         ("layer_type", "basic", "'bottleneck'"),
@@ -358,6 +360,15 @@ def test_a_dilated_network_may_be_read(folder: Path) -> None:
         whole, graph = bottlenecks(**wider), bottlenecks(**wider, **{"parameters.output_stride": stride})
         write_folder(folder, whole, initialize(whole), force=True)
         assert list(read_weights(folder, graph)) == [parameter.name for parameter in graph.parameters()]
+
+
+def test_a_network_without_strides_says_nothing_of_their_place(graph: Graph, folder: Path, change: Change) -> None:
+    flat = bottlenecks(**{f"stages.layer{number}.stride": 1 for number in (2, 3, 4)}, **{"stages.layer3.channels": 48})
+    arrays = initialize(flat)
+    save_file({str(to_transformers(name)): array for name, array in arrays.items()}, folder / "model.safetensors")
+    change(hidden_sizes=[16, 32, 48, 64], downsample_in_bottleneck=True)
+
+    assert same(read_weights(folder, flat), arrays)
 
 
 def tensors_of(folder: Path) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_a_value_too_large_for_half_is_refused(tmp_path: Path) -> None:
 def test_more_than_protobuf_holds_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     graph = single("linear", 2**15, features=2**14, bias=False)
     nothing = np.broadcast_to(np.float32(0), (2**14, 2**15))
-    with pytest.raises(OutputError, match=r"^would be 2\.0 GiB, and an ONNX file holds 2 GiB at most$"):
+    with pytest.raises(OutputError, match=r"^x\.onnx: would be 2\.0 GiB, and an ONNX file holds 2 GiB at most$"):
         writing.write_model(assemble(graph, np.dtype("float32")), {"x.weight": nothing}, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 

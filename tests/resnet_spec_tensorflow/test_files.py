@@ -317,3 +317,21 @@ def test_half_precision_elsewhere_is_refused(backend, make, single, tmp_path, en
     with pytest.raises(OutputError, match=r"only \.tflite may be in half precision"):
         backend.write(make(graph), graph, tmp_path / f"model{ending}", half=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_tflite_refuses_float64(backend, make, single, tmp_path):
+    graph = single("conv2d", channels=1, kernel=3)
+    with pytest.raises(OutputError, match="TFLite computes in float32, not in float64"):
+        backend.write(make(graph, dtype="float64"), graph, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_tflite_lacks_is_told(backend, single, tmp_path):
+    from resnet_spec_tensorflow.framework import keras, tf
+
+    graph = single("relu")
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, keras.layers.Lambda(tf.math.bessel_i0e)(inputs))
+    with pytest.raises(OutputError, match=r"TFLite cannot express test/net \(it has no BesselI0e\)$"):
+        backend.write(model, graph, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())

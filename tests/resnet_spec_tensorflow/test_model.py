@@ -216,3 +216,14 @@ def test_exact_statistics_train_with_fit_and_any_size(backend, single, images):
     model.fit(x, x, epochs=1, verbose=0)
     _, variance = _variances(x.transpose(0, 3, 1, 2), 1.0, 1)
     np.testing.assert_allclose(backend.arrays(model, graph)["x.running_var"], variance, rtol=1e-5)
+
+
+def test_layers_are_counted_as_keras_applications_counts_them(backend, builder):
+    # Where two are as deep, the shortcut's comes first: .weights.h5 files go by class and number.
+    b = builder(4)
+    b("conv1", "conv2d", "input", channels=4, kernel=3, padding=1)
+    b("conv2", "conv2d", "conv1", channels=4, kernel=3, padding=1)
+    b("shortcut", "conv2d", "input", channels=4, kernel=1)
+    b("add", "add", "conv2", "shortcut")
+    model = backend.compile(b.graph())
+    assert [layer.name for layer in model.layers] == ["input", "conv1", "shortcut", "conv2", "add"]

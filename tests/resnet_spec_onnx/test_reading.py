@@ -1,0 +1,674 @@
+"""Files read back: by name, by place, and not at all where they are another network, foreign, or broken."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+import resnet_spec
+from resnet_spec.checkpoints.checkpoint import Checkpoint
+from resnet_spec.errors import WeightsError
+from resnet_spec.folding import fold, fold_arrays
+from resnet_spec.graph import Graph
+from resnet_spec_onnx import OnnxBackend, constants, contents, simplifying
+from resnet_spec_onnx.reading import NOT_WEIGHTS, read_onnx
+from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
+
+from .running import model_of
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def proto(graph: Graph, arrays: Arrays | None = None, dtype: str = "float32") -> ModelProto:
+    """A graph's model, which says nothing of the graph."""
+    model = model_of(graph, arrays or random_arrays(graph, dtype=dtype), dtype).to_proto()
+    del model.metadata_props[:]
+    return model
+
+
+def renamed(model: ModelProto, names: Iterable[tuple[str, str]]) -> ModelProto:
+    """The model with other names for its initializers."""
+    known = dict(names)
+    for tensor in model.graph.initializer:
+        tensor.name = known.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = known.get(name, name)
+    return model
+
+
+def anonymous(model: ModelProto) -> ModelProto:
+    """The model with numbers for names, in an order that tells nothing."""
+    names = [tensor.name for tensor in model.graph.initializer]
+    numbers = [str(number) for number in range(len(names))]
+    random.Random(0).shuffle(numbers)
+    return renamed(model, zip(names, numbers, strict=True))
+
+
+def read(model: ModelProto, graph: Graph | None, folder: Path) -> Checkpoint:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return read_onnx(path, graph)
+
+
+def refused(model: ModelProto, graph: Graph | None, folder: Path) -> str:
+    """What is said of a file that is refused, in one line."""
+    with pytest.raises(WeightsError) as caught:
+        read(model, graph, folder)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said.removeprefix(f"{folder / 'model.onnx'}: ")
+
+
+def assert_equal(checkpoint: Checkpoint, arrays: Arrays) -> None:
+    assert checkpoint.tensors.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert checkpoint.tensors[name].dtype == array.dtype, name
+        assert np.array_equal(checkpoint.tensors[name], array), name
+
+
+def node_of(model: ModelProto, name: str) -> NodeProto:
+    (node,) = [node for node in model.graph.node if node.name == name]
+    return node
+
+
+def set_attribute(node: NodeProto, name: str, value: Any) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+def made(
+    nodes: Iterable[NodeProto],
+    arrays: Arrays,
+    shape: Iterable[Any] = (1, 3, 16, 16),
+    opset: int = 17,
+    output: str = "y",
+) -> ModelProto:
+    """A model of nodes from ``x`` to ``y``, not looked at by ONNX's checker."""
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))]
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
+    graph = helper.make_graph(list(nodes), "net", inputs, outputs, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def node(op_type: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
+    """A node that bears its output's name."""
+    return helper.make_node(op_type, inputs.split(), [output], output, **attributes)
+
+
+def convolution(bias: bool = False, size: int = 16, **fields: Any) -> Graph:
+    """A graph of one convolution."""
+    fields = {"channels": 4, "kernel": 3, **fields}
+    return Builder(3, size, size).add("conv", "conv2d", bias=bias, **fields).graph()
+
+
+KERNEL = np.random.default_rng(1).standard_normal((4, 3, 3, 3)).astype(np.float32)
+VECTORS = np.random.default_rng(2).uniform(0.5, 1.5, (4, 4)).astype(np.float32)
+
+
+# -- by name and by place ----------------------------------------------------------------------------------------
+
+
+def networks() -> dict[str, Callable[[], Graph]]:
+    def shipped(name: str, **overrides: Any) -> Callable[[], Graph]:
+        small = {"input.height": 64, "input.width": 64, "parameters.classes": 5}
+        return lambda: resnet_spec.load(name, small | overrides).to_graph()
+
+    return {
+        "plain": small_resnet,
+        "folded": lambda: fold(small_resnet()),
+        "dilated": shipped("resnet18", **{"parameters.output_stride": 8}),
+        "preactivation": shipped("cifar/wrn_16_8"),
+        "gates": shipped("timm/seresnext26t_32x4d"),
+        "gates along channels": shipped("timm/ecaresnet26t"),
+        "groups": shipped("timm/resnetv2_50d_gn"),
+        "called twice": shipped("tutorial/resnet18"),
+        "features": shipped("keras/resnet50v2", outputs="features"),
+        "asymmetric": shipped("slim/resnet_v1_50"),
+        "zero padding": shipped("cifar/resnet20"),
+    }
+
+
+@pytest.mark.parametrize("name", networks())
+def test_what_we_write_comes_back_to_the_bit(name: str, tmp_path: Path) -> None:
+    graph = networks()[name]()
+    arrays = random_arrays(graph)
+    model = proto(graph, arrays)
+    by_name = read(model, graph, tmp_path)
+    assert_equal(by_name, arrays)
+    assert by_name.remarks == ()
+    by_place = read(anonymous(model), graph, tmp_path)
+    assert_equal(by_place, arrays)
+    assert by_place.remarks == () and by_place.ignored == {}
+
+
+@pytest.mark.parametrize("name", ["std_conv2d", "evo_norm_s0", "filter_response_norm", "position_batch_norm"])
+def test_what_is_not_compared_is_read_by_name_alone(name: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "std_conv2d": {"channels": 4, "kernel": 3, "epsilon": 1e-6},
+        "evo_norm_s0": {"groups": 2, "epsilon": 1e-5},
+        "filter_response_norm": {"epsilon": 1e-6, "threshold": True},
+        "position_batch_norm": {},
+    }[name]
+    graph = Builder(4, 8, 8).add("a", name, **fields).graph()
+    arrays = random_arrays(graph)
+    model = model_of(graph, arrays).to_proto()
+    assert_equal(known := read(model, graph, tmp_path), arrays)
+    assert known.remarks == ()
+    del model.metadata_props[:]
+    assert_equal(unknown := read(model, graph, tmp_path), arrays)
+    assert unknown.remarks[0].startswith("is read by names alone, and not shown to be the same network: 'a' ")
+    said = refused(anonymous(model), graph, tmp_path)
+    assert said == f"cannot be read by the places of its weights: 'a' ({name}) is not compared with files"
+
+
+def test_without_a_graph_the_initializers_come_as_they_are(tmp_path: Path) -> None:
+    graph = small_resnet()
+    arrays = random_arrays(graph)
+    assert_equal(read(proto(graph, arrays), None, tmp_path), arrays)
+    assert len(read(anonymous(proto(graph, arrays)), None, tmp_path).tensors) == len(arrays)
+
+
+def test_the_names_of_another_library_are_read(tmp_path: Path) -> None:
+    graph = resnet_spec.load("keras/resnet50", {"parameters.classes": 3, "folded": True}).to_graph()
+    arrays = random_arrays(graph)
+    words = {"weight": "kernel", "bias": "bias"}
+    names = {name: f"{name.rpartition('.')[0]}/{words[name.rpartition('.')[2]]}:0" for name in arrays}
+    checkpoint = read(renamed(proto(graph, arrays), names.items()), graph, tmp_path)
+    assert set(checkpoint.tensors) == set(names.values())
+
+
+def test_a_weight_that_an_exporter_keeps_once_has_both_names(tmp_path: Path) -> None:
+    graph = Builder(4, 8, 8).add("a", "batch_norm").add("b", "batch_norm").graph()
+    arrays = random_arrays(graph)
+    arrays["b.weight"] = arrays["a.weight"]
+    for model in (proto(graph, arrays), renamed(proto(graph, arrays), [("a.weight", "0"), ("b.bias", "1")])):
+        source = model.graph.initializer[0].name
+        (copy,) = [tensor for tensor in model.graph.initializer if tensor.name == "b.weight"]
+        model.graph.initializer.remove(copy)
+        model.graph.node.insert(0, node("Identity", source, "b.weight"))
+        assert_equal(read(model, graph, tmp_path), arrays)
+
+
+def test_constants_that_are_no_weights_are_counted(tmp_path: Path) -> None:
+    graph = small_resnet()
+    arrays = random_arrays(graph)
+    for change in (lambda model: model, anonymous):
+        model = change(proto(graph, arrays))
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "nowhere"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(7), "bn1.num_batches_tracked"))
+        checkpoint = read(model, graph, tmp_path)
+        assert_equal(checkpoint, arrays)
+        assert checkpoint.ignored == {NOT_WEIGHTS: 2}
+
+
+def test_widths_are_left_to_the_shapes(tmp_path: Path) -> None:
+    """So that other classes are told as such, and can be adapted."""
+    graph = small_resnet()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(anonymous(proto(graph)).SerializeToString())
+    nodes = [
+        node.model_copy(update={"operation": node.operation.model_copy(update={"features": 7}), "shape": (7,)})
+        if node.name == "fc"
+        else node
+        for node in graph.nodes
+    ]
+    wider = graph.with_nodes(nodes)
+    with pytest.raises(WeightsError, match=r"fc\.weight: has shape \[5, 16\], not \[7, 16\]"):
+        resnet_spec.read_weights(path, wider)
+    adapted = resnet_spec.read_weights(path, wider, adapt=["classes"])
+    assert np.array_equal(adapted["conv1.weight"], random_arrays(graph)["conv1.weight"])
+
+
+def test_a_file_may_go_on_where_the_graph_ends(tmp_path: Path) -> None:
+    graph = small_resnet()
+    backbone = graph.with_outputs(["layer2.0.relu3"])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(anonymous(proto(graph)).SerializeToString())
+    with pytest.raises(WeightsError, match=r"\(2 unexpected\)"):
+        resnet_spec.read_weights(path, backbone)
+    assert len(resnet_spec.read_weights(path, backbone, adapt=["backbone"])) == len(backbone.parameters())
+    said = refused(proto(backbone), graph, tmp_path)
+    assert said == "the spec has 'avgpool' (global_avg_pool) after 'layer2.0.relu3' (relu), where the file has nothing more"
+
+
+# -- another architecture ----------------------------------------------------------------------------------------
+
+
+def _set(name: str, attribute: str, value: Any) -> Callable[[ModelProto], None]:
+    return lambda model: set_attribute(node_of(model, name), attribute, value)
+
+
+def _move_stride(model: ModelProto) -> None:
+    set_attribute(node_of(model, "layer2.0.conv1"), "strides", [2, 2])
+    set_attribute(node_of(model, "layer2.0.conv2"), "strides", [1, 1])
+
+
+def _other_shortcut(model: ModelProto) -> None:
+    """The second block's shortcut comes from before the first one's activation."""
+    node_of(model, "layer1.1.add").input[1] = "layer1.0.add"
+
+
+def _swap_inputs(model: ModelProto) -> None:
+    """Two convolutions of equal shape change places, with their names."""
+    first, second = node_of(model, "layer1.0.conv2"), node_of(model, "layer1.1.conv2")
+    first.input[1], second.input[1] = second.input[1], first.input[1]
+
+
+def _without_relu(model: ModelProto) -> None:
+    node_of(model, "layer1.1.relu2").op_type = "Identity"
+
+
+MUTATIONS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
+    "stride": (
+        _move_stride,
+        "'layer2.0.conv1' (conv2d) in the spec and 'layer2.0.conv1' (Conv) in the file differ in stride: "
+        "[1, 1] and [2, 2]",
+    ),
+    "pads": (
+        _set("conv1", "pads", [2, 2, 3, 3]),
+        "'conv1' (conv2d) in the spec and 'conv1' (Conv) in the file differ in padding in effect: "
+        "[[3, 2], [3, 2]] and [[2, 3], [2, 3]]",
+    ),
+    "dilation": (
+        lambda model: (
+            _set("layer1.1.conv2", "dilations", [2, 2])(model),
+            _set("layer1.1.conv2", "pads", [2, 2, 2, 2])(model),
+        )[0],
+        "'layer1.1.conv2' (conv2d) in the spec and 'layer1.1.conv2' (Conv) in the file differ in padding in effect: "
+        "[[1, 1], [1, 1]] and [[2, 2], [2, 2]]",
+    ),
+    "epsilon": (
+        _set("layer2.0.bn2", "epsilon", 1.001e-5),
+        "'layer2.0.bn2' (batch_norm) in the spec and 'layer2.0.bn2' (BatchNormalization) in the file differ in "
+        "epsilon: 1e-05 and 1.001e-05",
+    ),
+    "pool": (
+        _set("maxpool", "kernel_shape", [2, 2]),
+        "'maxpool' (max_pool2d) in the spec and 'maxpool' (MaxPool) in the file differ in kernel: [3, 3] and [2, 2]",
+    ),
+    "operation": (
+        _without_relu,
+        "the spec has 'layer1.1.relu2' (relu) where the file has 'layer1.1.conv3' (Conv)",
+    ),
+    "shortcut": (
+        _other_shortcut,
+        "'layer1.1.add' (add) joins 'layer1.1.bn3' (batch_norm) and 'layer1.0.relu3' (relu) in the spec, and "
+        "'layer1.1.add' (Add) joins 'layer1.1.bn3' (BatchNormalization) and 'layer1.0.add' (Add) in the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("change", [lambda model: model, anonymous], ids=["named", "anonymous"])
+def test_another_architecture_is_refused_by_its_first_difference(
+    name: str, change: Callable[[ModelProto], ModelProto], tmp_path: Path
+) -> None:
+    graph = small_resnet()
+    model = change(proto(graph))
+    mutate, said = MUTATIONS[name]
+    mutate(model)
+    assert refused(model, graph, tmp_path).startswith(said)
+
+
+def test_names_that_are_not_where_they_belong_are_refused(tmp_path: Path) -> None:
+    graph = small_resnet()
+    model = proto(graph)
+    _swap_inputs(model)
+    assert refused(model, graph, tmp_path) == (
+        "'layer1.0.conv2' (conv2d) in the spec and 'layer1.0.conv2' (Conv) in the file differ in weights: "
+        "[layer1.0.conv2.weight] and [layer1.1.conv2.weight]"
+    )
+    # Where not all are named, those that are must not lie.
+    model = renamed(model, [("fc.weight", "0")])
+    assert refused(model, graph, tmp_path) == (
+        "'layer1.1.conv2.weight' has the name of 'layer1.1.conv2.weight' and the place of 'layer1.0.conv2.weight'"
+    )
+
+
+def test_another_networks_file_is_told_by_place(tmp_path: Path) -> None:
+    said = refused(proto(convolution()), small_resnet(), tmp_path)
+    assert "'conv1' (conv2d) in the spec and 'conv' (Conv) in the file differ in kernel: [7, 7] and [3, 3]" in said
+    vector = Builder(8).add("fc", "linear", features=2).graph()
+    assert refused(proto(vector), small_resnet(), tmp_path) == "its input has 2 axes, and the spec's 4"
+
+
+def test_a_file_of_ours_for_another_spec_is_left_to_the_core(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    backend, graph = OnnxBackend(), small_resnet()
+    backend.write(model_of(graph, random_arrays(graph)), graph, path)
+    with pytest.raises(WeightsError, match="was written for another architecture"):
+        resnet_spec.read_weights(path, convolution())
+
+
+# -- branches ----------------------------------------------------------------------------------------------------
+
+
+def branches(**second: Any) -> Graph:
+    """Two convolutions of equal shape that read the same value."""
+    fields: dict[str, Any] = {"channels": 4, "kernel": 3, "padding": 1}
+    b = Builder(4, 8, 8).add("before", "relu").add("one", "conv2d", **fields)
+    b.add("two", "conv2d", "before", **fields | second)
+    b.add("middle", "relu", "one")
+    return b.add("sum", "add", "middle", "two").graph()
+
+
+def test_branches_are_told_apart_by_what_reads_them(tmp_path: Path) -> None:
+    graph = branches()
+    arrays = random_arrays(graph)
+    model = anonymous(proto(graph, arrays))
+    node_of(model, "sum").input[:] = ["two", "middle"]
+    assert_equal(read(model, graph, tmp_path), arrays)
+
+
+def test_a_branch_that_is_read_again_later_is_told_apart(tmp_path: Path) -> None:
+    """Both read the same and are added; one of them is an output, too."""
+    b = Builder(4, 8, 8).add("before", "relu")
+    for name in ("one", "two"):
+        b.add(name, "conv2d", "before", channels=4, kernel=3, padding=1)
+    b.add("sum", "add", "one", "two").add("end", "multiply", "sum", "two")
+    graph = b.graph()
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+
+
+def test_branches_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+    b = Builder(4, 8, 8)
+    for name in ("one", "two"):
+        b.add(name, "conv2d", "input", channels=4, kernel=3)
+    graph = b.add("sum", "add", "one", "two").graph()
+    arrays = random_arrays(graph)
+    said = refused(anonymous(proto(graph, arrays)), graph, tmp_path)
+    assert said == (
+        "'one' (conv2d) may be 'one' (Conv) or 'two' (Conv), which have other weights, and nothing tells which it is"
+    )
+    assert_equal(read(proto(graph, arrays), graph, tmp_path), arrays)
+    equal = {name: arrays["one.weight"] for name in arrays}
+    assert_equal(read(anonymous(proto(graph, equal)), graph, tmp_path), equal)
+
+
+def test_a_layer_that_is_called_twice_has_one_set_of_weights(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"channels": 3, "kernel": 3, "padding": 1}
+    once = Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", calls="a", **fields).graph()
+    twice = Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", **fields).graph()
+    said = refused(anonymous(proto(twice)), once, tmp_path)
+    assert said == "'a.weight' is used more than once in the spec, and 'b' (Conv) has other weights in the file"
+    arrays = random_arrays(once)
+    read_twice = read(anonymous(proto(once, arrays)), twice, tmp_path).tensors
+    assert np.array_equal(read_twice["a.weight"], read_twice["b.weight"])
+
+
+# -- folded normalisations ---------------------------------------------------------------------------------------
+
+
+def test_folded_normalizations_are_told_as_such(tmp_path: Path) -> None:
+    graph = small_resnet()
+    folded = fold_arrays(graph, random_arrays(graph))
+    assert refused(anonymous(proto(fold(graph), folded)), graph, tmp_path) == (
+        "its batch normalisations are folded into the convolutions before them; "
+        "a spec with 'folded: true' (--set folded=true) has them so"
+    )
+    model = anonymous(proto(fold(graph), folded))
+    set_attribute(node_of(model, "maxpool"), "strides", [1, 1])
+    assert "--set folded=true) has them so; but even so, 'maxpool' (max_pool2d)" in refused(model, graph, tmp_path)
+
+
+@pytest.mark.parametrize("change", [lambda model: model, anonymous], ids=["named", "anonymous"])
+def test_normalizations_that_are_not_folded_are_told_as_such(
+    change: Callable[[ModelProto], ModelProto], tmp_path: Path
+) -> None:
+    graph = small_resnet()
+    assert refused(change(proto(graph)), fold(graph), tmp_path) == (
+        "its batch normalisations are not folded into the convolutions, as the spec says they are; "
+        "'resnet-spec convert --fold' with the spec that has them folds them"
+    )
+
+
+def chain(*ops: str, shape: tuple[int, ...] = (4, 1, 1)) -> ModelProto:
+    """A convolution and constants behind it."""
+    names = ["kernel", *(str(index) for index in range(len(ops)))]
+    nodes = [node("Conv", "x kernel", "c")]
+    for index, op in enumerate(ops):
+        nodes.append(node(op, f"{nodes[-1].output[0]} {index}", "y" if index == len(ops) - 1 else f"v{index}"))
+    arrays = [KERNEL, *(vector.reshape(shape) for vector in VECTORS[: len(ops)])]
+    return made(nodes, dict(zip(names, arrays, strict=True)))
+
+
+def test_an_offset_behind_a_convolution_is_its_bias_to_the_bit(tmp_path: Path) -> None:
+    assert_equal(read(chain("Add"), convolution(bias=True), tmp_path), {"conv.weight": KERNEL, "conv.bias": VECTORS[0]})
+    held = read(chain("Sub"), convolution(bias=True), tmp_path)
+    assert_equal(held, {"conv.weight": KERNEL, "conv.bias": -VECTORS[0]})
+    assert held.remarks == ()
+
+
+@pytest.mark.parametrize("ops", [("Add", "Sub", "Mul", "Add"), ("Mul", "Sub"), ("Sub", "Div", "Add"), ("Mul",)])
+def test_constants_behind_a_convolution_are_multiplied_out_and_rounded_once(
+    ops: tuple[str, ...], tmp_path: Path
+) -> None:
+    held = read(chain(*ops), convolution(bias=True), tmp_path)
+    factor, offset = np.ones(4), np.zeros(4)
+    for op, vector in zip(ops, VECTORS.astype(np.float64), strict=False):
+        if op in ("Add", "Sub"):
+            offset = offset + (vector if op == "Add" else -vector)
+        else:
+            by = vector if op == "Mul" else 1 / vector
+            factor, offset = factor * by, offset * by
+    wanted = (KERNEL * factor[:, None, None, None]).astype(np.float32), offset.astype(np.float32)
+    assert_equal(held, {"conv.weight": wanted[0], "conv.bias": wanted[1]})
+    assert held.remarks == (
+        "constants behind 1 convolutions, folded normalisations written out, were multiplied into their weights",
+    )
+    session = onnxruntime.InferenceSession(chain(*ops).SerializeToString(), providers=["CPUExecutionProvider"])
+    images = random_images(1, 3, 16, 16)
+    graph = convolution(bias=True)
+    ours = OnnxBackend().forward(model_of(graph, dict(held.tensors)), images)[0]
+    np.testing.assert_allclose(ours, session.run(None, {"x": images})[0], rtol=2e-5, atol=2e-5)
+
+
+def test_constants_elsewhere_are_no_part_of_a_convolution(tmp_path: Path) -> None:
+    graph = convolution(bias=True)
+    along_rows = made([node("Conv", "x kernel", "c"), node("Add", "c b", "y")], {"kernel": KERNEL, "b": np.ones((14, 1), np.float32)})
+    assert "'y' (Add) reads a constant [14, 1], which is not one number for each channel" in refused(along_rows, graph, tmp_path)
+    shared = made(
+        [node("Conv", "x kernel", "c"), node("Add", "c b", "d"), node("Add", "c d", "y")],
+        {"kernel": KERNEL, "b": VECTORS[0].reshape(4, 1, 1)},
+    )
+    b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("relu", "relu")
+    said = refused(shared, b.add("sum", "add", "conv", "relu").graph(), tmp_path)
+    assert said.startswith("the spec has 'relu' (relu) where the file has 'd' (Add), a constant for each channel")
+
+
+def test_a_normalization_in_front_is_refused(tmp_path: Path) -> None:
+    arrays = {"mean": np.full((1, 3, 1, 1), 100, np.float32), "kernel": KERNEL}
+    model = made([node("Sub", "x mean", "v"), node("Conv", "v kernel", "y")], arrays)
+    assert refused(model, convolution(), tmp_path) == (
+        "the spec has 'conv' (conv2d) where the file has 'v' (Sub): it normalises its input itself, "
+        "and the spec does not"
+    )
+
+
+def test_a_normalization_of_constants_alone_is_refused(tmp_path: Path) -> None:
+    graph = Builder(4, 8, 8).add("relu", "relu").add("norm", "batch_norm").graph()
+    nodes = [node("Relu", "x", "r"), node("Mul", "r a", "v"), node("Add", "v b", "y")]
+    arrays = {"a": VECTORS[0].reshape(4, 1, 1), "b": VECTORS[1].reshape(4, 1, 1)}
+    said = refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
+    assert said == (
+        "the spec has 'norm' (batch_norm) where the file has 'v' (Mul), a constant for each channel: "
+        "of a normalisation that is written so, the statistics cannot be told"
+    )
+
+
+def test_a_bias_that_a_file_lacks_is_zero(tmp_path: Path) -> None:
+    model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
+    held = read(model, convolution(bias=True), tmp_path)
+    assert_equal(held, {"conv.weight": KERNEL, "conv.bias": np.zeros(4, np.float32)})
+    assert held.remarks == ("1 convolutions that have a bias in the spec have none in the file; theirs are zeros",)
+    biased = made([node("Conv", "x kernel b", "y")], {"kernel": KERNEL, "b": VECTORS[0]})
+    said = refused(biased, convolution(), tmp_path)
+    assert said == "'y' (Conv) has a bias in the file, and 'conv' (conv2d) none in the spec"
+
+
+def test_a_scale_that_a_spec_lacks_must_be_one(tmp_path: Path) -> None:
+    graph = Builder(4, 8, 8).add("norm", "batch_norm", scale=False).graph()
+    arrays = random_arrays(graph)
+    model = anonymous(proto(graph, arrays))
+    assert_equal(read(model, graph, tmp_path), arrays)
+    whole = Builder(4, 8, 8).add("norm", "batch_norm").graph()
+    said = refused(anonymous(proto(whole)), graph, tmp_path)
+    assert said == "'norm' (BatchNormalization) has a weight in the file, and 'norm' (batch_norm) none in the spec"
+
+
+# -- the same in other words -------------------------------------------------------------------------------------
+
+
+def pooled(size: int = 16, *, relu: bool = True, **fields: Any) -> Graph:
+    b = Builder(3, size, size).add("conv", "conv2d", channels=4, kernel=3, padding=1)
+    b = b.add("relu", "relu") if relu else b
+    return b.add("pool", "max_pool2d", kernel=3, stride=2, **fields).graph()
+
+
+def pads(*numbers: int) -> Arrays:
+    return {"pads": np.array(numbers, np.int64)}
+
+
+def pool_behind_a_pad(mode: str, *numbers: int, relu: bool = True, **attributes: Any) -> ModelProto:
+    middle = [node("Relu", "c", "r")] if relu else [node("Identity", "c", "r")]
+    nodes = [
+        node("Conv", "x kernel", "c", pads=[1, 1, 1, 1]),
+        *middle,
+        node("Pad", "r pads", "p", mode=mode),
+        node("MaxPool", "p", "y", kernel_shape=[3, 3], strides=[2, 2], **attributes),
+    ]
+    return made(nodes, {"kernel": KERNEL, **pads(*numbers)})
+
+
+SAME = {
+    "pads that no window reaches": (
+        convolution(stride=2, padding=[[1, 0], [1, 0]]),
+        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[1, 1, 1, 1])], {"kernel": KERNEL}),
+    ),
+    "same as numbers": (
+        convolution(stride=2, padding="same"),
+        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[0, 0, 1, 1])], {"kernel": KERNEL}),
+    ),
+    "same as such": (
+        convolution(stride=2, padding="same"),
+        made([node("Conv", "x kernel", "y", strides=[2, 2], auto_pad="SAME_UPPER")], {"kernel": KERNEL}, (1, 3, "h", "w")),
+    ),
+    "same with the odd row before": (
+        convolution(stride=2, padding=1),
+        made([node("Conv", "x kernel", "y", strides=[2, 2], auto_pad="SAME_LOWER")], {"kernel": KERNEL}),
+    ),
+    "a pad by a node": (
+        convolution(padding=1),
+        made(
+            [node("Pad", "x pads", "p"), node("Conv", "p kernel", "y")],
+            {"kernel": KERNEL, **pads(0, 0, 1, 1, 0, 0, 1, 1)},
+        ),
+    ),
+    "a pad as an attribute": (
+        convolution(padding=1),
+        made([node("Pad", "x", "p", pads=[0, 0, 1, 1, 0, 0, 1, 1]), node("Conv", "p kernel", "y")], {"kernel": KERNEL}, opset=10),
+    ),
+    "a pad of some axes": (
+        convolution(padding=1),
+        made(
+            [node("Pad", "x pads  axes".replace("  ", " zero "), "p"), node("Conv", "p kernel", "y")],
+            {"kernel": KERNEL, "zero": np.zeros((), np.float32), "axes": np.array([2, 3]), **pads(1, 1, 1, 1)},
+            opset=18,
+        ),
+    ),
+    "zeros before a pool of what is not negative": (pooled(padding=1), pool_behind_a_pad("constant", 0, 0, 1, 1, 0, 0, 1, 1)),
+    "edges before a pool": (pooled(padding="same"), pool_behind_a_pad("edge", 0, 0, 0, 0, 0, 0, 1, 1)),
+    "edges before a pool of signed values": (
+        pooled(padding="same", relu=False),
+        pool_behind_a_pad("edge", 0, 0, 0, 0, 0, 0, 1, 1, relu=False),
+    ),
+    "a last window that sticks out": (pooled(padding=[[0, 1], [0, 1]]), made(
+        [node("Conv", "x kernel", "c", pads=[1, 1, 1, 1]), node("Relu", "c", "r"),
+         node("MaxPool", "r", "y", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], {"kernel": KERNEL})),  # fmt: skip
+    "casts and dropout": (
+        convolution(),
+        made(
+            [node("Cast", "x", "h", to=TensorProto.FLOAT), node("Conv", "h kernel", "c"), node("Dropout", "c", "d"),
+             node("Transpose", "d", "t", perm=[1, 0, 2, 3]), node("Transpose", "t", "y", perm=[1, 0, 2, 3])],
+            {"kernel": KERNEL},
+        ),
+    ),
+    "a kernel that is laid out by nodes": (
+        convolution(),
+        made(
+            [node("Transpose", "kernel", "k", perm=[3, 2, 0, 1]), node("Conv", "x k", "y")],
+            {"kernel": np.ascontiguousarray(KERNEL.transpose(2, 3, 1, 0))},
+        ),
+    ),
+    "a factor of one": (
+        convolution(),
+        made([node("Conv", "x kernel", "c"), node("Mul", "c one", "y")], {"kernel": KERNEL, "one": np.ones((), np.float32)}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_in_other_words_is_the_same(name: str, tmp_path: Path) -> None:
+    graph, model = SAME[name]
+    assert_equal(read(model, graph, tmp_path), {"conv.weight": KERNEL})
+
+
+OTHER = {
+    "same is no number where sizes are free": (
+        convolution(stride=2, padding="same"),
+        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[0, 0, 1, 1])], {"kernel": KERNEL}, (1, 3, "h", "w")),
+        "differ in padding in effect",
+    ),
+    "zeros before a pool of signed values": (
+        pooled(padding=1, relu=False),
+        pool_behind_a_pad("constant", 0, 0, 1, 1, 0, 0, 1, 1, relu=False),
+        "the spec has 'pool' (max_pool2d) where the file has 'p' (Pad)",
+    ),
+    "edges further out than a window sees": (
+        pooled(padding=1),
+        pool_behind_a_pad("edge", 0, 0, 3, 3, 0, 0, 3, 3),
+        "the spec has 'pool' (max_pool2d) where the file has 'p' (Pad)",
+    ),
+    "zeros within a mean": (
+        Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add(
+            "pool", "avg_pool2d", kernel=3, padding=1, count_include_pad=False).graph(),
+        made([node("Conv", "x kernel", "c"), node("AveragePool", "c", "y", kernel_shape=[3, 3], strides=[3, 3],
+              pads=[1, 1, 1, 1], count_include_pad=1)], {"kernel": KERNEL}),
+        "differ in counted: none and [[1, 0], [1, 0]]",
+    ),
+    "groups": (
+        convolution(),
+        made([node("Conv", "x kernel", "y", group=3)], {"kernel": KERNEL}),
+        "'y' (Conv) has a kernel for 9 channels, and reads 3",
+    ),
+    "images of another size": (
+        Builder(3, 4, 4).add("flatten", "flatten").add("fc", "linear", features=2).graph(),
+        made([node("Flatten", "x", "f"), node("Gemm", "f k", "y", transB=1)],
+             {"k": np.zeros((2, 768), np.float32)}),
+        "'fc' (linear)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_only_looks_the_same_is_refused(name: str, tmp_path: Path) -> None:
+    graph, model, said = OTHER[name]
+    if name == "images of another size":
+        # What depends on the size is told by its shape.
+        assert read(model, graph, tmp_path).tensors["fc.weight"].shape == (2, 768)
+        return
+    assert said in refused(model, graph, tmp_path)
