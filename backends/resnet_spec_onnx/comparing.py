@@ -60,6 +60,8 @@ def compare(contents: Contents, graph: Graph, names: Mapping[str, str]) -> Found
     Raises MismatchError where the networks differ or the weights could be loaded in two ways, IncomparableError where
     one of them holds what has no form to compare.
     """
+    # What the spec has and files do not is told in the spec's words.
+    expected(graph)
     file, layout = _understood(contents, graph)
     found = _Comparison(contents, layout, file, names).run(_at(graph, layout.shape))
     for more in OTHER_SIZES if not layout.fixed else ():

@@ -59,6 +59,7 @@ def command(
     from resnet_spec.backends import find, get_backend, outputs_of
     from resnet_spec.building import build
     from resnet_spec.checking import report_nonfinite
+    from resnet_spec.downloads import resolve
     from resnet_spec.files import check_target
     from resnet_spec.loading import load
     from resnet_spec.randomization import random_images
@@ -67,27 +68,30 @@ def command(
     # Wrong input is told before seconds go into starting a framework.
     kinds = outputs_of(find(backend))
     targets = [_target(path, kinds, backend) for path in outputs]
-    for path in targets:
-        check_target(path, force=force)
+    for target in targets:
+        check_target(target, force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
     summary = summarize(graph)
+    with tell_remarks():
+        # A download has a bar of its own.
+        path = resolve(loaded, weights) if weights else None
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"importing {backend}")
         with muted_stderr():
             compiler = get_backend(backend)
         tell(f"building {graph.name}")
         start = time.perf_counter()
-        model = build(loaded, backend, weights, seed, dtype=dtype, **reading)
+        model = build(loaded, backend, path, seed, dtype=dtype, **reading)
         built = time.perf_counter()
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)
         ran = time.perf_counter()
         if weights is not None:
             report_nonfinite(compiler.arrays(model, graph), weights)
-        for path in targets:
-            tell(f"writing {path}")
-            _write(compiler, model, graph, path, force=force)
+        for target in targets:
+            tell(f"writing {target}")
+            _write(compiler, model, graph, target, force=force)
     shapes = [tuple(result.shape) for result in results]
     if as_json:
         data = {"name": graph.name, "backend": compiler.name, "fingerprint": graph.fingerprint}

@@ -45,10 +45,15 @@ def predict(
     rounding.
     """
     from resnet_spec import prediction
+    from resnet_spec.downloads import resolve
+    from resnet_spec.loading import load
 
     if weights is None:
         raise click.UsageError(_no_weights(spec, overrides))
     names = [name for name in backends.split(",") if name]
+    with tell_remarks():
+        # A download has a bar of its own; what follows finds it in the cache.
+        resolve(load(spec, overrides), weights)
     with quiet_stdout(), tell_remarks(), progress() as tell:
         found = prediction.predict(
             spec,

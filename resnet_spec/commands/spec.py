@@ -208,13 +208,18 @@ def parity(
     as_json: bool,
 ) -> None:
     """Give two backends the same weights and images and compare their logits; status 1 if they differ."""
+    from resnet_spec.downloads import resolve
     from resnet_spec.loading import load
     from resnet_spec.parity import at_size, comparing
 
     extent = _size(size)
     # Wrong input is told before seconds go into starting frameworks.
     for spec in specs:
-        load(spec, at_size(overrides, extent)).to_graph()
+        loaded = load(spec, at_size(overrides, extent))
+        loaded.to_graph()
+        if weights:
+            # A download has a bar of its own.
+            resolve(loaded, weights)
     names = [name for name in backends.split(",") if name]
     with progress() as tell, comparing(names, tell) as comparison:
         reports = [

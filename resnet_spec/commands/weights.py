@@ -70,9 +70,11 @@ def convert(
     place = find_target(target, format, force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
+    with tell_remarks():
+        # A download has a bar of its own.
+        path = resolve(loaded, source)
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"reading {source}")
-        path = resolve(loaded, source)
         with muted_stderr():
             arrays = read_weights(path, graph, **reading)
         report_nonfinite(arrays, source)

@@ -29,6 +29,7 @@ from resnet_spec.published import Published
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 NAME = "folder/weights.safetensors"
+PAUSES = downloads.PAUSES
 HANG_UP = 0
 """In place of a status: the connection is closed without a word."""
 
@@ -493,13 +494,13 @@ def test_a_server_that_stays_in_trouble(server: Server, cache: Path) -> None:
 
 def test_pauses_grow_between_attempts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     paused: list[float] = []
-    monkeypatch.undo()
+    monkeypatch.setattr(downloads, "PAUSES", PAUSES)
     monkeypatch.setattr(time, "sleep", paused.append)
     server.has(statuses=[503] * 9)
 
     refusal(lambda: fetch(published(server)))
 
-    assert paused == list(downloads.PAUSES)
+    assert paused == list(PAUSES)
     assert all(later == 2 * earlier for earlier, later in pairwise(paused))
 
 

@@ -672,3 +672,350 @@ def test_what_only_looks_the_same_is_refused(name: str, tmp_path: Path) -> None:
         assert read(model, graph, tmp_path).tensors["fc.weight"].shape == (2, 768)
         return
     assert said in refused(model, graph, tmp_path)
+
+
+# -- types, and where data lie -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16])
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
+def test_every_precision_is_read_as_it_is_stored(kind: int, raw: bool, tmp_path: Path) -> None:
+    stored = KERNEL.astype(helper.tensor_dtype_to_np_dtype(kind))
+    tensor = helper.make_tensor("kernel", kind, KERNEL.shape, stored.tobytes() if raw else stored.reshape(-1), raw)
+    model = made([node("Conv", "x kernel", "y")], {})
+    model.graph.initializer.append(tensor)
+    for graph, name in ((convolution(), "conv.weight"), (None, "kernel")):
+        checkpoint = read(model, graph, tmp_path)
+        widened = kind == TensorProto.BFLOAT16
+        assert_equal(checkpoint, {name: stored.astype(np.float32) if widened else stored})
+        assert checkpoint.widened == ({name} if widened else set())
+
+
+def test_half_precision_is_taken_only_where_asked_for(tmp_path: Path) -> None:
+    graph = small_resnet()
+    backend, arrays = OnnxBackend(), random_arrays(graph)
+    path = tmp_path / "half.onnx"
+    backend.write(model_of(graph, arrays), graph, path, half=True)
+    with pytest.raises(WeightsError, match="half precision"):
+        resnet_spec.read_weights(path, graph)
+    named = resnet_spec.read_weights(path, graph, adapt=["half"])
+    path.write_bytes(anonymous(onnx.load(path)).SerializeToString())
+    placed = resnet_spec.read_weights(path, graph, adapt=["half"])
+    for name, array in arrays.items():
+        kept = array if "running" in name else array.astype(np.float16).astype(np.float32)
+        assert np.array_equal(named[name], kept) and np.array_equal(placed[name], kept)
+
+
+def external(folder: Path, location: str, **said: int) -> Path:
+    model = proto(convolution())
+    tensor = model.graph.initializer[0]
+    data = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    for key, value in said.items():
+        tensor.external_data.add(key=key, value=str(value))
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "weights.bin").write_bytes(bytes(64) + data)
+    (folder.parent / "outside.bin").write_bytes(bytes(64) + data)
+    return folder / "model.onnx"
+
+
+def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
+    path = external(tmp_path / "model", "weights.bin", offset=64, length=432)
+    assert_equal(read_onnx(path, convolution()), random_arrays(convolution()))
+    assert_equal(read_onnx(path), random_arrays(convolution()))
+
+
+@pytest.mark.parametrize(
+    ("location", "said", "message"),
+    [
+        ("../outside.bin", {"offset": 64}, "refused: its data lie outside the folder"),
+        ("link.bin", {"offset": 64}, "refused: its data lie outside the folder"),
+        ("", {}, "refused: its data lie outside the folder"),
+        ("absent.bin", {}, "cannot be read"),
+        ("weights.bin", {"offset": 65}, "are not there"),
+        ("weights.bin", {"offset": -1}, "are not there"),
+        ("weights.bin", {"length": 431}, "are not there"),
+        ("weights.bin", {"offset": 2**80}, "are not there"),
+        ("weights\0.bin", {}, "null"),
+    ],
+)
+def test_data_elsewhere_or_not_there_are_refused(
+    location: str, said: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    path = external(tmp_path / "model", location, **said)
+    (tmp_path / "model" / "link.bin").symlink_to(tmp_path / "outside.bin")
+    for graph in (convolution(), None):
+        with pytest.raises(WeightsError, match=message):
+            read_onnx(path, graph)
+
+
+def test_an_absolute_place_is_refused(tmp_path: Path) -> None:
+    path = external(tmp_path / "model", str(tmp_path / "outside.bin"), offset=64)
+    with pytest.raises(WeightsError, match="refused"):
+        read_onnx(path)
+
+
+# -- foreign, broken and hostile files ---------------------------------------------------------------------------
+
+
+def _sparse(model: ModelProto) -> None:
+    model.graph.sparse_initializer.add()
+
+
+def _function(model: ModelProto) -> None:
+    model.functions.add(name="f", domain="ours")
+
+
+def _graph_within(model: ModelProto) -> None:
+    model.graph.node[0].attribute.add(name="then_branch", type=5).g.SetInParent()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(_sparse, "sparse tensors"), (_function, "functions"), (_graph_within, "graphs within nodes")],
+)
+def test_what_is_more_than_layers_and_weights_is_refused(
+    change: Callable[[ModelProto], None], what: str, tmp_path: Path
+) -> None:
+    model = proto(convolution())
+    change(model)
+    for graph in (convolution(), None):
+        assert refused(model, graph, tmp_path) == f"holds {what}, which are not read"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([helper.make_node("Conv", ["x", "kernel"], ["y"], "c", domain="ours")], "'c' (Conv) is an operation of 'ours'"),
+        ([node("Softplus", "x", "s"), node("Conv", "s kernel", "y")], "'s' (Softplus) is an operation that is not read"),
+        ([node("Conv", "z kernel", "y")], "'y' (Conv) reads 'z' before it is there"),
+        ([node("Relu", "b", "a"), node("Relu", "a", "b"), node("Conv", "b kernel", "y")], "'a' (Relu) reads 'b' before"),
+        ([node("Relu", "x", "x"), node("Conv", "x kernel", "y")], "'x' (Relu): 'x' is there twice"),
+        ([node("Conv", "x kernel", "z")], "nothing gives its output 'y'"),
+        ([node("Conv", "x", "y")], "'y' (Conv) reads a value where a constant is wanted"),
+        ([node("Conv", "kernel x", "y")], "'y' (Conv) reads a value where a constant is wanted"),
+        ([node("Conv", "x kernel", "y", strides=2)], "'y' (Conv) has an attribute 'strides' of another type"),
+        ([node("Conv", "x kernel", "y", strides=[0, 1])], "'y' (Conv) has [0, 1] for 2 axes"),
+        ([node("Conv", "x kernel", "y", pads=[-1, 0, 0, 0])], "'y' (Conv) has pads [-1, 0, 0, 0]"),
+        ([node("Conv", "x kernel", "y", dilations=[99, 99])], "'y' (Conv): the feature map vanishes"),
+        ([node("Transpose", "x", "t", perm=[0, 1, 2, 2]), node("Conv", "t kernel", "y")], "'t' (Transpose) has no order"),
+        ([node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("Conv", "t kernel", "y")], "not batch, channels and"),
+        ([node("Identity", "kernel", "y")], "none of its outputs depends on its input"),
+        ([node("LSTM", "kernel", "k"), node("Conv", "x k", "y")], "'k' (LSTM) is not worked out"),
+        ([node("Sqrt", "kernel", "k"), node("Conv", "x k", "y"), node("Relu", "y", "y")], "'y' (Relu): 'y' is there"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_is_not_understood_is_told(nodes: list[NodeProto], said: str, tmp_path: Path) -> None:
+    assert said in refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
+
+
+def test_several_inputs_are_not_understood(tmp_path: Path) -> None:
+    model = anonymous(proto(convolution()))
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+    assert "it has 2 inputs, not one" in refused(model, convolution(), tmp_path)
+    del model.graph.input[1]
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    assert "its input 'input' holds no floating-point numbers" in refused(model, convolution(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.dims.append(2), "has 432 bytes, and its shape [4, 3, 3, 3, 2] asks for others"),
+        (lambda tensor: tensor.dims.__setitem__(0, 2**40), "asks for others"),
+        (lambda tensor: tensor.dims.__setitem__(0, -4), "has the shape [-4, 3, 3, 3]"),
+        (lambda tensor: tensor.dims.extend([1] * 80), "maximum supported dimension"),
+        (lambda tensor: tensor.ClearField("raw_data"), "kernel"),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_claims_is_refused(
+    change: Callable[[TensorProto], Any], said: str, tmp_path: Path
+) -> None:
+    model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
+    change(model.graph.initializer[0])
+    for graph in (convolution(), None):
+        assert said in refused(model, graph, tmp_path)
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
+    model.graph.initializer.append(model.graph.initializer[0])
+    assert refused(model, None, tmp_path) == "is not a whole ONNX file (two initializers are called 'kernel')"
+
+
+def test_a_type_that_is_not_read_is_told_where_it_is_needed(tmp_path: Path) -> None:
+    model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
+    tensor = model.graph.initializer[0]
+    tensor.data_type, tensor.raw_data = TensorProto.FLOAT8E4M3FN, bytes(KERNEL.size)
+    assert "'y' (Conv) reads what is not known: 'kernel' is of a type" in refused(model, convolution(), tmp_path)
+    assert read(model, None, tmp_path).ignored == {NOT_WEIGHTS: 1}
+
+
+def test_a_deep_chain_is_read_and_an_endless_one_refused(tmp_path: Path) -> None:
+    def deep(number: int) -> ModelProto:
+        names = ["c", *map(str, range(number)), "y"]
+        nodes = [node("Conv", "x kernel", "c")]
+        nodes += [node("Identity", before, after) for before, after in zip(names, names[1:], strict=False)]
+        return made(nodes, {"kernel": KERNEL})
+
+    assert_equal(read(deep(20_000), convolution(), tmp_path), {"conv.weight": KERNEL})
+    assert "it has 100002 nodes" in refused(deep(100_000), convolution(), tmp_path)
+
+
+def test_constants_that_grow_are_not_worked_out(tmp_path: Path) -> None:
+    """Each node squares what the one before it holds, or makes a tensor as large as a number says."""
+    arrays = {"kernel": KERNEL, "n": np.array([2**30, 2**30]), "v": np.ones((2**9, 1), np.float32)}
+    nodes = [node("ConstantOfShape", "n", "big"), node("Conv", "x big", "y")]
+    assert "'big' (ConstantOfShape) is not worked out" in refused(made(nodes, arrays), convolution(), tmp_path)
+    nodes = [node("Transpose", "v", "t"), node("Mul", "v t", "a"), node("Conv", "x a", "y")]
+    assert "'a' (Mul) is not worked out" in refused(made(nodes, arrays), convolution(), tmp_path)
+
+
+def test_constants_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simplifying, "MOST", 10)
+    names = ["kernel", *map(str, range(12))]
+    nodes = [node("Neg", before, after) for before, after in zip(names, names[1:], strict=False)]
+    nodes.append(node("Conv", f"x {names[-1]}", "y"))
+    said = refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
+    assert said.endswith("it works out more than 10 constants")
+
+
+def test_fields_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MAX_FIELDS", 100)
+    (tmp_path / "x.onnx").write_bytes(b"\x08\x08" * 200)
+    with pytest.raises(WeightsError, match="it has more than 100 fields"):
+        read_onnx(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"This is no model.\n" * 20, b"\x08\x08", bytes(1000), b"\xff" * 99])
+def test_what_is_no_model_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(content)
+    for graph in (None, small_resnet()):
+        with pytest.raises(WeightsError, match=r"^[^\n]*x\.onnx: is not a whole ONNX file \([^\n]*\)$"):
+            read_onnx(tmp_path / "x.onnx", graph)
+
+
+def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_onnx(tmp_path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_onnx(tmp_path / "absent.onnx")
+
+
+def test_a_file_cut_at_every_tenth_is_refused(tmp_path: Path) -> None:
+    graph = small_resnet()
+    whole = proto(graph).SerializeToString()
+    path = tmp_path / "model.onnx"
+    for tenth in range(10):
+        path.write_bytes(whole[: len(whole) * tenth // 10])
+        for wanted in (graph, None):
+            with pytest.raises(WeightsError, match="is not a whole ONNX file"):
+                read_onnx(path, wanted)
+
+
+def test_flipped_bytes_are_refused_or_do_no_harm(tmp_path: Path) -> None:
+    """Nothing but a WeightsError of one line ever comes; outside of the weights' own bytes, most are told."""
+    graph = small_resnet()
+    rng = random.Random(5)
+    told = 0
+    for model in (proto(graph), anonymous(proto(graph))):
+        whole = model.SerializeToString()
+        for _ in range(150):
+            broken = bytearray(whole)
+            broken[rng.randrange(len(whole) // 3)] ^= 1 << rng.randrange(8)
+            (tmp_path / "x.onnx").write_bytes(broken)
+            try:
+                read_onnx(tmp_path / "x.onnx", graph)
+            except WeightsError as error:
+                told += 1
+                assert "\n" not in str(error)
+    assert told > 100
+
+
+def test_reading_holds_little_more_than_the_file(tmp_path: Path) -> None:
+    import tracemalloc
+
+    graph = Builder(64, 8, 8).add("conv", "conv2d", channels=1024, kernel=3).graph()
+    path = tmp_path / "x.onnx"
+    OnnxBackend().write(model_of(graph, random_arrays(graph)), graph, path)
+    read_onnx(path, graph)
+    tracemalloc.start()
+    read_onnx(path, graph)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * os.path.getsize(path)
+
+
+# -- constants ---------------------------------------------------------------------------------------------------
+
+
+def test_a_constant_node_is_a_constant() -> None:
+    held = constants.evaluate(helper.make_node("Constant", [], ["c"], value_ints=[1, 2]), [], 17)
+    assert isinstance(held, constants.Constant) and held.array.tolist() == [1, 2] and held.names == ()
+    weight = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(KERNEL))
+    held = constants.evaluate(weight, [], 17)
+    assert isinstance(held, constants.Constant) and np.array_equal(held.array, KERNEL) and held.names == ("c",)
+
+
+def test_weights_in_constant_nodes_are_found_by_place(tmp_path: Path) -> None:
+    weight = helper.make_node("Constant", [], ["kernel"], value=numpy_helper.from_array(KERNEL))
+    model = made([weight, node("Conv", "x kernel", "y")], {})
+    assert_equal(read(model, convolution(), tmp_path), {"conv.weight": KERNEL})
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
+    """A gate, a pool over everything and a linear layer, as either order of axes has them."""
+    b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("relu", "relu")
+    b.add("squeeze", "global_avg_pool").add("excite", "conv2d", channels=4, kernel=1, bias=True).add("gate", "sigmoid")
+    b.add("scale", "multiply", "relu", "gate").add("pool", "global_avg_pool").add("flatten", "flatten")
+    graph = b.add("fc", "linear", features=2).graph()
+    arrays = random_arrays(graph)
+    held = {"a": arrays["conv.weight"], "b": arrays["excite.weight"], "c": arrays["excite.bias"]}
+    held |= {"d": np.ascontiguousarray(arrays["fc.weight"].T), "e": arrays["fc.bias"]}
+    axes, channels = ([1, 2], [1, 1, 1, 4]) if last else ([2, 3], [1, 4, 1, 1])
+    there, back = ([0, 3, 1, 2], [0, 2, 3, 1]) if last else ([0, 1, 2, 3], [0, 1, 2, 3])
+    held["c"] = held["c"].reshape(channels)
+    nodes = [
+        node("Transpose", "x", "0", perm=there),
+        node("Conv", "0 a", "1"),
+        node("Transpose", "1", "2", perm=back),
+        node("Relu", "2", "3"),
+        node("ReduceMean", "3", "4", axes=axes, keepdims=1),
+        node("Transpose", "4", "5", perm=there),
+        node("Conv", "5 b", "6"),
+        node("Transpose", "6", "7", perm=back),
+        node("Add", "7 c", "8"),
+        node("Sigmoid", "8", "9"),
+        node("Mul", "9 3", "10"),
+        node("ReduceMean", "10", "11", axes=axes, keepdims=0),
+        node("MatMul", "11 d", "12"),
+        node("Add", "12 e", "y"),
+    ]
+    checkpoint = read(made(nodes, held, ("n", 16, 16, 3) if last else ("n", 3, 16, 16)), graph, tmp_path)
+    assert_equal(checkpoint, arrays)
+    assert checkpoint.remarks == (("takes images with their channels last",) if last else ())
+
+
+def test_a_softmax_at_the_end_is_told(tmp_path: Path) -> None:
+    b = Builder(4, 8, 8).add("pool", "global_avg_pool").add("flatten", "flatten").add("fc", "linear", features=3)
+    bare = b.graph()
+    whole = b.add("softmax", "softmax").graph()
+    arrays = random_arrays(bare)
+    for change in (lambda model: model, anonymous):
+        assert_equal(held := read(change(proto(whole, arrays)), bare, tmp_path), arrays)
+        assert held.remarks == ("ends in a softmax, which the spec lacks",)
+        assert_equal(held := read(change(proto(bare, arrays)), whole, tmp_path), arrays)
+        assert held.remarks == ("lacks the softmax in which the spec ends",)
+
+
+def test_a_linear_layer_is_a_convolution_of_one_position(tmp_path: Path) -> None:
+    b = Builder(4, 8, 8).add("pool", "global_avg_pool").add("fc", "conv2d", channels=3, kernel=1, bias=True)
+    graph = b.add("flatten", "flatten").graph()
+    arrays = random_arrays(graph)
+    nodes = [node("GlobalAveragePool", "x", "p"), node("Flatten", "p", "f"), node("Gemm", "f a b", "y", transB=1)]
+    model = made(nodes, {"a": arrays["fc.weight"].reshape(3, 4), "b": arrays["fc.bias"]}, (1, 4, 8, 8))
+    assert_equal(read(model, graph, tmp_path), arrays)
