@@ -217,6 +217,21 @@ class Graph(_Frozen):
         node = self.by_name[self.outputs[-1]]
         return node.inputs[0] if node.operation.op == "softmax" else node.name
 
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """What a written model calls its outputs: as the graph names them, else as their nodes are called.
+
+        The only one, if it is a vector, is called what it is: logits, or behind a softmax probabilities.
+        """
+        if self.output_names:
+            return self.output_names
+        nodes = [self.by_name[name] for name in self.outputs]
+        if len(nodes) == len(nodes[0].shape) == 1:
+            return ("probabilities" if nodes[0].operation.op == "softmax" else "logits",)
+        # A node may be wanted twice.
+        before = [self.outputs[:index].count(name) for index, name in enumerate(self.outputs)]
+        return tuple(f"{name}_{n}" if n else name for name, n in zip(self.outputs, before, strict=True))
+
     def stride(self, name: str) -> Stride | None:
         """Rows and columns of the input to one of a node's value; None where that is no map of the input any more."""
         return self._strides[name]

@@ -7,7 +7,7 @@ rounded once; a single offset is the bias itself, to the bit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,23 @@ CONVOLUTIONS = ("convolution", "transposed convolution")
 
 def absorbed(network: Network) -> Network:
     """The same network without the constants that alone follow a convolution."""
+    return _merged(network, AFFINE, _carrying)
+
+
+def without_norms(network: Network) -> Network:
+    """The network that is left of one when its batch normalisations are folded, its weights as they were."""
+    return _merged(network, ("batch_norm",), lambda convolution, norms: convolution)
+
+
+def _merged(network: Network, kinds: Sequence[str], merge: Callable[[Step, Sequence[Step]], Step]) -> Network:
+    """The network with each convolution and the steps of some kinds that alone follow it as one."""
     readers = network.consumers()
     owners: dict[int, int] = {}
     chains: dict[int, list[Step]] = defaultdict(list)
     for number, step in enumerate(network.steps):
         if step.kind in CONVOLUTIONS:
             owners[number] = number
-        elif step.kind in AFFINE:
+        elif step.kind in kinds:
             (read,) = step.inputs
             if read in owners and readers[read] == [number] and read not in network.outputs:
                 owners[number] = owners[read]
@@ -38,11 +48,12 @@ def absorbed(network: Network) -> Network:
     def place(number: int) -> int:
         return owners.get(number, number)
 
+    def merged(number: int, step: Step) -> Step:
+        step = merge(step, chains[number]) if number in chains else step
+        return replace(step, inputs=tuple(map(place, step.inputs)))
+
     whole = Network(network.steps[0].shape)
-    whole.steps = [
-        replace(_carrying(step, chains[number]) if chains.get(number) else step, inputs=tuple(map(place, step.inputs)))
-        for number, step in enumerate(network.steps)
-    ]
+    whole.steps = [merged(number, step) for number, step in enumerate(network.steps)]
     return whole.pruned(map(place, network.outputs))
 
 
@@ -77,8 +88,8 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
     ]
     with np.errstate(over="ignore", invalid="ignore"):
         tensors = {
-            "weight": Tensor(tuple(names), (kernel * columns).astype(kernel.dtype) if scaled else kernel),
-            "bias": Tensor(tuple(names), np.broadcast_to(offset, (channels,)).astype(kernel.dtype)),
+            "weight": Tensor(names, (kernel * columns).astype(kernel.dtype) if scaled else kernel),
+            "bias": Tensor(names, np.broadcast_to(offset, (channels,)).astype(kernel.dtype)),
         }
     return replace(convolution, tensors=tensors, multiplied=True)
 

@@ -36,7 +36,7 @@ def assemble(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> Model
     since the variance of a channel that hardly varies is none there.
     """
     stored = {p.name: np.dtype(np.float16) if half and p.trainable else dtype for p in graph.parameters()}
-    outputs = output_names(graph)
+    outputs = graph.result_names
     free_name = _namer({INPUT, *outputs, *stored, *graph.by_name})
     nodes, parameters = _casts(stored, dtype, free_name)
     nodes += _nodes(graph, dtype, parameters, free_name)
@@ -55,20 +55,6 @@ def assemble(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> Model
     )
     helper.set_model_props(model, {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint})
     return model
-
-
-def output_names(graph: Graph) -> tuple[str, ...]:
-    """What the outputs are called: the graph's names for them, ``logits`` for a vector alone, else their nodes' names.
-
-    A vector out of a softmax is called ``probabilities``.
-    """
-    if graph.output_names:
-        return graph.output_names
-    nodes = [graph.by_name[name] for name in graph.outputs]
-    if len(nodes) == 1 and len(nodes[0].shape) == 1:
-        return ("probabilities" if nodes[0].operation.category is Category.OUTPUT else "logits",)
-    namer = _namer({INPUT})
-    return tuple(namer(node.name) for node in nodes)
 
 
 def _namer(taken: set[str]) -> Callable[[str], str]:
@@ -97,7 +83,7 @@ def _casts(
 def _nodes(
     graph: Graph, dtype: np.dtype[Any], parameters: Mapping[str, str], free_name: Callable[[str], str]
 ) -> list[NodeProto]:
-    names = output_names(graph)
+    names = graph.result_names
     reserved = {*names, *parameters}
     sources = [_source(graph, name) for name in graph.outputs]
     # A value can bear one output's name; what is returned twice, or is the input itself, is passed on by a node.
@@ -136,7 +122,7 @@ def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto]
     fixed = other is graph
     sizes = graph.input.shape if fixed else (graph.input.channels, "height", "width")
     outputs: list[ValueInfoProto] = []
-    for node, name in zip(graph.outputs, output_names(graph), strict=True):
+    for node, name in zip(graph.outputs, graph.result_names, strict=True):
         dimensions = _dimensions(graph.by_name[node].shape, other.by_name[node].shape)
         outputs.append(helper.make_tensor_value_info(name, kind, ["batch", *dimensions]))
     return [helper.make_tensor_value_info(INPUT, kind, ["batch", *sizes])], outputs

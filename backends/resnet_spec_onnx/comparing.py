@@ -14,7 +14,7 @@ import numpy as np
 from resnet_spec.errors import GraphError
 from resnet_spec.fields import as_text
 from resnet_spec.folding import fold
-from resnet_spec_onnx.absorbing import CONVOLUTIONS, absorbed
+from resnet_spec_onnx.absorbing import CONVOLUTIONS, absorbed, without_norms
 from resnet_spec_onnx.contents import Contents
 from resnet_spec_onnx.expected import IncomparableError, expected
 from resnet_spec_onnx.matching import Label, MismatchError, matched, with_widths, without_widths
@@ -175,9 +175,8 @@ class _Comparison:
                 return error if normalized else MismatchError(f"{FOLDED}; but even so, {other}")
             return MismatchError(FOLDED)
         if normalized:
-            again = absorbed(simplified(self.contents, self.layout, folded=True))
             try:
-                matched(spec, _without_softmax(again), without_widths)
+                matched(spec, without_norms(file), without_widths)
             except MismatchError:
                 return error
             return MismatchError(NOT_FOLDED)

@@ -82,11 +82,8 @@ def reads(*op_types: str) -> Callable[[_Reader], _Reader]:
     return enter
 
 
-def simplified(contents: Contents, layout: Layout, *, folded: bool = False) -> Network:
-    """The network that a file holds; with ``folded`` its batch normalisations are a factor and an offset.
-
-    Raises IncomparableError, which names the node, for whatever has no such form.
-    """
+def simplified(contents: Contents, layout: Layout) -> Network:
+    """The network that a file holds; raises IncomparableError, which names the node, for what has no such form."""
     network = Network(layout.shape)
     graph = contents.graph
     opset = next((entry.version for entry in contents.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
@@ -95,7 +92,7 @@ def simplified(contents: Contents, layout: Layout, *, folded: bool = False) -> N
     values[_input(contents)] = Computed(0, layout.axes)
     left = iter(range(MOST))
     for node in _needed(contents):
-        call = Call(node, [values.get(name) if name else None for name in node.input], network, opset, layout, folded)
+        call = Call(node, [values.get(name) if name else None for name in node.input], network, opset, layout)
         for name, value in zip(node.input, call.inputs, strict=True):
             if name and value is None:
                 raise IncomparableError(f"{call.source} reads {name!r} before it is there")
@@ -170,7 +167,6 @@ class Call:
     network: Network
     opset: int
     layout: Layout
-    folded: bool
     source: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -617,12 +613,9 @@ def _batch_normalization(call: Call) -> Value:
         raise call.fail(f"has no parameters for {channels} channels")
     tensors = {name: call.tensor(constant) for name, constant in zip(names, constants, strict=True)}
     epsilon = single(call.real("epsilon", 1e-5))
-    if call.folded:
-        step = call.network.add("scale", (step,), call.source, None, {"weight": tensors["weight"]}, divided=False)
-        step = call.network.add("shift", (step,), call.source, None, {"bias": tensors["bias"]}, negated=False)
-    else:
-        step = call.network.add("batch_norm", (step,), call.source, None, tensors, epsilon=epsilon)
-    return Computed(step, value.axes)
+    return Computed(
+        call.network.add("batch_norm", (step,), call.source, None, tensors, epsilon=epsilon), value.axes
+    )
 
 
 @reads("InstanceNormalization")

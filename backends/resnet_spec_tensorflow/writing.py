@@ -74,7 +74,7 @@ def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
     """
     module = tf.Module()
     module.model_variables = [variable.value for variable in model.variables]
-    names = output_names(graph)
+    names = graph.result_names
 
     def serve(input: Any) -> Any:
         values = model(input, training=False)
@@ -85,19 +85,6 @@ def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
     (input,) = model.inputs
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec(input.shape, input.dtype, name=INPUT)])
     tf.saved_model.save(module, str(path), signatures=module.serve)
-
-
-def output_names(graph: Graph) -> tuple[str, ...]:
-    """What a signature calls a model's outputs: as the graph names them, else as their nodes are called.
-
-    The only one, if it is a vector, is called what it is.
-    """
-    if graph.output_names:
-        return graph.output_names
-    nodes = [graph.by_name[name] for name in graph.outputs]
-    if len(nodes) == len(nodes[0].shape) == 1:
-        return ("probabilities" if nodes[0].operation.op == "softmax" else "logits",)
-    return graph.outputs
 
 
 def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> None:

@@ -57,7 +57,8 @@ def _read_by_backend(path: Path, ending: str, graph: Graph | None) -> Checkpoint
     from resnet_spec.backends import get_backend, readers
 
     known = readers()
-    if ending not in known:
+    # The empty ending is a folder's, and not what a file without one has.
+    if ending not in known or (not ending and not os.path.isdir(path)):
         endings = ", ".join(sorted({*READERS, *known} - {""}))
         raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
     return get_backend(known[ending]).read(path, graph)

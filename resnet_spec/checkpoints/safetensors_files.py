@@ -38,8 +38,8 @@ _DTYPES = {
 
 _WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"}
 
-_ALIGNMENT = 8
-"""Bytes to which the format aligns its data."""
+_ALIGNMENT = 64
+"""Bytes at a multiple of which the data starts: the format wants 8, and what PyTorch computes with is aligned to 64."""
 
 MAX_INDEX = 2**26
 """Bytes of an index of shards, which is text."""
@@ -148,7 +148,7 @@ def write_safetensors(
         begin, end = end, end + array.size * dtypes[name].itemsize
         header[name] = {"dtype": _WORDS[dtypes[name].name], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)

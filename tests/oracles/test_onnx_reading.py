@@ -120,7 +120,7 @@ def exported(
     images = [rng.standard_normal((2, 3, size, size)).astype(np.float32) for size in sizes]
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     logits = [session.run(None, {"input": batch})[0] for batch in images]
-    with torch.inference_mode():
+    with torch.no_grad():
         exact = [model.double()(torch.from_numpy(batch).double()).numpy() for batch in images]
         model.float()
     arrays = {key: value.numpy() for key, value in model.state_dict().items() if "num_batches" not in key}

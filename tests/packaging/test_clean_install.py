@@ -49,7 +49,9 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
 
 def test_the_commands_work_without_a_framework(environment: Path) -> None:
     bin = environment / "env" / "bin"
-    script = "import importlib.util as u; print([n for n in ('torch', 'tensorflow', 'keras', 'onnx') if u.find_spec(n)])"
+    script = (
+        "import importlib.util as u; print([n for n in ('torch', 'tensorflow', 'keras', 'onnx') if u.find_spec(n)])"
+    )
     assert call(bin / "python", "-c", script, cwd=environment) == "[]\n"
     names = call(bin / "resnet-spec", "list", cwd=environment).split()
     assert "torchvision/resnet50" in names

@@ -445,3 +445,17 @@ def test_the_size_counts_where_a_network_works_at_one_size_alone(lower: Lower) -
     graph = lower(f"input: {{height: 8, width: 8}}\nstem: {stem}\n")
 
     assert graph.depends_on_size
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], ("logits",)),
+        (["head.softmax=softmax"], ("probabilities",)),
+        (["head=null"], ("layer4.1.relu2",)),
+        (["outputs=[layer1, layer1]"], ("layer1.1.relu2", "layer1.1.relu2_1")),
+        (["outputs=[layer1, layer4]", "named_outputs=true"], ("layer1", "layer4")),
+    ],
+)
+def test_results_are_called_what_they_are(overrides: list[str], names: tuple[str, ...]) -> None:
+    assert load("resnet18", overrides).to_graph().result_names == names
