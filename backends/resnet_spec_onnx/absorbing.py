@@ -64,9 +64,7 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
     if bias is None and len(chain) == 1 and not scaled:
         array = _array(chain[0])
         bias = Tensor(chain[0].tensors["bias"].names, -array if chain[0].fields["negated"] else array)
-        return replace(
-            convolution, tensors={"weight": weight, "bias": bias}
-        )
+        return replace(convolution, tensors={"weight": weight, "bias": bias})
     kernel: Any = weight.array
     factor, offset = np.ones(1), np.zeros(1) if bias is None else np.asarray(bias.array, np.float64)
     for step in chain:
@@ -80,12 +78,8 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
     axis = 0 if convolution.kind == "convolution" else 1
     columns = factor.reshape([-1 if index == axis else 1 for index in range(kernel.ndim)])
     channels = kernel.shape[axis]
-    names = [
-        name
-        for tensor in (weight, bias, *(t for step in chain for t in step.tensors.values()))
-        if tensor
-        for name in tensor.names
-    ]
+    parts = [*convolution.tensors.values(), *(tensor for step in chain for tensor in step.tensors.values())]
+    names = tuple(name for tensor in parts for name in tensor.names)
     with np.errstate(over="ignore", invalid="ignore"):
         tensors = {
             "weight": Tensor(names, (kernel * columns).astype(kernel.dtype) if scaled else kernel),

@@ -5,7 +5,7 @@ What then stands in the file for each of the graph's parameters is found by stru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ import numpy as np
 from resnet_spec.errors import GraphError
 from resnet_spec.fields import as_text
 from resnet_spec.folding import fold
-from resnet_spec_onnx.absorbing import CONVOLUTIONS, absorbed, without_norms
+from resnet_spec_onnx.absorbing import absorbed, without_norms
+from resnet_spec_onnx.calls import BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
 from resnet_spec_onnx.contents import Contents
 from resnet_spec_onnx.expected import IncomparableError, expected
 from resnet_spec_onnx.matching import Label, MismatchError, matched, with_widths, without_widths
 from resnet_spec_onnx.network import Network, Step, Tensor
-from resnet_spec_onnx.simplifying import BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout, image_input, simplified
+from resnet_spec_onnx.simplifying import image_input, simplified
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -63,7 +64,7 @@ def compare(contents: Contents, graph: Graph, names: Mapping[str, str]) -> Found
     # What the spec has and files do not is told in the spec's words.
     expected(graph)
     file, layout = _understood(contents, graph)
-    found = _Comparison(contents, layout, file, names).run(_at(graph, layout.shape))
+    found = _found(file, layout, _at(graph, layout.shape), names)
     for more in OTHER_SIZES if not layout.fixed else ():
         larger = replace(layout, shape=(layout.shape[0], *(size + more for size in layout.shape[1:])))
         try:
@@ -71,7 +72,7 @@ def compare(contents: Contents, graph: Graph, names: Mapping[str, str]) -> Found
         except MismatchError:
             # Not every network takes every size.
             continue
-        _Comparison(contents, larger, _without_constants(contents, larger), names).run(other)
+        _found(_without_constants(contents, larger), larger, other, names)
     return found
 
 
@@ -114,105 +115,116 @@ def _layouts(contents: Contents, graph: Graph) -> Iterator[Layout]:
         yield Layout(sizes[0] or BATCH, shape, axes, fixed=all(held[1:]))
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A file's network at one input size, and the graph's at the same."""
+def _found(file: Network, layout: Layout, graph: Graph, names: Mapping[str, str]) -> Found:
+    """What a file's network has for a graph's parameters, both at one input size."""
+    spec = expected(graph)
+    bare, file_bare = _without_softmax(spec), _without_softmax(file)
+    if not file.outputs:
+        raise MismatchError("none of its outputs depends on its input")
+    places = _matched(graph, bare, file_bare, names)
+    pairs = [(step, [file_bare.steps[place] for place in places[number]]) for number, step in enumerate(bare.steps)]
+    tensors: dict[str, Tensor] = {}
+    for step, candidates in pairs:
+        _assign(step, candidates, tensors)
+    used = {place for numbers in places.values() for place in numbers}
+    others = (t for number, step in enumerate(file_bare.steps) if number not in used for t in step.tensors.values())
+    remarks = [*_remarks_of_steps(pairs), *_remarks_of_ends(spec, file)]
+    if layout.axes == CHANNELS_LAST:
+        remarks.append("takes images with their channels last")
+    return Found(
+        {p.name: _laid_out(tensors[p.name], p.shape) for p in graph.parameters()},
+        frozenset(name for tensor in others for name in tensor.names),
+        tuple(remarks),
+    )
 
-    contents: Contents
-    layout: Layout
-    file: Network
-    names: Mapping[str, str]
 
-    def run(self, graph: Graph) -> Found:
-        spec = expected(graph)
-        bare, file = _without_softmax(spec), _without_softmax(self.file)
-        if not file.outputs:
-            raise MismatchError("none of its outputs depends on its input")
-        classes = self._matched(graph, bare, file)
-        tensors = dict[str, Tensor]()
-        for number, places in classes.items():
-            self._assign(bare.steps[number], [file.steps[place] for place in places], tensors)
-        used = {place for places in classes.values() for place in places}
-        others = (t for number, step in enumerate(file.steps) if number not in used for t in step.tensors.values())
-        biased = [file.steps[p] for number, places in classes.items() for p in places if "bias" in bare.steps[number].tensors]
-        shapes = {parameter.name: parameter.shape for parameter in graph.parameters()}
-        return Found(
-            {name: _laid_out(tensors[name], shape) for name, shape in shapes.items()},
-            frozenset(name for tensor in others for name in tensor.names),
-            tuple(self._remarks(spec, [file.steps[number] for number in used], biased)),
-        )
+def _matched(graph: Graph, spec: Network, file: Network, names: Mapping[str, str]) -> dict[int, list[int]]:
+    try:
+        return matched(spec, file, _named(with_widths, names))
+    except MismatchError:
+        pass
+    try:
+        # Of the same network with other widths, the caller says which weights have another shape.
+        return matched(spec, file, _named(without_widths, names))
+    except MismatchError as error:
+        raise _explained(graph, spec, file, error) from None
 
-    def _matched(self, graph: Graph, spec: Network, file: Network) -> dict[int, list[int]]:
+
+def _named(label: Label, names: Mapping[str, str]) -> Label:
+    """With the parameters that a step's weights are called after, where names are to be trusted."""
+    if not names:
+        return label
+    parameters = set(names.values())
+
+    def named(step: Step) -> Mapping[str, Hashable]:
+        held = [names.get(name, name) for tensor in step.tensors.values() for name in tensor.names]
+        return {**label(step), "weights": tuple(sorted(parameters.intersection(held)))}
+
+    return named
+
+
+def _explained(graph: Graph, spec: Network, file: Network, error: MismatchError) -> MismatchError:
+    """The difference, or that it is nothing but folded normalisations on one side."""
+    normalized = any(step.kind == "batch_norm" for step in file.steps)
+    if (folded := fold(graph)).nodes != graph.nodes:
         try:
-            return matched(spec, file, self._label(with_widths))
+            matched(_without_softmax(expected(folded)), file, without_widths)
+        except MismatchError as other:
+            return error if normalized else MismatchError(f"{FOLDED}; but even so, {other}")
+        return MismatchError(FOLDED)
+    if normalized:
+        try:
+            matched(spec, without_norms(file), without_widths)
         except MismatchError:
-            pass
-        try:
-            # Of the same network with other widths, the caller says which weights have another shape.
-            return matched(spec, file, self._label(without_widths))
-        except MismatchError as error:
-            raise self._explained(graph, spec, file, error) from None
+            return error
+        return MismatchError(NOT_FOLDED)
+    return error
 
-    def _label(self, label: Label) -> Label:
-        """With the parameters that a step's weights are called after, where names are to be trusted."""
-        if not self.names:
-            return label
-        parameters = set(self.names.values())
 
-        def named(step: Step) -> Mapping[str, Hashable]:
-            held = [self.names.get(name, name) for tensor in step.tensors.values() for name in tensor.names]
-            return {**label(step), "weights": tuple(sorted(parameters.intersection(held)))}
+def _assign(step: Step, candidates: Sequence[Step], tensors: dict[str, Tensor]) -> None:
+    """Give a step's parameters what stands in its place; where several steps may, theirs must be equal."""
+    for slot, parameter in step.tensors.items():
+        (name,) = parameter.names
+        held = [candidate.tensors.get(slot) or _no_bias(candidate) for candidate in candidates]
+        held += [tensors[name]] if name in tensors else []
+        if not all(_equal(held[0].array, other.array) for other in held):
+            raise MismatchError(_ambiguous(step, name, candidates))
+        tensors[name] = held[0]
+    for candidate in candidates:
+        for slot in candidate.tensors.keys() - step.tensors.keys():
+            if not np.all(candidate.tensors[slot].array == NEUTRAL[slot]):
+                raise MismatchError(f"{candidate.source} has a {slot} in the file, and {step.source} none in the spec")
 
-        return named
 
-    def _explained(self, graph: Graph, spec: Network, file: Network, error: MismatchError) -> MismatchError:
-        """The difference, or that it is nothing but folded normalisations on one side."""
-        normalized = any(step.kind == "batch_norm" for step in file.steps)
-        if (folded := fold(graph)).nodes != graph.nodes:
-            try:
-                matched(_without_softmax(expected(folded)), file, without_widths)
-            except MismatchError as other:
-                return error if normalized else MismatchError(f"{FOLDED}; but even so, {other}")
-            return MismatchError(FOLDED)
-        if normalized:
-            try:
-                matched(spec, without_norms(file), without_widths)
-            except MismatchError:
-                return error
-            return MismatchError(NOT_FOLDED)
-        return error
+def _ambiguous(step: Step, name: str, candidates: Sequence[Step]) -> str:
+    if len(candidates) > 1:
+        found = " or ".join(candidate.source for candidate in candidates)
+        return f"{step.source} may be {found}, which have other weights, and nothing tells which it is"
+    return f"{name!r} is used more than once in the spec, and {candidates[0].source} has other weights in the file"
 
-    def _assign(self, step: Step, places: list[Step], tensors: dict[str, Tensor]) -> None:
-        """Give a step's parameters what stands in its place; where there are several such, they must be equal."""
-        for slot, parameter in step.tensors.items():
-            (name,) = parameter.names
-            held = [place.tensors.get(slot) or _no_bias(place) for place in places] + ([tensors[name]] if name in tensors else [])
-            if not all(_equal(held[0].array, other.array) for other in held):
-                raise MismatchError(self._ambiguous(step, name, places))
-            tensors[name] = held[0]
-        for slot in places[0].tensors.keys() - step.tensors.keys():
-            if not np.all(places[0].tensors[slot].array == NEUTRAL[slot]):
-                raise MismatchError(f"{places[0].source} has a {slot} in the file, and {step.source} none in the spec")
 
-    def _ambiguous(self, step: Step, name: str, places: list[Step]) -> str:
-        if len(places) > 1:
-            found = " or ".join(place.source for place in places)
-            return f"{step.source} may be {found}, which have other weights, and nothing tells which it is"
-        return f"{name!r} is used more than once in the spec, and {places[0].source} has other weights in the file"
+def _no_bias(convolution: Step) -> Tensor:
+    """The bias of a convolution that has none."""
+    kernel: Any = convolution.tensors["weight"].array
+    axis = 0 if convolution.kind == "convolution" else 1
+    return Tensor((), np.zeros(kernel.shape[axis], kernel.dtype))
 
-    def _remarks(self, spec: Network, used: list[Step], biased: list[Step]) -> Iterator[str]:
-        if multiplied := sum(step.multiplied for step in used):
-            yield (
-                f"constants behind {multiplied} convolutions, folded normalisations written out, "
-                "were multiplied into their weights"
-            )
-        if bare := sum(step.kind in CONVOLUTIONS and "bias" not in step.tensors for step in biased):
-            yield f"{bare} convolutions that have a bias in the spec have none in the file; theirs are zeros"
-        if self.layout.axes == CHANNELS_LAST:
-            yield "takes images with their channels last"
-        ours, theirs = _ends_in_softmax(spec), _ends_in_softmax(self.file)
-        if ours != theirs:
-            yield "ends in a softmax, which the spec lacks" if theirs else "lacks the softmax in which the spec ends"
+
+def _remarks_of_steps(pairs: Iterable[tuple[Step, Sequence[Step]]]) -> Iterator[str]:
+    each = [(step, candidate) for step, candidates in pairs for candidate in candidates]
+    if multiplied := sum(candidate.multiplied for _, candidate in each):
+        yield (
+            f"constants behind {multiplied} convolutions, folded normalisations written out, "
+            "were multiplied into their weights"
+        )
+    if bare := sum("bias" in step.tensors and "bias" not in candidate.tensors for step, candidate in each):
+        yield f"{bare} convolutions that have a bias in the spec have none in the file; theirs are zeros"
+
+
+def _remarks_of_ends(spec: Network, file: Network) -> Iterator[str]:
+    ours, theirs = _ends_in_softmax(spec), _ends_in_softmax(file)
+    if ours != theirs:
+        yield "ends in a softmax, which the spec lacks" if theirs else "lacks the softmax in which the spec ends"
 
 
 def _ends_in_softmax(network: Network) -> bool:
@@ -225,13 +237,6 @@ def _without_softmax(network: Network) -> Network:
         return network
     (logits,) = network.steps[network.outputs[-1]].inputs
     return network.pruned([*network.outputs[:-1], logits])
-
-
-def _no_bias(convolution: Step) -> Tensor:
-    """The bias of a convolution that has none."""
-    kernel: Any = convolution.tensors["weight"].array
-    axis = 0 if convolution.kind == "convolution" else 1
-    return Tensor((), np.zeros(kernel.shape[axis], kernel.dtype))
 
 
 def _equal(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:

@@ -135,9 +135,9 @@ def _run(node: NodeProto, arrays: Sequence[NDArray[Any] | None], opset: int) -> 
     inputs = {name: array for name, array in zip(node.input, arrays, strict=True) if name and array is not None}
     try:
         with np.errstate(all="ignore"):
-            results: Any = ReferenceEvaluator(node, opsets={"": opset}).run(None, inputs)
+            evaluator: Any = ReferenceEvaluator(node, opsets={"": opset})
+            array: Any = np.asarray(evaluator.run(None, inputs)[0])
     # Whatever a wrong node makes it raise.
     except Exception:
         return None
-    array = results[0]
-    return array if isinstance(array, np.ndarray | np.generic) else None
+    return array if array.dtype.kind in "fiub" else None

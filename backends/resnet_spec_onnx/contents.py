@@ -7,7 +7,7 @@ library would hold all of it twice, so it is given everything but the raw bytes 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,7 +23,7 @@ from resnet_spec.errors import Problem, WeightsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STORED = {
+STORED: Mapping[int, str] = {
     TensorProto.FLOAT: "<f4",
     TensorProto.DOUBLE: "<f8",
     TensorProto.FLOAT16: "<f2",
@@ -203,7 +203,7 @@ def _check_names(model: ModelProto) -> None:
     """Raise BrokenError where a name is not UTF-8, which protobuf's library gives as bytes."""
     graph = model.graph
     named = (*graph.initializer, *graph.input, *graph.output)
-    names = [value.name for value in named]
+    names: list[Any] = [value.name for value in named]
     names += [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
     names += [word for entry in model.metadata_props for word in (entry.key, entry.value)]
     if not all(isinstance(name, str) for name in names):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from resnet_spec_onnx.network import AFFINE, JOINS, Network, Step
 
@@ -130,7 +130,7 @@ def _first_difference(spec: Network, file: Network, ours: Sequence[int], theirs:
         return f"the spec has {step.source} where the file has {other.source}" + _hint(other)
     field = next(name for name, value in wanted.items() if found.get(name) != value)
     return (
-        f"{step.source} in the spec and {other.source} in the file differ in {field}: "
+        f"{step.source} in the spec and {other.source} in the file differ in {field.replace('_', ' ')}: "
         f"{said(wanted[field])} and {said(found.get(field))}"
     )
 
@@ -176,7 +176,7 @@ def _likeness(wanted: Mapping[str, Hashable], found: Mapping[str, Hashable]) -> 
 def said(value: Hashable) -> str:
     """A field's value as messages show it."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(said, value))}]"
+        return f"[{', '.join(map(said, cast('tuple[Hashable, ...]', value)))}]"
     if isinstance(value, float):
         return f"{value:.6g}"
     if value is None or isinstance(value, bool):

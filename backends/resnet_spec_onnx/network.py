@@ -6,7 +6,7 @@ is a global one: both sides are put together by the functions here, so that one 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -19,9 +19,6 @@ Padding: TypeAlias = Literal["same"] | Edges
 
 AFFINE = ("scale", "shift")
 """Kinds of step that multiply each channel by a constant, or add one to it."""
-
-PADDING = "padding in effect"
-"""Rows and columns that windows see, which may be fewer than were asked for."""
 
 JOINS = ("add", "multiply")
 
@@ -41,8 +38,8 @@ class Step:
     """What one layer computes: its ``kind``, and in ``fields`` whatever else changes the result.
 
     ``shape`` is (channels, height, width), ones at the end for what is no map; ``inputs`` are the numbers of steps.
-    ``source`` says for messages where it is from. ``positive`` is whether no value is below zero, ``multiplied`` whether
-    constants of a file were multiplied into its weights.
+    ``source`` says for messages where it is from. ``positive`` is whether no value is below zero, and ``multiplied``
+    whether constants of a file were multiplied into its weights.
     """
 
     kind: str
@@ -95,9 +92,10 @@ class Network:
         """A step's number; the shape is the first input's unless given."""
         shape = three(shape or self.steps[inputs[0]].shape)
         step = Step(kind, fields, inputs, shape, source, tensors or {}, positive)
-        key = (kind, tuple(fields.items()), tuple(sorted(inputs)), shape, tuple((s, t.names) for s, t in step.tensors.items()))
         if any(not tensor.names for tensor in step.tensors.values()):
             return self._append(step)
+        weights = tuple((slot, tensor.names) for slot, tensor in step.tensors.items())
+        key = (kind, tuple(fields.items()), tuple(sorted(inputs)), shape, weights)
         if key not in self._known:
             self._known[key] = self._append(step)
         return self._known[key]
@@ -112,7 +110,7 @@ class Network:
         self, x: int, source: str, window: Window, channels: int, groups: int, tensors: Mapping[str, Tensor]
     ) -> int:
         """A convolution; a pad of zeros before it is part of it."""
-        x, edges = self._unpadded(x, self._edges(x, window), lambda step: step.fields["value"] == 0)
+        x, edges = self._unpadded(x, self._edges(x, window), _of_zeros)
         counts, canonical = self._counted(x, window, edges)
         return self.add(
             "convolution",
@@ -122,7 +120,7 @@ class Network:
             tensors,
             kernel=window.kernel,
             stride=window.stride,
-            **{PADDING: canonical},
+            effective_padding=canonical,
             dilation=_dilation(window),
             groups=groups,
         )
@@ -146,7 +144,7 @@ class Network:
         """The mean of each window; a pad of zeros before it is padding that counts."""
         edges = self._edges(x, window)
         if count_include_pad or edges == UNPADDED:
-            below, wider = self._unpadded(x, edges, lambda step: step.fields["value"] == 0)
+            below, wider = self._unpadded(x, edges, _of_zeros)
             count_include_pad, x, edges = count_include_pad or below != x, below, wider
         return self._pool("average_pool", x, source, window, edges, counted=count_include_pad)
 
@@ -168,7 +166,7 @@ class Network:
             positive=self.steps[x].positive,
             kernel=window.kernel,
             stride=window.stride,
-            **{PADDING: canonical},
+            effective_padding=canonical,
             counted=real if counted and padded else None,
         )
 
@@ -186,7 +184,9 @@ class Network:
         rows, columns = (same_padding(*axis) for axis in sizes)
         return rows, columns
 
-    def _unpadded(self, x: int, edges: Edges, joins: Any, modes: Sequence[str] = ("constant",)) -> tuple[int, Edges]:
+    def _unpadded(
+        self, x: int, edges: Edges, joins: Callable[[Step], bool], modes: Sequence[str] = ("constant",)
+    ) -> tuple[int, Edges]:
         """What pads before a window pad, and the window's edges with theirs, where ``joins`` says that they may."""
         step = self.steps[x]
         while step.kind == "pad" and step.fields["mode"] in modes and not step.fields["channels"] and joins(step):
@@ -281,6 +281,10 @@ def single(value: float) -> float:
 def _dilation(window: Window) -> tuple[int, int]:
     rows, columns = (d if k > 1 else 1 for d, k in zip(window.dilation, window.kernel, strict=True))
     return rows, columns
+
+
+def _of_zeros(pad: Step) -> bool:
+    return pad.fields["value"] == 0
 
 
 def _edges_of(step: Step) -> Edges:

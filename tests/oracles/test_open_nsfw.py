@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(original: Original, weights: Path) -> Iterator[Mapping[tuple[str, str, str], NDArray[Any]]]:
+def results(original: Original, weights: Path) -> Mapping[tuple[str, str, str], NDArray[Any]]:
     """What each backend gives, in a process of its own, in each precision."""
     whole = resnet_spec.load(SPEC).to_graph()
     found: dict[tuple[str, str, str], NDArray[Any]] = {}
@@ -80,7 +80,7 @@ def results(original: Original, weights: Path) -> Iterator[Mapping[tuple[str, st
                 for what, output in (("logits", whole.logits), ("probabilities", whole.outputs[-1])):
                     process.load(whole.with_outputs([output]), weights, dtype)
                     found[backend, dtype, what] = logits_of(process, original.images)
-    yield found
+    return found
 
 
 @pytest.mark.parametrize("backend", ["torch", "tensorflow"])
@@ -126,8 +126,11 @@ def test_normalizations_that_were_folded_are_told(caplog: pytest.LogCaptureFixtu
     [
         ({"stages.res4.stride": 1}, r"'res4.0.conv1' \(conv2d\) .*differ in stride: \[1, 1\] and \[2, 2\]"),
         ({"stem.stem.maxpool.max_pool2d.padding": 1}, r"differ in padding in effect: \[\[1, 0\], \[1, 0\]\] and"),
-        ({"stages.res5.dilation": 2}, r"differ in padding in effect: \[\[2, 2\], \[2, 2\]\] and \[\[1, 1\], \[1, 1\]\]"),
-        ({"stages.res3.repeat": 5}, r"the spec has 'res3.4.conv1' \(conv2d\) where the file has|differ in stride"),
+        (
+            {"stages.res5.dilation": 2},
+            r"differ in padding in effect: \[\[2, 2\], \[2, 2\]\] and \[\[1, 1\], \[1, 1\]\]",
+        ),
+        ({"stages.res3.repeat": 5}, r"'res3.4.conv1' \(conv2d\) .*differ in stride: \[1, 1\] and \[2, 2\]"),
     ],
 )
 def test_another_architecture_is_refused_by_its_first_difference(override: dict[str, Any], said: str) -> None:

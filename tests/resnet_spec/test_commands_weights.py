@@ -96,6 +96,14 @@ def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_pa
     )
 
 
+def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file: Path) -> None:
+    done = process(
+        "resnet-spec", "convert", "spec.yaml", file, "x.safetensors", "--set", "head=null", "--adapt", "backbone"
+    )
+
+    assert (done.status, done.err) == (0, "left out, since the network has no such layers: fc.bias, fc.weight\n")
+
+
 def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalisations are folded",))
     monkeypatch.setattr("resnet_spec.weights.read_checkpoint", lambda *_: given)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +153,8 @@ def test_what_we_write_comes_back_to_the_bit(name: str, tmp_path: Path) -> None:
     assert by_name.remarks == ()
     by_place = read(anonymous(model), graph, tmp_path)
     assert_equal(by_place, arrays)
-    assert by_place.remarks == () and by_place.ignored == {}
+    assert by_place.remarks == ()
+    assert by_place.ignored == {}
 
 
 @pytest.mark.parametrize("name", ["std_conv2d", "evo_norm_s0", "filter_response_norm", "position_batch_norm"])
@@ -241,7 +244,10 @@ def test_a_file_may_go_on_where_the_graph_ends(tmp_path: Path) -> None:
         resnet_spec.read_weights(path, backbone)
     assert len(resnet_spec.read_weights(path, backbone, adapt=["backbone"])) == len(backbone.parameters())
     said = refused(proto(backbone), graph, tmp_path)
-    assert said == "the spec has 'avgpool' (global_avg_pool) after 'layer2.0.relu3' (relu), where the file has nothing more"
+    assert (
+        said
+        == "the spec has 'avgpool' (global_avg_pool) after 'layer2.0.relu3' (relu), where the file has nothing more"
+    )
 
 
 # -- another architecture ----------------------------------------------------------------------------------------
@@ -279,7 +285,7 @@ MUTATIONS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     ),
     "pads": (
         _set("conv1", "pads", [2, 2, 3, 3]),
-        "'conv1' (conv2d) in the spec and 'conv1' (Conv) in the file differ in padding in effect: "
+        "'conv1' (conv2d) in the spec and 'conv1' (Conv) in the file differ in effective padding: "
         "[[3, 2], [3, 2]] and [[2, 3], [2, 3]]",
     ),
     "dilation": (
@@ -287,7 +293,7 @@ MUTATIONS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
             _set("layer1.1.conv2", "dilations", [2, 2])(model),
             _set("layer1.1.conv2", "pads", [2, 2, 2, 2])(model),
         )[0],
-        "'layer1.1.conv2' (conv2d) in the spec and 'layer1.1.conv2' (Conv) in the file differ in padding in effect: "
+        "'layer1.1.conv2' (conv2d) in the spec and 'layer1.1.conv2' (Conv) in the file differ in effective padding: "
         "[[1, 1], [1, 1]] and [[2, 2], [2, 2]]",
     ),
     "epsilon": (
@@ -395,13 +401,15 @@ def test_branches_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
         "'one' (conv2d) may be 'one' (Conv) or 'two' (Conv), which have other weights, and nothing tells which it is"
     )
     assert_equal(read(proto(graph, arrays), graph, tmp_path), arrays)
-    equal = {name: arrays["one.weight"] for name in arrays}
+    equal = dict.fromkeys(arrays, arrays["one.weight"])
     assert_equal(read(anonymous(proto(graph, equal)), graph, tmp_path), equal)
 
 
 def test_a_layer_that_is_called_twice_has_one_set_of_weights(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"channels": 3, "kernel": 3, "padding": 1}
-    once = Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", calls="a", **fields).graph()
+    once = (
+        Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", calls="a", **fields).graph()
+    )
     twice = Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", **fields).graph()
     said = refused(anonymous(proto(twice)), once, tmp_path)
     assert said == "'a.weight' is used more than once in the spec, and 'b' (Conv) has other weights in the file"
@@ -479,8 +487,12 @@ def test_constants_behind_a_convolution_are_multiplied_out_and_rounded_once(
 
 def test_constants_elsewhere_are_no_part_of_a_convolution(tmp_path: Path) -> None:
     graph = convolution(bias=True)
-    along_rows = made([node("Conv", "x kernel", "c"), node("Add", "c b", "y")], {"kernel": KERNEL, "b": np.ones((14, 1), np.float32)})
-    assert "'y' (Add) reads a constant [14, 1], which is not one number for each channel" in refused(along_rows, graph, tmp_path)
+    along_rows = made(
+        [node("Conv", "x kernel", "c"), node("Add", "c b", "y")], {"kernel": KERNEL, "b": np.ones((14, 1), np.float32)}
+    )
+    assert "'y' (Add) reads a constant [14, 1], which is not one number for each channel" in refused(
+        along_rows, graph, tmp_path
+    )
     shared = made(
         [node("Conv", "x kernel", "c"), node("Add", "c b", "d"), node("Add", "c d", "y")],
         {"kernel": KERNEL, "b": VECTORS[0].reshape(4, 1, 1)},
@@ -554,71 +566,88 @@ def pool_behind_a_pad(mode: str, *numbers: int, relu: bool = True, **attributes:
     return made(nodes, {"kernel": KERNEL, **pads(*numbers)})
 
 
-SAME = {
+def convolved(*before: NodeProto, behind: str = "x", **attributes: Any) -> list[NodeProto]:
+    """Nodes, and a convolution of what they give."""
+    return [*before, node("Conv", f"{behind} kernel", "y", **attributes)]
+
+
+FREE = (1, 3, "h", "w")
+
+SAME: dict[str, tuple[Graph, ModelProto]] = {
     "pads that no window reaches": (
         convolution(stride=2, padding=[[1, 0], [1, 0]]),
-        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[1, 1, 1, 1])], {"kernel": KERNEL}),
+        made(convolved(strides=[2, 2], pads=[1, 1, 1, 1]), {"kernel": KERNEL}),
     ),
     "same as numbers": (
         convolution(stride=2, padding="same"),
-        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[0, 0, 1, 1])], {"kernel": KERNEL}),
+        made(convolved(strides=[2, 2], pads=[0, 0, 1, 1]), {"kernel": KERNEL}),
     ),
     "same as such": (
         convolution(stride=2, padding="same"),
-        made([node("Conv", "x kernel", "y", strides=[2, 2], auto_pad="SAME_UPPER")], {"kernel": KERNEL}, (1, 3, "h", "w")),
+        made(convolved(strides=[2, 2], auto_pad="SAME_UPPER"), {"kernel": KERNEL}, FREE),
     ),
     "same with the odd row before": (
         convolution(stride=2, padding=1),
-        made([node("Conv", "x kernel", "y", strides=[2, 2], auto_pad="SAME_LOWER")], {"kernel": KERNEL}),
+        made(convolved(strides=[2, 2], auto_pad="SAME_LOWER"), {"kernel": KERNEL}),
     ),
+    "no padding by its name": (convolution(), made(convolved(auto_pad="VALID"), {"kernel": KERNEL})),
     "a pad by a node": (
         convolution(padding=1),
-        made(
-            [node("Pad", "x pads", "p"), node("Conv", "p kernel", "y")],
-            {"kernel": KERNEL, **pads(0, 0, 1, 1, 0, 0, 1, 1)},
-        ),
+        made(convolved(node("Pad", "x pads", "p"), behind="p"), {"kernel": KERNEL, **pads(0, 0, 1, 1, 0, 0, 1, 1)}),
     ),
     "a pad as an attribute": (
         convolution(padding=1),
-        made([node("Pad", "x", "p", pads=[0, 0, 1, 1, 0, 0, 1, 1]), node("Conv", "p kernel", "y")], {"kernel": KERNEL}, opset=10),
+        made(convolved(node("Pad", "x", "p", pads=[0, 0, 1, 1, 0, 0, 1, 1]), behind="p"), {"kernel": KERNEL}, opset=10),
     ),
     "a pad of some axes": (
         convolution(padding=1),
         made(
-            [node("Pad", "x pads  axes".replace("  ", " zero "), "p"), node("Conv", "p kernel", "y")],
+            convolved(node("Pad", "x pads zero axes", "p"), behind="p"),
             {"kernel": KERNEL, "zero": np.zeros((), np.float32), "axes": np.array([2, 3]), **pads(1, 1, 1, 1)},
             opset=18,
         ),
     ),
-    "zeros before a pool of what is not negative": (pooled(padding=1), pool_behind_a_pad("constant", 0, 0, 1, 1, 0, 0, 1, 1)),
+    "zeros before a pool of what is not negative": (
+        pooled(padding=1),
+        pool_behind_a_pad("constant", 0, 0, 1, 1, 0, 0, 1, 1),
+    ),
     "edges before a pool": (pooled(padding="same"), pool_behind_a_pad("edge", 0, 0, 0, 0, 0, 0, 1, 1)),
     "edges before a pool of signed values": (
         pooled(padding="same", relu=False),
         pool_behind_a_pad("edge", 0, 0, 0, 0, 0, 0, 1, 1, relu=False),
     ),
-    "a last window that sticks out": (pooled(padding=[[0, 1], [0, 1]]), made(
-        [node("Conv", "x kernel", "c", pads=[1, 1, 1, 1]), node("Relu", "c", "r"),
-         node("MaxPool", "r", "y", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], {"kernel": KERNEL})),  # fmt: skip
-    "casts and dropout": (
+    "a last window that sticks out": (
+        pooled(padding=[[0, 1], [0, 1]]),
+        pool_behind_a_pad("constant", *[0] * 8, ceil_mode=1),
+    ),
+    "casts, dropout and transpositions": (
         convolution(),
         made(
-            [node("Cast", "x", "h", to=TensorProto.FLOAT), node("Conv", "h kernel", "c"), node("Dropout", "c", "d"),
-             node("Transpose", "d", "t", perm=[1, 0, 2, 3]), node("Transpose", "t", "y", perm=[1, 0, 2, 3])],
+            [
+                node("Cast", "x", "h", to=TensorProto.FLOAT),
+                node("Conv", "h kernel", "c"),
+                node("Dropout", "c", "d"),
+                node("Transpose", "d", "t", perm=[1, 0, 2, 3]),
+                node("Transpose", "t", "y", perm=[1, 0, 2, 3]),
+            ],
             {"kernel": KERNEL},
         ),
     ),
     "a kernel that is laid out by nodes": (
         convolution(),
         made(
-            [node("Transpose", "kernel", "k", perm=[3, 2, 0, 1]), node("Conv", "x k", "y")],
-            {"kernel": np.ascontiguousarray(KERNEL.transpose(2, 3, 1, 0))},
+            [node("Transpose", "k", "kernel", perm=[3, 2, 0, 1]), *convolved()],
+            {"k": np.ascontiguousarray(KERNEL.transpose(2, 3, 1, 0))},
         ),
     ),
     "a factor of one": (
         convolution(),
-        made([node("Conv", "x kernel", "c"), node("Mul", "c one", "y")], {"kernel": KERNEL, "one": np.ones((), np.float32)}),
+        made(
+            [node("Conv", "x kernel", "c"), node("Mul", "c one", "y")],
+            {"kernel": KERNEL, "one": np.ones((), np.float32)},
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -627,11 +656,11 @@ def test_the_same_in_other_words_is_the_same(name: str, tmp_path: Path) -> None:
     assert_equal(read(model, graph, tmp_path), {"conv.weight": KERNEL})
 
 
-OTHER = {
+OTHER: dict[str, tuple[Graph, ModelProto, str]] = {
     "same is no number where sizes are free": (
         convolution(stride=2, padding="same"),
-        made([node("Conv", "x kernel", "y", strides=[2, 2], pads=[0, 0, 1, 1])], {"kernel": KERNEL}, (1, 3, "h", "w")),
-        "differ in padding in effect",
+        made(convolved(strides=[2, 2], pads=[0, 0, 1, 1]), {"kernel": KERNEL}, FREE),
+        "differ in effective padding",
     ),
     "zeros before a pool of signed values": (
         pooled(padding=1, relu=False),
@@ -644,34 +673,38 @@ OTHER = {
         "the spec has 'pool' (max_pool2d) where the file has 'p' (Pad)",
     ),
     "zeros within a mean": (
-        Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add(
-            "pool", "avg_pool2d", kernel=3, padding=1, count_include_pad=False).graph(),
-        made([node("Conv", "x kernel", "c"), node("AveragePool", "c", "y", kernel_shape=[3, 3], strides=[3, 3],
-              pads=[1, 1, 1, 1], count_include_pad=1)], {"kernel": KERNEL}),
+        Builder(3, 16, 16)
+        .add("conv", "conv2d", channels=4, kernel=3)
+        .add("pool", "avg_pool2d", kernel=3, padding=1, count_include_pad=False)
+        .graph(),
+        made(
+            [
+                node("Conv", "x kernel", "c"),
+                node("AveragePool", "c", "y", kernel_shape=[3, 3], strides=[3, 3], pads=[1] * 4, count_include_pad=1),
+            ],
+            {"kernel": KERNEL},
+        ),
         "differ in counted: none and [[1, 0], [1, 0]]",
     ),
     "groups": (
         convolution(),
-        made([node("Conv", "x kernel", "y", group=3)], {"kernel": KERNEL}),
+        made(convolved(group=3), {"kernel": KERNEL}),
         "'y' (Conv) has a kernel for 9 channels, and reads 3",
     ),
-    "images of another size": (
-        Builder(3, 4, 4).add("flatten", "flatten").add("fc", "linear", features=2).graph(),
-        made([node("Flatten", "x", "f"), node("Gemm", "f k", "y", transB=1)],
-             {"k": np.zeros((2, 768), np.float32)}),
-        "'fc' (linear)",
-    ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_what_only_looks_the_same_is_refused(name: str, tmp_path: Path) -> None:
     graph, model, said = OTHER[name]
-    if name == "images of another size":
-        # What depends on the size is told by its shape.
-        assert read(model, graph, tmp_path).tensors["fc.weight"].shape == (2, 768)
-        return
     assert said in refused(model, graph, tmp_path)
+
+
+def test_what_depends_on_the_size_is_told_by_its_shape(tmp_path: Path) -> None:
+    graph = Builder(3, 4, 4).add("flatten", "flatten").add("fc", "linear", features=2).graph()
+    nodes = [node("Flatten", "x", "f"), node("Gemm", "f k b", "y", transB=1)]
+    model = made(nodes, {"k": np.zeros((2, 768), np.float32), "b": np.zeros(2, np.float32)})
+    assert read(model, graph, tmp_path).tensors["fc.weight"].shape == (2, 768)
 
 
 # -- types, and where data lie -----------------------------------------------------------------------------------
@@ -703,7 +736,8 @@ def test_half_precision_is_taken_only_where_asked_for(tmp_path: Path) -> None:
     placed = resnet_spec.read_weights(path, graph, adapt=["half"])
     for name, array in arrays.items():
         kept = array if "running" in name else array.astype(np.float16).astype(np.float32)
-        assert np.array_equal(named[name], kept) and np.array_equal(placed[name], kept)
+        assert np.array_equal(named[name], kept)
+        assert np.array_equal(placed[name], kept)
 
 
 def external(folder: Path, location: str, **said: int) -> Path:
@@ -789,25 +823,28 @@ def test_what_is_more_than_layers_and_weights_is_refused(
 @pytest.mark.parametrize(
     ("nodes", "said"),
     [
-        ([helper.make_node("Conv", ["x", "kernel"], ["y"], "c", domain="ours")], "'c' (Conv) is an operation of 'ours'"),
-        ([node("Softplus", "x", "s"), node("Conv", "s kernel", "y")], "'s' (Softplus) is an operation that is not read"),
+        (convolved(domain="ours"), "'y' (Conv) is an operation of 'ours'"),
+        (convolved(node("Softplus", "x", "s"), behind="s"), "'s' (Softplus) is an operation that is not"),
         ([node("Conv", "z kernel", "y")], "'y' (Conv) reads 'z' before it is there"),
-        ([node("Relu", "b", "a"), node("Relu", "a", "b"), node("Conv", "b kernel", "y")], "'a' (Relu) reads 'b' before"),
+        (
+            [node("Relu", "b", "a"), node("Relu", "a", "b"), node("Conv", "b kernel", "y")],
+            "'a' (Relu) reads 'b' before",
+        ),
         ([node("Relu", "x", "x"), node("Conv", "x kernel", "y")], "'x' (Relu): 'x' is there twice"),
         ([node("Conv", "x kernel", "z")], "nothing gives its output 'y'"),
         ([node("Conv", "x", "y")], "'y' (Conv) reads a value where a constant is wanted"),
         ([node("Conv", "kernel x", "y")], "'y' (Conv) reads a value where a constant is wanted"),
-        ([node("Conv", "x kernel", "y", strides=2)], "'y' (Conv) has an attribute 'strides' of another type"),
-        ([node("Conv", "x kernel", "y", strides=[0, 1])], "'y' (Conv) has [0, 1] for 2 axes"),
-        ([node("Conv", "x kernel", "y", pads=[-1, 0, 0, 0])], "'y' (Conv) has pads [-1, 0, 0, 0]"),
-        ([node("Conv", "x kernel", "y", dilations=[99, 99])], "'y' (Conv): the feature map vanishes"),
-        ([node("Transpose", "x", "t", perm=[0, 1, 2, 2]), node("Conv", "t kernel", "y")], "'t' (Transpose) has no order"),
-        ([node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("Conv", "t kernel", "y")], "not batch, channels and"),
+        (convolved(strides=2), "'y' (Conv) has an attribute 'strides' of another type"),
+        (convolved(strides=[0, 1]), "'y' (Conv) has [0, 1] for 2 axes"),
+        (convolved(pads=[-1, 0, 0, 0]), "'y' (Conv) has pads [-1, 0, 0, 0]"),
+        (convolved(dilations=[99, 99]), "'y' (Conv): the feature map vanishes"),
+        (convolved(node("Transpose", "x", "t", perm=[0, 1, 2, 2]), behind="t"), "'t' (Transpose) has no order"),
+        (convolved(node("Transpose", "x", "t", perm=[0, 1, 3, 2]), behind="t"), "not batch, channels and"),
         ([node("Identity", "kernel", "y")], "none of its outputs depends on its input"),
         ([node("LSTM", "kernel", "k"), node("Conv", "x k", "y")], "'k' (LSTM) is not worked out"),
         ([node("Sqrt", "kernel", "k"), node("Conv", "x k", "y"), node("Relu", "y", "y")], "'y' (Relu): 'y' is there"),
     ],
-)  # fmt: skip
+)
 def test_a_graph_that_is_not_understood_is_told(nodes: list[NodeProto], said: str, tmp_path: Path) -> None:
     assert said in refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
 
@@ -858,11 +895,11 @@ def test_a_deep_chain_is_read_and_an_endless_one_refused(tmp_path: Path) -> None
     def deep(number: int) -> ModelProto:
         names = ["c", *map(str, range(number)), "y"]
         nodes = [node("Conv", "x kernel", "c")]
-        nodes += [node("Identity", before, after) for before, after in zip(names, names[1:], strict=False)]
+        nodes += [node("Identity", before, after) for before, after in pairwise(names)]
         return made(nodes, {"kernel": KERNEL})
 
-    assert_equal(read(deep(20_000), convolution(), tmp_path), {"conv.weight": KERNEL})
-    assert "it has 100002 nodes" in refused(deep(100_000), convolution(), tmp_path)
+    assert_equal(read(deep(5_000), convolution(), tmp_path), {"conv.weight": KERNEL})
+    assert "it has 70002 nodes" in refused(deep(70_000), convolution(), tmp_path)
 
 
 def test_constants_that_grow_are_not_worked_out(tmp_path: Path) -> None:
@@ -877,7 +914,7 @@ def test_constants_that_grow_are_not_worked_out(tmp_path: Path) -> None:
 def test_constants_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simplifying, "MOST", 10)
     names = ["kernel", *map(str, range(12))]
-    nodes = [node("Neg", before, after) for before, after in zip(names, names[1:], strict=False)]
+    nodes = [node("Neg", before, after) for before, after in pairwise(names)]
     nodes.append(node("Conv", f"x {names[-1]}", "y"))
     said = refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
     assert said.endswith("it works out more than 10 constants")
@@ -920,10 +957,10 @@ def test_flipped_bytes_are_refused_or_do_no_harm(tmp_path: Path) -> None:
     """Nothing but a WeightsError of one line ever comes; outside of the weights' own bytes, most are told."""
     graph = small_resnet()
     rng = random.Random(5)
-    told = 0
+    told = lines = 0
     for model in (proto(graph), anonymous(proto(graph))):
         whole = model.SerializeToString()
-        for _ in range(150):
+        for _ in range(80):
             broken = bytearray(whole)
             broken[rng.randrange(len(whole) // 3)] ^= 1 << rng.randrange(8)
             (tmp_path / "x.onnx").write_bytes(broken)
@@ -931,13 +968,12 @@ def test_flipped_bytes_are_refused_or_do_no_harm(tmp_path: Path) -> None:
                 read_onnx(tmp_path / "x.onnx", graph)
             except WeightsError as error:
                 told += 1
-                assert "\n" not in str(error)
-    assert told > 100
+                lines = max(lines, str(error).count("\n") + 1)
+    assert lines == 1
+    assert told > 50
 
 
 def test_reading_holds_little_more_than_the_file(tmp_path: Path) -> None:
-    import tracemalloc
-
     graph = Builder(64, 8, 8).add("conv", "conv2d", channels=1024, kernel=3).graph()
     path = tmp_path / "x.onnx"
     OnnxBackend().write(model_of(graph, random_arrays(graph)), graph, path)
@@ -954,10 +990,13 @@ def test_reading_holds_little_more_than_the_file(tmp_path: Path) -> None:
 
 def test_a_constant_node_is_a_constant() -> None:
     held = constants.evaluate(helper.make_node("Constant", [], ["c"], value_ints=[1, 2]), [], 17)
-    assert isinstance(held, constants.Constant) and held.array.tolist() == [1, 2] and held.names == ()
+    assert isinstance(held, constants.Constant)
+    assert (held.array.tolist(), held.names) == ([1, 2], ())
     weight = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(KERNEL))
     held = constants.evaluate(weight, [], 17)
-    assert isinstance(held, constants.Constant) and np.array_equal(held.array, KERNEL) and held.names == ("c",)
+    assert isinstance(held, constants.Constant)
+    assert np.array_equal(held.array, KERNEL)
+    assert held.names == ("c",)
 
 
 def test_weights_in_constant_nodes_are_found_by_place(tmp_path: Path) -> None:
