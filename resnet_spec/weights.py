@@ -64,7 +64,7 @@ def read_weights(
     checkpoint = read_checkpoint(path, graph)
     check_architecture(path, checkpoint, graph, adapt)
     tensors = _chosen(path, checkpoint, ema)
-    halves = len(checkpoint.widened) + sum(tensor.dtype.name == "float16" for tensor in tensors.values())
+    halves = len(checkpoint.widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in tensors.values())
     arrays = fit(graph, by_graph_names(graph, tensors), str(path), adapt=adapt, check_finite=check_finite, seed=seed)
     if halves and "half" not in adapt:
         message = f"{halves} tensors are in half precision, which is taken only where asked for (--adapt half)"

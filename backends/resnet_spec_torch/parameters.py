@@ -57,7 +57,7 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
         else:
             with torch.no_grad():
                 slot.tensor.copy_(value)
-    for module in model.modules():
+    for module in {slot.parameter.node: slot.module for slot in slots}.values():
         if isinstance(module, nn.BatchNorm2d):
             _reset_counter(module)
 
@@ -97,12 +97,14 @@ def _replace(slot: _Slot, value: Tensor) -> None:
 
 def _adopt(array: NDArray[Any], dtype: torch.dtype, taken: set[int]) -> Tensor:
     """A tensor over the array's memory if it can be: not for a view that repeats, nor for an array given twice."""
-    address = array.ctypes.data
+    # Not ctypes.data, which makes an object first.
+    address: int = array.__array_interface__["data"][0]
     flags = array.flags
     if not (flags.c_contiguous and flags.aligned and flags.writeable and array.dtype.isnative) or address in taken:
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     taken.add(address)
-    return from_numpy(array).to(dtype)
+    tensor = from_numpy(array)
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _reset_counter(norm: nn.BatchNorm2d) -> None:
@@ -110,6 +112,6 @@ def _reset_counter(norm: nn.BatchNorm2d) -> None:
     if counter is None:
         return
     if counter.is_meta:
-        norm.num_batches_tracked = torch.tensor(0, dtype=torch.long)
+        norm._buffers["num_batches_tracked"] = torch.zeros((), dtype=torch.long)  # pyright: ignore[reportPrivateUsage]
     else:
         counter.zero_()

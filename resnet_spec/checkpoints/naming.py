@@ -42,6 +42,8 @@ def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
     if any("/" in name for name in tensors):
         return from_tensorflow(graph, tensors)
     known = {parameter.name for parameter in graph.parameters()}
+    if known <= tensors.keys():
+        return tensors
     bare = unwrapped(tensors)
     renamed = _renamed(known, bare)
     if known.isdisjoint(renamed):

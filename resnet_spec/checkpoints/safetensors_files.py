@@ -63,15 +63,16 @@ def read_safetensors(path: Path) -> Checkpoint:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: is not a whole safetensors file ({_reason(error)})") from None
+    dtypes = {stored: np.dtype(dtype).newbyteorder("<") for stored, dtype in _DTYPES.items()}
     arrays: dict[str, NDArray[Any]] = {}
     widened: set[str] = set()
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         stored = entry["dtype"]
-        if stored not in _DTYPES:
+        dtype = dtypes.get(stored)
+        if dtype is None:
             raise WeightsError(f"{path}: {name} is stored as {stored}, which is not read")
-        dtype = np.dtype(_DTYPES[stored]).newbyteorder("<")
         begin, end = entry["data_offsets"]
         count = (end - begin) // dtype.itemsize
         flat = np.frombuffer(data, dtype, count, 8 + length + begin) if count else np.empty(0, dtype)

@@ -418,6 +418,16 @@ def test_a_layer_that_is_called_twice_has_one_set_of_weights(tmp_path: Path) -> 
     assert np.array_equal(read_twice["a.weight"], read_twice["b.weight"])
 
 
+def test_a_value_that_two_layers_read_is_no_two_values(tmp_path: Path) -> None:
+    """Both compute the same sum from the same layers, but for the weights, of which the file has twice as many."""
+    one = Builder(4, 8, 8).add("a", "conv2d", channels=4, kernel=3).add("r", "relu").add("s", "sigmoid", "a")
+    two = Builder(4, 8, 8).add("a", "conv2d", channels=4, kernel=3).add("r", "relu")
+    two.add("b", "conv2d", "input", channels=4, kernel=3).add("s", "sigmoid")
+    spec, file = (b.add("sum", "add", "r", "s").graph() for b in (one, two))
+    assert refused(anonymous(proto(file)), spec, tmp_path).endswith("connected otherwise in the file")
+    assert refused(anonymous(proto(spec)), file, tmp_path).endswith("connected otherwise in the file")
+
+
 # -- folded normalisations ---------------------------------------------------------------------------------------
 
 
@@ -687,6 +697,11 @@ OTHER: dict[str, tuple[Graph, ModelProto, str]] = {
         "differ in counted: none and [[1, 0], [1, 0]]",
     ),
     "groups": (
+        Builder(4, 8, 8).add("conv", "conv2d", channels=4, kernel=3, groups=2).graph(),
+        made(convolved(), {"kernel": np.zeros((4, 4, 3, 3), np.float32)}, (1, 4, 8, 8)),
+        "'conv' (conv2d) in the spec and 'y' (Conv) in the file differ in groups: 2 and 1",
+    ),
+    "groups that do not fit the channels": (
         convolution(),
         made(convolved(group=3), {"kernel": KERNEL}),
         "'y' (Conv) has a kernel for 9 channels, and reads 3",
@@ -932,6 +947,17 @@ def test_what_is_no_model_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
     for graph in (None, small_resnet()):
         with pytest.raises(WeightsError, match=r"^[^\n]*x\.onnx: is not a whole ONNX file \([^\n]*\)$"):
+            read_onnx(tmp_path / "x.onnx", graph)
+
+
+@pytest.mark.parametrize("name", [b"kernel", b"metadata", b"doubled"])
+def test_names_that_are_no_text_are_told(name: bytes, tmp_path: Path) -> None:
+    nodes = [node("Identity", "kernel", "doubled"), node("Conv", "x doubled", "y")]
+    model = made(nodes, {"kernel": KERNEL})
+    helper.set_model_props(model, {"metadata": ""})
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString().replace(name, b"\xff" + name[1:]))
+    for graph in (None, convolution()):
+        with pytest.raises(WeightsError, match=r"is not a whole ONNX file \(a name is no text\)"):
             read_onnx(tmp_path / "x.onnx", graph)
 
 
