@@ -21,6 +21,7 @@ class Catalogue:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._documents: dict[Path, Document] = {}
+        self._names: list[str] | None = None
 
     @classmethod
     @cache
@@ -30,8 +31,11 @@ class Catalogue:
         return cls(inside if inside.is_dir() else Path(__file__).parent.parent / "specs")
 
     def names(self) -> list[str]:
-        """Names of the specs, sorted."""
-        return sorted(self._relative(path) for path in self.root.rglob("*.yaml") if path.parent.name != "blocks")
+        """Names of the specs, sorted; looked for once."""
+        if self._names is None:
+            found = (path for path in self.root.rglob("*.yaml") if path.parent.name != "blocks")
+            self._names = sorted(map(self._relative, found))
+        return list(self._names)
 
     def blocks(self) -> dict[str, Path]:
         """Files of the blocks by name."""

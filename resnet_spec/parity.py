@@ -87,8 +87,9 @@ def compare(
     """Run a spec in two backends or more on the same random images and compare their logits with the first's.
 
     ``weights`` is a file or the name of published ones; without, they are drawn so that every mistake shows
-    (``randomization``). ``size`` is (height, width), by default the spec's. A final softmax is left out. In float64 each backend is held to the first;
-    in float32 to the first too, and each to the first's float64. Raises BackendError where a backend cannot be run.
+    (``randomization``). ``size`` is (height, width), by default the spec's. A final softmax is left out. In float64
+    each backend is held to the first; in float32 to the first too, and each to the first's float64. Raises BackendError
+    where a backend cannot be run.
     """
     with comparing(backends, progress) as comparison:
         return comparison.run(spec, weights=weights, seed=seed, overrides=overrides, size=size, batch=batch)

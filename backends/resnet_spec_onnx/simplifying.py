@@ -53,8 +53,6 @@ def _value(call: Call, left: Iterator[int]) -> Value:
     node = call.node
     if node.domain not in ("", "ai.onnx"):
         raise IncomparableError(f"{call.source} is an operation of {node.domain!r}")
-    if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-        raise IncomparableError(f"{call.source} has a graph of its own")
     if all(not isinstance(value, Computed) for value in call.inputs):
         if node.op_type != "Constant" and next(left, None) is None:
             raise IncomparableError(f"it works out more than {MOST} constants")

@@ -137,10 +137,10 @@ def test_normalizations_that_were_folded_are_told(caplog: pytest.LogCaptureFixtu
     ("override", "said"),
     [
         ({"stages.res4.stride": 1}, r"'res4.0.conv1' \(conv2d\) .*differ in stride: \[1, 1\] and \[2, 2\]"),
-        ({"stem.stem.maxpool.max_pool2d.padding": 1}, r"differ in padding in effect: \[\[1, 0\], \[1, 0\]\] and"),
+        ({"stem.stem.maxpool.max_pool2d.padding": 1}, r"differ in effective padding: \[\[1, 0\], \[1, 0\]\] and"),
         (
             {"stages.res5.dilation": 2},
-            r"differ in padding in effect: \[\[2, 2\], \[2, 2\]\] and \[\[1, 1\], \[1, 1\]\]",
+            r"differ in effective padding: \[\[2, 2\], \[2, 2\]\] and \[\[1, 1\], \[1, 1\]\]",
         ),
         ({"stages.res3.repeat": 5}, r"'res3.4.conv1' \(conv2d\) .*differ in stride: \[1, 1\] and \[2, 2\]"),
     ],

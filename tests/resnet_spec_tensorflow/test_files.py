@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from resnet_spec import read_weights
+from resnet_spec import load, read_weights
 from resnet_spec.errors import OutputError
+from resnet_spec_tensorflow.framework import keras
 
 # Loads what was written and runs it on the same images; a .keras file that needs the package says so.
 STRANGER = """
@@ -335,3 +338,27 @@ def test_what_tflite_lacks_is_told(backend, single, tmp_path):
     with pytest.raises(OutputError, match=r"TFLite cannot express test/net \(it has no BesselI0e\)$"):
         backend.write(model, graph, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_lambda_layer_in_a_file_is_never_run(ending: str, tmp_path: Path) -> None:
+    """Keras keeps a lambda's bytecode in the configuration; whoever rebuilds the model from it runs that."""
+    name, path = str(tmp_path / "ran"), tmp_path / f"model{ending}"
+    inputs = keras.Input((8, 8, 3))
+    mapped = keras.layers.Lambda(lambda x: (open(name, "w").close(), x)[1])(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, use_bias=False, name="conv1")(mapped))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
+    marker = Path(name)
+    marker.unlink()
+    spec = tmp_path / "tiny.yaml"
+    spec.write_text("input: {height: 8, width: 8}\nstem: {conv1: {conv2d: {channels: 4, kernel: 3}}}\n")
+    graph = load(spec).to_graph()
+    arrays = read_weights(path, graph)
+    assert np.array_equal(arrays["conv1.weight"], model.get_layer("conv1").get_weights()[0].transpose(3, 2, 0, 1))
+    assert not marker.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        keras.models.load_model(path, safe_mode=False, compile=False)
+    assert marker.exists()
