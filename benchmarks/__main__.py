@@ -1,4 +1,4 @@
-"""``python -m benchmarks [PART…]``: each part in a process of its own; all of them together are written to docs."""
+"""``python -m benchmarks [PART…]``: each part in a process of its own; what it measured replaces its rows in docs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.pairs import Ratio
 
@@ -22,6 +23,7 @@ PARTS = (
     "weights_memory",
 )
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+RESULTS = Path(__file__).parent / "results.json"
 
 
 def main() -> None:
@@ -29,9 +31,9 @@ def main() -> None:
         for ratio in importlib.import_module(f"benchmarks.{sys.argv[2]}").run():
             print(json.dumps(asdict(ratio)), flush=True)
         return
-    parts = sys.argv[1:] or PARTS
-    ratios: list[Ratio] = []
-    for part in parts:
+    results: dict[str, list[dict[str, Any]]] = json.loads(RESULTS.read_text())
+    for part in sys.argv[1:] or PARTS:
+        ratios: list[Ratio] = []
         command = [sys.executable, "-m", "benchmarks", "--part", part]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -40,8 +42,9 @@ def main() -> None:
                 print(row(ratios[-1]), flush=True)
         if process.returncode:
             raise SystemExit(f"{part} failed")
-    if tuple(parts) == PARTS:
-        REPORT.write_text(report(ratios))
+        results[part] = [asdict(ratio) for ratio in ratios]
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    REPORT.write_text(report([Ratio(**ratio) for part in PARTS for ratio in results.get(part, [])]))
 
 
 def row(ratio: Ratio) -> str:
@@ -50,7 +53,7 @@ def row(ratio: Ratio) -> str:
 
 
 def report(ratios: list[Ratio]) -> str:
-    libraries = ("torch", "torchvision", "tensorflow", "keras", "safetensors", "pydantic")
+    libraries = ("torch", "torchvision", "tensorflow", "keras", "safetensors", "onnx", "pydantic")
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     header = "| what | pairs | ours | theirs | ratio | 95 % interval | target |\n|---|---|---|---|---|---|---|"
     rows = "\n".join(row(ratio) for ratio in ratios)
@@ -58,7 +61,8 @@ def report(ratios: list[Ratio]) -> str:
         "# Benchmarks\n\n"
         "Made by `make benchmark`; do not edit. Each row times two ways of doing one thing in turn, in one\n"
         "process. Ours and theirs are median seconds, the ratio is the median of the pairs' ratios ours / theirs, and\n"
-        "its interval is from a bootstrap over the pairs. Seconds are this machine's; ratios carry over.\n\n"
+        "its interval is from a bootstrap over the pairs. A part's rows are of its last run. Seconds are a machine's;\n"
+        "ratios carry over.\n\n"
         f"Machine: {processor()}. {versions}.\n\n{header}\n{rows}\n"
     )
 

@@ -100,7 +100,7 @@ def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
 
 def _tell(path: Path, checkpoint: Checkpoint, halves: int) -> None:
     for what, number in checkpoint.ignored.items():
-        log.info("%s: %d %s left out", path, number, what)
+        log.info("%s: left out: %s (%d)", path, what, number)
     if halves:
         log.warning("%s: %d tensors are in half precision", path, halves)
     for remark in checkpoint.remarks:

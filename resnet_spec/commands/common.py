@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -56,6 +57,8 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
 
 def run(command: click.Command) -> None:
     """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run."""
+    # A scheduler's way to end a process cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = command.main(standalone_mode=False)
     except click.ClickException as error:

@@ -12,8 +12,9 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
+from safetensors.numpy import save_file
 
-from resnet_spec import load
+from resnet_spec import initialize, load, write_weights
 from resnet_spec.commands import build, spec
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
@@ -70,6 +71,22 @@ def lower(write: Callable[..., Path]) -> Callable[..., Graph]:
 def small(lower: Callable[..., Graph]) -> Graph:
     """A residual network of three blocks, quick to draw weights for."""
     return lower(SMALL)
+
+
+@pytest.fixture
+def file(tiny: Graph, tmp_path: Path) -> Path:
+    """A canonical weights file of a module's tiny network."""
+    path = tmp_path / "tiny.safetensors"
+    write_weights(path, tiny, initialize(tiny))
+    return path
+
+
+@pytest.fixture
+def plain(tiny: Graph, tmp_path: Path) -> Path:
+    """The same tensors as another library would write them, with nothing said of the architecture."""
+    path = tmp_path / "plain.safetensors"
+    save_file(initialize(tiny), path)
+    return path
 
 
 def lines(call: Callable[[], object]) -> list[str]:

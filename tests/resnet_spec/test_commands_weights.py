@@ -110,7 +110,7 @@ def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkey
     done = convert()
 
     assert [line.partition(": ")[2] for line in done.err.splitlines()] == [
-        "3 optimizer slots left out",
+        "left out: optimizer slots (3)",
         "its normalisations are folded",
     ]
 

@@ -181,7 +181,7 @@ SLOW = """
 """
 
 
-@pytest.mark.parametrize(("number", "litter"), [(signal.SIGINT, 0), (signal.SIGKILL, 1)])
+@pytest.mark.parametrize(("number", "litter"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)])
 @pytest.mark.parametrize("name", ["x.safetensors", "y.safetensors"])
 def test_a_conversion_that_is_killed_leaves_the_old_target(
     process: Command, small: Graph, tmp_path: Path, name: str, number: signal.Signals, litter: int

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from resnet_spec import Graph, WeightsError, initialize, read_weights, write_weights
+from resnet_spec import Graph, WeightsError, initialize, read_weights
 from resnet_spec.checkpoints.reading import read_checkpoint
 
 Lines = Callable[..., list[str]]
@@ -32,22 +32,6 @@ TINY = """
 @pytest.fixture
 def tiny(lower: Callable[..., Graph]) -> Graph:
     return lower(TINY)
-
-
-@pytest.fixture
-def file(tiny: Graph, tmp_path: Path) -> Path:
-    """A canonical weights file of the tiny network."""
-    path = tmp_path / "tiny.safetensors"
-    write_weights(path, tiny, initialize(tiny))
-    return path
-
-
-@pytest.fixture
-def plain(tiny: Graph, tmp_path: Path) -> Path:
-    """The same tensors as another library would write them, with nothing said of the architecture."""
-    path = tmp_path / "plain.safetensors"
-    save_file(initialize(tiny), path)
-    return path
 
 
 @pytest.fixture(autouse=True)

@@ -35,22 +35,6 @@ def tiny(lower: Lower) -> Graph:
     return lower(TINY)
 
 
-@pytest.fixture
-def file(tiny: Graph, tmp_path: Path) -> Path:
-    """A canonical weights file of the tiny network."""
-    path = tmp_path / "tiny.safetensors"
-    write_weights(path, tiny, initialize(tiny))
-    return path
-
-
-@pytest.fixture
-def plain(tiny: Graph, tmp_path: Path) -> Path:
-    """The same tensors as another library would write them, with nothing said of the architecture."""
-    path = tmp_path / "plain.safetensors"
-    save_file(initialize(tiny), path)
-    return path
-
-
 def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return list(first) == list(second) and all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -336,8 +320,8 @@ def test_what_lies_beside_the_weights_is_told(
     read_weights("x", tiny)
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("INFO", "x: 12 optimizer slots left out"),
-        ("INFO", "x: 1 counters left out"),
+        ("INFO", "x: left out: optimizer slots (12)"),
+        ("INFO", "x: left out: counters (1)"),
         ("WARNING", "x: its normalisations are folded"),
     ]
 
