@@ -21,7 +21,7 @@ CONVERSIONS = ((".pth", ".safetensors"), (".safetensors", ".pth"), (".safetensor
 RUNS = 3
 
 CODE = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 import resnet_spec
 from resnet_spec.backends import get_backend, readers, writers
@@ -33,7 +33,8 @@ for known in (readers(), writers()):
         if path.suffix in known:
             get_backend(known[path.suffix])
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss, which a process takes over from the one that started it.
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 imported = peak()
 convert(graph, resnet_spec.read_weights(source, graph), find_target(target))
 print(json.dumps({"beyond": peak() - imported, "file": source.stat().st_size}))

@@ -59,7 +59,7 @@ class Role(StrEnum):
 
     @property
     def trainable(self) -> bool:
-        return self not in MEANS | VARIANCES
+        return self not in STATISTICS
 
 
 KERNELS = frozenset({Role.CONV_KERNEL, Role.CONV_TRANSPOSE_KERNEL, Role.LINEAR_KERNEL})
@@ -68,6 +68,7 @@ SCALES = frozenset({Role.NORM_SCALE, Role.POSITION_SCALE})
 OFFSETS = frozenset({Role.NORM_OFFSET, Role.POSITION_OFFSET})
 MEANS = frozenset({Role.NORM_MEAN, Role.POSITION_MEAN})
 VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
+STATISTICS = MEANS | VARIANCES
 
 
 class ParameterSlot(NamedTuple):
