@@ -15,6 +15,7 @@ from resnet_spec.checkpoints.naming import by_graph_names
 from resnet_spec.checkpoints.reading import read_checkpoint
 from resnet_spec.differences import first_difference, same_but_for_names
 from resnet_spec.errors import SpecError, WeightsError
+from resnet_spec.folding import fold
 from resnet_spec.loading import load
 from resnet_spec.weights import check_architecture
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, NDArray[Any]]
     Shapes = Mapping[str, Shape]
+
+STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
+"""What PyTorch and TensorFlow call a normalisation's statistics."""
 
 NEAREST = 3
 """How many specs are named where none fits."""
@@ -67,17 +71,32 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")
     progress("comparing with the shipped specs")
-    candidates = [_candidate(name, load(name).to_graph(), tensors) for name in available()]
-    candidates.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
-    likely = [match for match in candidates if match.share == 1] or [
-        match for match in candidates[:NEAREST] if match.share
-    ]
+    best = _best_of_each(tensors)
+    likely = [match for match in best if match.share == 1] or [match for match in best[:NEAREST] if match.share]
     held = [_held(match, path, checkpoint, tensors) for match in likely]
     fitting = [(match, graph) for match, graph in held if match.fits]
     if not fitting:
         return [match for match, _ in held]
     (first, model), *others = fitting
     return [first, *(replace(match, unlike=_unlike(first, model, match, graph)) for match, graph in others)]
+
+
+def _best_of_each(tensors: Tensors) -> list[Match]:
+    """Every shipped spec, the likeliest first; with folded normalisations where none fits as it is."""
+    graphs = {name: load(name).to_graph() for name in available()}
+    candidates = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
+    if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
+        folded = {name: fold(graph) for name, graph in graphs.items()}
+        candidates += [
+            _candidate(name, graph, tensors, "folded=true")
+            for name, graph in folded.items()
+            if len(graph.nodes) < len(graphs[name].nodes)
+        ]
+    candidates.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
+    best: dict[str, Match] = {}
+    for match in candidates:
+        best.setdefault(match.spec, match)
+    return list(best.values())
 
 
 def _hollow(tensors: Tensors) -> Tensors:
@@ -88,15 +107,23 @@ def _hollow(tensors: Tensors) -> Tensors:
     return {name: np.broadcast_to(nothing, tensor.shape) for name, tensor in tensors.items()}
 
 
-def _candidate(name: str, graph: Graph, tensors: Tensors) -> Match:
-    """How much of a spec a file holds, if need be with the file's own number of classes and of channels."""
+def _has_statistics(tensors: Tensors) -> bool:
+    """Whether a file has running statistics, and so no folded normalisations."""
+    return not STATISTICS.isdisjoint(name.replace("/", ".").rpartition(".")[2] for name in tensors)
+
+
+def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
+    """How much of a spec a file holds, if need be with the file's own number of classes and of channels.
+
+    ``given`` are the overrides with which the spec has this graph.
+    """
     counts = sorted((len(graph.parameters()), len(tensors)))
     if counts[0] < LEAST * counts[1]:
-        return Match(name, (), 0.0)
+        return Match(name, given, 0.0)
     named = by_graph_names(graph, tensors)
     shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}
     wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
-    overrides: list[str] = []
+    overrides = [*given]
     for key, parameters, axis in (
         ("parameters.classes", head_parameters(graph), 0),
         ("input.channels", first_kernels(graph), 1),

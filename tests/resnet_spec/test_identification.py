@@ -248,3 +248,20 @@ def test_weights_of_a_match_are_read_by_its_spec(few: Callable[..., None], tmp_p
     (match,) = identify(path)
 
     assert read_weights(path, load(match.spec, match.overrides).to_graph())
+
+
+def test_folded_normalisations_are_recognised(few: Callable[..., None], named: Identify) -> None:
+    few("torchvision/resnet18", "torchvision/resnet34", "timm/resnetv2_50x1_bit")
+    folded = load("resnet18", ["folded=true", "parameters.classes=7"]).to_graph()
+    (match,) = named(hollow(folded))
+
+    assert (match.spec, match.fits) == ("torchvision/resnet18", True)
+    assert match.overrides == ("folded=true", "parameters.classes=7")
+
+
+def test_a_network_without_statistics_is_not_offered_twice(few: Callable[..., None], named: Identify) -> None:
+    few("timm/resnetv2_50x1_bit")
+    arrays = hollow(load("timm/resnetv2_50x1_bit").to_graph())
+    arrays.popitem()
+
+    assert [match.overrides for match in named(arrays)] == [()]
