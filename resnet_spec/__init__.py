@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from resnet_spec.backends import Backend
     from resnet_spec.building import build
     from resnet_spec.catalogue import available
+    from resnet_spec.comparison import ParityReport
     from resnet_spec.errors import (
         BackendError,
         DownloadError,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
     from resnet_spec.initialization import initialize
     from resnet_spec.loading import load
-    from resnet_spec.parity import ParityReport, compare
+    from resnet_spec.parity import compare
     from resnet_spec.prediction import Prediction, predict
     from resnet_spec.preprocessing import preprocess
     from resnet_spec.published import Preprocessing
@@ -78,7 +79,7 @@ _HOMES = {
     "ImageError": "errors",
     "LabelsError": "errors",
     "OutputError": "errors",
-    "ParityReport": "parity",
+    "ParityReport": "comparison",
     "Prediction": "prediction",
     "Preprocessing": "published",
     "Problem": "errors",

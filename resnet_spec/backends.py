@@ -5,11 +5,11 @@ The core imports no framework; a backend's package is imported when a model is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 from resnet_spec.errors import BackendError, suggest
 
@@ -19,14 +19,26 @@ if TYPE_CHECKING:
 
     from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
+    from resnet_spec.optimizers import Optimizer
 
     Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+    Batch: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+    """Images (batch, channels, height, width), and targets as the last output is laid out."""
 
 DType: TypeAlias = Literal["float32", "float64"]
 
 GROUP = "resnet_spec.backends"
 
 ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
+
+
+class Gradients(NamedTuple):
+    """The loss of one batch and its gradients, in the graph's layout."""
+
+    loss: float
+    parameters: Mapping[str, NDArray[np.floating[Any]]]
+    images: NDArray[np.floating[Any]]
 
 
 class Backend(Protocol):
@@ -45,6 +57,9 @@ class Backend(Protocol):
 
     inputs: ClassVar[Sequence[str]]
     """File endings that ``read`` knows and the core does not; known before the framework is imported."""
+
+    running_variance: ClassVar[Literal["biased", "unbiased"]]
+    """Which variance its own batch normalisation keeps, without ``exact_statistics``: divided by n, or by n - 1."""
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
         """A native model in inference mode, its parameters not yet set.
@@ -66,6 +81,28 @@ class Backend(Protocol):
         """The outputs for a batch of (batch, channels, height, width) images; maps come back in that layout too.
 
         In training mode the running statistics move as they would in a training step.
+        """
+        ...
+
+    def apply(self, model: Any, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[np.floating[Any]]:
+        """One node's value from its inputs' values, by the model's own layer, in inference mode.
+
+        Values are (batch, *shape) in the graph's layout and the model's dtype.
+        """
+        ...
+
+    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+        """Gradients of ``loss`` in training mode: of each trainable parameter, and of the images.
+
+        The loss is half the mean square of the last output less ``targets``. The running statistics move as they
+        would in a training step.
+        """
+        ...
+
+    def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
+        """Take a step of an optimiser for each batch, on ``gradients``'s loss; the loss before each step.
+
+        The next batch is taken after the step, so that whoever gives them can look at the model in between.
         """
         ...
 

@@ -70,6 +70,10 @@ MEANS = frozenset({Role.NORM_MEAN, Role.POSITION_MEAN})
 VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
 STATISTICS = MEANS | VARIANCES
 
+NORMALIZING, TRANSCENDENTAL = 8, 4
+"""Roundings of a value that is normalised (the sums behind mean and variance average theirs out), and of one that goes
+through an exponential."""
+
 
 class ParameterSlot(NamedTuple):
     """One array that an operation owns: its name within the layer, its shape as PyTorch lays it out, its role."""
@@ -132,6 +136,10 @@ class BaseOperation(BaseModel):
         """Multiply-accumulates of one image; convolutions and linear layers count, nothing else does."""
         return 0
 
+    def roundings(self, *inputs: Shape) -> int:
+        """How many roundings in a row a value may meet on its way through: the terms of a sum, or 0 for a choice."""
+        return 0
+
     def resolution(self) -> Stride | None:
         """How much coarser the output is than the input; None where it is no map in the input's sense any more."""
         return SAME_RESOLUTION
@@ -166,6 +174,9 @@ class _Convolution(BaseOperation):
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(output) * (inputs[0][0] // self.groups) * prod(self.kernel)
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] // self.groups * prod(self.kernel) + self.bias
 
     def resolution(self) -> Stride | None:
         return _coarser(self.stride)
@@ -202,6 +213,9 @@ class _BatchNormalization(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return need_map(inputs[0])
+
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING
 
     def _slots(self, shape: Shape, roles: tuple[Role, Role, Role, Role]) -> tuple[ParameterSlot, ...]:
         scale, offset, mean, variance = roles
@@ -290,6 +304,9 @@ class _Grouped(BaseOperation):
             raise ShapeError(f"{self.groups} groups do not divide {shape[0]} channels")
         return shape
 
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING
+
 
 # ---------------------------------------------------------------------------------------------------------------
 # Operations
@@ -352,6 +369,10 @@ class ConvTranspose2d(BaseOperation):
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(inputs[0]) * self.channels * prod(self.kernel)
 
+    def roundings(self, *inputs: Shape) -> int:
+        meeting = (-(-kernel // stride) for kernel, stride in zip(self.kernel, self.stride, strict=True))
+        return inputs[0][0] * prod(meeting) + self.bias
+
     def resolution(self) -> Stride | None:
         return Fraction(1, self.stride[0]), Fraction(1, self.stride[1])
 
@@ -383,6 +404,9 @@ class Conv1d(BaseOperation):
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(output) * inputs[0][0] * self.kernel
 
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] * self.kernel + self.bias
+
     def resolution(self) -> Stride | None:
         return None
 
@@ -407,6 +431,9 @@ class Linear(BaseOperation):
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return inputs[0][0] * self.features
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] + self.bias
 
     def resolution(self) -> Stride | None:
         return None
@@ -488,6 +515,9 @@ class FilterResponseNorm(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         return need_map(inputs[0])
 
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING
+
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
         affine = ParameterSlot("weight", shape, Role.NORM_SCALE), ParameterSlot("bias", shape, Role.NORM_OFFSET)
@@ -509,6 +539,9 @@ class Sigmoid(_Activation):
 
     op: Literal["sigmoid"]
 
+    def roundings(self, *inputs: Shape) -> int:
+        return TRANSCENDENTAL
+
 
 class Softmax(BaseOperation):
     """Softmax over the features, turning logits into probabilities; a comparison looks at its input."""
@@ -517,6 +550,9 @@ class Softmax(BaseOperation):
     label = "Softmax"
 
     op: Literal["softmax"]
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] + TRANSCENDENTAL
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != 1:
@@ -556,6 +592,9 @@ class AvgPool2d(_Pool):
     op: Literal["avg_pool2d"]
     count_include_pad: Flag
 
+    def roundings(self, *inputs: Shape) -> int:
+        return prod(self.kernel)
+
     @model_validator(mode="before")
     @classmethod
     def _nothing_to_count(cls, data: Any) -> Any:
@@ -571,6 +610,9 @@ class GlobalAvgPool(_GlobalPool):
     label = "AdaptiveAvgPool2d"
 
     op: Literal["global_avg_pool"]
+
+    def roundings(self, *inputs: Shape) -> int:
+        return prod(inputs[0][1:])
 
 
 class GlobalMaxPool(_GlobalPool):
@@ -662,6 +704,9 @@ class Add(BaseOperation):
 
     op: Literal["add"]
 
+    def roundings(self, *inputs: Shape) -> int:
+        return len(inputs) - 1
+
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(set(inputs)) != 1:
             raise ShapeError(f"cannot add {' and '.join(map(as_text, inputs))}")
@@ -676,6 +721,9 @@ class Multiply(BaseOperation):
     joins = True
 
     op: Literal["multiply"]
+
+    def roundings(self, *inputs: Shape) -> int:
+        return len(inputs) - 1
 
     def output_shape(self, *inputs: Shape) -> Shape:
         for other in inputs[1:]:

@@ -15,12 +15,14 @@ from resnet_spec.adapting import BACKGROUND
 from resnet_spec.backends import find
 from resnet_spec.checking import report_nonfinite
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.comparison import ratio
 from resnet_spec.errors import BackendError, LabelsError, SpecError
 from resnet_spec.loading import Overrides, load
-from resnet_spec.parity import GATES, at_size
+from resnet_spec.parity import at_size, draws_for
 from resnet_spec.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.processes import BackendProcess, Progress, started
 from resnet_spec.published import Preprocessing, is_path
+from resnet_spec.rounding import CONFIDENCE
 from resnet_spec.weights import read_weights
 
 if TYPE_CHECKING:
@@ -39,13 +41,18 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Prediction:
-    """What ``predict`` found; ``logits`` are (images, classes) by backend, and the first is the reference."""
+    """What ``predict`` found; ``logits`` are (images, classes) by backend, and the first is the reference.
+
+    ``bound`` is how far two backends' logits may be apart, in standard deviations of the reference's: twice what
+    rounding may do to one (``rounding``); 0 where there is one backend alone.
+    """
 
     spec: str
     weights: str
     images: tuple[str, ...]
     labels: tuple[str, ...]
     logits: Mapping[str, NDArray[np.floating[Any]]]
+    bound: float
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @property
@@ -75,9 +82,9 @@ class Prediction:
 
     @property
     def passed(self) -> bool:
-        """Whether all backends name the same class for each image and agree within the float32 gate; never with NaN."""
+        """Whether all backends name the same class for each image and agree within their bound; never with NaN."""
         first, *others = (logits.argmax(axis=1) for logits in self.logits.values())
-        return self.relative <= GATES["float32"] and all((first == other).all() for other in others)
+        return self.relative <= self.bound and all((first == other).all() for other in others)
 
     def top(self, image: int, backend: str, count: int = 5) -> list[int]:
         """The classes that a backend finds likeliest for an image, the likeliest first."""
@@ -92,7 +99,7 @@ class Prediction:
             "weights": self.weights,
             "largest": self.largest,
             "relative": self.relative,
-            "gate": GATES["float32"],
+            "bound": self.bound,
             "images": [
                 {"image": name, "top": {backend: self._top(index, backend, count) for backend in self.backends}}
                 for index, name in enumerate(self.images)
@@ -151,9 +158,13 @@ def predict(
         for process in processes:
             process.load(graph.with_outputs([graph.logits]), path)
         logits = _logits(processes, batch)
+        bound = 0.0
+        if len(processes) > 1:
+            progress(f"{graph.name}: what rounding may do")
+            bound = _bound(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
         environment = {process.name: process.environment for process in processes}
     sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
-    return Prediction(graph.name, str(weights), sources, labelled, logits, environment)
+    return Prediction(graph.name, str(weights), sources, labelled, logits, bound, environment)
 
 
 def imagenet_labels() -> tuple[str, ...]:
@@ -219,6 +230,19 @@ def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> 
         for process in processes:
             parts[process.name].append(process.outputs()[-1])
     return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _bound(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
+    """How far rounding may move two backends' logits apart."""
+    import numpy as np
+
+    images = batch.astype(np.float64)
+    process.load(graph, weights, "float64")
+    process.forward(images, "float64")
+    exact = process.outputs()[-1]
+    process.jitter(images, seed=0, draws=draws_for(exact.size))
+    reach = max(float(np.abs(moved - exact).max()) for moved in process.outputs())
+    return 2 * CONFIDENCE * ratio(reach, float(exact.std()))
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

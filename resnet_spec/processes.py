@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.backends import DType, find
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
+from resnet_spec.optimizers import Optimizer, to_data
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from resnet_spec.training import Plan
 
 
 Progress = Callable[[str], None]
@@ -41,13 +44,15 @@ def started(names: Sequence[str], progress: Progress = lambda step: None) -> Gen
 class BackendProcess:
     """A backend running in a process of its own, which ends with the ``with`` block.
 
-    ``load`` and ``forward`` only ask, and ``outputs`` waits, so that two backends can work at once. Raises
+    ``load``, ``forward`` and the others only ask, and what looks at results waits, so that two backends can work at
+    once. Raises
     BackendError where the process cannot start, answers with an error, or dies.
     """
 
     def __init__(self, name: str) -> None:
         self.name = find(name).name
         self.environment: dict[str, str] = {}
+        self.running_variance = ""
         self._pending = 0
 
     def __enter__(self) -> BackendProcess:
@@ -72,46 +77,101 @@ class BackendProcess:
 
     def ready(self) -> None:
         """Wait until the framework is imported."""
-        self.environment = self._answer()["environment"]
+        answer = self._answer()
+        self.environment, self.running_variance = answer["environment"], answer["running_variance"]
 
-    def load(self, graph: Graph, weights: Path, dtype: DType = "float32") -> None:
-        """Ask for a model with the weights of a safetensors file."""
+    def load(self, graph: Graph, weights: Path, *dtypes: DType, exact_statistics: bool = False) -> None:
+        """Ask for models with the weights of a safetensors file, one a precision (float32 unless stated)."""
         path = self._path("graph.json")
         path.write_text(graph.to_json())
-        self._ask(command="load", graph=str(path), weights=str(weights), dtype=dtype)
+        wanted = dtypes or ("float32",)
+        self._ask("load", graph=str(path), weights=str(weights), dtypes=wanted, exact_statistics=exact_statistics)
 
-    def forward(self, images: NDArray[Any], *, training: bool = False) -> None:
+    def forward(self, images: NDArray[Any], dtype: DType = "float32", *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width)."""
-        import numpy as np
+        self._ask_with_files("forward", {"images": images}, dtype=dtype, training=training)
 
-        np.save(self._path("images.npy"), images)
-        names = {"images": "images.npy", "outputs": "outputs.npz", "after": "after.safetensors"}
-        paths = {key: str(self._path(name)) for key, name in names.items()}
-        self._ask(command="forward", training=training, **paths)
+    def jitter(self, images: NDArray[Any], seed: int, draws: int) -> None:
+        """Ask for the last output in float64 as float32's rounding may move it, ``draws`` times."""
+        self._ask_with_files("jitter", {"images": images}, seed=seed, draws=draws)
+
+    def gradients(self, images: NDArray[Any], targets: NDArray[Any]) -> None:
+        """Ask for the gradients in float64; see ``Backend.gradients``."""
+        self._ask_with_files("gradients", {"images": images, "targets": targets})
+
+    def train(self, optimizer: Optimizer, plan: Plan, *, jitter: bool = False) -> None:
+        """Ask for training steps in float64; see ``Backend.train`` and ``training.batches``."""
+        self._ask_with_files("train", {}, optimizer=to_data(optimizer), plan=plan._asdict(), jitter=jitter)
+
+    def begin(self, images: NDArray[Any], *, judging: bool, seed: int) -> None:
+        """Ask to begin a walk over the nodes; ``judging`` asks for what rounding may do to each, too."""
+        self._ask_with_files("begin", {"images": images}, judging=judging, seed=seed)
+
+    def step(self, shared: Path | None) -> None:
+        """Ask for the walk's next node, given the last node's shared value."""
+        self._ask_with_files("step", {}, shared=str(shared) if shared else None)
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until everything asked for is done; the last answer. Raises the first error of a request."""
+        answer: dict[str, Any] = {}
+        failed: BackendError | None = None
+        while self._pending:
+            self._pending -= 1
+            try:
+                answer = self._answer()
+            except BackendError as error:
+                failed = failed or error
+                if self._process.poll() is not None:
+                    break
+        if failed is not None:
+            raise failed
+        return answer
 
     def outputs(self) -> list[NDArray[np.floating[Any]]]:
-        """Wait until everything asked for is done; the outputs of the last pass."""
+        """Wait; the arrays that the last request left, in order."""
+        return [*self.named_outputs().values()]
+
+    def named_outputs(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """Wait; the arrays that the last request left, by name."""
         import numpy as np
 
-        while self._pending:
-            self._answer()
-            self._pending -= 1
-        with np.load(self._path("outputs.npz")) as outputs:
-            return [outputs[f"arr_{index}"] for index in range(len(outputs.files))]
+        self.wait()
+        with np.load(self._path("result.npz")) as outputs:
+            return {name: outputs[name] for name in outputs.files}
+
+    def gradients_found(self) -> tuple[float, dict[str, NDArray[Any]]]:
+        """Wait; the loss and the gradients, the images' as ``input``."""
+        loss: float = self.wait()["loss"]
+        return loss, self._arrays("gradients.safetensors")
 
     def arrays_after(self) -> dict[str, NDArray[Any]]:
-        """The arrays after a pass in training mode."""
+        """Wait; the arrays after a pass in training mode, after gradients or training steps."""
+        self.wait()
+        return self._arrays("after.safetensors")
+
+    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
         from resnet_spec.checkpoints.safetensors_files import read_safetensors
 
-        return dict(read_safetensors(self._path("after.safetensors")).tensors)
+        # Copies, since the tensors are the file's, which the next request writes anew.
+        return {key: value.copy() for key, value in read_safetensors(self._path(name)).tensors.items()}
 
     def _path(self, name: str) -> Path:
         return Path(self._folder.name) / name
 
-    def _ask(self, **request: Any) -> None:
+    def _ask_with_files(self, command: str, arrays: dict[str, NDArray[Any]], **request: Any) -> None:
+        import numpy as np
+
+        for name, array in arrays.items():
+            np.save(self._path(f"{name}.npy"), array)
+        paths = {name: str(self._path(f"{name}.npy")) for name in arrays}
+        paths |= {"result": str(self._path("result.npz")), "after": str(self._path("after.safetensors"))}
+        paths |= {"gradients": str(self._path("gradients.safetensors"))}
+        self._ask(command, **paths, **request)
+
+    def _ask(self, command: str, **request: Any) -> None:
         try:
             assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps({"command": command, **request}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise BackendError(self._death()) from None

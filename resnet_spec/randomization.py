@@ -122,11 +122,18 @@ def calibrating(graph: Graph) -> Graph:
 
     def changed(node: Node) -> Node:
         if isinstance(node.operation, BatchNorm | PositionBatchNorm):
-            update = {"momentum": 1.0}
-        elif isinstance(node.operation, Dropout | StochasticDepth):
-            update = {"rate": 0.0}
-        else:
-            return node
-        return node.model_copy(update={"operation": node.operation.model_copy(update=update)})
+            return node.model_copy(update={"operation": node.operation.model_copy(update={"momentum": 1.0})})
+        return node
+
+    return undropped(graph.with_nodes(map(changed, graph.nodes)))
+
+
+def undropped(graph: Graph) -> Graph:
+    """The same network with nothing dropped at random in training."""
+
+    def changed(node: Node) -> Node:
+        if isinstance(node.operation, Dropout | StochasticDepth):
+            return node.model_copy(update={"operation": node.operation.model_copy(update={"rate": 0.0})})
+        return node
 
     return graph.with_nodes(map(changed, graph.nodes))

@@ -11,44 +11,106 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from resnet_spec.backends import Backend, DType, get_backend
 from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 
+if TYPE_CHECKING:
+    from resnet_spec.walking import Walk
+
 
 class _Worker:
-    """The backend, and the model it was last asked to load."""
+    """The backend, and the models it was last asked to load: one graph, in one precision or both."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.model: Any = None
-        self.graph: Graph | None = None
-        self.dtype: DType = "float32"
+        self.models: dict[DType, Any] = {}
+        self.graph: Graph
+        self.walk: Walk
 
     def load(self, request: Mapping[str, Any]) -> None:
         """Compile a graph and load its weights."""
-        # The last model's memory is needed before, not after, the next is there.
-        self.model = None
-        graph = Graph.from_json(Path(request["graph"]).read_bytes())
-        weights = read_safetensors(Path(request["weights"])).tensors
-        arrays = {name: array.astype(request["dtype"], copy=False) for name, array in weights.items()}
-        self.model = self.backend.compile(graph, dtype=request["dtype"])
-        self.backend.load(self.model, graph, arrays)
-        self.graph, self.dtype = graph, request["dtype"]
+        # The last models' memory is needed before, not after, the next are there.
+        self.models = {}
+        self.graph = Graph.from_json(Path(request["graph"]).read_bytes())
+        exact: bool = request["exact_statistics"]
+        for dtype in request["dtypes"]:
+            weights = read_safetensors(Path(request["weights"])).tensors
+            arrays = {name: array.astype(dtype, copy=False) for name, array in weights.items()}
+            model = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
+            self.backend.load(model, self.graph, arrays)
+            self.models[dtype] = model
 
     def forward(self, request: Mapping[str, Any]) -> None:
-        """Run the model once; the outputs, and in training the arrays after it, are left in files."""
+        """Run a model once; the outputs, and in training the arrays after it, are left in files."""
         import numpy as np
 
-        assert self.graph is not None  # noqa: S101 - the other end loads first
-        images = np.load(request["images"]).astype(self.dtype, copy=False)
-        outputs = self.backend.forward(self.model, images, training=request["training"])
-        np.savez(request["outputs"], *outputs)
+        dtype: DType = request["dtype"]
+        images = np.load(request["images"]).astype(dtype, copy=False)
+        np.savez(request["result"], *self.backend.forward(self.models[dtype], images, training=request["training"]))
         if request["training"]:
-            write_safetensors(Path(request["after"]), self.backend.arrays(self.model, self.graph))
+            self._leave_arrays(dtype, request)
+
+    def jitter(self, request: Mapping[str, Any]) -> None:
+        """The last output of the float64 model, several times, as float32's rounding may move it."""
+        import numpy as np
+
+        from resnet_spec.walking import walk_jittered
+
+        model, images = self.models["float64"], np.load(request["images"])
+        generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
+        np.savez(request["result"], *(walk_jittered(self.backend, model, self.graph, images, g) for g in generators))
+
+    def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Differentiate the float64 model once; the gradients, and the arrays after it, are left in files."""
+        import numpy as np
+
+        from resnet_spec.graph import INPUT
+
+        images, targets = np.load(request["images"]), np.load(request["targets"])
+        found = self.backend.gradients(self.models["float64"], self.graph, images, targets)
+        write_safetensors(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
+        self._leave_arrays("float64", request)
+        return {"loss": found.loss}
+
+    def train(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Train the float64 model for some steps; the arrays after them are left in a file."""
+        from resnet_spec.optimizers import from_data
+        from resnet_spec.training import Plan, batches
+
+        plan = Plan(**request["plan"])
+        model, optimizer = self.models["float64"], from_data(request["optimizer"])
+        given = batches(self.backend, model, self.graph, plan, jitter=request["jitter"])
+        losses = self.backend.train(model, self.graph, given, optimizer)
+        self._leave_arrays("float64", request)
+        return {"losses": losses}
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Begin a walk over the nodes; see ``step``."""
+        import numpy as np
+
+        from resnet_spec.walking import Walk
+
+        generator = np.random.default_rng(request["seed"]) if request["judging"] else None
+        self.walk = Walk(self.backend, self.models, self.graph, np.load(request["images"]), generator)
+
+    def step(self, request: Mapping[str, Any]) -> None:
+        """Compute the walk's next node; its values are left in a file. ``shared`` is the last node's, for its users."""
+        import numpy as np
+
+        if request["shared"]:
+            self.walk.give(np.load(request["shared"]))
+        values: dict[str, Any] = self.walk.step()
+        np.savez(request["result"], **values)
+
+    def _leave_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
+        write_safetensors(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
+
+
+COMMANDS = ("load", "forward", "jitter", "gradients", "train", "begin", "step")
 
 
 def main() -> None:
@@ -60,18 +122,19 @@ def main() -> None:
     except ResnetSpecError as error:
         _answer(answers, {"error": str(error)})
         return
-    _answer(answers, {"environment": worker.backend.environment()})
-    commands = {"load": worker.load, "forward": worker.forward}
+    backend = worker.backend
+    _answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
+    commands = {name: getattr(worker, name) for name in COMMANDS}
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            commands[request["command"]](request)
+            answer = commands[request["command"]](request)
         except MemoryError:
             _answer(answers, {"error": "out of memory"})
         except Exception as error:
             _answer(answers, {"error": f"{type(error).__name__}: {error}"})
         else:
-            _answer(answers, {})
+            _answer(answers, answer or {})
 
 
 def _answer(stream: IO[str], answer: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import onnx
 
@@ -35,6 +35,7 @@ class OnnxBackend:
     name: ClassVar[str] = "onnx"
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS
     inputs: ClassVar[Sequence[str]] = INPUTS
+    running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> OnnxModel:
         """A model that takes (batch, *input), its parameters not yet set.

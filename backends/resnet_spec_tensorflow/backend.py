@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resnet_spec_tensorflow import INPUTS, OUTPUTS, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.backends import Arrays, Batch, DType, Gradients
     from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
+    from resnet_spec.optimizers import Optimizer
 
 
 class TensorFlowBackend:
@@ -28,6 +29,7 @@ class TensorFlowBackend:
     name: ClassVar[str] = "tensorflow"
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS
     inputs: ClassVar[Sequence[str]] = INPUTS
+    running_variance: ClassVar[Literal["biased", "unbiased"]] = "biased"
 
     def __init__(self) -> None:
         environment.prepare()
@@ -69,6 +71,27 @@ class TensorFlowBackend:
         from resnet_spec_tensorflow.running import forward
 
         return forward(model, images, training=training)
+
+    def apply(self, model: Any, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """One node's value from channels-first values, by the model's own layers, in inference mode.
+
+        For a model that ``compile`` made in this process.
+        """
+        from resnet_spec_tensorflow.running import apply
+
+        return apply(model, graph.by_name[name], inputs)
+
+    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+        """Gradients of half the mean square of the last output less ``targets``, in training mode, channels first."""
+        from resnet_spec_tensorflow.training import gradients
+
+        return gradients(model, graph, images, targets)
+
+    def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
+        """Take a step of Keras' optimiser for each batch, its formula made that of ``resnet_spec.optimizers``."""
+        from resnet_spec_tensorflow.training import train
+
+        return train(model, graph, batches, optimizer)
 
     def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
         """The tensors of a checkpoint or a SavedModel folder by TensorFlow's own names; nothing in it is run.

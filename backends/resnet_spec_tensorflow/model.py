@@ -6,6 +6,7 @@ import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec_tensorflow.emitters import Site, Steps, emit
@@ -13,7 +14,7 @@ from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.parameters import set_initializers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from resnet_spec.backends import DType
     from resnet_spec.fields import Shape
@@ -35,21 +36,31 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
     for node in graph.nodes:
         if node.layer not in layers:
             layers[node.layer] = emit(node.operation, sites.site(node))
-        value = _joined(node, values) if node.operation.joins else values[node.inputs[0]]
-        for step in layers[node.layer]:
-            value = step(value)
-        values[node.name] = value
+        values[node.name] = _applied(layers[node.layer], node, [values[name] for name in node.inputs])
     with _recursion(len(graph.nodes)):
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
     set_initializers(model, graph)
+    _STEPS[model] = layers
     return model
 
 
-def _joined(node: Node, values: Mapping[str, Any]) -> list[Any]:
+_STEPS: WeakKeyDictionary[Any, dict[str, Steps]] = WeakKeyDictionary()
+"""The steps that each model was made of, since Keras does not say which of its layers are one node's."""
+
+
+def apply(model: Any, node: Node, inputs: Sequence[Any]) -> Any:
+    """One node's value by a compiled model's own layers, from its inputs' values, channels last."""
+    return _applied(_STEPS[model][node.layer], node, inputs)
+
+
+def _applied(steps: Steps, node: Node, inputs: Sequence[Any]) -> Any:
     # Keras lists layers in the order of what they are added in, and counts them so in its files: keras.applications
     # has the shortcut first.
-    names = reversed(node.inputs) if node.operation.op == "add" else node.inputs
-    return [values[name] for name in names]
+    joined = list(reversed(inputs)) if node.operation.op == "add" else list(inputs)
+    value = joined if node.operation.joins else joined[0]
+    for step in steps:
+        value = step(value)
+    return value
 
 
 @contextmanager

@@ -43,14 +43,15 @@ def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> 
 def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
     """Every parameter of a model under the graph's names, laid out as PyTorch lays them out; the arrays are copies."""
     held = variables(model, graph)
-    arrays: dict[str, NDArray[Any]] = {}
-    for parameter in graph.parameters():
-        axes = tensorflow_axes(parameter.role, len(parameter.shape))
-        # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
-        value: NDArray[Any] = held[parameter.name].value.numpy()
-        laid_out = value.reshape([parameter.shape[axis] for axis in axes])
-        arrays[parameter.name] = np.ascontiguousarray(laid_out.transpose(np.argsort(axes)))
-    return arrays
+    # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
+    return {p.name: laid_out(p, held[p.name].value.numpy()) for p in graph.parameters()}
+
+
+def laid_out(parameter: Parameter, value: NDArray[Any]) -> NDArray[Any]:
+    """A parameter's values, or its gradient, from Keras' layout to PyTorch's; a copy."""
+    axes = tensorflow_axes(parameter.role, len(parameter.shape))
+    shaped = value.reshape([parameter.shape[axis] for axis in axes])
+    return np.ascontiguousarray(shaped.transpose(np.argsort(axes)))
 
 
 def set_initializers(model: Any, graph: Graph) -> None:

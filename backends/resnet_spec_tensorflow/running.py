@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from resnet_spec_tensorflow.framework import keras, tf
+from resnet_spec_tensorflow.model import apply as apply_node
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
+
+    from resnet_spec.graph import Node
 
 
 def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray[np.floating[Any]]]:
@@ -24,11 +27,31 @@ def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray
     # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
     # Keras casts the images to the model's dtype.
     with quiet():
-        values: Any = model(np.ascontiguousarray(np.moveaxis(images, 1, -1)), training=training)
+        return [channels_first(value) for value in outputs(model, channels_last(images), training=training)]
+
+
+def outputs(model: Any, images: Any, *, training: bool) -> list[Any]:
+    """A model's own outputs in the graph's order."""
+    values: Any = model(images, training=training)
     if isinstance(values, dict):
         values = list(cast("dict[str, Any]", values).values())
-    outputs = cast("list[Any]", values) if isinstance(values, list) else [values]
-    return [np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1)) for value in outputs]
+    return cast("list[Any]", values) if isinstance(values, list) else [values]
+
+
+def apply(model: Any, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[np.floating[Any]]:
+    """One node's value from channels-first values, by the model's own layers."""
+    with quiet():
+        return channels_first(apply_node(model, node, [tf.convert_to_tensor(channels_last(x)) for x in inputs]))
+
+
+def channels_last(value: NDArray[Any]) -> NDArray[Any]:
+    """A (batch, channels, ...) array as (batch, ..., channels)."""
+    return np.ascontiguousarray(np.moveaxis(value, 1, -1))
+
+
+def channels_first(value: Any) -> NDArray[Any]:
+    """A (batch, ..., channels) tensor as a (batch, channels, ...) array."""
+    return np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1))
 
 
 def describe() -> dict[str, str]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnet_spec.errors import OutputError
-from resnet_spec_torch import INPUTS, OUTPUTS, files, parameters
+from resnet_spec_torch import INPUTS, OUTPUTS, files, parameters, running
 from resnet_spec_torch.assembly import assemble
 from resnet_spec_torch.emitters import Options
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.backends import Arrays, Batch, DType, Gradients
     from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
+    from resnet_spec.optimizers import Optimizer
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _WRITERS = {".pth": files.write_state_dict, ".pt2": files.write_program}
@@ -34,6 +35,7 @@ class TorchBackend:
     name = "torch"
     outputs: Mapping[str, str] = OUTPUTS
     inputs = INPUTS
+    running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
@@ -60,12 +62,22 @@ class TorchBackend:
 
         Computed in the model's dtype and on its device.
         """
-        batch = parameters.from_numpy(np.require(images, requirements=["C", "W"]))
-        parameter = next(model.parameters(), batch)
         with _mode(model, training), torch.no_grad():
-            output: Tensor | list[Tensor] | dict[str, Tensor] = model(batch.to(parameter.device, parameter.dtype))
-        outputs = [output] if isinstance(output, Tensor) else output.values() if isinstance(output, dict) else output
-        return [tensor.cpu().numpy() for tensor in outputs]
+            return [tensor.cpu().numpy() for tensor in running.outputs(model, running.batch_for(model, images))]
+
+    def apply(self, model: nn.Module, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """One node's value from (N, ...) values, by the model's own layer or the expression of its ``forward``."""
+        return running.apply(model, graph.by_name[name], inputs)
+
+    def gradients(self, model: nn.Module, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+        """Gradients of half the mean square of the last output less ``targets``, in training mode."""
+        with _mode(model, training=True):
+            return running.gradients(model, graph, images, targets)
+
+    def train(self, model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
+        """Take a step of ``torch.optim``'s optimiser for each batch; the loss before each."""
+        with _mode(model, training=True):
+            return running.train(model, graph, batches, optimizer)
 
     def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""

@@ -64,7 +64,12 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
 
 def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
     """A copy of every parameter in the graph's order; raises WeightsError where ``set_parameters`` does."""
-    return {slot.parameter.name: slot.tensor.detach().cpu().numpy().copy() for slot in _slots(model, graph)}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors(model, graph).items()}
+
+
+def tensors(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    """A model's own tensor of every parameter in the graph's order; raises WeightsError as ``set_parameters`` does."""
+    return {slot.parameter.name: slot.tensor for slot in _slots(model, graph)}
 
 
 def _modules(module: nn.Module, prefix: str, found: dict[str, nn.Module]) -> dict[str, nn.Module]:

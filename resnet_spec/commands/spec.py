@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from resnet_spec import __version__
-from resnet_spec.commands.common import JSON, SEED, SET, console, count, print_json, progress, run, shape_text
+from resnet_spec.commands.common import JSON, SET, console, count, print_json, run, shape_text
+from resnet_spec.commands.parity import parity, record
 from resnet_spec.commands.predict import predict
 from resnet_spec.commands.weights import convert, identify
 
 if TYPE_CHECKING:
     from resnet_spec.graph import Graph
-    from resnet_spec.parity import ParityReport
     from resnet_spec.summary import Summary
 
 
@@ -189,83 +189,6 @@ def _outputs_table(summary: Summary) -> Any:
 
 
 @command.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
-@click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
-@click.option("--weights", metavar="PATH", help="Compare under these weights instead of random ones.")
-@SET
-@SEED
-@click.option("--size", metavar="H[xW]", help="Height and width of the images, by default the spec's.")
-@click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024))
-@JSON
-def parity(
-    specs: tuple[str, ...],
-    backends: str,
-    weights: str | None,
-    overrides: tuple[str, ...],
-    seed: int,
-    size: str | None,
-    batch: int,
-    as_json: bool,
-) -> None:
-    """Give two backends the same weights and images and compare their logits; status 1 if they differ."""
-    from resnet_spec.downloads import resolve
-    from resnet_spec.loading import load
-    from resnet_spec.parity import at_size, comparing
-
-    extent = _size(size)
-    # Wrong input is told before seconds go into starting frameworks.
-    for spec in specs:
-        loaded = load(spec, at_size(overrides, extent))
-        loaded.to_graph()
-        if weights:
-            # A download has a bar of its own.
-            resolve(loaded, weights)
-    names = [name for name in backends.split(",") if name]
-    with progress() as tell, comparing(names, tell) as comparison:
-        reports = [
-            comparison.run(spec, weights=weights, seed=seed, overrides=overrides, size=extent, batch=batch)
-            for spec in specs
-        ]
-    if as_json:
-        print_json([report.to_dict() for report in reports])
-    else:
-        _print_reports(reports)
-    if not all(report.passed for report in reports):
-        click.get_current_context().exit(1)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, by, width = text.partition("x")
-    try:
-        extent = int(height), int(width if by else height)
-    except ValueError:
-        extent = (0, 0)
-    if min(extent) < 1 or max(extent) > 2**16:
-        raise click.UsageError(f"--size takes a height, or a height and a width such as 224x160, not {text!r}")
-    return extent
-
-
-def _print_reports(reports: list[ParityReport]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None)
-    for heading in ("spec", "input", "dtype", "backend", "against"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("max |Δ|", "max |Δ| / std", "gate"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for report in reports:
-        images = "×".join(map(str, (report.batch, *report.size)))
-        for d in report.differences:
-            verdict = "[green]agrees[/green]" if d.passed else "[bold red]DIFFERS[/bold red]"
-            figures = (f"{d.largest:.1e}", f"{d.relative:.1e}", f"{d.gate:.0e}")
-            table.add_row(report.spec, images, d.dtype, d.backend, d.reference, *figures, verdict)
-    console().print(table)
-
-
-@command.command()
 @click.option("--block", is_flag=True, help="The schema of a block's own file.")
 def schema(block: bool) -> None:
     """Print the JSON Schema of the language, with which an editor completes and checks specs."""
@@ -276,7 +199,9 @@ def schema(block: bool) -> None:
 
 command.add_command(convert)
 command.add_command(identify)
+command.add_command(parity)
 command.add_command(predict)
+command.add_command(record)
 
 
 def main() -> None:

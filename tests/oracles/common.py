@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import random_images
+
+from .gates import GATES
 
 # 224 and 150 are even at the stem; 199 is odd at every stage but does not stay so, so that `same` is asymmetric there.
 SIZES = (224, 150, 199)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import randomize
 
 from .common import images, relative, worker
+from .gates import GATES
 from .keras_original import assign, extract, nhwc, variable
 from .originals.keras import Network, application
 

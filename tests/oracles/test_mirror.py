@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph, SpecError, read_weights
-from resnet_spec.parity import GATES
 
 from .common import relative
+from .gates import GATES
 from .original import images, key
 from .verification import NAMES, Backends
 

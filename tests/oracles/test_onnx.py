@@ -10,9 +10,9 @@ import pytest
 
 import resnet_spec
 from resnet_spec import read_weights
-from resnet_spec.parity import GATES
 from resnet_spec_onnx import OnnxBackend
 
+from .gates import GATES
 from .original import images, key
 from .verification import _read, _run_original
 

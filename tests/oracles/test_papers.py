@@ -15,9 +15,9 @@ from torch import nn
 import resnet_spec
 from resnet_spec import Graph, SpecError, summarize
 from resnet_spec.claims import weighted_depth
-from resnet_spec.parity import GATES
 from resnet_spec.randomization import random_images, randomize
 
+from .gates import GATES
 from .originals.papers import MsraResNet, Network, build
 
 # Trainable parameters, and convolutions and linear layers on the main path.

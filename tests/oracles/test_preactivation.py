@@ -21,11 +21,11 @@ from torch import Tensor, nn
 import resnet_spec
 from resnet_spec import Graph, Spec
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import random_images
 
 from .common import relative, worker
+from .gates import GATES
 from .torchvision_original import models
 
 # timm imports torchvision, which has to be told of its operators first.

@@ -14,9 +14,10 @@ from torch import nn
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.operations import Role
-from resnet_spec.parity import GATES
 from resnet_spec.randomization import last_normalizations, random_images, randomize
 from resnet_spec_torch import TorchBackend
+
+from .gates import GATES
 
 SIZE = 64
 

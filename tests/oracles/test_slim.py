@@ -19,11 +19,11 @@ from resnet_spec import Graph, initialize
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.layouts import SLIM_NAMES, tensorflow_axes
 from resnet_spec.operations import MEANS, VARIANCES
-from resnet_spec.parity import GATES
 from resnet_spec.processes import BackendProcess
 from resnet_spec.randomization import random_images
 
 from .common import relative, worker
+from .gates import GATES
 
 PARAMETERS = {
     "resnet_v1_50": 25_557_032,

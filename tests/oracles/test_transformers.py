@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 import resnet_spec
 from resnet_spec import Graph, read_weights
 from resnet_spec.checkpoints.transformers_files import write_folder
-from resnet_spec.parity import GATES
 from resnet_spec.randomization import randomize
 from resnet_spec_torch import TorchBackend
 
 from .common import images, relative
+from .gates import GATES
 from .torchvision_original import models
 
 # transformers imports torchvision, which has to be told of its operators first.

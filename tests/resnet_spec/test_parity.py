@@ -12,7 +12,6 @@ import pytest
 
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
-from resnet_spec.parity import GATES
 
 WRONG = ("epsilon", "one_epsilon", "stride", "padding", "killed", "failing", "noisy", "nan", "right")
 SIZE = (64, 64)
@@ -51,7 +50,7 @@ def test_the_two_backends_agree_on_each_author_s_names() -> None:
     assert [report["size"] for report in reports] == [[75, 64]] * 3
     assert set(reports[0]["environment"]) == {"torch", "tensorflow"}
     for report in reports:
-        assert {d["dtype"] for d in report["differences"]} == set(GATES)
+        assert {d["dtype"] for d in report["differences"]} == {"float64", "float32"}
         assert 0.05 < report["deviation"] < 1e3
 
 

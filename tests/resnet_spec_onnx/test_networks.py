@@ -18,10 +18,10 @@ from resnet_spec import Graph
 from resnet_spec.catalogue import Catalogue
 from resnet_spec.graph import INPUT, Node
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.parity import GATES
 from resnet_spec.randomization import random_images, randomize
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
+from tests.oracles.gates import GATES
 
 from .running import model_of
 

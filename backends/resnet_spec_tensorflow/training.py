@@ -1,0 +1,92 @@
+"""Gradients and training steps, with Keras' optimisers made to mean what ``resnet_spec.optimizers`` says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.backends import Gradients
+from resnet_spec.optimizers import SGD, AdamW
+from resnet_spec_tensorflow.framework import keras, tf
+from resnet_spec_tensorflow.parameters import laid_out, variables
+from resnet_spec_tensorflow.running import channels_first, channels_last, outputs, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from resnet_spec.backends import Batch
+    from resnet_spec.graph import Graph
+    from resnet_spec.optimizers import Optimizer
+
+
+def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+    """The loss in training mode, and its gradients to each trainable parameter and to the images, channels first."""
+    sources = [variable.value for variable in _trainable(model, graph).values()]
+    batch = _tensor(model, images)
+    with quiet():
+        loss, found = _differentiated(model, batch, targets, [*sources, batch])
+    arrays = {p.name: laid_out(p, g.numpy()) for p, g in zip(_parameters(graph), found, strict=False)}
+    return Gradients(float(loss), arrays, channels_first(found[-1]))
+
+
+def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
+    """Steps of a Keras optimiser; the loss before each."""
+    held = list(_trainable(model, graph).values())
+    values = [variable.value for variable in held]
+    native = _native(optimizer)
+    losses: list[float] = []
+    with quiet():
+        for step, (images, targets) in enumerate(batches, start=1):
+            batch = _tensor(model, images)
+            loss, found = _differentiated(model, batch, targets, values)
+            match optimizer:
+                case SGD():
+                    # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularisation's.
+                    found = [g + optimizer.weight_decay * w for g, w in zip(found, values, strict=True)]
+                case AdamW():
+                    # Keras adds its epsilon before the bias correction of the second moment.
+                    native.epsilon = optimizer.epsilon * (1 - optimizer.beta2**step) ** 0.5
+            native.apply(found, held)
+            losses.append(float(loss))
+    return losses
+
+
+def _parameters(graph: Graph) -> list[Any]:
+    return [parameter for parameter in graph.parameters() if parameter.trainable]
+
+
+def _trainable(model: Any, graph: Graph) -> dict[str, Any]:
+    held = variables(model, graph)
+    return {parameter.name: held[parameter.name] for parameter in _parameters(graph)}
+
+
+def _tensor(model: Any, array: NDArray[Any]) -> Any:
+    # The input's own type: the model's policy is the program's, whatever its layers have.
+    return tf.convert_to_tensor(channels_last(array).astype(model.inputs[0].dtype))
+
+
+def _differentiated(model: Any, batch: Any, targets: NDArray[Any], sources: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """The loss in training mode, and its gradients; zeros where it does not depend on a source."""
+    with tf.GradientTape() as tape:
+        tape.watch(batch)
+        output = outputs(model, batch, training=True)[-1]
+        loss = tf.reduce_mean(tf.square(output - _tensor(model, targets))) / 2
+    return loss, tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def _native(optimizer: Optimizer) -> Any:
+    match optimizer:
+        case SGD():
+            # Its velocity holds the learning rate, which is the same while that is constant.
+            return keras.optimizers.SGD(
+                optimizer.learning_rate, momentum=optimizer.momentum, nesterov=optimizer.nesterov
+            )
+        case AdamW():
+            return keras.optimizers.AdamW(
+                optimizer.learning_rate,
+                weight_decay=optimizer.weight_decay,
+                beta_1=optimizer.beta1,
+                beta_2=optimizer.beta2,
+                epsilon=optimizer.epsilon,
+            )

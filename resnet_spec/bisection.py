@@ -1,0 +1,243 @@
+"""Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
+
+The reference computes a node in float64, the result is rounded to float32, and every backend goes on from that: what
+differs after a node was added by it, whatever came before. Nodes are compared one by one as they are computed, and a
+value is dropped after its last use. Nodes may all be right and the model wrong, where a backend puts them together in
+another way than the graph says; then prefixes of the network are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_spec.causes import Explainer, rewirings
+from resnet_spec.comparison import Difference, Finding, NodeReport, largest_difference, ratio
+from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.processes import BackendProcess, Progress
+from resnet_spec.rounding import CONFIDENCE, STRUCTURE, UNIT
+from resnet_spec.walking import Values
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.backends import DType
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+MOST_EXPLAINED = 8
+"""Nodes of one backend whose cause is looked for; one mistake in an emitter shows in every node of an operation."""
+
+FLUSHED: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
+"""What a processor may take for 0: the smallest normal numbers."""
+
+
+class _Suspect(NamedTuple):
+    """A node that adds too much, and all that is needed to look for the cause."""
+
+    node: Node
+    difference: Difference
+    inputs: list[NDArray[Any]]
+    exact: NDArray[Any]
+    observed: NDArray[Any]
+
+
+class Bisection:
+    """Running backends, ready to be compared node by node; the first is the reference."""
+
+    def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._progress = progress
+
+    def run(
+        self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int
+    ) -> tuple[tuple[NodeReport, ...], tuple[Finding, ...]]:
+        """A report on every node in order of execution, and what was found wrong, the first node first."""
+        for process in self._processes:
+            process.load(graph, weights, "float64", "float32")
+            process.begin(images, judging=process is self._processes[0], seed=seed)
+        places = _places(graph)
+        shared = Values(graph, images.astype("float32"))
+        handed: Path | None = None
+        nodes: list[NodeReport] = []
+        suspects: dict[str, list[_Suspect]] = {process.name: [] for process in self._processes}
+        last: list[Mapping[str, NDArray[Any]]] = []
+        for node in graph.nodes:
+            self._progress(f"{graph.name}: {node.name}")
+            for process in self._processes:
+                process.step(handed)
+            last = [process.named_outputs() for process in self._processes]
+            report = self._report(node, places.get(node.name, ("", "")), last)
+            nodes.append(report)
+            inputs = shared.take(node)
+            for difference in report.differences:
+                found = suspects[difference.backend]
+                if not difference.passed and len(found) < MOST_EXPLAINED:
+                    index = [process.name for process in self._processes].index(difference.backend)
+                    values = last[0]["float64"], last[index][difference.dtype]
+                    found.append(_Suspect(node, difference, inputs, *values))
+            value = last[0]["float64"].astype("float32")
+            shared.put(node.name, value)
+            handed = self._hand(value)
+        strays = self._strays(images, last)
+        findings = self._explained(graph, arrays, suspects)
+        order = {node.name: index for index, node in enumerate(graph.nodes)}
+        for process in strays:
+            if not suspects[process.name]:
+                findings += self._misassembled(graph, weights, images, process, strays)
+        return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
+
+    def _hand(self, value: NDArray[Any]) -> Path:
+        import numpy as np
+
+        path = self._folder / "shared.npy"
+        np.save(path, value)
+        return path
+
+    def _report(self, node: Node, place: tuple[str, str], values: list[Mapping[str, NDArray[Any]]]) -> NodeReport:
+        first = values[0]
+        exact = first["float64"]
+        size = _root_mean_square(exact)
+        reach = largest_difference(first["jittered"], exact)
+        names = [process.name for process in self._processes]
+
+        def judged(dtype: DType, index: int, reference: str, wanted: NDArray[Any]) -> Difference:
+            largest = largest_difference(values[index][dtype], wanted)
+            allowed = CONFIDENCE * reach * UNIT[dtype] / UNIT["float32"] + FLUSHED[dtype]
+            relative, bound = ratio(largest, size), ratio(allowed, size)
+            return Difference("node", dtype, names[index], reference, largest, relative, bound, node.name)
+
+        differences = [judged("float64", index, names[0], exact) for index in range(1, len(values))]
+        differences += [
+            judged("float32", index, f"{name} float64", values[index]["float64"]) for index, name in enumerate(names)
+        ]
+        drifts = [
+            ratio(largest_difference(other["free"], first["free"]), size) for other in values[1:] if "free" in other
+        ]
+        drift = max(drifts) if len(drifts) == len(values) - 1 else float("inf")
+        return NodeReport(node.name, node.operation.op, *place, node.shape, drift, tuple(differences))
+
+    def _strays(self, images: NDArray[Any], last: list[Mapping[str, NDArray[Any]]]) -> list[BackendProcess]:
+        """The backends whose whole model gives something else than its nodes, one after another."""
+        for process in self._processes:
+            process.forward(images, "float64")
+        strays: list[BackendProcess] = []
+        for process, values in zip(self._processes, last, strict=True):
+            whole = process.outputs()[-1]
+            if "free" in values and not _agree(whole, values["free"]):
+                strays.append(process)
+        return strays
+
+    def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
+        explainer = Explainer(self._processes[0], self._folder)
+        findings: list[Finding] = []
+        for backend, found in suspects.items():
+            for suspect in found:
+                self._progress(f"{graph.name}: why {suspect.node.name}")
+                causes, tried = explainer.explain(
+                    graph, suspect.node, arrays, suspect.inputs, suspect.exact, suspect.observed, suspect.difference
+                )
+                findings.append(Finding(backend, suspect.node.name, "node", suspect.difference, causes, tried))
+        return findings
+
+    def _misassembled(
+        self, graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, strays: list[BackendProcess]
+    ) -> list[Finding]:
+        """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
+        witnesses = [other for other in self._processes if other not in strays]
+        if not witnesses:
+            return [self._assembly_finding(graph, process, process, graph.outputs[-1], float("inf"))]
+        witness = witnesses[0]
+
+        def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], float]]:
+            """The value in the whole model of each node that differs, and by how much."""
+            part = graph.with_outputs(names)
+            for side in (process, witness):
+                side.load(part, weights, "float64")
+                side.forward(images, "float64")
+            results = zip(names, process.outputs(), witness.outputs(), strict=True)
+            return {
+                name: (ours, ratio(largest_difference(ours, theirs), _root_mean_square(theirs)))
+                for name, ours, theirs in results
+                if not _agree(ours, theirs)
+            }
+
+        self._progress(f"{graph.name}: how {process.name} is put together")
+        ends = _landmarks(graph)
+        wrong = differing(ends)
+        if not wrong:
+            return [self._assembly_finding(graph, process, witness, graph.outputs[-1], float("inf"))]
+        end = next(name for name in ends if name in wrong)
+        start = ends[ends.index(end) - 1] if end != ends[0] else INPUT
+        between = _between(graph, start, end)
+        inside = differing(between) or {end: wrong[end]}
+        name = next(node for node in between if node in inside)
+        value, error = inside[name]
+        causes: list[str] = []
+        trials = rewirings(graph, graph.by_name[name])
+        for description, rewired in trials:
+            witness.load(rewired.with_outputs([name]), weights, "float64")
+            witness.forward(images, "float64")
+            if _agree(witness.outputs()[-1], value):
+                causes.append(description)
+        return [self._assembly_finding(graph, process, witness, name, error, tuple(causes), len(trials))]
+
+    def _assembly_finding(
+        self,
+        graph: Graph,
+        process: BackendProcess,
+        witness: BackendProcess,
+        name: str,
+        error: float,
+        causes: tuple[str, ...] = (),
+        tried: int = 0,
+    ) -> Finding:
+        difference = Difference("assembly", "float64", process.name, witness.name, error, error, STRUCTURE, name)
+        return Finding(process.name, name, "assembly", difference, causes, tried)
+
+
+def _places(graph: Graph) -> dict[str, tuple[str, str]]:
+    """The stage and the block that each node belongs to, by the names of the scopes; empty in the stem and the head."""
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    places: dict[str, tuple[str, str]] = {}
+    blocks = sorted((s for s in graph.scopes if s.kind == "block"), key=lambda scope: order[scope.output])
+    stages = sorted((s for s in graph.scopes if s.kind == "stage"), key=lambda scope: order[scope.output])
+    if not blocks:
+        return places
+    first = _first_node(graph, blocks[0].name, order)
+    for index, node in enumerate(graph.nodes):
+        block = next((s.name for s in blocks if index <= order[s.output]), "")
+        stage = next((s.name for s in stages if index <= order[s.output]), "")
+        if index >= first:
+            places[node.name] = (stage, block)
+    return places
+
+
+def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
+    """Where the nodes of the first block begin: its names, as far as they are nested, tell."""
+    inside = [order[node.name] for node in graph.nodes if node.name.startswith((f"{scope}.", f"{scope}_"))]
+    return min(inside, default=0)
+
+
+def _landmarks(graph: Graph) -> list[str]:
+    """Nodes that everything flows through: the ends of blocks, and the output."""
+    ends = {scope.output for scope in graph.scopes} | {graph.outputs[-1]}
+    return [node.name for node in graph.nodes if node.name in ends]
+
+
+def _between(graph: Graph, start: str, end: str) -> list[str]:
+    names = [node.name for node in graph.nodes]
+    return names[names.index(start) + 1 if start != INPUT else 0 : names.index(end) + 1]
+
+
+def _agree(result: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    return ratio(largest_difference(result, wanted), _root_mean_square(wanted)) <= STRUCTURE
+
+
+def _root_mean_square(value: NDArray[np.floating[Any]]) -> float:
+    import numpy as np
+
+    return float(np.sqrt(np.square(value, dtype=np.float64).mean()))
