@@ -1,7 +1,7 @@
 """Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
 
-The reference computes a node in float64, the result is rounded to float32, and every backend goes on from that: what
-differs after a node was added by it, whatever came before. Nodes are compared one by one as they are computed, and a
+Every backend is given the reference's float64 values as the inputs of a node: what differs after it was added by it,
+whatever came before. Nodes are compared one by one as they are computed, and a
 value is dropped after its last use. Nodes may all be right and the model wrong, where a backend puts them together in
 another way than the graph says; then prefixes of the network are compared.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resnet_spec.causes import Explainer, rewirings
 from resnet_spec.comparison import Difference, Finding, NodeReport, largest_difference, ratio
@@ -44,44 +44,84 @@ class _Suspect(NamedTuple):
     observed: NDArray[Any]
 
 
-class Bisection:
-    """Running backends, ready to be compared node by node; the first is the reference."""
+class Side(Protocol):
+    """One side of a bisection: a running backend, or for the reference a trace of one; see ``BackendProcess``."""
 
-    def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
-        self._processes = processes
+    name: str
+
+    def load(self, graph: Graph, weights: Path, *dtypes: DType) -> None:
+        """Take the network, in each precision."""
+        ...
+
+    def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
+        """Begin a walk over the nodes."""
+        ...
+
+    def step(self, shared: Path | None) -> None:
+        """Go on to the next node."""
+        ...
+
+    def named_outputs(self) -> dict[str, NDArray[Any]]:
+        """What ``walking.Walk.step`` found at the node."""
+        ...
+
+
+class Bisection:
+    """Sides ready to be compared node by node; the first is the reference, the others are running backends.
+
+    ``explaining`` is a backend in which causes are tried, which should not be the one that is wrong.
+    """
+
+    def __init__(
+        self,
+        reference: Side,
+        others: Sequence[BackendProcess],
+        folder: Path,
+        progress: Progress,
+        explaining: BackendProcess | None,
+    ) -> None:
+        self._reference = reference
+        self._others = others
+        self._sides: list[Side] = [reference, *others]
+        self._running = [side for side in self._sides if isinstance(side, BackendProcess)]
+        # A trace cannot say what rounding may do; then the first backend that runs does.
+        self._judging = self._running[0]
         self._folder = folder
         self._progress = progress
+        self._explaining = explaining
 
     def run(
         self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int
     ) -> tuple[tuple[NodeReport, ...], tuple[Finding, ...]]:
         """A report on every node in order of execution, and what was found wrong, the first node first."""
-        for process in self._processes:
-            process.load(graph, weights, "float64", "float32")
-            process.begin(images, judging=process is self._processes[0], seed=seed)
+        for side in self._sides:
+            side.load(graph, weights, "float64", "float32")
+            side.begin(images, leading=side is self._reference, judging=side is self._judging, seed=seed)
         places = _places(graph)
-        shared = Values(graph, images.astype("float32"))
+        shared = Values(graph, images)
         handed: Path | None = None
         nodes: list[NodeReport] = []
-        suspects: dict[str, list[_Suspect]] = {process.name: [] for process in self._processes}
-        last: list[Mapping[str, NDArray[Any]]] = []
+        suspects: dict[str, list[_Suspect]] = {side.name: [] for side in self._sides}
+        last: dict[str, Mapping[str, NDArray[Any]]] = {}
         for node in graph.nodes:
-            self._progress(f"{graph.name}: {node.name}")
-            for process in self._processes:
-                process.step(handed)
-            last = [process.named_outputs() for process in self._processes]
-            report = self._report(node, places.get(node.name, ("", "")), last)
+            place = places.get(node.name, ("", ""))
+            self._progress(f"{graph.name}: nodes of {place[1] or 'stem and head'}")
+            for side in self._sides:
+                side.step(handed)
+            last = {side.name: side.named_outputs() for side in self._sides}
+            report = self._report(node, place, last)
             nodes.append(report)
             inputs = shared.take(node)
+            exact = last[self._reference.name]["float64"]
             for difference in report.differences:
                 found = suspects[difference.backend]
                 if not difference.passed and len(found) < MOST_EXPLAINED:
-                    index = [process.name for process in self._processes].index(difference.backend)
-                    values = last[0]["float64"], last[index][difference.dtype]
+                    values = exact, last[difference.backend]["float64"]
+                    if difference.dtype == "float32":
+                        values = self._in_both(difference.backend, node, inputs)
                     found.append(_Suspect(node, difference, inputs, *values))
-            value = last[0]["float64"].astype("float32")
-            shared.put(node.name, value)
-            handed = self._hand(value)
+            shared.put(node.name, exact)
+            handed = self._hand(exact)
         strays = self._strays(images, last)
         findings = self._explained(graph, arrays, suspects)
         order = {node.name: index for index, node in enumerate(graph.nodes)}
@@ -90,6 +130,13 @@ class Bisection:
                 findings += self._misassembled(graph, weights, images, process, strays)
         return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
 
+    def _in_both(self, backend: str, node: Node, inputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A node's value in float64 and in float32, by a running backend."""
+        process = next(process for process in self._running if process.name == backend)
+        process.inspect(node.name, inputs)
+        narrow, wide = process.outputs()
+        return wide, narrow
+
     def _hand(self, value: NDArray[Any]) -> Path:
         import numpy as np
 
@@ -97,49 +144,56 @@ class Bisection:
         np.save(path, value)
         return path
 
-    def _report(self, node: Node, place: tuple[str, str], values: list[Mapping[str, NDArray[Any]]]) -> NodeReport:
-        first = values[0]
-        exact = first["float64"]
+    def _report(
+        self, node: Node, place: tuple[str, str], found: Mapping[str, Mapping[str, NDArray[Any]]]
+    ) -> NodeReport:
+        reference = self._reference.name
+        exact = found[reference]["float64"]
         size = _root_mean_square(exact)
-        reach = largest_difference(first["jittered"], exact)
-        names = [process.name for process in self._processes]
+        reach = float(found[self._judging.name]["reach"])
 
-        def judged(dtype: DType, index: int, reference: str, wanted: NDArray[Any]) -> Difference:
-            largest = largest_difference(values[index][dtype], wanted)
+        def judged(dtype: DType, backend: str, against: str, largest: float) -> Difference:
             allowed = CONFIDENCE * reach * UNIT[dtype] / UNIT["float32"] + FLUSHED[dtype]
             relative, bound = ratio(largest, size), ratio(allowed, size)
-            return Difference("node", dtype, names[index], reference, largest, relative, bound, node.name)
+            return Difference("node", dtype, backend, against, largest, relative, bound, node.name)
 
-        differences = [judged("float64", index, names[0], exact) for index in range(1, len(values))]
+        others = [side.name for side in self._others]
+        differences = [
+            judged("float64", name, reference, largest_difference(found[name]["float64"], exact)) for name in others
+        ]
         differences += [
-            judged("float32", index, f"{name} float64", values[index]["float64"]) for index, name in enumerate(names)
+            judged("float32", side.name, f"{side.name} float64", float(found[side.name]["rounding"]))
+            for side in self._running
         ]
         drifts = [
-            ratio(largest_difference(other["free"], first["free"]), size) for other in values[1:] if "free" in other
+            ratio(largest_difference(found[name]["free"], exact), size) for name in others if "free" in found[name]
         ]
-        drift = max(drifts) if len(drifts) == len(values) - 1 else float("inf")
+        drift = max(drifts) if len(drifts) == len(others) else float("inf")
         return NodeReport(node.name, node.operation.op, *place, node.shape, drift, tuple(differences))
 
-    def _strays(self, images: NDArray[Any], last: list[Mapping[str, NDArray[Any]]]) -> list[BackendProcess]:
+    def _strays(self, images: NDArray[Any], last: Mapping[str, Mapping[str, NDArray[Any]]]) -> list[BackendProcess]:
         """The backends whose whole model gives something else than its nodes, one after another."""
-        for process in self._processes:
+        for process in self._running:
             process.forward(images, "float64")
         strays: list[BackendProcess] = []
-        for process, values in zip(self._processes, last, strict=True):
-            whole = process.outputs()[-1]
-            if "free" in values and not _agree(whole, values["free"]):
+        for process in self._running:
+            whole, values = process.outputs()[-1], last[process.name]
+            by_nodes = values["float64"] if process is self._reference else values.get("free")
+            if by_nodes is not None and not _agree(whole, by_nodes):
                 strays.append(process)
         return strays
 
     def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
-        explainer = Explainer(self._processes[0], self._folder)
         findings: list[Finding] = []
+        explainer = Explainer(self._explaining, self._folder) if self._explaining else None
         for backend, found in suspects.items():
             for suspect in found:
                 self._progress(f"{graph.name}: why {suspect.node.name}")
-                causes, tried = explainer.explain(
-                    graph, suspect.node, arrays, suspect.inputs, suspect.exact, suspect.observed, suspect.difference
-                )
+                causes, tried = (), 0
+                if explainer is not None:
+                    causes, tried = explainer.explain(
+                        graph, suspect.node, arrays, suspect.inputs, suspect.exact, suspect.observed, suspect.difference
+                    )
                 findings.append(Finding(backend, suspect.node.name, "node", suspect.difference, causes, tried))
         return findings
 
@@ -147,7 +201,7 @@ class Bisection:
         self, graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, strays: list[BackendProcess]
     ) -> list[Finding]:
         """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
-        witnesses = [other for other in self._processes if other not in strays]
+        witnesses = [other for other in self._running if other not in strays]
         if not witnesses:
             return [self._assembly_finding(graph, process, process, graph.outputs[-1], float("inf"))]
         witness = witnesses[0]

@@ -132,7 +132,8 @@ class Comparison:
         differences = judged(self._processes, exact, rounded, deviation, reach / deviation if deviation else 0.0)
         nodes, findings = (), ()
         if bisect:
-            bisection = Bisection(self._processes, self._folder, self._progress)
+            first, *others = self._processes
+            bisection = Bisection(first, others, self._folder, self._progress, explaining=first)
             nodes, findings = bisection.run(graph, self._weights, arrays, images, seed)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._folder, self._progress)

@@ -103,13 +103,24 @@ class BackendProcess:
         """Ask for training steps in float64; see ``Backend.train`` and ``training.batches``."""
         self._ask_with_files("train", {}, optimizer=to_data(optimizer), plan=plan._asdict(), jitter=jitter)
 
-    def begin(self, images: NDArray[Any], *, judging: bool, seed: int) -> None:
-        """Ask to begin a walk over the nodes; ``judging`` asks for what rounding may do to each, too."""
-        self._ask_with_files("begin", {"images": images}, judging=judging, seed=seed)
+    def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
+        """Ask to begin a walk over the nodes, whose shared values are this backend's own if it is ``leading``.
+
+        ``judging`` asks for what rounding may do to each, too.
+        """
+        self._ask_with_files("begin", {"images": images}, leading=leading, judging=judging, seed=seed)
 
     def step(self, shared: Path | None) -> None:
         """Ask for the walk's next node, given the last node's shared value."""
         self._ask_with_files("step", {}, shared=str(shared) if shared else None)
+
+    def inspect(self, node: str, inputs: Sequence[NDArray[Any]]) -> None:
+        """Ask for a node's value in float32, and in float64 from what float32 holds of its inputs."""
+        import numpy as np
+
+        path = self._path("inputs.npz")
+        np.savez(path, *inputs)
+        self._ask_with_files("inspect", {}, node=node, inputs=str(path))
 
     def wait(self) -> dict[str, Any]:
         """Wait until everything asked for is done; the last answer. Raises the first error of a request."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.comparison import largest_difference
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.rounding import UNIT, jittered
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 class Walk:
     """One backend's part in a comparison of every node.
 
-    Each step computes the next node of a float64 model twice: going on from what this backend computed itself
-    (``free``), and from values that all backends share (``float64``), the second in float32 too where such a model is
-    there (``float32``). Shared values are ones that float32 holds, so that each precision is given the same. With a
-    generator, ``jittered`` is what float32's rounding may make of the shared one.
+    Each step computes the next node of the float64 model from what the reference computed before it (``float64``), and
+    from what this backend computed itself (``free``, which the reference's own values are). With a float32 model
+    ``rounding`` is how far that is from float64 at most, both given what float32 holds of the inputs; with a generator
+    ``reach`` is how far float32's rounding may move the value.
     """
 
     def __init__(
@@ -32,42 +33,54 @@ class Walk:
         graph: Graph,
         images: NDArray[Any],
         generator: np.random.Generator | None,
+        *,
+        leading: bool,
     ) -> None:
         self._backend = backend
         self._models = models
         self._graph = graph
         self._generator = generator
         self._free = Values(graph, images)
-        self._shared = Values(graph, images.astype("float32"))
+        self._shared = Values(graph, images)
         self._nodes = iter(graph.nodes)
         self._last = ""
-        self._strayed = False
+        self._strayed = leading
 
     def give(self, value: NDArray[Any]) -> None:
-        """Share the last node's value, as the backends go on with it."""
+        """Share the last node's value, as the reference computed it."""
         self._shared.put(self._last, value)
 
     def step(self) -> dict[str, NDArray[Any]]:
-        """Compute the next node; the values by the names above. ``free`` is missing once shapes fit no more."""
+        """Compute the next node; what was found by the names above. ``free`` is missing once shapes fit no more."""
         node = next(self._nodes)
         self._last = node.name
-        backend, graph = self._backend, self._graph
         inputs = self._shared.take(node)
-        found: dict[str, NDArray[Any]] = {}
-        for dtype, model in self._models.items():
-            found[dtype] = backend.apply(model, graph, node.name, [value.astype(dtype, copy=False) for value in inputs])
-        exact = self._models["float64"]
+        value = self._apply("float64", node, inputs)
+        found: dict[str, Any] = {"float64": value}
+        if "float32" in self._models:
+            narrow, wide = self.both(node, inputs)
+            found["rounding"] = largest_difference(narrow, wide)
         if self._generator is not None:
-            wide = [value.astype("float64") for value in inputs]
-            found["jittered"] = apply_jittered(backend, exact, graph, node, wide, self._generator)
+            exact = self._models["float64"]
+            moved = apply_jittered(self._backend, exact, self._graph, node, inputs, self._generator)
+            found["reach"] = largest_difference(moved, value)
         if not self._strayed:
             try:
-                found["free"] = backend.apply(exact, graph, node.name, self._free.take(node))
+                found["free"] = self._apply("float64", node, self._free.take(node))
                 self._free.put(node.name, found["free"])
             except Exception:
                 # A node before this one made another shape; that is told there.
                 self._strayed = True
         return found
+
+    def both(self, node: Node, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A node's value in float32 and in float64, from what float32 holds of its inputs."""
+        narrow = [value.astype("float32") for value in inputs]
+        return self._apply("float32", node, narrow), self._apply("float64", node, narrow)
+
+    def _apply(self, dtype: DType, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        values = [value.astype(dtype, copy=False) for value in inputs]
+        return self._backend.apply(self._models[dtype], self._graph, node.name, values)
 
 
 class Values:

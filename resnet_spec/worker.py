@@ -95,7 +95,9 @@ class _Worker:
         from resnet_spec.walking import Walk
 
         generator = np.random.default_rng(request["seed"]) if request["judging"] else None
-        self.walk = Walk(self.backend, self.models, self.graph, np.load(request["images"]), generator)
+        self.walk = Walk(
+            self.backend, self.models, self.graph, np.load(request["images"]), generator, leading=request["leading"]
+        )
 
     def step(self, request: Mapping[str, Any]) -> None:
         """Compute the walk's next node; its values are left in a file. ``shared`` is the last node's, for its users."""
@@ -106,11 +108,19 @@ class _Worker:
         values: dict[str, Any] = self.walk.step()
         np.savez(request["result"], **values)
 
+    def inspect(self, request: Mapping[str, Any]) -> None:
+        """A node's value in float32, and in float64 from what float32 holds of the inputs."""
+        import numpy as np
+
+        with np.load(request["inputs"]) as given:
+            inputs = [given[name] for name in given.files]
+        np.savez(request["result"], *self.walk.both(self.graph.by_name[request["node"]], inputs))
+
     def _leave_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
         write_safetensors(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
 
 
-COMMANDS = ("load", "forward", "jitter", "gradients", "train", "begin", "step")
+COMMANDS = ("load", "forward", "jitter", "gradients", "train", "begin", "step", "inspect")
 
 
 def main() -> None:

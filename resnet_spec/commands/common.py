@@ -95,7 +95,7 @@ def print_json(data: Any) -> None:
 
 @contextmanager
 def progress() -> Generator[Callable[[str], None]]:
-    """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line a step after two seconds of work."""
+    """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line every two seconds."""
     from rich.console import Console
 
     with _own_stderr() as stream:
@@ -104,10 +104,12 @@ def progress() -> Generator[Callable[[str], None]]:
             with screen.status("") as status:
                 yield lambda step: status.update(step)
             return
-        start = time.monotonic()
+        told = time.monotonic()
 
         def tell(step: str) -> None:
-            if time.monotonic() - start > 2:
+            nonlocal told
+            if time.monotonic() - told > 2:
+                told = time.monotonic()
                 click.echo(f"{step} …", file=stream)
 
         yield tell

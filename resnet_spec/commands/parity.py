@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +20,8 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 @click.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
+@click.option("--against", metavar="TRACE", type=Path, help="Compare with what 'record' kept, in one --backend.")
+@click.option("--backend", metavar="NAME", help="The backend to compare with a trace.")
 @_WEIGHTS
 @SET
 @SEED
@@ -36,6 +38,8 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 def parity(
     specs: tuple[str, ...],
     backends: str,
+    against: Path | None,
+    backend: str | None,
     weights: str | None,
     overrides: tuple[str, ...],
     seed: int,
@@ -53,6 +57,10 @@ def parity(
     from resnet_spec.parity import at_size, comparing
 
     extent = _extent(size)
+    if against is not None or backend is not None:
+        reports = [_against(against, backend, specs, overrides, bisect=bisect)]
+        _tell(reports, junit, html, as_json=as_json)
+        return
     if not specs:
         raise click.UsageError("name a spec")
     # Wrong input is told before seconds go into starting frameworks.
@@ -78,6 +86,25 @@ def parity(
             for spec in specs
         ]
     _tell(reports, junit, html, as_json=as_json)
+
+
+def _against(
+    trace: Path | None, backend: str | None, specs: tuple[str, ...], overrides: tuple[str, ...], *, bisect: bool
+) -> ParityReport:
+    """Compare with a trace, which fixes whatever else could be asked for."""
+    from resnet_spec.traces import compare_with_trace
+
+    if trace is None or backend is None:
+        raise click.UsageError("--against TRACE and --backend NAME go together")
+    context = click.get_current_context()
+    fixed = ("backends", "weights", "seed", "size", "batch", "training_steps")
+    given = [name for name in fixed if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if given or len(specs) > 1:
+        what = f"--{given[0].replace('training_steps', 'training')}" if given else "more than one spec"
+        raise click.UsageError(f"--against compares what the trace holds, and takes no {what}")
+    spec = specs[0] if specs else None
+    with progress() as tell:
+        return compare_with_trace(trace, backend, spec=spec, overrides=overrides, bisect=bisect, progress=tell)
 
 
 def _tell(reports: list[ParityReport], junit: Path | None, html: Path | None, *, as_json: bool) -> None:
@@ -140,6 +167,34 @@ def _extent(text: str | None) -> tuple[int, int] | None:
 @_BATCH
 @click.option("--nodes", is_flag=True, help="Keep every node's value too, for --bisect at the other end.")
 @click.option("--force", is_flag=True, help="Replace a trace that exists already.")
-def record(**options: Any) -> None:
+def record(
+    spec: str,
+    backend: str,
+    output: Path,
+    weights: str | None,
+    overrides: tuple[str, ...],
+    seed: int,
+    size: str | None,
+    batch: int,
+    nodes: bool,
+    force: bool,
+) -> None:
     """Run one backend and keep what it computes, for a comparison on another machine (``parity --against``)."""
-    raise NotImplementedError
+    from resnet_spec.traces import record as record_trace
+
+    with progress() as tell:
+        trace = record_trace(
+            spec,
+            backend,
+            output,
+            weights=weights,
+            overrides=overrides,
+            seed=seed,
+            size=_extent(size),
+            batch=batch,
+            nodes=nodes,
+            force=force,
+            progress=tell,
+        )
+    kept = f"{len(trace.nodes)} nodes" if trace.nodes else "logits"
+    click.echo(f"{output}: {kept} of {trace.graph.name} in {trace.source}, fingerprint {trace.graph.fingerprint[:12]}")
