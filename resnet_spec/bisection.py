@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resnet_spec.causes import Explainer, rewirings
 from resnet_spec.comparison import Difference, Finding, NodeReport, largest_difference, ratio
-from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.graph import INPUT, Graph, Node, Scope
 from resnet_spec.processes import BackendProcess, Progress
 from resnet_spec.rounding import CONFIDENCE, STRUCTURE, UNIT
 from resnet_spec.walking import Values
@@ -257,7 +257,7 @@ def _places(graph: Graph) -> dict[str, tuple[str, str]]:
     """The stage and the block that each node belongs to, by the names of the scopes; empty in the stem and the head."""
     order = {node.name: index for index, node in enumerate(graph.nodes)}
     places: dict[str, tuple[str, str]] = {}
-    blocks = sorted((s for s in graph.scopes if s.kind == "block"), key=lambda scope: order[scope.output])
+    blocks = sorted(_outer_blocks(graph), key=lambda scope: order[scope.output])
     stages = sorted((s for s in graph.scopes if s.kind == "stage"), key=lambda scope: order[scope.output])
     if not blocks:
         return places
@@ -270,6 +270,12 @@ def _places(graph: Graph) -> dict[str, tuple[str, str]]:
     return places
 
 
+def _outer_blocks(graph: Graph) -> list[Scope]:
+    """The blocks that everything flows through: not a shortcut or a gate within one."""
+    blocks = [scope for scope in graph.scopes if scope.kind == "block"]
+    return [scope for scope in blocks if scope.residual] or blocks
+
+
 def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
     """Where the nodes of the first block begin: its names, as far as they are nested, tell."""
     inside = [order[node.name] for node in graph.nodes if node.name.startswith((f"{scope}.", f"{scope}_"))]
@@ -278,7 +284,7 @@ def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
 
 def _landmarks(graph: Graph) -> list[str]:
     """Nodes that everything flows through: the ends of blocks, and the output."""
-    ends = {scope.output for scope in graph.scopes} | {graph.outputs[-1]}
+    ends = {scope.output for scope in _outer_blocks(graph)} | {graph.outputs[-1]}
     return [node.name for node in graph.nodes if node.name in ends]
 
 

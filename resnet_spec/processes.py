@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backends import DType, find
 from resnet_spec.errors import BackendError
+from resnet_spec.exchange import leave, left
 from resnet_spec.graph import Graph
 from resnet_spec.optimizers import Optimizer, to_data
 
@@ -95,13 +96,14 @@ class BackendProcess:
         """Ask for the last output in float64 as float32's rounding may move it, ``draws`` times."""
         self._ask_with_files("jitter", {"images": images}, seed=seed, draws=draws)
 
-    def gradients(self, images: NDArray[Any], targets: NDArray[Any]) -> None:
+    def gradients(self, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> None:
         """Ask for the gradients in float64; see ``Backend.gradients``."""
-        self._ask_with_files("gradients", {"images": images, "targets": targets})
+        numbered = {f"targets{index}": array for index, array in enumerate(targets)}
+        self._ask_with_files("gradients", {"images": images} | numbered)
 
-    def train(self, optimizer: Optimizer, plan: Plan, *, jitter: bool = False) -> None:
-        """Ask for training steps in float64; see ``Backend.train`` and ``training.batches``."""
-        self._ask_with_files("train", {}, optimizer=to_data(optimizer), plan=plan._asdict(), jitter=jitter)
+    def train(self, optimizer: Optimizer, plan: Plan, draw: int | None = None) -> None:
+        """Ask for training steps in float64, disturbed at random with a ``draw``; see ``training``."""
+        self._ask_with_files("train", {}, optimizer=to_data(optimizer), plan=plan._asdict(), draw=draw)
 
     def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
         """Ask to begin a walk over the nodes, whose shared values are this backend's own if it is ``leading``.
@@ -116,10 +118,8 @@ class BackendProcess:
 
     def inspect(self, node: str, inputs: Sequence[NDArray[Any]]) -> None:
         """Ask for a node's value in float32, and in float64 from what float32 holds of its inputs."""
-        import numpy as np
-
-        path = self._path("inputs.npz")
-        np.savez(path, *inputs)
+        path = self._path("inputs")
+        leave(path, dict(enumerate(inputs)))
         self._ask_with_files("inspect", {}, node=node, inputs=str(path))
 
     def wait(self) -> dict[str, Any]:
@@ -144,11 +144,8 @@ class BackendProcess:
 
     def named_outputs(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Wait; the arrays that the last request left, by name."""
-        import numpy as np
-
         self.wait()
-        with np.load(self._path("result.npz")) as outputs:
-            return {name: outputs[name] for name in outputs.files}
+        return left(self._path("result"))
 
     def gradients_found(self) -> tuple[float, dict[str, NDArray[Any]]]:
         """Wait; the loss and the gradients, the images' as ``input``."""
@@ -175,7 +172,7 @@ class BackendProcess:
         for name, array in arrays.items():
             np.save(self._path(f"{name}.npy"), array)
         paths = {name: str(self._path(f"{name}.npy")) for name in arrays}
-        paths |= {"result": str(self._path("result.npz")), "after": str(self._path("after.safetensors"))}
+        paths |= {"result": str(self._path("result")), "after": str(self._path("after.safetensors"))}
         paths |= {"gradients": str(self._path("gradients.safetensors"))}
         self._ask(command, **paths, **request)
 

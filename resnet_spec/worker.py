@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from resnet_spec.backends import Backend, DType, get_backend
 from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 from resnet_spec.errors import ResnetSpecError
+from resnet_spec.exchange import leave, left
 from resnet_spec.graph import Graph
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class _Worker:
 
         dtype: DType = request["dtype"]
         images = np.load(request["images"]).astype(dtype, copy=False)
-        np.savez(request["result"], *self.backend.forward(self.models[dtype], images, training=request["training"]))
+        outputs = self.backend.forward(self.models[dtype], images, training=request["training"])
+        leave(Path(request["result"]), dict(enumerate(outputs)))
         if request["training"]:
             self._leave_arrays(dtype, request)
 
@@ -62,7 +64,8 @@ class _Worker:
 
         model, images = self.models["float64"], np.load(request["images"])
         generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
-        np.savez(request["result"], *(walk_jittered(self.backend, model, self.graph, images, g) for g in generators))
+        moved = [walk_jittered(self.backend, model, self.graph, images, generator) for generator in generators]
+        leave(Path(request["result"]), dict(enumerate(moved)))
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Differentiate the float64 model once; the gradients, and the arrays after it, are left in files."""
@@ -70,7 +73,8 @@ class _Worker:
 
         from resnet_spec.graph import INPUT
 
-        images, targets = np.load(request["images"]), np.load(request["targets"])
+        images = np.load(request["images"])
+        targets = [np.load(request[f"targets{index}"]) for index in range(len(self.graph.outputs))]
         found = self.backend.gradients(self.models["float64"], self.graph, images, targets)
         write_safetensors(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
         self._leave_arrays("float64", request)
@@ -79,11 +83,12 @@ class _Worker:
     def train(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Train the float64 model for some steps; the arrays after them are left in a file."""
         from resnet_spec.optimizers import from_data
-        from resnet_spec.training import Plan, batches
+        from resnet_spec.training import Plan, batches, disturbed
 
         plan = Plan(**request["plan"])
         model, optimizer = self.models["float64"], from_data(request["optimizer"])
-        given = batches(self.backend, model, self.graph, plan, jitter=request["jitter"])
+        draw = request["draw"]
+        given = batches(self.graph, plan) if draw is None else disturbed(self.backend, model, self.graph, plan, draw)
         losses = self.backend.train(model, self.graph, given, optimizer)
         self._leave_arrays("float64", request)
         return {"losses": losses}
@@ -105,16 +110,13 @@ class _Worker:
 
         if request["shared"]:
             self.walk.give(np.load(request["shared"]))
-        values: dict[str, Any] = self.walk.step()
-        np.savez(request["result"], **values)
+        leave(Path(request["result"]), self.walk.step())
 
     def inspect(self, request: Mapping[str, Any]) -> None:
         """A node's value in float32, and in float64 from what float32 holds of the inputs."""
-        import numpy as np
-
-        with np.load(request["inputs"]) as given:
-            inputs = [given[name] for name in given.files]
-        np.savez(request["result"], *self.walk.both(self.graph.by_name[request["node"]], inputs))
+        inputs = list(left(Path(request["inputs"])).values())
+        both = self.walk.both(self.graph.by_name[request["node"]], inputs)
+        leave(Path(request["result"]), dict(enumerate(both)))
 
     def _leave_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
         write_safetensors(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
