@@ -7,7 +7,7 @@ RIVALS := .venv-rivals
 IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,keras keras_files tutorial)
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format oracles networks published fingerprints benchmark schema clean
+.PHONY: demo test lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema clean
 
 demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend torch
@@ -41,6 +41,18 @@ fingerprints: $(SETUP)
 # Each spec's published weights, from the libraries' own tables.
 published: $(SETUP)
 	$(BIN)/python -m tests.oracles.publishing
+
+# Golden traces, made anew by the original libraries.
+golden: $(SETUP)
+	$(BIN)/python -m tests.golden.making
+
+# The parity lab's figures in docs: how much of its bound a correct network takes up, whether each known mistake is
+# heard, whether networks train alike, and specs drawn at random (a long run).
+calibration mutations training: $(SETUP)
+	$(BIN)/python -m tests.lab.$@ $(ARGUMENTS)
+
+random: $(SETUP)
+	$(BIN)/python -m tests.lab.random_specs --count 10000 $(ARGUMENTS)
 
 benchmark: $(SETUP) $(RIVALS)/.installed
 	RIVALS=$(RIVALS) $(BIN)/python -m benchmarks

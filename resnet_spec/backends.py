@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
-    Batch: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
-    """Images (batch, channels, height, width), and targets as the last output is laid out."""
+    Batch: TypeAlias = tuple[NDArray[Any], Sequence[NDArray[Any]]]
+    """Images (batch, channels, height, width), and targets laid out as the outputs are, one for each."""
 
 DType: TypeAlias = Literal["float32", "float64"]
 
@@ -91,11 +91,11 @@ class Backend(Protocol):
         """
         ...
 
-    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
         """Gradients of ``loss`` in training mode: of each trainable parameter, and of the images.
 
-        The loss is half the mean square of the last output less ``targets``. The running statistics move as they
-        would in a training step.
+        The loss is the sum over the outputs of half the mean square of an output less its target. The running
+        statistics move as they would in a training step.
         """
         ...
 

@@ -9,18 +9,18 @@ another way than the graph says; then prefixes of the network are compared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resnet_spec.causes import Explainer, rewirings
-from resnet_spec.comparison import Difference, Finding, NodeReport, largest_difference, ratio
+from resnet_spec.comparison import Difference, Finding, NodeReport, largest_difference, ratio, root_mean_square
 from resnet_spec.graph import INPUT, Graph, Node, Scope
 from resnet_spec.processes import BackendProcess, Progress
 from resnet_spec.rounding import CONFIDENCE, STRUCTURE, UNIT
 from resnet_spec.walking import Values
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from resnet_spec.backends import DType
@@ -127,7 +127,7 @@ class Bisection:
         order = {node.name: index for index, node in enumerate(graph.nodes)}
         for process in strays:
             if not suspects[process.name]:
-                findings += self._misassembled(graph, weights, images, process, strays)
+                findings += self._misassembled(graph, weights, arrays, images, process, strays)
         return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
 
     def _in_both(self, backend: str, node: Node, inputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -149,7 +149,7 @@ class Bisection:
     ) -> NodeReport:
         reference = self._reference.name
         exact = found[reference]["float64"]
-        size = _root_mean_square(exact)
+        size = root_mean_square(exact)
         reach = float(found[self._judging.name]["reach"])
 
         def judged(dtype: DType, backend: str, against: str, largest: float) -> Difference:
@@ -198,7 +198,13 @@ class Bisection:
         return findings
 
     def _misassembled(
-        self, graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, strays: list[BackendProcess]
+        self,
+        graph: Graph,
+        weights: Path,
+        arrays: Arrays,
+        images: NDArray[Any],
+        process: BackendProcess,
+        strays: list[BackendProcess],
     ) -> list[Finding]:
         """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
         witnesses = [other for other in self._running if other not in strays]
@@ -214,7 +220,7 @@ class Bisection:
                 side.forward(images, "float64")
             results = zip(names, process.outputs(), witness.outputs(), strict=True)
             return {
-                name: (ours, ratio(largest_difference(ours, theirs), _root_mean_square(theirs)))
+                name: (ours, ratio(largest_difference(ours, theirs), root_mean_square(theirs)))
                 for name, ours, theirs in results
                 if not _agree(ours, theirs)
             }
@@ -237,7 +243,15 @@ class Bisection:
             witness.forward(images, "float64")
             if _agree(witness.outputs()[-1], value):
                 causes.append(description)
-        return [self._assembly_finding(graph, process, witness, name, error, tuple(causes), len(trials))]
+        finding = self._assembly_finding(graph, process, witness, name, error, tuple(causes), len(trials))
+        if causes:
+            return [finding]
+        # Not another value: perhaps one that something was done to on its way.
+        node = graph.by_name[name]
+        inputs, exact = _given(graph, weights, images, witness, node)
+        explainer = Explainer(witness, self._folder)
+        found, tried = explainer.explain(graph, node, arrays, inputs, exact, value, finding.difference)
+        return [replace(finding, causes=found, tried=finding.tried + tried)]
 
     def _assembly_finding(
         self,
@@ -251,6 +265,17 @@ class Bisection:
     ) -> Finding:
         difference = Difference("assembly", "float64", process.name, witness.name, error, error, STRUCTURE, name)
         return Finding(process.name, name, "assembly", difference, causes, tried)
+
+
+def _given(
+    graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, node: Node
+) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """What a node is given in a right model, and what it makes of it."""
+    names = [*dict.fromkeys(name for name in node.inputs if name != INPUT), node.name]
+    process.load(graph.with_outputs(names), weights, "float64")
+    process.forward(images, "float64")
+    values = {INPUT: images, **dict(zip(names, process.outputs(), strict=True))}
+    return [values[name] for name in node.inputs], values[node.name]
 
 
 def _places(graph: Graph) -> dict[str, tuple[str, str]]:
@@ -294,10 +319,4 @@ def _between(graph: Graph, start: str, end: str) -> list[str]:
 
 
 def _agree(result: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    return ratio(largest_difference(result, wanted), _root_mean_square(wanted)) <= STRUCTURE
-
-
-def _root_mean_square(value: NDArray[np.floating[Any]]) -> float:
-    import numpy as np
-
-    return float(np.sqrt(np.square(value, dtype=np.float64).mean()))
+    return ratio(largest_difference(result, wanted), root_mean_square(wanted)) <= STRUCTURE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ from pydantic import TypeAdapter
 
 from resnet_spec import operations as ops
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.comparison import Difference, largest_difference
+from resnet_spec.comparison import Difference, largest_difference, root_mean_square
 from resnet_spec.errors import BackendError, GraphError
 from resnet_spec.fields import Edges, Shape, ShapeError, same_padding
 from resnet_spec.graph import INPUT, Graph, Input, Node
 from resnet_spec.processes import BackendProcess
+from resnet_spec.rounding import STRUCTURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,13 +31,16 @@ if TYPE_CHECKING:
 Array = Any
 Arrays = Mapping[str, Array]
 
-VANISHES = 1e-3
+VANISHES = 1e-4
 """What is left of a difference, at most, where a change explains it."""
 
 EPSILONS = (1e-3, 1e-5, 1.001e-5, 1e-6, 2e-5, 1e-4, 1e-8, 1e-12, 0.0)
 
 REWIRINGS = 12
 """How many other values of the same shape are tried in place of an input, the nearest first."""
+
+ELSEWHERE = 12
+"""How many other layers' parameters are tried in place of a layer's own, the nearest first."""
 
 
 def _unchanged(value: Any) -> Any:
@@ -56,6 +61,11 @@ class Trial:
     after: Callable[[Array], Array] = _unchanged
     formula: Callable[[list[Array], Arrays], Array] | None = None
 
+    @property
+    def only_after(self) -> bool:
+        """Whether nothing needs to be computed again but what follows."""
+        return self.operation is None and self.formula is None and self.parameters is self.inputs is _unchanged
+
 
 class Explainer:
     """A running backend in which changed nodes are computed."""
@@ -74,34 +84,63 @@ class Explainer:
         observed: NDArray[Any],
         difference: Difference,
     ) -> tuple[tuple[str, ...], int]:
-        """The causes that explain what a backend made of a node, and how many were tried."""
+        """The causes that explain what a backend made of a node, and how many were tried.
+
+        ``exact`` is what it should have made. In float32 the inputs are taken as that holds them.
+        """
         shapes = graph.input_shapes(node)
         own = {slot.name: arrays[f"{node.layer}.{slot.name}"] for slot in node.operation.parameters(*shapes)}
-        allowed = max(difference.bound * difference.largest / difference.relative if difference.relative else 0.0, 0.0)
-        left = max(allowed, VANISHES * largest_difference(observed, exact)) if observed.shape == exact.shape else 1e-9
-        trials = list(trials_of(node.operation, shapes, difference.dtype))
+        dtype = difference.dtype
+        given = [value.astype(dtype).astype("float64") for value in inputs]
         causes: list[str] = []
-        for trial in trials:
-            result = self._result(node, shapes, own, inputs, trial)
-            if result is not None and result.shape == observed.shape and largest_difference(result, observed) <= left:
-                causes.append(trial.cause)
-        return tuple(causes), len(trials)
+        tried = 0
+        left = _left(exact, observed, difference.bound)
+        for trials in rounds(graph, node, arrays, dtype):
+            for trial in trials:
+                tried += 1
+                result = self._result(node, own, given, exact, trial)
+                if result is not None and largest_difference(result, observed) <= left:
+                    causes.append(trial.cause)
+            if causes:
+                break
+        else:
+            seen = [cause for cause, is_so in _LOOKS.items() if is_so(node.operation, exact, observed)]
+            return tuple(seen), tried + len(_LOOKS)
+        return tuple(causes), tried
 
     def _result(
-        self, node: Node, shapes: tuple[Shape, ...], own: dict[str, Array], inputs: list[Array], trial: Trial
+        self,
+        node: Node,
+        own: dict[str, Array],
+        inputs: list[Array],
+        exact: Array,
+        trial: Trial,
     ) -> Array | None:
-        wide = [trial.inputs(value.astype("float64")) for value in inputs]
-        parameters = trial.parameters({name: array.astype("float64") for name, array in own.items()})
+        """What a trial makes of a node; None where the trial does not suit it."""
         try:
-            if trial.formula is not None:
-                return trial.formula(wide, parameters)
-            alone = _alone(node, trial.operation or node.operation, shapes[0])
+            if trial.only_after:
+                return trial.after(exact)
+            given = [trial.inputs(value) for value in inputs]
+            parameters = trial.parameters({name: array.astype("float64") for name, array in own.items()})
+            formula = trial.formula or _JOINS.get(node.operation.op)
+            if formula is not None:
+                return trial.after(formula(given, parameters))
+            # A trial may have padded its input.
+            alone = _alone(node, trial.operation or node.operation, given[0].shape[1:])
+            images = given[0].reshape(len(given[0]), *alone.input.shape)
             write_safetensors(self._weights, {f"{node.name}.{name}": value for name, value in parameters.items()})
             self._process.load(alone, self._weights, "float64")
-            self._process.forward(wide[0].reshape(len(wide[0]), *alone.input.shape), "float64")
+            self._process.forward(images, "float64")
             return trial.after(self._process.outputs()[-1])
         except (BackendError, GraphError, ShapeError, ValueError):
             return None
+
+
+def _left(exact: Array, observed: Array, bound: float) -> float:
+    """How far from what was observed a trial may end that explains it; ``bound`` is in root mean squares."""
+    if observed.shape != exact.shape:
+        return STRUCTURE * root_mean_square(observed)
+    return max(bound * root_mean_square(exact), VANISHES * largest_difference(observed, exact))
 
 
 def _alone(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
@@ -123,16 +162,41 @@ def _alone(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
 # Trials
 
 
-def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...], dtype: DType) -> list[Trial]:
-    """What is tried for an operation: in float32 other precisions, which float64 cannot show, else other networks."""
-    if dtype == "float32":
-        return list(_precisions())
+def rounds(graph: Graph, node: Node, arrays: Arrays, dtype: DType) -> Iterator[list[Trial]]:
+    """What is tried for a node, each list where none of the last explains it: in float32 other precisions, which
+    float64 cannot show, else other networks, then the parameters of other layers, then other precisions too."""
+    if dtype == "float64":
+        yield trials_of(node.operation, graph.input_shapes(node))
+        yield list(_from_elsewhere(graph, node, arrays))
+    yield list(_precisions())
+
+
+def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
+    """The networks that an operation is tried as."""
     found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
-    found += [
-        Trial("it is left out", formula=lambda inputs, own: inputs[0]),
-        Trial("a ReLU follows that is not in the graph", after=lambda value: value.clip(min=0)),
-    ]
-    return found
+    if not isinstance(operation, ops.Dropout | ops.StochasticDepth):
+        found.append(Trial("it is left out", formula=lambda inputs, own: inputs[0]))
+    if not isinstance(operation, _POSITIVE):
+        found.append(Trial("a ReLU follows that is not in the graph", after=_relu))
+    if not operation.joins and not isinstance(operation, ops.ReLU):
+        found.append(Trial("a ReLU before it that is not in the graph", inputs=_relu))
+    return list(_distinct(found))
+
+
+def _distinct(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Without another name for the same operation: the padding of a window that is moved may be TensorFlow's same."""
+    seen: list[ops.AnyOperation] = []
+    for trial in trials:
+        alone = trial.parameters is trial.inputs is trial.after is _unchanged
+        if trial.operation is not None and alone:
+            if trial.operation in seen:
+                continue
+            seen.append(trial.operation)
+        yield trial
+
+
+def _relu(value: Array) -> Array:
+    return value.clip(min=0)
 
 
 _Trials = Callable[[Any, tuple[Shape, ...]], Iterator[Trial]]
@@ -171,6 +235,7 @@ def _instead(
 
 _CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
 _POOLS = ops.MaxPool2d, ops.AvgPool2d
+_POSITIVE = ops.ReLU, ops.Sigmoid, ops.Softmax
 _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
 
 
@@ -203,20 +268,41 @@ def _edges(padding: Any) -> str:
 @_tried_for(*_CONVOLUTIONS)
 def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield from _instead(operation, "stride", [(1, 1), (2, 2)], _pair)
-    yield from _instead(operation, "dilation", [(1, 1), (2, 2), (4, 4)], _pair)
-    if operation.stride != (1, 1):
-        cause = f"stride {_pair(operation.stride)} taken from the second row and column on"
-        yield from _changed(operation, cause, padding=_later(operation, shapes[0]))
+    for dilation in ((1, 1), (2, 2), (4, 4)):
+        if dilation != operation.dilation:
+            cause = f"dilation {_pair(dilation)} instead of {_pair(operation.dilation)}"
+            yield from _changed(operation, cause, dilation=dilation)
+            # As much padding as the map needs to keep its size.
+            spans = [d * (kernel - 1) for d, kernel in zip(dilation, operation.kernel, strict=True)]
+            edges = tuple((span // 2, span - span // 2) for span in spans)
+            yield from _changed(operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges)
 
 
-def _later(operation: Any, shape: Shape) -> Edges:
-    """The padding that moves every window by one."""
-    padding = operation.padding
-    if padding == "same":
-        axes = zip(shape[1:], operation.kernel, operation.stride, operation.dilation, strict=True)
-        padding = tuple(same_padding(*axis) for axis in axes)
-    (top, bottom), (left, right) = padding
-    return (max(top - 1, 0), bottom + 1), (max(left - 1, 0), right + 1)
+@_tried_for(*_CONVOLUTIONS, *_POOLS)
+def _later_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    if operation.stride == (1, 1):
+        return
+    cause = f"stride {_pair(operation.stride)} taken from the second row and column on"
+    (top, bottom), (left, right) = _edges_of(operation, shapes[0])
+    if min(top, left) > 0:
+        yield from _changed(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
+    elif isinstance(operation, _CONVOLUTIONS) or operation.kernel == (1, 1):
+        yield Trial(cause, inputs=_shifted)
+
+
+def _edges_of(operation: Any, shape: Shape) -> Edges:
+    """The padding of a convolution or a pool, TensorFlow's ``same`` worked out."""
+    if operation.padding != "same":
+        return operation.padding
+    dilation = getattr(operation, "dilation", (1, 1))
+    axes = zip(shape[1:], operation.kernel, operation.stride, dilation, strict=True)
+    height, width = (same_padding(*axis) for axis in axes)
+    return height, width
+
+
+def _shifted(value: Array) -> Array:
+    """A map that begins at its second row and column, with zeros behind."""
+    return _padded(value[:, :, 1:, 1:], ((0, 1), (0, 1)))
 
 
 def _pair(value: tuple[int, int]) -> str:
@@ -234,6 +320,8 @@ def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield kernel("the kernel's height and width are exchanged", lambda w: w.swapaxes(2, 3).copy())
     yield kernel("the kernel's input and output channels are exchanged", lambda w: _exchanged(w))
     yield kernel("the kernel is laid out in another order", lambda w: _laid_out_otherwise(w))
+    if shapes[0][0] == 3:
+        yield Trial("the input channels are in reverse order (BGR for RGB)", inputs=lambda x: x[:, ::-1])
     groups = getattr(operation, "groups", 1)
     if groups > 1:
         yield Trial("channels are dealt out to the groups in turn", inputs=lambda x: _dealt(x, groups))
@@ -254,6 +342,19 @@ def _laid_out_otherwise(kernel: Array) -> Array:
 def _dealt(value: Array, groups: int) -> Array:
     batch, channels, *sizes = value.shape
     return value.reshape(batch, channels // groups, groups, *sizes).swapaxes(1, 2).reshape(value.shape)
+
+
+@_tried_for(ops.StdConv2d)
+def _standardisations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon"}), op="conv2d")
+
+    def unbiased(own: dict[str, Array]) -> Arrays:
+        kernel = own["weight"]
+        mean, variance = kernel.mean((1, 2, 3), keepdims=True), kernel.var((1, 2, 3), keepdims=True, ddof=1)
+        return {**own, "weight": (kernel - mean) / (variance + operation.epsilon) ** 0.5}
+
+    yield Trial("the kernel is not standardised", plain)
+    yield Trial("the kernel's variance is divided by n-1", plain, parameters=unbiased)
 
 
 @_tried_for(ops.Linear, ops.Conv1d)
@@ -328,6 +429,17 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         mean, deviation = _spread(own["running_mean"], value), _spread(own["running_var"], value) ** 0.5
         return _normalized(value, mean, (deviation + operation.epsilon) ** 2, 0.0, own)
 
+    def along(axis: int) -> Callable[[list[Array], Arrays], Array]:
+        def formula(inputs: list[Array], own: Arrays) -> Array:
+            turned = inputs[0].swapaxes(1, axis)
+            mean, variance = _spread(own["running_mean"], turned), _spread(own["running_var"], turned)
+            return _normalized(turned, mean, variance, operation.epsilon, own).swapaxes(1, axis)
+
+        return formula
+
+    if isinstance(operation, ops.BatchNorm):
+        for axis, word in ((2, "height"), (3, "width")):
+            yield Trial(f"its arrays run along the {word} instead of the channels", formula=along(axis))
     yield Trial("the batch's statistics instead of the running ones", formula=of_the_batch)
     yield Trial("epsilon is added to the standard deviation", formula=epsilon_outside)
     yield Trial("the running mean is left out", parameters=lambda own: {**own, "running_mean": 0 * own["running_mean"]})
@@ -344,6 +456,12 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         },
     )
     if {"weight", "bias"} <= {slot.name for slot in operation.parameters(*shapes)}:
+        yield Trial(
+            "it is as it is before anything is loaded",
+            parameters=lambda own: {
+                name: 0 * array + (name in ("weight", "running_var")) for name, array in own.items()
+            },
+        )
         yield Trial(
             "scale and offset are exchanged",
             parameters=lambda own: {**own, "weight": own["bias"], "bias": own["weight"]},
@@ -368,7 +486,7 @@ def _normalized(value: Array, mean: Array, variance: Array, epsilon: float, own:
 @_tried_for(ops.GroupNorm, ops.EvoNormS0)
 def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     channels = shapes[0][0]
-    yield from _instead(operation, "groups", [1, 2, 4, 8, 16, 32, channels])
+    yield from _instead(operation, "groups", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, channels])
     groups = operation.groups
     if isinstance(operation, ops.GroupNorm):
 
@@ -384,27 +502,44 @@ def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
 @_tried_for(*_POOLS)
 def _pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield from _instead(operation, "ceil_mode", [True, False])
+    for trial in _instead(operation, "ceil_mode", [True, False]):
+        if trial.operation is not None and trial.operation.output_shape(*shapes) != operation.output_shape(*shapes):
+            yield trial
+    if operation.kernel == (1, 1):
+        return
     fields = {name: getattr(operation, name) for name in ("kernel", "stride", "padding", "ceil_mode")}
     if isinstance(operation, ops.MaxPool2d):
-        average = ops.AvgPool2d(op="avg_pool2d", count_include_pad=True, **fields)
-        yield Trial("an average instead of the largest value", average)
+        for counted in (False, True):
+            average = ops.AvgPool2d(op="avg_pool2d", count_include_pad=counted, **fields)
+            yield Trial("an average instead of the largest value", average)
     else:
         yield Trial("the largest value instead of the average", ops.MaxPool2d(op="max_pool2d", **fields))
+
+
+@_tried_for(*_POOLS)
+def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    stride = operation.stride
+    if operation.kernel == (1, 1) != stride:
+        blocks = f"of each {stride[0]}×{stride[1]} values instead of the first"
+        average = ops.AvgPool2d(op="avg_pool2d", kernel=stride, stride=stride, count_include_pad=False)
+        yield Trial(f"the mean {blocks}", average)
+        yield Trial(f"the largest {blocks}", ops.MaxPool2d(op="max_pool2d", kernel=stride, stride=stride))
 
 
 @_tried_for(ops.AvgPool2d)
 def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield from _instead(operation, "count_include_pad", [True, False])
+    if operation.ceil_mode and operation.padding != "same":
+        rows = tuple(
+            (before, after + s - 1) for (before, after), s in zip(operation.padding, operation.stride, strict=True)
+        )
+        whole = operation.model_copy(update={"padding": ops.UNPADDED, "ceil_mode": False})
+        yield Trial("windows that stick out count in full", whole, inputs=lambda value: _padded(value, rows))
 
 
 @_tried_for(ops.MaxPool2d)
 def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    edges = operation.padding
-    if edges == "same":
-        axes = zip(shapes[0][1:], operation.kernel, operation.stride, strict=True)
-        edges = tuple(same_padding(*axis, 1) for axis in axes)
-    ways = {"as the graph has it": edges}
+    ways = {"as the graph has it": _edges_of(operation, shapes[0])}
     spans = [kernel - 1 for kernel in operation.kernel]
     ways["TensorFlow's same"] = tuple(
         same_padding(size, k, s, 1)
@@ -427,15 +562,17 @@ def _padded(value: Array, edges: Any, **how: Any) -> Array:
     return np.pad(value, ((0, 0), (0, 0), *edges), **how)
 
 
-@_tried_for(ops.GlobalAvgPool, ops.GlobalMaxPool)
-def _global_pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield Trial(
-        "the largest value instead of the mean", formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True)
-    )
-    yield Trial(
-        "the mean instead of the largest value", formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True)
-    )
-    yield Trial("the sum instead of the mean", formula=lambda inputs, own: inputs[0].sum((2, 3), keepdims=True))
+@_tried_for(ops.GlobalAvgPool)
+def _global_means(operation: ops.GlobalAvgPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    largest, total = "the largest value instead of the mean", "the sum instead of the mean"
+    yield Trial(largest, formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True))
+    yield Trial(total, formula=lambda inputs, own: inputs[0].sum((2, 3), keepdims=True))
+
+
+@_tried_for(ops.GlobalMaxPool)
+def _global_maxima(operation: ops.GlobalMaxPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    cause = "the mean instead of the largest value"
+    yield Trial(cause, formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True))
 
 
 @_tried_for(ops.Pad2d)
@@ -446,11 +583,16 @@ def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         "the mirrored map with its edge": {"mode": "symmetric"},
         "the edge repeated": {"mode": "edge"},
     }.items():
+        if how["mode"] == operation.mode and not operation.value:
+            continue
         yield Trial(
             f"the pad is {cause}", formula=lambda inputs, own, how=how: _padded(inputs[0], operation.padding, **how)
         )
-    mirrored = tuple((after, before) for before, after in operation.padding)
-    yield from _instead(operation, "padding", [mirrored], _edges)
+    now = operation.padding
+    mirrored = tuple((after, before) for before, after in now)
+    fewer_before = tuple((max(before - 1, 0), after) for before, after in now)
+    fewer_behind = tuple((before, max(after - 1, 0)) for before, after in now)
+    yield from _instead(operation, "padding", [mirrored, fewer_before, fewer_behind, ops.UNPADDED], _edges)
 
 
 @_tried_for(ops.PadChannels)
@@ -479,16 +621,19 @@ def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Tri
 def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
-    yield Trial("a sigmoid", formula=lambda inputs, own: 1 / (1 + np.exp(-inputs[0])))
+    if isinstance(operation, ops.ReLU):
+        yield Trial("a sigmoid", formula=lambda inputs, own: 1 / (1 + np.exp(-inputs[0])))
+    else:
+        yield Trial("a ReLU", formula=lambda inputs, own: _relu(inputs[0]))
     yield Trial("a hard sigmoid", formula=lambda inputs, own: (inputs[0] / 6 + 0.5).clip(0, 1))
-    yield Trial("a ReLU", formula=lambda inputs, own: inputs[0].clip(min=0))
+    yield Trial("a hard sigmoid of slope 0.2", formula=lambda inputs, own: (inputs[0] / 5 + 0.5).clip(0, 1))
     yield Trial("a ReLU that stops at 6", formula=lambda inputs, own: inputs[0].clip(0, 6))
     for slope in (0.01, 0.1, 0.2, 0.3):
         yield Trial(
-            f"a leaky ReLU of slope {slope}", formula=lambda i, own, s=slope: np.where(i[0] > 0, i[0], s * i[0])
+            f"a leaky ReLU of slope {slope}", formula=lambda i, own, s=slope: i[0].clip(min=0) + s * i[0].clip(max=0)
         )
     yield Trial("a SiLU", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[0])))
-    yield Trial("an ELU", formula=lambda inputs, own: np.where(inputs[0] > 0, inputs[0], np.expm1(inputs[0])))
+    yield Trial("an ELU", formula=lambda inputs, own: inputs[0].clip(min=0) + np.expm1(inputs[0].clip(max=0)))
 
 
 @_tried_for(ops.Dropout, ops.StochasticDepth)
@@ -502,21 +647,61 @@ def _drops(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 def _joins(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
+    together = _JOINS[operation.op]
+
+    def changed(index: int, change: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
+        return lambda inputs, own: together([change(v) if i == index else v for i, v in enumerate(inputs)], own)
+
     for index in range(len(shapes)):
         yield Trial(f"input {index + 1} alone", formula=lambda inputs, own, i=index: inputs[i])
-        yield Trial(
-            f"a ReLU over input {index + 1}", formula=lambda v, own, i=index: _sum(v, {i: np.clip(v[i], 0, None)})
-        )
-        yield Trial(f"input {index + 1} multiplied by 0.2", formula=lambda v, own, i=index: _sum(v, {i: 0.2 * v[i]}))
-    yield Trial("the sum", formula=lambda inputs, own: _sum(inputs, {}))
-    yield Trial("the product", formula=lambda inputs, own: inputs[0] * inputs[1])
-    yield Trial("the mean", formula=lambda inputs, own: _sum(inputs, {}) / len(inputs))
-    if isinstance(operation, ops.Multiply):
+        yield Trial(f"a ReLU over input {index + 1}", formula=changed(index, _relu))
+        yield Trial(f"input {index + 1} multiplied by 0.2", formula=changed(index, lambda value: 0.2 * value))
+    yield Trial("the larger", formula=lambda inputs, own: np.maximum(inputs[0], inputs[1]))
+    yield Trial("the difference", formula=lambda inputs, own: inputs[0] - inputs[1])
+    yield Trial("the mean", formula=lambda inputs, own: sum(inputs) / len(inputs))
+    if isinstance(operation, ops.Add):
+        yield Trial("the product", formula=_JOINS["multiply"])
+    else:
+        yield Trial("the sum", formula=_JOINS["add"])
         yield Trial("a sigmoid over input 2", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[1])))
 
 
-def _sum(values: list[Array], instead: Mapping[int, Array]) -> Array:
-    return sum(instead.get(index, value) for index, value in enumerate(values))
+_JOINS: dict[str, Callable[[list[Array], Arrays], Array]] = {
+    "add": lambda inputs, own: sum(inputs),
+    "multiply": lambda inputs, own: prod(inputs),
+}
+"""What a backend that runs networks of one input cannot be asked."""
+
+
+def _from_elsewhere(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Trial]:
+    """The node with the parameters of other layers of its kind and shapes, or some of them."""
+    slots = node.operation.parameters(*graph.input_shapes(node))
+    names = [slot.name for slot in slots]
+    if not slots:
+        return
+    ways = {"the parameters": names}
+    if len(slots) > 1:
+        ways |= {f"the {_WORDS.get(slot.role, slot.name)}": [slot.name] for slot in slots}
+    statistics = [slot.name for slot in slots if slot.role in ops.STATISTICS]
+    ways |= {"the statistics": statistics} if statistics else {}
+    for other in _alike(graph, node):
+        for words, taken in ways.items():
+            theirs = {name: arrays[f"{other}.{name}"].astype("float64") for name in taken}
+            yield Trial(f"{words} of {other}", parameters=lambda own, theirs=theirs: {**own, **theirs})
+
+
+_WORDS = {ops.Role.NORM_SCALE: "scale", ops.Role.NORM_OFFSET: "offset", ops.Role.CONV_KERNEL: "kernel"}
+
+
+def _alike(graph: Graph, node: Node) -> list[str]:
+    """The other layers with parameters of the same names and shapes, the nearest first."""
+    slots = node.operation.parameters(*graph.input_shapes(node))
+    layers = [other for other in graph.layers if other.operation.op == node.operation.op]
+    place = next(index for index, other in enumerate(layers) if other.name == node.layer)
+    nearest = sorted(range(len(layers)), key=lambda index: abs(index - place))
+    others = [layers[index] for index in nearest if index != place]
+    alike = [other.name for other in others if other.operation.parameters(*graph.input_shapes(other)) == slots]
+    return alike[:ELSEWHERE]
 
 
 def _precisions() -> Iterator[Trial]:
@@ -539,8 +724,36 @@ def _mantissa(value: Array, bits: int) -> Array:
     """Values rounded to so many bits behind the leading one."""
     import numpy as np
 
-    fraction, exponent = np.frexp(value)
-    return np.ldexp(np.round(np.ldexp(fraction, bits + 1)), exponent - bits - 1)
+    exponent: Array = np.frexp(value)[1]
+    return np.ldexp(np.rint(np.ldexp(value, bits + 1 - exponent)), exponent - bits - 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What needs no trial
+
+
+def _is_narrow(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+    """Whether float32 holds what was computed in float64, which is next to impossible by chance."""
+
+    def fits(value: Array) -> bool:
+        return bool((value.astype("float32") == value).all())
+
+    return observed.dtype == "float64" and fits(observed) and not fits(exact)
+
+
+def _is_dropped(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+    """Whether each element is either 0 or what dropout makes of one that it keeps."""
+    if not isinstance(operation, ops.Dropout | ops.StochasticDepth) or observed.shape != exact.shape:
+        return False
+    kept = exact / (1 - operation.rate)
+    return bool(((observed == 0) | (abs(observed - kept) <= VANISHES * abs(kept))).all())
+
+
+_LOOKS: dict[str, Callable[[ops.AnyOperation, Array, Array], bool]] = {
+    "it is computed in float32": _is_narrow,
+    "elements are dropped at random, as in training": _is_dropped,
+}
+"""Causes that what was computed tells by itself."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -571,4 +784,5 @@ def _rewired(graph: Graph, node: Node, inputs: tuple[str, ...]) -> Graph:
     nodes = tuple(n.model_copy(update={"inputs": inputs}) if n.name == node.name else n for n in graph.nodes)
     # Up to the node alone, since what nothing needs any more would be refused.
     fields: dict[str, Any] = {name: getattr(graph, name) for name in Graph.model_fields}
-    return Graph.model_construct(**fields | {"nodes": nodes}).with_outputs([node.name])
+    fields["nodes"] = nodes
+    return Graph.model_construct(**fields).with_outputs([node.name])

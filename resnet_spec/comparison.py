@@ -146,3 +146,10 @@ def largest_difference(result: NDArray[Any], wanted: NDArray[Any]) -> float:
 def ratio(largest: float, size: float) -> float:
     """A difference in units of what it is measured by; nothing over nothing is no difference."""
     return largest / size if size else (float("inf") if largest else 0.0)
+
+
+def root_mean_square(value: NDArray[Any]) -> float:
+    """The size of a value, computed in float64."""
+    import numpy as np
+
+    return float(np.sqrt(np.square(value, dtype=np.float64).mean()))

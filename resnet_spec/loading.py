@@ -16,7 +16,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from resnet_spec.catalogue import ENDINGS, Catalogue
-from resnet_spec.documents import Document, KeyPath, dotted, graft, read
+from resnet_spec.documents import Document, KeyPath, dotted, graft, parse, read
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
 from resnet_spec.language import Block, Identity, Network, Shortcut, Source
@@ -147,7 +147,7 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
     if "blocks" in data and not isinstance(blocks, dict):
         return document
     while pending:
-        for word in _words(pending.pop()):
+        for word in words(pending.pop()):
             if word in shipped and word not in present:
                 present.add(word)
                 block = catalogue.document(shipped[word])
@@ -205,8 +205,8 @@ def _graft(document: Document, name: str, block: Document) -> Document:
     return Document(data, document.file, keys, values)
 
 
-def _words(data: Any) -> Iterable[str]:
-    """Every key and every text in plain data."""
+def words(data: Any) -> Iterable[str]:
+    """Every key and every text in plain data: what may name a block."""
     stack = [data]
     while stack:
         item = stack.pop()
@@ -330,6 +330,23 @@ def source_text(spec: str | Path, *, catalogue: Catalogue | None = None) -> str:
     path = _path(spec, catalogue or Catalogue.shipped())
     read(path)
     return path.read_text(encoding="utf-8-sig")
+
+
+def check_block(path: Path, *, catalogue: Catalogue | None = None) -> None:
+    """Check a block's own file as far as that can be done without a spec that uses it; raises SpecError."""
+    catalogue = catalogue or Catalogue.shipped()
+    block = read(path)
+    data: object = block.data
+    base = cast("dict[str, Any]", data).get("extends") if isinstance(data, dict) else None
+    if isinstance(base, str) and base not in catalogue.blocks():
+        # Another block of the specs that use this one, which alone know it.
+        return
+    # Its mistakes are told as in a spec, of which it is the only block.
+    document = _with_blocks(_graft(parse("{stem: {only: relu}}", str(path)), "this", block), catalogue)
+    try:
+        _spec(document)
+    except ValidationError as error:
+        raise SpecError([_problem(item, document) for item in error.errors()]) from None
 
 
 def headings(*, catalogue: Catalogue | None = None) -> dict[str, dict[str, Any]]:

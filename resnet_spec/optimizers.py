@@ -11,20 +11,33 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 
-class _Rounded:
-    def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, float):
-                object.__setattr__(self, field.name, struct.unpack("f", struct.pack("f", value))[0])
+def _rounded(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 @dataclass(frozen=True)
-class SGD(_Rounded):
+class _Optimizer:
+    learning_rate: float
+    rate_factor: float = 0.8
+    """By which the learning rate is multiplied after each step: under a constant one, two forms of momentum agree."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float):
+                object.__setattr__(self, field.name, _rounded(value))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, the first being 1."""
+        return _rounded(self.learning_rate * self.rate_factor ** (step - 1))
+
+
+@dataclass(frozen=True)
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum; weight decay is coupled, as in PyTorch.
 
     g ← g + weight_decay · w;  v ← momentum · v + g, with v = g at first;
-    w ← w - learning_rate · v, or with ``nesterov`` w - learning_rate · (g + momentum · v).
+    w ← w - rate(t) · v, or with ``nesterov`` w - rate(t) · (g + momentum · v).
     """
 
     learning_rate: float = 0.05
@@ -35,11 +48,11 @@ class SGD(_Rounded):
 
 
 @dataclass(frozen=True)
-class AdamW(_Rounded):
+class AdamW(_Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), epsilon outside the bias correction.
 
-    w ← w - learning_rate · weight_decay · w;  m ← beta1 · m + (1 - beta1) · g;  v ← beta2 · v + (1 - beta2) · g²;
-    w ← w - learning_rate · (m / (1 - beta1ᵗ)) / (sqrt(v / (1 - beta2ᵗ)) + epsilon).
+    w ← w - rate(t) · weight_decay · w;  m ← beta1 · m + (1 - beta1) · g;  v ← beta2 · v + (1 - beta2) · g²;
+    w ← w - rate(t) · (m / (1 - beta1ᵗ)) / (sqrt(v / (1 - beta2ᵗ)) + epsilon).
     """
 
     learning_rate: float = 1e-3

@@ -137,7 +137,7 @@ class Comparison:
             nodes, findings = bisection.run(graph, self._weights, arrays, images, seed)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._folder, self._progress)
-            plan = Plan(training_steps, max(batch, 2), seed + 2)
+            plan = Plan(training_steps, batch, seed + 2)
             differences += training.run(graph, arrays, plan=plan)
         return ParityReport(
             spec=graph.name,

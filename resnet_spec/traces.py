@@ -149,11 +149,12 @@ def _walked(
 
 
 def machine() -> dict[str, str]:
-    """What this runs on: processor, cores, system, Python, and this package's version."""
+    """What this runs on: processor, cores, system, its C library, Python, and this package's version."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
+        "libc": " ".join(platform.libc_ver()).strip(),
         "python": platform.python_version(),
         "resnet-spec": __version__,
         "byte order": sys.byteorder,

@@ -1,7 +1,13 @@
 """Do two backends train alike? Gradients, running statistics, and some steps of an optimiser, all in float64.
 
-Nothing is dropped at random: the rates of dropout and stochastic depth are 0. The loss is half the mean square of the
-logits less random targets, which means the same in every framework.
+Nothing is dropped at random: the rates of dropout and stochastic depth are 0. The loss is half the mean square of each
+output less random targets, which means the same in every framework.
+
+How far rounding alone takes two runs apart is computed as in ``rounding``, with float64's unit roundoff u: the
+reference trains again, disturbed by what its roundings may do (``disturbed``), and ``CONFIDENCE`` times the largest
+distance of ``RUNS`` such runs from the undisturbed one is the bound. It grows with the steps and with whatever training
+amplifies. More than one run, since differences soon point along the direction that training amplifies most, and how
+far a single one happens to go along it says little.
 """
 
 from __future__ import annotations
@@ -13,14 +19,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.comparison import Difference, Quantity, ratio
+from resnet_spec.errors import SpecError
 from resnet_spec.graph import INPUT, Graph, Node
-from resnet_spec.operations import BIASES, STATISTICS, VARIANCES, BatchNorm, PositionBatchNorm
+from resnet_spec.operations import (
+    BIASES,
+    OFFSETS,
+    STATISTICS,
+    UNPADDED,
+    VARIANCES,
+    AnyOperation,
+    AvgPool2d,
+    BatchNorm,
+    FilterResponseNorm,
+    GroupNorm,
+    PositionBatchNorm,
+)
 from resnet_spec.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.processes import BackendProcess, Progress
 from resnet_spec.randomization import random_images, undropped
 from resnet_spec.rounding import CONFIDENCE, STRUCTURE, UNIT, jittered
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from resnet_spec.backends import Backend, Batch
@@ -28,6 +48,15 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), AdamW())
+
+RUNS = 3
+"""Disturbed runs, of which the farthest counts. Along one direction, where distances fall like a normal distribution,
+one run in 12 goes less than a tenth of a standard deviation; the farthest of three does so in one case of 2000."""
+
+UPDATE = 2
+"""Roundings of a weight in one step: of its decay, and of its sum with the step, which is smaller by far."""
+
+U = UNIT["float64"]
 
 
 class Plan(NamedTuple):
@@ -38,37 +67,59 @@ class Plan(NamedTuple):
     seed: int
 
 
-def batches(backend: Backend, model: Any, graph: Graph, plan: Plan, *, jitter: bool) -> Iterator[Batch]:
-    """A batch a step, drawn from the plan's seed.
+def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
+    """Images, and targets of each output's shape."""
+    targets = [
+        random_images((batch, *graph.by_name[name].shape), seed + 10**6 + index)
+        for index, name in enumerate(graph.outputs)
+    ]
+    return random_images((batch, *graph.input.shape), seed), targets
 
-    With ``jitter`` every parameter is moved before each step, and the images with them, by what the roundings of the
-    layer in float64 may do: the run beside an undisturbed one that shows how far rounding alone takes training.
+
+def batches(graph: Graph, plan: Plan) -> Iterator[Batch]:
+    """A batch a step, drawn from the plan's seed."""
+    for step in range(plan.steps):
+        yield random_batch(graph, plan.batch, plan.seed + step)
+
+
+def disturbed(backend: Backend, model: Any, graph: Graph, plan: Plan, draw: int) -> Iterator[Batch]:
+    """The same batches, while what rounding in float64 may do is done to the model that takes them.
+
+    For each step every parameter is moved at random by √k · u of itself, k the terms of its layer's sums, and the
+    images by √K · u, K the terms of all sums forward and backward: what each adds on the way, added at the start, since
+    the images move every value within the network. After the step the parameters are moved back, and by what rounds
+    the update.
     """
     import numpy as np
 
-    logits = graph.by_name[graph.outputs[-1]].shape
-    generator = np.random.default_rng([plan.seed, 3])
-    for step in range(plan.steps):
-        images, targets = random_batch(graph, plan.batch, plan.seed + step, logits)
-        if jitter:
-            images = jittered(images, 1, generator, UNIT["float64"])
-            held = backend.arrays(model, graph)
-            backend.load(model, graph, _moved(graph, held, generator))
-        yield images, targets
+    generator = np.random.default_rng([plan.seed, draw, 3])
+    terms = _terms(graph)
+    everywhere = all_terms(graph, plan.batch)
+    for images, targets in batches(graph, plan):
+        before = backend.arrays(model, graph)
+        moved = {name: jittered(before[name], count, generator, U) for name, count in terms.items()}
+        backend.load(model, graph, before | moved)
+        yield jittered(images, everywhere, generator, U), targets
+        after = backend.arrays(model, graph)
+        steps = {name: before[name] + (after[name] - moved[name]) for name in terms}
+        backend.load(model, graph, after | {n: jittered(w, UPDATE, generator, U) for n, w in steps.items()})
 
 
-def random_batch(graph: Graph, batch: int, seed: int, logits: Sequence[int]) -> Batch:
-    """Images, and targets of the logits' shape."""
-    return random_images((batch, *graph.input.shape), seed), random_images((batch, *logits), seed + 10**6)
-
-
-def _moved(graph: Graph, arrays: Arrays, generator: Any) -> dict[str, NDArray[Any]]:
-    moved: dict[str, NDArray[Any]] = {}
+def _terms(graph: Graph) -> dict[str, int]:
+    """The terms of the sums that each trainable parameter is part of, by its name."""
+    found: dict[str, int] = {}
     for parameter in graph.parameters():
-        node = graph.by_name[parameter.node]
-        count = node.operation.roundings(*graph.input_shapes(node))
-        moved[parameter.name] = jittered(arrays[parameter.name], count, generator, UNIT["float64"])
-    return moved
+        if parameter.trainable:
+            node = graph.by_name[parameter.node]
+            found[parameter.name] = node.operation.roundings(*graph.input_shapes(node))
+    return found
+
+
+def all_terms(graph: Graph, batch: int) -> int:
+    """The terms of each node's sum, and of its gradients' over images and positions, added up over the network."""
+    return sum(
+        node.operation.roundings(*graph.input_shapes(node)) + batch * prod(node.shape[1:]) for node in graph.nodes
+    )
 
 
 class TrainingComparison:
@@ -87,21 +138,25 @@ class TrainingComparison:
         plan: Plan,
         optimizers: Sequence[Optimizer] = OPTIMIZERS,
     ) -> list[Difference]:
-        """Every difference in gradients, statistics and training; see the module."""
+        """Every difference in gradients, statistics and training; see the module.
+
+        Raises SpecError where a batch leaves a normalisation one value a channel, which has no variance.
+        """
         graph = undropped(graph)
+        check_batch(graph, plan.batch)
         write_safetensors(self._weights, arrays)
         self._progress(f"{graph.name}: gradients")
         found = self._gradients(graph, arrays, plan, exact=False)
         if any(parameter.role in VARIANCES for parameter in graph.parameters()):
             found += self._gradients(graph, arrays, plan, exact=True)
-        for optimizer in optimizers if plan.steps else ():
+        trains = plan.steps and any(parameter.trainable for parameter in graph.parameters())
+        for optimizer in optimizers if trains else ():
             self._progress(f"{graph.name}: {plan.steps} steps of {optimizer.kind}")
             found += self._steps(graph, arrays, plan, optimizer)
         return found
 
     def _gradients(self, graph: Graph, arrays: Arrays, plan: Plan, *, exact: bool) -> list[Difference]:
-        logits = graph.by_name[graph.outputs[-1]].shape
-        images, targets = random_batch(graph, plan.batch, plan.seed, logits)
+        images, targets = random_batch(graph, plan.batch, plan.seed)
         for process in self._processes:
             process.load(graph, self._weights, "float64", exact_statistics=exact)
             process.gradients(images, targets)
@@ -129,53 +184,108 @@ class TrainingComparison:
         theirs: Arrays,
         ours: Arrays,
     ) -> list[Difference]:
-        """Running statistics after a step, each variance first made the biased one by (n-1)/n."""
+        """Running statistics after a step; where one side keeps unbiased variances, these made biased by (n-1)/n."""
         if not any(parameter.role in STATISTICS for parameter in graph.parameters()):
             return []
-        biased = [
-            _biased(graph, start, after, batch) if side.running_variance == "unbiased" else dict(after)
-            for side, after in ((process, theirs), (first, ours))
-        ]
-        largest, size, name = _worst(graph, biased[0], biased[1], STATISTICS)
+        if process.running_variance != first.running_variance:
+            ours, theirs = (
+                biased(graph, start, after, batch) if side.running_variance == "unbiased" else after
+                for side, after in ((first, ours), (process, theirs))
+            )
+        largest, size, name = _worst(graph, theirs, ours, STATISTICS)
         return [_difference("statistics", process, first, largest, size, name)]
 
     def _steps(self, graph: Graph, arrays: Arrays, plan: Plan, optimizer: Optimizer) -> list[Difference]:
         first, *others = self._processes
         for process in self._processes:
-            process.load(graph, self._weights, "float64", exact_statistics=True)
-            process.train(optimizer, plan)
-        runs = [_Run(process.wait()["losses"], process.arrays_after()) for process in self._processes]
-        # The reference once more, disturbed as rounding may disturb it.
-        first.load(graph, self._weights, "float64", exact_statistics=True)
-        first.train(optimizer, plan, jitter=True)
-        disturbed = _Run(first.wait()["losses"], first.arrays_after())
+            self._begin(process, graph, optimizer, plan)
         kept = moving(graph)
-        bounds = [CONFIDENCE * reach for reach in disturbed.distance(runs[0], arrays, kept)]
+        own = _Run.of(first)
+        # While the others are at work.
+        reaches: list[tuple[float, float]] = []
+        for draw in range(RUNS):
+            self._begin(first, graph, optimizer, plan, draw)
+            reaches.append(_Run.of(first).distance(own, arrays, kept))
+        floors = _floors(graph, plan, arrays, own, kept)
+        bounds = [
+            CONFIDENCE * (max(reach) + floor) for reach, floor in zip(zip(*reaches, strict=True), floors, strict=True)
+        ]
+        quantities: tuple[Quantity, Quantity] = ("losses", "weights")
+        subject = f"{plan.steps} steps of {optimizer.kind}"
         found: list[Difference] = []
-        for process, run in zip(others, runs[1:], strict=True):
-            quantities: tuple[Quantity, Quantity] = ("losses", "weights")
-            for quantity, relative, bound in zip(quantities, run.distance(runs[0], arrays, kept), bounds, strict=True):
-                subject = f"{plan.steps} steps of {optimizer.kind}"
-                found.append(
-                    Difference(quantity, "float64", process.name, first.name, relative, relative, bound, subject)
-                )
+        for process in others:
+            distance = _Run.of(process).distance(own, arrays, kept)
+            for quantity, relative, bound in zip(quantities, distance, bounds, strict=True):
+                names = process.name, first.name
+                found.append(Difference(quantity, "float64", *names, relative, relative, bound, subject))
         return found
+
+    def _begin(
+        self, process: BackendProcess, graph: Graph, optimizer: Optimizer, plan: Plan, draw: int | None = None
+    ) -> None:
+        process.load(graph, self._weights, "float64", exact_statistics=True)
+        process.train(optimizer, plan, draw)
 
 
 class _Run(NamedTuple):
-    losses: list[float]
+    losses: NDArray[np.float64]
     arrays: Arrays
+
+    @classmethod
+    def of(cls, process: BackendProcess) -> _Run:
+        """What a process was asked to do, once it is done."""
+        import numpy as np
+
+        return cls(np.array(process.wait()["losses"]), process.arrays_after())
 
     def distance(self, other: _Run, start: Arrays, names: Sequence[str]) -> tuple[float, float]:
         """How far apart two runs are: the largest difference of losses over the largest loss, and the Euclidean
-        distance of their weights over how far the weights have come."""
+        distance of their weights over how far the other's have come."""
         import numpy as np
 
-        losses = [np.array(run.losses) for run in (self, other)]
-        apart = sum(float(np.square(self.arrays[name] - other.arrays[name]).sum()) for name in names)
-        travelled = sum(float(np.square(other.arrays[name] - start[name]).sum()) for name in names)
-        largest = float(np.abs(losses[0] - losses[1]).max())
-        return ratio(largest, float(np.abs(losses[1]).max())), ratio(apart**0.5, travelled**0.5)
+        largest = float(np.abs(self.losses - other.losses).max())
+        apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
+        return ratio(largest, float(np.abs(other.losses).max())), ratio(apart, other.travelled(start, names))
+
+    def travelled(self, start: Arrays, names: Sequence[str]) -> float:
+        """The Euclidean distance that the weights have come, or, where they have not moved, their own norm."""
+        moved = _norm({name: self.arrays[name] - start[name] for name in names})
+        return moved or _norm({name: start[name] for name in names})
+
+
+def _norm(arrays: Arrays) -> float:
+    import numpy as np
+
+    return sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
+
+
+def _floors(graph: Graph, plan: Plan, start: Arrays, run: _Run, names: Sequence[str]) -> tuple[float, float]:
+    """What rounding does to losses and weights at the least, in units of ``_Run.distance``, were nothing amplified.
+
+    What is moved at random averages out in a sum of many values, but the rounding of a sum of positive ones does not:
+    it is up to √k · u of it. A loss and a gradient are such sums of all that was before; a loss has its own, of n
+    squares, too, each of a difference, and is divided by n. A weight is rounded in each step as ``UPDATE`` says.
+    """
+    terms = all_terms(graph, plan.batch)
+    values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
+    weights = _norm({name: start[name] for name in names})
+    update = ratio((UPDATE * plan.steps) ** 0.5 * weights, run.travelled(start, names))
+    return (terms + values + 3) ** 0.5 * U, (terms**0.5 + update) * U
+
+
+def check_batch(graph: Graph, batch: int) -> None:
+    """Refuse a batch that leaves a normalisation one value a channel: no variance, and torch raises."""
+    for node in graph.nodes:
+        if isinstance(node.operation, BatchNorm | PositionBatchNorm) and _values(graph, node, batch) < 2:
+            raise SpecError(
+                f"a training batch of {batch} leaves {node.name} one value to normalise by;"
+                " compare training with a batch of 2 or more"
+            )
+
+
+def _values(graph: Graph, node: Node, batch: int) -> int:
+    """How many values each statistic of a normalisation is taken from."""
+    return batch * (prod(graph.input_shapes(node)[0][1:]) if node.operation.op == "batch_norm" else 1)
 
 
 def moving(graph: Graph) -> list[str]:
@@ -185,23 +295,55 @@ def moving(graph: Graph) -> list[str]:
 
 
 def moot_biases(graph: Graph) -> set[str]:
-    """Biases of layers whose values nothing but batch normalisations take, which subtract them again.
+    """Biases and offsets of layers whose values end in normalisations of each channel alone, which subtract them again.
 
     Their gradient in training mode is 0; what is computed is noise, which Adam would amplify.
     """
-    users: dict[str, list[Node]] = {}
+    users: dict[str, list[Node]] = {name: [] for name in (INPUT, *graph.by_name)}
     for node in graph.nodes:
         for name in node.inputs:
-            users.setdefault(name, []).append(node)
-    moot: set[str] = set()
-    for parameter in graph.parameters():
-        if parameter.role in BIASES:
-            calls = [node for node in graph.nodes if node.layer == parameter.node]
-            takers = [user for call in calls for user in users.get(call.name, [])]
-            kept = any(call.name in graph.outputs for call in calls)
-            if not kept and all(isinstance(taker.operation, BatchNorm | PositionBatchNorm) for taker in takers):
-                moot.add(parameter.name)
-    return moot
+            users[name].append(node)
+    subtracted: dict[str, bool] = {}
+    for node in reversed(graph.nodes):
+        subtracted[node.name] = node.name not in graph.outputs and all(
+            _subtracts_shifts(user) or (_keeps_shifts(user.operation) and subtracted[user.name])
+            for user in users[node.name]
+        )
+    return {
+        parameter.name
+        for parameter in graph.parameters()
+        if parameter.role in _SHIFTS
+        and all(
+            subtracted[call.name] and not isinstance(call.operation, FilterResponseNorm | PositionBatchNorm)
+            for call in graph.nodes
+            if call.layer == parameter.node
+        )
+    }
+
+
+_SHIFTS = BIASES | OFFSETS
+
+
+def _subtracts_shifts(node: Node) -> bool:
+    """Whether a normalisation takes the mean of each channel by itself."""
+    operation = node.operation
+    if isinstance(operation, GroupNorm):
+        return operation.groups == node.shape[0]
+    return isinstance(operation, BatchNorm | PositionBatchNorm)
+
+
+def _keeps_shifts(operation: AnyOperation) -> bool:
+    """Whether adding a number to each channel of a map adds one to each channel of the result, at every position."""
+    match operation.op:
+        case "add" | "max_pool2d" | "global_avg_pool" | "global_max_pool" | "dropout" | "stochastic_depth":
+            return True
+        case "avg_pool2d":
+            assert isinstance(operation, AvgPool2d)  # noqa: S101 - by its name
+            return operation.padding == UNPADDED or not operation.count_include_pad
+        case "conv2d" | "std_conv2d":
+            return operation.padding == UNPADDED
+        case _:
+            return False
 
 
 def _gradient_differences(
@@ -235,21 +377,21 @@ def _worst(graph: Graph, theirs: Arrays, ours: Arrays, roles: frozenset[Any]) ->
     return max(found, key=lambda item: (np.isnan(item[0]), ratio(item[0], item[1])))
 
 
-def _biased(graph: Graph, start: Arrays, after: Arrays, batch: int) -> dict[str, NDArray[Any]]:
-    """Arrays after one training batch, as they were if the variance of the batch had been divided by n, not n - 1."""
+def biased(graph: Graph, start: Arrays, after: Arrays, batch: int) -> dict[str, NDArray[Any]]:
+    """Arrays after one training batch, as they were if the variance of the batch had been divided by n, not n - 1.
+
+    Without the variances of a layer that is called on maps of several sizes, each with an n of its own.
+    """
     arrays = dict(after)
     for parameter in graph.parameters():
         if parameter.role in VARIANCES:
             calls = [node for node in graph.nodes if node.layer == parameter.node]
             operation = calls[0].operation
             assert isinstance(operation, BatchNorm | PositionBatchNorm)  # noqa: S101 - who else has a variance
-            sizes = {
-                batch * (prod(graph.input_shapes(c)[0][1:]) if c.operation.op == "batch_norm" else 1) for c in calls
-            }
-            if len(sizes) > 1:
-                del arrays[parameter.name]  # each call's batch had a size of its own
+            n, *others = {_values(graph, call, batch) for call in calls}
+            if others:
+                del arrays[parameter.name]
                 continue
-            (n,) = sizes
             kept = (1 - operation.momentum) ** len(calls) * start[parameter.name].astype("float64")
             arrays[parameter.name] = kept + (after[parameter.name] - kept) * (n - 1) / n
     return arrays

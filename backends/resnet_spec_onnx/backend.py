@@ -11,22 +11,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import onnx
 
 from resnet_spec.errors import BackendError
+from resnet_spec.graph import INPUT
 from resnet_spec_onnx import INPUTS, OUTPUTS
 from resnet_spec_onnx.assembly import assemble
 from resnet_spec_onnx.model import OnnxModel
+from resnet_spec_onnx.parts import apply
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_onnx.running import PROVIDERS, runner
 from resnet_spec_onnx.writing import write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, DType
+    from resnet_spec.backends import Arrays, Batch, DType, Gradients
     from resnet_spec.checkpoints.checkpoint import Checkpoint
     from resnet_spec.graph import Graph
+    from resnet_spec.optimizers import Optimizer
+
+INFERENCE_ONLY = "the onnx backend computes inference only"
 
 
 class OnnxBackend:
@@ -61,10 +66,26 @@ class OnnxBackend:
         BackendError for training mode, and where ONNX Runtime is missing.
         """
         if training:
-            raise BackendError("the onnx backend computes inference only; name another backend first to draw weights")
+            raise BackendError(f"{INFERENCE_ONLY}; name another backend first to draw weights")
         if model.runner is None:
-            model.runner = runner(model)
-        return model.runner(images.astype(model.dtype, copy=False))
+            model.runner = runner(model.skeleton, model.filled())
+        return model.runner({INPUT: images.astype(model.dtype, copy=False)})
+
+    def apply(
+        self, model: OnnxModel, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]
+    ) -> NDArray[np.floating[Any]]:
+        """One node's value from (batch, ...) values, by the ONNX nodes that it became, run as ``forward`` runs all."""
+        return apply(model, name, inputs)
+
+    def gradients(
+        self, model: OnnxModel, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
+    ) -> Gradients:
+        """Raises BackendError: an ONNX model computes inference."""
+        raise BackendError(INFERENCE_ONLY)
+
+    def train(self, model: OnnxModel, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
+        """Raises BackendError: an ONNX model computes inference."""
+        raise BackendError(INFERENCE_ONLY)
 
     def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
         """The initializers of an ONNX file by name; raises WeightsError for a file that is broken."""

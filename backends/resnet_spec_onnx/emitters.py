@@ -36,13 +36,6 @@ _Emitter = TypeVar("_Emitter", bound=Emitter)
 EMITTERS: dict[str, Emitter] = {}
 """Every emitter by the name of its operation."""
 
-HARDLY_ZERO = float(np.finfo(np.float32).tiny)
-"""In the place of 0 where a max pool follows a pad.
-
-ONNX Runtime (1.31) makes one node of a pad of zeros and a max pool, whose own padding is minus infinity. This it leaves
-alone, and next to any other value it is lost in rounding.
-"""
-
 
 def emits(op: str) -> Callable[[_Emitter], _Emitter]:
     """Enter a function into the table; raises ValueError where the operation has an emitter already."""
@@ -142,10 +135,14 @@ def _batch_norm(op: ops.BatchNorm, place: Place, x: str) -> str:
     scale = place.parameter("weight") if op.scale else place.reals([1.0] * channels)
     offset = place.parameter("bias") if op.offset else place.reals([0.0] * channels)
     mean, variance = place.parameter("running_mean"), place.parameter("running_var")
-    # An attribute is a float32: what that lacks is seen in float64, and there added to the variance.
-    lacking = place.dtype.type(op.epsilon) - np.float32(op.epsilon)
+    lacking = _lacking(place, op.epsilon)
     variance = place("Add", variance, place.reals(lacking)) if lacking else variance
     return place("BatchNormalization", x, scale, offset, mean, variance, epsilon=op.epsilon)
+
+
+def _lacking(place: Place, epsilon: float) -> float:
+    """What an attribute, which is a float32, lacks of an epsilon; seen in float64, where it must be added."""
+    return float(place.dtype.type(epsilon) - np.float32(epsilon))
 
 
 @emits("position_batch_norm")
@@ -160,11 +157,19 @@ def _position_batch_norm(op: ops.PositionBatchNorm, place: Place, x: str) -> str
 def _group_norm(op: ops.GroupNorm, place: Place, x: str) -> str:
     # ONNX's own operation has a scale for each group in one version and for each channel in the next.
     grouped = place("Reshape", x, place.integers([0, op.groups, -1]))
-    neutral = place.reals([1.0] * op.groups), place.reals([0.0] * op.groups)
-    normal = place("InstanceNormalization", grouped, *neutral, epsilon=op.epsilon)
-    x = place("Reshape", normal, place("Shape", x))
+    x = place("Reshape", _instance_norm(op, place, grouped), place("Shape", x))
     x = place("Mul", x, place.by_channel("weight")) if op.scale else x
     return place("Add", x, place.by_channel("bias")) if op.offset else x
+
+
+def _instance_norm(op: ops.GroupNorm, place: Place, x: str) -> str:
+    """Each group of (batch, groups, length) normalised by its own statistics."""
+    if _lacking(place, op.epsilon):
+        # Nothing can be added to a variance that the node itself takes.
+        centred = _centred(place, x, [2])
+        return place("Div", centred, _deviation(place, centred, [2], op.epsilon))
+    neutral = place.reals([1.0] * op.groups), place.reals([0.0] * op.groups)
+    return place("InstanceNormalization", x, *neutral, epsilon=op.epsilon)
 
 
 @emits("evo_norm_s0")
@@ -259,8 +264,17 @@ def _pad2d(op: ops.Pad2d, place: Place, x: str) -> str:
     edges = place.integers(all_pads(op.padding))
     if op.mode == "reflect":
         return place("Pad", x, edges, mode="reflect")
-    value = HARDLY_ZERO if not op.value and "max_pool2d" in place.readers else op.value
+    value = _hardly_zero(place) if not op.value and "max_pool2d" in place.readers else op.value
     return pad(place, x, edges, value)
+
+
+def _hardly_zero(place: Place) -> float:
+    """In the place of 0 where a max pool follows a pad: the smallest normal number.
+
+    ONNX Runtime (1.31) makes one node of a pad of zeros and a max pool, whose own padding is minus infinity. This it
+    leaves alone, and next to any other value it is lost in rounding.
+    """
+    return float(np.finfo(place.dtype).tiny)
 
 
 @emits("pad_channels")

@@ -16,9 +16,9 @@ from resnet_spec.graph import Graph
 from resnet_spec_onnx.assembly import assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
+
+    from resnet_spec_onnx.running import Runner
 
 
 class OnnxModel:
@@ -32,7 +32,7 @@ class OnnxModel:
         self.dtype = np.dtype(dtype)
         self.skeleton = assemble(graph, self.dtype)
         self.weights: Mapping[str, NDArray[Any]] = {}
-        self.runner: Callable[[NDArray[Any]], list[NDArray[Any]]] | None = None
+        self.runner: Runner | None = None
         """What runs the model, made when it is first asked for."""
 
     def set_weights(self, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from onnx import ModelProto, TensorProto
 
 from resnet_spec.errors import BackendError
-from resnet_spec.graph import INPUT
 from resnet_spec_onnx.writing import with_parameters_as_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec_onnx.model import OnnxModel
-
 PROVIDERS = ["CPUExecutionProvider"]
 
-Runner = Callable[["NDArray[Any]"], "list[NDArray[Any]]"]
+Runner = Callable[[Mapping[str, "NDArray[Any]"]], "list[NDArray[Any]]"]
+"""From inputs by name to the outputs."""
 
 
-def runner(model: OnnxModel) -> Runner:
-    """What runs a model on (batch, *input); raises BackendError where ONNX Runtime is missing or refuses the model."""
-    make = _by_reference if model.dtype == np.float64 else _by_runtime
-    return make(model.skeleton, model.filled())
+def runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+    """What runs a model without data, given its initializers'.
+
+    Raises BackendError where ONNX Runtime is missing or refuses the model.
+    """
+    exact = skeleton.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE
+    return (_by_reference if exact else _by_runtime)(skeleton, weights)
 
 
 def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
@@ -37,7 +37,7 @@ def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> 
     from resnet_spec_onnx.reference import MaxPool
 
     evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[MaxPool])
-    return lambda images: evaluator.run(None, {INPUT: images, **weights})
+    return lambda inputs: evaluator.run(None, {**inputs, **weights})
 
 
 def _by_runtime(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
@@ -59,9 +59,9 @@ class _Session:
         except Exception as error:
             raise BackendError(f"ONNX Runtime refuses the model: {str(error).strip()}") from None
 
-    def run(self, images: NDArray[Any]) -> list[NDArray[Any]]:
-        """The outputs for (batch, *input)."""
-        return self._session.run(None, {INPUT: images})
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs for inputs by name."""
+        return self._session.run(None, dict(inputs))
 
 
 def _with_data_elsewhere(skeleton: ModelProto) -> ModelProto:

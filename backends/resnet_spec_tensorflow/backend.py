@@ -81,8 +81,8 @@ class TensorFlowBackend:
 
         return apply(model, graph.by_name[name], inputs)
 
-    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
-        """Gradients of half the mean square of the last output less ``targets``, in training mode, channels first."""
+    def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
+        """Gradients of half the mean square of each output less its target, in training mode, channels first."""
         from resnet_spec_tensorflow.training import gradients
 
         return gradients(model, graph, images, targets)

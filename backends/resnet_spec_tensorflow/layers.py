@@ -204,6 +204,16 @@ class SamePadding2D(keras.layers.Layer):
             edges.append((total // 2, total - total // 2))
         return tf.pad(inputs, _around(edges))
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for inputs of this shape, whose sizes may be unknown."""
+        batch, *sizes, channels = input_shape
+        # The windows cover the rows up to the last one's end, or leave some of the map beyond it.
+        padded = [
+            size and max((size - 1) // stride * stride + kernel, size)
+            for size, kernel, stride in zip(sizes, self.kernel, self.strides, strict=True)
+        ]
+        return batch, *padded, channels
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         parent: Any = super()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resnet_spec.optimizers import Optimizer
 
 
-def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
     """The loss in training mode, and its gradients to each trainable parameter and to the images, channels first."""
     sources = [variable.value for variable in _trainable(model, graph).values()]
     batch = _tensor(model, images)
@@ -35,21 +35,31 @@ def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimiz
     held = list(_trainable(model, graph).values())
     values = [variable.value for variable in held]
     native = _native(optimizer)
+    native.build(held)
     losses: list[float] = []
     with quiet():
         for step, (images, targets) in enumerate(batches, start=1):
             batch = _tensor(model, images)
             loss, found = _differentiated(model, batch, targets, values)
+            native.learning_rate = optimizer.rate(step)
             match optimizer:
                 case SGD():
                     # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularisation's.
                     found = [g + optimizer.weight_decay * w for g, w in zip(found, values, strict=True)]
+                    _rescale(native, optimizer, step)
                 case AdamW():
                     # Keras adds its epsilon before the bias correction of the second moment.
                     native.epsilon = optimizer.epsilon * (1 - optimizer.beta2**step) ** 0.5
             native.apply(found, held)
             losses.append(float(loss))
     return losses
+
+
+def _rescale(native: Any, optimizer: SGD, step: int) -> None:
+    """Keras' momentum holds the learning rates that its gradients came with; make that this step's rate."""
+    if step > 1 and optimizer.momentum:
+        for momentum in native.momentums:
+            momentum.assign(momentum * (optimizer.rate(step) / optimizer.rate(step - 1)))
 
 
 def _parameters(graph: Graph) -> list[Any]:
@@ -66,25 +76,23 @@ def _tensor(model: Any, array: NDArray[Any]) -> Any:
     return tf.convert_to_tensor(channels_last(array).astype(model.inputs[0].dtype))
 
 
-def _differentiated(model: Any, batch: Any, targets: NDArray[Any], sources: Sequence[Any]) -> tuple[Any, list[Any]]:
+def _differentiated(
+    model: Any, batch: Any, targets: Sequence[NDArray[Any]], sources: Sequence[Any]
+) -> tuple[Any, list[Any]]:
     """The loss in training mode, and its gradients; zeros where it does not depend on a source."""
     with tf.GradientTape() as tape:
         tape.watch(batch)
-        output = outputs(model, batch, training=True)[-1]
-        loss = tf.reduce_mean(tf.square(output - _tensor(model, targets))) / 2
+        pairs = zip(outputs(model, batch, training=True), targets, strict=True)
+        loss = tf.add_n([tf.reduce_mean(tf.square(value - _tensor(model, wanted))) / 2 for value, wanted in pairs])
     return loss, tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def _native(optimizer: Optimizer) -> Any:
     match optimizer:
         case SGD():
-            # Its velocity holds the learning rate, which is the same while that is constant.
-            return keras.optimizers.SGD(
-                optimizer.learning_rate, momentum=optimizer.momentum, nesterov=optimizer.nesterov
-            )
+            return keras.optimizers.SGD(momentum=optimizer.momentum, nesterov=optimizer.nesterov)
         case AdamW():
             return keras.optimizers.AdamW(
-                optimizer.learning_rate,
                 weight_decay=optimizer.weight_decay,
                 beta_1=optimizer.beta1,
                 beta_2=optimizer.beta2,

@@ -69,8 +69,10 @@ class TorchBackend:
         """One node's value from (N, ...) values, by the model's own layer or the expression of its ``forward``."""
         return running.apply(model, graph.by_name[name], inputs)
 
-    def gradients(self, model: nn.Module, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
-        """Gradients of half the mean square of the last output less ``targets``, in training mode."""
+    def gradients(
+        self, model: nn.Module, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
+    ) -> Gradients:
+        """Gradients of half the mean square of each output less its target, in training mode."""
         with _mode(model, training=True):
             return running.gradients(model, graph, images, targets)
 

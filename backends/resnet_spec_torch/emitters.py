@@ -17,6 +17,7 @@ from resnet_spec import operations as ops
 from resnet_spec.fields import UNPADDED, Padding, Shape, symmetric_same
 from resnet_spec_torch.layers import (
     BiasedBatchNorm2d,
+    ChannelNorm,
     CroppedConvTranspose2d,
     EvoNormS0,
     FilterResponseNorm,
@@ -212,7 +213,8 @@ def _position_batch_norm(op: ops.PositionBatchNorm, shape: Shape, options: Optio
 
 @layer("group_norm")
 def _group_norm(op: ops.GroupNorm, shape: Shape, options: Options) -> nn.GroupNorm:
-    kind = OffsetGroupNorm if op.offset and not op.scale else nn.GroupNorm
+    native = ChannelNorm if op.groups == shape[0] else nn.GroupNorm
+    kind = OffsetGroupNorm if op.offset and not op.scale else native
     affine = op.scale or op.offset
     norm = _empty(kind, op.groups, shape[0], op.epsilon, affine=affine, dtype=options.dtype)
     return _without_unstated(norm, op)

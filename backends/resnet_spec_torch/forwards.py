@@ -33,6 +33,7 @@ _WRITES_NEW_MEMORY = frozenset(
         layers.BiasedBatchNorm2d,
         layers.PositionBatchNorm2d,
         layers.OffsetGroupNorm,
+        layers.ChannelNorm,
         layers.EvoNormS0,
         layers.FilterResponseNorm,
     }

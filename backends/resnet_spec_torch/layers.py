@@ -228,7 +228,15 @@ class OffsetGroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        return functional.group_norm(input, self.num_groups, eps=self.eps) + _by_channel(self.bias)
+        return torch.group_norm(input, self.num_groups, eps=self.eps) + _by_channel(self.bias)
+
+
+class ChannelNorm(nn.GroupNorm):
+    """Group normalisation of each channel by itself, which may be one value: the native layer refuses that."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class EvoNormS0(nn.GroupNorm):

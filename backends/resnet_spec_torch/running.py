@@ -59,31 +59,41 @@ def _function(expression: str, arguments: int) -> Callable[..., Tensor]:
     return eval(f"lambda {', '.join(_names(arguments))}: {expression}", forwards.__dict__)  # noqa: S307
 
 
-def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: NDArray[Any]) -> Gradients:
+def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
     """The loss of a model in the mode it is in, and its gradients to each trainable parameter and to the images."""
-    held = {name: tensor for name, tensor in tensors(model, graph).items() if tensor.requires_grad}
+    held = _trainable(model, graph)
     batch = batch_for(model, images).detach().requires_grad_()
-    loss = _loss(model, batch, targets)
-    found = torch.autograd.grad(loss, [*held.values(), batch], allow_unused=True, materialize_grads=True)
+    loss, found = _differentiated(model, batch, targets, [*held.values(), batch])
     arrays = [gradient.cpu().numpy() for gradient in found]
-    return Gradients(loss.item(), dict(zip(held, arrays, strict=False)), arrays[-1])
+    return Gradients(loss, dict(zip(held, arrays, strict=False)), arrays[-1])
 
 
 def train(model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
     """Steps of the native optimiser, whose formulas are those of ``resnet_spec.optimizers``."""
-    native = _native([tensor for tensor in tensors(model, graph).values() if tensor.requires_grad], optimizer)
+    held = list(_trainable(model, graph).values())
+    native = _native(held, optimizer)
     losses: list[float] = []
-    for images, targets in batches:
-        native.zero_grad()
-        loss = _loss(model, batch_for(model, images), targets)
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    for step, (images, targets) in enumerate(batches, start=1):
+        native.param_groups[0]["lr"] = optimizer.rate(step)
+        loss, found = _differentiated(model, batch_for(model, images), targets, held)
+        for tensor, gradient in zip(held, found, strict=True):
+            tensor.grad = gradient
         native.step()  # pyright: ignore[reportUnknownMemberType]
-        losses.append(loss.item())
+        losses.append(loss)
     return losses
 
 
-def _loss(model: nn.Module, batch: Tensor, targets: NDArray[Any]) -> Tensor:
-    return (outputs(model, batch)[-1] - batch_for(model, targets)).square().mean() / 2
+def _trainable(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors(model, graph).items() if tensor.requires_grad}
+
+
+def _differentiated(
+    model: nn.Module, batch: Tensor, targets: Sequence[NDArray[Any]], sources: Sequence[Tensor]
+) -> tuple[float, tuple[Tensor, ...]]:
+    """The loss, and its gradients; zeros where it does not depend on a source."""
+    pairs = zip(outputs(model, batch), targets, strict=True)
+    loss = torch.stack([(value - batch_for(model, wanted)).square().mean() / 2 for value, wanted in pairs]).sum()
+    return loss.item(), torch.autograd.grad(loss, sources, allow_unused=True, materialize_grads=True)
 
 
 def _native(parameters: list[Tensor], optimizer: Optimizer) -> torch.optim.Optimizer:
@@ -91,15 +101,14 @@ def _native(parameters: list[Tensor], optimizer: Optimizer) -> torch.optim.Optim
         case SGD():
             return torch.optim.SGD(
                 parameters,
-                lr=optimizer.learning_rate,
                 momentum=optimizer.momentum,
                 weight_decay=optimizer.weight_decay,
-                nesterov=optimizer.nesterov,
+                # Which it refuses without momentum, where it changes nothing.
+                nesterov=optimizer.nesterov and optimizer.momentum > 0,
             )
         case AdamW():
             return torch.optim.AdamW(
                 parameters,
-                lr=optimizer.learning_rate,
                 betas=(optimizer.beta1, optimizer.beta2),
                 eps=optimizer.epsilon,
                 weight_decay=optimizer.weight_decay,

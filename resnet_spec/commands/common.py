@@ -30,6 +30,12 @@ SET = click.option(
 SEED = click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of whatever is drawn at random."
 )
+CHANGED_SINCE = click.option(
+    "--changed-since",
+    "revision",
+    metavar="REV",
+    help="Only specs that a change since a git revision touches: below this folder, or among SPEC or folders of them.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _READING = (
@@ -53,6 +59,16 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
     for option in reversed(_READING):
         gathered = option(gathered)
     return gathered
+
+
+def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
+    """The specs that ``CHANGED_SINCE`` asks for; that there are none is told."""
+    from resnet_spec.changes import changed_since
+
+    names = list(map(str, changed_since(revision, where)))
+    if not names:
+        click.echo(f"no spec has changed since {revision}", err=True)
+    return names
 
 
 def run(command: click.Command) -> None:

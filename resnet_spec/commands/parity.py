@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.commands.common import JSON, SEED, SET, console, print_json, progress
+from resnet_spec.commands.common import CHANGED_SINCE, JSON, SEED, SET, changed_specs, console, print_json, progress
 
 if TYPE_CHECKING:
     from resnet_spec.comparison import ParityReport
+    from resnet_spec.errors import Problem
+    from resnet_spec.loading import Overrides
 
 _SIZE = click.option("--size", metavar="H[xW]", help="Height and width of the images, by default the spec's.")
 _BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Images at once.")
@@ -20,6 +24,7 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 @click.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
+@CHANGED_SINCE
 @click.option("--against", metavar="TRACE", type=Path, help="Compare with what 'record' kept, in one --backend.")
 @click.option("--backend", metavar="NAME", help="The backend to compare with a trace.")
 @_WEIGHTS
@@ -38,6 +43,7 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 def parity(
     specs: tuple[str, ...],
     backends: str,
+    revision: str | None,
     against: Path | None,
     backend: str | None,
     weights: str | None,
@@ -52,40 +58,70 @@ def parity(
     as_json: bool,
 ) -> None:
     """Give two backends the same weights and images and compare what they compute; status 1 if they differ."""
-    from resnet_spec.downloads import resolve
-    from resnet_spec.loading import load
-    from resnet_spec.parity import at_size, comparing
+    from resnet_spec.files import check_target
+    from resnet_spec.parity import at_size
 
     extent = _extent(size)
+    for path in (junit, html):
+        if path is not None:
+            check_target(path, force=True)
+    reports: list[ParityReport] = []
     if against is not None or backend is not None:
-        reports = [_against(against, backend, specs, overrides, bisect=bisect)]
+        with _telling_what_was_found(reports, specs or [str(against)], junit, html, as_json=as_json):
+            reports.append(_against(against, backend, specs, overrides, bisect=bisect))
         _tell(reports, junit, html, as_json=as_json)
         return
-    if not specs:
+    if revision is not None:
+        specs = tuple(changed_specs(revision, specs))
+    elif not specs:
         raise click.UsageError("name a spec")
-    # Wrong input is told before seconds go into starting frameworks.
+    _check(specs, at_size(overrides, extent), weights)
+    names = [name for name in backends.split(",") if name]
+    with _telling_what_was_found(reports, specs, junit, html, as_json=as_json):
+        for report in _compared(
+            specs,
+            names,
+            weights=weights,
+            seed=seed,
+            overrides=overrides,
+            size=extent,
+            batch=batch,
+            bisect=bisect,
+            training_steps=training_steps,
+        ):
+            reports.append(report)  # noqa: PERF402 - what was there before a death stays
+    _tell(reports, junit, html, as_json=as_json)
+
+
+def _check(specs: Sequence[str], overrides: Overrides | None, weights: str | None) -> None:
+    """Tell every mistake of every spec, before seconds go into starting frameworks."""
+    from resnet_spec.downloads import resolve
+    from resnet_spec.errors import GraphError, SpecError
+    from resnet_spec.loading import load
+
+    problems: list[Problem] = []
     for spec in specs:
-        loaded = load(spec, at_size(overrides, extent))
-        loaded.to_graph()
+        try:
+            loaded = load(spec, overrides)
+            loaded.to_graph()
+        except (SpecError, GraphError) as error:
+            problems += error.problems
+            continue
         if weights:
             # A download has a bar of its own.
             resolve(loaded, weights)
-    names = [name for name in backends.split(",") if name]
-    with progress() as tell, comparing(names, tell) as comparison:
-        reports = [
-            comparison.run(
-                spec,
-                weights=weights,
-                seed=seed,
-                overrides=overrides,
-                size=extent,
-                batch=batch,
-                bisect=bisect,
-                training_steps=training_steps,
-            )
-            for spec in specs
-        ]
-    _tell(reports, junit, html, as_json=as_json)
+    if problems:
+        raise SpecError(problems)
+
+
+def _compared(specs: Sequence[str], backends: Sequence[str], **options: Any) -> Generator[ParityReport]:
+    """Report after report; no framework is started for no spec."""
+    from resnet_spec.parity import comparing
+
+    if specs:
+        with progress() as tell, comparing(backends, tell) as comparison:
+            for spec in specs:
+                yield comparison.run(spec, **options)
 
 
 def _against(
@@ -97,30 +133,40 @@ def _against(
     if trace is None or backend is None:
         raise click.UsageError("--against TRACE and --backend NAME go together")
     context = click.get_current_context()
-    fixed = ("backends", "weights", "seed", "size", "batch", "training_steps")
+    fixed = ("backends", "revision", "weights", "seed", "size", "batch", "training_steps")
     given = [name for name in fixed if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
     if given or len(specs) > 1:
-        what = f"--{given[0].replace('training_steps', 'training')}" if given else "more than one spec"
+        words = {"revision": "changed-since", "training_steps": "training"}
+        what = f"--{words.get(given[0], given[0])}" if given else "more than one spec"
         raise click.UsageError(f"--against compares what the trace holds, and takes no {what}")
     spec = specs[0] if specs else None
     with progress() as tell:
         return compare_with_trace(trace, backend, spec=spec, overrides=overrides, bisect=bisect, progress=tell)
 
 
-def _tell(reports: list[ParityReport], junit: Path | None, html: Path | None, *, as_json: bool) -> None:
+@contextmanager
+def _telling_what_was_found(
+    reports: Sequence[ParityReport], specs: Sequence[str], junit: Path | None, html: Path | None, *, as_json: bool
+) -> Generator[None]:
+    """Where a backend dies, what was found until then holds, and is told with what could not be compared."""
+    from resnet_spec.errors import BackendError
+
+    try:
+        yield
+    except BackendError as error:
+        undone = dict.fromkeys(specs[len(reports) :], str(error))
+        _write(reports, undone, junit, html)
+        if as_json:
+            done = [report.to_dict() for report in reports]
+            print_json({"error": str(error), "undone": list(undone), "reports": done})
+        else:
+            _print(reports)
+        raise
+
+
+def _tell(reports: Sequence[ParityReport], junit: Path | None, html: Path | None, *, as_json: bool) -> None:
     """Reports where they were asked for; status 1 where one is of a difference."""
-    from resnet_spec.files import replacing
-
-    if junit is not None:
-        from resnet_spec.reporting.junit import junit_xml
-
-        with replacing(junit, force=True) as temporary:
-            temporary.write_text(junit_xml(reports), "utf-8")
-    if html is not None:
-        from resnet_spec.reporting.html import html_page
-
-        with replacing(html, force=True) as temporary:
-            temporary.write_text(html_page(reports), "utf-8")
+    _write(reports, {}, junit, html)
     if as_json:
         print_json([report.to_dict() for report in reports])
     else:
@@ -129,18 +175,27 @@ def _tell(reports: list[ParityReport], junit: Path | None, html: Path | None, *,
         click.get_current_context().exit(1)
 
 
-def _print(reports: list[ParityReport]) -> None:
-    from resnet_spec.reporting.tables import differences_table, finding_lines, nodes_table
+def _write(reports: Sequence[ParityReport], undone: Mapping[str, str], junit: Path | None, html: Path | None) -> None:
+    from resnet_spec.files import replacing
+
+    if junit is not None:
+        from resnet_spec.reporting.junit import junit_xml
+
+        with replacing(junit, force=True) as temporary:
+            temporary.write_text(junit_xml(reports, undone), "utf-8")
+    if html is not None:
+        from resnet_spec.reporting.html import html_page
+
+        with replacing(html, force=True) as temporary:
+            temporary.write_text(html_page(reports, undone), "utf-8")
+
+
+def _print(reports: Sequence[ParityReport]) -> None:
+    from resnet_spec.reporting.tables import parts
 
     screen = console()
-    screen.print(differences_table(reports))
-    for report in reports:
-        if report.nodes:
-            passed = sum(node.passed for node in report.nodes)
-            screen.print(f"\n[b]{report.spec}[/b]: {passed} of {len(report.nodes)} nodes within their bounds")
-            screen.print(nodes_table(report.nodes))
-        for finding in report.findings:
-            screen.print("\n".join(finding_lines(finding)), highlight=False, markup=False)
+    for part in parts(reports):
+        screen.print(part, highlight=False)
 
 
 def _extent(text: str | None) -> tuple[int, int] | None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from resnet_spec import __version__
-from resnet_spec.commands.common import JSON, SET, console, count, print_json, run, shape_text
+from resnet_spec.commands.common import (
+    CHANGED_SINCE,
+    JSON,
+    SET,
+    changed_specs,
+    console,
+    count,
+    print_json,
+    run,
+    shape_text,
+)
 from resnet_spec.commands.parity import parity, record
 from resnet_spec.commands.predict import predict
 from resnet_spec.commands.weights import convert, identify
@@ -101,27 +112,54 @@ def _field(value: Any) -> str:
 @command.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--all", "every", is_flag=True, help="Every shipped spec.")
+@CHANGED_SINCE
+@click.option("--dependents", is_flag=True, help="Also the specs below this folder that are read from the named files.")
 @SET
-def validate(specs: tuple[str, ...], every: bool, overrides: tuple[str, ...]) -> None:
-    """Check specs and the graphs they lower to; every mistake is told with its file, line and column."""
+def validate(
+    specs: tuple[str, ...], every: bool, revision: str | None, dependents: bool, overrides: tuple[str, ...]
+) -> None:
+    """Check specs and the graphs they lower to; every mistake is told with its file, line and column.
+
+    A block's own file is checked as far as it can be without a spec that uses it.
+    """
     from resnet_spec.catalogue import available
     from resnet_spec.errors import ResnetSpecError
-    from resnet_spec.loading import load
 
-    names = [*specs, *(available() if every else ())]
-    if not names:
+    if revision is not None and (every or dependents):
+        raise click.UsageError("--changed-since chooses the specs itself")
+    names = changed_specs(revision, specs) if revision is not None else [*specs, *(available() if every else ())]
+    if not names and revision is None:
         raise click.UsageError("name a spec, or --all")
+    if dependents:
+        from resnet_spec.changes import touched_by
+
+        names = list(dict.fromkeys([*names, *map(str, touched_by(map(Path, specs)))]))
     failed = False
     for name in names:
         try:
-            load(name, overrides).to_graph()
+            verdict = _checked(name, overrides)
         except ResnetSpecError as error:
             failed = True
             click.echo(str(error), err=True)
         else:
-            click.echo(f"{name}: valid")
+            click.echo(f"{name}: {verdict}")
     if failed:
         click.get_current_context().exit(2)
+
+
+def _checked(name: str, overrides: tuple[str, ...]) -> str:
+    """The verdict on a spec or a block's own file that is right; raises ResnetSpecError else."""
+    from resnet_spec.catalogue import ENDINGS
+    from resnet_spec.loading import check_block, load
+    from resnet_spec.spec_files import check_kind, kind
+
+    if name.endswith(ENDINGS):
+        check_kind(Path(name))
+        if kind(Path(name)) == "block":
+            check_block(Path(name))
+            return "valid block"
+    load(name, overrides).to_graph()
+    return "valid"
 
 
 @command.command()

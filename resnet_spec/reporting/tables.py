@@ -1,82 +1,109 @@
-"""A report as tables for a terminal."""
+"""A report as tables for a terminal, of 80 columns or more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
+
+from resnet_spec.reporting.words import causes, grouped, heading, input_text, share, subject, verdict_of_nodes, worst
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from resnet_spec.comparison import Difference, Finding, NodeReport, ParityReport
 
-WORST = 10
-"""Nodes that a table of a bisection shows where all are within their bounds."""
+MOST = 10
+"""Nodes that a table of a bisection shows."""
 
 
-def verdict(passed: bool) -> str:
-    """In a word, with its colour."""
-    return "[green]agrees[/green]" if passed else "[bold red]DIFFERS[/bold red]"
+def parts(reports: Sequence[ParityReport]) -> Iterator[RenderableType]:
+    """All that a terminal shows of reports, one below the other."""
+    for index, report in enumerate(reports):
+        if index:
+            yield ""
+        yield from _parts(report)
+    if len(reports) > 1:
+        yield f"\n{sum(report.passed for report in reports)} of {len(reports)} specs agree"
 
 
-def differences_table(reports: Sequence[ParityReport]) -> Table:
-    """One row a difference."""
-    table = Table(box=None)
-    training = any(d.quantity != "logits" for report in reports for d in report.differences)
-    for heading in ("spec", "input", *(("what",) if training else ()), "dtype", "backend", "against"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("max |Δ|", "relative", "bound"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for report in reports:
-        images = "×".join(map(str, (report.batch, *report.size)))
-        for d in report.differences:
-            what = (f"{d.quantity} {f'({d.subject})' if d.subject else ''}".strip(),) if training else ()
-            table.add_row(report.spec, images, *what, d.dtype, d.backend, d.reference, *_figures(d), verdict(d.passed))
+def _parts(report: ParityReport) -> Iterator[RenderableType]:
+    yield Text.assemble((report.spec, "bold"), f"  {input_text(report)}  ", _verdict(report.passed), overflow="fold")
+    logits = [d for d in report.differences if d.quantity == "logits"]
+    training = [d for d in report.differences if d.quantity != "logits"]
+    yield _logits_table(logits)
+    if training:
+        yield ""
+        yield _training_table(training)
+    if report.nodes:
+        shown = _shown(report.nodes)
+        which = "the nearest to them" if shown[0].passed else "the first of the others"
+        yield f"\n{verdict_of_nodes(report)}; {which}:"
+        yield _nodes_table(shown)
+    for group in grouped(report.findings):
+        yield ""
+        yield from _finding(group)
+
+
+def _verdict(passed: bool) -> Text:
+    return Text("agrees", "green") if passed else Text("DIFFERS", "bold red")
+
+
+def _logits_table(differences: Iterable[Difference]) -> Table:
+    table = _table(("backend", "dtype", "against"), ("max |Δ|", "relative", "bound"))
+    for d in differences:
+        figures = (d.largest, d.relative, d.bound)
+        table.add_row(d.backend, d.dtype, d.reference, *map(_figure, figures), _verdict(d.passed))
     return table
 
 
-def nodes_table(nodes: Iterable[NodeReport]) -> Table:
-    """The nodes that add too much, or else those nearest to their bounds, each by its worst difference."""
-    table = Table(box=None)
-    for heading in ("node", "operation", "dtype", "backend"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("adds", "bound", "drift so far"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    every = list(nodes)
-    shown = [node for node in every if not node.passed]
-    if not shown:
-        names = {node.name for node in sorted(every, key=lambda node: -_share(worst(node)))[:WORST]}
-        shown = [node for node in every if node.name in names]
-    for node in shown:
+def _training_table(differences: Iterable[Difference]) -> Table:
+    table = _table(("in training, float64", "backend"), ("relative", "bound"))
+    for d in differences:
+        table.add_row(Text(subject(d)), d.backend, _figure(d.relative), _figure(d.bound), _verdict(d.passed))
+    return table
+
+
+def _nodes_table(nodes: Iterable[NodeReport]) -> Table:
+    """Nodes by what takes most of its bound in each; all within them, or none."""
+    table = _table(("node", "backend", "dtype"), ("adds", "bound", "so far"), verdict=False)
+    for node in nodes:
         d = worst(node)
-        figures = (f"{d.relative:.1e}", f"{d.bound:.1e}", f"{node.drift:.1e}")
-        table.add_row(node.name, node.operation, d.dtype, d.backend, *figures, verdict(node.passed))
+        table.add_row(Text(node.name), d.backend, d.dtype, *map(_figure, (d.relative, d.bound, node.drift)))
     return table
 
 
-def worst(node: NodeReport) -> Difference:
-    """The difference that takes up most of its bound."""
-    return max(node.differences, key=_share)
+def _shown(nodes: Sequence[NodeReport]) -> list[NodeReport]:
+    """The first nodes that add too much, or else those nearest to their bounds."""
+    failed = [node for node in nodes if not node.passed]
+    if failed:
+        return failed[:MOST]
+    names = {node.name for node in sorted(nodes, key=lambda node: -share(worst(node)))[:MOST]}
+    return [node for node in nodes if node.name in names]
 
 
-def finding_lines(finding: Finding) -> list[str]:
-    """A finding in words."""
-    if finding.kind == "node":
-        first = f"{finding.backend} differs first at {finding.node}"
-    else:
-        first = f"{finding.backend} puts the network together otherwise at {finding.node}"
-    if finding.causes:
-        return [first, *(f"  cause, tried: {cause}" for cause in finding.causes)]
-    return [first, f"  none of {finding.tried} causes that were tried explains it"]
+def _finding(group: list[Finding]) -> Iterator[RenderableType]:
+    yield Text(heading(group))
+    for cause in causes(group):
+        yield Padding(Text(cause), (0, 0, 0, 2), expand=False)
 
 
-def _share(difference: Difference) -> float:
-    if difference.passed:
-        return difference.relative / difference.bound if difference.bound else 0.0
-    return float("inf")
+def _table(words: Sequence[str], figures: Sequence[str], *, verdict: bool = True) -> Table:
+    """Columns of words, the first of which gives way where a terminal is narrow, and of figures."""
+    table = Table(box=None)
+    first, *others = words
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    if verdict:
+        table.add_column("verdict", no_wrap=True)
+    return table
 
 
-def _figures(difference: Difference) -> tuple[str, str, str]:
-    return f"{difference.largest:.1e}", f"{difference.relative:.1e}", f"{difference.bound:.1e}"
+def _figure(value: float) -> str:
+    return f"{value:.1e}"

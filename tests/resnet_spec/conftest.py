@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from resnet_spec import initialize, load, write_weights
 from resnet_spec.commands import build, spec
+from resnet_spec.comparison import Difference, NodeReport, ParityReport
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 
@@ -148,3 +149,42 @@ def process(tmp_path: Path) -> Callable[..., Outcome]:
 def python(process: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """Run a program in a fresh interpreter."""
     return lambda program, *arguments, **options: process("python", "-c", dedent(program), *arguments, **options)
+
+
+def difference(relative: float = 3e-15, bound: float = 1e-9, **fields: Any) -> Difference:
+    """A difference made by hand: of float64 logits unless it is said of what."""
+    values = {"quantity": "logits", "dtype": "float64", "backend": "tensorflow", "reference": "torch"} | fields
+    return Difference(largest=2 * relative, relative=relative, bound=bound, **values)
+
+
+def node(name: str, *shares: float, stage: str = "", block: str = "", operation: str = "conv2d") -> NodeReport:
+    """A node made by hand, which takes such shares of its bounds: in float64, and if there is a second in float32."""
+    own = {"quantity": "node", "subject": name}
+    found = [difference(shares[0] * 1e-14, 1e-14, **own)]
+    if len(shares) > 1:
+        found.append(difference(shares[1] * 1e-5, 1e-5, dtype="float32", reference="tensorflow float64", **own))
+    return NodeReport(name, operation, stage, block, (8, 4, 4), 2e-14, tuple(found))
+
+
+def report(**fields: Any) -> ParityReport:
+    """A report made by hand, of a comparison in which nothing differs unless it is said what."""
+    values: dict[str, Any] = {
+        "spec": "family/net", "fingerprint": "f" * 64, "size": (64, 48), "batch": 2, "weights": "random", "seed": 7,
+        "deviation": 0.5, "reach": 2e-6, "environment": {"torch": {"threads": "2"}, "tensorflow": {"keras": "3.15"}},
+        "differences": (difference(), difference(1e-6, 4e-6, dtype="float32", reference="tensorflow float64")),
+    }  # fmt: skip
+    return ParityReport(**values | fields)
+
+
+class Handmade(NamedTuple):
+    """Parts of reports, made without a framework."""
+
+    difference: Callable[..., Difference]
+    node: Callable[..., NodeReport]
+    report: Callable[..., ParityReport]
+
+
+@pytest.fixture(scope="session")
+def handmade() -> Handmade:
+    """What makes reports for those who show them."""
+    return Handmade(difference, node, report)

@@ -12,8 +12,11 @@ import pytest
 
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
+from resnet_spec.rounding import CONFIDENCE, STRUCTURE
 
-WRONG = ("epsilon", "one_epsilon", "stride", "padding", "killed", "failing", "noisy", "nan", "right")
+WRONG = (
+    "epsilon", "one_epsilon", "stride", "padding", "unpadded", "coarse", "killed", "failing", "noisy", "nan", "right",
+)  # fmt: skip
 SIZE = (64, 64)
 
 
@@ -65,16 +68,39 @@ def test_what_a_backend_prints_does_not_disturb() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["epsilon", "stride", "padding"])
-def test_a_wrong_backend_is_caught_in_both_precisions(wrong: str) -> None:
+def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
     report = compared(wrong)
     assert not report.passed
-    failed = {d.dtype for d in report.differences if d.backend == wrong and not d.passed}
-    assert failed == {"float64", "float32"}
+    # It rounds no worse than others do, and in float32 is held to its own float64.
+    assert failed(report) == [("float64", wrong, "torch")]
 
 
 def test_one_epsilon_of_many_is_caught_in_float64() -> None:
-    report = compared("one_epsilon")
-    assert [d.dtype for d in report.differences if not d.passed] == ["float64"]
+    assert failed(compared("one_epsilon")) == [("float64", "one_epsilon", "torch")]
+
+
+def test_a_backend_that_rounds_too_much_is_caught_in_float32() -> None:
+    assert failed(compared("coarse", "resnet18")) == [("float32", "coarse", "coarse float64")]
+
+
+def failed(report: ParityReport) -> list[tuple[str, str, str]]:
+    return [(d.dtype, d.backend, d.reference) for d in report.differences if not d.passed]
+
+
+def test_the_bounds_are_those_that_follow_from_the_network() -> None:
+    report = compared("right", "resnet18")
+    float64, *float32 = report.differences
+    assert (float64.dtype, float64.bound) == ("float64", STRUCTURE)
+    assert [(d.dtype, d.bound) for d in float32] == [("float32", CONFIDENCE * report.reach)] * 2
+    # Such a network's rounding, by measurement, is some millionths.
+    assert 2e-7 < report.reach < 1e-4
+
+
+def test_the_node_that_is_wrong_is_found() -> None:
+    report = compared("one_epsilon", "resnet18", bisect=True)
+    (finding,) = report.findings
+    assert (finding.backend, finding.node, finding.kind) == ("one_epsilon", "layer3.0.bn2", "node")
+    assert [node.name for node in report.nodes if not node.passed] == ["layer3.0.bn2"]
 
 
 def test_nan_is_a_difference() -> None:
@@ -86,6 +112,20 @@ def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
     assert done.returncode == 1, done.stderr
     assert "DIFFERS" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_another_shape_is_a_difference(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text(
+        "input: {channels: 3, height: 8, width: 8}\n"
+        "stem: {conv1: {conv2d: {channels: 4, kernel: 3}}, maxpool: {max_pool2d: {kernel: 3, stride: 2, padding: 1}}}\n"
+    )
+    done = command(str(path), "--backends", "torch,unpadded", "--json")
+    assert done.returncode == 1, done.stderr
+    (report,) = json.loads(done.stdout)
+    (exact,) = (d for d in report["differences"] if d["dtype"] == "float64")
+    assert (exact["passed"], exact["largest"], exact["relative"]) == (False, None, None)
+    assert "inf" in command(str(path), "--backends", "torch,unpadded").stdout
 
 
 def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from resnet_spec import Graph
 from resnet_spec.graph import Node
 from resnet_spec_torch import TorchBackend
@@ -31,7 +33,11 @@ class _Wrong(TorchBackend):
         raise NotImplementedError
 
     def compile(self, graph: Graph, **settings: Any) -> Any:
-        return super().compile(changed(graph, self.change), **settings)
+        self.changed = changed(graph, self.change)
+        return super().compile(self.changed, **settings)
+
+    def apply(self, model: Any, graph: Graph, name: str, inputs: Any) -> Any:
+        return super().apply(model, self.changed, name, inputs)
 
 
 class Right(_Wrong):
@@ -82,6 +88,15 @@ class Padding(_Wrong):
         return {"padding": ((0, 1), (0, 1))} if node.name == "maxpool" else {}
 
 
+class Unpadded(_Wrong):
+    """No padding around the pool, whose map comes out smaller."""
+
+    name = "unpadded"
+
+    def change(self, node: Node) -> dict[str, Any]:
+        return {"padding": ((0, 0), (0, 0))} if node.name == "maxpool" else {}
+
+
 class Killed(_Wrong):
     name = "killed"
 
@@ -106,6 +121,19 @@ class Noisy(Right):
         os.write(1, b"hello\n")
         print("hello")
         return {}
+
+
+class Coarse(Right):
+    """Weights in TF32, ten bits of each, where float32 was asked for, which float64 cannot see."""
+
+    name = "coarse"
+
+    def load(self, model: Any, graph: Graph, arrays: Any) -> None:
+        super().load(model, graph, {name: _cut(array) for name, array in arrays.items()})
+
+
+def _cut(array: Any) -> Any:
+    return (array.view(np.uint32) & 0xFFFFE000).view(np.float32) if array.dtype == np.float32 else array
 
 
 class Nan(Right):

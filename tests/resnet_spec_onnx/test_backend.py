@@ -89,7 +89,7 @@ def test_what_the_runtime_refuses_is_told() -> None:
     model = model_of(graph, random_arrays(graph))
     model.skeleton.graph.node[0].op_type = "Unheard"
     with pytest.raises(BackendError, match=r"^ONNX Runtime refuses the model: .*Unheard"):
-        running.runner(model)
+        running.runner(model.skeleton, model.filled())
 
 
 def test_the_environment_is_text() -> None:

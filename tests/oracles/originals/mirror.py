@@ -53,7 +53,7 @@ class _Layers:
         return tf.nn.relu(value) if activate else value
 
 
-class _Encoder(_Layers):
+class Encoder(_Layers):
     """Images to logits."""
 
     def __init__(self, depth: int, filters: int, classes: int, training: bool) -> None:
@@ -90,7 +90,7 @@ class _Encoder(_Layers):
         return tf.nn.relu(left + right)
 
 
-class _Decoder(_Layers):
+class Decoder(_Layers):
     """Vectors to images."""
 
     def __init__(self, depth: int, filters: int, shape: tuple[int, int, int], training: bool) -> None:
@@ -133,14 +133,14 @@ class _Decoder(_Layers):
         return tf.nn.relu(left + right)
 
 
-def _network(graph: Graph, training: bool) -> _Encoder | _Decoder:
+def _network(graph: Graph, training: bool) -> Encoder | Decoder:
     """The network of the graph's name; the graph says how large it is to be."""
     kind, depth = graph.name.rpartition("/")[2][:7], int(graph.name.rpartition("/")[2][7:])
     shapes = {parameter.name: parameter.shape for parameter in graph.parameters()}
     if kind == "encoder":
-        return _Encoder(depth, shapes["conv1.conv.weight"][0], shapes["fc.weight"][0], training)
+        return Encoder(depth, shapes["conv1.conv.weight"][0], shapes["fc.weight"][0], training)
     channels, *window = shapes["deconv3.weight"][1:]
-    return _Decoder(depth, shapes["fc.weight"][0], (channels, 32 * window[0], 32 * window[1]), training)
+    return Decoder(depth, shapes["fc.weight"][0], (channels, 32 * window[0], 32 * window[1]), training)
 
 
 class Network(Original):

@@ -1,0 +1,77 @@
+"""Do the backends compute what the original libraries computed? Kept in traces, which need none of those libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resnet_spec.catalogue import Catalogue
+from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.comparison import largest_difference
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.processes import BackendProcess, started
+from resnet_spec.rounding import STRUCTURE
+from resnet_spec.traces import read_trace
+
+from .cases import CASES, FOLDER, arrays_of, graph_of, images_of, path_of
+
+LARGEST = 40_000
+"""Bytes of a trace."""
+
+
+@pytest.fixture(scope="module", params=["torch", "tensorflow"])
+def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
+    with started([request.param]) as (process,):
+        yield process
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_value_is_the_original_s(name: str, backend: BackendProcess, tmp_path: Path) -> None:
+    trace = read_trace(path_of(name))
+    write_safetensors(tmp_path / "weights.safetensors", trace.weights)
+    wanted = {**trace.nodes, trace.graph.outputs[-1]: trace.exact}
+    backend.load(trace.graph.with_outputs(wanted), tmp_path / "weights.safetensors", "float64")
+    backend.forward(trace.images, "float64")
+    for node, value in zip(wanted, backend.outputs(), strict=True):
+        assert largest_difference(value, wanted[node]) <= STRUCTURE * wanted[node].std(), node
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_trace_is_of_its_case(name: str) -> None:
+    """A case that has changed needs its original's values anew: ``python -m tests.golden.making``."""
+    trace, graph = read_trace(path_of(name)), graph_of(name)
+    assert trace.graph.fingerprint == graph.fingerprint
+    assert trace.graph.input == graph.input
+    arrays = arrays_of(graph)
+    assert trace.weights.keys() == arrays.keys()
+    assert all(np.array_equal(trace.weights[key], array) for key, array in arrays.items())
+    assert np.array_equal(trace.images, images_of(graph))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_trace_says_who_made_it_and_is_small(name: str) -> None:
+    trace = read_trace(path_of(name))
+    library, version = trace.source.rpartition(" of ")[2].split(" ")
+    assert trace.environment[library] == version
+    assert "resnet_spec_" not in trace.source
+    assert trace.machine.keys() >= {"processor", "system", "python"}
+    assert path_of(name).stat().st_size < LARGEST
+
+
+def test_every_case_has_a_trace_and_every_trace_a_case() -> None:
+    assert {path for path in FOLDER.rglob("*") if path.is_file()} == {path_of(name) for name in CASES}
+
+
+def test_every_operation_has_a_trace() -> None:
+    """One of its own, where it computes the output."""
+    graphs = [graph_of(name) for name in CASES if name.startswith("operations/")]
+    assert {graph.by_name[graph.outputs[-1]].operation.op for graph in graphs} == OPERATIONS.keys()
+
+
+def test_every_shipped_block_has_a_trace() -> None:
+    graphs = [graph_of(name) for name in CASES if name.startswith("blocks/")]
+    traced = {scope.block for graph in graphs for scope in graph.scopes}
+    assert Catalogue.shipped().blocks().keys() <= traced

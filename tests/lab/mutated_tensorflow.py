@@ -1,0 +1,171 @@
+"""The TensorFlow backend made wrong; what no graph can say is done to the steps that an emitter makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+from resnet_spec.optimizers import SGD, AdamW, Optimizer
+from resnet_spec_tensorflow import TensorFlowBackend
+from tests.lab.changes import Change
+from tests.lab.mutated import Mutated
+
+Steps = tuple[Callable[[Any], Any], ...]
+
+
+def _keras() -> Any:
+    from resnet_spec_tensorflow.framework import keras
+
+    return keras
+
+
+def _through(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
+    """A function of ``keras.ops`` and a value, before the steps."""
+    return lambda op, site, steps: (lambda value: change(_keras().ops, value), *steps)
+
+
+def _then(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
+    """A function of ``keras.ops`` and a value, behind the steps."""
+    return lambda op, site, steps: (*steps, lambda value: change(_keras().ops, value))
+
+
+def _rounded(dtype: str) -> Callable[[Any, Any], Any]:
+    """Values of float32 in a narrower type; those of float64 as they are."""
+
+    def change(ops: Any, value: Any) -> Any:
+        own = getattr(value.dtype, "name", value.dtype)
+        return ops.cast(ops.cast(value, dtype), own) if own == "float32" else value
+
+    return change
+
+
+def _zero_padded(op: Any, site: Any, steps: Steps) -> Steps:
+    layers = _keras().layers
+    pad = layers.ZeroPadding2D(op.padding, data_format="channels_last", **site.helper("pad"))
+    return pad, layers.MaxPooling2D(op.kernel, strides=op.stride, data_format="channels_last", **site.common)
+
+
+def _edge_mirrored(op: Any, site: Any, steps: Steps) -> Steps:
+    return (lambda value: _keras().ops.pad(value, ((0, 0), *op.padding, (0, 0)), "symmetric"),)
+
+
+def _batch_statistics(op: Any, site: Any, steps: Steps) -> Steps:
+    class Always(_keras().layers.BatchNormalization):  # type: ignore[misc]
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=True, mask=mask)
+
+    return (Always(momentum=1.0, epsilon=op.epsilon, **site.common),)
+
+
+def _counting(op: Any, site: Any, steps: Steps) -> Steps:
+    """An average whose last windows stick out, and count what they lack as zeros."""
+    layers = _keras().layers
+    pad = layers.ZeroPadding2D(((0, 1), (0, 1)), data_format="channels_last", **site.helper("pad"))
+    return pad, layers.AveragePooling2D(op.kernel, strides=op.stride, data_format="channels_last", **site.common)
+
+
+def _with_activation(name: str) -> Callable[[Any, Any, Steps], Steps]:
+    def change(op: Any, site: Any, steps: Steps) -> Steps:
+        (layer,) = steps
+        layer.activation = _keras().activations.get(name)
+        return steps
+
+    return change
+
+
+def _instead(make: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
+    """Another layer: of ``keras.layers``, the operation and the common arguments."""
+    return lambda op, site, steps: (make(_keras().layers, op, site),)
+
+
+def _detached(op: Any, site: Any, steps: Steps) -> Steps:
+    return (*steps, lambda value: _keras().ops.stop_gradient(value))
+
+
+def _narrow(op: Any, site: Any, steps: Steps) -> Steps:
+    from resnet_spec_tensorflow.emitters import emit
+
+    own = site.policy.compute_dtype
+    inner = emit(op, replace(site, policy=_keras().DTypePolicy("float32")))
+    return (*inner, lambda value: _keras().ops.cast(value, own))
+
+
+STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
+    "left out": lambda op, site, steps: (lambda value: value,),
+    "leaky": _instead(lambda layers, op, site: layers.LeakyReLU(0.3, **site.common)),
+    "stops at 6": _instead(lambda layers, op, site: layers.ReLU(max_value=6.0, **site.common)),
+    "hard": _instead(lambda layers, op, site: layers.Activation("hard_sigmoid", **site.common)),
+    "silu": _instead(lambda layers, op, site: layers.Activation("silu", **site.common)),
+    "softmax behind": _with_activation("softmax"),
+    "relu behind": _with_activation("relu"),
+    "plain flatten": lambda op, site, steps: steps[-1:],
+    "mean": _instead(lambda layers, op, site: layers.Average(**site.common)),
+    "largest": _instead(lambda layers, op, site: layers.Maximum(**site.common)),
+    "edge mirrored too": _edge_mirrored,
+    "zero pad": _zero_padded,
+    "counting": _counting,
+    "batch statistics": _batch_statistics,
+    "in float32": _narrow,
+    "inputs in bfloat16": _through(_rounded("bfloat16")),
+    "inputs in float16": _through(_rounded("float16")),
+    "result in float16": _then(_rounded("float16")),
+    "detached": _detached,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Optimisers
+
+
+def _own_epsilon(keras: Any, adamw: AdamW) -> Any:
+    """Keras' AdamW by its own meaning of epsilon, whatever it is told."""
+
+    class Own(keras.optimizers.AdamW):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, adamw.epsilon if name == "epsilon" else value)
+
+    return Own(adamw.learning_rate, adamw.weight_decay, adamw.beta1, adamw.beta2, adamw.epsilon)
+
+
+OPTIMIZERS: dict[str, tuple[type[Optimizer], Callable[[Any, Any], Any]]] = {
+    "Nesterov's form": (
+        SGD,
+        lambda keras, sgd: keras.optimizers.SGD(sgd.learning_rate, momentum=sgd.momentum, nesterov=True),
+    ),
+    "decay twice": (
+        SGD,
+        lambda keras, sgd: keras.optimizers.SGD(
+            sgd.learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+        ),
+    ),
+    "no momentum": (SGD, lambda keras, sgd: keras.optimizers.SGD(sgd.learning_rate)),
+    "no decay": (
+        AdamW,
+        lambda keras, adamw: keras.optimizers.Adam(adamw.learning_rate, adamw.beta1, adamw.beta2, adamw.epsilon),
+    ),
+    "own epsilon": (AdamW, _own_epsilon),
+}
+
+
+class MutatedTensorFlow(Mutated, TensorFlowBackend):
+    name: ClassVar[str] = "mutated_tensorflow"
+
+    def emitting(self, change: Change) -> AbstractContextManager[Any]:
+        from resnet_spec_tensorflow import model
+        from resnet_spec_tensorflow.emitters import emit
+
+        def emit_wrong(operation: Any, site: Any) -> Steps:
+            steps = emit(operation, site)
+            return STEPS[change.layers[site.name]](operation, site, steps) if site.name in change.layers else steps
+
+        return patch.object(model, "emit", emit_wrong)
+
+    def optimizing(self, name: str) -> AbstractContextManager[Any]:
+        from resnet_spec_tensorflow import training
+
+        kind, make = OPTIMIZERS[name]
+        own = training._native
+        return patch.object(training, "_native", lambda o: make(_keras(), o) if isinstance(o, kind) else own(o))

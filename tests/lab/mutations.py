@@ -1,0 +1,298 @@
+"""Ways to be wrong, each a row of data: what is changed in one backend, where that must be found, and as what.
+
+``python -m tests.lab.mutations`` runs them all and writes docs/mutations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tests.lab.changes import Arrays, Change
+
+Rows = Literal["inference", "float32", "training"]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to be wrong.
+
+    ``pitfall`` is the number of the known pitfall, 0 where it is none of them. ``spec`` is one of specs/. ``at`` is the
+    node that a bisection must find first, and ``cause`` words that one of the causes it names must hold; a mutation of
+    training has neither. ``rows`` says which comparison must catch it.
+    """
+
+    name: str
+    pitfall: int
+    spec: str
+    backend: Literal["torch", "tensorflow"]
+    change: Change = field(compare=False)
+    at: str = ""
+    cause: str = ""
+    rows: Rows = "inference"
+    size: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Changes of arrays
+
+
+def _array(name: str, change: Callable[[Any], Any]) -> Change:
+    """Another array in place of one."""
+    return Change(arrays=lambda arrays: arrays | {name: change(arrays[name])})
+
+
+def _exchanged(*pairs: tuple[str, str]) -> Change:
+    """Arrays of two names in each other's place."""
+
+    def exchange(arrays: dict[str, Any]) -> Arrays:
+        return arrays | {name: arrays[other] for pair in pairs for name, other in (pair, pair[::-1])}
+
+    return Change(arrays=exchange)
+
+
+def _norm(layer: str, **values: float) -> Change:
+    """Constants in place of a normalisation's arrays."""
+    return Change(
+        arrays=lambda arrays: arrays | {f"{layer}.{n}": 0 * arrays[f"{layer}.{n}"] + v for n, v in values.items()}
+    )
+
+
+def _other_order(kernel: Any) -> Any:
+    """The numbers of an OIHW kernel taken for HWIO, which nothing notices where nothing checks shapes."""
+    height_first = kernel.reshape([kernel.shape[axis] for axis in (2, 3, 1, 0)])
+    return height_first.transpose(3, 2, 0, 1)
+
+
+def _without_sharing(call: str, layer: str) -> Change:
+    """A layer of its own where another should be called again, with the values it has before any file is read."""
+
+    def fresh(arrays: dict[str, Any]) -> Arrays:
+        values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+        return arrays | {f"{call}.{name}": 0 * arrays[f"{layer}.{name}"] + value for name, value in values.items()}
+
+    return Change(own_layers=(call,), arrays=fresh)
+
+
+def _in_float32_alone(change: Callable[[Any], Any], *names: str) -> Change:
+    """Arrays changed where the model is of float32; all kernels where none is named."""
+
+    def narrow(arrays: dict[str, Any]) -> Arrays:
+        return {
+            name: change(array)
+            if array.dtype == "float32" and (name in names or (not names and array.ndim > 1))
+            else array
+            for name, array in arrays.items()
+        }
+
+    return Change(arrays=narrow)
+
+
+def _bfloat16(array: Any) -> Any:
+    """float32 values with the seven bits behind the leading one that bfloat16 keeps, the rest cut off."""
+    return (array.view("uint32") & 0xFFFF0000).view("float32")
+
+
+def _layer(node: str, what: str) -> Change:
+    return Change(layers={node: what})
+
+
+def _fields(node: str, **fields: Any) -> Change:
+    return Change(fields={node: fields})
+
+
+def _operation(node: str, op: str, **fields: Any) -> Change:
+    return Change(operations={node: {"op": op, **fields}})
+
+
+def _own_value(node: str) -> Change:
+    """A join that passes on its first input alone."""
+    return _operation(node, "dropout", rate=0.0)
+
+
+SAME = "(TensorFlow's same)"
+SYMMETRIC = "(symmetric)"
+SHARED = "res_block1.listLayers.0"
+
+_TABLE = (
+    # Padding
+    Mutation("stem convolution padded as same", 2, "plain", "tensorflow", _fields("conv1", padding="same"), "conv1", SAME),
+    Mutation("stem pool padded as same", 2, "plain", "torch", _fields("maxpool", padding="same"), "maxpool", SAME),
+    Mutation("strided 3×3 padded as same, in PyTorch", 2, "plain", "torch", _fields("layer2.0.conv2", padding="same"), "layer2.0.conv2", SAME),
+    Mutation("strided 3×3 padded as same, in TensorFlow", 2, "plain", "tensorflow", _fields("layer3.0.conv2", padding="same"), "layer3.0.conv2", SAME),
+    Mutation("stem convolution padded on both sides", 2, "shared", "torch", _fields("conv", padding=3), "conv", SYMMETRIC),
+    Mutation("stem pool padded on both sides", 2, "shared", "tensorflow", _fields("mp", padding=1), "mp", SYMMETRIC),
+    Mutation("strided 3×3 padded on both sides", 2, "shared", "tensorflow", _fields("res_block2.listLayers.0.conv1", padding=1), "res_block2.listLayers.0.conv1", SYMMETRIC),
+    Mutation("explicit pad one row and column short", 2, "preactivation", "torch", _fields("conv1_pad", padding=((2, 3), (2, 3))), "conv1_pad", "[[2, 3], [2, 3]]"),
+    Mutation("blur pads with zeros", 2, "modern", "torch", _fields("layer2.0.aa.pad", mode="constant"), "layer2.0.aa.pad", "the pad is zeros"),
+    Mutation("blur mirrors the edge too", 2, "modern", "tensorflow", _layer("layer2.0.aa.pad", "edge mirrored too"), "layer2.0.aa.pad", "the mirrored map with its edge"),
+    Mutation("stem convolution padded as same at an odd size", 2, "plain", "tensorflow", _fields("conv1", padding="same"), "conv1", SAME, size=76),
+    # Where the stride sits
+    Mutation("stride in the first 1×1 (v1 for v1.5)", 3, "plain", "torch", Change(fields={"layer2.0.conv1": {"stride": 2}, "layer2.0.conv2": {"stride": 1}}), "layer2.0.conv1", "stride 2 instead of 1"),
+    Mutation(
+        "stride in a stage's first block instead of the last", 3, "preactivation", "tensorflow",
+        Change(fields={
+            "conv2_block1_?_conv": {},
+            "conv2_block1_0_conv": {"stride": 2}, "conv2_block1_2_conv": {"stride": 2},
+            "conv2_block3_0_pool": {"stride": 1}, "conv2_block3_2_conv": {"stride": 1},
+        }),
+        "conv2_block1_2_conv", "stride 2 instead of 1",
+    ),
+    Mutation("stride that begins at the second row", 3, "option_a", "torch", _layer("layer2.0.shortcut.subsample", "from the second row"), "layer2.0.shortcut.subsample", "from the second row and column on"),
+    Mutation("shortcut averages what it should leave out", 3, "option_a", "tensorflow", _operation("layer2.0.shortcut.subsample", "avg_pool2d", kernel=2), "layer2.0.shortcut.subsample", "the mean of each 2×2"),
+    # Normalisation
+    Mutation("Keras' default epsilon everywhere", 4, "plain", "tensorflow", _fields("*", epsilon=1e-3), "bn1", "epsilon 0.001 instead of 1e-05"),
+    Mutation("one epsilon of keras.applications", 4, "plain", "torch", _fields("layer2.1.bn2", epsilon=1.001e-5), "layer2.1.bn2", "epsilon 1.001e-05 instead of 1e-05"),
+    Mutation("PyTorch's epsilon for keras.applications'", 4, "preactivation", "tensorflow", _fields("*", epsilon=1e-5), "conv2_block1_preact_bn", "epsilon 1e-05 instead of 1.001e-05"),
+    Mutation("epsilon of a group normalisation", 4, "bit", "torch", _fields("stages.1.blocks.0.norm2", epsilon=1e-6), "stages.1.blocks.0.norm2", "epsilon 1e-06 instead of 1e-05"),
+    Mutation("epsilon of a standardised kernel", 4, "bit", "tensorflow", _fields("stem.conv", epsilon=1e-5), "stem.conv", "epsilon 1e-05 instead of 1e-08"),
+    Mutation("epsilon of a normalisation at each position", 4, "decoder", "tensorflow", _fields("*", epsilon=1e-3), "res_3_0_deconv1.bn", "epsilon 0.001 instead of 1e-06"),
+    Mutation("epsilon of a filter response normalisation", 4, "assorted", "torch", _fields("frn", epsilon=1e-6), "frn", "epsilon 1e-06 instead of 1e-05"),
+    Mutation("epsilon added to the deviation", 4, "plain", "torch", _layer("layer1.0.bn2", "epsilon outside"), "layer1.0.bn2", "epsilon is added to the standard deviation"),
+    Mutation("scale dropped", 4, "plain", "tensorflow", _norm("layer1.1.bn3", weight=1.0), "layer1.1.bn3", "the scale is left out"),
+    Mutation("offset dropped", 4, "preactivation", "torch", _norm("post_bn", bias=0.0), "post_bn", "the offset is left out"),
+    Mutation("running mean dropped", 4, "signed", "tensorflow", _norm("norm", running_mean=0.0), "norm", "the running mean is left out"),
+    Mutation("running variance taken for a deviation", 4, "plain", "torch", _array("layer2.0.bn1.running_var", lambda v: v**2), "layer2.0.bn1", "the running variance is taken for a deviation"),
+    Mutation("scale and offset exchanged", 4, "plain", "tensorflow", _exchanged(("layer2.1.bn1.weight", "layer2.1.bn1.bias")), "layer2.1.bn1", "scale and offset are exchanged"),
+    Mutation("mean and variance exchanged", 4, "signed", "torch", Change(arrays=lambda a: a | {"norm.running_mean": a["norm.running_var"], "norm.running_var": abs(a["norm.running_mean"])}), "norm", "mean and variance are exchanged"),
+    Mutation("the batch's statistics in inference, in PyTorch", 4, "plain", "torch", _layer("layer2.0.bn2", "batch statistics"), "layer2.0.bn2", "the batch's statistics"),
+    Mutation("the batch's statistics in inference, in TensorFlow", 4, "shared", "tensorflow", _layer("bn", "batch statistics"), "bn", "the batch's statistics"),
+    Mutation("normalised over the height instead of the channels", 4, "plain", "torch", _layer("layer1.0.bn3", "over height"), "layer1.0.bn3", "height instead of the channels"),
+    Mutation("a group for each channel", 4, "bit", "tensorflow", _fields("stages.0.blocks.0.norm1", groups=8), "stages.0.blocks.0.norm1", "groups 8 instead of 4"),
+    Mutation("groups of an EvoNorm", 4, "assorted", "tensorflow", _fields("evo", groups=12), "evo", "groups 12 instead of 3"),
+    Mutation("variance of a group divided by n-1", 4, "bit", "torch", _layer("stages.0.blocks.0.norm3", "unbiased groups"), "stages.0.blocks.0.norm3", "the variance is divided by n-1"),
+    Mutation("variance of a kernel divided by n-1", 4, "bit", "torch", _layer("stages.0.blocks.0.conv2", "unbiased kernel"), "stages.0.blocks.0.conv2", "the kernel's variance is divided by n-1"),
+    Mutation("kernel not standardised", 4, "bit", "tensorflow", _operation("stages.0.blocks.0.conv3", "conv2d", channels=16, kernel=1), "stages.0.blocks.0.conv3", "the kernel is not standardised"),
+    Mutation("EvoNorm without its gate's factor", 4, "assorted", "torch", _array("evo.v", lambda v: 0 * v + 1), "evo", "the gate is left out"),
+    Mutation("threshold of a filter response normalisation dropped", 4, "assorted", "tensorflow", _array("frn.tau", lambda v: 0 * v), "frn", "the threshold is left out"),
+    # Transposed convolutions
+    Mutation("TensorFlow's crop for PyTorch's", 5, "decoder", "tensorflow", _fields("deconv2", padding="same"), "deconv2", "TensorFlow's same"),
+    Mutation("PyTorch's crop for TensorFlow's", 5, "decoder", "torch", _fields("deconv3", padding=((1, 0), (1, 0))), "deconv3", "the other way round"),
+    Mutation("transposed kernel flipped", 5, "decoder", "tensorflow", _array("deconv2.weight", lambda w: w[:, :, ::-1, ::-1]), "deconv2", "flipped"),
+    Mutation("transposed kernel's height and width exchanged", 5, "decoder", "torch", _array("res_3_0_deconv2.deconv.weight", lambda w: w.swapaxes(2, 3)), "res_3_0_deconv2.deconv", "height and width are exchanged"),
+    Mutation("transposed kernel (out, in) for (in, out)", 9, "decoder", "torch", _array("res_3_0_deconv1.deconv.weight", lambda w: w.swapaxes(0, 1)), "res_3_0_deconv1.deconv", "input and output channels are exchanged"),
+    # Pools
+    Mutation("zeros before the pool of a signed map, in PyTorch", 6, "signed", "torch", _layer("stem.pool", "zero pad"), "stem.pool", "the pad is 0 instead of minus infinity"),
+    Mutation("zeros before the pool of a signed map, in TensorFlow", 6, "signed", "tensorflow", _layer("stem.pool", "zero pad"), "stem.pool", "the pad is 0 instead of minus infinity"),
+    Mutation("minus infinity for the zeros before a pool", 6, "preactivation", "torch", _fields("pool1_pad", value=-1e30), "pool1_pad", ""),
+    Mutation("padding counted in an average", 0, "assorted", "torch", _fields("average", count_include_pad=True), "average", "count_include_pad True instead of False"),
+    Mutation("windows that stick out count in full", 0, "modern", "tensorflow", _layer("layer2.0.downsample.0", "counting"), "layer2.0.downsample.0", "windows that stick out", size=75),
+    Mutation("ceil_mode dropped", 0, "assorted", "tensorflow", _fields("pool", ceil_mode=False), "pool", "ceil_mode False instead of True"),
+    Mutation("average for the largest value", 0, "plain", "tensorflow", _operation("maxpool", "avg_pool2d", kernel=3, stride=2, padding=1, count_include_pad=False), "maxpool", "an average instead of the largest value"),
+    Mutation("global maximum for the mean", 0, "plain", "torch", _operation("avgpool", "global_max_pool"), "avgpool", "the largest value instead of the mean"),
+    Mutation("global sum for the mean", 0, "modern", "torch", _layer("layer1.0.se.squeeze", "sum"), "layer1.0.se.squeeze", "the sum instead of the mean"),
+    Mutation("channels of zeros all behind", 0, "option_a", "torch", _fields("layer2.0.shortcut.pad", before=0, after=6), "layer2.0.shortcut.pad", "0 channels of zeros before and 6 after"),
+    Mutation("channels of zeros all before", 0, "option_a", "tensorflow", _fields("layer3.0.shortcut.pad", before=12, after=0), "layer3.0.shortcut.pad", "12 channels of zeros before and 0 after"),
+    # Precision
+    Mutation("one kernel's weights in bfloat16", 7, "plain", "torch", _in_float32_alone(_bfloat16, "layer1.0.conv2.weight"), "layer1.0.conv2", "weights in bfloat16", "float32"),
+    Mutation("all kernels in float16", 7, "plain", "tensorflow", _in_float32_alone(lambda w: w.astype("float16").astype("float32")), "conv1", "weights in float16", "float32"),
+    Mutation("a convolution's inputs in bfloat16", 7, "plain", "tensorflow", _layer("layer2.0.conv3", "inputs in bfloat16"), "layer2.0.conv3", "inputs in bfloat16", "float32"),
+    Mutation("a convolution's inputs in float16", 7, "preactivation", "torch", _layer("conv2_block2_1_conv", "inputs in float16"), "conv2_block2_1_conv", "inputs in float16", "float32"),
+    Mutation("a convolution in TF32", 7, "plain", "torch", _layer("conv1", "product in TF32"), "conv1", "weights and inputs in TF32", "float32"),
+    Mutation("a linear layer in TF32", 7, "plain", "torch", _layer("fc", "product in TF32"), "fc", "weights and inputs in TF32", "float32"),
+    Mutation("a normalisation's result in float16", 7, "shared", "tensorflow", _layer("bn", "result in float16"), "bn", "the result in float16", "float32"),
+    Mutation("an activation's result in bfloat16", 7, "modern", "torch", _layer("layer1.0.relu3", "result in bfloat16"), "layer1.0.relu3", "the result in bfloat16", "float32"),
+    Mutation("float32 within a float64 model, in PyTorch", 7, "plain", "torch", _layer("layer1.1.conv2", "in float32"), "layer1.1.conv2", "computed in float32"),
+    Mutation("float32 within a float64 model, in TensorFlow", 7, "plain", "tensorflow", _layer("layer1.0.downsample.0", "in float32"), "layer1.0.downsample.0", "computed in float32"),
+    Mutation("kernel stored in half precision", 7, "plain", "tensorflow", _array("layer2.0.conv1.weight", lambda w: w.astype("float16").astype(w.dtype)), "layer2.0.conv1", "weights in float16"),
+    Mutation("kernel off by one part in ten million", 1, "plain", "torch", _array("layer1.0.conv3.weight", lambda w: w * (1 + 1e-7)), "layer1.0.conv3"),
+    # Weights in the wrong place
+    Mutation("two convolutions' kernels exchanged", 8, "plain", "torch", _exchanged(("layer1.0.conv2.weight", "layer1.1.conv2.weight")), "layer1.0.conv2", "the parameters of layer1.1.conv2"),
+    Mutation("two normalisations' statistics exchanged", 8, "plain", "tensorflow", _exchanged(("layer2.0.bn1.running_mean", "layer2.0.bn2.running_mean"), ("layer2.0.bn1.running_var", "layer2.0.bn2.running_var")), "layer2.0.bn1", "the statistics of layer2.0.bn2"),
+    Mutation("a normalisation's scale from another layer", 8, "preactivation", "torch", Change(arrays=lambda a: a | {"conv3_block2_1_bn.weight": a["conv3_block1_1_bn.weight"]}), "conv3_block2_1_bn", "the scale of conv3_block1_1_bn"),
+    Mutation("statistics not loaded", 8, "plain", "tensorflow", _norm("layer1.0.bn2", running_mean=0.0, running_var=1.0), "layer1.0.bn2", "statistics of 0 and 1"),
+    Mutation("normalisation not loaded at all", 8, "signed", "torch", _norm("stages.0.blocks.0.norm2", weight=1.0, bias=0.0, running_mean=0.0, running_var=1.0), "stages.0.blocks.0.norm2", "as it is before anything is loaded"),
+    Mutation("normalisation not shared", 8, "shared", "torch", _without_sharing(f"{SHARED}.bn2", f"{SHARED}.bn"), f"{SHARED}.bn2", "as it is before anything is loaded"),
+    Mutation("bias of a convolution missing", 8, "preactivation", "tensorflow", _fields("conv2_block1_0_conv", bias=False), "conv2_block1_0_conv", "the bias is left out"),
+    Mutation("bias of a linear layer missing", 8, "plain", "torch", _fields("fc", bias=False), "fc", "the bias is left out"),
+    # Layouts
+    Mutation("kernel's height and width exchanged", 9, "plain", "tensorflow", _array("conv1.weight", lambda w: w.swapaxes(2, 3)), "conv1", "height and width are exchanged"),
+    Mutation("kernel flipped, as a convolution in the strict sense", 9, "plain", "torch", _array("layer1.0.conv2.weight", lambda w: w[:, :, ::-1, ::-1]), "layer1.0.conv2", "flipped in height and width"),
+    Mutation("kernel (in, out) for (out, in)", 9, "plain", "tensorflow", _array("layer1.1.conv2.weight", lambda w: w.swapaxes(0, 1)), "layer1.1.conv2", "input and output channels are exchanged"),
+    Mutation("kernel's numbers taken for another layout's", 9, "modern", "torch", _array("conv1.3.weight", _other_order), "conv1.3", "laid out in another order"),
+    Mutation("kernel of a linear layer transposed", 9, "assorted", "tensorflow", _array("fc2.weight", lambda w: w.T), "fc2", "the kernel is transposed"),
+    Mutation("map flattened channels last", 9, "assorted", "tensorflow", _layer("flatten", "plain flatten"), "flatten", "(height, width, channels)"),
+    Mutation("kernel of a 1-d convolution flipped", 9, "assorted", "torch", _array("gate.conv.weight", lambda w: w[..., ::-1]), "gate.conv", "the kernel is flipped"),
+    Mutation("channels dealt out to the groups in turn", 9, "modern", "torch", _layer("layer1.0.conv2", "dealt in turn"), "layer1.0.conv2", "dealt out to the groups in turn"),
+    # Heads and inputs
+    Mutation("colours in the order blue, green, red", 11, "plain", "tensorflow", _array("conv1.weight", lambda w: w[:, ::-1]), "conv1", "input channels are in reverse"),
+    Mutation("softmax left in the head, in TensorFlow", 11, "shared", "tensorflow", _layer("fc", "softmax behind"), "fc", "a softmax follows"),
+    Mutation("softmax left in the head, in PyTorch", 11, "plain", "torch", _layer("fc", "softmax behind"), "fc", "a softmax follows"),
+    # Dilation
+    Mutation("dilation dropped", 3, "modern", "tensorflow", _fields("layer4.1.conv2", dilation=1, padding=1), "layer4.1.conv2", "dilation 1 instead of 2"),
+    Mutation("dilation in the first block already", 3, "modern", "torch", _fields("layer4.0.conv2", dilation=2, padding=2), "layer4.0.conv2", "dilation 2 instead of 1"),
+    Mutation("dilation dropped, its padding kept", 3, "assorted", "torch", Change(fields={"conv2": {"dilation": 1}, "conv3": {"padding": 0}}), "conv2", "dilation 1 instead of 2"),
+    # Activations
+    Mutation("activation missing", 0, "plain", "torch", _layer("layer2.0.relu1", "left out"), "layer2.0.relu1", "it is left out"),
+    Mutation("leaky activation of slope 0.01", 0, "plain", "torch", _layer("relu", "leaky"), "relu", "a leaky ReLU of slope 0.01"),
+    Mutation("leaky activation of slope 0.3", 0, "preactivation", "tensorflow", _layer("conv2_block2_1_relu", "leaky"), "conv2_block2_1_relu", "a leaky ReLU of slope 0.3"),
+    Mutation("activation that stops at 6", 0, "bit", "torch", Change(layers={"norm.act": "stops at 6"}, arrays=lambda a: a | {"norm.weight": a["norm.weight"]}), "norm.act", "a ReLU that stops at 6"),
+    Mutation("SiLU for ReLU", 0, "signed", "tensorflow", _layer("norm.act", "silu"), "norm.act", "a SiLU"),
+    Mutation("sigmoid for ReLU", 0, "assorted", "torch", _operation("relu4", "sigmoid"), "relu4", "a sigmoid"),
+    Mutation("hard sigmoid in a gate, in PyTorch", 0, "modern", "torch", _layer("layer1.0.se.gate", "hard"), "layer1.0.se.gate", "a hard sigmoid"),
+    Mutation("hard sigmoid in a gate, in TensorFlow", 0, "assorted", "tensorflow", _layer("gate.gate", "hard"), "gate.gate", "a hard sigmoid"),
+    Mutation("activation before the addition too", 0, "plain", "torch", _layer("layer1.1.bn3", "relu behind"), "layer1.1.bn3", "a ReLU follows"),
+    Mutation("activation behind the last layer", 0, "plain", "tensorflow", _layer("fc", "relu behind"), "fc", "a ReLU follows"),
+    # What acts in training only
+    Mutation("dropout in inference", 0, "assorted", "torch", _layer("dropout", "dropping"), "dropout", "dropped at random"),
+    Mutation("stochastic depth's factor in inference", 0, "modern", "torch", _layer("layer2.0.drop_path", "nine tenths"), "layer2.0.drop_path", "multiplied by what training keeps"),
+    # Joins
+    Mutation("shortcut dropped", 0, "plain", "torch", _own_value("layer2.1.add"), "layer2.1.add", "input 1 alone"),
+    Mutation("gate not multiplied by", 0, "modern", "tensorflow", _own_value("layer1.0.se.scale"), "layer1.0.se.scale", "input 1 alone"),
+    Mutation("branches multiplied", 0, "plain", "torch", _operation("layer1.1.add", "multiply"), "layer1.1.add", "the product"),
+    Mutation("branches averaged", 0, "shared", "tensorflow", _layer(f"{SHARED}.add", "mean"), f"{SHARED}.add", "the mean"),
+    Mutation("the larger of the branches", 0, "option_a", "tensorflow", _layer("layer2.1.add", "largest"), "layer2.1.add", "the larger"),
+    # Wiring: every node is right by itself
+    Mutation("projection from before the pre-activation", 0, "preactivation", "tensorflow", Change(wiring={"conv2_block1_0_conv": ("pool1_pool",)}), "conv2_block1_0_conv", "it is given pool1_pool instead of conv2_block1_preact_relu"),
+    Mutation("identity from behind the pre-activation", 0, "preactivation", "torch", Change(wiring={"conv2_block2_out": ("conv2_block2_3_conv", "conv2_block2_preact_relu")}), "conv2_block2_out", "it is given conv2_block2_preact_relu instead of conv2_block1_out"),
+    Mutation(
+        "activation before the addition instead of behind", 0, "plain", "torch",
+        Change(wiring={"layer2.1.relu3": ("layer2.1.bn3",), "layer2.1.add": ("layer2.1.relu3", "layer2.0.relu3"), "layer3.0.conv1": ("layer2.1.add",), "layer3.0.downsample.0": ("layer2.1.add",)}),
+        "layer2.1.add", "a ReLU over input 1",
+    ),
+    Mutation(
+        "activation before the normalisation", 0, "plain", "tensorflow",
+        Change(wiring={"layer1.0.relu1": ("layer1.0.conv1",), "layer1.0.bn1": ("layer1.0.relu1",), "layer1.0.conv2": ("layer1.0.bn1",)}),
+        "layer1.0.bn1", "a ReLU before",
+    ),
+    Mutation("gate fed from before the normalisation", 0, "modern", "torch", Change(wiring={"layer1.0.se.squeeze": ("layer1.0.conv3",)}), "layer1.0.se.squeeze", "it is given layer1.0.conv3 instead of layer1.0.bn3"),
+    Mutation("shortcut from the block before", 0, "plain", "tensorflow", Change(wiring={"layer2.1.add": ("layer2.1.bn3", "layer2.0.add")}), "layer2.1.add", "it is given layer2.0.add instead of layer2.0.relu3"),
+    Mutation("a node jumped over", 0, "signed", "torch", Change(wiring={"stages.0.blocks.0.conv2": ("stages.0.blocks.0.norm1.act",)}), "stages.0.blocks.0.conv2", "it is given stages.0.blocks.0.norm1.act instead of stages.0.blocks.0.norm2.act"),
+    # Training
+    Mutation("momentum a tenth", 4, "plain", "torch", _fields("*", momentum=0.01), rows="training"),
+    Mutation("momentum taken for decay", 4, "preactivation", "tensorflow", _fields("*", momentum=0.99), rows="training"),
+    Mutation("momentum of one layer 0", 4, "plain", "torch", _fields("layer1.0.bn2", momentum=0.0), rows="training"),
+    Mutation("running variance biased for unbiased", 4, "preactivation", "torch", Change(exact_statistics=True), rows="training"),
+    Mutation("running variance unbiased for biased", 4, "plain", "tensorflow", Change(exact_statistics=True), rows="training"),
+    Mutation("running variance not the one stated", 4, "plain", "tensorflow", Change(exact_statistics=False), rows="training"),
+    Mutation("running statistics in training", 4, "plain", "torch", _layer("layer2.0.bn2", "frozen"), rows="training"),
+    Mutation("statistics without a gradient", 18, "plain", "torch", _layer("layer2.0.bn2", "constant statistics"), rows="training"),
+    Mutation("gate without a gradient", 18, "modern", "torch", _layer("layer1.0.se.gate", "detached"), rows="training"),
+    Mutation("shortcut without a gradient", 18, "plain", "tensorflow", _layer("layer2.0.downsample.0", "detached"), rows="training"),
+    Mutation("stem without a gradient", 18, "plain", "tensorflow", _layer("conv1", "detached"), rows="training"),
+    Mutation("activation whose gradient leaks", 18, "plain", "torch", _layer("layer2.0.relu2", "leaking gradient"), rows="training"),
+    Mutation("a gradient twice as large", 18, "plain", "torch", _layer("layer1.0.bn3", "doubled gradient"), rows="training"),
+    Mutation("normalisation not shared, but loaded alike", 18, "shared", "torch", Change(own_layers=(f"{SHARED}.bn2",)), rows="training"),
+    Mutation("SGD: weight decay decoupled", 0, "plain", "torch", Change(training="decoupled decay"), rows="training"),
+    Mutation("SGD: no weight decay", 0, "plain", "torch", Change(training="no decay"), rows="training"),
+    Mutation("SGD: weight decay twice", 0, "plain", "tensorflow", Change(training="decay twice"), rows="training"),
+    Mutation("SGD: Nesterov's form, in PyTorch", 0, "plain", "torch", Change(training="Nesterov's form"), rows="training"),
+    Mutation("SGD: Nesterov's form, in TensorFlow", 0, "plain", "tensorflow", Change(training="Nesterov's form"), rows="training"),
+    Mutation("SGD: gradients dampened", 0, "plain", "torch", Change(training="dampened"), rows="training"),
+    Mutation("SGD: no momentum", 0, "plain", "tensorflow", Change(training="no momentum"), rows="training"),
+    Mutation("AdamW: weight decay coupled", 0, "plain", "torch", Change(training="coupled decay"), rows="training"),
+    Mutation("AdamW: no weight decay", 0, "plain", "tensorflow", Change(training="no decay"), rows="training"),
+    Mutation("AdamW: epsilon inside the bias correction", 0, "plain", "tensorflow", Change(training="own epsilon"), rows="training"),
+    Mutation("AdamW: epsilon ten times as large", 0, "plain", "torch", Change(training="larger epsilon"), rows="training"),
+    Mutation("AdamW: betas exchanged", 0, "plain", "torch", Change(training="betas exchanged"), rows="training"),
+    Mutation("AdamW: the largest second moment (AMSGrad)", 0, "plain", "torch", Change(training="largest second moment"), rows="training"),
+)  # fmt: skip
+
+MUTATIONS: Mapping[str, Mutation] = {mutation.name: mutation for mutation in _TABLE}
+"""Every mutation by its name."""
+
+if __name__ == "__main__":
+    from tests.lab.alarm import main
+
+    main()

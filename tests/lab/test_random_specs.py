@@ -1,0 +1,143 @@
+"""Random specs are refused at a place or agree in both backends; what was found once is looked for ever after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from resnet_spec.errors import BackendError, Position, Problem, SpecError
+from resnet_spec.graph import Graph
+from resnet_spec.loading import load
+from resnet_spec.yaml_text import to_yaml
+from tests.lab.random_specs import Record, document, drawn
+from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
+from tests.lab.random_specs_strategy import Data, specs
+
+REGRESSIONS = Path(__file__).with_name("regressions")
+WRONG = Path(__file__).parents[1] / "resnet_spec" / "wrong_backends.py"
+EXAMPLES = 200
+
+SMALL = """
+input: {channels: 2, height: 6, width: 5}
+stem:
+  conv: {conv2d: {channels: 3, kernel: 3}}
+  norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: biased}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Generator[Lab]:
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture
+def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backends that are wrong on purpose, on the path of this process and of its workers."""
+    info = tmp_path / "wrong_backends-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-backends\nVersion: 1.0\n")
+    classes = {"right": "Right", "epsilon": "Epsilon", "killed": "Killed", "nan": "Nan"}
+    points = "".join(f"{name} = wrong_backends:{kind}\n" for name, kind in classes.items())
+    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
+    (tmp_path / WRONG.name).write_text(WRONG.read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return load(tmp_path / "small.yaml").to_graph()
+
+
+# -- what is drawn -----------------------------------------------------------------------------------------------
+
+
+@settings(
+    max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(data=specs())
+def test_a_random_spec_is_refused_at_a_place_or_agrees(lab: Lab, data: Data) -> None:
+    outcome = lab.judge(to_yaml(data))
+    assert outcome.kind != "failed", outcome.reason
+
+
+@pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_was_mended_agrees(lab: Lab, path: Path) -> None:
+    outcome = lab.judge(path.read_text())
+    assert outcome.kind == "agreed", outcome.reason
+
+
+def test_a_seed_draws_the_same_specs_again_and_no_spec_twice() -> None:
+    first: list[str] = []
+    second: list[str] = []
+    for texts in (first, second):
+        drawn(7, 30, texts.append)
+    assert first == second
+    assert len(set(first)) == len(first) > 15
+
+
+# -- what is made of it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_wrong_backend_fails_and_a_right_one_agrees() -> None:
+    with Lab(("torch", "right")) as lab:
+        assert lab.judge(SMALL).kind == "agreed"
+    with Lab(("torch", "epsilon")) as lab:
+        outcome = lab.judge(SMALL)
+    assert outcome.kind == "failed"
+    assert "output 'norm'" in outcome.reason
+    assert "gradient of 'conv.weight'" in outcome.reason
+
+
+@pytest.mark.usefixtures("wrong")
+def test_a_backend_that_dies_fails_each_spec_that_it_is_given() -> None:
+    with Lab(("torch", "killed")) as lab:
+        outcomes = [lab.judge(SMALL), lab.judge(SMALL)]
+    assert [outcome.kind for outcome in outcomes] == ["failed", "failed"]
+    assert all("was killed by SIGKILL" in outcome.reason for outcome in outcomes)
+
+
+@pytest.mark.usefixtures("wrong")
+def test_what_is_not_finite_on_one_side_fails() -> None:
+    with Lab(("torch", "nan")) as lab:
+        assert lab.judge(SMALL).kind == "failed"
+
+
+def test_a_mistake_without_a_place_is_a_failure() -> None:
+    placed = Problem("unknown block 'x'", "stages.a.block", Position("spec.yaml", 3, 4))
+    assert refusal(SpecError(placed)) == Outcome("refused", "unknown block '…'")
+    assert refusal(SpecError([placed, Problem("something is wrong")])).kind == "failed"
+
+
+def test_a_backend_s_refusal_must_name_a_node(graph: Graph) -> None:
+    def outcome(message: str) -> Outcome:
+        return inexpressible(BackendError(f"the tensorflow backend failed: {message}"), graph)
+
+    assert outcome("BackendError: conv: no stride of 2") == Outcome("inexpressible", "tensorflow: no stride of #")
+    assert outcome("BackendError: elsewhere: no stride of 2").kind == "failed"
+    assert outcome("BackendError: no stride of 2").kind == "failed"
+    assert outcome("ValueError: conv: no stride of 2").kind == "failed"
+
+
+def test_the_document_gives_the_record_s_figures() -> None:
+    record = Record(seed=3)
+    for outcome in (
+        Outcome("agreed", "", 2e-13, frozenset({"relu"})),
+        *[Outcome("refused", "unknown block '…'")] * 3,
+        Outcome("inexpressible", "tensorflow: no | stride"),
+    ):
+        record.add(outcome)
+    text = document(record)
+    assert "--count 5 --seed 3" in text
+    assert "is 2.0e-13" in text
+    assert "| 3 | unknown block '…' |" in text
+    assert "| 1 | 1 other reasons |" in text
+    assert "| `relu` | 1 |" in text

@@ -1,0 +1,303 @@
+"""The pytest plugin as a team has it: real pytest runs in a project of its own, with backends that are wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+
+TINY = """
+    input: {channels: 3, height: 16, width: 16}
+    layers: {norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased}}}
+    stem:
+      conv: {conv2d: {channels: 4, kernel: 3}}
+      bn: norm
+      pool: global_avg_pool
+      flatten: flatten
+      fc: {linear: {features: 3}}
+"""
+COUNTED = """
+    import os
+    from pathlib import Path
+    from wrong_backends import Right
+
+    class Counted(Right):
+        name = "counted"
+
+        def __init__(self):
+            super().__init__()
+            with Path(__file__).with_name("started").open("a") as file:
+                print(os.getpid(), file=file)
+"""
+TESTS = """
+    import pytest
+    import resnet_spec
+
+    RIGHT = ("torch", "counted")
+
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=RIGHT, sizes=[(16, 16), (15, 18)])
+    def test_agrees():
+        ...
+
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=RIGHT)
+    class TestMethods:
+        def test_body_runs_after_an_agreement(self):
+            assert "the body" == "was run"
+
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "epsilon"))
+    def test_differs():
+        raise RuntimeError("the body was run")
+
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "killed"), sizes=[(16, 16), (17, 17)])
+    def test_killed():
+        ...
+
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "tensorflw"))
+    def test_missing():
+        ...
+
+    @pytest.mark.resnet_parity("specs/wrong.yaml", backends=RIGHT)
+    def test_wrong():
+        ...
+
+    def test_callable(resnet_parity):
+        report = resnet_parity("tiny.yaml", backends=RIGHT, size=(17, 16), overrides={"stem.fc.linear.features": 2})
+        assert (report.passed, report.size) == (True, (17, 16))
+
+    def test_of_others():
+        raise resnet_spec.BackendError("raised by a test that compares nothing")
+"""
+INTERRUPTED = """
+    import signal
+
+    def test_first(resnet_parity):
+        resnet_parity("specs/tiny.yaml", backends=("torch", "counted"))
+        signal.raise_signal(signal.SIGINT)
+
+    def test_second():
+        ...
+"""
+CLASSES = {"epsilon": "wrong_backends:Epsilon", "killed": "wrong_backends:Killed", "counted": "counted:Counted"}
+
+
+class Project:
+    """A folder with specs and tests, and with backends of a third party's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        points = "".join(f"{name} = {value}\n" for name, value in CLASSES.items())
+        self.write("third-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: third\nVersion: 1.0\n")
+        self.write("third-1.0.dist-info/entry_points.txt", f"[resnet_spec.backends]\n{points}")
+        self.write("wrong_backends.py", Path(__file__).with_name("wrong_backends.py").read_text("utf-8"))
+        self.write("counted.py", COUNTED)
+        self.write("pytest.ini", "[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
+        self.write("specs/tiny.yaml", TINY)
+        self.write("specs/wrong.yaml", "stem: {x: rellu}\n")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text), "utf-8")
+
+    def run(self, *arguments: str, below: str = ".") -> subprocess.CompletedProcess[str]:
+        paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PY_COLORS": "0", "COLUMNS": "200"}
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder / below, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    def started(self) -> list[int]:
+        """The processes of the backend that tells when it is started."""
+        return list(map(int, (self.folder / "started").read_text().split()))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+class Outcome(NamedTuple):
+    """One run of all the tests above: how it ended, and what is in its files."""
+
+    done: subprocess.CompletedProcess[str]
+    cases: dict[str, ElementTree.Element]
+    page: str
+    started: list[int]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.write("specs/test_parity.py", TESTS)
+    # From a folder below the root, where 'specs/tiny.yaml' is found all the same, and 'tiny.yaml' too.
+    options = ("-p", "no:xdist", "--resnet-parity-html=../out/page.html", "--junitxml=../out/junit.xml")
+    done = project.run(*options, below="specs")
+    junit = ElementTree.parse(project.folder / "out" / "junit.xml")
+    cases = {case.attrib["name"]: case for case in junit.iter("testcase")}
+    return Outcome(done, cases, (project.folder / "out" / "page.html").read_text("utf-8"), project.started())
+
+
+def told(case: ElementTree.Element) -> tuple[str, str]:
+    """What JUnit XML calls an outcome that is not good, and its text."""
+    ((kind, text),) = ((child.tag, child.text or "") for child in case)
+    return kind, text
+
+
+def test_each_spec_and_size_is_a_test_that_passes_where_backends_agree(outcome: Outcome) -> None:
+    assert not list(outcome.cases["test_agrees[tiny-16x16]"])
+    assert not list(outcome.cases["test_agrees[tiny-15x18]"])
+    assert not list(outcome.cases["test_callable"])
+
+
+def test_a_difference_is_a_failure_with_figures_and_cause_and_no_traceback(outcome: Outcome) -> None:
+    kind, text = told(outcome.cases["test_differs[tiny]"])
+    assert kind == "failure"
+    assert text.startswith("tiny  2×16×16  DIFFERS\n")
+    assert "epsilon computes bn otherwise" in text
+    assert "cause, tried: epsilon 0.001 instead of 1e-05" in text
+    assert "pytest_plugin.py" not in text
+    assert "the body was run" not in text
+
+
+def test_a_backend_that_cannot_be_run_is_an_error(outcome: Outcome) -> None:
+    killed = "the killed backend's process was killed by SIGKILL"
+    # The second time too: a dead process is not asked again.
+    for name, wanted in (
+        ("test_killed[tiny-16x16]", killed),
+        ("test_killed[tiny-17x17]", killed),
+        ("test_missing[tiny]", "no backend is named 'tensorflw'; did you mean 'tensorflow'?"),
+    ):
+        kind, text = told(outcome.cases[name])
+        assert kind == "error", name
+        assert wanted in text
+        assert len(text.splitlines()) == 1
+        assert f"BackendError: {wanted}" in outcome.cases[name][0].attrib["message"]
+
+
+def test_a_wrong_spec_is_a_failure_that_says_where(outcome: Outcome) -> None:
+    kind, text = told(outcome.cases["test_wrong[wrong]"])
+    assert kind == "failure"
+    assert text == "wrong.yaml:1:11: stem.x: unknown operation, block or layer 'rellu'; did you mean 'relu'?"
+
+
+def test_the_body_of_a_marked_function_is_run(outcome: Outcome) -> None:
+    kind, text = told(outcome.cases["test_body_runs_after_an_agreement[tiny]"])
+    assert kind == "failure"
+    assert "assert 'the body' == 'was run'" in text
+
+
+def test_tests_of_others_are_left_alone(outcome: Outcome) -> None:
+    kind, text = told(outcome.cases["test_of_others"])
+    assert kind == "failure"
+    assert "def test_of_others" in text
+
+
+def test_the_terminal_tells_errors_from_failures(outcome: Outcome) -> None:
+    assert outcome.done.returncode == 1
+    assert "4 failed, 3 passed, 3 errors" in outcome.done.stdout
+    assert (
+        "ERROR test_parity.py::test_killed[tiny-16x16] - resnet_spec.errors.BackendError: the killed"
+        in outcome.done.stdout
+    )
+
+
+def test_backends_are_started_once_and_ended(outcome: Outcome) -> None:
+    assert len(outcome.started) == 1
+    assert not any(map(is_alive, outcome.started))
+
+
+def test_the_page_holds_every_comparison(outcome: Outcome) -> None:
+    assert "5 comparisons of specs on ../out/page.html" in outcome.done.stdout
+    assert "epsilon 0.001 instead of 1e-05" in outcome.page
+    for size in ("2×16×16", "2×15×18", "2×17×16"):
+        assert size in outcome.page
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_interrupted_session_ends_its_backends(project: Project) -> None:
+    project.write("test_interrupted.py", INTERRUPTED)
+    done = project.run()
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert not any(map(is_alive, project.started()))
+
+
+def test_workers_of_a_parallel_run_hand_their_reports_on(project: Project) -> None:
+    project.write(
+        "test_parallel.py",
+        """
+        import pytest
+
+        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "counted"))
+        def test_agrees(): ...
+
+        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "nobody"))
+        def test_missing(): ...
+        """,
+    )
+    done = project.run("-n", "1", "--resnet-parity-html=page.html")
+    assert "1 passed, 1 error" in done.stdout
+    assert "1 comparison of specs on page.html" in done.stdout
+    assert "2×16×16" in (project.folder / "page.html").read_text("utf-8")
+    assert not any(map(is_alive, project.started()))
+
+
+WRONG_MARKERS = {
+    'resnet_parity("a.yaml", size=(16, 16))': "got multiple values for keyword argument 'size'",
+    'resnet_parity("a.yaml", bach=1)': "got an unexpected keyword argument 'bach'",
+    "resnet_parity()": "the marker resnet_parity names no spec",
+    'resnet_partiy("a.yaml")': "'resnet_partiy' not found in `markers` configuration option",
+}
+
+
+def test_a_wrong_marker_is_told_when_tests_are_collected(project: Project) -> None:
+    for number, marker in enumerate(WRONG_MARKERS):
+        project.write(f"test_{number}.py", f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(): ...\n")
+    done = project.run("--collect-only")
+    assert f"{len(WRONG_MARKERS)} errors during collection" in done.stdout
+    for wanted in WRONG_MARKERS.values():
+        assert wanted in done.stdout
+
+
+def test_a_marker_that_cannot_work_does_not_pass(project: Project) -> None:
+    project.write(
+        "test_marker.py",
+        """
+        import unittest
+        import pytest
+
+        class TestCase(unittest.TestCase):
+            @pytest.mark.resnet_parity("specs/tiny.yaml")
+            def test_it(self): ...
+        """,
+    )
+    done = project.run()
+    assert "1 error" in done.stdout
+    assert "the marker resnet_parity works for functions and for methods of plain classes alone" in done.stdout
+
+
+def test_pytest_starts_without_what_a_comparison_needs(project: Project) -> None:
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-X", "importtime", "-m", "pytest", "-p", "resnet_spec.pytest_plugin"]
+    for option, wanted in (
+        ("--help", "--resnet-parity-html=PATH"),
+        ("--markers", "@pytest.mark.resnet_parity(*specs,"),
+    ):
+        done = subprocess.run([*command, option], cwd=project.folder, env=environment, capture_output=True, text=True)
+        assert wanted in done.stdout
+        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+        assert "resnet_spec" in imported
+        assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "pydantic", "numpy", "yaml", "rich"})
