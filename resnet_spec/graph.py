@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from math import lcm
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
@@ -213,9 +214,9 @@ class Graph(_Frozen):
 
     @property
     def logits(self) -> str:
-        """The node a comparison looks at: the last output, before a final softmax."""
+        """The node a comparison looks at: the last output, before a final softmax (but the input is no node)."""
         node = self.by_name[self.outputs[-1]]
-        return node.inputs[0] if node.operation.op == "softmax" else node.name
+        return node.inputs[0] if node.operation.op == "softmax" and node.inputs[0] != INPUT else node.name
 
     @property
     def result_names(self) -> tuple[str, ...]:
@@ -294,11 +295,19 @@ class Graph(_Frozen):
         """Whether a parameter's shape follows from the input size (a linear layer after flattening a map)."""
         if self.input.features is not None:
             return False
+        height, width = self.input.height, self.input.width
+        rows, columns = self._growth
         try:
-            other = self.at_size(2 * self.input.height + 1, 2 * self.input.width + 1)
+            others = self.at_size(2 * height + 1, 2 * width + 1), self.at_size(height + rows, width + columns)
         except GraphError:
             return True
-        return other.parameters() != self.parameters()
+        return any(other.parameters() != self.parameters() for other in others)
+
+    @property
+    def _growth(self) -> tuple[int, int]:
+        """Rows and columns more of the input by which every map that follows its size grows, too."""
+        strides = [stride for stride in self._strides.values() if stride is not None]
+        return lcm(*(rows.numerator for rows, _ in strides)), lcm(*(columns.numerator for _, columns in strides))
 
     # -- JSON ----------------------------------------------------------------------------------------------------
 

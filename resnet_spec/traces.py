@@ -15,14 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_spec import __version__
 from resnet_spec.bisection import Bisection
 from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 from resnet_spec.comparison import Difference, ParityReport, largest_difference, ratio
 from resnet_spec.differences import first_difference
-from resnet_spec.errors import GraphError, SpecError, WeightsError
+from resnet_spec.downloads import resolve
+from resnet_spec.errors import GraphError, SpecError, WeightsError, plain, shown
 from resnet_spec.files import check_target, replacing
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
@@ -99,7 +102,10 @@ def record(
     if path.suffix != ".safetensors":
         raise SpecError(f"{path}: a trace's file ends in .safetensors")
     check_target(path, force=force)
-    load(spec, at_size(overrides, size)).to_graph()
+    loaded = load(spec, at_size(overrides, size))
+    loaded.to_graph()
+    if weights is not None:
+        resolve(loaded, weights)
     with started([backend], progress) as (process,), TemporaryDirectory(prefix="resnet-spec-") as name:
         folder = Path(name)
         file = folder / "weights.safetensors"
@@ -116,7 +122,8 @@ def record(
             graph=graph,
             source=process.name,
             seed=seed,
-            drawn=str(weights or "random"),
+            # Where a file lies here means nothing elsewhere.
+            drawn=Path(weights).name if weights else "random",
             images=images.astype(np.float32),
             weights=arrays,
             exact=logits["float64"],
@@ -170,6 +177,19 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
+class _Said(BaseModel):
+    """What a trace's metadata say beside the graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int
+    source: str
+    seed: Annotated[int, Field(ge=0)]
+    weights: str
+    environment: dict[str, str]
+    machine: dict[str, str]
+
+
 def write_trace(path: Path, trace: Trace) -> None:
     """Write a trace; values of nodes are copied one at a time."""
     arrays = {_INPUT: trace.images, _EXACT: trace.exact}
@@ -177,16 +197,16 @@ def write_trace(path: Path, trace: Trace) -> None:
         arrays[_ROUNDED] = trace.rounded
     arrays |= {f"{_WEIGHTS}{name}": array for name, array in trace.weights.items()}
     arrays |= {f"{_NODES}{name}": array for name, array in trace.nodes.items()}
-    said = {
-        "format": FORMAT,
-        "source": trace.source,
-        "seed": trace.seed,
-        "weights": trace.drawn,
-        "environment": dict(trace.environment),
-        "machine": dict(trace.machine),
-    }
+    said = _Said(
+        format=FORMAT,
+        source=trace.source,
+        seed=trace.seed,
+        weights=trace.drawn,
+        environment=dict(trace.environment),
+        machine=dict(trace.machine),
+    )
     metadata = {
-        TRACE: json.dumps(said, ensure_ascii=False),
+        TRACE: said.model_dump_json(),
         GRAPH: trace.graph.to_json(),
         FINGERPRINT: trace.graph.fingerprint,
     }
@@ -199,42 +219,66 @@ def read_trace(path: Path) -> Trace:
     metadata, tensors = checkpoint.metadata, checkpoint.tensors
     if TRACE not in metadata:
         raise WeightsError(f"{path}: is no trace; 'resnet-spec record' makes one")
+    said = _read_said(path, metadata[TRACE])
     try:
-        said: dict[str, Any] = json.loads(metadata[TRACE])
-        if said["format"] != FORMAT:
-            raise WeightsError(f"{path}: is a trace of format {said['format']}, of which this version knows {FORMAT}")
-        graph = Graph.from_json(metadata[GRAPH])
-        if graph.fingerprint != metadata[FINGERPRINT]:
-            raise WeightsError(f"{path}: the trace's graph is not the one its fingerprint names")
-        weights = {parameter.name: tensors[_WEIGHTS + parameter.name] for parameter in graph.parameters()}
-        trace = Trace(
-            graph=graph,
-            source=str(said["source"]),
-            seed=int(said["seed"]),
-            drawn=str(said["weights"]),
-            images=tensors[_INPUT],
-            weights=weights,
-            exact=tensors[_EXACT],
-            rounded=tensors.get(_ROUNDED),
-            nodes={name: tensors[_NODES + name] for name in graph.by_name if _NODES + name in tensors},
-            environment=said["environment"],
-            machine=said["machine"],
-        )
-    except (KeyError, ValueError, TypeError, GraphError) as error:
-        raise WeightsError(f"{path}: is not a whole trace ({type(error).__name__}: {error})") from None
-    _check_shapes(path, trace)
-    return trace
+        graph = Graph.from_json(metadata.get(GRAPH, ""))
+    except (GraphError, RecursionError) as error:
+        problem = str(error).partition("\n")[0]
+        raise WeightsError(f"{path}: is not a whole trace, its graph cannot be read ({problem})") from None
+    if graph.fingerprint != metadata.get(FINGERPRINT):
+        raise WeightsError(f"{path}: the trace's graph is not the one its fingerprint names")
+    _check_tensors(path, graph, tensors)
+    return Trace(
+        graph=graph,
+        source=said.source,
+        seed=said.seed,
+        drawn=said.weights,
+        images=tensors[_INPUT],
+        weights={parameter.name: tensors[_WEIGHTS + parameter.name] for parameter in graph.parameters()},
+        exact=tensors[_EXACT],
+        rounded=tensors.get(_ROUNDED),
+        nodes={name: tensors[_NODES + name] for name in graph.by_name if _NODES + name in tensors},
+        environment=said.environment,
+        machine=said.machine,
+    )
 
 
-def _check_shapes(path: Path, trace: Trace) -> None:
-    graph, batch = trace.graph, len(trace.images)
-    wanted = {_INPUT: (trace.images.shape, (batch, *graph.input.shape))}
-    wanted |= {_EXACT: (trace.exact.shape, (batch, *graph.by_name[graph.outputs[-1]].shape))}
-    wanted |= {p.name: (trace.weights[p.name].shape, p.shape) for p in graph.parameters()}
-    wanted |= {name: (value.shape, (batch, *graph.by_name[name].shape)) for name, value in trace.nodes.items()}
-    for name, (shape, right) in wanted.items():
-        if shape != right:
-            raise WeightsError(f"{path}: {name} has shape {list(shape)} in the trace, not {list(right)}")
+def _read_said(path: Path, text: str) -> _Said:
+    try:
+        # Before the rest is looked at, which another format may have otherwise.
+        said: Any = json.loads(text)
+        if isinstance(said, dict) and "format" in said and said["format"] != FORMAT:
+            known = f"of which this version knows {FORMAT}"
+            raise WeightsError(f"{path}: is a trace of format {shown(cast('object', said['format']))}, {known}")
+        return _Said.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc'])) or 'its metadata'}: {plain(first['msg'])}"
+    except (ValueError, RecursionError) as error:
+        problem = f"its metadata are no JSON: {error}"
+    raise WeightsError(f"{path}: is not a whole trace ({problem})")
+
+
+def _check_tensors(path: Path, graph: Graph, tensors: Arrays) -> None:
+    """Whether the file has the tensors of a trace of this graph and no others, each of its shape."""
+    images = tensors.get(_INPUT)
+    # Of no images nothing follows.
+    batch = max(1, len(images)) if images is not None and images.ndim else 1
+    output = (batch, *graph.by_name[graph.outputs[-1]].shape)
+    needed = {_INPUT: (batch, *graph.input.shape), _EXACT: output}
+    needed |= {f"{_WEIGHTS}{parameter.name}": parameter.shape for parameter in graph.parameters()}
+    optional = {_ROUNDED: output} | {f"{_NODES}{node.name}": (batch, *node.shape) for node in graph.nodes}
+    for name in needed:
+        if name not in tensors:
+            raise WeightsError(f"{path}: is not a whole trace ({name} is missing)")
+    for name, tensor in tensors.items():
+        shape = (needed | optional).get(name)
+        if shape is None:
+            raise WeightsError(f"{path}: {name} is in the trace and belongs to nothing in its graph")
+        if tensor.shape != shape:
+            raise WeightsError(f"{path}: {name} has shape {list(tensor.shape)} in the trace, not {list(shape)}")
+        if tensor.dtype.kind != "f":
+            raise WeightsError(f"{path}: {name} holds {tensor.dtype.name} in the trace, no floating-point numbers")
 
 
 class _Replay:

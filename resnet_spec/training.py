@@ -70,8 +70,8 @@ class Plan(NamedTuple):
 def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
     """Images, and targets of each output's shape."""
     targets = [
-        random_images((batch, *graph.by_name[name].shape), seed + 10**6 + index)
-        for index, name in enumerate(graph.outputs)
+        random_images((batch, *graph.by_name[name].shape), seed + 10**6 * index)
+        for index, name in enumerate(graph.outputs, start=1)
     ]
     return random_images((batch, *graph.input.shape), seed), targets
 

@@ -130,5 +130,5 @@ def _verdict(found: Prediction) -> str:
     verdict = "[green]agree[/green]" if found.passed else "[bold red]DIFFER[/bold red]"
     return (
         f"{names} {verdict}: probabilities by {found.largest:.1e} at most,\n"
-        f"logits by {found.relative:.1e} of their standard deviation (bound {found.bound:.0e})"
+        f"logits by {found.relative:.1e} of their standard deviation (bound {found.bound:.1e})"
     )

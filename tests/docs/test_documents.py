@@ -37,6 +37,7 @@ PACKAGES = (
     "specs",
 )
 OURS = ("resnet-spec", "resnet-build")
+OTHERS = ("git", "pytest")
 NOT_RUN = ("make", "pip")
 
 
@@ -102,7 +103,10 @@ class _Runner:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(path),
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "GIT_CONFIG_GLOBAL": os.devnull,
         }
+        for role in ("AUTHOR", "COMMITTER"):
+            self.environment |= {f"GIT_{role}_NAME": "a reader", f"GIT_{role}_EMAIL": "reader@example.org"}
         self.environment.pop("FORCE_COLOR", None)
 
     def copy_packages(self) -> None:
@@ -126,8 +130,8 @@ class _Runner:
         parse(block.text, block.file or "fragment")
         if block.file:
             path = self.write(block)
-            # What is wrong on purpose is for a command to refuse.
-            if not path.name.startswith("wrong"):
+            # What is wrong on purpose is for a command to refuse, and what is hidden for other programs to read.
+            if not path.name.startswith("wrong") and not str(block.file).startswith("."):
                 check_yaml(path)
 
     def toml(self, block: Block) -> None:
@@ -189,7 +193,7 @@ class _Runner:
             program = shlex.split(command)[0]
             if program in NOT_RUN:
                 continue
-            assert program in OURS, f"{program} is not run by this test"
+            assert program in OURS + OTHERS, f"{program} is not run by this test"
             result = subprocess.run(
                 shlex.split(command), env=self.environment, capture_output=True, text=True, timeout=600
             )
@@ -197,7 +201,7 @@ class _Runner:
             told = index + 1 < len(commands) and commands[index + 1].startswith("echo $?")
             assert status == 0 or told, f"status {status} of {command}\n{result.stdout}\n{result.stderr}"
             if shown.strip():
-                assert_shown(shown, result.stdout if status < 2 else result.stderr)
+                assert_shown(shown, (result.stdout if status < 2 else "") or result.stderr)
 
 
 def check_yaml(path: Path) -> None:
@@ -205,19 +209,18 @@ def check_yaml(path: Path) -> None:
     import jsonschema
 
     from resnet_spec.documents import read as read_yaml
-    from resnet_spec.language import Block as BlockModel
-    from resnet_spec.loading import load
+    from resnet_spec.loading import check_block, load
     from resnet_spec.schema import block_schema, spec_schema
+    from resnet_spec.spec_files import kind
 
     data = read_yaml(path).data
-    is_block = "main" in data
-    jsonschema.validate(data, block_schema() if is_block else spec_schema())
-    if is_block:
-        BlockModel.model_validate(data)
+    if kind(path) == "block":
+        jsonschema.validate(data, block_schema())
+        check_block(path)
     else:
-        spec = load(path)
-        load_graph = spec.to_graph()
-        assert load_graph.from_json(load_graph.to_json()) == load_graph
+        jsonschema.validate(data, spec_schema())
+        graph = load(path).to_graph()
+        assert graph.from_json(graph.to_json()) == graph
 
 
 def assert_shown(shown: str, printed: str) -> None:

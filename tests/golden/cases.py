@@ -226,10 +226,10 @@ BLOCKS: dict[str, Case] = {
     "bottleneck_dilated": _stage(
         "bottleneck",
         _NORMALIZED,
-        size=(5, 4),
-        width=2,
-        first_width=1,
-        channels=8,
+        size=(4, 3),
+        width=4,
+        first_width=2,
+        channels=16,
         dilation=2,
         first_dilation=1,
         projection={"conv_projection": {"kernel": 3}},
@@ -380,5 +380,11 @@ def _drawn(parameter: Parameter) -> NDArray[np.float32]:
 
 
 def images_of(graph: Graph) -> NDArray[np.float64]:
-    """A batch of inputs, each value one that float32 holds too."""
-    return random_images((BATCH, *graph.input.shape), SEED)
+    """A batch of inputs, each value one that float32 holds too.
+
+    They reach from below 0 throughout, in the first channel, to beyond 6: the pad of a pool shows, and the limit of
+    another activation.
+    """
+    normal = random_images((BATCH, *graph.input.shape), SEED)
+    shifts = np.linspace(-10, 2, graph.input.shape[0]).reshape(-1, *[1] * (normal.ndim - 2))
+    return (3 * normal + shifts).astype(np.float32).astype(np.float64)

@@ -191,8 +191,8 @@ def _gated_basic() -> nn.Module:
 
 
 def _dilated_bottleneck() -> nn.Module:
-    projection = resnet.downsample_conv(4, 8, 3, dilation=2, first_dilation=1)
-    return resnet.Bottleneck(4, 2, 1, projection, reduce_first=2, dilation=2, first_dilation=1)
+    projection = resnet.downsample_conv(4, 16, 3, dilation=2, first_dilation=1)
+    return resnet.Bottleneck(4, 4, 1, projection, reduce_first=2, dilation=2, first_dilation=1)
 
 
 _unit = partial(resnetv2.PreActBottleneck, bottle_ratio=0.5)

@@ -14,7 +14,7 @@ from resnet_spec.comparison import largest_difference
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.processes import BackendProcess, started
 from resnet_spec.rounding import STRUCTURE
-from resnet_spec.traces import read_trace
+from resnet_spec.traces import compare_with_trace, read_trace
 
 from .cases import CASES, FOLDER, arrays_of, graph_of, images_of, path_of
 
@@ -37,6 +37,15 @@ def test_every_value_is_the_original_s(name: str, backend: BackendProcess, tmp_p
     backend.forward(trace.images, "float64")
     for node, value in zip(wanted, backend.outputs(), strict=True):
         assert largest_difference(value, wanted[node]) <= STRUCTURE * wanted[node].std(), node
+
+
+def test_a_block_is_compared_with_its_original_as_anyone_would_do_it() -> None:
+    report = compare_with_trace(path_of("blocks/bottleneck"), "torch", bisect=True)
+    assert report.passed
+    assert [difference.dtype for difference in report.differences] == ["float64", "float32"]
+    original = "torchvision.models.resnet.Bottleneck of torchvision"
+    assert [name.startswith(original) for name in report.environment] == [False, True]
+    assert {node.block for node in report.nodes} == {"block.0"}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -26,6 +26,9 @@ TABLE = ROOT / "docs" / "mutations.md"
 STEPS = 3
 """Training steps, enough for a momentum to have a past."""
 
+ALONE = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+"""One thread a process: networks as small as these are done before a second one has begun."""
+
 CLASSES = {
     "torch": "tests.lab.mutated_torch:MutatedTorch",
     "tensorflow": "tests.lab.mutated_tensorflow:MutatedTensorFlow",
@@ -119,9 +122,10 @@ def _registered(folder: Path) -> Generator[None]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mutated-backends\nVersion: 1.0\n")
     points = "".join(f"mutated_{framework} = {value}\n" for framework, value in CLASSES.items())
     (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
-    paths = [str(folder), str(ROOT), *filter(None, [before["PYTHONPATH"]])]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(paths), VARIABLE: str(folder / "mutation")}
+    paths = [str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = {"PYTHONPATH": os.pathsep.join(paths), VARIABLE: str(folder / "mutation"), **ALONE}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ |= settings
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -98,12 +98,14 @@ class Lab:
         if _size(graph) > LARGEST:
             return Outcome("too large", "too large to be run here")
         try:
-            return self._compared(graph, zlib.crc32(text.encode()) % 2**16)
+            outcome = self._compared(graph, zlib.crc32(text.encode()) % 2**16)
         except BackendError as error:
             outcome = inexpressible(error, graph)
-            if outcome.kind == "failed":
-                self._start()
-            return outcome
+        except Exception as error:
+            outcome = Outcome("failed", f"the comparison fails: {type(error).__name__}: {error}")
+        if outcome.kind == "failed":
+            self._start()
+        return outcome
 
     def _graph(self, text: str) -> Graph:
         path = self._folder / "spec.yaml"

@@ -24,6 +24,7 @@ from resnet_spec.operations import (
     Operation,
     Role,
 )
+from tests.every_operation import every_operation
 
 NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Operation)
@@ -375,6 +376,57 @@ def test_a_biased_convolution_counts_as_torchvision_does() -> None:
     plain, biased = (make("conv2d", channels=8, kernel=3, bias=bias) for bias in (False, True))
 
     assert plain.macs((MAP,), (8, 7, 8)) == biased.macs((MAP,), (8, 7, 8)) == prod((8, 7, 8)) * 4 * 9
+
+
+# -- roundings ---------------------------------------------------------------------------------------------------
+
+
+ROUNDINGS = [
+    # A kernel's weights for one output, and its bias.
+    (make("conv2d", channels=8, kernel=3), [MAP], 4 * 9),
+    (make("conv2d", channels=8, kernel=[3, 1], groups=2, bias=True), [MAP], 2 * 3 + 1),
+    (make("std_conv2d", **STANDARDIZED), [MAP], 4 * 9),
+    # Of a kernel of 3 at a stride of 2 two weights at most meet in one row.
+    (make("conv_transpose2d", channels=8, kernel=3, stride=2), [MAP], 4 * 2 * 2),
+    (make("conv_transpose2d", channels=8, kernel=[4, 2], stride=[1, 2], bias=True), [MAP], 4 * 4 * 1 + 1),
+    (make("conv1d", channels=2, kernel=3), [(4, 7)], 4 * 3),
+    (make("conv1d", channels=2, kernel=3, bias=True), [(4, 7)], 4 * 3 + 1),
+    (make("linear", features=1000), [(512,)], 512 + 1),
+    (make("linear", features=1000, bias=False), [(512,)], 512),
+    *[(make(op, **NORM), [MAP], 8) for op in ("batch_norm", "position_batch_norm")],
+    *[(make(op, **GROUPED), [MAP], 8) for op in ("group_norm", "evo_norm_s0")],
+    (make("filter_response_norm", epsilon=1e-6, threshold=True), [MAP], 8),
+    (make("relu"), [MAP], 0),
+    (make("sigmoid"), [MAP], 4),
+    (make("softmax"), [(10,)], 10 + 4),
+    *[(make(op, rate=0.5), [MAP], 0) for op in ("dropout", "stochastic_depth")],
+    (make("max_pool2d", kernel=3), [MAP], 0),
+    (make("avg_pool2d", kernel=[2, 3]), [MAP], 2 * 3),
+    (make("global_avg_pool"), [MAP], 9 * 10),
+    (make("global_max_pool"), [MAP], 0),
+    (make("pad2d", padding=1), [MAP], 0),
+    (make("pad_channels", after=1), [MAP], 0),
+    (make("flatten"), [MAP], 0),
+    (make("reshape", shape=[4, 90]), [MAP], 0),
+    (make("add"), [MAP, MAP], 1),
+    (make("add"), [MAP, MAP, MAP], 2),
+    (make("multiply"), [MAP, (4, 1, 1)], 1),
+]
+
+
+@pytest.mark.parametrize(("operation", "shapes", "roundings"), ROUNDINGS)
+def test_a_value_meets_as_many_roundings_as_a_sum_has_terms(
+    operation: Any, shapes: list[tuple[int, ...]], roundings: int
+) -> None:
+    assert operation.roundings(*shapes) == roundings
+
+
+def test_the_roundings_of_every_operation_are_stated() -> None:
+    assert {operation.op for operation, _, _ in ROUNDINGS} == set(OPERATIONS)
+
+
+def test_the_graph_that_backends_run_node_by_node_has_every_operation() -> None:
+    assert {node.operation.op for node in every_operation().nodes} == set(OPERATIONS)
 
 
 # -- resolution --------------------------------------------------------------------------------------------------

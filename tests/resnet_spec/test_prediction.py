@@ -295,7 +295,7 @@ def test_long_names_are_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsy
     assert lines[3].count("…") == 1
     assert lines[5:] == [
         "torch and tensorflow and third DIFFER: probabilities by 4.2e-01 at most,",
-        f"logits by {1 / logits.std():.1e} of their standard deviation (bound 5e-01)",
+        f"logits by {1 / logits.std():.1e} of their standard deviation (bound 5.0e-01)",
     ]
 
 

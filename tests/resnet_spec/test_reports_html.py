@@ -193,6 +193,12 @@ def test_a_histogram_counts_every_node_each_precision_apart(bisected: Any) -> No
         assert all((float(x) > limit) == (kind == "beyond") for kind, x, _ in bars)
 
 
+@pytest.mark.parametrize(("part", "kind"), [(0.0, "within"), (0.99, "within"), (1.0, "within"), (1.01, "beyond")])
+def test_a_bar_s_colour_says_whether_it_is_beyond_the_bound(handmade: Any, part: float, kind: str) -> None:
+    page = html_page([handmade.report(nodes=(handmade.node("conv1", part),))])
+    assert re.findall(r'<rect class="(\w+)"', page) == [kind]
+
+
 def test_a_histogram_holds_whatever_is_drawn_in_it(handmade: Any) -> None:
     nodes = [handmade.node(f"n{index}", 10.0**power) for index, power in enumerate(range(-300, 300, 7))]
     page = html_page([handmade.report(nodes=tuple(nodes))])

@@ -38,6 +38,7 @@ def test_nothing_is_cut_off_at_80_columns(long: Any) -> None:
     for figure in ("inf", "nan", "3.0e-15", "1.0e-09", "2.0e-05", "tensorflow float64"):
         assert figure in text
     assert "0 of 30 nodes within their bounds" in text
+    assert text.count("2.0e-05") == 10
     assert "cause, tried: epsilon 0.001" in text
 
 

@@ -16,6 +16,7 @@ from resnet_spec.comparison import Difference
 from resnet_spec.graph import Graph
 from resnet_spec.optimizers import SGD
 from resnet_spec.processes import BackendProcess, started
+from resnet_spec.rounding import CONFIDENCE
 from resnet_spec.training import Plan, TrainingComparison, all_terms, check_batch, moot_biases
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
 
@@ -33,7 +34,15 @@ def comparing(folder: Path, processes: list[BackendProcess]) -> Compare:
 
 
 @pytest.fixture(scope="module")
-def both() -> Iterator[list[BackendProcess]]:
+def one_thread() -> Iterator[None]:
+    """In networks this small threads only wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def both(one_thread: None) -> Iterator[list[BackendProcess]]:
     with started(["torch", "tensorflow"]) as processes:
         yield processes
 
@@ -45,7 +54,7 @@ def compare(tmp_path: Path, both: list[BackendProcess]) -> Compare:
 
 
 @pytest.fixture(scope="module")
-def with_wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BackendProcess]]:
+def with_wrong(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BackendProcess]]:
     """PyTorch and, as a third party provides it, the backend that trains wrongly."""
     folder = tmp_path_factory.mktemp("wrong")
     info = folder / "wrong_training-1.0.dist-info"
@@ -147,9 +156,10 @@ def test_the_backends_train_alike(compare: Compare, graph: Graph, expected: list
         before, _, after = pattern.partition("{}")
         assert found.startswith(before)
         assert found.endswith(after)
-    # Training was no standstill, and the bound is one of rounding.
+    # Bounds are of rounding, and never less than it is sure to be.
     for d in differences:
-        assert 0 < d.bound < 1e-8
+        computed = d.subject.endswith(("sgd", "adamw"))
+        assert (CONFIDENCE * all_terms(graph, 2) ** 0.5 * 2.0**-53 < d.bound < 1e-8) if computed else d.bound == 1e-9
 
 
 def test_variances_differ_by_the_stated_factor_and_not_at_all_where_exact(
@@ -179,7 +189,8 @@ def test_a_bias_that_ends_in_normalisations_alone_is_exempt_and_no_other() -> No
     names = {
         "keras/resnet50": lambda name: not name.startswith("predictions"),
         "keras/resnet50v2": lambda name: name.endswith(("_3_conv.bias", "_0_conv.bias")),
-        "tutorial/resnet18": lambda name: not name.startswith("fc"),
+        # A block's projection, conv3, has no normalisation after it.
+        "tutorial/resnet18": lambda name: not name.startswith("fc") and not name.endswith("conv3.bias"),
         "torchvision/resnet18": lambda name: False,
     }
     for name, moot in names.items():
@@ -196,7 +207,6 @@ def test_a_bias_that_ends_in_normalisations_alone_is_exempt_and_no_other() -> No
         (("avg_pool2d", {"kernel": 3, "padding": 1, "count_include_pad": True}), False),
         (("conv2d", {"channels": 4, "kernel": 3}), True),
         (("conv2d", {"channels": 4, "kernel": 3, "padding": 1}), False),
-        (("global_avg_pool", {}), True),
         (("relu", {}), False),
         (("pad2d", {"padding": 1}), False),
     ],
@@ -211,8 +221,6 @@ def test_what_a_shift_passes_unchanged_is_what_the_gradient_says(
 ) -> None:
     b = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("between", between[0], **between[1])
     graph = b.add("norm", norm[0], **norm[1]).add("relu", "relu").add("last", "conv2d", channels=2, kernel=1).graph()
-    if between[0] == "global_avg_pool" and norm[0] == "group_norm":
-        pytest.skip("one value has no variance")
     assert ("conv.bias" in moot_biases(graph)) == moot
     process = with_wrong[0]
     resnet_spec.write_weights(tmp_path / "w.safetensors", graph, random_arrays(graph))
@@ -258,7 +266,7 @@ SGD_STEPS, ADAMW_STEPS = (
         ("unrounded", SGD_STEPS | ADAMW_STEPS),
         (
             "momentum of statistics",
-            {"statistics layer2.0.bn3.running_var", "statistics layer2.0.bn3.running_var, exact"},
+            {"statistics layer1.1.bn1.running_mean", "statistics layer1.1.bn1.running_mean, exact"},
         ),
     ],
 )

@@ -12,7 +12,10 @@ import pytest
 from resnet_spec import build
 from resnet_spec.backends import get_backend
 from resnet_spec.errors import BackendError
+from resnet_spec.optimizers import SGD
+from resnet_spec.parity import comparing
 from resnet_spec_onnx import INPUTS, OUTPUTS, OnnxBackend, running
+from tests.every_operation import alone_and_within, arrays_for, every_operation
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
 
 from .running import model_of
@@ -72,8 +75,35 @@ def test_a_network_without_parameters() -> None:
 
 def test_training_is_refused() -> None:
     graph = small_resnet()
-    with pytest.raises(BackendError, match="computes inference only"):
-        OnnxBackend().forward(model_of(graph, random_arrays(graph)), random_images(1, 3, 32, 32), training=True)
+    backend, model = OnnxBackend(), model_of(graph, random_arrays(graph))
+    images = random_images(1, 3, 32, 32)
+    with pytest.raises(BackendError, match=r"^the onnx backend computes inference only; name another backend first"):
+        backend.forward(model, images, training=True)
+    with pytest.raises(BackendError, match=r"^the onnx backend computes inference only$"):
+        backend.gradients(model, graph, images, [np.zeros((1, 5))])
+    with pytest.raises(BackendError, match=r"^the onnx backend computes inference only$"):
+        backend.train(model, graph, [], SGD())
+
+
+def test_a_node_alone_computes_what_it_does_in_the_model_in_float64() -> None:
+    for name, (alone, within) in alone_and_within(OnnxBackend(), "float64").items():
+        np.testing.assert_array_equal(alone, within, err_msg=name, strict=True)
+
+
+def test_a_node_alone_computes_what_it_does_in_the_model_but_for_rounding_in_float32() -> None:
+    # Within a model a runtime makes one of a convolution and the normalisation after it.
+    for name, (alone, within) in alone_and_within(OnnxBackend(), "float32").items():
+        assert alone.dtype == within.dtype == np.float32
+        assert alone.shape == within.shape
+        np.testing.assert_allclose(alone, within, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_nodes_are_compared_with_those_of_another_backend(tmp_path: Path) -> None:
+    graph = every_operation()
+    with comparing(("torch", "onnx")) as comparison:
+        report = comparison.compare(graph, arrays_for(graph, "float32"), bisect=True)
+    assert report.passed
+    assert [node.name for node in report.nodes] == [node.name for node in graph.nodes]
 
 
 def test_a_missing_runtime_is_told_when_a_model_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from resnet_spec import backends
 from resnet_spec.errors import BackendError
+from tests.every_operation import alone_and_within
 
 if TYPE_CHECKING:
     from resnet_spec.backends import Backend
@@ -36,6 +37,13 @@ def test_found_by_name_and_alias(backend):
 def test_everything_the_protocol_asks_for_is_there(backend):
     wanted = {name for name in vars(backends.Backend) if not name.startswith("_")}
     assert wanted - set(dir(backend)) == set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_node_alone_computes_what_it_does_in_the_model(backend, dtype):
+    for name, (alone, within) in alone_and_within(backend, dtype).items():
+        assert alone.dtype == dtype
+        np.testing.assert_array_equal(alone, within, err_msg=name, strict=True)
 
 
 def test_importing_the_package_imports_no_framework():

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_spec.backends import Backend, get_backend
+from resnet_spec.backends import Backend, DType, get_backend
 from resnet_spec_torch import TorchBackend
+from tests.every_operation import alone_and_within
 from tests.resnet_spec_torch.graphs import Builder, build, random_arrays, random_images, small_resnet
 
 BACKEND: Backend = TorchBackend()
@@ -103,6 +104,22 @@ def test_forward_in_training_mode_moves_the_statistics_and_restores_the_mode() -
     assert model.layer2[0].bn1.training
     expected = build(graph).train()(torch.from_numpy(images)).detach().numpy()
     np.testing.assert_array_equal(outputs[0], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_node_alone_computes_what_it_does_in_the_model(dtype: DType) -> None:
+    for name, (alone, within) in alone_and_within(BACKEND, dtype).items():
+        assert alone.dtype == dtype
+        np.testing.assert_array_equal(alone, within, err_msg=name, strict=True)
+
+
+def test_a_node_alone_is_in_inference_and_moves_no_statistics() -> None:
+    graph = small_resnet()
+    model = build(graph)
+    before = BACKEND.arrays(model, graph)
+    BACKEND.apply(model, graph, "bn1", [random_images(2, 4, 16, 16)])
+    for name, array in BACKEND.arrays(model, graph).items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_a_network_without_parameters() -> None:

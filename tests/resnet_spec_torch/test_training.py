@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from resnet_spec.graph import Graph
 from resnet_spec.optimizers import SGD
-from resnet_spec.training import random_batch
+from resnet_spec.training import Plan, all_terms, disturbed, random_batch
 from resnet_spec_torch import TorchBackend
 from tests.optimizer_formulas import CHOICES, LINEAR, apart, batches, loss_and_gradients, start, trained
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images
@@ -59,7 +60,11 @@ def test_the_gradients_of_every_output_add_up() -> None:
     """Held to differences of the loss, which is a sum over the outputs."""
     graph, arrays = two_headed(), random_arrays(two_headed(), dtype="float64")
     images, targets = random_batch(graph, 2, 0)
+    values = BACKEND.forward(loaded(graph, arrays), images)
     found = BACKEND.gradients(loaded(graph, arrays), graph, images, targets)
+    assert found.loss == pytest.approx(
+        sum(np.square(value - wanted).mean() / 2 for value, wanted in zip(values, targets, strict=True))
+    )
     for name in ("conv.weight", "one.weight", "two.bias"):
         moved = 1e-4 * random_images(*arrays[name].shape)
         models = [loaded(graph, arrays | {name: arrays[name] + sign * moved}) for sign in (1, -1)]
@@ -71,6 +76,30 @@ def test_training_leaves_the_model_in_the_mode_it_was_in() -> None:
     model = linear()
     BACKEND.train(model, LINEAR, batches(1), SGD())
     assert not model.training
+
+
+def test_a_disturbed_run_is_moved_by_its_roundings_and_moved_back() -> None:
+    graph = Builder(399).add("fc", "linear", features=5).graph()
+    model, plan = loaded(graph, random_arrays(graph, dtype="float64")), Plan(1, 2, 0)
+
+    def moved(value: NDArray[Any], from_where: NDArray[Any]) -> float:
+        """In units of roundoff, as a standard deviation."""
+        return float((value / from_where - 1).std() * 2**53)
+
+    before = BACKEND.arrays(model, graph)
+    taken = disturbed(BACKEND, model, graph, plan, 0)
+    images, _ = next(taken)
+    # 399 products and a bias.
+    assert moved(BACKEND.arrays(model, graph)["fc.weight"], before["fc.weight"]) == pytest.approx(20, rel=0.1)
+    assert all_terms(graph, 2) == 402
+    assert moved(images, random_batch(graph, 2, 0)[0]) == pytest.approx(402**0.5, rel=0.1)
+    assert list(taken) == []
+    after = BACKEND.arrays(model, graph)
+    assert 0 < moved(after["fc.weight"], before["fc.weight"]) < 3
+    # Another draw moves elsewhere.
+    BACKEND.load(model, graph, before)
+    other, _ = next(disturbed(BACKEND, model, graph, plan, 1))
+    assert (other != images).any()
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

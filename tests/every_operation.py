@@ -1,0 +1,99 @@
+"""A graph that uses every operation once at least, and a layer twice; without a framework, for all backends' tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from resnet_spec.backends import Backend, DType
+from resnet_spec.graph import INPUT, Graph
+from resnet_spec.operations import Operation
+
+SHAPE = (3, 21, 16)
+NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
+GROUPED = {"groups": 2, "epsilon": 1e-5}
+
+_OPERATION: TypeAdapter[Any] = TypeAdapter(Operation)
+_STEPS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
+    ("mirror", {"op": "pad2d", "padding": 1, "mode": "reflect"}, ()),
+    ("conv", {"op": "conv2d", "channels": 4, "kernel": 3, "stride": 2, "padding": "same", "bias": True}, ()),
+    ("norm", {"op": "batch_norm", **NORM}, ()),
+    ("norm_again", {"op": "batch_norm", **NORM}, ()),
+    ("relu", {"op": "relu"}, ()),
+    ("std", {"op": "std_conv2d", "channels": 4, "kernel": 3, "padding": 1, "groups": 2, "epsilon": 1e-6}, ()),
+    ("group", {"op": "group_norm", **GROUPED}, ()),
+    ("evo", {"op": "evo_norm_s0", **GROUPED}, ()),
+    ("frn", {"op": "filter_response_norm", "epsilon": 1e-6, "threshold": True}, ()),
+    ("sum", {"op": "add"}, ("frn", "relu", "norm")),
+    ("edge", {"op": "pad2d", "padding": 1}, ()),
+    ("max", {"op": "max_pool2d", "kernel": 3, "stride": 2}, ()),
+    ("avg", {"op": "avg_pool2d", "kernel": 2, "stride": 2, "padding": "same", "count_include_pad": False}, ()),
+    ("wider", {"op": "pad_channels", "before": 1, "after": 1}, ()),
+    ("up", {"op": "conv_transpose2d", "channels": 4, "kernel": 3, "stride": 2, "padding": ((1, 0), (0, 1))}, ()),
+    ("places", {"op": "position_batch_norm", **NORM}, ()),
+    ("depth", {"op": "stochastic_depth", "rate": 0.5}, ()),
+    ("pool", {"op": "global_avg_pool"}, ()),
+    ("line", {"op": "reshape", "shape": (1, 4)}, ()),
+    ("along", {"op": "conv1d", "channels": 1, "kernel": 3, "padding": 1}, ()),
+    ("column", {"op": "reshape", "shape": (4, 1, 1)}, ()),
+    ("gate", {"op": "sigmoid"}, ()),
+    ("scale", {"op": "multiply"}, ("depth", "gate")),
+    ("top", {"op": "global_max_pool"}, ()),
+    ("flat", {"op": "flatten"}, ()),
+    ("drop", {"op": "dropout", "rate": 0.5}, ()),
+    ("fc", {"op": "linear", "features": 5}, ()),
+    ("softmax", {"op": "softmax"}, ()),
+)
+"""Name, operation and inputs of each node; without inputs it takes the one before."""
+
+CALLS = {"norm_again": "norm"}
+
+
+def every_operation() -> Graph:
+    """The graph, each of whose values differs from its inputs but for what acts in training only."""
+    shapes: dict[str, tuple[int, ...]] = {INPUT: SHAPE}
+    nodes: list[dict[str, Any]] = []
+    last = INPUT
+    for name, fields, inputs in _STEPS:
+        operation = _OPERATION.validate_python(fields)
+        taken = inputs or (last,)
+        shapes[name] = operation.output_shape(*(shapes[source] for source in taken))
+        node = {"name": name, "operation": operation, "inputs": taken, "shape": shapes[name], "calls": CALLS.get(name)}
+        nodes.append(node)
+        last = name
+    image = dict(zip(("channels", "height", "width"), SHAPE, strict=True))
+    return Graph.model_validate({"name": "test/every_operation", "input": image, "nodes": nodes, "outputs": (last,)})
+
+
+def arrays_for(graph: Graph, dtype: DType) -> dict[str, NDArray[Any]]:
+    """Every parameter at random, variances and scales around 1."""
+    generator = np.random.default_rng(0)
+    return {
+        parameter.name: (
+            generator.uniform(0.5, 1.5, parameter.shape)
+            if parameter.role.startswith(("norm_", "position_"))
+            else generator.standard_normal(parameter.shape) / 3
+        ).astype(dtype)
+        for parameter in graph.parameters()
+    }
+
+
+def alone_and_within(backend: Backend, dtype: DType) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Each node's value by ``apply``, from its inputs' values in the whole model, and its own there."""
+    graph = every_operation()
+    whole = graph.with_outputs([node.name for node in graph.nodes])
+    arrays = arrays_for(graph, dtype)
+    images = np.random.default_rng(1).standard_normal((2, *SHAPE)).astype(dtype)
+    model = backend.compile(whole, dtype=dtype)
+    backend.load(model, whole, arrays)
+    within = {INPUT: images} | dict(zip(whole.outputs, backend.forward(model, images), strict=True))
+    # One output, as in use: what a node becomes may depend on whether it is one.
+    model = backend.compile(graph, dtype=dtype)
+    backend.load(model, graph, arrays)
+    return {
+        node.name: (backend.apply(model, graph, node.name, [within[name] for name in node.inputs]), within[node.name])
+        for node in graph.nodes
+    }

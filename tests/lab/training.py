@@ -1,0 +1,166 @@
+"""``python -m tests.lab.training``: correct backends train beside each other, and what they differ by beside its bound.
+
+What a run finds is kept in ``training.json``, a network at a time, so that it can be interrupted; networks whose
+architecture has changed since are done again, and with ``--again`` all. The table of docs/training.md, after its text,
+is written from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import resnet_spec
+from resnet_spec.graph import INPUT
+from resnet_spec.parity import at_size, prepared
+from resnet_spec.processes import started
+from resnet_spec.rounding import STRUCTURE
+from resnet_spec.training import Plan, TrainingComparison
+
+RESULTS = Path(__file__).with_suffix(".json")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+SPECS = Path(__file__).with_name("specs")
+HEADING = "## The networks\n"
+
+PLAN = Plan(steps=5, batch=2, seed=0)
+
+
+class Part(NamedTuple):
+    """A network of the catalogue, thinner where that does, and what it is there for."""
+
+    spec: str
+    why: str
+    overrides: tuple[str, ...] = ()
+    size: int | None = 64
+
+
+def one_block_each(*stages: str) -> tuple[str, ...]:
+    """Overrides that leave the first stages one block each, and nothing of the last."""
+    *kept, last = stages
+    return *(f"stages.{stage}.repeat=1" for stage in kept), f"stages.{last}=null"
+
+
+LAYERS = one_block_each("layer1", "layer2", "layer3", "layer4")
+STAGES = one_block_each("stages.0", "stages.1", "stages.2", "stages.3")
+KERAS = one_block_each("conv2", "conv3", "conv4", "conv5")
+BLOCKS = one_block_each("block1", "block2", "block3", "block4")
+
+PARTS = (
+    Part("torchvision/resnet18", "the plain network, whole"),
+    Part("torchvision/resnet50", "bottlenecks", LAYERS),
+    Part("torchvision/resnext50_32x4d", "grouped convolutions", LAYERS),
+    Part("timm/test_resnet", "mixed blocks, whole"),
+    Part("timm/seresnet50", "gates", LAYERS),
+    Part("timm/ecaresnet50d", "gates by a convolution along channels", LAYERS),
+    Part("timm/resnetblur50d", "blurred strides", LAYERS),
+    Part("timm/resnetv2_50", "activation before convolution", STAGES),
+    Part("timm/resnetv2_50x1_bit", "standardised kernels, group norms", STAGES),
+    Part("timm/resnetv2_50d_evos", "EvoNorm", STAGES),
+    Part("timm/resnetv2_50d_frn", "filter response norm", STAGES),
+    Part("keras/resnet50", "biases in front of norms, biased variance", KERAS),
+    Part("keras/resnet50v2", "biases that pass additions first", KERAS),
+    Part("slim/resnet_v1_50", "TensorFlow's padding", BLOCKS),
+    Part("slim/resnet_v2_50", "the same, activation first", BLOCKS),
+    Part("msra/resnet50", "the stride in the first convolution", one_block_each("res2", "res3", "res4", "res5")),
+    Part("cifar/resnet20", "shortcuts without parameters, whole", size=None),
+    Part("cifar/wrn_16_8", "wide, activation first", ("parameters.width=2",), None),
+    Part("tutorial/resnet18", "one norm called twice", one_block_each(*(f"res_block{n}" for n in range(1, 5)))),
+    Part("specs/decoder.yaml", "vectors to maps, transposed convolutions, norms by position", size=None),
+    Part("specs/assorted.yaml", "what the others lack, dropout"),
+    Part("specs/modern.yaml", "dilation, stochastic depth"),
+)
+
+
+def main() -> None:
+    """Run what has no current result and write the table."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and "--again" not in sys.argv else {}
+    # In networks this small threads only wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    todo = [part for part in PARTS if results.get(part.spec, {}).get("fingerprint") != fingerprint(part)]
+    if todo:
+        with started(["torch", "tensorflow"]) as processes, TemporaryDirectory() as folder:
+            comparison = TrainingComparison(processes, Path(folder), lambda step: None)
+            for part in todo:
+                weights = Path(folder) / "weights.safetensors"
+                graph, arrays = prepared(
+                    processes[0], weights, source(part), None, 0, part.overrides, size(part), lambda step: None
+                )
+                found = comparison.run(graph, arrays, plan=PLAN)
+                rows = [difference.to_dict() for difference in found]
+                results[part.spec] = {"fingerprint": fingerprint(part), "rows": rows}
+                RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+                print(part.spec, "agrees" if all(row["passed"] for row in rows) else "DIFFERS", flush=True)
+    text = DOCUMENT.read_text("utf-8").partition(HEADING)[0]
+    DOCUMENT.write_text(text + HEADING + table(results), "utf-8")
+
+
+def source(part: Part) -> str:
+    return str(SPECS.parent / part.spec) if part.spec.endswith(".yaml") else part.spec
+
+
+def size(part: Part) -> tuple[int, int] | None:
+    return (part.size, part.size) if part.size else None
+
+
+def fingerprint(part: Part) -> str:
+    return resnet_spec.load(source(part), at_size(part.overrides, size(part))).to_graph().fingerprint
+
+
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "first loss": lambda row: row["subject"] == "first loss",
+    "gradients": lambda row: row["quantity"] == "gradients" and row["subject"] != INPUT,
+    "of the input": lambda row: row["quantity"] == "gradients" and row["subject"] == INPUT,
+    "statistics": lambda row: row["quantity"] == "statistics" and not row["subject"].endswith("exact"),
+    "exact": lambda row: row["quantity"] == "statistics" and row["subject"].endswith("exact"),
+    "losses by SGD": lambda row: row["quantity"] == "losses" and row["subject"].endswith("sgd"),
+    "weights by SGD": lambda row: row["quantity"] == "weights" and row["subject"].endswith("sgd"),
+    "losses by AdamW": lambda row: row["quantity"] == "losses" and row["subject"].endswith("adamw"),
+    "weights by AdamW": lambda row: row["quantity"] == "weights" and row["subject"].endswith("adamw"),
+}
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """What follows the document's text: a table of what was found, and how much of the bounds that takes up."""
+    rows = [row for part in PARTS for row in results[part.spec]["rows"]]
+    trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != STRUCTURE]
+    fixed = max(row["relative"] for row in rows if row["bound"] == STRUCTURE)
+    prose = (
+        f"{PLAN.steps} steps, {PLAN.batch} images a batch, of {len(PARTS)} networks. What is not beside its bound is"
+        f" held to {STRUCTURE:.0e}; the largest of those is {fixed:.0e}. {sum(row['passed'] for row in rows)} of"
+        f" {len(rows)} differences are within their bounds. Of the bounds that are computed, at most"
+        f" {max(trained):.0%} is used, and in the median {median(trained):.1%}: they allow for roundings that push one"
+        " way, as those of two libraries seldom do."
+    )
+    text = f"\n{fill(prose, 120)}\n\n"
+    text += line(["network", "for", *COLUMNS]) + line(["---"] * (len(COLUMNS) + 2))
+    for part in PARTS:
+        changed = f", {part.size}×{part.size}" if part.size else ""
+        thin = ", thinner" if part.overrides else ""
+        cells = [cell(results[part.spec]["rows"], chosen) for chosen in COLUMNS.values()]
+        text += line([f"`{part.spec}`{thin}{changed}", part.why, *cells])
+    return text
+
+
+def cell(rows: list[dict[str, Any]], chosen: Callable[[Mapping[str, Any]], bool]) -> str:
+    found = [row for row in rows if chosen(row)]
+    if not found:
+        return "—"
+    (row,) = found
+    verdict = "" if row["passed"] else " **differs**"
+    bound = "" if row["bound"] == STRUCTURE else f" of {row['bound']:.0e}"
+    return f"{row['relative']:.0e}{bound}{verdict}" if row["relative"] else f"0{bound}"
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()
