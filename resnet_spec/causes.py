@@ -168,13 +168,13 @@ def rounds(graph: Graph, node: Node, arrays: Arrays, dtype: DType) -> Iterator[l
     if dtype == "float64":
         yield trials_of(node.operation, graph.input_shapes(node))
         yield list(_from_elsewhere(graph, node, arrays))
-    yield list(_precisions())
+    yield list(_precisions(bool(node.operation.parameters(*graph.input_shapes(node)))))
 
 
 def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
     """The networks that an operation is tried as."""
     found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
-    if not isinstance(operation, ops.Dropout | ops.StochasticDepth):
+    if not isinstance(operation, ops.Dropout | ops.StochasticDepth | ops.Add | ops.Multiply):
         found.append(Trial("it is left out", formula=lambda inputs, own: inputs[0]))
     if not isinstance(operation, _POSITIVE):
         found.append(Trial("a ReLU follows that is not in the graph", after=_relu))
@@ -539,7 +539,7 @@ def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Itera
 
 @_tried_for(ops.MaxPool2d)
 def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    ways = {"as the graph has it": _edges_of(operation, shapes[0])}
+    ways: dict[str, Any] = {"as the graph has it": _edges_of(operation, shapes[0])}
     spans = [kernel - 1 for kernel in operation.kernel]
     ways["TensorFlow's same"] = tuple(
         same_padding(size, k, s, 1)
@@ -704,28 +704,46 @@ def _alike(graph: Graph, node: Node) -> list[str]:
     return alike[:ELSEWHERE]
 
 
-def _precisions() -> Iterator[Trial]:
+def _precisions(has_weights: bool) -> Iterator[Trial]:
     """The node in float64 with its inputs, its parameters or both as a lower precision has them."""
-    for name, bits in {"float16": 10, "bfloat16": 7, "TF32": 10}.items():
-
-        def cut(value: Array, bits: int = bits, narrow: bool = name == "float16") -> Array:
-            return value.astype("float16").astype("float64") if narrow else _mantissa(value, bits)
+    for name, cut in PRECISIONS.items():
 
         def all_cut(own: dict[str, Array], cut: Callable[[Array], Array] = cut) -> Arrays:
             return {key: cut(value) for key, value in own.items()}
 
-        yield Trial(f"weights in {name}", parameters=all_cut)
         yield Trial(f"inputs in {name}", inputs=cut)
-        yield Trial(f"weights and inputs in {name}", parameters=all_cut, inputs=cut)
+        if has_weights:
+            yield Trial(f"weights in {name}", parameters=all_cut)
+            yield Trial(f"weights and inputs in {name}", parameters=all_cut, inputs=cut)
         yield Trial(f"the result in {name}", after=cut)
 
 
-def _mantissa(value: Array, bits: int) -> Array:
-    """Values rounded to so many bits behind the leading one."""
+def _float16(value: Array) -> Array:
+    import numpy as np
+
+    # What it cannot hold becomes infinite, as it does there.
+    with np.errstate(over="ignore"):
+        return value.astype("float16").astype("float64")
+
+
+def _bfloat16(value: Array) -> Array:
     import numpy as np
 
     exponent: Array = np.frexp(value)[1]
-    return np.ldexp(np.rint(np.ldexp(value, bits + 1 - exponent)), exponent - bits - 1)
+    return np.ldexp(np.rint(np.ldexp(value, 8 - exponent)), exponent - 8)
+
+
+def _tf32(value: Array) -> Array:
+    """Ten bits behind the leading one; what lies halfway goes up, as the hardware's conversion has it."""
+    import numpy as np
+
+    exponent: Array = np.frexp(value)[1]
+    magnitude = np.ldexp(np.floor(np.ldexp(abs(value), 11 - exponent) + 0.5), exponent - 11)
+    return np.copysign(magnitude, value)
+
+
+PRECISIONS: dict[str, Callable[[Array], Array]] = {"float16": _float16, "bfloat16": _bfloat16, "TF32": _tf32}
+"""Values of float64 rounded to what a lower precision holds."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -741,6 +759,18 @@ def _is_narrow(operation: ops.AnyOperation, exact: Array, observed: Array) -> bo
     return observed.dtype == "float64" and fits(observed) and not fits(exact)
 
 
+def _is_held(cut: Callable[[Array], Array]) -> Callable[[ops.AnyOperation, Array, Array], bool]:
+    """Whether a lower precision holds what was computed in float32."""
+
+    def held(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+        if observed.dtype != "float32":
+            return False
+        wide = observed.astype("float64")
+        return bool((cut(wide) == wide).all()) and not bool((cut(exact) == exact).all())
+
+    return held
+
+
 def _is_dropped(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
     """Whether each element is either 0 or what dropout makes of one that it keeps."""
     if not isinstance(operation, ops.Dropout | ops.StochasticDepth) or observed.shape != exact.shape:
@@ -751,6 +781,7 @@ def _is_dropped(operation: ops.AnyOperation, exact: Array, observed: Array) -> b
 
 _LOOKS: dict[str, Callable[[ops.AnyOperation, Array, Array], bool]] = {
     "it is computed in float32": _is_narrow,
+    **{f"the result in {name}": _is_held(cut) for name, cut in PRECISIONS.items()},
     "elements are dropped at random, as in training": _is_dropped,
 }
 """Causes that what was computed tells by itself."""

@@ -21,7 +21,7 @@ from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
 from resnet_spec.processes import BackendProcess, Progress, started
 from resnet_spec.randomization import random_images, randomize
-from resnet_spec.rounding import CONFIDENCE, STRUCTURE
+from resnet_spec.rounding import CONFIDENCE, STRUCTURE, draws_for
 from resnet_spec.training import Plan, TrainingComparison
 from resnet_spec.weights import read_weights
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
-
-SAMPLES = 256
-"""Values from which the reach of rounding is taken at least: a network of few logits is disturbed several times."""
 
 
 def compare(
@@ -227,11 +224,6 @@ def judged(
         relative, reference = ratio(largest, deviation), f"{process.name} float64"
         found.append(Difference("logits", "float32", process.name, reference, largest, relative, CONFIDENCE * reach))
     return found
-
-
-def draws_for(values: int) -> int:
-    """How often a network of so many output values is disturbed."""
-    return max(1, min(8, -(-SAMPLES // values)))
 
 
 def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overrides | None:

@@ -18,11 +18,11 @@ from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.comparison import ratio
 from resnet_spec.errors import BackendError, LabelsError, SpecError
 from resnet_spec.loading import Overrides, load
-from resnet_spec.parity import at_size, draws_for
+from resnet_spec.parity import at_size
 from resnet_spec.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.processes import BackendProcess, Progress, started
 from resnet_spec.published import Preprocessing, is_path
-from resnet_spec.rounding import CONFIDENCE
+from resnet_spec.rounding import CONFIDENCE, draws_for
 from resnet_spec.weights import read_weights
 
 if TYPE_CHECKING:

@@ -26,6 +26,14 @@ CONFIDENCE = 2.0
 STRUCTURE = 1e-9
 """Largest difference of float64 results, in their standard deviations, that rounding may explain: 10⁷ units."""
 
+SAMPLES = 256
+"""Values from which the reach of rounding is taken at least: the largest of few says little, so few are drawn again."""
+
+
+def draws_for(values: int) -> int:
+    """How often a network, or a node, of so many output values is disturbed."""
+    return max(1, min(8, -(-SAMPLES // values)))
+
 
 def jittered(value: NDArray[Any], roundings: int, generator: np.random.Generator, unit: float) -> NDArray[Any]:
     """A value with each element moved by a random part of itself, of standard deviation √roundings · unit."""

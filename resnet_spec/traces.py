@@ -29,10 +29,10 @@ from resnet_spec.errors import GraphError, SpecError, WeightsError, plain, shown
 from resnet_spec.files import check_target, replacing
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
-from resnet_spec.parity import at_size, draws_for, prepared
+from resnet_spec.parity import at_size, prepared
 from resnet_spec.processes import BackendProcess, Progress, started
 from resnet_spec.randomization import random_images
-from resnet_spec.rounding import CONFIDENCE, STRUCTURE
+from resnet_spec.rounding import CONFIDENCE, STRUCTURE, draws_for
 from resnet_spec.weights import FINGERPRINT, GRAPH
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 Nothing is dropped at random: the rates of dropout and stochastic depth are 0. The loss is half the mean square of each
 output less random targets, which means the same in every framework.
 
-How far rounding alone takes two runs apart is computed as in ``rounding``, with float64's unit roundoff u: the
-reference trains again, disturbed by what its roundings may do (``disturbed``), and ``CONFIDENCE`` times the largest
-distance of ``RUNS`` such runs from the undisturbed one is the bound. It grows with the steps and with whatever training
-amplifies. More than one run, since differences soon point along the direction that training amplifies most, and how
-far a single one happens to go along it says little.
+How far rounding alone takes two runs apart is computed as in ``rounding``, with float64's unit roundoff u: each backend
+trains again, disturbed by what its roundings may do (``disturbed``), and ``CONFIDENCE`` times the largest distance of
+``RUNS`` such runs from its undisturbed one is how far its roundings may take it; the bound is the sum of both's. It
+grows with the steps and with whatever training amplifies. More than one run, since differences soon point along the
+direction that training amplifies most, and how far a single one happens to go along it says little. Both backends,
+since where terms cancel in a gradient the noise that is left is each one's own, and Adam divides by its size.
 """
 
 from __future__ import annotations
@@ -196,35 +197,39 @@ class TrainingComparison:
         return [_difference("statistics", process, first, largest, size, name)]
 
     def _steps(self, graph: Graph, arrays: Arrays, plan: Plan, optimizer: Optimizer) -> list[Difference]:
-        first, *others = self._processes
-        for process in self._processes:
-            self._begin(process, graph, optimizer, plan)
+        import numpy as np
+
         kept = moving(graph)
-        own = _Run.of(first)
-        # While the others are at work.
-        reaches: list[tuple[float, float]] = []
+        runs = self._trained(graph, plan, optimizer)
+        reaches = [np.zeros(2) for _ in runs]
         for draw in range(RUNS):
-            self._begin(first, graph, optimizer, plan, draw)
-            reaches.append(_Run.of(first).distance(own, arrays, kept))
-        floors = _floors(graph, plan, arrays, own, kept)
+            moved = self._trained(graph, plan, optimizer, draw)
+            for run, own, reach in zip(moved, runs, reaches, strict=True):
+                # NaN stays.
+                np.maximum(reach, run.distance(own, arrays, kept), out=reach)
         bounds = [
-            CONFIDENCE * (max(reach) + floor) for reach, floor in zip(zip(*reaches, strict=True), floors, strict=True)
+            CONFIDENCE * (reach + _floors(graph, plan, arrays, run, kept))
+            for run, reach in zip(runs, reaches, strict=True)
         ]
+        first, *others = self._processes
         quantities: tuple[Quantity, Quantity] = ("losses", "weights")
         subject = f"{plan.steps} steps of {optimizer.kind}"
         found: list[Difference] = []
-        for process in others:
-            distance = _Run.of(process).distance(own, arrays, kept)
-            for quantity, relative, bound in zip(quantities, distance, bounds, strict=True):
+        for process, run, bound in zip(others, runs[1:], bounds[1:], strict=True):
+            both = bounds[0] + bound
+            for quantity, relative, allowed in zip(
+                quantities, run.distance(runs[0], arrays, kept).tolist(), both.tolist(), strict=True
+            ):
                 names = process.name, first.name
-                found.append(Difference(quantity, "float64", *names, relative, relative, bound, subject))
+                found.append(Difference(quantity, "float64", *names, relative, relative, allowed, subject))
         return found
 
-    def _begin(
-        self, process: BackendProcess, graph: Graph, optimizer: Optimizer, plan: Plan, draw: int | None = None
-    ) -> None:
-        process.load(graph, self._weights, "float64", exact_statistics=True)
-        process.train(optimizer, plan, draw)
+    def _trained(self, graph: Graph, plan: Plan, optimizer: Optimizer, draw: int | None = None) -> list[_Run]:
+        """A run of each backend, all at once."""
+        for process in self._processes:
+            process.load(graph, self._weights, "float64", exact_statistics=True)
+            process.train(optimizer, plan, draw)
+        return [_Run.of(process) for process in self._processes]
 
 
 class _Run(NamedTuple):
@@ -238,14 +243,15 @@ class _Run(NamedTuple):
 
         return cls(np.array(process.wait()["losses"]), process.arrays_after())
 
-    def distance(self, other: _Run, start: Arrays, names: Sequence[str]) -> tuple[float, float]:
+    def distance(self, other: _Run, start: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
         """How far apart two runs are: the largest difference of losses over the largest loss, and the Euclidean
         distance of their weights over how far the other's have come."""
         import numpy as np
 
         largest = float(np.abs(self.losses - other.losses).max())
         apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
-        return ratio(largest, float(np.abs(other.losses).max())), ratio(apart, other.travelled(start, names))
+        losses = ratio(largest, float(np.abs(other.losses).max()))
+        return np.array([losses, ratio(apart, other.travelled(start, names))])
 
     def travelled(self, start: Arrays, names: Sequence[str]) -> float:
         """The Euclidean distance that the weights have come, or, where they have not moved, their own norm."""
@@ -259,18 +265,20 @@ def _norm(arrays: Arrays) -> float:
     return sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
 
 
-def _floors(graph: Graph, plan: Plan, start: Arrays, run: _Run, names: Sequence[str]) -> tuple[float, float]:
+def _floors(graph: Graph, plan: Plan, start: Arrays, run: _Run, names: Sequence[str]) -> NDArray[np.float64]:
     """What rounding does to losses and weights at the least, in units of ``_Run.distance``, were nothing amplified.
 
     What is moved at random averages out in a sum of many values, but the rounding of a sum of positive ones does not:
     it is up to √k · u of it. A loss and a gradient are such sums of all that was before; a loss has its own, of n
     squares, too, each of a difference, and is divided by n. A weight is rounded in each step as ``UPDATE`` says.
     """
+    import numpy as np
+
     terms = all_terms(graph, plan.batch)
     values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
     weights = _norm({name: start[name] for name in names})
     update = ratio((UPDATE * plan.steps) ** 0.5 * weights, run.travelled(start, names))
-    return (terms + values + 3) ** 0.5 * U, (terms**0.5 + update) * U
+    return U * np.array([(terms + values + 3) ** 0.5, terms**0.5 + update])
 
 
 def check_batch(graph: Graph, batch: int) -> None:

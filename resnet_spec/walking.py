@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.comparison import largest_difference
 from resnet_spec.graph import INPUT, Graph, Node
-from resnet_spec.rounding import UNIT, jittered
+from resnet_spec.rounding import UNIT, draws_for, jittered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,9 +61,7 @@ class Walk:
             narrow, wide = self.both(node, inputs)
             found["rounding"] = largest_difference(narrow, wide)
         if self._generator is not None:
-            exact = self._models["float64"]
-            moved = apply_jittered(self._backend, exact, self._graph, node, inputs, self._generator)
-            found["reach"] = largest_difference(moved, value)
+            found["reach"] = self._reach(node, inputs, value, self._generator)
         if not self._strayed:
             try:
                 found["free"] = self._apply("float64", node, self._free.take(node))
@@ -72,6 +70,16 @@ class Walk:
                 # A node before this one made another shape; that is told there.
                 self._strayed = True
         return found
+
+    def _reach(
+        self, node: Node, inputs: list[NDArray[Any]], value: NDArray[Any], generator: np.random.Generator
+    ) -> float:
+        exact = self._models["float64"]
+        draws = (
+            apply_jittered(self._backend, exact, self._graph, node, inputs, generator)
+            for _ in range(draws_for(value.size))
+        )
+        return max(largest_difference(moved, value) for moved in draws)
 
     def both(self, node: Node, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
         """A node's value in float32 and in float64, from what float32 holds of its inputs."""

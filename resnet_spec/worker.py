@@ -29,21 +29,27 @@ class _Worker:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.models: dict[DType, Any] = {}
+        self.compiled: object = None
         self.graph: Graph
         self.walk: Walk
 
     def load(self, request: Mapping[str, Any]) -> None:
-        """Compile a graph and load its weights."""
-        # The last models' memory is needed before, not after, the next are there.
-        self.models = {}
-        self.graph = Graph.from_json(Path(request["graph"]).read_bytes())
+        """Compile a graph, unless the last models are of it, and load its weights."""
+        graph = Path(request["graph"]).read_bytes()
         exact: bool = request["exact_statistics"]
+        wanted = graph, request["dtypes"], exact
+        if wanted != self.compiled:
+            # The last models' memory is needed before, not after, the next are there.
+            self.models = {}
+            self.compiled = None
+            self.graph = Graph.from_json(graph)
         for dtype in request["dtypes"]:
             weights = read_safetensors(Path(request["weights"])).tensors
             arrays = {name: array.astype(dtype, copy=False) for name, array in weights.items()}
-            model = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
-            self.backend.load(model, self.graph, arrays)
-            self.models[dtype] = model
+            if wanted != self.compiled:
+                self.models[dtype] = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
+            self.backend.load(self.models[dtype], self.graph, arrays)
+        self.compiled = wanted
 
     def forward(self, request: Mapping[str, Any]) -> None:
         """Run a model once; the outputs, and in training the arrays after it, are left in files."""

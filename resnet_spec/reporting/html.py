@@ -210,7 +210,8 @@ def _unstaged(index: int, staged: Sequence[int]) -> str:
 
 WIDTH, HEIGHT = 360, 150
 LEFT, TOP, BOTTOM = 8, 16, 24
-CROWDED = 24
+CROWDED = 36
+"""The narrowest column beside whose label there is room for another."""
 
 
 def _by(dtype: DType, report: ParityReport) -> list[Difference]:

@@ -28,7 +28,9 @@ def main() -> None:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     for module in MODULES:
         command = [sys.executable, "-m", "tests.golden.making", module, *sys.argv[1:]]
-        subprocess.run(command, env=environment, check=True)
+        status = subprocess.run(command, env=environment).returncode
+        if status:
+            raise SystemExit(status)
 
 
 def _make(module: str, patterns: list[str]) -> None:

@@ -1,5 +1,5 @@
-"""What a mutation does to one backend, as data: most of it to the graph or the arrays that the backend is given, so that
-one wrong backend serves for all; what no graph can say is done to a framework's layers, by name."""
+"""What a mutation does to one backend, as data: most of it to the graph or the arrays that the backend is given, so
+that one wrong backend serves for all; what no graph can say is done to a framework's layers, by name."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Change:
 
     ``fields`` are other fields of the operations of the nodes that a pattern matches, ``operations`` another operation
     in a node's place, of the first input alone where it takes one. ``arrays`` is a function of the arrays to load, a
-    copy. ``wiring`` gives a node other inputs in the compiled whole, where each node by itself is right; a node that
-    has none of its own in the graph is new. ``layers`` and ``training`` name what the frameworks' own modules hold:
-    what to do with a node's layer, and with an optimiser.
+    copy. ``wiring`` gives a node other inputs in the compiled whole, where each node by itself is right. ``own_layers``
+    are calls of another node's layer that have one of their own instead. ``layers`` and ``training`` name what the
+    frameworks' own modules hold: what to do with a node's layer, and with an optimiser. ``exact_statistics`` is whether
+    the running variance is the one stated, whatever is asked for.
     """
 
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -91,7 +92,9 @@ def in_order(nodes: Iterable[Node]) -> list[Node]:
     """Nodes so that each follows its inputs, otherwise as they were."""
     waiting, done, ordered = list(nodes), {INPUT}, list[Node]()
     while waiting:
-        ready = next(node for node in waiting if done.issuperset(node.inputs) and done.issuperset({node.calls} - {None}))
+        ready = next(
+            node for node in waiting if done.issuperset(node.inputs) and done.issuperset({node.calls} - {None})
+        )
         waiting.remove(ready)
         done.add(ready.name)
         ordered.append(ready)

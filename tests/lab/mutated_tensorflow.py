@@ -94,14 +94,14 @@ def _narrow(op: Any, site: Any, steps: Steps) -> Steps:
 
 
 STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
-    "left out": lambda op, site, steps: (lambda value: value,),
     "leaky": _instead(lambda layers, op, site: layers.LeakyReLU(0.3, **site.common)),
-    "stops at 6": _instead(lambda layers, op, site: layers.ReLU(max_value=6.0, **site.common)),
     "hard": _instead(lambda layers, op, site: layers.Activation("hard_sigmoid", **site.common)),
     "silu": _instead(lambda layers, op, site: layers.Activation("silu", **site.common)),
     "softmax behind": _with_activation("softmax"),
     "relu behind": _with_activation("relu"),
     "plain flatten": lambda op, site, steps: steps[-1:],
+    # Not without the second, whose layers the model would lose.
+    "first alone": lambda op, site, steps: (lambda values: values[0] + 0.0 * values[1],),
     "mean": _instead(lambda layers, op, site: layers.Average(**site.common)),
     "largest": _instead(lambda layers, op, site: layers.Maximum(**site.common)),
     "edge mirrored too": _edge_mirrored,
@@ -110,7 +110,6 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
     "batch statistics": _batch_statistics,
     "in float32": _narrow,
     "inputs in bfloat16": _through(_rounded("bfloat16")),
-    "inputs in float16": _through(_rounded("float16")),
     "result in float16": _then(_rounded("float16")),
     "detached": _detached,
 }

@@ -21,8 +21,8 @@ Forward = Callable[[Any, Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 def _zero_padded(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    edge = module.padding
-    padded = functional.pad(value, (edge, edge, edge, edge))
+    rows, columns = module.padding
+    padded = functional.pad(value, (columns, columns, rows, rows))
     return functional.max_pool2d(padded, module.kernel_size, module.stride)
 
 
@@ -96,6 +96,10 @@ def _frozen(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> 
     )
 
 
+def _detached_bias(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    return functional.conv2d(value, module.weight, module.bias.detach(), module.stride, module.padding)
+
+
 FORWARDS: dict[str, Forward] = {
     "left out": lambda module, forward, x: x,
     "leaky": lambda module, forward, x: functional.leaky_relu(x, 0.01),
@@ -117,10 +121,10 @@ FORWARDS: dict[str, Forward] = {
     "unbiased groups": _unbiased_groups,
     "unbiased kernel": _unbiased_kernel,
     "in float32": lambda module, forward, x: _narrow(module, x),
-    "inputs in bfloat16": lambda module, forward, x: forward(_rounded(x, torch.bfloat16)),
     "inputs in float16": lambda module, forward, x: forward(_rounded(x, torch.float16)),
     "result in bfloat16": lambda module, forward, x: _rounded(forward(x), torch.bfloat16),
     "product in TF32": _tf32_product,
+    "detached bias": _detached_bias,
     "detached": lambda module, forward, x: forward(x).detach(),
     "doubled gradient": lambda module, forward, x: 2 * forward(x) - forward(x).detach(),
     "constant statistics": _constant_statistics,

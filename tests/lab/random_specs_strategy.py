@@ -158,7 +158,7 @@ def fits(kind: str, fields: Data, shape: Shape) -> bool:
 
 
 def _edges(drawing: Drawing, most: int) -> Any:
-    if drawing.sometimes(30):
+    if drawing.sometimes(40):
         return [[drawing.number(0, most), drawing.number(0, most)], [drawing.number(0, most), drawing.number(0, most)]]
     return drawing.number(0, most)
 
@@ -213,7 +213,7 @@ def _pool_fields(drawing: Drawing, kind: str, shape: Shape) -> Data:
             fields["padding"] = "same"
         case _:
             fields["padding"] = _edges(drawing, least // 2 if not drawing.sometimes(2) else 3)
-    if fields.get("padding") != "same" and drawing.sometimes(40):
+    if fields.get("padding") != "same" and drawing.sometimes(50):
         fields["ceil_mode"] = True
     fields = _window(drawing, kind, fields | ({"count_include_pad": True} if kind == "avg_pool2d" else {}), shape)
     if kind == "avg_pool2d":
@@ -285,7 +285,7 @@ def _affine(drawing: Drawing) -> Data:
 
 
 def _normalized(sketch: Sketch, shape: Shape) -> None:
-    own = sketch.drawing.sometimes(70)
+    own = sketch.drawing.sometimes(80)
     sketch.step("norm", normalization(sketch.drawing, shape[0]) if own else "norm")
 
 
@@ -429,9 +429,9 @@ def _block_step(sketch: Sketch, shape: Shape) -> None:
 
 MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
     *[_convolution] * 6,
-    *[_normalized] * 4,
+    *[_normalized] * 5,
     *[_activation] * 3,
-    *[_pool] * 5,
+    *[_pool] * 8,
     *[_padded] * 2,
     *[_residual] * 2,
     *[_gate] * 1,
@@ -768,7 +768,7 @@ def _endings(sketch: Sketch) -> None:
         sketch.section = "stem"
         sketch.step("only", "relu")
     names = [name for section in ("stem", "stages", "final", "head") for name in data.get(section, {})]
-    if drawing.sometimes(15):
+    if drawing.sometimes(20):
         outputs = [drawing.pick(*names) for _ in range(drawing.number(1, 3))]
         data["outputs"] = outputs
         if drawing.sometimes(40):

@@ -19,7 +19,7 @@ from tests.lab.random_specs_strategy import Data, specs
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 WRONG = Path(__file__).parents[1] / "resnet_spec" / "wrong_backends.py"
-EXAMPLES = 200
+EXAMPLES = 300
 
 SMALL = """
 input: {channels: 2, height: 6, width: 5}

@@ -54,10 +54,8 @@ BLOCKS = one_block_each("block1", "block2", "block3", "block4")
 
 PARTS = (
     Part("torchvision/resnet18", "the plain network, whole"),
-    Part("torchvision/resnet50", "bottlenecks", LAYERS),
-    Part("torchvision/resnext50_32x4d", "grouped convolutions", LAYERS),
+    Part("torchvision/resnext50_32x4d", "bottlenecks, grouped convolutions", LAYERS),
     Part("timm/test_resnet", "mixed blocks, whole"),
-    Part("timm/seresnet50", "gates", LAYERS),
     Part("timm/ecaresnet50d", "gates by a convolution along channels", LAYERS),
     Part("timm/resnetblur50d", "blurred strides", LAYERS),
     Part("timm/resnetv2_50", "activation before convolution", STAGES),
@@ -67,14 +65,12 @@ PARTS = (
     Part("keras/resnet50", "biases in front of norms, biased variance", KERAS),
     Part("keras/resnet50v2", "biases that pass additions first", KERAS),
     Part("slim/resnet_v1_50", "TensorFlow's padding", BLOCKS),
-    Part("slim/resnet_v2_50", "the same, activation first", BLOCKS),
     Part("msra/resnet50", "the stride in the first convolution", one_block_each("res2", "res3", "res4", "res5")),
     Part("cifar/resnet20", "shortcuts without parameters, whole", size=None),
-    Part("cifar/wrn_16_8", "wide, activation first", ("parameters.width=2",), None),
     Part("tutorial/resnet18", "one norm called twice", one_block_each(*(f"res_block{n}" for n in range(1, 5)))),
     Part("specs/decoder.yaml", "vectors to maps, transposed convolutions, norms by position", size=None),
     Part("specs/assorted.yaml", "what the others lack, dropout"),
-    Part("specs/modern.yaml", "dilation, stochastic depth"),
+    Part("specs/modern.yaml", "gates, dilation, stochastic depth"),
 )
 
 

@@ -22,8 +22,9 @@ TINY = """
       flatten: flatten
       fc: {linear: {features: 3}}
 """
-COUNTED = """
+THIRD = """
     import os
+    import signal
     from pathlib import Path
     from wrong_backends import Right
 
@@ -34,6 +35,14 @@ COUNTED = """
             super().__init__()
             with Path(__file__).with_name("started").open("a") as file:
                 print(os.getpid(), file=file)
+
+    class Fragile(Right):
+        name = "fragile"
+
+        def compile(self, graph, **settings):
+            if graph.input.height == 13:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().compile(graph, **settings)
 """
 TESTS = """
     import pytest
@@ -54,7 +63,7 @@ TESTS = """
     def test_differs():
         raise RuntimeError("the body was run")
 
-    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "killed"), sizes=[(16, 16), (17, 17)])
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "fragile"), sizes=[(13, 16), (16, 16)])
     def test_killed():
         ...
 
@@ -83,7 +92,7 @@ INTERRUPTED = """
     def test_second():
         ...
 """
-CLASSES = {"epsilon": "wrong_backends:Epsilon", "killed": "wrong_backends:Killed", "counted": "counted:Counted"}
+CLASSES = {"epsilon": "wrong_backends:Epsilon", "counted": "third:Counted", "fragile": "third:Fragile"}
 
 
 class Project:
@@ -95,7 +104,7 @@ class Project:
         self.write("third-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: third\nVersion: 1.0\n")
         self.write("third-1.0.dist-info/entry_points.txt", f"[resnet_spec.backends]\n{points}")
         self.write("wrong_backends.py", Path(__file__).with_name("wrong_backends.py").read_text("utf-8"))
-        self.write("counted.py", COUNTED)
+        self.write("third.py", THIRD)
         self.write("pytest.ini", "[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
         self.write("specs/tiny.yaml", TINY)
         self.write("specs/wrong.yaml", "stem: {x: rellu}\n")
@@ -167,11 +176,8 @@ def test_a_difference_is_a_failure_with_figures_and_cause_and_no_traceback(outco
 
 
 def test_a_backend_that_cannot_be_run_is_an_error(outcome: Outcome) -> None:
-    killed = "the killed backend's process was killed by SIGKILL"
-    # The second time too: a dead process is not asked again.
     for name, wanted in (
-        ("test_killed[tiny-16x16]", killed),
-        ("test_killed[tiny-17x17]", killed),
+        ("test_killed[tiny-13x16]", "the fragile backend's process was killed by SIGKILL"),
         ("test_missing[tiny]", "no backend is named 'tensorflw'; did you mean 'tensorflow'?"),
     ):
         kind, text = told(outcome.cases[name])
@@ -179,6 +185,10 @@ def test_a_backend_that_cannot_be_run_is_an_error(outcome: Outcome) -> None:
         assert wanted in text
         assert len(text.splitlines()) == 1
         assert f"BackendError: {wanted}" in outcome.cases[name][0].attrib["message"]
+
+
+def test_a_backend_that_died_is_started_anew_for_the_next_test(outcome: Outcome) -> None:
+    assert not list(outcome.cases["test_killed[tiny-16x16]"])
 
 
 def test_a_wrong_spec_is_a_failure_that_says_where(outcome: Outcome) -> None:
@@ -201,9 +211,9 @@ def test_tests_of_others_are_left_alone(outcome: Outcome) -> None:
 
 def test_the_terminal_tells_errors_from_failures(outcome: Outcome) -> None:
     assert outcome.done.returncode == 1
-    assert "4 failed, 3 passed, 3 errors" in outcome.done.stdout
+    assert "4 failed, 4 passed, 2 errors" in outcome.done.stdout
     assert (
-        "ERROR test_parity.py::test_killed[tiny-16x16] - resnet_spec.errors.BackendError: the killed"
+        "ERROR test_parity.py::test_killed[tiny-13x16] - resnet_spec.errors.BackendError: the fragile"
         in outcome.done.stdout
     )
 
@@ -214,7 +224,7 @@ def test_backends_are_started_once_and_ended(outcome: Outcome) -> None:
 
 
 def test_the_page_holds_every_comparison(outcome: Outcome) -> None:
-    assert "5 comparisons of specs on ../out/page.html" in outcome.done.stdout
+    assert "6 comparisons of specs on ../out/page.html" in outcome.done.stdout
     assert "epsilon 0.001 instead of 1e-05" in outcome.page
     for size in ("2×16×16", "2×15×18", "2×17×16"):
         assert size in outcome.page
