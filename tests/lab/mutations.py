@@ -494,7 +494,7 @@ _TABLE = (
     Mutation(
         "zeros before the pool of a signed map, in PyTorch",
         6,
-        "signed",
+        "basic",
         "torch",
         _layer("stem.pool", "zero pad"),
         "stem.pool",
@@ -503,20 +503,11 @@ _TABLE = (
     Mutation(
         "zeros before the pool of a signed map, in TensorFlow",
         6,
-        "signed",
+        "basic",
         "tensorflow",
         _layer("stem.pool", "zero pad"),
         "stem.pool",
         "the pad is 0 instead of minus infinity",
-    ),
-    Mutation(
-        "minus infinity for the zeros before a pool",
-        6,
-        "preactivation",
-        "torch",
-        _fields("pool1_pad", value=-1e30),
-        "pool1_pad",
-        "",
     ),
     Mutation(
         "padding counted in an average",
@@ -1200,6 +1191,25 @@ _TABLE = (
         rows="training",
     ),
     # What cannot be heard, or not by the logits
+    Mutation(
+        "zeros before a pool of which an activation keeps no negative value",
+        6,
+        "signed",
+        "torch",
+        _layer("stem.pool", "zero pad"),
+        "stem.pool",
+        "the pad is 0 instead of minus infinity",
+        "bisection",
+    ),
+    Mutation(
+        "minus infinity for the zeros before a pool",
+        6,
+        "preactivation",
+        "torch",
+        _fields("pool1_pad", value=-1e30),
+        "pool1_pad",
+        rows="bisection",
+    ),
     Mutation(
         "variance divided by n-1 before a normalisation",
         4,
