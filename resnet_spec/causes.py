@@ -781,7 +781,8 @@ def _is_dropped(operation: ops.AnyOperation, exact: Array, observed: Array) -> b
 
 _LOOKS: dict[str, Callable[[ops.AnyOperation, Array, Array], bool]] = {
     "it is computed in float32": _is_narrow,
-    **{f"the result in {name}": _is_held(cut) for name, cut in PRECISIONS.items()},
+    "the result in float16": _is_held(_float16),
+    "the result in bfloat16": _is_held(_bfloat16),
     "elements are dropped at random, as in training": _is_dropped,
 }
 """Causes that what was computed tells by itself."""

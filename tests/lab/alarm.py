@@ -262,14 +262,15 @@ FOOT = """
 ## What it cannot hear
 
 The last rows are about that. What is the same function is no mistake that any comparison could find: TensorFlow's
-`same` at a size where it pads both sides alike, zeros instead of minus infinity before a pool that an activation feeds.
-So the choice of size and of place decides what is heard, and odd and even sizes should both be compared. What the rest
-of the network takes out again is heard by a bisection and not by the logits: a factor before a normalisation, but for
-its epsilon, or a few wrong values at the edge of a map that an activation then sets to 0 (with 8 channels in the stem
-instead of 32, two images at 64 px did not tell zeros from minus infinity before the pool of a signed map). What is not
-compared is not heard: the rate of dropout and of stochastic depth, since nothing is dropped while training is compared,
-and the gradient of a bias that a normalisation subtracts again, which is noise. Training is caught, but not located: a
-gradient that is wrong at one layer is wrong at all before it. A cause is named only where it is one of those that are
-tried; a kernel that is off by one part in ten million is located, and nothing is said of why. Of a backend that is
-wrong in many places the first eight nodes are explained. And a mistake that both backends make is none to either.
+`same` at a size where it pads both sides alike, zeros instead of minus infinity before a pool that an activation
+feeds. So the choice of size and of place decides what is heard, and odd and even sizes should both be compared. What
+the rest of the network takes out again is heard by a bisection and not by the logits: a factor before a
+normalisation, but for its epsilon; and zeros instead of minus infinity before a pool of signed values, where a
+normalisation with a positive scale and an activation follow, as in every pre-activation network: what differs is
+below the mean and becomes 0. What is not compared is not heard: the rate of dropout and of stochastic depth, since
+nothing is dropped while training is compared, and the gradient of a bias that a normalisation subtracts again, which
+is noise. Training is caught, but not located: a gradient that is wrong at one layer is wrong at all before it. A
+cause is named only where it is one of those that are tried; a kernel that is off by one part in ten million is
+located, and nothing is said of why. Of a backend that is wrong in many places the first eight nodes are explained.
+And a mistake that both backends make is none to either.
 """

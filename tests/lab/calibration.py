@@ -25,17 +25,17 @@ from resnet_spec.rounding import CONFIDENCE
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "calibration.md"
 
-COSTLY = 15 * 10**8
+COSTLY = 10**9
 """Multiply-accumulates beyond which a network is run on smaller images."""
 
-LARGE = 6 * 10**7
-LONG = 500
+LARGE = 4 * 10**7
+LONG = 300
 """Parameters, and nodes, beyond which logits alone are compared: the run is to take an hour, not a day."""
 
 HUGE = 7 * 10**8
 """Parameters of a network whose two float64 models do not fit 24 GiB beside its weights."""
 
-SIZES = (224, 160, 128, 112, 96, 64)
+SIZES = (224, 160, 128, 112, 96, 75, 64)
 
 
 def main() -> None:
@@ -68,7 +68,8 @@ def calibrated(comparison: Any, name: str) -> dict[str, Any]:
     if totals.parameters > HUGE:
         return found | {"verdict": "not run: too large for the machine"}
     size = size_for(graph, totals.macs)
-    report: ParityReport = comparison.run(name, size=size, batch=1, bisect=totals.parameters <= LARGE and len(graph.nodes) <= LONG)
+    small = totals.parameters <= LARGE and len(graph.nodes) <= LONG
+    report: ParityReport = comparison.run(name, size=size, batch=1, bisect=small)
     nodes: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for node in report.nodes:
         for difference in node.differences:

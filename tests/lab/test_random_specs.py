@@ -74,13 +74,10 @@ def test_what_was_mended_agrees(lab: Lab, path: Path) -> None:
     assert outcome.kind == "agreed", outcome.reason
 
 
-def test_a_seed_draws_the_same_specs_again_and_no_spec_twice() -> None:
-    first: list[str] = []
-    second: list[str] = []
-    for texts in (first, second):
-        drawn(7, 30, texts.append)
-    assert first == second
-    assert len(set(first)) == len(first) > 15
+def test_a_number_draws_one_spec_and_each_another() -> None:
+    texts = [drawn(number) for number in range(20)]
+    assert texts == [drawn(number) for number in range(20)]
+    assert len(set(texts)) == 20
 
 
 # -- what is made of it ------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def main() -> None:
     """Run what has no current result and write the table."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and "--again" not in sys.argv else {}
     # In networks this small threads only wait for each other.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
     todo = [part for part in PARTS if results.get(part.spec, {}).get("fingerprint") != fingerprint(part)]
     if todo:
         with started(["torch", "tensorflow"]) as processes, TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ def test_the_network_computes_what_its_original_computes(name: str, backends: Ba
     assert verify(name, backends, thinner(name)).spec == name
 
 
-def test_the_part_touches_every_operation_in_use_and_every_block() -> None:
+def test_the_part_touches_every_operation_in_use_and_every_family() -> None:
     graphs = candidates()
     everything = frozenset().union(*(touched(name, graph) for name, graph in graphs.items()))
     assert frozenset().union(*(touched(name, graphs[name]) for name in part())) == everything

@@ -37,7 +37,8 @@ def comparing(folder: Path, processes: list[BackendProcess]) -> Compare:
 def one_thread() -> Iterator[None]:
     """In networks this small threads only wait for each other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            patch.setenv(name, "1")
         yield
 
 
