@@ -489,6 +489,9 @@ class EvoNormS0(_Grouped):
 
     op: Literal["evo_norm_s0"]
 
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING + TRANSCENDENTAL
+
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
         return (

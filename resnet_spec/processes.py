@@ -55,6 +55,7 @@ class BackendProcess:
         self.environment: dict[str, str] = {}
         self.running_variance = ""
         self._pending = 0
+        self._handed: set[str] = set()
 
     def __enter__(self) -> BackendProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-")
@@ -126,6 +127,7 @@ class BackendProcess:
         """Wait until everything asked for is done; the last answer. Raises the first error of a request."""
         answer: dict[str, Any] = {}
         failed: BackendError | None = None
+        self._handed.clear()
         while self._pending:
             self._pending -= 1
             try:
@@ -169,6 +171,10 @@ class BackendProcess:
     def _ask_with_files(self, command: str, arrays: dict[str, NDArray[Any]], **request: Any) -> None:
         import numpy as np
 
+        if self._handed & arrays.keys():
+            # Of a request that may not have been read yet.
+            self.wait()
+        self._handed |= arrays.keys()
         for name, array in arrays.items():
             np.save(self._path(f"{name}.npy"), array)
         paths = {name: str(self._path(f"{name}.npy")) for name in arrays}

@@ -252,7 +252,9 @@ class EvoNormS0(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
         grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
-        variance = grouped.var((2, 3, 4), correction=0, keepdim=True)
+        # Not var, which sums one after the other: over a large map that loses two digits.
+        centred = grouped - grouped.mean((2, 3, 4), keepdim=True)
+        variance = centred.square().mean((2, 3, 4), keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
         gate = torch.sigmoid(_by_channel(self.v) * input)
         return normal * gate * _by_channel(self.weight) + _by_channel(self.bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -91,18 +91,18 @@ class Verdict:
 
 
 @contextmanager
-def listening(frameworks: Iterable[str]) -> Generator[dict[str, Callable[[Mutation], Verdict]]]:
-    """For each framework, what runs a mutation of it; its processes are started once."""
+def listening(references: Mapping[str, str]) -> Generator[dict[str, Callable[[Mutation], Verdict]]]:
+    """For each framework, what compares a mutation of it with a right backend; its processes are started once."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
         stack.enter_context(_registered(folder))
-        yield {framework: _listener(framework, folder, stack) for framework in frameworks}
+        yield {wrong: _listener(wrong, right, folder, stack) for wrong, right in references.items()}
 
 
-def _listener(framework: str, folder: Path, stack: ExitStack) -> Callable[[Mutation], Verdict]:
+def _listener(wrong: str, right: str, folder: Path, stack: ExitStack) -> Callable[[Mutation], Verdict]:
     wanted = folder / "mutation"
     wanted.write_text("")
-    comparison = stack.enter_context(comparing((REFERENCES[framework], f"mutated_{framework}")))
+    comparison = stack.enter_context(comparing((right, f"mutated_{wrong}")))
     made: dict[tuple[str, int | None], tuple[Graph, Any]] = {}
 
     def listen(mutation: Mutation) -> Verdict:
@@ -156,11 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pattern = parser.parse_args(arguments).pattern
     chosen = [mutation for name, mutation in MUTATIONS.items() if fnmatchcase(name, pattern)]
     verdicts: dict[str, Verdict] = {}
-    for framework in ("tensorflow", "torch"):
+    for framework in REFERENCES:
         own = [mutation for mutation in chosen if mutation.backend == framework]
         if not own:
             continue
-        with listening([framework]) as listeners:
+        with listening({framework: REFERENCES[framework]}) as listeners:
             for mutation in own:
                 try:
                     verdict = listeners[framework](mutation)

@@ -1240,7 +1240,6 @@ _TABLE = (
         _layer("res_block1.listLayers.0.conv1", "detached bias"),
         rows="none",
     ),
-    Mutation("another rate of dropout", 0, "assorted", "tensorflow", _fields("dropout", rate=0.5), rows="none"),
 )
 
 MUTATIONS: Mapping[str, Mutation] = {mutation.name: mutation for mutation in _TABLE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -13,11 +14,10 @@ from resnet_spec.errors import BackendError, Position, Problem, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.loading import load
 from resnet_spec.yaml_text import to_yaml
-from tests.lab.random_specs import Record, document, drawn
+from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, drawn
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs
 
-REGRESSIONS = Path(__file__).with_name("regressions")
 WRONG = Path(__file__).parents[1] / "resnet_spec" / "wrong_backends.py"
 EXAMPLES = 300
 
@@ -138,3 +138,9 @@ def test_the_document_gives_the_record_s_figures() -> None:
     assert "| 3 | unknown block '…' |" in text
     assert "| 1 | 1 other reasons |" in text
     assert "| `relu` | 1 |" in text
+
+
+def test_the_document_is_that_of_the_last_run_which_found_nothing() -> None:
+    record = Record(**json.loads(RECORD.read_text()))
+    assert DOCUMENT.read_text() == document(record)
+    assert not record.failures

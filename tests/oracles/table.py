@@ -21,9 +21,9 @@ Every shipped spec beside its original. The original was built by its library, o
 PyTorch or TensorFlow where no library has it; its weights and statistics were randomised so that mistakes show; it
 wrote them in the form its users have; and that file was read into both backends. An error is the largest difference of
 a logit from the original's, over all images and sizes, in standard deviations of the original's float64 logits. The
-limits are {double:.0e} in float64, which proves the structure, and {single:.0e} in float32, which leaves room for rounding;
-the backends are held to each other within the same. (`resnet-spec parity` has a bound for each network instead:
-[parity.md](parity.md).)
+limits are {double:.0e} in float64, which proves the structure, and {single:.0e} in float32, which leaves room for
+rounding; the backends are held to each other within the same. (`resnet-spec parity` has a bound for each network
+instead: [parity.md](parity.md).)
 
 This file is written by `make networks` from the specs and from what the comparisons recorded; CI fails where a spec
 has changed since. `make oracles` compares what has changed, `make oracles ARGUMENTS=--again` everything.

@@ -1,0 +1,22 @@
+"""Is the table of docs/training.md that of the results, and are those of the networks as they are?"""
+
+from __future__ import annotations
+
+import json
+
+from tests.lab.training import DOCUMENT, HEADING, PARTS, RESULTS, fingerprint, table
+
+
+def test_every_network_has_a_result_of_its_present_architecture() -> None:
+    results = json.loads(RESULTS.read_text())
+    assert results.keys() == {part.spec for part in PARTS}
+    assert [part.spec for part in PARTS if results[part.spec]["fingerprint"] != fingerprint(part)] == []
+
+
+def test_the_document_holds_the_table_of_the_results() -> None:
+    assert DOCUMENT.read_text("utf-8").partition(HEADING)[2] == table(json.loads(RESULTS.read_text()))
+
+
+def test_the_backends_trained_alike() -> None:
+    rows = [row for found in json.loads(RESULTS.read_text()).values() for row in found["rows"]]
+    assert all(row["passed"] for row in rows)
