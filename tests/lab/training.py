@@ -140,7 +140,8 @@ def table(results: Mapping[str, Any]) -> str:
         changed = f", {part.size}×{part.size}" if part.size else ""
         thin = ", thinner" if part.overrides else ""
         cells = [cell(results[part.spec]["rows"], chosen) for chosen in COLUMNS.values()]
-        text += line([f"`{part.spec}`{thin}{changed}", part.why, *cells])
+        name = f"tests/lab/{part.spec}" if part.spec.endswith(".yaml") else part.spec
+        text += line([f"`{name}`{thin}{changed}", part.why, *cells])
     return text
 
 

@@ -112,6 +112,28 @@ class Failing(_Wrong):
         raise MemoryError
 
 
+class KilledLater(Right):
+    """Killed in the middle of a walk over the nodes."""
+
+    name = "killed_later"
+
+    def apply(self, model: Any, graph: Graph, name: str, inputs: Any) -> Any:
+        if name == "layer2.0.conv1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().apply(model, graph, name, inputs)
+
+
+class FailingLater(Right):
+    """Out of memory in the middle of a walk over the nodes."""
+
+    name = "failing_later"
+
+    def apply(self, model: Any, graph: Graph, name: str, inputs: Any) -> Any:
+        if name == "layer2.0.conv1":
+            raise MemoryError
+        return super().apply(model, graph, name, inputs)
+
+
 class Noisy(Right):
     """Prints to standard output, which is the worker's line to its parent."""
 
