@@ -6,7 +6,7 @@ this input, and both are named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -168,7 +168,7 @@ def rounds(graph: Graph, node: Node, arrays: Arrays, dtype: DType) -> Iterator[l
     if dtype == "float64":
         yield trials_of(node.operation, graph.input_shapes(node))
         yield list(_from_elsewhere(graph, node, arrays))
-    yield list(_precisions(bool(node.operation.parameters(*graph.input_shapes(node)))))
+    yield list(_precisions(node.operation.parameters(*graph.input_shapes(node))))
 
 
 def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
@@ -704,18 +704,24 @@ def _alike(graph: Graph, node: Node) -> list[str]:
     return alike[:ELSEWHERE]
 
 
-def _precisions(has_weights: bool) -> Iterator[Trial]:
+def _precisions(slots: Sequence[ops.ParameterSlot]) -> Iterator[Trial]:
     """The node in float64 with its inputs, its parameters or both as a lower precision has them."""
+    every = {slot.name for slot in slots}
+    # A product in a lower precision leaves the bias as it is.
+    kernel = {slot.name for slot in slots if slot.role in ops.KERNELS}
+    parts = {"weights": every, "kernel": kernel if kernel != every else set[str]()}
     for name, cut in PRECISIONS.items():
-
-        def all_cut(own: dict[str, Array], cut: Callable[[Array], Array] = cut) -> Arrays:
-            return {key: cut(value) for key, value in own.items()}
-
         yield Trial(f"inputs in {name}", inputs=cut)
-        if has_weights:
-            yield Trial(f"weights in {name}", parameters=all_cut)
-            yield Trial(f"weights and inputs in {name}", parameters=all_cut, inputs=cut)
+        for words, names in parts.items():
+            if names:
+                narrow = _cut(cut, names)
+                yield Trial(f"{words} in {name}", parameters=narrow)
+                yield Trial(f"{words} and inputs in {name}", parameters=narrow, inputs=cut)
         yield Trial(f"the result in {name}", after=cut)
+
+
+def _cut(cut: Callable[[Array], Array], names: set[str]) -> Callable[[dict[str, Array]], Arrays]:
+    return lambda own: {name: cut(value) if name in names else value for name, value in own.items()}
 
 
 def _float16(value: Array) -> Array:

@@ -1,8 +1,12 @@
-"""Does the alarm ring? Every mutation is compared with a right backend, and what is heard is written to the docs."""
+"""Does the alarm ring? Every mutation is compared with a right backend, and what is heard is written to the docs.
+
+What a run finds is kept in ``mutations.json``, a mutation at a time, so that some can be run again.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,16 +16,17 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
-from resnet_spec import BackendError, Graph, ParityReport
+from resnet_spec import Graph, ParityReport
 from resnet_spec.comparison import Difference, Finding
 from resnet_spec.parity import Comparison, comparing, prepared
 from tests.lab.mutated import VARIABLE
-from tests.lab.mutations import MUTATIONS, Mutation
+from tests.lab.mutations import MUTATIONS, Mutation, Rows
 
 ROOT = Path(__file__).parents[2]
 SPECS = Path(__file__).with_name("specs")
+RESULTS = Path(__file__).with_name("mutations.json")
 TABLE = ROOT / "docs" / "mutations.md"
 STEPS = 3
 """Training steps, enough for a momentum to have a past."""
@@ -150,27 +155,35 @@ def _registered(folder: Path) -> Generator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the mutations whose names match a pattern; the whole table is written where that is all."""
+    """Run the mutations whose names match a pattern, and write the table anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pattern", nargs="?", default="*")
     pattern = parser.parse_args(arguments).pattern
-    chosen = [mutation for name, mutation in MUTATIONS.items() if fnmatchcase(name, pattern)]
-    verdicts: dict[str, Verdict] = {}
-    for framework in REFERENCES:
-        own = [mutation for mutation in chosen if mutation.backend == framework]
+    for framework, reference in REFERENCES.items():
+        own = [m for name, m in MUTATIONS.items() if m.backend == framework and fnmatchcase(name, pattern)]
         if not own:
             continue
-        with listening({framework: REFERENCES[framework]}) as listeners:
+        with listening({framework: reference}) as listeners:
             for mutation in own:
-                try:
-                    verdict = listeners[framework](mutation)
-                except BackendError as error:
-                    print(f"FAILED {mutation.name} | {error}", flush=True)
-                    continue
-                verdicts[mutation.name] = verdict
+                verdict = listeners[framework](mutation)
                 print(line(verdict), flush=True)
-    if pattern == "*":
-        TABLE.write_text(document([verdicts[name] for name in MUTATIONS]))
+                _keep(verdict)
+    results = _kept()
+    missing = MUTATIONS.keys() - results.keys()
+    if missing:
+        sys.exit(f"not run yet, so that no table is written: {', '.join(sorted(missing))}")
+    TABLE.write_text(document([results[name] for name in MUTATIONS]))
+
+
+def _kept() -> dict[str, dict[str, Any]]:
+    """What was heard of each mutation that there still is."""
+    kept: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {name: kept[name] for name in MUTATIONS if name in kept}
+
+
+def _keep(verdict: Verdict) -> None:
+    results = _kept() | {verdict.mutation.name: row(verdict)}
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def line(verdict: Verdict) -> str:
@@ -186,24 +199,35 @@ def line(verdict: Verdict) -> str:
 # The document
 
 
-def document(verdicts: Sequence[Verdict]) -> str:
-    """The table of what was caught, located and named, between what it means and what it does not."""
-    rows = ["| " + " | ".join(cells(verdict)) + " |" for verdict in verdicts]
-    return HEAD + "\n".join(rows) + "\n\n" + counts(verdicts) + FOOT
-
-
-def cells(verdict: Verdict) -> list[str]:
-    """One row of the table."""
+def row(verdict: Verdict) -> dict[str, Any]:
+    """What the document says of a mutation."""
     mutation, first = verdict.mutation, verdict.first
     size = f" at {mutation.size} px" if mutation.size else ""
-    return [
-        mutation.name,
-        str(mutation.pitfall or ""),
-        f"{mutation.backend}, {mutation.spec}{size}",
-        _caught_by(verdict),
-        f"`{first.node}`" if first else "",
-        _escaped("; ".join(first.causes)) if first else "",
-    ]
+    return {
+        "pitfall": mutation.pitfall,
+        "rows": mutation.rows,
+        "applied to": f"{mutation.backend}, {mutation.spec}{size}",
+        "caught by": _caught_by(verdict),
+        "located at": first.node if first else "",
+        "named as": first.causes if first else (),
+        "caught": verdict.caught,
+        "located": verdict.located,
+        "named": verdict.named,
+    }
+
+
+def document(results: Sequence[Mapping[str, Any]]) -> str:
+    """The table of what was caught, located and named, between what it means and what it does not."""
+    rows = [f"| {' | '.join([name, *cells(result)])} |" for name, result in zip(MUTATIONS, results, strict=True)]
+    return HEAD + "\n".join(rows) + "\n\n" + counts(results) + FOOT
+
+
+def cells(result: Mapping[str, Any]) -> list[str]:
+    """One row of the table, without the name."""
+    node = f"`{result['located at']}`" if result["located at"] else ""
+    # Two brackets in a row begin a link elsewhere.
+    causes = "; ".join(result["named as"]).replace("[[", "[ [").replace("]]", "] ]")
+    return [str(result["pitfall"] or ""), result["applied to"], result["caught by"], node, causes]
 
 
 def _caught_by(verdict: Verdict) -> str:
@@ -216,34 +240,35 @@ def _caught_by(verdict: Verdict) -> str:
     return f"{alarm.dtype} {alarm.quantity}{subject}, {times:.1e} times the bound"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[[", "[ [").replace("]]", "] ]")
-
-
-def counts(verdicts: Sequence[Verdict]) -> str:
+def counts(results: Sequence[Mapping[str, Any]]) -> str:
     """How many were caught, located and named."""
-    meant = [verdict for verdict in verdicts if verdict.mutation.rows != "none"]
-    hidden = [verdict for verdict in meant if verdict.mutation.rows == "bisection"]
-    open_ones = [verdict for verdict in meant if verdict not in hidden]
-    placed = [verdict for verdict in meant if verdict.mutation.at]
-    offered = [verdict for verdict in placed if verdict.first and verdict.first.causes]
-    alone = [verdict for verdict in offered if verdict.first and len(verdict.first.causes) == 1]
-    silent = [verdict for verdict in verdicts if verdict not in meant]
-    return (
-        f"Of {len(meant)} mutations that change anything that is compared, {sum(v.caught for v in open_ones)} are\n"
-        f"caught without a bisection and {sum(v.caught for v in hidden)} by the bisection alone. {len(placed)} have a"
-        f" place, and {sum(v.located for v in placed)}\nare located there. For {len(offered)} a cause is offered: for"
-        f" {sum(v.named for v in offered)} the right one is among those offered, for {len(alone)}\nit is the only one."
-        f" Of {len(silent)} that change nothing that is compared {sum(v.caught for v in silent)} raise no alarm.\n"
-    )
+    by_rows = {rows: [result for result in results if result["rows"] == rows] for rows in get_args(Rows)}
+    hidden, silent = by_rows["bisection"], by_rows["none"]
+    heard = [*by_rows["inference"], *by_rows["float32"], *by_rows["training"]]
+    placed = [result for result in results if result["rows"] in ("inference", "float32", "bisection")]
+    offered = [result for result in placed if result["named as"]]
+    alone = [result for result in offered if len(result["named as"]) == 1]
+
+    def how_many(found: Sequence[Mapping[str, Any]], word: str) -> str:
+        return f"{sum(result[word] for result in found)} of {len(found)}"
+
+    return f"""\
+- {how_many(heard, "caught")} are caught without a bisection: {len(by_rows["inference"])} in inference,
+  {len(by_rows["float32"])} in float32 alone, {len(by_rows["training"])} in training.
+- {how_many(hidden, "caught")} are caught by the bisection alone.
+- {how_many(placed, "located")} that are at one place are located there.
+- A cause is offered for {len(offered)} of those; the right one is among those offered for {how_many(offered, "named")},
+  and the only one for {len(alone)}.
+- {how_many(silent, "caught")} that change nothing that is compared raise no alarm.
+"""
 
 
 HEAD = """\
 # Does the alarm ring?
 
 Ways to be wrong, each applied to one backend, whose results are then compared with a right one's in the other
-framework: caught by `parity`, located by `--bisect`, named as what. `python -m tests.lab.mutations` runs them all and
-writes this page; with a pattern of names it runs those and writes nothing.
+framework: caught by `parity`, located by `--bisect`, named as what. `python -m tests.lab.mutations` runs them all, or
+those whose names match a pattern, and writes this page.
 
 A mutation changes the graph or the arrays that one backend is given, the layers that it makes, or its optimiser
 ([tests/lab/mutations.py](../tests/lab/mutations.py)). The networks are small ones, most of them shipped specs with

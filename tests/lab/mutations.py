@@ -1,6 +1,6 @@
 """Ways to be wrong, each a row of data: what is changed in one backend, where that must be found, and as what.
 
-``python -m tests.lab.mutations`` runs them all and writes docs/mutations.md.
+``python -m tests.lab.mutations`` runs them; see ``alarm``.
 """
 
 from __future__ import annotations
@@ -640,7 +640,7 @@ _TABLE = (
         "torch",
         _layer("fc", "product in TF32"),
         "fc",
-        "weights and inputs in TF32",
+        "kernel and inputs in TF32",
         "float32",
     ),
     Mutation(

@@ -147,8 +147,8 @@ are compiled with exact statistics, the others with the frameworks' own layers.
 All must be within {STRUCTURE:.0e} of the reference's own size: of an output's standard deviation (or its root mean
 square, where its values are one but for rounding), of the largest norm of a parameter's gradient, of the loss, of the
 root mean square of the values that a mean is taken of and of their mean square for a variance. A difference beyond that
-is a failure, unless the reference itself moves half as far when its parameters and images are moved at random by what
-float64 may round them: such a network is counted as not judged."""
+is a failure, unless the reference's own (for a gradient: any of its gradients) moves half as far when its parameters
+and images are moved at random by what float64 may round them: such a network is counted as not judged."""
 
 KINDS = {
     "refused": "refused by the core, each mistake with its place",

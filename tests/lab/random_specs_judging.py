@@ -136,7 +136,7 @@ class Lab:
         if largest <= STRUCTURE:
             return Outcome("agreed", "", largest, frozenset(node.operation.op for node in graph.nodes))
         reach = self._reach(case, arrays, reference)
-        unexplained = {name: value for name, value in found.items() if not value <= CONFIDENCE * reach[name]}
+        unexplained = {name: value for name, value in found.items() if not value <= CONFIDENCE * reach[_quantity(name)]}
         worst = {name: value for name, value in unexplained.items() if not value <= STRUCTURE}
         if worst:
             return Outcome("failed", ", ".join(f"{name} {value:.1e}" for name, value in worst.items()), largest)
@@ -154,7 +154,10 @@ class Lab:
         return randomize(graph, train, number)
 
     def _reach(self, case: _Case, arrays: Arrays, reference: _Result) -> Counter[str]:
-        """How far rounding may take each quantity: from the reference with its parameters and images moved by that."""
+        """How far rounding may take each kind of quantity: the reference with its parameters and images moved by that.
+
+        A kind's farthest counts: where one gradient moves, what is computed of the others is no better known.
+        """
         first = self._processes[0]
         reach: Counter[str] = Counter()
         for draw in range(DISTURBANCES):
@@ -163,7 +166,7 @@ class Lab:
             (disturbed,) = case.run([first], generator)
             sides = (first.running_variance, first.running_variance)
             for name, value in case.differences(disturbed, reference, arrays, sides).items():
-                reach[name] = max(reach[name], value)
+                reach[_quantity(name)] = max(reach[_quantity(name)], value)
         return reach
 
 
@@ -289,6 +292,11 @@ def moved(graph: Graph, arrays: Arrays, generator: np.random.Generator) -> Array
         count = node.operation.roundings(*graph.input_shapes(node))
         found[parameter.name] = jittered(arrays[parameter.name].astype("float64"), count, generator, UNIT["float64"])
     return found
+
+
+def _quantity(name: str) -> str:
+    """The kind of what a difference is of: its first word."""
+    return name.partition(" ")[0]
 
 
 def _spread(value: np.ndarray) -> float:
