@@ -89,8 +89,11 @@ class BackendProcess:
         wanted = dtypes or ("float32",)
         self._ask("load", graph=str(path), weights=str(weights), dtypes=wanted, exact_statistics=exact_statistics)
 
-    def forward(self, images: NDArray[Any], dtype: DType = "float32", *, training: bool = False) -> None:
-        """Ask for one pass over ``images`` (batch, channels, height, width)."""
+    def forward(self, images: NDArray[Any], dtype: DType | None = None, *, training: bool = False) -> None:
+        """Ask for one pass over ``images`` (batch, channels, height, width).
+
+        In the first precision that was loaded, unless one is stated.
+        """
         self._ask_with_files("forward", {"images": images}, dtype=dtype, training=training)
 
     def jitter(self, images: NDArray[Any], seed: int, draws: int) -> None:

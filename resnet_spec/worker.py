@@ -55,7 +55,7 @@ class _Worker:
         """Run a model once; the outputs, and in training the arrays after it, are left in files."""
         import numpy as np
 
-        dtype: DType = request["dtype"]
+        dtype: DType = request["dtype"] or next(iter(self.models))
         images = np.load(request["images"]).astype(dtype, copy=False)
         outputs = self.backend.forward(self.models[dtype], images, training=request["training"])
         leave(Path(request["result"]), dict(enumerate(outputs)))

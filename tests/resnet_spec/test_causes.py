@@ -186,7 +186,9 @@ def test_a_lower_precision_is_named_in_float32(cause: str, explainer: Explainer)
     relative = ratio(largest_difference(observed, case.exact), root_mean_square(case.exact))
     difference = Difference("node", "float32", "wrong", "wrong float64", relative, relative, 1e-6, "node")
     found, _ = explainer.explain(case.graph, case.node, case.arrays, case.inputs, case.exact, observed, difference)
-    assert found == (cause,)
+    assert cause in found
+    # float16 and TF32 differ only in how large a number may be, and in what becomes of one that lies halfway.
+    assert {name.rpartition(" in ")[0] for name in found} == {cause.rpartition(" in ")[0]}
 
 
 def test_a_rewired_graph_ends_at_the_node_and_differs() -> None:
