@@ -2,10 +2,11 @@
 
 A sum of k terms computed in floating point with unit roundoff u is the exact sum of terms each moved by at most
 λ·√k·u of itself, but for a probability that falls with λ like a normal distribution's tail (Higham and Mary 2019, "A
-New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). So a network run in float64
-whose every operation is given inputs moved at random by √k·u, with float32's u, is a sample of what float32 may do to
-it: ``reach``, the distance of that run from the undisturbed one. It grows with depth, with the terms of each sum and
-with whatever the network amplifies. ``CONFIDENCE`` is λ.
+New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). Terms share the roundings of
+the partial sums that they are in, so a sum of positive terms may be off by all of √k·u. So a network run in float64
+whose every operation is given inputs moved at random by √k·u, with float32's u, and whose result is moved by as much,
+is a sample of what float32 may do to it: ``reach``, the distance of that run from the undisturbed one. It grows with
+depth, with the terms of each sum and with whatever the network amplifies. ``CONFIDENCE`` is λ.
 """
 
 from __future__ import annotations

@@ -133,8 +133,12 @@ def apply_jittered(
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
 ) -> NDArray[Any]:
-    """One node's value from inputs moved by what the roundings within it may do, itself rounded once."""
+    """One node's value from inputs moved by what the roundings within it may do, and moved so itself.
+
+    Moves of the inputs show what cancels in a sum; where nothing cancels they average out, and the result's own show
+    the roundings that partial sums share.
+    """
     count = node.operation.roundings(*graph.input_shapes(node))
     unit = UNIT["float32"]
     moved = [jittered(value, count, generator, unit) for value in inputs]
-    return jittered(backend.apply(model, graph, node.name, moved), min(count, 1), generator, unit)
+    return jittered(backend.apply(model, graph, node.name, moved), count, generator, unit)

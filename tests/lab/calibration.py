@@ -133,7 +133,7 @@ def document(results: dict[str, Any]) -> str:
         "",
         "| network | size | float64 | float32: bound | torch | TensorFlow | largest share | nodes |",
         "|---|---|---|---|---|---|---|---|",
-        *(_row(name, found) for name, found in sorted(results.items())),
+        *(_row(name, results.get(name, {"verdict": "not run"})) for name in resnet_spec.available()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -145,8 +145,8 @@ def _totals(results: dict[str, Any], ran: dict[str, Any]) -> list[str]:
     bisected = sum(bool(found["nodes"]) for found in ran.values())
     bounds = sorted(found["bound"] for found in ran.values())
     return [
-        f"{len(ran)} of {len(results)} networks were run, {bisected} of them node by node; {len(alarms)} false alarms"
-        f"{': ' + ', '.join(alarms) if alarms else ''}.",
+        f"{len(ran)} of {len(resnet_spec.available())} networks were run, {bisected} of them node by node;"
+        f" {len(alarms)} false alarms{': ' + ', '.join(alarms) if alarms else ''}.",
         f"Logits in float64 were {doubles:.1e} apart at most, in standard deviations. Bounds in float32 are from",
         f"{bounds[0]:.1e} to {bounds[-1]:.1e}; of its own a correct result took up {shares[-1]:.2f} at most, and",
         f"{median(shares):.2f} in the median.",
