@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class BackendProcess:
         self.running_variance = ""
         self._pending = 0
         self._handed: set[str] = set()
+        self._numbers = count()
 
     def __enter__(self) -> BackendProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-")
@@ -84,7 +86,8 @@ class BackendProcess:
 
     def load(self, graph: Graph, weights: Path, *dtypes: DType, exact_statistics: bool = False) -> None:
         """Ask for models with the weights of a safetensors file, one a precision (float32 unless stated)."""
-        path = self._path("graph.json")
+        # A file of its own, since the last request's may not have been read yet.
+        path = self._path(f"graph{next(self._numbers)}.json")
         path.write_text(graph.to_json())
         wanted = dtypes or ("float32",)
         self._ask("load", graph=str(path), weights=str(weights), dtypes=wanted, exact_statistics=exact_statistics)

@@ -124,8 +124,9 @@ def progress() -> Generator[Callable[[str], None]]:
 
         def tell(step: str) -> None:
             nonlocal told
-            if time.monotonic() - told > 2:
-                told = time.monotonic()
+            now = time.monotonic()
+            if now - told > 2:
+                told = now
                 click.echo(f"{step} …", file=stream)
 
         yield tell
