@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import resnet_spec
 from resnet_spec import Graph, summarize
 from resnet_spec.comparison import Difference, ParityReport
-from resnet_spec.errors import ResnetSpecError
+from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.parity import comparing
 from resnet_spec.rounding import CONFIDENCE
+from resnet_spec.traces import compare_with_trace, record
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "calibration.md"
@@ -32,8 +36,11 @@ LARGE = 4 * 10**7
 LONG = 300
 """Parameters, and nodes, beyond which logits alone are compared: the run is to take an hour, not a day."""
 
-HUGE = 32 * 10**7
-"""Parameters of a network whose two float64 models do not fit 24 GiB beside its weights."""
+HUGE = 25 * 10**7
+"""Parameters beyond which two float64 models do not fit 24 GiB: one backend is held to a trace of the other."""
+
+FRESH = 2 * 10**8
+"""Parameters run in the same processes before they are started anew, since what TensorFlow has compiled it keeps."""
 
 SIZES = (224, 160, 128, 112, 96, 75, 64)
 
@@ -42,43 +49,80 @@ def main() -> None:
     """Run what has no current result, or what the arguments' patterns name, and write the document."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     patterns = sys.argv[1:]
-    todo = [name for name in resnet_spec.available() if not patterns or any(fnmatch(name, p) for p in patterns)]
-    for start in range(0, len(todo), 10):
-        names = [name for name in todo[start : start + 10] if not _is_current(name, results)]
-        if names:
-            # Started anew now and then, since what TensorFlow has compiled it keeps.
-            with comparing(("torch", "tensorflow")) as comparison:
-                for name in names:
-                    results[name] = calibrated(comparison, name)
-                    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-                    print(name, results[name].get("verdict"), flush=True)
+    graphs = {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
+    named = [name for name in graphs if not patterns or any(fnmatch(name, pattern) for pattern in patterns)]
+    todo = [name for name in named if not _is_current(graphs[name], name, results)]
+    for names in _batches({name: summarize(graphs[name]).parameters for name in todo}):
+        for name, found in calibrated({name: graphs[name] for name in names}):
+            results[name] = found
+            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+            print(name, found["verdict"], flush=True)
     DOCUMENT.write_text(document(results))
 
 
-def _is_current(name: str, results: dict[str, Any]) -> bool:
+def _is_current(graph: Graph, name: str, results: dict[str, Any]) -> bool:
     found = results.get(name)
-    return found is not None and found["fingerprint"] == resnet_spec.load(name).to_graph().fingerprint
+    return found is not None and "bound" in found and found["fingerprint"] == graph.fingerprint
 
 
-def calibrated(comparison: Any, name: str) -> dict[str, Any]:
-    """The figures of one network."""
-    graph = resnet_spec.load(name).to_graph()
-    totals = summarize(graph)
-    found: dict[str, Any] = {"fingerprint": graph.fingerprint, "parameters": totals.parameters}
-    if totals.parameters > HUGE:
-        return found | {"verdict": "not run: too large for the machine"}
-    size = size_for(graph, totals.macs)
-    small = totals.parameters <= LARGE and len(graph.nodes) <= LONG
-    report: ParityReport = comparison.run(name, size=size, batch=1, bisect=small)
+def _batches(parameters: dict[str, int]) -> Iterator[list[str]]:
+    """What the same processes run, in the order given; a network that is too large for its neighbours runs alone."""
+    batch: list[str] = []
+    for name, count in parameters.items():
+        if batch and sum(parameters[one] for one in batch) + count > FRESH:
+            yield batch
+            batch = []
+        batch.append(name)
+    if batch:
+        yield batch
+
+
+def calibrated(graphs: dict[str, Graph]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures of some networks, run in the same processes; of what follows a backend's failure there are none."""
+    if any(summarize(graph).parameters > HUGE for graph in graphs.values()):
+        for name, graph in graphs.items():
+            yield name, _or_failure(graph, partial(_by_trace, name, graph))
+        return
+    with comparing(("torch", "tensorflow")) as comparison:
+        for name, graph in graphs.items():
+            totals = summarize(graph)
+            small = totals.parameters <= LARGE and len(graph.nodes) <= LONG
+            size = size_for(graph, totals.macs)
+            found = _or_failure(graph, partial(comparison.run, name, size=size, batch=1, bisect=small))
+            yield name, found
+            if "bound" not in found:
+                return
+
+
+def _by_trace(name: str, graph: Graph) -> ParityReport:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "trace.safetensors")
+        record(name, "torch", path, size=size_for(graph, summarize(graph).macs), batch=1)
+        return compare_with_trace(path, "tensorflow")
+
+
+def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
+    """What a comparison found, or why there was none."""
+    totals = {"fingerprint": graph.fingerprint, "parameters": summarize(graph).parameters}
+    started = time.perf_counter()
+    try:
+        report = run()
+    except BackendError as error:
+        return totals | {"verdict": f"not run: {str(error).splitlines()[0]}"}
+    return totals | figures(report) | {"seconds": round(time.perf_counter() - started)}
+
+
+def figures(report: ParityReport) -> dict[str, Any]:
+    """What is kept of a report."""
     nodes: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for node in report.nodes:
         for difference in node.differences:
             nodes[node.operation][difference.dtype].append(share(difference))
-    return found | {
+    return {
         "size": "×".join(map(str, report.size)),
         "verdict": "agrees" if report.passed else "DIFFERS",
         "float64": max(d.relative for d in report.differences if d.dtype == "float64"),
-        "float32": {d.backend: d.relative for d in report.differences if d.dtype == "float32"},
+        "float32": {d.backend.removesuffix(" (trace)"): d.relative for d in report.differences if d.dtype == "float32"},
         "bound": CONFIDENCE * report.reach,
         "nodes": {op: {dtype: [max(s), median(s), len(s)] for dtype, s in both.items()} for op, both in nodes.items()},
         "alarms": [d.subject for node in report.nodes for d in node.differences if not d.passed],
