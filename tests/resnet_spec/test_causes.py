@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from resnet_spec import Graph, causes
+from resnet_spec import Graph, causes, mistakes
 from resnet_spec import operations as ops
-from resnet_spec.causes import Explainer, Trial
+from resnet_spec.causes import Explainer
 from resnet_spec.comparison import Difference, largest_difference, ratio, root_mean_square
 from resnet_spec.graph import INPUT, Input, Node
+from resnet_spec.mistakes import Trial
 from resnet_spec.processes import started
 from resnet_spec.rounding import STRUCTURE
 
@@ -94,7 +95,7 @@ class Case:
         self.shapes = self.graph.input_shapes(self.node)
         self.own = {name.partition(".")[2]: array for name, array in self.arrays.items()}
         self.explainer = explainer
-        same = Trial("", formula=causes._JOINS.get(op), operation=operation)
+        same = Trial("", formula=mistakes.JOINS.get(op), operation=operation)
         self.exact = self.result(same, np.zeros(()))
 
     def result(self, trial: Trial, exact: Any = None) -> Any:
@@ -121,7 +122,7 @@ def test_every_operation_that_can_be_wrong_is_here() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_trial_is_another_computation(name: str, explainer: Explainer) -> None:
     case = Case(name, explainer)
-    trials = causes.trials_of(case.node.operation, case.shapes)
+    trials = mistakes.trials_of(case.node.operation, case.shapes)
     results = [(trial.cause, case.result(trial)) for trial in trials]
 
     assert len({cause for cause, result in results if result is not None}) >= 2
@@ -133,7 +134,7 @@ def test_every_trial_is_another_computation(name: str, explainer: Explainer) -> 
 @pytest.mark.parametrize("name", ["conv2d", "batch_norm", "max_pool2d", "relu", "linear", "add"])
 def test_a_trial_is_named_where_a_backend_computes_it(name: str, explainer: Explainer) -> None:
     case = Case(name, explainer)
-    for trial in causes.trials_of(case.node.operation, case.shapes)[::4]:
+    for trial in mistakes.trials_of(case.node.operation, case.shapes)[::4]:
         result = case.result(trial)
         if result is not None:
             # As another framework rounds it.
