@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,11 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import pytest
+
 from resnet_spec import Graph, ParityReport
 from resnet_spec.comparison import Difference, Finding
 from resnet_spec.parity import Comparison, comparing, prepared
 from tests.lab.mutated import VARIABLE
 from tests.lab.mutations import MUTATIONS, Mutation, Rows
+from tests.third_party import distribution, on_path
 
 ROOT = Path(__file__).parents[2]
 SPECS = Path(__file__).with_name("specs")
@@ -133,25 +135,12 @@ def _prepared(comparison: Comparison, mutation: Mutation, folder: Path) -> tuple
 @contextmanager
 def _registered(folder: Path) -> Generator[None]:
     """The wrong backends as a third party would provide them, on the path of this process and of its workers."""
-    info = folder / "mutated_backends-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mutated-backends\nVersion: 1.0\n")
-    points = "".join(f"mutated_{framework} = {value}\n" for framework, value in CLASSES.items())
-    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
-    paths = [str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    settings = {"PYTHONPATH": os.pathsep.join(paths), VARIABLE: str(folder / "mutation"), **ALONE}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ |= settings
-    sys.path.insert(0, str(folder))
-    try:
+    distribution(folder, "mutated", {f"mutated_{framework}": value for framework, value in CLASSES.items()})
+    with pytest.MonkeyPatch.context() as patch:
+        on_path(patch, folder, ROOT)
+        for name, value in {VARIABLE: str(folder / "mutation"), **ALONE}.items():
+            patch.setenv(name, value)
         yield
-    finally:
-        sys.path.remove(str(folder))
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from resnet_spec.yaml_text import to_yaml
 from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, drawn
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs
+from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
-WRONG = Path(__file__).parents[1] / "resnet_spec" / "wrong_backends.py"
 EXAMPLES = 300
 
 SMALL = """
@@ -38,16 +37,9 @@ def lab() -> Generator[Lab]:
 @pytest.fixture
 def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Backends that are wrong on purpose, on the path of this process and of its workers."""
-    info = tmp_path / "wrong_backends-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-backends\nVersion: 1.0\n")
-    classes = {"right": "Right", "epsilon": "Epsilon", "killed": "Killed", "nan": "Nan"}
-    points = "".join(f"{name} = wrong_backends:{kind}\n" for name, kind in classes.items())
-    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
-    (tmp_path / WRONG.name).write_text(WRONG.read_text())
-    monkeypatch.syspath_prepend(tmp_path)
-    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    backends = {name: f"wrong_backends:{name.title()}" for name in ("right", "epsilon", "killed", "nan")}
+    distribution(tmp_path, "wrong", backends, WRONG_BACKENDS)
+    on_path(monkeypatch, tmp_path)
 
 
 @pytest.fixture

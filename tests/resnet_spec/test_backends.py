@@ -11,6 +11,7 @@ import pytest
 
 from resnet_spec import backends
 from resnet_spec.backends import GROUP, backend_names, find, get_backend, readers
+from tests.third_party import distribution
 
 Lines = Callable[..., list[str]]
 
@@ -27,10 +28,7 @@ def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     """Install a distribution that provides a backend."""
 
     def install(name: str = "third", value: str = "third_backend:Backend", module: str = MODULE) -> None:
-        info = tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {info.name.partition('-')[0]}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n")
+        distribution(tmp_path, f"{name}_{len(list(tmp_path.iterdir()))}", {name: value})
         (tmp_path / "third_backend.py").write_text(module)
         monkeypatch.syspath_prepend(tmp_path)
 

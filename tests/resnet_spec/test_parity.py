@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
 from resnet_spec.rounding import CONFIDENCE, STRUCTURE
+from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 WRONG = (
     "epsilon", "one_epsilon", "stride", "padding", "unpadded", "coarse", "killed", "killed_later", "failing",
@@ -24,16 +24,10 @@ SIZE = (64, 64)
 @pytest.fixture(autouse=True)
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A distribution that provides the wrong backends, on the path of this process and of its workers."""
-    info = tmp_path / "wrong_backends-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-backends\nVersion: 1.0\n")
     classes = {name: "".join(part.title() for part in name.split("_")) for name in WRONG}
-    points = "".join(f"{name} = wrong_backends:{classes[name]}\n" for name in WRONG)
-    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
-    (tmp_path / "wrong_backends.py").write_text(Path(__file__).with_name("wrong_backends.py").read_text())
-    monkeypatch.syspath_prepend(tmp_path)
-    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    backends = {name: f"wrong_backends:{kind}" for name, kind in classes.items()}
+    distribution(tmp_path, "wrong", backends, WRONG_BACKENDS)
+    on_path(monkeypatch, tmp_path)
 
 
 def compared(backend: str, spec: str = "resnet18", **options: object) -> ParityReport:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,6 +29,7 @@ from resnet_spec import (
 from resnet_spec.backends import get_backend
 from resnet_spec.checkpoints.safetensors_files import read_safetensors
 from resnet_spec.prediction import Prediction, imagenet_labels, read_labels
+from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 Command = Callable[..., Any]
 Lines = Callable[[Callable[[], object]], list[str]]
@@ -217,13 +216,8 @@ def test_the_largest_difference_is_of_all_images_classes_and_backends() -> None:
 @pytest.fixture
 def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third-party backend with another epsilon, on the path of this process and of its workers."""
-    info = tmp_path / "wrong_backends-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-backends\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[resnet_spec.backends]\nepsilon = wrong_backends:Epsilon\n")
-    shutil.copy(Path(__file__).with_name("wrong_backends.py"), tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    distribution(tmp_path, "wrong", {"epsilon": "wrong_backends:Epsilon"}, WRONG_BACKENDS)
+    on_path(monkeypatch, tmp_path)
 
 
 @pytest.mark.usefixtures("wrong")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
 from resnet_spec.processes import BackendProcess, started
+from tests.third_party import distribution, on_path
 
 COUNTING = """
 import os, signal
@@ -61,13 +61,9 @@ GRAPH = Graph.model_validate(
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendProcess]:
     """A backend that needs no framework, running, with both models loaded."""
-    info = tmp_path / "counting-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[resnet_spec.backends]\ncounting = counting_backend:Counting\n")
+    distribution(tmp_path, "counting", {"counting": "counting_backend:Counting"})
     (tmp_path / "counting_backend.py").write_text(COUNTING)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    on_path(monkeypatch, tmp_path)
     write_safetensors(tmp_path / "none.safetensors", {})
     with started(["counting"]) as (process,):
         process.load(GRAPH, tmp_path / "none.safetensors", "float32", "float64")

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.third_party import WRONG_BACKENDS, distribution, python_path
+
 TINY = """
     input: {channels: 3, height: 16, width: 16}
     layers: {norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased}}}
@@ -100,10 +102,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        points = "".join(f"{name} = {value}\n" for name, value in CLASSES.items())
-        self.write("third-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: third\nVersion: 1.0\n")
-        self.write("third-1.0.dist-info/entry_points.txt", f"[resnet_spec.backends]\n{points}")
-        self.write("wrong_backends.py", Path(__file__).with_name("wrong_backends.py").read_text("utf-8"))
+        distribution(folder, "third", CLASSES, WRONG_BACKENDS)
         self.write("third.py", THIRD)
         self.write("pytest.ini", "[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
         self.write("specs/tiny.yaml", TINY)
@@ -115,8 +114,7 @@ class Project:
         path.write_text(dedent(text), "utf-8")
 
     def run(self, *arguments: str, below: str = ".") -> subprocess.CompletedProcess[str]:
-        paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PY_COLORS": "0", "COLUMNS": "200"}
+        environment = os.environ | {"PYTHONPATH": python_path(self.folder), "PY_COLORS": "0", "COLUMNS": "200"}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
         return subprocess.run(
             command, cwd=self.folder / below, env=environment, capture_output=True, text=True, timeout=300

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import random
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_sa
 from resnet_spec.rounding import CONFIDENCE, STRUCTURE
 from resnet_spec.traces import TRACE, Trace, compare_with_trace, machine, read_trace, record
 from resnet_spec.weights import FINGERPRINT, GRAPH
+from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 # Ends in a softmax, which no comparison looks at.
 SPEC = """\
@@ -79,18 +79,10 @@ def trace(recorded: tuple[Path, Trace]) -> Path:
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Backends of another distribution, on the path of this process and of its workers."""
     folder = tmp_path / "third-party"
-    info = folder / "third_party-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
     wrong = {name: f"wrong_backends:{name.title()}" for name in ("epsilon", "coarse", "killed")}
-    points = "".join(
-        f"{name} = {value}\n" for name, value in {**wrong, "interrupting": "backends:Interrupting"}.items()
-    )
-    (info / "entry_points.txt").write_text(f"[resnet_spec.backends]\n{points}")
-    (folder / "wrong_backends.py").write_text(Path(__file__).with_name("wrong_backends.py").read_text())
+    distribution(folder, "third", {**wrong, "interrupting": "backends:Interrupting"}, WRONG_BACKENDS)
     (folder / "backends.py").write_text(BACKENDS)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    on_path(monkeypatch, folder)
 
 
 # -- recording -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from resnet_spec.processes import BackendProcess, started
 from resnet_spec.rounding import CONFIDENCE
 from resnet_spec.training import Plan, TrainingComparison, all_terms, check_batch, moot_biases
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
+from tests.third_party import distribution, on_path
 
 PLAN = Plan(steps=3, batch=2, seed=0)
 
@@ -58,14 +58,9 @@ def compare(tmp_path: Path, both: list[BackendProcess]) -> Compare:
 def with_wrong(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BackendProcess]]:
     """PyTorch and, as a third party provides it, the backend that trains wrongly."""
     folder = tmp_path_factory.mktemp("wrong")
-    info = folder / "wrong_training-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-training\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[resnet_spec.backends]\nwrong = wrong_training:Wrong\n")
-    (folder / "wrong_training.py").write_text(Path(__file__).with_name("wrong_training.py").read_text())
+    distribution(folder, "wrong", {"wrong": "wrong_training:Wrong"}, Path(__file__).with_name("wrong_training.py"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        on_path(patch, folder)
         with started(["torch", "wrong"]) as processes:
             yield processes
 

@@ -1,0 +1,36 @@
+"""Backends as a third party provides them: a distribution with entry points, on the path of whoever looks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from resnet_spec.backends import GROUP
+
+WRONG_BACKENDS = Path(__file__).with_name("resnet_spec") / "wrong_backends.py"
+
+
+def distribution(folder: Path, name: str, backends: Mapping[str, str], *modules: Path) -> None:
+    """Write a distribution of some backends, each ``module:Class``, and copies of their modules."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "utf-8")
+    points = "".join(f"{backend} = {value}\n" for backend, value in backends.items())
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{points}", "utf-8")
+    for module in modules:
+        (folder / module.name).write_text(module.read_text("utf-8"), "utf-8")
+
+
+def on_path(patch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Put folders first on the path of this process and of those that it starts."""
+    for folder in reversed(folders):
+        patch.syspath_prepend(folder)
+    patch.setenv("PYTHONPATH", python_path(*folders))
+
+
+def python_path(*folders: Path) -> str:
+    """The variable of that name with folders before what it holds."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
