@@ -298,6 +298,11 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         mean, variance = value.mean(axes, keepdims=True), value.var(axes, keepdims=True)
         return _normalized(value, mean, variance, operation.epsilon, own)
 
+    def without_epsilon(inputs: list[Array], own: Arrays) -> Array:
+        (value,) = inputs
+        mean, variance = _spread(own["running_mean"], value), _spread(own["running_var"], value)
+        return _normalized(value, mean, variance, 0.0, own)
+
     def epsilon_outside(inputs: list[Array], own: Arrays) -> Array:
         (value,) = inputs
         mean, deviation = _spread(own["running_mean"], value), _spread(own["running_var"], value) ** 0.5
@@ -311,6 +316,8 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
         return formula
 
+    # Not another operation, since there is none.
+    yield Trial(f"epsilon 0.0 instead of {operation.epsilon}", formula=without_epsilon)
     if isinstance(operation, ops.BatchNorm):
         for axis, word in ((2, "height"), (3, "width")):
             yield Trial(f"its arrays run along the {word} instead of the channels", formula=along(axis))

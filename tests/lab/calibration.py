@@ -32,9 +32,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "calibration.md"
 COSTLY = 10**9
 """Multiply-accumulates beyond which a network is run on smaller images."""
 
-LARGE = 4 * 10**7
-LONG = 300
-"""Parameters, and nodes, beyond which logits alone are compared: the run is to take an hour, not a day."""
+LARGE = 10**8
+LONG = 850
+"""Parameters, and nodes, beyond which logits alone are compared: the run is to take an hour or two, not a day."""
 
 HUGE = 25 * 10**7
 """Parameters beyond which two float64 models do not fit 24 GiB: one backend is held to a trace of the other."""
@@ -62,7 +62,13 @@ def main() -> None:
 
 def _is_current(graph: Graph, name: str, results: dict[str, Any]) -> bool:
     found = results.get(name)
-    return found is not None and "bound" in found and found["fingerprint"] == graph.fingerprint
+    if found is None or "bound" not in found or found["fingerprint"] != graph.fingerprint:
+        return False
+    return bool(found["nodes"]) or not _by_node(graph)
+
+
+def _by_node(graph: Graph) -> bool:
+    return summarize(graph).parameters <= LARGE and len(graph.nodes) <= LONG
 
 
 def _batches(parameters: dict[str, int]) -> Iterator[list[str]]:
@@ -85,10 +91,8 @@ def calibrated(graphs: dict[str, Graph]) -> Iterator[tuple[str, dict[str, Any]]]
         return
     with comparing(("torch", "tensorflow")) as comparison:
         for name, graph in graphs.items():
-            totals = summarize(graph)
-            small = totals.parameters <= LARGE and len(graph.nodes) <= LONG
-            size = size_for(graph, totals.macs)
-            found = _or_failure(graph, partial(comparison.run, name, size=size, batch=1, bisect=small))
+            size = size_for(graph)
+            found = _or_failure(graph, partial(comparison.run, name, size=size, batch=1, bisect=_by_node(graph)))
             yield name, found
             if "bound" not in found:
                 return
@@ -97,7 +101,7 @@ def calibrated(graphs: dict[str, Graph]) -> Iterator[tuple[str, dict[str, Any]]]
 def _by_trace(name: str, graph: Graph) -> ParityReport:
     with TemporaryDirectory() as folder:
         path = Path(folder, "trace.safetensors")
-        record(name, "torch", path, size=size_for(graph, summarize(graph).macs), batch=1)
+        record(name, "torch", path, size=size_for(graph), batch=1)
         return compare_with_trace(path, "tensorflow")
 
 
@@ -135,8 +139,9 @@ def share(difference: Difference) -> float:
     return difference.relative / difference.bound if difference.bound else float(difference.relative > 0)
 
 
-def size_for(graph: Graph, macs: int) -> tuple[int, int] | None:
+def size_for(graph: Graph) -> tuple[int, int] | None:
     """The largest of some sizes at which the network is cheap enough; its own where that is, or is all it takes."""
+    macs = summarize(graph).macs
     if graph.input.features is not None or graph.depends_on_size or macs <= COSTLY:
         return None
     for size in SIZES:
@@ -161,7 +166,10 @@ def document(results: dict[str, Any]) -> str:
         "",
         "Made by `make calibration`; do not edit. Every shipped network under random weights, torch beside TensorFlow:",
         "how much of its bound a correct float32 result takes up (1 would be an alarm). How the bounds follow from a",
-        "network is in [parity.md](parity.md). Sizes are smaller where a network is costly.",
+        "network is in [parity.md](parity.md). Sizes are smaller where a network is costly. Of networks with more than",
+        f"{LARGE // 10**6} million parameters or {LONG} nodes the logits alone are compared; of more than"
+        f" {HUGE // 10**6} million",
+        "parameters one backend is held to a trace of the other, since both do not fit memory.",
         "",
         *_totals(results, ran),
         "",

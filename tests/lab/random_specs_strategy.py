@@ -271,8 +271,7 @@ def normalization(drawing: Drawing, channels: int) -> Data:
         case "filter_response_norm":
             return {kind: {"epsilon": epsilon, "threshold": drawing.pick(True, False)}}
         case _:
-            # With an epsilon of 0 PyTorch has a batch normalisation, and does not train it.
-            return {kind: _batch_norm_fields(drawing, epsilon or EPSILONS[0]) | _affine(drawing)}
+            return {kind: _batch_norm_fields(drawing, epsilon) | _affine(drawing)}
 
 
 def _batch_norm_fields(drawing: Drawing, epsilon: float) -> Data:

@@ -91,7 +91,7 @@ def test_a_grouped_convolution_and_a_normalisation_do_not_read_all_channels(lowe
     grouped = "{stem: {a: {conv2d: {channels: 3, kernel: 3, groups: 3}}}}"
     normalised = """
         stem:
-          bn: {batch_norm: {epsilon: 0, momentum: 0.1, running_variance: biased}}
+          bn: {batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}
           a: {conv2d: {channels: 4, kernel: 3}}
     """
 

@@ -404,7 +404,7 @@ def test_the_fingerprint_changes_with_the_architecture(override: str) -> None:
 
 
 def test_the_fingerprint_changes_with_a_name_an_order_and_a_call(lower: Lower) -> None:
-    norm = "{batch_norm: {epsilon: 0, momentum: 0.1, running_variance: biased}}"
+    norm = "{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}"
     texts = [
         f"stem: {{a: {norm}, b: {norm}}}",
         f"stem: {{a: {norm}, c: {norm}}}",

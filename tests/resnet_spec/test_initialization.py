@@ -143,7 +143,7 @@ def test_a_bias_has_the_fans_of_its_kernel(lower: Lower) -> None:
 
 
 def test_every_role_is_drawn_by_default(lower: Lower) -> None:
-    norm = "{epsilon: 0, momentum: 0.1, running_variance: biased}"
+    norm = "{epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}"
     arrays = initialize(
         lower(f"""
         input: {{channels: 4, height: 4, width: 4}}

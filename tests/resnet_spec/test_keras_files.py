@@ -23,7 +23,7 @@ TINY = """
     input: {channels: 3, height: 8, width: 8}
     stem:
       conv.0: {conv2d: {channels: 4, kernel: 3, bias: true}}
-      bn: {batch_norm: {epsilon: 0, momentum: 0.1, running_variance: biased}}
+      bn: {batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}
       conv.1: {conv2d: {channels: 4, kernel: 1}}
     head: {pool: global_avg_pool, flat: flatten, fc: {linear: {features: 2}}}
 """

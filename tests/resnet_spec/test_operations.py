@@ -529,6 +529,8 @@ def test_what_frameworks_default_differently_must_be_said(op: str, fields: dict[
         ("stochastic_depth", {"rate": -0.1}),
         ("batch_norm", {**NORM, "decay": 0.9}),
         ("batch_norm", {**NORM, "epsilon": float("nan")}),
+        ("batch_norm", {**NORM, "epsilon": 0}),
+        ("position_batch_norm", {**NORM, "epsilon": 0}),
         ("batch_norm", {**NORM, "momentum": 1.5}),
         ("batch_norm", {**NORM, "scale": 1}),
         ("pad2d", {"padding": 1, "value": float("inf")}),

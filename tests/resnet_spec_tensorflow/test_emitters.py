@@ -261,8 +261,8 @@ def test_batch_norm_in_inference(run, single):
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("offset", [True, False])
 def test_batch_norm_without_scale_or_offset(backend, run, single, scale, offset):
-    graph = single("batch_norm", (1, 1, 1), epsilon=0.0, scale=scale, offset=offset)
-    arrays = {"x.weight": [2], "x.bias": [1], "x.running_mean": [1], "x.running_var": [4]}
+    graph = single("batch_norm", (1, 1, 1), epsilon=0.5, scale=scale, offset=offset)
+    arrays = {"x.weight": [2], "x.bias": [1], "x.running_mean": [1], "x.running_var": [3.5]}
     arrays = {p.name: arrays[p.name] for p in graph.parameters()}
     assert run(graph, [[[[5]]]], arrays).item() == 2 * (1 + scale) + offset
 

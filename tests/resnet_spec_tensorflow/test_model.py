@@ -188,9 +188,9 @@ def test_a_shared_normalisation_moves_twice(backend, builder, images):
     from resnet_spec.initialization import initialize
 
     b = builder(3, 4, 4)
-    b("bn", "batch_norm", "input", momentum=0.5, epsilon=0.0)
+    b("bn", "batch_norm", "input", momentum=0.5, epsilon=1e-12)
     b("relu", "relu", "bn")
-    b("bn2", "batch_norm", "relu", momentum=0.5, epsilon=0.0, calls="bn")
+    b("bn2", "batch_norm", "relu", momentum=0.5, epsilon=1e-12, calls="bn")
     graph = b.graph()
     model = backend.compile(graph, dtype="float64")
     assert [layer.name for layer in model.layers] == ["input", "bn", "relu"]
