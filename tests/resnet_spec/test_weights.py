@@ -128,7 +128,7 @@ def test_the_weights_of_another_network_are_listed_without_guessing(tiny: Graph,
     [
         (("kernel: 3", "kernel: 5"), "'conv' differs in 'kernel': (3, 3) in the file, (5, 5) in the spec"),
         (("bias: true", "bias: false"), "'conv' differs in 'bias': True in the file, False in the spec"),
-        (("epsilon: 0", "epsilon: 1e-3"), "'bn' differs in 'epsilon': 1e-05 in the file, 0.001 in the spec"),
+        (("epsilon: 1.0e-5", "epsilon: 1e-3"), "'bn' differs in 'epsilon': 1e-05 in the file, 0.001 in the spec"),
         (("bn:", "norm:"), "the file has 'bn' where the spec has 'norm'"),
         (("features: 2", "features: 3"), "'fc' differs in 'features': 2 in the file, 3 in the spec; --adapt classes"),
         (("features: 2}}", "features: 2}}, act: relu"), "'act' is only in the spec"),
