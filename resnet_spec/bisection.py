@@ -1,14 +1,14 @@
 """Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
 
 Every backend is given the reference's float64 values as the inputs of a node: what differs after it was added by it,
-whatever came before. Nodes are compared one by one as they are computed, and a
-value is dropped after its last use. Nodes may all be right and the model wrong, where a backend puts them together in
-another way than the graph says; then prefixes of the network are compared.
+whatever came before. Nodes are compared one by one as they are computed, and a value is dropped after its last use.
+Nodes may all be right and the model wrong, where a backend puts them together in another way than the graph says; then
+prefixes of the network are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -69,7 +69,8 @@ class Side(Protocol):
 class Bisection:
     """Sides ready to be compared node by node; the first is the reference, the others are running backends.
 
-    ``explaining`` is a backend in which causes are tried, which should not be the one that is wrong.
+    ``explaining`` finds a backend in which causes are tried, which should not be the one that is wrong; it is asked
+    where there is something to explain.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Bisection:
         others: Sequence[BackendProcess],
         folder: Path,
         progress: Progress,
-        explaining: BackendProcess | None,
+        explaining: Callable[[], BackendProcess | None],
     ) -> None:
         self._reference = reference
         self._others = others
@@ -185,7 +186,8 @@ class Bisection:
 
     def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
         findings: list[Finding] = []
-        explainer = Explainer(self._explaining, self._folder) if self._explaining else None
+        witness = self._explaining() if any(suspects.values()) else None
+        explainer = Explainer(witness, self._folder) if witness else None
         for backend, found in suspects.items():
             for suspect in found:
                 self._progress(f"{graph.name}: why {suspect.node.name}")
@@ -207,10 +209,9 @@ class Bisection:
         strays: list[BackendProcess],
     ) -> list[Finding]:
         """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
-        witnesses = [other for other in self._running if other not in strays]
-        if not witnesses:
+        witness = next((other for other in self._running if other not in strays), None) or self._explaining()
+        if witness is None or witness in strays:
             return [self._assembly_finding(graph, process, process, graph.outputs[-1], float("inf"))]
-        witness = witnesses[0]
 
         def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], float]]:
             """The value in the whole model of each node that differs, and by how much."""

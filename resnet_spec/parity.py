@@ -130,7 +130,7 @@ class Comparison:
         nodes, findings = (), ()
         if bisect:
             first, *others = self._processes
-            bisection = Bisection(first, others, self._folder, self._progress, explaining=first)
+            bisection = Bisection(first, others, self._folder, self._progress, explaining=lambda: first)
             nodes, findings = bisection.run(graph, self._weights, arrays, images, seed)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._folder, self._progress)

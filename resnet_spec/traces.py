@@ -12,7 +12,9 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -20,12 +22,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_spec import __version__
+from resnet_spec.backends import backend_names
 from resnet_spec.bisection import Bisection
 from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
 from resnet_spec.comparison import Difference, ParityReport, largest_difference, ratio
 from resnet_spec.differences import first_difference
 from resnet_spec.downloads import resolve
-from resnet_spec.errors import GraphError, SpecError, WeightsError, plain, shown
+from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError, plain, shown
 from resnet_spec.files import check_target, replacing
 from resnet_spec.graph import Graph
 from resnet_spec.loading import Overrides, load
@@ -318,8 +321,9 @@ def compare_with_trace(
     """Run a trace's network in a backend and compare with what was recorded.
 
     ``spec``, where given, must be the trace's network. The trace's float64 is the reference; in float32 either side is
-    held to its own float64. Raises WeightsError for a trace of another graph, or of logits alone where ``bisect`` needs
-    nodes; BackendError where the backend cannot be run.
+    held to its own float64. Causes are tried in another backend, where one is installed. Raises WeightsError for a
+    trace of another graph, or of logits alone where ``bisect`` needs nodes; BackendError where the backend cannot be
+    run.
     """
     import numpy as np
 
@@ -345,9 +349,10 @@ def compare_with_trace(
         rounded = process.outputs()[-1]
         nodes, findings = (), ()
         if bisect:
-            # The reference's own framework is not here to try causes in.
-            bisection = Bisection(_Replay(trace), [process], Path(name), progress, explaining=None)
-            nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed)
+            with ExitStack() as stack:
+                witness = cache(lambda: _witness(trace, process, stack, progress))
+                bisection = Bisection(_Replay(trace), [process], Path(name), progress, explaining=witness)
+                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed)
         environment = {
             process.name: process.environment | machine(),
             trace.name: {**trace.environment, **trace.machine},
@@ -379,6 +384,16 @@ def compare_with_trace(
         nodes=nodes,
         findings=findings,
     )
+
+
+def _witness(trace: Trace, judged: BackendProcess, stack: ExitStack, progress: Progress) -> BackendProcess | None:
+    """Another backend, in which causes can be tried: the trace's own where it is installed, or any that is."""
+    names = [name for name in backend_names() if name != judged.name]
+    for name in sorted(names, key=lambda name: name != trace.source):
+        # One whose framework is missing cannot be started.
+        with suppress(BackendError):
+            return stack.enter_context(started([name], progress))[0]
+    return None
 
 
 def _check_same(path: Path, trace: Trace, spec: str | Path, overrides: Overrides | None) -> None:

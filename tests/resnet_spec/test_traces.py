@@ -228,6 +228,22 @@ def test_a_wrong_backend_is_caught_at_the_node_that_is_wrong(trace: Path) -> Non
     ]  # fmt: skip
     assert {(finding.backend, finding.kind) for finding in report.findings} == {("epsilon", "node")}
     assert report.findings[0].node == "bn1"
+    # In PyTorch, which made the trace and is installed here.
+    assert {finding.causes for finding in report.findings} == {("epsilon 0.001 instead of 1e-05",)}
+
+
+@pytest.mark.usefixtures("third_party")
+@pytest.mark.parametrize(
+    ("installed", "causes"),
+    [((), ()), (("epsilon", "nowhere", "onnx"), ("epsilon 0.001 instead of 1e-05",))],
+    ids=["no other backend", "no backend that made it"],
+)
+def test_causes_are_tried_in_another_backend_where_there_is_one(
+    installed: tuple[str, ...], causes: tuple[str, ...], trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_spec.traces.backend_names", lambda: installed)
+    report = compare_with_trace(trace, "epsilon", bisect=True)
+    assert {(finding.causes, finding.tried > 0) for finding in report.findings} == {(causes, bool(causes))}
 
 
 @pytest.mark.usefixtures("third_party")
