@@ -14,10 +14,10 @@ demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend tensorflow
 	$(BIN)/resnet-spec parity resnet50
 
-# Two runs, since two frameworks in one process can crash each other.
+# Two runs, since two frameworks in one process can crash each other; two files at once, since much of it waits.
 test: $(SETUP)
-	$(BIN)/python -m pytest tests $(IN_TENSORFLOW:%=--ignore %)
-	$(BIN)/python -m pytest $(IN_TENSORFLOW)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests $(IN_TENSORFLOW:%=--ignore %)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(IN_TENSORFLOW)
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_typ
 Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
 Flag = Annotated[bool, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Epsilon = Annotated[Real, Field(ge=0)]
+Epsilon = Annotated[Real, Field(gt=0)]
 Rate = Annotated[Real, Field(ge=0, lt=1)]
 
 UNPADDED: Edges = ((0, 0), (0, 0))

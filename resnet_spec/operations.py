@@ -187,14 +187,13 @@ class _BatchNormalization(BaseOperation):
 
     ``momentum`` is the weight of the newest batch in the running statistics, as PyTorch counts it; a spec may say
     ``decay`` instead, the weight of the old value, as Keras and TensorFlow count it. ``running_variance`` says
-    whether the variance that is kept is divided by n-1 (``unbiased``, PyTorch) or by n (``biased``, Keras). With an
-    ``epsilon`` of 0 PyTorch would not train.
+    whether the variance that is kept is divided by n-1 (``unbiased``, PyTorch) or by n (``biased``, Keras).
     """
 
     category = Category.NORMALIZATION
     aliases = ("decay",)
 
-    epsilon: Annotated[Real, Field(gt=0)]
+    epsilon: Epsilon
     momentum: Annotated[Real, Field(ge=0, le=1)]
     running_variance: Literal["biased", "unbiased"]
     scale: Flag = True

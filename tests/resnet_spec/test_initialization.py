@@ -151,8 +151,8 @@ def test_every_role_is_drawn_by_default(lower: Lower) -> None:
           up: {{conv_transpose2d: {{channels: 32, kernel: 5, bias: true}}}}
           bn: {{batch_norm: {norm}}}
           position: {{position_batch_norm: {norm}}}
-          evo: {{evo_norm_s0: {{groups: 2, epsilon: 0}}}}
-          frn: {{filter_response_norm: {{epsilon: 0, threshold: true}}}}
+          evo: {{evo_norm_s0: {{groups: 2, epsilon: 1.0e-5}}}}
+          frn: {{filter_response_norm: {{epsilon: 1.0e-5, threshold: true}}}}
           flat: flatten
           fc: {{linear: {{features: 2}}}}
         """)

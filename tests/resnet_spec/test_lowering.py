@@ -578,7 +578,7 @@ def test_a_stated_depth_and_number_of_parameters_are_checked(mistakes: Mistakes)
 
 
 def test_statistics_are_not_counted_as_parameters(lower: Lower) -> None:
-    norm = "{batch_norm: {epsilon: 0, momentum: 0.1, running_variance: biased}}"
+    norm = "{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}"
 
     assert lower(INPUT + f"source: {{parameters: 8}}\nstem: {{a: {norm}}}\n").outputs == ("a",)
 
@@ -694,11 +694,11 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
             "x.batch_norm.epsilon: unknown name 'small' (known: in_channels, in_height, in_width)",
         ),
         (
-            "{batch_norm: {epsilon: 0, momentum: 0.1, running_variance: ¦baised}}",
+            "{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: ¦baised}}",
             "x.batch_norm.running_variance: must be biased or unbiased, not 'baised'; did you mean 'biased'?",
         ),
         (
-            "¦{batch_norm: {epsilon: 0, momentum: 0.1, decay: 0.9, running_variance: biased}}",
+            "¦{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, decay: 0.9, running_variance: biased}}",
             "x: batch_norm: takes momentum or decay, which is 1 - momentum, not both",
         ),
         ("¦{avg_pool2d: {kernel: 2, padding: 1}}", "x: avg_pool2d needs 'count_include_pad'"),
@@ -722,9 +722,9 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
             "x.pad_channels.before: pad_channels: before must be greater than or equal to 0, not -1",
         ),
         ("¦{group_norm: {groups: 2}}", "x: group_norm needs 'epsilon'"),
-        ("¦{group_norm: {groups: 3, epsilon: 0}}", "x: 3 groups do not divide 4 channels (from input)"),
-        ("¦{filter_response_norm: {epsilon: 0}}", "x: filter_response_norm needs 'threshold'"),
-        ("¦{position_batch_norm: {epsilon: 0, decay: 0.9}}", "x: position_batch_norm needs 'running_variance'"),
+        ("¦{group_norm: {groups: 3, epsilon: 1.0e-5}}", "x: 3 groups do not divide 4 channels (from input)"),
+        ("¦{filter_response_norm: {epsilon: 1.0e-5}}", "x: filter_response_norm needs 'threshold'"),
+        ("¦{position_batch_norm: {epsilon: 1.0e-5, decay: 0.9}}", "x: position_batch_norm needs 'running_variance'"),
         ("¦{std_conv2d: {channels: 8, kernel: 3}}", "x: std_conv2d needs 'epsilon'"),
         (
             "{conv_transpose2d: {channels: 2, kernel: 3, ¦dilation: 2}}",

@@ -61,9 +61,9 @@ def residual(lower: Lower, norm: str) -> Graph:
 @pytest.mark.parametrize(
     "norm",
     [
-        "{group_norm: {groups: 2, epsilon: 0}}",
-        "{evo_norm_s0: {groups: 2, epsilon: 0}}",
-        "{filter_response_norm: {epsilon: 0, threshold: true}}",
+        "{group_norm: {groups: 2, epsilon: 1.0e-5}}",
+        "{evo_norm_s0: {groups: 2, epsilon: 1.0e-5}}",
+        "{filter_response_norm: {epsilon: 1.0e-5, threshold: true}}",
     ],
 )
 def test_a_network_that_keeps_no_statistics_is_not_trained(lower: Lower, norm: str) -> None:
@@ -120,8 +120,8 @@ def test_nothing_is_dropped_while_statistics_are_found(lower: Lower) -> None:
     [
         (f"{{batch_norm: {NORM}}}", {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}),
         (f"{{position_batch_norm: {NORM}}}", {Role.POSITION_SCALE: (0.5, 1.5), Role.POSITION_OFFSET: (-0.5, 0.5)}),
-        ("{group_norm: {groups: 2, epsilon: 0}}", {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}),
-        ("{filter_response_norm: {epsilon: 0, threshold: true}}", {Role.NORM_THRESHOLD: (-0.5, 0.5)}),
+        ("{group_norm: {groups: 2, epsilon: 1.0e-5}}", {Role.NORM_SCALE: (0.5, 1.5), Role.NORM_OFFSET: (-0.5, 0.5)}),
+        ("{filter_response_norm: {epsilon: 1.0e-5, threshold: true}}", {Role.NORM_THRESHOLD: (-0.5, 0.5)}),
     ],
 )
 def test_the_last_normalisation_of_a_branch_is_damped_whichever_it_is(
@@ -139,7 +139,7 @@ def test_the_last_normalisation_of_a_branch_is_damped_whichever_it_is(
 
 
 def test_what_multiplies_inside_a_gate_is_not_damped(lower: Lower) -> None:
-    arrays = randomize(residual(lower, "{evo_norm_s0: {groups: 2, epsilon: 0}}"), Trainer())
+    arrays = randomize(residual(lower, "{evo_norm_s0: {groups: 2, epsilon: 1.0e-5}}"), Trainer())
 
     for name in ("first", "last"):
         assert 0.5 <= arrays[f"s.0.{name}.v"].min() < arrays[f"s.0.{name}.v"].max() <= 1.5
