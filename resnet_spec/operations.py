@@ -71,8 +71,8 @@ VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
 STATISTICS = MEANS | VARIANCES
 
 NORMALIZING, TRANSCENDENTAL = 8, 4
-"""Roundings of a value that is normalised (the sums behind mean and variance average theirs out), and of one that goes
-through an exponential."""
+"""Roundings of a value that is normalised, beside those of the sums behind mean and variance where they are of the
+input itself, and of one that goes through an exponential."""
 
 
 class ParameterSlot(NamedTuple):
@@ -305,7 +305,7 @@ class _Grouped(BaseOperation):
         return shape
 
     def roundings(self, *inputs: Shape) -> int:
-        return NORMALIZING
+        return NORMALIZING + prod(inputs[0]) // self.groups
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ class EvoNormS0(_Grouped):
     op: Literal["evo_norm_s0"]
 
     def roundings(self, *inputs: Shape) -> int:
-        return NORMALIZING + TRANSCENDENTAL
+        return super().roundings(*inputs) + TRANSCENDENTAL
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
@@ -519,7 +519,7 @@ class FilterResponseNorm(BaseOperation):
         return need_map(inputs[0])
 
     def roundings(self, *inputs: Shape) -> int:
-        return NORMALIZING
+        return NORMALIZING + prod(inputs[0][1:])
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)

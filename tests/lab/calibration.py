@@ -62,9 +62,14 @@ def main() -> None:
 
 def _is_current(graph: Graph, name: str, results: dict[str, Any]) -> bool:
     found = results.get(name)
-    if found is None or "bound" not in found or found["fingerprint"] != graph.fingerprint:
+    if found is None or "bound" not in found or found["roundings"] != _roundings(graph):
         return False
-    return bool(found["nodes"]) or not _by_node(graph)
+    return found["fingerprint"] == graph.fingerprint and (bool(found["nodes"]) or not _by_node(graph))
+
+
+def _roundings(graph: Graph) -> int:
+    """What the bounds follow from, so that a change to it shows."""
+    return sum(node.operation.roundings(*graph.input_shapes(node)) for node in graph.nodes)
 
 
 def _by_node(graph: Graph) -> bool:
@@ -107,7 +112,11 @@ def _by_trace(name: str, graph: Graph) -> ParityReport:
 
 def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
     """What a comparison found, or why there was none."""
-    totals = {"fingerprint": graph.fingerprint, "parameters": summarize(graph).parameters}
+    totals = {
+        "fingerprint": graph.fingerprint,
+        "parameters": summarize(graph).parameters,
+        "roundings": _roundings(graph),
+    }
     started = time.perf_counter()
     try:
         report = run()

@@ -394,9 +394,10 @@ ROUNDINGS = [
     (make("linear", features=1000), [(512,)], 512 + 1),
     (make("linear", features=1000, bias=False), [(512,)], 512),
     *[(make(op, **NORM), [MAP], 8) for op in ("batch_norm", "position_batch_norm")],
-    (make("group_norm", **GROUPED), [MAP], 8),
-    (make("evo_norm_s0", **GROUPED), [MAP], 12),
-    (make("filter_response_norm", epsilon=1e-6, threshold=True), [MAP], 8),
+    # The sums over a group, or a channel, behind its mean and variance, and what comes after.
+    (make("group_norm", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8),
+    (make("evo_norm_s0", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8 + 4),
+    (make("filter_response_norm", epsilon=1e-6, threshold=True), [MAP], 9 * 10 + 8),
     (make("relu"), [MAP], 0),
     (make("sigmoid"), [MAP], 4),
     (make("softmax"), [(10,)], 10 + 4),
