@@ -62,12 +62,12 @@ def main() -> None:
 
 def _is_current(graph: Graph, name: str, results: dict[str, Any]) -> bool:
     found = results.get(name)
-    if found is None or "bound" not in found or found["roundings"] != _roundings(graph):
+    if found is None or "bound" not in found or found["roundings"] != roundings(graph):
         return False
     return found["fingerprint"] == graph.fingerprint and (bool(found["nodes"]) or not _by_node(graph))
 
 
-def _roundings(graph: Graph) -> int:
+def roundings(graph: Graph) -> int:
     """What the bounds follow from, so that a change to it shows."""
     return sum(node.operation.roundings(*graph.input_shapes(node)) for node in graph.nodes)
 
@@ -112,17 +112,13 @@ def _by_trace(name: str, graph: Graph) -> ParityReport:
 
 def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
     """What a comparison found, or why there was none."""
-    totals = {
-        "fingerprint": graph.fingerprint,
-        "parameters": summarize(graph).parameters,
-        "roundings": _roundings(graph),
-    }
+    about = {"fingerprint": graph.fingerprint, "parameters": summarize(graph).parameters, "roundings": roundings(graph)}
     started = time.perf_counter()
     try:
         report = run()
     except BackendError as error:
-        return totals | {"verdict": f"not run: {str(error).splitlines()[0]}"}
-    return totals | figures(report) | {"seconds": round(time.perf_counter() - started)}
+        return about | {"verdict": f"not run: {str(error).splitlines()[0]}"}
+    return about | figures(report) | {"seconds": round(time.perf_counter() - started)}
 
 
 def figures(report: ParityReport) -> dict[str, Any]:
