@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from resnet_spec.checkpoints.reading import located
 from resnet_spec.errors import DownloadError
 from resnet_spec.published import MIB, Published, find, is_path
 
@@ -50,9 +51,10 @@ log = logging.getLogger(__name__)
 def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
     """The file that ``weights`` means: a path as it is, or published weights by name (see ``published.find``), fetched.
 
-    Raises WeightsError for an unknown name, DownloadError as ``fetch`` does.
+    Raises WeightsError for an unknown name or where no file is, DownloadError as ``fetch`` does.
     """
     if isinstance(weights, Path) or is_path(spec, weights):
+        located(Path(weights))
         return Path(weights)
     return fetch(find(spec, weights), progress=progress)
 

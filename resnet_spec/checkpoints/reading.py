@@ -31,9 +31,7 @@ def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
 
     Raises WeightsError where there is none, or it is broken, or would run code or lead out of its folder.
     """
-    file = find_file(path)
-    if file is None:
-        raise WeightsError(f"{path}: {_nothing(path)}")
+    file = located(path)
     if file != path and os.path.isdir(path) and not inside(path, file):
         raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
     try:
@@ -46,11 +44,14 @@ def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
     return checkpoint
 
 
-def _nothing(path: Path) -> str:
-    """What is at a path that is neither a file nor a folder of weights."""
+def located(path: Path) -> Path:
+    """The file that a path means, which may be a folder or a checkpoint's prefix; raises WeightsError where none is."""
+    file = find_file(path)
+    if file is not None:
+        return file
     if os.path.isdir(path):
-        return "is a folder without weights"
-    return "is no regular file" if os.path.exists(path) else "no such file"
+        raise WeightsError(f"{path}: is a folder without weights")
+    raise WeightsError(f"{path}: {'is no regular file' if os.path.exists(path) else 'no such file'}")
 
 
 def _read_by_backend(path: Path, ending: str, graph: Graph | None) -> Checkpoint:

@@ -152,6 +152,7 @@ def test_what_cannot_be_recorded_is_told_before_a_backend_starts(
         "nowhere does not exist": (spec, "-o", tmp_path / "nowhere" / "trace.safetensors"),
         "no shipped spec is named 'resnet19'": ("resnet19", "-o", tmp_path / "trace.safetensors"),
         "has no published weights 'mine'": ("resnet18", "-o", tmp_path / "trace.safetensors", "--weights", "mine"),
+        "missing.pt: no such file": (spec, "-o", tmp_path / "trace.safetensors", "--weights", tmp_path / "missing.pt"),
     }
     for message, arguments in mistakes.items():
         done = command("resnet-spec", "record", "--backend", "torch", *arguments)
