@@ -112,6 +112,7 @@ def _overridden(document: Document, overrides: Overrides) -> Document:
         # Left at its defaults by the file, it can be overridden like one that is written.
         document = _entered(document, section)
     changed = assign(document, overrides)
+    _check_parameters(changed, document.data.get("parameters"), names)
     data = dict(cast("dict[str, Any]", changed.data))
     # What the file states of itself is true of the file, not of a network changed from outside.
     if "depth" not in names:
@@ -119,6 +120,19 @@ def _overridden(document: Document, overrides: Overrides) -> Document:
     if isinstance(data.get("source"), dict) and "source.parameters" not in names:
         data["source"] = {key: value for key, value in data["source"].items() if key != "parameters"}
     return replace(changed, data=data)
+
+
+def _check_parameters(changed: Document, before: Any, names: Iterable[str]) -> None:
+    """Refuse a parameter that an override adds and that nothing mentions: its name is misspelled."""
+    known: list[str] = list(cast("dict[str, Any]", before)) if isinstance(before, dict) else []
+    mentioned = " ".join(words(changed.data))
+    for name in names:
+        section, _, parameter = name.partition(".")
+        # Once as the key itself.
+        if section == "parameters" and parameter not in known and mentioned.count(parameter) < 2:
+            path = ("parameters", parameter)
+            message = f"nothing uses a parameter {parameter!r}{suggest(parameter, known)}"
+            raise SpecError([Problem(message, "parameters", _key_position(changed, path))])
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------

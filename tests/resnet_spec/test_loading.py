@@ -140,6 +140,12 @@ def test_an_override_may_bring_in_a_block() -> None:
     assert spec.to_graph().by_name["layer1.0.conv3"].shape == (64, 56, 56)
 
 
+def test_an_override_may_bring_in_a_parameter_that_another_uses() -> None:
+    spec = load("resnet18", ["parameters.thin=16", "stem.conv1.conv2d.channels=thin"])
+
+    assert spec.to_graph().by_name["conv1"].shape[0] == 16
+
+
 def test_an_override_may_delete() -> None:
     assert "flatten" not in load("resnet18", ["head.flatten=null"]).head
 
@@ -173,6 +179,7 @@ def test_claims_that_are_overridden_themselves_are_still_checked(lines: Lines) -
     ("text", "said"),
     [
         ("stages.layerr4.stride=1", "stages.layerr4.stride: there is no 'layerr4' in stages; did you mean 'layer4'?"),
+        ("parameters.clases=10", "parameters: nothing uses a parameter 'clases'; did you mean 'classes'?"),
         ("inputt.height=1", "inputt.height: there is no 'inputt'; did you mean 'input'?"),
         ("inputt=1", "unknown key 'inputt'; did you mean 'input'?"),
         ("input.hight=64", "input: unknown key 'hight'; did you mean 'height'?"),
