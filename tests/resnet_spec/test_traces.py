@@ -42,7 +42,20 @@ head:
 
 BACKENDS = """\
 import os, signal
+from resnet_spec import Graph
 from resnet_spec_torch import TorchBackend
+
+class Crossed(TorchBackend):
+    name = "crossed"
+
+    def compile(self, graph, **options):
+        past = graph.by_name.get("layer1.0.bn1")
+        nodes = [
+            node.model_copy(update={"inputs": (past.name,)}) if past and node.name == "layer1.0.conv2" else node
+            for node in graph.nodes
+        ]
+        fields = {name: getattr(graph, name) for name in Graph.model_fields}
+        return super().compile(Graph.model_construct(**fields | {"nodes": tuple(nodes)}), **options)
 
 class Interrupting(TorchBackend):
     name = "interrupting"
@@ -80,7 +93,12 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Backends of another distribution, on the path of this process and of its workers."""
     folder = tmp_path / "third-party"
     wrong = {name: f"wrong_backends:{name.title()}" for name in ("epsilon", "coarse", "killed")}
-    distribution(folder, "third", {**wrong, "interrupting": "backends:Interrupting"}, WRONG_BACKENDS)
+    distribution(
+        folder,
+        "third",
+        wrong | {"interrupting": "backends:Interrupting", "crossed": "backends:Crossed"},
+        WRONG_BACKENDS,
+    )
     (folder / "backends.py").write_text(BACKENDS)
     on_path(monkeypatch, folder)
 
@@ -245,6 +263,15 @@ def test_causes_are_tried_in_another_backend_where_there_is_one(
     monkeypatch.setattr("resnet_spec.traces.backend_names", lambda: installed)
     report = compare_with_trace(trace, "epsilon", bisect=True)
     assert {(finding.causes, finding.tried > 0) for finding in report.findings} == {(causes, bool(causes))}
+
+
+@pytest.mark.usefixtures("third_party")
+def test_layers_that_are_right_and_put_together_otherwise_are_found(trace: Path) -> None:
+    report = compare_with_trace(trace, "crossed", bisect=True)
+    assert all(node.passed for node in report.nodes)
+    (finding,) = report.findings
+    assert (finding.kind, finding.node) == ("assembly", "layer1.0.conv2")
+    assert finding.causes == ("it is given layer1.0.bn1 instead of layer1.0.relu1",)
 
 
 @pytest.mark.usefixtures("third_party")
