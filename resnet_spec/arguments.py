@@ -237,9 +237,9 @@ def parameter_type(block: Block, name: str) -> str:
         return declared
     # A word is a layer, unless it is one of the numbers known before it; arithmetic is a number.
     if declared.isidentifier():
-        before = list(block.parameters)[: list(block.parameters).index(name)]
-        numbers = [earlier for earlier in before if parameter_type(block, earlier) != "layer"]
-        return "number" if declared in numbers or declared.startswith("in_") else "layer"
+        names = list(block.parameters)
+        known = declared in names[: names.index(name)] and parameter_type(block, declared) != "layer"
+        return "number" if known or declared.startswith("in_") else "layer"
     try:
         variables(declared)
     except ExpressionError:
