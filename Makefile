@@ -36,7 +36,7 @@ networks: $(SETUP)
 	$(BIN)/python -m tests.oracles.table
 
 fingerprints: $(SETUP)
-	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: r.load(n).to_graph().fingerprint for n in r.available()}, indent=2))" > tests/resnet_spec/fingerprints.json
+	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: r.load(n).to_graph().fingerprint for n in r.available()}, indent=2))" > tests/resnet_spec/graph/fingerprints.json
 
 # Each spec's published weights, from the libraries' own tables.
 published: $(SETUP)

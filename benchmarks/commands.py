@@ -13,7 +13,7 @@ import numpy as np
 
 import resnet_spec
 from benchmarks.pairs import Ratio, measure, summarize
-from resnet_spec.catalogue import Catalogue
+from resnet_spec.spec.catalog import Catalogue
 
 SPECS_A_SECOND = 50
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import resnet_spec
 from benchmarks.pairs import Ratio, measure
-from resnet_spec.backends import get_backend
+from resnet_spec.backend.registry import get_backend
 
 NETWORK = "torchvision/resnext101_64x4d"
 

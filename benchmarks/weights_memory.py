@@ -24,8 +24,8 @@ CODE = """
 import json, re, sys
 from pathlib import Path
 import resnet_spec
-from resnet_spec.backends import get_backend, readers, writers
-from resnet_spec.converting import convert, find_target
+from resnet_spec.backend.registry import get_backend, readers, writers
+from resnet_spec.weights.converting import convert, find_target
 source, target = map(Path, sys.argv[1:3])
 graph = resnet_spec.load(sys.argv[3]).to_graph()
 for known in (readers(), writers()):

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backends import DType, find, get_backend
-from resnet_spec.downloads import resolve
-from resnet_spec.initialization import initialize
-from resnet_spec.loading import Overrides, load
-from resnet_spec.spec import Spec
-from resnet_spec.weights import fit, read_weights
+from resnet_spec.backend.protocol import DType
+from resnet_spec.backend.registry import find, get_backend
+from resnet_spec.graph.initialization import initialize
+from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.spec import Spec
+from resnet_spec.weights.download import resolve
+from resnet_spec.weights.io import fit, read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

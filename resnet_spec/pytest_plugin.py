@@ -18,9 +18,9 @@ import pytest
 from resnet_spec.errors import BackendError, ResnetSpecError
 
 if TYPE_CHECKING:
-    from resnet_spec.comparison import ParityReport
-    from resnet_spec.loading import Overrides
-    from resnet_spec.parity import Comparison
+    from resnet_spec.parity.compare import Comparison
+    from resnet_spec.parity.report import ParityReport
+    from resnet_spec.spec.loader import Overrides
 
 BACKENDS = ("torch", "tensorflow")
 
@@ -80,8 +80,8 @@ class ResnetParity:
     def _compared(
         self, backends: tuple[str, ...], spec: str | Path, options: dict[str, Any], training_steps: int | None
     ) -> ParityReport:
-        from resnet_spec.loading import load
-        from resnet_spec.parity import at_size
+        from resnet_spec.parity.compare import at_size
+        from resnet_spec.spec.loader import load
 
         # A wrong spec is told before seconds go into starting frameworks.
         load(spec, at_size(options["overrides"], options["size"])).to_graph()
@@ -129,7 +129,7 @@ class _Running:
             raise
 
     def _start(self, backends: tuple[str, ...]) -> tuple[ExitStack, Comparison]:
-        from resnet_spec.parity import comparing
+        from resnet_spec.parity.compare import comparing
 
         stack = ExitStack()
         return stack, stack.enter_context(comparing(backends))
@@ -251,7 +251,7 @@ def _text(report: ParityReport) -> str:
 
     from rich.console import Console
 
-    from resnet_spec.reporting.tables import parts
+    from resnet_spec.parity.render.tables import parts
 
     screen = Console(file=StringIO(), width=_WIDTH, color_system=None)
     with screen.capture() as text:
@@ -272,14 +272,14 @@ class _Page:
         if found:
             from pydantic import TypeAdapter
 
-            from resnet_spec.comparison import ParityReport
+            from resnet_spec.parity.report import ParityReport
 
             self._reports += TypeAdapter(list[ParityReport]).validate_python(found)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        from resnet_spec.files import replacing
-        from resnet_spec.reporting.html import html_page
+        from resnet_spec.parity.render.html import html_page
+        from resnet_spec.weights.atomic import replacing
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self._path, force=True) as temporary:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from resnet_spec.backends import Backend, DType
+from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import Operation
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.graph import Graph, Input, Node
 from resnet_spec.operations import Linear
-from resnet_spec.optimizers import SGD, AdamW, Optimizer
 
 Array = NDArray[np.float64]
 Arrays = dict[str, Array]

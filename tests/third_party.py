@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_spec.backends import GROUP
+from resnet_spec.backend.registry import GROUP
 
-WRONG_BACKENDS = Path(__file__).with_name("resnet_spec") / "wrong_backends.py"
+WRONG_BACKENDS = Path(__file__).with_name("resnet_spec") / "parity" / "wrong_backends.py"
 
 
 def distribution(folder: Path, name: str, backends: Mapping[str, str], *modules: Path) -> None:

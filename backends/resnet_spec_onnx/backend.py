@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, Batch, DType, Gradients
-    from resnet_spec.checkpoints.checkpoint import Checkpoint
+    from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.optimizers import Optimizer
+    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
     from resnet_spec.graph import Graph
-    from resnet_spec.optimizers import Optimizer
 
 INFERENCE_ONLY = "the onnx backend computes inference only"
 
 
 class OnnxBackend:
-    """Writes graphs as ONNX models, for inference; see ``resnet_spec.backends.Backend``."""
+    """Writes graphs as ONNX models, for inference; see ``resnet_spec.backend.protocol.Backend``."""
 
     name: ClassVar[str] = "onnx"
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from onnx import AttributeProto, NodeProto
 
-from resnet_spec.fields import Shape
+from resnet_spec.operations.fields import Shape
 from resnet_spec_onnx.constants import Constant, Unknown
 from resnet_spec_onnx.expected import IncomparableError
 from resnet_spec_onnx.network import Network, Tensor

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnet_spec.errors import GraphError
-from resnet_spec.fields import as_text
-from resnet_spec.folding import fold
+from resnet_spec.graph.folding import fold
+from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.absorbing import absorbed, without_norms
 from resnet_spec_onnx.calls import BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
 from resnet_spec_onnx.contents import Contents
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnet_spec.fields import Shape
     from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
 
 FOLDED = (
     "its batch normalisations are folded into the convolutions before them; "

@@ -17,8 +17,8 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
-from resnet_spec.checkpoints.formats import inside
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.formats.detection import inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, Problem
-from resnet_spec.fields import UNPADDED
+from resnet_spec.operations.fields import UNPADDED
 from resnet_spec_onnx.place import Place
 from resnet_spec_onnx.windows import (
     all_pads,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from resnet_spec.fields import UNPADDED, Edges, Shape, same_padding, window_counts
+from resnet_spec.operations.fields import UNPADDED, Edges, Shape
+from resnet_spec.operations.windows import same_padding, window_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

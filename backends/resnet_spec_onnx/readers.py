@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from resnet_spec.fields import UNPADDED, Edges, same_padding
+from resnet_spec.operations.fields import UNPADDED, Edges
+from resnet_spec.operations.windows import same_padding
 from resnet_spec_onnx.calls import Call, Computed, Value
 from resnet_spec_onnx.constants import Constant
 from resnet_spec_onnx.contents import REALS

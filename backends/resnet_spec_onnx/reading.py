@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto
 
-from resnet_spec.checkpoints.checkpoint import Checkpoint
-from resnet_spec.checkpoints.naming import by_graph_names
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
+from resnet_spec.weights.naming import by_graph_names
 from resnet_spec_onnx.assembly import FINGERPRINT
 from resnet_spec_onnx.comparing import Found, compare
 from resnet_spec_onnx.contents import Contents, read_contents

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx.reference.op_run import OpRun
 
-from resnet_spec.fields import same_padding
+from resnet_spec.operations.windows import same_padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import NodeProto
 
-from resnet_spec.fields import ShapeError
+from resnet_spec.operations.fields import ShapeError
 from resnet_spec_onnx.calls import Call, Computed, Layout, Value
 from resnet_spec_onnx.constants import Constant, Unknown, evaluate
 from resnet_spec_onnx.contents import REALS, Contents

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from resnet_spec.fields import Edges
 from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
+from resnet_spec.operations.fields import Edges
 from resnet_spec_onnx.place import Place
 
 Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
@@ -94,7 +94,7 @@ def is_upper(op: Windowed) -> bool:
 
 
 def same_pads(place: Place, op: Windowed, x: str) -> str:
-    """The pads of ``same`` for a map of any size, worked out from it: see ``resnet_spec.fields.same_padding``."""
+    """The pads of ``same`` for a map of any size, see ``operations.windows.same_padding``."""
     axes = list(_axes(op))
     one, two = place.integers([1, 1]), place.integers([2, 2])
     stride = place.integers([axis.stride for axis in axes])

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, Batch, DType, Gradients
-    from resnet_spec.checkpoints.checkpoint import Checkpoint
+    from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.optimizers import Optimizer
+    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
     from resnet_spec.graph import Graph
-    from resnet_spec.optimizers import Optimizer
 
 
 class TensorFlowBackend:
@@ -88,7 +88,7 @@ class TensorFlowBackend:
         return gradients(model, graph, images, targets)
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        """Take a step of Keras' optimiser for each batch, its formula made that of ``resnet_spec.optimizers``."""
+        """Take a step of Keras' optimiser for each batch, its formula made ``backend.optimizers``'s."""
         from resnet_spec_tensorflow.training import train
 
         return train(model, graph, batches, optimizer)

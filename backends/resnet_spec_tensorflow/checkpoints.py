@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec.checkpoints.checkpoint import Checkpoint
-from resnet_spec.checkpoints.formats import inside
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
+from resnet_spec.weights.formats.detection import inside
 from resnet_spec_tensorflow.framework import tf
 from resnet_spec_tensorflow.objects import OBJECTS, Objects, objects_of
 

@@ -13,7 +13,6 @@ from math import prod
 from typing import Any, TypeAlias, TypeVar
 
 from resnet_spec.errors import BackendError, Problem
-from resnet_spec.fields import UNPADDED, Shape
 from resnet_spec.operations import (
     Add,
     AvgPool2d,
@@ -43,6 +42,7 @@ from resnet_spec.operations import (
     StdConv2d,
     StochasticDepth,
 )
+from resnet_spec.operations.fields import UNPADDED, Shape
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.layers import (
     EvoNormalization,

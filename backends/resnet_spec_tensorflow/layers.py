@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_spec.fields import Edges
+from resnet_spec.operations.fields import Edges
 from resnet_spec_tensorflow.framework import keras, tf
 
 

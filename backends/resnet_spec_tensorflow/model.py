@@ -16,8 +16,8 @@ from resnet_spec_tensorflow.parameters import set_initializers
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from resnet_spec.backends import DType
-    from resnet_spec.fields import Shape
+    from resnet_spec.backend.protocol import DType
+    from resnet_spec.operations.fields import Shape
 
 
 def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from resnet_spec.fields import UNPADDED, Edges
 from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
+from resnet_spec.operations.fields import UNPADDED, Edges
 from resnet_spec_tensorflow.framework import keras
 
 CHANNELS_LAST = "channels_last"

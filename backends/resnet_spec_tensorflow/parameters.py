@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec.fields import Shape
-from resnet_spec.initialization import Constant, Rule, VarianceScaling, fans
-from resnet_spec.layouts import KERAS_NAMES, tensorflow_axes
+from resnet_spec.graph.initialization import fans
+from resnet_spec.graph.initialization_rules import Constant, Rule, VarianceScaling
 from resnet_spec.operations import KERNELS
+from resnet_spec.operations.fields import Shape
+from resnet_spec.weights.layouts import KERAS_NAMES, tensorflow_axes
 from resnet_spec_tensorflow.framework import keras, tf
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Gradients and training steps, with Keras' optimisers made to mean what ``resnet_spec.optimizers`` says."""
+"""Gradients and training steps, with Keras' optimisers made to mean what ``resnet_spec.backend.optimizers`` says."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backends import Gradients
-from resnet_spec.optimizers import SGD, AdamW
+from resnet_spec.backend.optimizers import SGD, AdamW
+from resnet_spec.backend.protocol import Gradients
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.parameters import laid_out, variables
 from resnet_spec_tensorflow.running import channels_first, channels_last, outputs, quiet
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Batch
+    from resnet_spec.backend.optimizers import Optimizer
+    from resnet_spec.backend.protocol import Batch
     from resnet_spec.graph import Graph
-    from resnet_spec.optimizers import Optimizer
 
 
 def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.errors import OutputError
-from resnet_spec.files import ending
 from resnet_spec.graph import INPUT
-from resnet_spec.layouts import SLIM_NAMES
+from resnet_spec.weights.atomic import ending
+from resnet_spec.weights.layouts import SLIM_NAMES
 from resnet_spec_tensorflow import OUTPUTS
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.parameters import variables

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Arrays, Batch, DType, Gradients
-    from resnet_spec.checkpoints.checkpoint import Checkpoint
+    from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.optimizers import Optimizer
+    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
     from resnet_spec.graph import Graph
-    from resnet_spec.optimizers import Optimizer
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _WRITERS = {".pth": files.write_state_dict, ".pt2": files.write_program}
@@ -30,7 +30,7 @@ _HALF_WRITERS = {".pth": files.write_half_state_dict}
 
 
 class TorchBackend:
-    """Compiles graphs to ``torch.nn.Module``; see ``resnet_spec.backends.Backend``."""
+    """Compiles graphs to ``torch.nn.Module``; see ``resnet_spec.backend.protocol.Backend``."""
 
     name = "torch"
     outputs: Mapping[str, str] = OUTPUTS

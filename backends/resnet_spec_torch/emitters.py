@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from resnet_spec import operations as ops
-from resnet_spec.fields import UNPADDED, Padding, Shape, symmetric_same
+from resnet_spec.operations.fields import UNPADDED, Padding, Shape
+from resnet_spec.operations.windows import symmetric_same
 from resnet_spec_torch.layers import (
     BiasedBatchNorm2d,
     ChannelNorm,

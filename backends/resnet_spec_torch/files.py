@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from resnet_spec.checking import too_large
-from resnet_spec.checkpoints.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.matching import too_large
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

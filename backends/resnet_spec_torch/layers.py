@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from resnet_spec.fields import Edges, Padding
+    from resnet_spec.operations.fields import Edges, Padding
 
 _Pads: TypeAlias = tuple[int, int, int, int]
 

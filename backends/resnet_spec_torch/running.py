@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_spec.backends import Gradients
-from resnet_spec.optimizers import SGD, AdamW, Optimizer
+from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
+from resnet_spec.backend.protocol import Gradients
 from resnet_spec_torch import forwards
 from resnet_spec_torch.emitters import EXPRESSIONS
 from resnet_spec_torch.parameters import from_numpy, tensors
@@ -19,7 +19,7 @@ from resnet_spec_torch.parameters import from_numpy, tensors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec.backends import Batch
+    from resnet_spec.backend.protocol import Batch
     from resnet_spec.graph import Graph, Node
 
 
@@ -69,7 +69,7 @@ def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: Seq
 
 
 def train(model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-    """Steps of the native optimiser, whose formulas are those of ``resnet_spec.optimizers``."""
+    """Steps of the native optimiser, whose formulas are those of ``resnet_spec.backend.optimizers``."""
     held = list(_trainable(model, graph).values())
     native = _native(held, optimizer)
     losses: list[float] = []

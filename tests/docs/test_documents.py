@@ -125,7 +125,7 @@ class _Runner:
         return path
 
     def yaml(self, block: Block) -> None:
-        from resnet_spec.documents import parse
+        from resnet_spec.document.parser import parse
 
         parse(block.text, block.file or "fragment")
         if block.file:
@@ -158,14 +158,12 @@ class _Runner:
         self.printed = output.getvalue()
 
     def add_code(self, block: Block) -> None:
-        """A new file; or, in one that is there, code before the union of the operations or at the end."""
+        """A new file, or more code at the end of one that is there."""
         path = self.folder / str(block.file)
         if not path.exists():
             self.write(block)
             return
-        before, union, after = path.read_text("utf-8").partition("\nAnyOperation: ")
-        added = block.text.partition("\n")[2]
-        path.write_text(f"{before}\n\n{added}\n{union}{after}", "utf-8")
+        path.write_text(f"{path.read_text('utf-8')}\n\n{block.text.partition(chr(10))[2]}", "utf-8")
 
     def diff(self, block: Block) -> None:
         path = self.folder / str(block.file)
@@ -208,10 +206,10 @@ def check_yaml(path: Path) -> None:
     """A block's file is held to the models and the schema, a spec's also to its graph."""
     import jsonschema
 
-    from resnet_spec.documents import read as read_yaml
-    from resnet_spec.loading import check_block, load
-    from resnet_spec.schema import block_schema, spec_schema
-    from resnet_spec.spec_files import kind
+    from resnet_spec.document.parser import read as read_yaml
+    from resnet_spec.spec.dependencies import kind
+    from resnet_spec.spec.json_schema import block_schema, spec_schema
+    from resnet_spec.spec.loader import check_block, load
 
     data = read_yaml(path).data
     if kind(path) == "block":
@@ -360,10 +358,10 @@ def _keys(model: Any) -> set[str]:
 
 def test_every_key_of_the_language_is_told_and_no_other() -> None:
     from resnet_spec.graph import Input
-    from resnet_spec.initialization import Constant, VarianceScaling
-    from resnet_spec.language import Block as BlockModel
-    from resnet_spec.language import Identity, Network, Shortcut, Source, Stage, Step
-    from resnet_spec.published import Accuracy, Preprocessing, Published
+    from resnet_spec.graph.initialization_rules import Constant, VarianceScaling
+    from resnet_spec.spec.models import Block as BlockModel
+    from resnet_spec.spec.models import Identity, Network, Shortcut, Source, Stage, Step
+    from resnet_spec.spec.published import Accuracy, Preprocessing, Published
 
     wanted = {
         "The keys of a spec": _keys(Network) | {"extends"},
@@ -411,8 +409,8 @@ def _default(info: Any) -> str:
 
 
 def test_every_role_and_every_type_is_told() -> None:
-    from resnet_spec.language import TYPES
     from resnet_spec.operations import Role
+    from resnet_spec.spec.models import TYPES
 
     assert first_columns(LANGUAGE, "Initialisation", "role") == [str(role) for role in Role]
     for word in TYPES:
@@ -437,7 +435,7 @@ def test_readme_names_overrides_that_work() -> None:
 
 
 def test_readme_lists_the_commands() -> None:
-    from resnet_spec.commands.spec import command
+    from resnet_spec.cli.spec import command
 
     told = [ticked(row["command"]) for row in table("README.md", "command", "what it does").rows]
     assert told == ["resnet-build", *(f"resnet-spec {name}" for name in sorted(command.commands))]
@@ -445,7 +443,7 @@ def test_readme_lists_the_commands() -> None:
 
 def test_prediction_tells_every_key_and_every_option() -> None:
     from resnet_spec import Preprocessing
-    from resnet_spec.commands.predict import predict
+    from resnet_spec.cli.predict import predict
 
     assert first_columns("docs/prediction.md", "Preprocessing", "key") == list(Preprocessing.model_fields)
     told = re.findall(r"`(--[\w-]+)", section("docs/prediction.md", "Options"))
@@ -467,7 +465,7 @@ def test_published_weights_are_counted() -> None:
 
 
 def test_the_variables_for_downloads_are_told() -> None:
-    from resnet_spec import downloads
+    from resnet_spec.weights import download as downloads
 
     rows = table("docs/published.md", "environment variable", "what it does").rows
     assert [ticked(row["environment variable"]) for row in rows] == [
@@ -481,7 +479,7 @@ def test_the_variables_for_downloads_are_told() -> None:
 
 
 def test_the_rationale_names_overrides_that_work() -> None:
-    from resnet_spec.loading import load
+    from resnet_spec.spec.loader import load
 
     for row in table(RATIONALE, "wanted", "overrides").rows:
         overrides = re.findall(r"`([^`]+)`", row["overrides"])
@@ -529,7 +527,7 @@ def _anchor(heading: str) -> str:
 
 def test_the_rationale_states_the_parameters_of_each_network() -> None:
     """Every sketch and every shipped spec is held to the number that it states itself; the table has the same."""
-    from resnet_spec.loading import headings
+    from resnet_spec.spec.loader import headings
 
     stated = {name: heading["parameters"] for name, heading in headings().items()}
     for block in ALL_BLOCKS:

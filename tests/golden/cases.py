@@ -21,7 +21,7 @@ import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.graph import Parameter
 from resnet_spec.operations import BIASES, MEANS, OFFSETS, SCALES, VARIANCES, Role
-from resnet_spec.randomization import random_images
+from resnet_spec.parity.randomization import random_images
 
 FOLDER = Path(__file__).parent / "traces"
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 
-from resnet_spec.traces import Trace, machine, write_trace
+from resnet_spec.parity.trace import Trace, machine, write_trace
 
 from .cases import CASES, SEED, arrays_of, graph_of, images_of, path_of
 from .original import Original

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_spec.catalogue import Catalogue
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.comparison import largest_difference
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.processes import BackendProcess, started
-from resnet_spec.rounding import STRUCTURE
-from resnet_spec.traces import compare_with_trace, read_trace
+from resnet_spec.parity.process import BackendProcess, started
+from resnet_spec.parity.report import largest_difference
+from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.trace import compare_with_trace, read_trace
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 from .cases import CASES, FOLDER, arrays_of, graph_of, images_of, path_of
 

@@ -20,8 +20,8 @@ from typing import Any, get_args
 import pytest
 
 from resnet_spec import Graph, ParityReport
-from resnet_spec.comparison import Difference, Finding
-from resnet_spec.parity import Comparison, comparing, prepared
+from resnet_spec.parity.compare import Comparison, comparing, prepared
+from resnet_spec.parity.report import Difference, Finding
 from tests.lab.mutated import VARIABLE
 from tests.lab.mutations import MUTATIONS, Mutation, Rows
 from tests.third_party import distribution, on_path

@@ -20,11 +20,11 @@ from typing import Any
 
 import resnet_spec
 from resnet_spec import Graph, summarize
-from resnet_spec.comparison import Difference, ParityReport
 from resnet_spec.errors import BackendError, ResnetSpecError
-from resnet_spec.parity import comparing
-from resnet_spec.rounding import CONFIDENCE
-from resnet_spec.traces import compare_with_trace, record
+from resnet_spec.parity.compare import comparing
+from resnet_spec.parity.report import Difference, ParityReport
+from resnet_spec.parity.rounding import CONFIDENCE
+from resnet_spec.parity.trace import compare_with_trace, record
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "calibration.md"

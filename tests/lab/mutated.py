@@ -13,7 +13,7 @@ from tests.lab.changes import Arrays, Change
 from tests.lab.mutations import MUTATIONS
 
 if TYPE_CHECKING:
-    from resnet_spec.optimizers import Optimizer
+    from resnet_spec.backend.optimizers import Optimizer
 
 VARIABLE = "RESNET_SPEC_MUTATION"
 """Names the file that holds the name of a mutation, or nothing."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-from resnet_spec.optimizers import SGD, AdamW, Optimizer
+from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec_tensorflow import TensorFlowBackend
 from tests.lab.changes import Change
 from tests.lab.mutated import Mutated

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnet_spec.optimizers import SGD, AdamW, Optimizer
+from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec_torch import TorchBackend, running
 from tests.lab.changes import Change
 from tests.lab.mutated import Mutated

@@ -16,8 +16,8 @@ from tempfile import gettempdir
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from resnet_spec.rounding import STRUCTURE
-from resnet_spec.yaml_text import to_yaml
+from resnet_spec.document.dump import to_yaml
+from resnet_spec.parity.rounding import STRUCTURE
 from tests.lab.random_specs_judging import Lab, Outcome
 from tests.lab.random_specs_strategy import Data, specs
 

@@ -21,16 +21,16 @@ from unittest.mock import patch
 
 import numpy as np
 
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.comparison import ratio
 from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import INPUT, Graph
-from resnet_spec.loading import load
 from resnet_spec.operations import VARIANCES
-from resnet_spec.processes import BackendProcess, started
-from resnet_spec.randomization import random_images, randomize, undropped
-from resnet_spec.rounding import CONFIDENCE, STRUCTURE, UNIT, jittered
-from resnet_spec.training import biased, moving, random_batch
+from resnet_spec.parity.process import BackendProcess, started
+from resnet_spec.parity.randomization import random_images, randomize, undropped
+from resnet_spec.parity.report import ratio
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT, jittered
+from resnet_spec.parity.training import biased, moving, random_batch
+from resnet_spec.spec.loader import load
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 Arrays = Mapping[str, np.ndarray]
 Answer = TypeVar("Answer")

@@ -15,13 +15,13 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from resnet_spec.catalogue import Catalogue
-from resnet_spec.documents import read
+from resnet_spec.document.parser import read
 from resnet_spec.errors import ResnetSpecError
-from resnet_spec.fields import Shape
 from resnet_spec.graph import Graph
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.spec import Spec
+from resnet_spec.operations.fields import Shape
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.spec import Spec
 
 Data = dict[str, Any]
 

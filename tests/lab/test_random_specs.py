@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import BackendError, Position, Problem, SpecError
 from resnet_spec.graph import Graph
-from resnet_spec.loading import load
-from resnet_spec.yaml_text import to_yaml
+from resnet_spec.spec.loader import load
 from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, drawn
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs

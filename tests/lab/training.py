@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import resnet_spec
 from resnet_spec.graph import INPUT
-from resnet_spec.parity import at_size, prepared
-from resnet_spec.processes import started
-from resnet_spec.rounding import STRUCTURE
-from resnet_spec.training import Plan, TrainingComparison
+from resnet_spec.parity.compare import at_size, prepared
+from resnet_spec.parity.process import started
+from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.training import Plan, TrainingComparison
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import random_images
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import random_images
 
 from .gates import GATES
 

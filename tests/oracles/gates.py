@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from resnet_spec.backends import DType
+from resnet_spec.backend.protocol import DType
 
 GATES: dict[DType, float] = {"float64": 1e-9, "float32": 3e-5}

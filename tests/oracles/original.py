@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.randomization import random_images, randomize
+from resnet_spec.parity.randomization import random_images, randomize
 
 DTYPES = ("float32", "float64")
 

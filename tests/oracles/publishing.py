@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 import resnet_spec
-from resnet_spec.catalogue import Catalogue
-from resnet_spec.published import Published
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.published import Published
 
 Entries = dict[str, dict[str, Any]]
 

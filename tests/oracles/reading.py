@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_spec import Graph, read_weights
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import resnet_spec
 from resnet_spec import summarize
-from resnet_spec.commands.common import count
+from resnet_spec.cli.common import count
 
 from .gates import GATES
 from .verification import BOTH, COSTLY, NAMES, Record, recorded

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resnet_spec import load
-from resnet_spec.adapting import adapt_to, first_kernels
+from resnet_spec.weights.adapting import adapt_to, first_kernels
 
 from .torchvision_original import models
 

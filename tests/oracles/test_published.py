@@ -8,8 +8,8 @@ import pytest
 
 import resnet_spec
 from resnet_spec import load, summarize
-from resnet_spec.catalogue import Catalogue
-from resnet_spec.published import MIB
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.published import MIB
 
 from .publishing import LIBRARIES, Entries, gathered, rewritten
 

@@ -14,7 +14,7 @@ from torch import nn
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.operations import Role
-from resnet_spec.randomization import last_normalizations, random_images, randomize
+from resnet_spec.parity.randomization import last_normalizations, random_images, randomize
 from resnet_spec_torch import TorchBackend
 
 from .gates import GATES

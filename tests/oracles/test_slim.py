@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph, initialize
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.layouts import SLIM_NAMES, tensorflow_axes
 from resnet_spec.operations import MEANS, VARIANCES
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import random_images
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import random_images
+from resnet_spec.weights.formats.safetensors import write_safetensors
+from resnet_spec.weights.layouts import SLIM_NAMES, tensorflow_axes
 
 from .common import relative, worker
 from .gates import GATES

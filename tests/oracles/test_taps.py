@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 import resnet_spec
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import randomize
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import randomize
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 from .common import relative, worker
 from .original import images

@@ -18,8 +18,8 @@ from torch import nn
 
 import resnet_spec
 from resnet_spec import Graph, read_weights, write_weights
-from resnet_spec.converting import convert, find_target
 from resnet_spec.operations import Role
+from resnet_spec.weights.converting import convert, find_target
 from resnet_spec_torch import TorchBackend
 
 from .common import images, relative
@@ -207,8 +207,8 @@ _THROUGH = """
 import sys
 from pathlib import Path
 from resnet_spec import Graph, read_weights
-from resnet_spec.backends import get_backend
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
+from resnet_spec.backend.registry import get_backend
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 folder = Path(sys.argv[1])
 graph = Graph.from_json((folder / "graph.json").read_bytes())

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import resnet_spec
 from resnet_spec import Graph
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import randomize
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import randomize
 
 from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, deviation_of, images, relative, worker
 from .torchvision_original import models

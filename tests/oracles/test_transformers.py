@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph, read_weights
-from resnet_spec.checkpoints.transformers_files import write_folder
-from resnet_spec.randomization import randomize
+from resnet_spec.parity.randomization import randomize
+from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec_torch import TorchBackend
 
 from .common import images, relative

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
-from resnet_spec.processes import BackendProcess
-from resnet_spec.randomization import randomize
+from resnet_spec.parity.process import BackendProcess
+from resnet_spec.parity.randomization import randomize
 from resnet_spec_tensorflow import TensorFlowBackend
 
 from .common import assert_within_gates, images, worker

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from resnet_spec import Graph, read_weights
-from resnet_spec.backends import get_backend
-from resnet_spec.checkpoints.safetensors_files import write_safetensors
-from resnet_spec.randomization import calibrating
+from resnet_spec.backend.registry import get_backend
+from resnet_spec.parity.randomization import calibrating
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import resnet_spec
 from resnet_spec import Graph, summarize
 from resnet_spec.errors import GraphError
-from resnet_spec.processes import BackendProcess
+from resnet_spec.parity.process import BackendProcess
 
 from .gates import GATES
 from .original import DTYPES, images, key

@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
     assert top == {"resnet_spec", "resnet_spec_onnx", "resnet_spec_tensorflow", "resnet_spec_torch", info}
     specs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "specs").rglob("*.yaml")}
     assert {f"resnet_spec/{spec}" for spec in specs} <= set(names)
-    assert "resnet_spec/reporting/templates/page.html" in names
+    assert "resnet_spec/parity/render/templates/page.html" in names
     assert {f"{package}/py.typed" for package in top - {info}} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -15,10 +15,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from resnet_spec import initialize, load, write_weights
-from resnet_spec.commands import build, spec
-from resnet_spec.comparison import Difference, NodeReport, ParityReport
+from resnet_spec.cli import build, spec
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
+from resnet_spec.parity.report import Difference, NodeReport, ParityReport
 
 _COMMANDS = {"resnet-spec": spec.main, "resnet-build": build.main}
 

@@ -97,7 +97,7 @@ def test_weights_are_drawn_written_and_read_without_a_framework(python: Callable
 
 
 def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> None:
-    program = BLOCKER + "from resnet_spec.backends import backend_names\nprint(*backend_names())"
+    program = BLOCKER + "from resnet_spec.backend.registry import backend_names\nprint(*backend_names())"
 
     assert python(program).out == "onnx tensorflow torch\n"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from resnet_spec import build
-from resnet_spec.backends import get_backend
+from resnet_spec.backend.optimizers import SGD
+from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import BackendError
-from resnet_spec.optimizers import SGD
-from resnet_spec.parity import comparing
+from resnet_spec.parity.compare import comparing
 from resnet_spec_onnx import INPUTS, OUTPUTS, OnnxBackend, running
 from tests.every_operation import alone_and_within, arrays_for, every_operation
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
@@ -30,7 +30,7 @@ def test_the_entry_point_finds_it() -> None:
 def test_onnx_is_imported_when_the_backend_is_asked_for_and_the_runtime_when_a_model_is_run() -> None:
     code = """
 import sys
-from resnet_spec.backends import readers, writers, get_backend
+from resnet_spec.backend.registry import readers, writers, get_backend
 assert readers()[".onnx"] == writers()[".onnx"] == "onnx"
 assert "onnx" not in sys.modules
 backend = get_backend("onnx")

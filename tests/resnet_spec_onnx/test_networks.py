@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
-from resnet_spec.catalogue import Catalogue
 from resnet_spec.graph import INPUT, Node
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.randomization import random_images, randomize
+from resnet_spec.parity.randomization import random_images, randomize
+from resnet_spec.spec.catalog import Catalogue
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
 from tests.oracles.gates import GATES

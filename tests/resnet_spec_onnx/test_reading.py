@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import resnet_spec
-from resnet_spec.checkpoints.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
-from resnet_spec.folding import fold, fold_arrays
 from resnet_spec.graph import Graph
+from resnet_spec.graph.folding import fold, fold_arrays
 from resnet_spec_onnx import OnnxBackend, constants, contents, simplifying
 from resnet_spec_onnx.reading import NOT_WEIGHTS, read_onnx
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet

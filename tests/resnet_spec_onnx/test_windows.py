@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_spec.fields import same_padding
+from resnet_spec.operations.windows import same_padding
 from resnet_spec_onnx import OnnxBackend
 from tests.resnet_spec_torch.graphs import Builder, random_images
 

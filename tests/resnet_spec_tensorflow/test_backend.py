@@ -7,17 +7,14 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from resnet_spec import backends
+from resnet_spec.backend import registry
+from resnet_spec.backend.protocol import Backend
 from resnet_spec.errors import BackendError
 from tests.every_operation import alone_and_within
-
-if TYPE_CHECKING:
-    from resnet_spec.backends import Backend
 
 
 def python(code, **environment):
@@ -29,13 +26,13 @@ def python(code, **environment):
 
 
 def test_found_by_name_and_alias(backend):
-    found: Backend = backends.get_backend("tf")
+    found: Backend = registry.get_backend("tf")
     assert type(found) is type(backend)
     assert found.name == "tensorflow"
 
 
 def test_everything_the_protocol_asks_for_is_there(backend):
-    wanted = {name for name in vars(backends.Backend) if not name.startswith("_")}
+    wanted = {name for name in vars(Backend) if not name.startswith("_")}
     assert wanted - set(dir(backend)) == set()
 
 
@@ -52,7 +49,9 @@ def test_importing_the_package_imports_no_framework():
 
 
 ASK = """
-from resnet_spec.backends import get_backend
+from resnet_spec.backend.registry import get_backend
+from resnet_spec.backend import registry
+from resnet_spec.backend.protocol import Backend
 from resnet_spec.errors import BackendError
 import sys
 try:

@@ -153,7 +153,7 @@ def _variances(x, momentum, correction):
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_running_statistics_after_one_step(backend, single, images, exact, running_variance, correction, dtype):
-    from resnet_spec.initialization import initialize
+    from resnet_spec.graph.initialization import initialize
 
     graph = single("batch_norm", (3, 2, 2), momentum=0.1, running_variance=running_variance)
     model = backend.compile(graph, dtype=dtype, exact_statistics=exact)
@@ -185,7 +185,7 @@ def test_inference_moves_no_statistics(backend, make, small_resnet, images):
 
 
 def test_a_shared_normalisation_moves_twice(backend, builder, images):
-    from resnet_spec.initialization import initialize
+    from resnet_spec.graph.initialization import initialize
 
     b = builder(3, 4, 4)
     b("bn", "batch_norm", "input", momentum=0.5, epsilon=1e-12)
@@ -205,7 +205,7 @@ def test_a_shared_normalisation_moves_twice(backend, builder, images):
 
 
 def test_exact_statistics_train_with_fit_and_any_size(backend, single, images):
-    from resnet_spec.initialization import initialize
+    from resnet_spec.graph.initialization import initialize
     from resnet_spec_tensorflow.framework import keras
 
     graph = single("batch_norm", (3, 4, 4), momentum=1.0, running_variance="unbiased")

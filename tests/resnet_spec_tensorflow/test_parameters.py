@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from resnet_spec.graph import Graph
-from resnet_spec.layouts import KERAS_NAMES, SLIM_NAMES
 from resnet_spec.operations import Role
+from resnet_spec.weights.layouts import KERAS_NAMES, SLIM_NAMES
 
 
 @pytest.mark.parametrize("names", [KERAS_NAMES, SLIM_NAMES])
@@ -109,7 +109,7 @@ def initialized(builder):
 
 
 def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized):
-    from resnet_spec.initialization import initialize
+    from resnet_spec.graph.initialization import initialize
     from resnet_spec_tensorflow.framework import keras
 
     keras.utils.set_random_seed(0)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_spec.backends import Backend, DType, get_backend
+from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.registry import get_backend
 from resnet_spec_torch import TorchBackend
 from tests.every_operation import alone_and_within
 from tests.resnet_spec_torch.graphs import Builder, build, random_arrays, random_images, small_resnet

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_spec.fields import same_padding
 from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations.windows import same_padding
 from resnet_spec_torch import TorchBackend, emitters, layers
 from tests.resnet_spec_torch.graphs import OPERATION, Builder, layer, ramp, random_images, run
 

@@ -23,10 +23,10 @@ import torch
 from torch import nn
 from torch.utils.serialization import config
 
-from resnet_spec.checkpoints.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import OutputError, WeightsError
 from resnet_spec.graph import Graph
-from resnet_spec.weights import read_weights
+from resnet_spec.weights.io import read_weights
 from resnet_spec_torch import TorchBackend
 from tests.resnet_spec_torch.graphs import Builder, build, random_arrays, random_images, small_resnet
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from resnet_spec.backend.optimizers import SGD
 from resnet_spec.graph import Graph
-from resnet_spec.optimizers import SGD
-from resnet_spec.training import Plan, all_terms, disturbed, random_batch
+from resnet_spec.parity.training import Plan, all_terms, disturbed, random_batch
 from resnet_spec_torch import TorchBackend
 from tests.optimizer_formulas import CHOICES, LINEAR, apart, batches, loss_and_gradients, start, trained
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_spec.fields import same_padding
+from resnet_spec.operations.windows import same_padding
 from resnet_spec_torch import layers
 from tests.resnet_spec_torch.graphs import OPERATION, Builder, build, layer, ramp, random_images, run
 

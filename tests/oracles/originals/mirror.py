@@ -20,7 +20,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
-from resnet_spec.checkpoints.safetensors_files import read_safetensors, write_safetensors
+from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
 
 from ..original import Original
 

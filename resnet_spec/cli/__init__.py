@@ -1,0 +1,1 @@
+"""The commands ``resnet-build`` and ``resnet-spec``."""

@@ -1,0 +1,142 @@
+"""``resnet-build``: a spec becomes a native model, is run once, and is written where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from resnet_spec import __version__
+from resnet_spec.cli.common import (
+    JSON,
+    READING,
+    SEED,
+    SET,
+    count,
+    muted_stderr,
+    print_json,
+    progress,
+    quiet_stdout,
+    run,
+    shape_text,
+    tell_remarks,
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("spec")
+@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or a third party's.")
+@click.option("--weights", metavar="PATH", help="A file, or the name of published weights; without, they are drawn.")
+@READING
+@SET
+@SEED
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--output", "outputs", multiple=True, metavar="PATH",
+    help="Write the weights (.safetensors), or the model in a format of the backend's: .pth or .pt2 (torch), .keras, "
+    ".h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), .onnx (onnx). May be "
+    "repeated.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace outputs that exist already.")
+@JSON
+@click.version_option(__version__, prog_name="resnet-build")
+def command(
+    spec: str,
+    backend: str,
+    weights: str | None,
+    reading: dict[str, Any],
+    overrides: tuple[str, ...],
+    seed: int,
+    dtype: Any,
+    outputs: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Build SPEC (a shipped name, or a path that ends in .yaml) as a native model and run it once."""
+    import time
+
+    from resnet_spec.backend.registry import find, get_backend, outputs_of
+    from resnet_spec.building import build
+    from resnet_spec.graph.summary import summarize
+    from resnet_spec.parity.randomization import random_images
+    from resnet_spec.spec.loader import load
+    from resnet_spec.weights.atomic import check_target
+    from resnet_spec.weights.download import resolve
+    from resnet_spec.weights.matching import report_nonfinite
+
+    # Wrong input is told before seconds go into starting a framework.
+    kinds = outputs_of(find(backend))
+    targets = [_target(path, kinds, backend) for path in outputs]
+    for target in targets:
+        check_target(target, force=force)
+    loaded = load(spec, overrides)
+    graph = loaded.to_graph()
+    summary = summarize(graph)
+    with tell_remarks():
+        # A download has a bar of its own.
+        path = resolve(loaded, weights) if weights else None
+    with quiet_stdout(), tell_remarks(), progress() as tell:
+        tell(f"importing {backend}")
+        with muted_stderr():
+            compiler = get_backend(backend)
+        tell(f"building {graph.name}")
+        start = time.perf_counter()
+        model = build(loaded, backend, path, seed, dtype=dtype, **reading)
+        built = time.perf_counter()
+        images = random_images((1, *graph.input.shape), seed).astype(dtype)
+        results = compiler.forward(model, images)
+        ran = time.perf_counter()
+        if weights is not None:
+            report_nonfinite(compiler.arrays(model, graph), weights)
+        for target in targets:
+            tell(f"writing {target}")
+            _write(compiler, model, graph, target, force=force)
+    shapes = [tuple(result.shape) for result in results]
+    if as_json:
+        data = {"name": graph.name, "backend": compiler.name, "fingerprint": graph.fingerprint}
+        data |= {"parameters": summary.parameters, "statistics": summary.statistics, "macs": summary.macs}
+        data |= {"output_shapes": shapes, "build_seconds": built - start, "forward_seconds": ran - built}
+        print_json(data | {"outputs": [str(path) for path in targets]})
+        return
+    lines = {
+        "name": graph.name,
+        "backend": compiler.name,
+        "parameters": f"{summary.parameters:,} (and {summary.statistics:,} running statistics)",
+        "MACs": f"{count(summary.macs)} at {'×'.join(map(str, graph.input.shape[1:] or graph.input.shape))}",
+        "output": " ".join(map(shape_text, shapes)),
+        "seconds": f"{built - start:.2f} to build, {ran - built:.2f} for one forward pass",
+    }
+    lines |= {"written": ", ".join(map(str, targets))} if targets else {}
+    for key, value in lines.items():
+        click.echo(f"{key:<11} {value}")
+
+
+def _target(text: str, kinds: Any, backend: str) -> Path:
+    """An output's path, refused before any work is done where the backend does not write its kind."""
+    from resnet_spec.errors import OutputError
+    from resnet_spec.weights.atomic import ending
+
+    path = Path(text)
+    known = {".safetensors": "weights", **kinds}
+    kind = ending(path, known)
+    if kind not in known:
+        endings = ", ".join(name or "a folder" for name in known)
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}")
+    return path
+
+
+def _write(compiler: Any, model: Any, graph: Any, path: Path, *, force: bool) -> None:
+    from resnet_spec.weights.atomic import replacing
+    from resnet_spec.weights.io import write_weights
+
+    if path.suffix == ".safetensors":
+        write_weights(path, graph, compiler.arrays(model, graph), force=force)
+        return
+    with replacing(path, force=force) as temporary:
+        compiler.write(model, graph, temporary)
+
+
+def main() -> None:
+    """The entry point of ``resnet-build``."""
+    run(command)

@@ -1,0 +1,205 @@
+"""What the commands share: exit statuses, results on stdout and everything else on stderr, progress."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import wraps
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from resnet_spec.errors import ResnetSpecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CANNOT_RUN = 3
+INTERRUPTED = 130
+WIDE = 1000
+"""Columns of a table that is piped."""
+
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
+)
+SEED = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of whatever is drawn at random."
+)
+CHANGED_SINCE = click.option(
+    "--changed-since",
+    "revision",
+    metavar="REV",
+    help="Only specs that a change since a git revision touches: below this folder, or among SPEC or folders of them.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_READING = (
+    click.option(
+        "--adapt", multiple=True, metavar="WHAT",
+        help="Fit weights of a network that differs: classes (draw the head anew), background (1001 to 1000 classes), "
+        "channels (of the input), backbone (leave out what the network lacks), half (half precision). May be repeated.",
+    ),
+    click.option("--ema", is_flag=True, help="Take the exponential moving averages of a training checkpoint."),
+    click.option("--check-finite", is_flag=True, help="Refuse weights that are not all finite."),
+)  # fmt: skip
+
+
+def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - an option like those above
+    """The options of ``read_weights``, given to a command together as ``reading``."""
+
+    @wraps(command)
+    def gathered(*, adapt: tuple[str, ...], ema: bool, check_finite: bool, **others: Any) -> Any:
+        return command(reading={"adapt": adapt, "ema": ema, "check_finite": check_finite}, **others)
+
+    for option in reversed(_READING):
+        gathered = option(gathered)
+    return gathered
+
+
+def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
+    """The specs that ``CHANGED_SINCE`` asks for; that there are none is told."""
+    from resnet_spec.spec.changes import changed_since
+
+    names = list(map(str, changed_since(revision, where)))
+    if not names:
+        click.echo(f"no spec has changed since {revision}", err=True)
+    return names
+
+
+def run(command: click.Command) -> None:
+    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run."""
+    # A scheduler's way to end a process cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ResnetSpecError as error:
+        click.echo(str(error), err=True)
+        status = error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        status = INTERRUPTED
+    except MemoryError:
+        click.echo("out of memory", err=True)
+        status = CANNOT_RUN
+    except SystemExit:
+        # Raised, with status 1, by click and rich alike where the reader of our output has gone.
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def console() -> Console:
+    """Where tables go: stdout, at full width when it is piped."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as JSON."""
+    import json
+
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def progress() -> Generator[Callable[[str], None]]:
+    """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line every two seconds."""
+    from rich.console import Console
+
+    with _own_stderr() as stream:
+        screen = Console(file=stream)
+        if screen.is_terminal:
+            with screen.status("") as status:
+                yield lambda step: status.update(step)
+            return
+        told = time.monotonic()
+
+        def tell(step: str) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told > 2:
+                told = now
+                click.echo(f"{step} …", file=stream)
+
+        yield tell
+
+
+@contextmanager
+def tell_remarks() -> Generator[None]:
+    """Print on stderr what the package says while it works: what was adapted, what left out."""
+    logger = logging.getLogger("resnet_spec")
+    level, propagates = logger.level, logger.propagate
+    with _own_stderr() as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagates
+
+
+@contextmanager
+def _own_stderr() -> Generator[IO[str]]:
+    """Standard error as it is now, also while frameworks are muted."""
+    _flush()
+    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:
+        yield stream
+
+
+@contextmanager
+def quiet_stdout() -> Generator[None]:
+    """Send to stderr whatever frameworks print, down to the file descriptor; stdout is for results."""
+    with _redirected(1, 2):
+        yield
+
+
+@contextmanager
+def muted_stderr() -> Generator[None]:
+    """Drop what is written to stderr: TensorFlow's C++ makes remarks on import that no setting turns off."""
+    with open(os.devnull, "w") as sink, _redirected(2, sink.fileno()):
+        yield
+
+
+@contextmanager
+def _redirected(descriptor: int, target: int) -> Generator[None]:
+    """What is written to one file descriptor goes to another; Python's own buffers go where they were meant to."""
+    _flush()
+    kept = os.dup(descriptor)
+    os.dup2(target, descriptor)
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def count(number: int) -> str:
+    """A number as people read it: 4.09 G."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.2f} {letter}"
+    return str(number)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as a summary shows it: [64, 112, 112]."""
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,112 @@
+"""The commands about weights files: which network one is for, and one written as another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resnet_spec.cli.common import JSON, READING, SET, muted_stderr, print_json, progress, quiet_stdout, tell_remarks
+
+if TYPE_CHECKING:
+    from resnet_spec.weights.identification import Match
+
+SHOWN = 20
+"""Lines about a spec that is only near."""
+
+
+@click.command()
+@click.argument("spec")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@SET
+@READING
+@click.option("--fold", is_flag=True, help="Fold batch normalisations into the convolutions before them.")
+@click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as IN has them]")
+@click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists already.")
+@JSON
+def convert(
+    spec: str,
+    source: str,
+    target: str,
+    overrides: tuple[str, ...],
+    reading: dict[str, Any],
+    fold: bool,
+    format: str | None,
+    dtype: Any,
+    half: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Read weights of SPEC from IN (a file, a folder, or the name of published ones) and write them as OUT.
+
+    The format of IN is told by its content, that of OUT by its ending. Every tensor of IN must be one of SPEC's
+    parameters, and the other way round.
+    """
+    from resnet_spec.backend.registry import get_backend
+    from resnet_spec.graph import folding
+    from resnet_spec.spec.loader import load
+    from resnet_spec.weights.converting import convert as write
+    from resnet_spec.weights.converting import find_target
+    from resnet_spec.weights.download import resolve
+    from resnet_spec.weights.io import read_weights
+    from resnet_spec.weights.matching import report_nonfinite
+
+    if half and dtype:
+        raise click.UsageError("--half is a dtype of its own: leave out --dtype")
+    # Wrong input is told before seconds go into starting a framework.
+    place = find_target(target, format, force=force)
+    loaded = load(spec, overrides)
+    graph = loaded.to_graph()
+    with tell_remarks():
+        # A download has a bar of its own.
+        path = resolve(loaded, source)
+    with quiet_stdout(), tell_remarks(), progress() as tell:
+        tell(f"reading {source}")
+        with muted_stderr():
+            arrays = read_weights(path, graph, **reading)
+        report_nonfinite(arrays, source)
+        if fold:
+            graph, arrays = folding.fold(graph), folding.fold_arrays(graph, arrays)
+        tell(f"writing {target}")
+        if place.backend:
+            with muted_stderr():
+                get_backend(place.backend)
+        write(graph, arrays, place, dtype=dtype, half=half, force=force)
+    if as_json:
+        data = {"name": graph.name, "fingerprint": graph.fingerprint, "tensors": len(arrays)}
+        print_json(data | {"input": source, "output": str(place.path), "format": place.format})
+    else:
+        click.echo(f"{place.path}: {len(arrays)} tensors of {graph.name}")
+
+
+@click.command()
+@click.argument("path", metavar="FILE")
+@JSON
+def identify(path: str, as_json: bool) -> None:
+    """Name the shipped specs whose parameters a weights file holds, or the nearest; status 1 if none fits."""
+    from dataclasses import asdict
+
+    from resnet_spec.weights.identification import identify as matches_of
+
+    with quiet_stdout(), tell_remarks(), progress() as tell, muted_stderr():
+        matches = matches_of(Path(path), tell)
+    if as_json:
+        print_json([asdict(match) | {"fits": match.fits} for match in matches])
+    else:
+        click.echo("\n".join(_described(match) for match in matches) or "no shipped spec is like it")
+    if not any(match.fits for match in matches):
+        click.get_current_context().exit(1)
+
+
+def _described(match: Match) -> str:
+    """A match as lines: the arguments that name it, and what there is to say of it."""
+    name = " ".join([match.spec, *(f"--set {override}" for override in match.overrides)])
+    if match.fits:
+        return f"{name}  ({match.unlike})" if match.unlike else name
+    shown, rest = match.differences[:SHOWN], match.differences[SHOWN:]
+    lines = [f"{name}: {match.share:.0%} of names and shapes agree", *shown]
+    return "\n  ".join([*lines, *([f"and {len(rest)} more, which --json prints"] if rest else [])])

@@ -1,1 +1,0 @@
-"""The commands ``resnet-build`` and ``resnet-spec``; each imports what it needs when it runs."""

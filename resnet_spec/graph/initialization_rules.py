@@ -1,0 +1,100 @@
+"""Which rule draws which parameter's first weights, as a spec states it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+
+from resnet_spec.operations import Role
+
+if TYPE_CHECKING:
+    from resnet_spec.graph import Parameter
+
+Fan = Literal["fan_in", "fan_out", "fan_avg"]
+
+
+class Constant(BaseModel):
+    """Every element has this value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    constant: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class VarianceScaling(BaseModel):
+    """Mean 0 and variance ``scale`` / fan (He et al. 2015; Keras' VarianceScaling and PyTorch's ``kaiming_*``).
+
+    ``normal`` with scale 2 over ``fan_out`` is PyTorch's ``kaiming_normal_`` for convolutions as torchvision calls
+    it; ``uniform`` with scale 1/3 over ``fan_in`` is what PyTorch's layers start with; ``uniform`` with scale 1 over
+    ``fan_avg`` is Glorot's, Keras' default. ``truncated_normal`` is cut at two standard deviations and scaled back to
+    the stated variance, as Keras has it. A bias has the fans of its layer's kernel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distribution: Literal["normal", "truncated_normal", "uniform"]
+    scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    fan: Fan
+
+
+def _kind(rule: Any) -> str:
+    """Which rule is meant, so that a mistake in it is told of that rule alone."""
+    constant = "constant" in rule if isinstance(rule, dict) else isinstance(rule, Constant)
+    return "Constant" if constant else "VarianceScaling"
+
+
+Rule = Annotated[
+    Annotated[Constant, Tag("Constant")] | Annotated[VarianceScaling, Tag("VarianceScaling")], Discriminator(_kind)
+]
+
+_DEFAULTS: dict[Role, Rule] = {
+    Role.CONV_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
+    Role.CONV_TRANSPOSE_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
+    Role.LINEAR_KERNEL: VarianceScaling(distribution="uniform", scale=1 / 3, fan="fan_in"),
+    Role.CONV_BIAS: Constant(constant=0.0),
+    Role.LINEAR_BIAS: Constant(constant=0.0),
+    Role.NORM_SCALE: Constant(constant=1.0),
+    Role.NORM_OFFSET: Constant(constant=0.0),
+    Role.NORM_MEAN: Constant(constant=0.0),
+    Role.NORM_VARIANCE: Constant(constant=1.0),
+    Role.NORM_GATE: Constant(constant=1.0),
+    Role.NORM_THRESHOLD: Constant(constant=0.0),
+    Role.POSITION_SCALE: Constant(constant=1.0),
+    Role.POSITION_OFFSET: Constant(constant=0.0),
+    Role.POSITION_MEAN: Constant(constant=0.0),
+    Role.POSITION_VARIANCE: Constant(constant=1.0),
+}
+
+
+class InitializationRules(RootModel[dict[str, Rule]]):
+    """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over names (``*.bn3.weight``).
+
+    The last key that matches wins; what no key matches is drawn by the defaults: He's normal over ``fan_out`` for
+    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalisations.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: dict[str, Rule] = {}
+
+    @model_validator(mode="after")
+    def _keys(self) -> InitializationRules:
+        roles = {str(role) for role in Role}
+        for key in self.root:
+            if key not in roles and not set(key) & set("*?.["):
+                raise ValueError(f"{key!r} is neither a role ({', '.join(sorted(roles))}) nor a pattern over names")
+        return self
+
+    def patterns(self) -> list[str]:
+        """The keys that are patterns over names."""
+        return [key for key in self.root if key not in set(Role)]
+
+    def rule(self, parameter: Parameter) -> Rule:
+        """The rule for one parameter."""
+        found = _DEFAULTS[parameter.role]
+        for key, rule in self.root.items():
+            if key == parameter.role or fnmatchcase(parameter.name, key):
+                found = rule
+        return found

@@ -1,0 +1,164 @@
+"""Convolutions of rank 1 and 2, standardized and transposed ones."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from resnet_spec.operations.base import (
+    BaseOperation,
+    Category,
+    ParameterSlot,
+    Stride,
+    coarser,
+)
+from resnet_spec.operations.fields import (
+    UNPADDED,
+    Count,
+    Epsilon,
+    Extent,
+    Flag,
+    Padding,
+    Pair,
+    Shape,
+    ShapeError,
+    as_text,
+    need_map,
+)
+from resnet_spec.operations.roles import Role
+from resnet_spec.operations.windows import window_counts
+
+
+class _Convolution(BaseOperation):
+    """A window of weights that slides over a map."""
+
+    category = Category.CONVOLUTION
+
+    channels: Count
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = UNPADDED
+    dilation: Pair = (1, 1)
+    groups: Count = 1
+    bias: Flag = False
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = need_map(inputs[0])
+        if shape[0] % self.groups or self.channels % self.groups:
+            raise ShapeError(f"{self.groups} groups do not divide {shape[0]} input and {self.channels} output channels")
+        return (self.channels, *window_counts(shape, self.kernel, self.stride, self.padding, self.dilation))
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (self.channels, inputs[0][0] // self.groups, *self.kernel), Role.CONV_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return prod(output) * (inputs[0][0] // self.groups) * prod(self.kernel)
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] // self.groups * prod(self.kernel) + self.bias
+
+    def resolution(self) -> Stride | None:
+        return coarser(self.stride)
+
+
+class Conv2d(_Convolution):
+    """2-d cross-correlation; the kernel is (channels, input channels / groups, height, width)."""
+
+    label = "Conv2d"
+
+    op: Literal["conv2d"]
+
+
+class StdConv2d(_Convolution):
+    """A convolution whose kernel is standardised before use: mean 0 and variance 1 over each output channel's weights.
+
+    Qiao et al. 2019, "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization"; the variance
+    is divided by n, and ``epsilon`` is added to it.
+    """
+
+    label = "StdConv2d"
+
+    op: Literal["std_conv2d"]
+    epsilon: Epsilon
+
+
+class ConvTranspose2d(BaseOperation):
+    """The transpose of a convolution, by which a map grows; the kernel is (input channels, channels, height, width).
+
+    ``padding`` crops the output, as PyTorch has it. With ``same`` the output is the stride times the input: the
+    transpose of a TensorFlow convolution with ``same`` padding, also where the kernel is smaller than the stride.
+    """
+
+    category = Category.CONVOLUTION
+    label = "ConvTranspose2d"
+
+    op: Literal["conv_transpose2d"]
+    channels: Count
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = UNPADDED
+    bias: Flag = False
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        sizes = need_map(inputs[0])[1:]
+        if self.padding == "same":
+            return (self.channels, sizes[0] * self.stride[0], sizes[1] * self.stride[1])
+        height, width = (
+            (size - 1) * stride + kernel - sum(edges)
+            for size, stride, kernel, edges in zip(sizes, self.stride, self.kernel, self.padding, strict=True)
+        )
+        if min(height, width) < 1:
+            raise ShapeError(f"the feature map vanishes: nothing is left of {as_text(inputs[0])} after the crop")
+        return (self.channels, height, width)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_TRANSPOSE_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return prod(inputs[0]) * self.channels * prod(self.kernel)
+
+    def roundings(self, *inputs: Shape) -> int:
+        meeting = (-(-kernel // stride) for kernel, stride in zip(self.kernel, self.stride, strict=True))
+        return inputs[0][0] * prod(meeting) + self.bias
+
+    def resolution(self) -> Stride | None:
+        return Fraction(1, self.stride[0]), Fraction(1, self.stride[1])
+
+
+class Conv1d(BaseOperation):
+    """1-d cross-correlation of a (channels, length) input; the kernel is (channels, input channels, length)."""
+
+    category = Category.CONVOLUTION
+    label = "Conv1d"
+
+    op: Literal["conv1d"]
+    channels: Count
+    kernel: Annotated[Extent, Field(ge=1)]
+    padding: Extent = 0
+    bias: Flag = False
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs[0]) != 2:
+            raise ShapeError(f"needs channels × length, not {as_text(inputs[0])}")
+        length = inputs[0][1] + 2 * self.padding - self.kernel + 1
+        if length < 1:
+            raise ShapeError(f"a window of {self.kernel} does not fit an input of {as_text(inputs[0])}")
+        return (self.channels, length)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (self.channels, inputs[0][0], self.kernel), Role.CONV_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return prod(output) * inputs[0][0] * self.kernel
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] * self.kernel + self.bias
+
+    def resolution(self) -> Stride | None:
+        return None

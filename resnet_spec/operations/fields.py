@@ -1,0 +1,73 @@
+"""What the fields of operations may hold, and the arithmetic of windows that slide over a map."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from pydantic import BeforeValidator, Field
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """The shapes an operation is given do not suit it."""
+
+
+def _are_two(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(cast("list[Any]", value)) == 2
+
+
+def _pair(value: Any) -> Any:
+    """A number stands for the same in height and width."""
+    if isinstance(value, int):
+        return value, value
+    if not _are_two(value):
+        raise ValueError("must be a whole number, or a list of two for height and width")
+    return value
+
+
+def _edges(value: Any) -> Any:
+    """A number stands for that many rows and columns on every side."""
+    if isinstance(value, int):
+        return (value, value), (value, value)
+    if not _are_two(value) or not all(map(_are_two, value)):
+        raise ValueError("must be a whole number or [[top, bottom], [left, right]]")
+    return value
+
+
+def _padding(value: Any) -> Any:
+    return value if value == "same" else _edges(value)
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
+PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
+Pair = Annotated[tuple[PositiveExtent, PositiveExtent], BeforeValidator(_pair, json_schema_input_type=Any)]
+Edges = tuple[tuple[Extent, Extent], tuple[Extent, Extent]]
+ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=Any)]
+Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
+Flag = Annotated[bool, Field(strict=True)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Epsilon = Annotated[Real, Field(gt=0)]
+Rate = Annotated[Real, Field(ge=0, lt=1)]
+
+UNPADDED: Edges = ((0, 0), (0, 0))
+
+
+def as_text(shape: Shape) -> str:
+    """A shape as people write it: ``64×56×56``."""
+    return "×".join(map(str, shape))
+
+
+def need_map(shape: Shape) -> Shape:
+    """The shape itself; raises ShapeError unless it is a map's."""
+    if len(shape) != 3:
+        raise ShapeError(f"needs a feature map (channels × height × width), not {as_text(shape)}")
+    return shape
+
+
+def need_vector(shape: Shape) -> Shape:
+    """The shape itself; raises ShapeError unless it is a vector's."""
+    if len(shape) != 1:
+        raise ShapeError(f"needs a vector, not {as_text(shape)}; put a flatten before it")
+    return shape

@@ -1,0 +1,47 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from resnet_spec.operations.base import (
+    BaseOperation,
+    Category,
+    ParameterSlot,
+    Stride,
+)
+from resnet_spec.operations.fields import (
+    Count,
+    Flag,
+    Shape,
+    need_vector,
+)
+from resnet_spec.operations.roles import Role
+
+
+class Linear(BaseOperation):
+    """Matrix product with a (features, input features) kernel."""
+
+    category = Category.LINEAR
+    label = "Linear"
+
+    op: Literal["linear"]
+    features: Count
+    bias: Flag = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        need_vector(inputs[0])
+        return (self.features,)
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        kernel = ParameterSlot("weight", (self.features, inputs[0][0]), Role.LINEAR_KERNEL)
+        return (kernel, ParameterSlot("bias", (self.features,), Role.LINEAR_BIAS)) if self.bias else (kernel,)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return inputs[0][0] * self.features
+
+    def roundings(self, *inputs: Shape) -> int:
+        return inputs[0][0] + self.bias
+
+    def resolution(self) -> Stride | None:
+        return None

@@ -1,0 +1,53 @@
+"""The closed set of operations, and each by the name that a spec gives it."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias, get_args
+
+from pydantic import Field
+
+from resnet_spec.operations.activation import ReLU, Sigmoid, Softmax
+from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
+from resnet_spec.operations.joining import Add, Multiply
+from resnet_spec.operations.linear import Linear
+from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
+from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.regularization import Dropout, StochasticDepth
+from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape
+
+AnyOperation: TypeAlias = (
+    Conv2d
+    | StdConv2d
+    | ConvTranspose2d
+    | Conv1d
+    | Linear
+    | BatchNorm
+    | PositionBatchNorm
+    | GroupNorm
+    | EvoNormS0
+    | FilterResponseNorm
+    | ReLU
+    | Sigmoid
+    | Softmax
+    | Dropout
+    | StochasticDepth
+    | MaxPool2d
+    | AvgPool2d
+    | GlobalAvgPool
+    | GlobalMaxPool
+    | Pad2d
+    | PadChannels
+    | Flatten
+    | Reshape
+    | Add
+    | Multiply
+)
+
+
+Operation = Annotated[AnyOperation, Field(discriminator="op")]
+
+
+OPERATIONS: dict[str, type[AnyOperation]] = {
+    get_args(cls.model_fields["op"].annotation)[0]: cls for cls in get_args(AnyOperation)
+}
+"""Every operation by the name a spec gives it."""

@@ -1,0 +1,1 @@
+"""Do two backends compute the same? Where not, and why."""

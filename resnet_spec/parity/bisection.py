@@ -1,0 +1,323 @@
+"""Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
+
+Every backend is given the reference's float64 values as the inputs of a node: what differs after it was added by it,
+whatever came before. Nodes are compared one by one as they are computed, and a value is dropped after its last use.
+Nodes may all be right and the model wrong, where a backend puts them together in another way than the graph says; then
+prefixes of the network are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from resnet_spec.graph import INPUT, Graph, Node, Scope
+from resnet_spec.parity.diagnosis import Explainer, rewirings
+from resnet_spec.parity.process import BackendProcess, Progress
+from resnet_spec.parity.report import Difference, Finding, NodeReport, largest_difference, ratio, root_mean_square
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT
+from resnet_spec.parity.walk import Values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.protocol import DType
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+MOST_EXPLAINED = 8
+"""Nodes of one backend whose cause is looked for; one mistake in an emitter shows in every node of an operation."""
+
+FLUSHED: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
+"""What a processor may take for 0: the smallest normal numbers."""
+
+
+class _Suspect(NamedTuple):
+    """A node that adds too much, and all that is needed to look for the cause."""
+
+    node: Node
+    difference: Difference
+    inputs: list[NDArray[Any]]
+    exact: NDArray[Any]
+    observed: NDArray[Any]
+
+
+class Side(Protocol):
+    """One side of a bisection: a running backend, or for the reference a trace of one; see ``BackendProcess``."""
+
+    name: str
+
+    def load(self, graph: Graph, weights: Path, *dtypes: DType) -> None:
+        """Take the network, in each precision."""
+        ...
+
+    def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
+        """Begin a walk over the nodes."""
+        ...
+
+    def step(self, shared: Path | None) -> None:
+        """Go on to the next node."""
+        ...
+
+    def named_outputs(self) -> dict[str, NDArray[Any]]:
+        """What ``walking.Walk.step`` found at the node."""
+        ...
+
+
+class Bisection:
+    """Sides ready to be compared node by node; the first is the reference, the others are running backends.
+
+    ``explaining`` finds a backend in which causes are tried, which should not be the one that is wrong; it is asked
+    where there is something to explain.
+    """
+
+    def __init__(
+        self,
+        reference: Side,
+        others: Sequence[BackendProcess],
+        folder: Path,
+        progress: Progress,
+        explaining: Callable[[], BackendProcess | None],
+    ) -> None:
+        self._reference = reference
+        self._others = others
+        self._sides: list[Side] = [reference, *others]
+        self._running = [side for side in self._sides if isinstance(side, BackendProcess)]
+        # A trace cannot say what rounding may do; then the first backend that runs does.
+        self._judging = self._running[0]
+        self._folder = folder
+        self._progress = progress
+        self._explaining = explaining
+
+    def run(
+        self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int
+    ) -> tuple[tuple[NodeReport, ...], tuple[Finding, ...]]:
+        """A report on every node in order of execution, and what was found wrong, the first node first."""
+        for side in self._sides:
+            side.load(graph, weights, "float64", "float32")
+            side.begin(images, leading=side is self._reference, judging=side is self._judging, seed=seed)
+        places = _places(graph)
+        shared = Values(graph, images)
+        handed: Path | None = None
+        nodes: list[NodeReport] = []
+        suspects: dict[str, list[_Suspect]] = {side.name: [] for side in self._sides}
+        last: dict[str, Mapping[str, NDArray[Any]]] = {}
+        for node in graph.nodes:
+            place = places.get(node.name, ("", ""))
+            self._progress(f"{graph.name}: nodes of {place[1] or 'stem and head'}")
+            for side in self._sides:
+                side.step(handed)
+            last = {side.name: side.named_outputs() for side in self._sides}
+            report = self._report(node, place, last)
+            nodes.append(report)
+            inputs = shared.take(node)
+            exact = last[self._reference.name]["float64"]
+            for difference in report.differences:
+                found = suspects[difference.backend]
+                if not difference.passed and len(found) < MOST_EXPLAINED:
+                    values = exact, last[difference.backend]["float64"]
+                    if difference.dtype == "float32":
+                        values = self._in_both(difference.backend, node, inputs)
+                    found.append(_Suspect(node, difference, inputs, *values))
+            shared.put(node.name, exact)
+            handed = self._hand(exact)
+        strays = self._strays(images, last)
+        findings = self._explained(graph, arrays, suspects)
+        order = {node.name: index for index, node in enumerate(graph.nodes)}
+        for process in strays:
+            if not suspects[process.name]:
+                findings += self._misassembled(graph, weights, arrays, images, process, strays)
+        return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
+
+    def _in_both(self, backend: str, node: Node, inputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A node's value in float64 and in float32, by a running backend."""
+        process = next(process for process in self._running if process.name == backend)
+        process.inspect(node.name, inputs)
+        narrow, wide = process.outputs()
+        return wide, narrow
+
+    def _hand(self, value: NDArray[Any]) -> Path:
+        import numpy as np
+
+        path = self._folder / "shared.npy"
+        np.save(path, value)
+        return path
+
+    def _report(
+        self, node: Node, place: tuple[str, str], found: Mapping[str, Mapping[str, NDArray[Any]]]
+    ) -> NodeReport:
+        reference = self._reference.name
+        exact = found[reference]["float64"]
+        size = root_mean_square(exact)
+        reach = float(found[self._judging.name]["reach"])
+
+        def judged(dtype: DType, backend: str, against: str, largest: float) -> Difference:
+            allowed = CONFIDENCE * reach * UNIT[dtype] / UNIT["float32"] + FLUSHED[dtype]
+            relative, bound = ratio(largest, size), ratio(allowed, size)
+            return Difference("node", dtype, backend, against, largest, relative, bound, node.name)
+
+        others = [side.name for side in self._others]
+        differences = [
+            judged("float64", name, reference, largest_difference(found[name]["float64"], exact)) for name in others
+        ]
+        differences += [
+            judged("float32", side.name, f"{side.name} float64", float(found[side.name]["rounding"]))
+            for side in self._running
+        ]
+        drifts = [
+            ratio(largest_difference(found[name]["free"], exact), size) for name in others if "free" in found[name]
+        ]
+        drift = max(drifts) if len(drifts) == len(others) else float("inf")
+        return NodeReport(node.name, node.operation.op, *place, node.shape, drift, tuple(differences))
+
+    def _strays(self, images: NDArray[Any], last: Mapping[str, Mapping[str, NDArray[Any]]]) -> list[BackendProcess]:
+        """The backends whose whole model gives something else than its nodes, one after another."""
+        for process in self._running:
+            process.forward(images, "float64")
+        strays: list[BackendProcess] = []
+        for process in self._running:
+            whole, values = process.outputs()[-1], last[process.name]
+            by_nodes = values["float64"] if process is self._reference else values.get("free")
+            if by_nodes is not None and not _agree(whole, by_nodes):
+                strays.append(process)
+        return strays
+
+    def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
+        findings: list[Finding] = []
+        witness = self._explaining() if any(suspects.values()) else None
+        explainer = Explainer(witness, self._folder) if witness else None
+        for backend, found in suspects.items():
+            for suspect in found:
+                self._progress(f"{graph.name}: why {suspect.node.name}")
+                causes, tried = (), 0
+                if explainer is not None:
+                    causes, tried = explainer.explain(
+                        graph, suspect.node, arrays, suspect.inputs, suspect.exact, suspect.observed, suspect.difference
+                    )
+                findings.append(Finding(backend, suspect.node.name, "node", suspect.difference, causes, tried))
+        return findings
+
+    def _misassembled(
+        self,
+        graph: Graph,
+        weights: Path,
+        arrays: Arrays,
+        images: NDArray[Any],
+        process: BackendProcess,
+        strays: list[BackendProcess],
+    ) -> list[Finding]:
+        """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
+        witness = next((other for other in self._running if other not in strays), None) or self._explaining()
+        if witness is None or witness in strays:
+            return [self._assembly_finding(graph, process, process, graph.outputs[-1], float("inf"))]
+
+        def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], float]]:
+            """The value in the whole model of each node that differs, and by how much."""
+            part = graph.with_outputs(names)
+            for side in (process, witness):
+                side.load(part, weights, "float64")
+                side.forward(images, "float64")
+            results = zip(names, process.outputs(), witness.outputs(), strict=True)
+            return {
+                name: (ours, ratio(largest_difference(ours, theirs), root_mean_square(theirs)))
+                for name, ours, theirs in results
+                if not _agree(ours, theirs)
+            }
+
+        self._progress(f"{graph.name}: how {process.name} is put together")
+        ends = _landmarks(graph)
+        wrong = differing(ends)
+        if not wrong:
+            return [self._assembly_finding(graph, process, witness, graph.outputs[-1], float("inf"))]
+        end = next(name for name in ends if name in wrong)
+        start = ends[ends.index(end) - 1] if end != ends[0] else INPUT
+        between = _between(graph, start, end)
+        inside = differing(between) or {end: wrong[end]}
+        name = next(node for node in between if node in inside)
+        value, error = inside[name]
+        causes: list[str] = []
+        trials = rewirings(graph, graph.by_name[name])
+        for description, rewired in trials:
+            witness.load(rewired.with_outputs([name]), weights, "float64")
+            witness.forward(images, "float64")
+            if _agree(witness.outputs()[-1], value):
+                causes.append(description)
+        finding = self._assembly_finding(graph, process, witness, name, error, tuple(causes), len(trials))
+        if causes:
+            return [finding]
+        # Not another value: perhaps one that something was done to on its way.
+        node = graph.by_name[name]
+        inputs, exact = _given(graph, weights, images, witness, node)
+        explainer = Explainer(witness, self._folder)
+        found, tried = explainer.explain(graph, node, arrays, inputs, exact, value, finding.difference)
+        return [replace(finding, causes=found, tried=finding.tried + tried)]
+
+    def _assembly_finding(
+        self,
+        graph: Graph,
+        process: BackendProcess,
+        witness: BackendProcess,
+        name: str,
+        error: float,
+        causes: tuple[str, ...] = (),
+        tried: int = 0,
+    ) -> Finding:
+        difference = Difference("assembly", "float64", process.name, witness.name, error, error, STRUCTURE, name)
+        return Finding(process.name, name, "assembly", difference, causes, tried)
+
+
+def _given(
+    graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, node: Node
+) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """What a node is given in a right model, and what it makes of it."""
+    names = [*dict.fromkeys(name for name in node.inputs if name != INPUT), node.name]
+    process.load(graph.with_outputs(names), weights, "float64")
+    process.forward(images, "float64")
+    values = {INPUT: images, **dict(zip(names, process.outputs(), strict=True))}
+    return [values[name] for name in node.inputs], values[node.name]
+
+
+def _places(graph: Graph) -> dict[str, tuple[str, str]]:
+    """The stage and the block that each node belongs to, by the names of the scopes; empty in the stem and the head."""
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    places: dict[str, tuple[str, str]] = {}
+    blocks = sorted(_outer_blocks(graph), key=lambda scope: order[scope.output])
+    stages = sorted((s for s in graph.scopes if s.kind == "stage"), key=lambda scope: order[scope.output])
+    if not blocks:
+        return places
+    first = _first_node(graph, blocks[0].name, order)
+    for index, node in enumerate(graph.nodes):
+        block = next((s.name for s in blocks if index <= order[s.output]), "")
+        stage = next((s.name for s in stages if index <= order[s.output]), "")
+        if index >= first:
+            places[node.name] = (stage, block)
+    return places
+
+
+def _outer_blocks(graph: Graph) -> list[Scope]:
+    """The blocks that everything flows through: not a shortcut or a gate within one."""
+    blocks = [scope for scope in graph.scopes if scope.kind == "block"]
+    return [scope for scope in blocks if scope.residual] or blocks
+
+
+def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
+    """Where the nodes of the first block begin: its names, as far as they are nested, tell."""
+    inside = [order[node.name] for node in graph.nodes if node.name.startswith((f"{scope}.", f"{scope}_"))]
+    return min(inside, default=0)
+
+
+def _landmarks(graph: Graph) -> list[str]:
+    """Nodes that everything flows through: the ends of blocks, and the output."""
+    ends = {scope.output for scope in _outer_blocks(graph)} | {graph.outputs[-1]}
+    return [node.name for node in graph.nodes if node.name in ends]
+
+
+def _between(graph: Graph, start: str, end: str) -> list[str]:
+    names = [node.name for node in graph.nodes]
+    return names[names.index(start) + 1 if start != INPUT else 0 : names.index(end) + 1]
+
+
+def _agree(result: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    return ratio(largest_difference(result, wanted), root_mean_square(wanted)) <= STRUCTURE

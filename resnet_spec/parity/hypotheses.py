@@ -1,0 +1,549 @@
+"""The mistakes that ports are known to make, operation by operation: as what else may a node have been computed?
+
+A new one is a generator of trials under ``_tried_for`` with the operations in which it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from resnet_spec import operations as ops
+from resnet_spec.operations.fields import UNPADDED, Edges, Shape
+from resnet_spec.operations.windows import same_padding
+
+Array = Any
+Arrays = Mapping[str, Array]
+
+EPSILONS = (1e-3, 1e-5, 1.001e-5, 1e-6, 2e-5, 1e-4, 1e-8, 1e-12)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to be wrong: another operation, other parameters, other inputs, something done after, or a formula.
+
+    ``formula`` takes the inputs, (batch, *shape) in float64, and the layer's parameters, and needs no backend.
+    """
+
+    cause: str
+    operation: ops.AnyOperation | None = None
+    parameters: Callable[[dict[str, Array]], Arrays] = _unchanged
+    inputs: Callable[[Array], Array] = _unchanged
+    after: Callable[[Array], Array] = _unchanged
+    formula: Callable[[list[Array], Arrays], Array] | None = None
+
+    @property
+    def only_after(self) -> bool:
+        """Whether nothing needs to be computed again but what follows."""
+        return self.operation is None and self.formula is None and self.parameters is self.inputs is _unchanged
+
+
+def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
+    """The networks that an operation is tried as."""
+    found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
+    if not isinstance(operation, ops.Dropout | ops.StochasticDepth | ops.Add | ops.Multiply):
+        found.append(Trial("it is left out", formula=lambda inputs, own: inputs[0]))
+    if not isinstance(operation, _POSITIVE):
+        found.append(Trial("a ReLU follows that is not in the graph", after=_relu))
+    if not operation.joins and not isinstance(operation, ops.ReLU):
+        found.append(Trial("a ReLU before it that is not in the graph", inputs=_relu))
+    return list(_distinct(found))
+
+
+def _distinct(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Without another name for the same operation: the padding of a window that is moved may be TensorFlow's same."""
+    seen: list[ops.AnyOperation] = []
+    for trial in trials:
+        alone = trial.parameters is trial.inputs is trial.after is _unchanged
+        if trial.operation is not None and alone:
+            if trial.operation in seen:
+                continue
+            seen.append(trial.operation)
+        yield trial
+
+
+def _relu(value: Array) -> Array:
+    return value.clip(min=0)
+
+
+_Trials = Callable[[Any, tuple[Shape, ...]], Iterator[Trial]]
+
+_TRIALS: list[tuple[tuple[type[ops.BaseOperation], ...], _Trials]] = []
+
+
+def _tried_for(*kinds: type[ops.BaseOperation]) -> Callable[[_Trials], _Trials]:
+    def enter(trials: _Trials) -> _Trials:
+        _TRIALS.append((kinds, trials))
+        return trials
+
+    return enter
+
+
+_OPERATION: TypeAdapter[ops.AnyOperation] = TypeAdapter(ops.Operation)
+
+
+def _changed(operation: ops.AnyOperation, cause: str, **fields: Any) -> Iterator[Trial]:
+    """The operation with other fields, if it is one."""
+    try:
+        yield Trial(cause, _OPERATION.validate_python(operation.model_dump() | fields))
+    except ValueError:
+        return
+
+
+def _instead(
+    operation: ops.AnyOperation, name: str, values: Iterable[Any], show: Callable[[Any], str] = str
+) -> Iterator[Trial]:
+    """Other values of one field."""
+    now = getattr(operation, name)
+    for value in dict.fromkeys(values):
+        if value != now:
+            yield from _changed(operation, f"{name} {show(value)} instead of {show(now)}", **{name: value})
+
+
+_CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
+_POOLS = ops.MaxPool2d, ops.AvgPool2d
+_POSITIVE = ops.ReLU, ops.Sigmoid, ops.Softmax
+_BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
+
+
+@_tried_for(*_CONVOLUTIONS, *_POOLS)
+def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    dilation = getattr(operation, "dilation", (1, 1))
+    spans = [d * (k - 1) for k, d in zip(operation.kernel, dilation, strict=True)]
+    same = tuple(
+        same_padding(size, *axis)
+        for size, *axis in zip(shapes[0][1:], operation.kernel, operation.stride, dilation, strict=True)
+    )
+    now = same if operation.padding == "same" else operation.padding
+    mirrored = tuple((after, before) for before, after in now)
+    symmetric = tuple((span // 2, span // 2) for span in spans)
+    full = tuple((span, span) for span in spans)
+    words = {same: " (TensorFlow's same)", mirrored: " (mirrored)", symmetric: " (symmetric)"}
+    for edges in dict.fromkeys((same, symmetric, mirrored, UNPADDED, full)):
+        if edges != now:
+            cause = f"padding {_edges(edges)}{words.get(edges, '')} instead of {_edges(now)}"
+            yield from _changed(operation, cause, padding=edges)
+            # With the right number of windows all the same, so that shapes do not tell.
+            if isinstance(operation, _POOLS) and operation.ceil_mode:
+                yield from _changed(operation, f"{cause}, and ceil_mode off", padding=edges, ceil_mode=False)
+
+
+def _edges(padding: Any) -> str:
+    return str([list(edges) for edges in padding])
+
+
+@_tried_for(*_CONVOLUTIONS)
+def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield from _instead(operation, "stride", [(1, 1), (2, 2)], _pair)
+    for dilation in ((1, 1), (2, 2), (4, 4)):
+        if dilation != operation.dilation:
+            cause = f"dilation {_pair(dilation)} instead of {_pair(operation.dilation)}"
+            yield from _changed(operation, cause, dilation=dilation)
+            # As much padding as the map needs to keep its size.
+            spans = [d * (kernel - 1) for d, kernel in zip(dilation, operation.kernel, strict=True)]
+            edges = tuple((span // 2, span - span // 2) for span in spans)
+            yield from _changed(operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges)
+
+
+@_tried_for(*_CONVOLUTIONS, *_POOLS)
+def _later_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    if operation.stride == (1, 1):
+        return
+    cause = f"stride {_pair(operation.stride)} taken from the second row and column on"
+    (top, bottom), (left, right) = _edges_of(operation, shapes[0])
+    if min(top, left) > 0:
+        yield from _changed(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
+    elif isinstance(operation, _CONVOLUTIONS) or operation.kernel == (1, 1):
+        yield Trial(cause, inputs=_shifted)
+
+
+def _edges_of(operation: Any, shape: Shape) -> Edges:
+    """The padding of a convolution or a pool, TensorFlow's ``same`` worked out."""
+    if operation.padding != "same":
+        return operation.padding
+    dilation = getattr(operation, "dilation", (1, 1))
+    axes = zip(shape[1:], operation.kernel, operation.stride, dilation, strict=True)
+    height, width = (same_padding(*axis) for axis in axes)
+    return height, width
+
+
+def _shifted(value: Array) -> Array:
+    """A map that begins at its second row and column, with zeros behind."""
+    return _padded(value[:, :, 1:, 1:], ((0, 1), (0, 1)))
+
+
+def _pair(value: tuple[int, int]) -> str:
+    return str(value[0]) if value[0] == value[1] else f"{value[0]}×{value[1]}"
+
+
+@_tried_for(*_CONVOLUTIONS, ops.ConvTranspose2d)
+def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def kernel(cause: str, change: Callable[[Array], Array]) -> Trial:
+        return Trial(cause, parameters=lambda own: {**own, "weight": change(own["weight"])})
+
+    if max(operation.kernel) > 1:
+        yield kernel("the kernel is flipped in height and width", lambda w: w[:, :, ::-1, ::-1].copy())
+    if operation.kernel[0] == operation.kernel[1] > 1:
+        yield kernel("the kernel's height and width are exchanged", lambda w: w.swapaxes(2, 3).copy())
+    yield kernel("the kernel's input and output channels are exchanged", lambda w: _exchanged(w))
+    yield kernel("the kernel is laid out in another order", lambda w: _laid_out_otherwise(w))
+    if shapes[0][0] == 3:
+        yield Trial("the input channels are in reverse order (BGR for RGB)", inputs=lambda x: x[:, ::-1])
+    groups = getattr(operation, "groups", 1)
+    if groups > 1:
+        yield Trial("channels are dealt out to the groups in turn", inputs=lambda x: _dealt(x, groups))
+    yield from _without_bias(operation, shapes)
+
+
+def _exchanged(kernel: Array) -> Array:
+    if kernel.shape[0] != kernel.shape[1]:
+        raise ValueError("no square")
+    return kernel.swapaxes(0, 1).copy()
+
+
+def _laid_out_otherwise(kernel: Array) -> Array:
+    """The numbers of an OIHW kernel taken for HWIO."""
+    return kernel.reshape(kernel.transpose(2, 3, 1, 0).shape).transpose(3, 2, 0, 1).copy()
+
+
+def _dealt(value: Array, groups: int) -> Array:
+    batch, channels, *sizes = value.shape
+    return value.reshape(batch, channels // groups, groups, *sizes).swapaxes(1, 2).reshape(value.shape)
+
+
+@_tried_for(ops.StdConv2d)
+def _standardisations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon"}), op="conv2d")
+
+    def unbiased(own: dict[str, Array]) -> Arrays:
+        kernel = own["weight"]
+        mean, variance = kernel.mean((1, 2, 3), keepdims=True), kernel.var((1, 2, 3), keepdims=True, ddof=1)
+        return {**own, "weight": (kernel - mean) / (variance + operation.epsilon) ** 0.5}
+
+    yield Trial("the kernel is not standardised", plain)
+    yield Trial("the kernel's variance is divided by n-1", plain, parameters=unbiased)
+
+
+@_tried_for(ops.Linear, ops.Conv1d)
+def _without_bias(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    if operation.bias:
+        yield Trial("the bias is left out", parameters=lambda own: {**own, "bias": 0 * own["bias"]})
+
+
+@_tried_for(ops.Linear)
+def _linear(operation: ops.Linear, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def transposed(own: dict[str, Array]) -> Arrays:
+        return {**own, "weight": own["weight"].reshape(own["weight"].shape[::-1]).T.copy()}
+
+    yield Trial("the kernel is transposed", parameters=transposed)
+    yield Trial("a softmax follows that is not in the graph", after=_softmax)
+
+
+def _softmax(value: Array) -> Array:
+    import numpy as np
+
+    powers = np.exp(value - value.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+@_tried_for(ops.Conv1d)
+def _conv1d(operation: ops.Conv1d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield Trial("the kernel is flipped", parameters=lambda own: {**own, "weight": own["weight"][..., ::-1].copy()})
+
+
+@_tried_for(ops.ConvTranspose2d)
+def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    spans = [kernel - stride for kernel, stride in zip(operation.kernel, operation.stride, strict=True)]
+    same = tuple((span // 2, span - span // 2) for span in spans)
+    now = same if operation.padding == "same" else operation.padding
+    ways = {
+        "TensorFlow's same": same,
+        "the other way round": tuple((after, before) for before, after in now),
+        "at the end alone": tuple((0, before + after) for before, after in now),
+        "at the start alone": tuple((before + after, 0) for before, after in now),
+    }
+    for how, edges in ways.items():
+        if edges != now:
+            cause = f"the crop is {_edges(edges)} ({how}) instead of {_edges(now)}"
+            yield from _changed(operation, cause, padding=edges)
+
+
+@_tried_for(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm, ops.StdConv2d)
+def _epsilons(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    # The smallest does not differ from none.
+    yield from _instead(operation, "epsilon", EPSILONS, lambda e: f"{e} or none" if e == min(EPSILONS) else str(e))
+
+
+@_tried_for(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm)
+def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    names = {slot.name for slot in operation.parameters(*shapes)}
+    neutral = {"weight": ("scale", 1.0), "bias": ("offset", 0.0), "v": ("gate", 1.0), "tau": ("threshold", 0.0)}
+    for name in sorted(names & neutral.keys()):
+        word, value = neutral[name]
+        yield Trial(f"the {word} is left out", parameters=lambda own, n=name, v=value: {**own, n: 0 * own[n] + v})
+
+
+@_tried_for(*_BATCH_NORMS)
+def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    axes = (0, 2, 3) if isinstance(operation, ops.BatchNorm) else (0,)
+
+    def of_the_batch(inputs: list[Array], own: Arrays) -> Array:
+        (value,) = inputs
+        mean, variance = value.mean(axes, keepdims=True), value.var(axes, keepdims=True)
+        return _normalized(value, mean, variance, operation.epsilon, own)
+
+    def epsilon_outside(inputs: list[Array], own: Arrays) -> Array:
+        (value,) = inputs
+        mean, deviation = _spread(own["running_mean"], value), _spread(own["running_var"], value) ** 0.5
+        return _normalized(value, mean, (deviation + operation.epsilon) ** 2, 0.0, own)
+
+    def along(axis: int) -> Callable[[list[Array], Arrays], Array]:
+        def formula(inputs: list[Array], own: Arrays) -> Array:
+            turned = inputs[0].swapaxes(1, axis)
+            mean, variance = _spread(own["running_mean"], turned), _spread(own["running_var"], turned)
+            return _normalized(turned, mean, variance, operation.epsilon, own).swapaxes(1, axis)
+
+        return formula
+
+    if isinstance(operation, ops.BatchNorm):
+        for axis, word in ((2, "height"), (3, "width")):
+            yield Trial(f"its arrays run along the {word} instead of the channels", formula=along(axis))
+    yield Trial("the batch's statistics instead of the running ones", formula=of_the_batch)
+    yield Trial("epsilon is added to the standard deviation", formula=epsilon_outside)
+    yield Trial("the running mean is left out", parameters=lambda own: {**own, "running_mean": 0 * own["running_mean"]})
+    yield Trial(
+        "the running variance is taken for a deviation",
+        parameters=lambda own: {**own, "running_var": own["running_var"] ** 2},
+    )
+    yield Trial(
+        "statistics of 0 and 1",
+        parameters=lambda own: {
+            **own,
+            "running_mean": 0 * own["running_mean"],
+            "running_var": 0 * own["running_var"] + 1,
+        },
+    )
+    if {"weight", "bias"} <= {slot.name for slot in operation.parameters(*shapes)}:
+        yield Trial(
+            "it is as it is before anything is loaded",
+            parameters=lambda own: {
+                name: 0 * array + (name in ("weight", "running_var")) for name, array in own.items()
+            },
+        )
+        yield Trial(
+            "scale and offset are exchanged",
+            parameters=lambda own: {**own, "weight": own["bias"], "bias": own["weight"]},
+        )
+    yield Trial(
+        "mean and variance are exchanged",
+        parameters=lambda own: {**own, "running_mean": own["running_var"], "running_var": abs(own["running_mean"])},
+    )
+
+
+def _spread(vector: Array, value: Array) -> Array:
+    return vector.reshape(1, *vector.shape, *[1] * (value.ndim - 1 - vector.ndim))
+
+
+def _normalized(value: Array, mean: Array, variance: Array, epsilon: float, own: Arrays) -> Array:
+    result = (value - mean) / (variance + epsilon) ** 0.5
+    if "weight" in own:
+        result = result * _spread(own["weight"], value)
+    return result + _spread(own["bias"], value) if "bias" in own else result
+
+
+@_tried_for(ops.GroupNorm, ops.EvoNormS0)
+def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    channels = shapes[0][0]
+    yield from _instead(operation, "groups", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, channels])
+    groups = operation.groups
+    if isinstance(operation, ops.GroupNorm):
+
+        def unbiased(inputs: list[Array], own: Arrays) -> Array:
+            (value,) = inputs
+            grouped = value.reshape(len(value), groups, -1)
+            mean, variance = grouped.mean(2, keepdims=True), grouped.var(2, keepdims=True, ddof=1)
+            plain = ((grouped - mean) / (variance + operation.epsilon) ** 0.5).reshape(value.shape)
+            return _normalized(plain, 0.0, 1.0, 0.0, own)
+
+        yield Trial("the variance is divided by n-1", formula=unbiased)
+
+
+@_tried_for(*_POOLS)
+def _pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    for trial in _instead(operation, "ceil_mode", [True, False]):
+        if trial.operation is not None and trial.operation.output_shape(*shapes) != operation.output_shape(*shapes):
+            yield trial
+    if operation.kernel == (1, 1):
+        return
+    fields = {name: getattr(operation, name) for name in ("kernel", "stride", "padding", "ceil_mode")}
+    if isinstance(operation, ops.MaxPool2d):
+        for counted in (False, True):
+            average = ops.AvgPool2d(op="avg_pool2d", count_include_pad=counted, **fields)
+            yield Trial("an average instead of the largest value", average)
+    else:
+        yield Trial("the largest value instead of the average", ops.MaxPool2d(op="max_pool2d", **fields))
+
+
+@_tried_for(*_POOLS)
+def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    stride = operation.stride
+    if operation.kernel == (1, 1) != stride:
+        blocks = f"of each {stride[0]}×{stride[1]} values instead of the first"
+        average = ops.AvgPool2d(op="avg_pool2d", kernel=stride, stride=stride, count_include_pad=False)
+        yield Trial(f"the mean {blocks}", average)
+        yield Trial(f"the largest {blocks}", ops.MaxPool2d(op="max_pool2d", kernel=stride, stride=stride))
+
+
+@_tried_for(ops.AvgPool2d)
+def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield from _instead(operation, "count_include_pad", [True, False])
+    if operation.ceil_mode and operation.padding != "same":
+        rows = tuple(
+            (before, after + s - 1) for (before, after), s in zip(operation.padding, operation.stride, strict=True)
+        )
+        whole = operation.model_copy(update={"padding": UNPADDED, "ceil_mode": False})
+        yield Trial("windows that stick out count in full", whole, inputs=lambda value: _padded(value, rows))
+
+
+@_tried_for(ops.MaxPool2d)
+def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    ways: dict[str, Any] = {"as the graph has it": _edges_of(operation, shapes[0])}
+    spans = [kernel - 1 for kernel in operation.kernel]
+    ways["TensorFlow's same"] = tuple(
+        same_padding(size, k, s, 1)
+        for size, k, s in zip(shapes[0][1:], operation.kernel, operation.stride, strict=True)
+    )
+    ways["symmetric"] = tuple((span // 2, span // 2) for span in spans)
+    unpadded = operation.model_copy(update={"padding": UNPADDED})
+    for how, rows in ways.items():
+        if any(map(any, rows)):
+            yield Trial(
+                f"the pad is 0 instead of minus infinity ({how})",
+                unpadded,
+                inputs=lambda x, rows=rows: _padded(x, rows),
+            )
+
+
+def _padded(value: Array, edges: Any, **how: Any) -> Array:
+    import numpy as np
+
+    return np.pad(value, ((0, 0), (0, 0), *edges), **how)
+
+
+@_tried_for(ops.GlobalAvgPool)
+def _global_means(operation: ops.GlobalAvgPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    largest, total = "the largest value instead of the mean", "the sum instead of the mean"
+    yield Trial(largest, formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True))
+    yield Trial(total, formula=lambda inputs, own: inputs[0].sum((2, 3), keepdims=True))
+
+
+@_tried_for(ops.GlobalMaxPool)
+def _global_maxima(operation: ops.GlobalMaxPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    cause = "the mean instead of the largest value"
+    yield Trial(cause, formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True))
+
+
+@_tried_for(ops.Pad2d)
+def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    for cause, how in {
+        "zeros": {"mode": "constant"},
+        "the mirrored map without its edge": {"mode": "reflect"},
+        "the mirrored map with its edge": {"mode": "symmetric"},
+        "the edge repeated": {"mode": "edge"},
+    }.items():
+        if how["mode"] == operation.mode and not operation.value:
+            continue
+        yield Trial(
+            f"the pad is {cause}", formula=lambda inputs, own, how=how: _padded(inputs[0], operation.padding, **how)
+        )
+    now = operation.padding
+    mirrored = tuple((after, before) for before, after in now)
+    fewer_before = tuple((max(before - 1, 0), after) for before, after in now)
+    fewer_behind = tuple((before, max(after - 1, 0)) for before, after in now)
+    yield from _instead(operation, "padding", [mirrored, fewer_before, fewer_behind, UNPADDED], _edges)
+
+
+@_tried_for(ops.PadChannels)
+def _channel_pads(operation: ops.PadChannels, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    whole = operation.before + operation.after
+    for before in (0, whole // 2, whole):
+        if before != operation.before:
+            edges = ((0, 0), (before, whole - before), (0, 0), (0, 0))
+            cause = f"{before} channels of zeros before and {whole - before} after"
+            yield Trial(cause, formula=lambda inputs, own, edges=edges: np.pad(inputs[0], edges))
+
+
+@_tried_for(ops.Flatten)
+def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def in_tensorflow_s_order(inputs: list[Array], own: Arrays) -> Array:
+        import numpy as np
+
+        return np.moveaxis(inputs[0], 1, -1).reshape(len(inputs[0]), -1)
+
+    yield Trial("the order is (height, width, channels)", formula=in_tensorflow_s_order)
+
+
+@_tried_for(ops.ReLU, ops.Sigmoid)
+def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    if isinstance(operation, ops.ReLU):
+        yield Trial("a sigmoid", formula=lambda inputs, own: 1 / (1 + np.exp(-inputs[0])))
+    else:
+        yield Trial("a ReLU", formula=lambda inputs, own: _relu(inputs[0]))
+    yield Trial("a hard sigmoid", formula=lambda inputs, own: (inputs[0] / 6 + 0.5).clip(0, 1))
+    yield Trial("a hard sigmoid of slope 0.2", formula=lambda inputs, own: (inputs[0] / 5 + 0.5).clip(0, 1))
+    yield Trial("a ReLU that stops at 6", formula=lambda inputs, own: inputs[0].clip(0, 6))
+    for slope in (0.01, 0.1, 0.2, 0.3):
+        yield Trial(
+            f"a leaky ReLU of slope {slope}", formula=lambda i, own, s=slope: i[0].clip(min=0) + s * i[0].clip(max=0)
+        )
+    yield Trial("a SiLU", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[0])))
+    yield Trial("an ELU", formula=lambda inputs, own: inputs[0].clip(min=0) + np.expm1(inputs[0].clip(max=0)))
+
+
+@_tried_for(ops.Dropout, ops.StochasticDepth)
+def _drops(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    keep = 1 - operation.rate
+    yield Trial("the value is divided by what training keeps", formula=lambda inputs, own: inputs[0] / keep)
+    yield Trial("the value is multiplied by what training keeps", formula=lambda inputs, own: inputs[0] * keep)
+
+
+@_tried_for(ops.Add, ops.Multiply)
+def _joins(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    together = JOINS[operation.op]
+
+    def changed(index: int, change: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
+        return lambda inputs, own: together([change(v) if i == index else v for i, v in enumerate(inputs)], own)
+
+    for index in range(len(shapes)):
+        yield Trial(f"input {index + 1} alone", formula=lambda inputs, own, i=index: inputs[i])
+        yield Trial(f"a ReLU over input {index + 1}", formula=changed(index, _relu))
+        yield Trial(f"input {index + 1} multiplied by 0.2", formula=changed(index, lambda value: 0.2 * value))
+    yield Trial("the larger", formula=lambda inputs, own: np.maximum(inputs[0], inputs[1]))
+    yield Trial("the difference", formula=lambda inputs, own: inputs[0] - inputs[1])
+    yield Trial("the mean", formula=lambda inputs, own: sum(inputs) / len(inputs))
+    if isinstance(operation, ops.Add):
+        yield Trial("the product", formula=JOINS["multiply"])
+    else:
+        yield Trial("the sum", formula=JOINS["add"])
+        yield Trial("a sigmoid over input 2", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[1])))
+
+
+JOINS: dict[str, Callable[[list[Array], Arrays], Array]] = {
+    "add": lambda inputs, own: sum(inputs),
+    "multiply": lambda inputs, own: prod(inputs),
+}
+"""What a backend that runs networks of one input cannot be asked."""

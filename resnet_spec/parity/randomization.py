@@ -1,0 +1,139 @@
+"""Weights under which a comparison means something: random, yet with activations that neither fade nor explode.
+
+Statistics of 0 and 1 hide a wrong normalisation, and careless random ones let activations grow until everything but
+the largest is lost in rounding. Scales are drawn around 1, the last normalisation of each residual branch is damped so
+that a deep sum stays bounded, and the running statistics are near those the network really has.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.graph import INPUT, Graph, Node, Parameter
+from resnet_spec.graph.initialization import initialize
+from resnet_spec.operations import (
+    BIASES,
+    MEANS,
+    OFFSETS,
+    SCALES,
+    VARIANCES,
+    BatchNorm,
+    Category,
+    Dropout,
+    PositionBatchNorm,
+    Role,
+    StochasticDepth,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DAMPING = 0.2
+CALIBRATION_BATCH = 4
+
+# Where each position has statistics of its own.
+POSITION_BATCH = 32
+"""Of too few values the statistics are so far off for other images that activations grow from layer to layer."""
+LEAST_VARIANCE = 4.0
+"""In means of the layer's variances: what a strided transposed convolution leaves out never varies, and divided by
+next to nothing its rounding would be all that is seen; what varies would be seen at the few places between."""
+
+Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
+"""Runs a graph with arrays on images in training mode; returns the arrays after it."""
+
+
+def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Draw weights and statistics for a comparison.
+
+    Kernels follow the spec's initialisation; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
+    normalisation of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
+    training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
+    Where each position has a variance of its own, none is below four times their mean.
+    """
+    arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
+    damped = last_normalizations(graph)
+    ranges = dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5))
+    ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD}, (-0.5, 0.5))
+    ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
+    for parameter in graph.parameters():
+        if parameter.role in ranges:
+            drawn = _uniform(parameter, seed, *ranges[parameter.role])
+            norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
+            arrays[parameter.name] = drawn * DAMPING if norm and parameter.node in damped else drawn
+    roles = {parameter.role for parameter in graph.parameters()}
+    if roles & VARIANCES:
+        batch = POSITION_BATCH if Role.POSITION_VARIANCE in roles else CALIBRATION_BATCH
+        images = random_images((batch, *graph.input.shape), seed)
+        after = train(calibrating(graph), arrays, images.astype("float32"))
+        _perturb_statistics(graph, arrays, after, seed)
+    return arrays
+
+
+def _perturb_statistics(graph: Graph, arrays: dict[str, Any], after: Mapping[str, Any], seed: int) -> None:
+    variances = {p.node: _variance(p, after[p.name]) for p in graph.parameters() if p.role in VARIANCES}
+    for parameter in graph.parameters():
+        if parameter.role in VARIANCES:
+            drawn = variances[parameter.node] * _uniform(parameter, seed, 0.8, 1.25)
+        elif parameter.role in MEANS:
+            deviation = variances[parameter.node] ** 0.5
+            drawn = after[parameter.name] + deviation * _uniform(parameter, seed, -0.1, 0.1)
+        else:
+            continue
+        arrays[parameter.name] = drawn.astype("float32")
+
+
+def _variance(parameter: Parameter, seen: NDArray[Any]) -> NDArray[Any]:
+    return seen.clip(min=LEAST_VARIANCE * seen.mean()) if parameter.role is Role.POSITION_VARIANCE else seen
+
+
+def _uniform(parameter: Parameter, seed: int, low: float, high: float) -> NDArray[np.float32]:
+    import numpy as np
+
+    # A stream of its own, apart from the one that initialisation draws from.
+    rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode()), 1])
+    return rng.uniform(low, high, parameter.shape).astype(np.float32)
+
+
+def random_images(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
+    """Standard normal images (batch, channels, height, width), each value one that float32 holds too."""
+    import numpy as np
+
+    return np.random.default_rng([seed, 2]).standard_normal(shape, np.float32).astype(np.float64)
+
+
+def last_normalizations(graph: Graph) -> set[str]:
+    """The layers that normalise last on each residual branch, the first input of a residual block's addition."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.operation.op == "add":
+            name = node.inputs[0]
+            while name != INPUT and graph.by_name[name].operation.category is not Category.NORMALIZATION:
+                name = graph.by_name[name].inputs[0]
+            if name != INPUT:
+                found.add(graph.by_name[name].layer)
+    return found
+
+
+def calibrating(graph: Graph) -> Graph:
+    """The same network whose running statistics become those of the next batch, with nothing dropped at random."""
+
+    def changed(node: Node) -> Node:
+        if isinstance(node.operation, BatchNorm | PositionBatchNorm):
+            return node.model_copy(update={"operation": node.operation.model_copy(update={"momentum": 1.0})})
+        return node
+
+    return undropped(graph.with_nodes(map(changed, graph.nodes)))
+
+
+def undropped(graph: Graph) -> Graph:
+    """The same network with nothing dropped at random in training."""
+
+    def changed(node: Node) -> Node:
+        if isinstance(node.operation, Dropout | StochasticDepth):
+            return node.model_copy(update={"operation": node.operation.model_copy(update={"rate": 0.0})})
+        return node
+
+    return graph.with_nodes(map(changed, graph.nodes))

@@ -1,0 +1,1 @@
+"""A parity report for people and machines: tables, HTML and JUnit XML."""

@@ -1,0 +1,289 @@
+"""Reports as one HTML page for people, with all that it needs in it: it opens from a file and asks no network.
+
+Here reports become what is drawn, bars and cells with their places and colours; the words, the colours themselves and
+the escaping are the templates'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from math import ceil, floor, inf, isinf, log10
+from typing import TYPE_CHECKING, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from resnet_spec.parity.render import words
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
+
+if TYPE_CHECKING:
+    from resnet_spec.backend.protocol import DType
+    from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
+
+WITHIN = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %"))
+BEYOND = ((10.0, "10 ×"), (1000.0, "1000 ×"), (inf, "more"))
+"""The shares of a bound that are drawn in one colour each, the largest of each and its name."""
+
+LOWEST, HIGHEST = -8, 16
+"""Powers of ten between which a histogram tells shares apart."""
+
+
+def html_page(reports: Sequence[ParityReport], undone: Mapping[str, str] | None = None) -> str:
+    """A page on a whole run: ``undone`` are the specs that could not be compared, each with what was in the way."""
+    environment = Environment(
+        loader=PackageLoader("resnet_spec.parity.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        drawings=[Drawing(report, f"spec-{index}") for index, report in enumerate(reports, 1)],
+        undone=undone or {},
+        words=words,
+        legend=_legend(),
+        structure=f"{STRUCTURE:.0e}",
+        confidence=f"{CONFIDENCE:g}",
+    )
+    return words.legal(page)
+
+
+class Cell(NamedTuple):
+    """One node: its colour's number, its mark, which says without colour what is wrong, and what a pointer is told."""
+
+    node: NodeReport
+    id: str
+    level: int
+    mark: str
+    title: str
+
+
+class Block(NamedTuple):
+    """Neighbouring nodes that are drawn together; ``opened`` where the first thing that is wrong is among them."""
+
+    name: str
+    cells: Sequence[Cell]
+    failed: int
+    opened: bool
+
+
+class Stage(NamedTuple):
+    """Neighbouring blocks, or the nodes before and behind them all."""
+
+    name: str
+    blocks: Sequence[Block]
+
+
+class Bar(NamedTuple):
+    """One bar of a histogram; lengths are in the drawing's units, ``y`` downwards."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    nodes: int
+    beyond: bool
+
+
+class Tick(NamedTuple):
+    """A label below a histogram: text, or a power of ten."""
+
+    x: float
+    text: str
+    power: str
+
+
+class Histogram(NamedTuple):
+    """How many nodes take which share of their bound in one precision; ``limit`` is where the bound stands."""
+
+    dtype: DType
+    summary: str
+    bars: Sequence[Bar]
+    ticks: Sequence[Tick]
+    limit: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One report as the page shows it; ``id`` begins the names of all that can be linked to."""
+
+    report: ParityReport
+    id: str
+
+    @cached_property
+    def backends(self) -> list[str]:
+        """Everyone who took part, the reference first."""
+        found: dict[str, None] = dict.fromkeys(self.report.environment)
+        for difference in self.report.differences:
+            found |= dict.fromkeys((difference.reference.removesuffix(" float64"), difference.backend))
+        return list(found)
+
+    @cached_property
+    def failed(self) -> list[Difference]:
+        """What differs of logits and training."""
+        return [difference for difference in self.report.differences if not difference.passed]
+
+    @cached_property
+    def leads(self) -> list[list[Finding]]:
+        """Where to look, first things first."""
+        return words.grouped(self.report.findings)
+
+    @cached_property
+    def quantities(self) -> list[str]:
+        """What was compared besides nodes."""
+        return list(dict.fromkeys(difference.quantity for difference in self.report.differences))
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """The names of all settings of any backend."""
+        return list(dict.fromkeys(name for settings in self.report.environment.values() for name in settings))
+
+    def anchor(self, name: str) -> str:
+        """The name of a node's place in the page."""
+        return self._anchors.get(name, self.id)
+
+    @cached_property
+    def _anchors(self) -> dict[str, str]:
+        return {node.name: f"{self.id}-node-{index}" for index, node in enumerate(self.report.nodes, 1)}
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The network in order of execution."""
+        names = [name for name, _ in groupby(node.stage for node in self.report.nodes)]
+        staged = [index for index, name in enumerate(names) if name]
+        wrong = next((c.node.name for c in map(self._cell, self.report.nodes) if c.mark), "")
+        stages: list[Stage] = []
+        for index, (name, nodes) in enumerate(groupby(self.report.nodes, key=lambda node: node.stage)):
+            stages.append(Stage(name or _unstaged(index, staged), list(self._blocks(nodes, wrong))))
+        return stages
+
+    def _blocks(self, nodes: Iterable[NodeReport], wrong: str) -> Iterator[Block]:
+        for name, inside in groupby(nodes, key=lambda node: node.block):
+            cells = [self._cell(node) for node in inside]
+            failed = sum(bool(cell.mark) for cell in cells)
+            yield Block(name, cells, failed, opened=any(cell.node.name == wrong for cell in cells))
+
+    def _cell(self, node: NodeReport) -> Cell:
+        misplaced = any(f.kind == "assembly" and f.node == node.name for f in self.report.findings)
+        mark = "✗" if not node.passed else "!" if misplaced else ""
+        worst = words.worst(node)
+        lines = (
+            f"{node.name}: {node.operation}, {'×'.join(map(str, node.shape))}",
+            f"{words.sides(worst)}: adds {words.figure(worst.relative)}, {words.share_text(worst)} of what is allowed",
+            f"{words.figure(node.drift)} apart so far",
+        )
+        return Cell(node, self.anchor(node.name), _level(worst), mark, "\n".join(lines))
+
+    @cached_property
+    def histograms(self) -> list[Histogram]:
+        """The nodes' shares of their bounds, each precision apart."""
+        return [_histogram(dtype, nodes) for dtype in ("float64", "float32") if (nodes := _by(dtype, self.report))]
+
+
+def _legend() -> list[tuple[str, str]]:
+    """Each colour's mark and what it stands for."""
+    return [("", name) for _, name in WITHIN] + [("✗", name) for _, name in BEYOND]
+
+
+def _level(difference: Difference) -> int:
+    """The number of a difference's colour."""
+    part = words.share(difference)
+    if difference.passed:
+        return next(level for level, (most, _) in enumerate(WITHIN) if part <= most)
+    return len(WITHIN) + next(level for level, (most, _) in enumerate(BEYOND) if part <= most)
+
+
+def _unstaged(index: int, staged: Sequence[int]) -> str:
+    """What nodes outside of all stages are called, by where they stand."""
+    if not staged:
+        return "network"
+    if index < staged[0]:
+        return "stem"
+    return "head" if index > staged[-1] else "between stages"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Histograms
+
+WIDTH, HEIGHT = 360, 150
+LEFT, TOP, BOTTOM = 8, 16, 24
+CROWDED = 36
+"""The narrowest column beside whose label there is room for another."""
+
+
+def _by(dtype: DType, report: ParityReport) -> list[Difference]:
+    """What takes most of its bound in each node in one precision."""
+    found: list[Difference] = []
+    for node in report.nodes:
+        own = [difference for difference in node.differences if difference.dtype == dtype]
+        if own:
+            found.append(max(own, key=lambda difference: (not difference.passed, words.share(difference))))
+    return found
+
+
+def _histogram(dtype: DType, differences: Sequence[Difference]) -> Histogram:
+    shares = [words.share(difference) for difference in differences]
+    scale = _Scale.over(shares)
+    counts = Counter(scale.column(part) for part in shares)
+    most = max(counts.values())
+    bars: list[Bar] = []
+    for column, count in sorted(counts.items()):
+        height = (HEIGHT - TOP - BOTTOM) * count / most
+        x = LEFT + column * scale.step
+        beyond = column > scale.bound
+        bars.append(Bar(x + 1, HEIGHT - BOTTOM - height, scale.step - 2, height, count, beyond))
+    zero, beyond = shares.count(0.0), sum(not difference.passed for difference in differences)
+    summary = f"{len(shares)} nodes, {beyond} beyond their bounds, {zero} without any difference"
+    return Histogram(dtype, summary, bars, scale.ticks(counts), LEFT + (scale.bound + 1) * scale.step)
+
+
+class _Scale(NamedTuple):
+    """Columns of equal width: exactly nothing, powers of ten or parts of them, and what no number says."""
+
+    low: int
+    high: int
+    parts: int
+
+    @classmethod
+    def over(cls, shares: Iterable[float]) -> _Scale:
+        """The scale for some shares, with the bound on it."""
+        powers = [log10(part) for part in shares if part and not isinf(part)]
+        low = max(LOWEST, min((-1, *map(floor, powers))))
+        high = min(HIGHEST, max((0, *map(ceil, powers))))
+        return cls(low, high, 4 if high - low <= 3 else 2 if high - low <= 6 else 1)
+
+    @property
+    def columns(self) -> int:
+        return (self.high - self.low) * self.parts + 2
+
+    @property
+    def step(self) -> float:
+        """The width of a column."""
+        return (WIDTH - 2 * LEFT) / self.columns
+
+    @property
+    def bound(self) -> int:
+        """The last column within the bound."""
+        return -self.low * self.parts
+
+    def column(self, part: float) -> int:
+        """Where a share is counted; each column has its upper edge, as the bound has."""
+        if not part:
+            return 0
+        if isinf(part):
+            return self.columns - 1
+        place = ceil((log10(part) - self.low) * self.parts)
+        return min(max(place, 1), self.columns - 2)
+
+    def ticks(self, used: Mapping[int, int]) -> list[Tick]:
+        every = 1 + (self.high - self.low) // 8
+        ticks = [
+            Tick(LEFT + (1 + (power - self.low) * self.parts) * self.step, "", str(power))
+            for power in range(self.low, self.high + 1)
+            if not power % every and (self.step > CROWDED or power > self.low)
+        ]
+        ends = ((0, "0"), (self.columns - 1, "∞"))
+        return ticks + [Tick(LEFT + (column + 0.5) * self.step, text, "") for column, text in ends if column in used]

@@ -1,0 +1,405 @@
+"""What one backend computed, kept in a file, so that the other can be compared with it on another machine.
+
+A trace is safetensors: the weights, the images, the logits in both precisions and, where asked for, every node's
+float64 value; its metadata say what made it. A comparison takes the network from the trace, or a spec that must be the
+same network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resnet_spec import __version__
+from resnet_spec.backend.registry import backend_names
+from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError, plain, shown
+from resnet_spec.graph import Graph
+from resnet_spec.graph.difference import first_difference
+from resnet_spec.parity.bisection import Bisection
+from resnet_spec.parity.compare import at_size, prepared
+from resnet_spec.parity.process import BackendProcess, Progress, started
+from resnet_spec.parity.randomization import random_images
+from resnet_spec.parity.report import Difference, ParityReport, largest_difference, ratio
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, draws_for
+from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.weights.atomic import check_target, replacing
+from resnet_spec.weights.download import resolve
+from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
+from resnet_spec.weights.io import FINGERPRINT, GRAPH
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.protocol import DType
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+TRACE = "resnet_spec.trace"
+"""The key of the metadata that says what made a trace."""
+
+FORMAT = 1
+
+_WEIGHTS, _NODES = "weights/", "nodes/"
+_INPUT, _EXACT, _ROUNDED = "input", "logits/float64", "logits/float32"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of a network: ``images`` and ``weights``, and what ``source`` computed from them.
+
+    ``exact`` are the logits in float64, ``rounded`` in float32 where they were computed; ``nodes`` are every node's
+    value in float64, or empty. ``environment`` holds versions and settings that change rounding, ``machine`` what it
+    ran on.
+    """
+
+    graph: Graph
+    source: str
+    seed: int
+    drawn: str
+    images: NDArray[Any]
+    weights: Arrays
+    exact: NDArray[Any]
+    rounded: NDArray[Any] | None = None
+    nodes: Arrays = field(default_factory=dict[str, Any])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    machine: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return f"{self.source} (trace)"
+
+
+def record(
+    spec: str | Path,
+    backend: str,
+    path: Path,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int = 2,
+    nodes: bool = False,
+    force: bool = False,
+    progress: Progress = lambda step: None,
+) -> Trace:
+    """Run a spec in one backend as ``parity.compare`` would, and write what it computed to ``path``.
+
+    ``nodes`` keeps every node's value too, without which the other side can compare logits alone. Raises SpecError,
+    WeightsError, OutputError or BackendError; then nothing is written.
+    """
+    import numpy as np
+
+    if path.suffix != ".safetensors":
+        raise SpecError(f"{path}: a trace's file ends in .safetensors")
+    check_target(path, force=force)
+    loaded = load(spec, at_size(overrides, size))
+    loaded.to_graph()
+    if weights is not None:
+        resolve(loaded, weights)
+    with started([backend], progress) as (process,), TemporaryDirectory(prefix="resnet-spec-") as name:
+        folder = Path(name)
+        file = folder / "weights.safetensors"
+        graph, arrays = prepared(process, file, spec, weights, seed, overrides, size, progress)
+        write_safetensors(file, arrays)
+        images = random_images((batch, *graph.input.shape), seed + 1)
+        logits: dict[DType, NDArray[Any]] = {}
+        for dtype in ("float32", "float64"):
+            progress(f"{graph.name}: {dtype}")
+            process.load(graph, file, dtype)
+            process.forward(images, dtype)
+            logits[dtype] = process.outputs()[-1]
+        trace = Trace(
+            graph=graph,
+            source=process.name,
+            seed=seed,
+            # Where a file lies here means nothing elsewhere.
+            drawn=Path(weights).name if weights else "random",
+            images=images.astype(np.float32),
+            weights=arrays,
+            exact=logits["float64"],
+            rounded=logits["float32"],
+            nodes=_walked(process, graph, images, folder, progress) if nodes else {},
+            environment=process.environment,
+            machine=machine(),
+        )
+        with replacing(path, force=force) as temporary:
+            write_trace(temporary, trace)
+    return trace
+
+
+def _walked(
+    process: BackendProcess, graph: Graph, images: NDArray[Any], folder: Path, progress: Progress
+) -> dict[str, NDArray[Any]]:
+    """Every node's value, each in a file of its own, since all of them may be more than memory holds."""
+    import numpy as np
+
+    process.begin(images, leading=True, judging=False, seed=0)
+    values: dict[str, NDArray[Any]] = {}
+    handed: Path | None = None
+    for index, node in enumerate(graph.nodes):
+        progress(f"{graph.name}: {index} of {len(graph.nodes)} nodes")
+        process.step(handed)
+        handed = folder / f"{index}.npy"
+        np.save(handed, process.named_outputs()["float64"])
+        values[node.name] = np.load(handed, mmap_mode="r")
+    return values
+
+
+def machine() -> dict[str, str]:
+    """What this runs on: processor, cores, system, its C library, Python, and this package's version."""
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "system": platform.system(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "python": platform.python_version(),
+        "resnet-spec": __version__,
+        "byte order": sys.byteorder,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+class _Said(BaseModel):
+    """What a trace's metadata say beside the graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int
+    source: str
+    seed: Annotated[int, Field(ge=0)]
+    weights: str
+    environment: dict[str, str]
+    machine: dict[str, str]
+
+
+def write_trace(path: Path, trace: Trace) -> None:
+    """Write a trace; values of nodes are copied one at a time."""
+    arrays = {_INPUT: trace.images, _EXACT: trace.exact}
+    if trace.rounded is not None:
+        arrays[_ROUNDED] = trace.rounded
+    arrays |= {f"{_WEIGHTS}{name}": array for name, array in trace.weights.items()}
+    arrays |= {f"{_NODES}{name}": array for name, array in trace.nodes.items()}
+    said = _Said(
+        format=FORMAT,
+        source=trace.source,
+        seed=trace.seed,
+        weights=trace.drawn,
+        environment=dict(trace.environment),
+        machine=dict(trace.machine),
+    )
+    metadata = {
+        TRACE: said.model_dump_json(),
+        GRAPH: trace.graph.to_json(),
+        FINGERPRINT: trace.graph.fingerprint,
+    }
+    write_safetensors(path, arrays, metadata)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace, memory-mapped; raises WeightsError where it is none, or not whole."""
+    checkpoint = read_safetensors(path)
+    metadata, tensors = checkpoint.metadata, checkpoint.tensors
+    if TRACE not in metadata:
+        raise WeightsError(f"{path}: is no trace; 'resnet-spec record' makes one")
+    said = _read_said(path, metadata[TRACE])
+    try:
+        graph = Graph.from_json(metadata.get(GRAPH, ""))
+    except (GraphError, RecursionError) as error:
+        problem = str(error).partition("\n")[0]
+        raise WeightsError(f"{path}: is not a whole trace, its graph cannot be read ({problem})") from None
+    if graph.fingerprint != metadata.get(FINGERPRINT):
+        raise WeightsError(f"{path}: the trace's graph is not the one its fingerprint names")
+    _check_tensors(path, graph, tensors)
+    return Trace(
+        graph=graph,
+        source=said.source,
+        seed=said.seed,
+        drawn=said.weights,
+        images=tensors[_INPUT],
+        weights={parameter.name: tensors[_WEIGHTS + parameter.name] for parameter in graph.parameters()},
+        exact=tensors[_EXACT],
+        rounded=tensors.get(_ROUNDED),
+        nodes={name: tensors[_NODES + name] for name in graph.by_name if _NODES + name in tensors},
+        environment=said.environment,
+        machine=said.machine,
+    )
+
+
+def _read_said(path: Path, text: str) -> _Said:
+    try:
+        # Before the rest is looked at, which another format may have otherwise.
+        said: Any = json.loads(text)
+        if isinstance(said, dict) and "format" in said and said["format"] != FORMAT:
+            known = f"of which this version knows {FORMAT}"
+            raise WeightsError(f"{path}: is a trace of format {shown(cast('object', said['format']))}, {known}")
+        return _Said.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc'])) or 'its metadata'}: {plain(first['msg'])}"
+    except (ValueError, RecursionError) as error:
+        problem = f"its metadata are no JSON: {error}"
+    raise WeightsError(f"{path}: is not a whole trace ({problem})")
+
+
+def _check_tensors(path: Path, graph: Graph, tensors: Arrays) -> None:
+    """Whether the file has the tensors of a trace of this graph and no others, each of its shape."""
+    images = tensors.get(_INPUT)
+    # Of no images nothing follows.
+    batch = max(1, len(images)) if images is not None and images.ndim else 1
+    output = (batch, *graph.by_name[graph.outputs[-1]].shape)
+    needed = {_INPUT: (batch, *graph.input.shape), _EXACT: output}
+    needed |= {f"{_WEIGHTS}{parameter.name}": parameter.shape for parameter in graph.parameters()}
+    optional = {_ROUNDED: output} | {f"{_NODES}{node.name}": (batch, *node.shape) for node in graph.nodes}
+    for name in needed:
+        if name not in tensors:
+            raise WeightsError(f"{path}: is not a whole trace ({name} is missing)")
+    for name, tensor in tensors.items():
+        shape = (needed | optional).get(name)
+        if shape is None:
+            raise WeightsError(f"{path}: {name} is in the trace and belongs to nothing in its graph")
+        if tensor.shape != shape:
+            raise WeightsError(f"{path}: {name} has shape {list(tensor.shape)} in the trace, not {list(shape)}")
+        if tensor.dtype.kind != "f":
+            raise WeightsError(f"{path}: {name} holds {tensor.dtype.name} in the trace, no floating-point numbers")
+
+
+class _Replay:
+    """A trace in the place of the reference of a bisection."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.name = trace.name
+        self._trace = trace
+        self._nodes = iter(trace.graph.nodes)
+        self._last = ""
+
+    def load(self, graph: Graph, weights: Path, *dtypes: DType) -> None:
+        """The network is the trace's own."""
+
+    def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
+        """Begin at the first node."""
+        self._nodes = iter(self._trace.graph.nodes)
+
+    def step(self, shared: Path | None) -> None:
+        """Go on to the next node."""
+        self._last = next(self._nodes).name
+
+    def named_outputs(self) -> dict[str, NDArray[Any]]:
+        """The node's value, as it was recorded."""
+        return {"float64": self._trace.nodes[self._last]}
+
+
+def compare_with_trace(
+    path: Path,
+    backend: str,
+    *,
+    spec: str | Path | None = None,
+    overrides: Overrides | None = None,
+    bisect: bool = False,
+    progress: Progress = lambda step: None,
+) -> ParityReport:
+    """Run a trace's network in a backend and compare with what was recorded.
+
+    ``spec``, where given, must be the trace's network. The trace's float64 is the reference; in float32 either side is
+    held to its own float64. Causes are tried in another backend, where one is installed. Raises WeightsError for a
+    trace of another graph, or of logits alone where ``bisect`` needs nodes; BackendError where the backend cannot be
+    run.
+    """
+    import numpy as np
+
+    trace = read_trace(path)
+    graph, images = trace.graph, trace.images.astype(np.float64)
+    if spec is not None:
+        _check_same(path, trace, spec, overrides)
+    if bisect and len(trace.nodes) < len(graph.nodes):
+        raise WeightsError(f"{path}: the trace lacks the nodes' values; 'resnet-spec record --nodes' keeps them")
+    with started([backend], progress) as (process,), TemporaryDirectory(prefix="resnet-spec-") as name:
+        weights = Path(name, "weights.safetensors")
+        write_safetensors(weights, trace.weights)
+        progress(f"{graph.name}: float64")
+        process.load(graph, weights, "float64")
+        process.forward(images, "float64")
+        exact = process.outputs()[-1]
+        progress(f"{graph.name}: what rounding may do")
+        process.jitter(images, trace.seed, draws_for(exact.size))
+        reach = max(largest_difference(moved, exact) for moved in process.outputs())
+        progress(f"{graph.name}: float32")
+        process.load(graph, weights)
+        process.forward(images)
+        rounded = process.outputs()[-1]
+        nodes, findings = (), ()
+        if bisect:
+            with ExitStack() as stack:
+                witness = cache(lambda: _witness(trace, process, stack, progress))
+                bisection = Bisection(_Replay(trace), [process], Path(name), progress, explaining=witness)
+                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed)
+        environment = {
+            process.name: process.environment | machine(),
+            trace.name: {**trace.environment, **trace.machine},
+        }
+    deviation = float(trace.exact.std())
+
+    def judged(dtype: DType, name: str, against: str, largest: float, bound: float) -> Difference:
+        return Difference("logits", dtype, name, against, largest, ratio(largest, deviation), bound)
+
+    bound = CONFIDENCE * ratio(reach, deviation)
+    differences = [
+        judged("float64", process.name, trace.name, largest_difference(exact, trace.exact), STRUCTURE),
+        judged("float32", process.name, f"{process.name} float64", largest_difference(rounded, exact), bound),
+    ]
+    if trace.rounded is not None:
+        largest = largest_difference(trace.rounded, trace.exact)
+        differences.append(judged("float32", trace.name, f"{trace.name} float64", largest, bound))
+    return ParityReport(
+        spec=graph.name,
+        fingerprint=graph.fingerprint,
+        size=graph.input.shape[1:] or graph.input.shape,
+        batch=len(images),
+        weights=trace.drawn,
+        seed=trace.seed,
+        deviation=deviation,
+        reach=ratio(reach, deviation),
+        differences=tuple(differences),
+        environment=environment,
+        nodes=nodes,
+        findings=findings,
+    )
+
+
+def _witness(trace: Trace, judged: BackendProcess, stack: ExitStack, progress: Progress) -> BackendProcess | None:
+    """Another backend, in which causes can be tried: the trace's own where it is installed, or any that is."""
+    names = [name for name in backend_names() if name != judged.name]
+    for name in sorted(names, key=lambda name: name != trace.source):
+        # One whose framework is missing cannot be started.
+        with suppress(BackendError):
+            return stack.enter_context(started([name], progress))[0]
+    return None
+
+
+def _check_same(path: Path, trace: Trace, spec: str | Path, overrides: Overrides | None) -> None:
+    size = trace.graph.input.shape[1:]
+    whole = load(spec, at_size(overrides, (size[0], size[1]) if size else None)).to_graph()
+    graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
+    if graph.fingerprint != trace.graph.fingerprint:
+        where = first_difference(trace.graph, graph, ("the trace", "the spec"))
+        raise WeightsError(f"{path}: is a trace of another network ({trace.graph.name}, not {graph.name}): {where}")

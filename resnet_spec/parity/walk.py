@@ -1,0 +1,144 @@
+"""A network run node by node, each by the backend's own layer; a value is dropped after its last use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.parity.report import largest_difference
+from resnet_spec.parity.rounding import UNIT, draws_for, jittered
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.protocol import Backend, DType
+
+
+class Walk:
+    """One backend's part in a comparison of every node.
+
+    Each step computes the next node of the float64 model from what the reference computed before it (``float64``), and
+    from what this backend computed itself (``free``, which the reference's own values are). With a float32 model
+    ``rounding`` is how far that is from float64 at most, both given what float32 holds of the inputs; with a generator
+    ``reach`` is how far float32's rounding may move the value.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        models: Mapping[DType, Any],
+        graph: Graph,
+        images: NDArray[Any],
+        generator: np.random.Generator | None,
+        *,
+        leading: bool,
+    ) -> None:
+        self._backend = backend
+        self._models = models
+        self._graph = graph
+        self._generator = generator
+        self._free = Values(graph, images)
+        self._shared = Values(graph, images)
+        self._nodes = iter(graph.nodes)
+        self._last = ""
+        self._strayed = leading
+
+    def give(self, value: NDArray[Any]) -> None:
+        """Share the last node's value, as the reference computed it."""
+        self._shared.put(self._last, value)
+
+    def step(self) -> dict[str, NDArray[Any]]:
+        """Compute the next node; what was found by the names above. ``free`` is missing once shapes fit no more."""
+        node = next(self._nodes)
+        self._last = node.name
+        inputs = self._shared.take(node)
+        value = self._apply("float64", node, inputs)
+        found: dict[str, Any] = {"float64": value}
+        if "float32" in self._models:
+            narrow, wide = self.both(node, inputs)
+            found["rounding"] = largest_difference(narrow, wide)
+        if self._generator is not None:
+            found["reach"] = self._reach(node, inputs, value, self._generator)
+        if not self._strayed:
+            try:
+                found["free"] = self._apply("float64", node, self._free.take(node))
+                self._free.put(node.name, found["free"])
+            except Exception:
+                # A node before this one made another shape; that is told there.
+                self._strayed = True
+        return found
+
+    def _reach(
+        self, node: Node, inputs: list[NDArray[Any]], value: NDArray[Any], generator: np.random.Generator
+    ) -> float:
+        exact = self._models["float64"]
+        draws = (
+            apply_jittered(self._backend, exact, self._graph, node, inputs, generator)
+            for _ in range(draws_for(value.size))
+        )
+        return max(largest_difference(moved, value) for moved in draws)
+
+    def both(self, node: Node, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """A node's value in float32 and in float64, from what float32 holds of its inputs."""
+        narrow = [value.astype("float32") for value in inputs]
+        return self._apply("float32", node, narrow), self._apply("float64", node, narrow)
+
+    def _apply(self, dtype: DType, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        values = [value.astype(dtype, copy=False) for value in inputs]
+        return self._backend.apply(self._models[dtype], self._graph, node.name, values)
+
+
+class Values:
+    """Values by the names of their nodes, each kept until the last node that needs it has taken it."""
+
+    def __init__(self, graph: Graph, images: NDArray[Any]) -> None:
+        self._left = Counter(name for node in graph.nodes for name in node.inputs)
+        self._held = {INPUT: images}
+
+    def take(self, node: Node) -> list[NDArray[Any]]:
+        """The inputs of a node, which come in the graph's order."""
+        inputs = [self._held[name] for name in node.inputs]
+        self._left.subtract(node.inputs)
+        for name in set(node.inputs):
+            if not self._left[name]:
+                del self._held[name]
+        return inputs
+
+    def put(self, name: str, value: NDArray[Any]) -> None:
+        """Keep a node's value, if any node needs it."""
+        if self._left[name]:
+            self._held[name] = value
+
+
+def walk_jittered(
+    backend: Backend, model: Any, graph: Graph, images: NDArray[Any], generator: np.random.Generator
+) -> NDArray[Any]:
+    """The last output of a float64 model that rounds as float32 might: see ``rounding``."""
+    values = Values(graph, images)
+    value = images
+    for node in graph.nodes:
+        value = apply_jittered(backend, model, graph, node, values.take(node), generator)
+        values.put(node.name, value)
+    return value
+
+
+def apply_jittered(
+    backend: Backend,
+    model: Any,
+    graph: Graph,
+    node: Node,
+    inputs: list[NDArray[Any]],
+    generator: np.random.Generator,
+) -> NDArray[Any]:
+    """One node's value from inputs moved by what the roundings within it may do, and moved so itself.
+
+    Moves of the inputs show what cancels in a sum; where nothing cancels they average out, and the result's own show
+    the roundings that partial sums share.
+    """
+    count = node.operation.roundings(*graph.input_shapes(node))
+    unit = UNIT["float32"]
+    moved = [jittered(value, count, generator, unit) for value in inputs]
+    return jittered(backend.apply(model, graph, node.name, moved), count, generator, unit)

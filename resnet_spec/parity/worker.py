@@ -1,0 +1,165 @@
+"""One backend in a process of its own, so that two frameworks never share one; arrays travel in files.
+
+Run as ``python -m resnet_spec.parity.worker BACKEND``. A request is a line of JSON on standard input, an answer one on
+standard output; whatever a framework prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.registry import get_backend
+from resnet_spec.errors import ResnetSpecError
+from resnet_spec.graph import Graph
+from resnet_spec.parity.exchange import leave, left
+from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from resnet_spec.parity.walk import Walk
+
+
+class _Worker:
+    """The backend, and the models it was last asked to load: one graph, in one precision or both."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.models: dict[DType, Any] = {}
+        self.compiled: object = None
+        self.graph: Graph
+        self.walk: Walk
+
+    def load(self, request: Mapping[str, Any]) -> None:
+        """Compile a graph, unless the last models are of it, and load its weights."""
+        graph = Path(request["graph"]).read_bytes()
+        exact: bool = request["exact_statistics"]
+        wanted = graph, request["dtypes"], exact
+        if wanted != self.compiled:
+            # The last models' memory is needed before, not after, the next are there.
+            self.models = {}
+            self.compiled = None
+            self.graph = Graph.from_json(graph)
+        for dtype in request["dtypes"]:
+            weights = read_safetensors(Path(request["weights"])).tensors
+            arrays = {name: array.astype(dtype, copy=False) for name, array in weights.items()}
+            if wanted != self.compiled:
+                self.models[dtype] = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
+            self.backend.load(self.models[dtype], self.graph, arrays)
+        self.compiled = wanted
+
+    def forward(self, request: Mapping[str, Any]) -> None:
+        """Run a model once; the outputs, and in training the arrays after it, are left in files."""
+        import numpy as np
+
+        dtype: DType = request["dtype"] or next(iter(self.models))
+        images = np.load(request["images"]).astype(dtype, copy=False)
+        outputs = self.backend.forward(self.models[dtype], images, training=request["training"])
+        leave(Path(request["result"]), dict(enumerate(outputs)))
+        if request["training"]:
+            self._leave_arrays(dtype, request)
+
+    def jitter(self, request: Mapping[str, Any]) -> None:
+        """The last output of the float64 model, several times, as float32's rounding may move it."""
+        import numpy as np
+
+        from resnet_spec.parity.walk import walk_jittered
+
+        model, images = self.models["float64"], np.load(request["images"])
+        generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
+        moved = [walk_jittered(self.backend, model, self.graph, images, generator) for generator in generators]
+        leave(Path(request["result"]), dict(enumerate(moved)))
+
+    def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Differentiate the float64 model once; the gradients, and the arrays after it, are left in files."""
+        import numpy as np
+
+        from resnet_spec.graph import INPUT
+
+        images = np.load(request["images"])
+        targets = [np.load(request[f"targets{index}"]) for index in range(len(self.graph.outputs))]
+        found = self.backend.gradients(self.models["float64"], self.graph, images, targets)
+        write_safetensors(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
+        self._leave_arrays("float64", request)
+        return {"loss": found.loss}
+
+    def train(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Train the float64 model for some steps; the arrays after them are left in a file."""
+        from resnet_spec.backend.optimizers import from_data
+        from resnet_spec.parity.training import Plan, batches, disturbed
+
+        plan = Plan(**request["plan"])
+        model, optimizer = self.models["float64"], from_data(request["optimizer"])
+        draw = request["draw"]
+        given = batches(self.graph, plan) if draw is None else disturbed(self.backend, model, self.graph, plan, draw)
+        losses = self.backend.train(model, self.graph, given, optimizer)
+        self._leave_arrays("float64", request)
+        return {"losses": losses}
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Begin a walk over the nodes; see ``step``."""
+        import numpy as np
+
+        from resnet_spec.parity.walk import Walk
+
+        generator = np.random.default_rng(request["seed"]) if request["judging"] else None
+        self.walk = Walk(
+            self.backend, self.models, self.graph, np.load(request["images"]), generator, leading=request["leading"]
+        )
+
+    def step(self, request: Mapping[str, Any]) -> None:
+        """Compute the walk's next node; its values are left in a file. ``shared`` is the last node's, for its users."""
+        import numpy as np
+
+        if request["shared"]:
+            self.walk.give(np.load(request["shared"]))
+        leave(Path(request["result"]), self.walk.step())
+
+    def inspect(self, request: Mapping[str, Any]) -> None:
+        """A node's value in float32, and in float64 from what float32 holds of the inputs."""
+        inputs = list(left(Path(request["inputs"])).values())
+        both = self.walk.both(self.graph.by_name[request["node"]], inputs)
+        leave(Path(request["result"]), dict(enumerate(both)))
+
+    def _leave_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
+        write_safetensors(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
+
+
+COMMANDS = ("load", "forward", "jitter", "gradients", "train", "begin", "step", "inspect")
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        worker = _Worker(get_backend(sys.argv[1]))
+    except ResnetSpecError as error:
+        _answer(answers, {"error": str(error)})
+        return
+    backend = worker.backend
+    _answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
+    commands = {name: getattr(worker, name) for name in COMMANDS}
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = commands[request["command"]](request)
+        except MemoryError:
+            _answer(answers, {"error": "out of memory"})
+        except Exception as error:
+            _answer(answers, {"error": f"{type(error).__name__}: {error}"})
+        else:
+            _answer(answers, answer or {})
+
+
+def _answer(stream: IO[str], answer: Mapping[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The shipped specs and blocks, found by name: a spec's name is its path below the folder, without the ending."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from resnet_spec.document.parser import Document, read
+from resnet_spec.errors import SpecError, suggest
+
+PREFERRED = "torchvision"
+"""The family a bare name means where several have it."""
+
+ENDINGS = (".yaml", ".yml")
+
+
+class Catalogue:
+    """A folder of specs with a folder ``blocks`` in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._documents: dict[Path, Document] = {}
+        self._names: list[str] | None = None
+
+    @classmethod
+    @cache
+    def shipped(cls) -> Catalogue:
+        """The catalogue inside this package, or beside it in a checkout."""
+        package = Path(__file__).parent.parent
+        inside = package / "specs"
+        return cls(inside if inside.is_dir() else package.parent / "specs")
+
+    def names(self) -> list[str]:
+        """Names of the specs, sorted; looked for once."""
+        if self._names is None:
+            found = (path for path in self.root.rglob("*.yaml") if path.parent.name != "blocks")
+            self._names = sorted(map(self._relative, found))
+        return list(self._names)
+
+    def blocks(self) -> dict[str, Path]:
+        """Files of the blocks by name."""
+        return {path.stem: path for path in sorted((self.root / "blocks").glob("*.yaml"))}
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).with_suffix("").as_posix()
+
+    def find(self, spec: str) -> Path:
+        """The file of a shipped spec by its full or bare name; raises SpecError where there is none, or several."""
+        names = self.names()
+        if spec in names:
+            return self.root / f"{spec}.yaml"
+        having = [name for name in names if name.rpartition("/")[2] == spec]
+        if not having:
+            bare = {name.rpartition("/")[2] for name in names}
+            hint = suggest(spec, [*names, *bare]) or "; 'resnet-spec list' shows the shipped specs"
+            raise SpecError(f"no shipped spec is named {spec!r}{hint} (a file's path ends in .yaml or .yml)")
+        preferred = f"{PREFERRED}/{spec}"
+        if len(having) > 1 and preferred not in having:
+            raise SpecError(f"several families have a {spec!r}: {', '.join(having)}; say which")
+        return self.root / f"{preferred if preferred in having else having[0]}.yaml"
+
+    def document(self, path: Path) -> Document:
+        """A shipped file, read once."""
+        if path not in self._documents:
+            self._documents[path] = read(path)
+        return self._documents[path]
+
+    def owns(self, path: Path) -> bool:
+        """Whether a file is one of this catalogue's."""
+        return path.is_relative_to(self.root)
+
+    def name(self, path: Path) -> str:
+        """The name of a spec file: its name here, or what of the file's own name may stand in one."""
+        return self._relative(path) if self.owns(path) else re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:100]
+
+
+def available() -> list[str]:
+    """Names of the shipped specs, sorted."""
+    return Catalogue.shipped().names()

@@ -1,0 +1,112 @@
+"""What a YAML file holds, and which files it is read from; told without checking, since a wrong file counts too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from resnet_spec.document.parser import MAX_BYTES, read
+from resnet_spec.errors import SpecError
+from resnet_spec.spec.catalog import ENDINGS, Catalogue
+from resnet_spec.spec.loader import words
+from resnet_spec.spec.models import Block, Network
+
+Kind = Literal["spec", "block"]
+
+CHAINS = ("stem", "stages", "final", "head")
+"""The keys of a spec's layers: whoever writes one without ``extends`` has one of them."""
+
+_OF_SPECS = {*Network.model_fields, "extends"}
+_OF_BLOCKS = set(Block.model_fields) - _OF_SPECS
+_BEGINS_LIKE_A_SPEC = re.compile(rf"^({'|'.join(CHAINS)}|extends):", re.MULTILINE)
+
+
+def kind(path: Path) -> Kind | None:
+    """Whether a file holds a spec or a block; None is other YAML, which a folder may hold too.
+
+    A file that is no valid YAML is taken for a spec where it begins like one, and so will be told. Raises SpecError
+    where it cannot be read.
+    """
+    try:
+        data = _data(path, Catalogue.shipped())
+    except SpecError:
+        if _begins_like_a_spec(path):
+            return "spec"
+        raise
+    if any(isinstance(data.get(key), dict) for key in CHAINS):
+        return "spec"
+    if not _OF_BLOCKS.isdisjoint(data):
+        return "block"
+    base = data.get("extends")
+    if not isinstance(base, str):
+        return None
+    if base in Catalogue.shipped().blocks():
+        return "block"
+    return "spec" if base.endswith(ENDINGS) or _is_shipped(base) or _OF_SPECS.issuperset(data) else None
+
+
+def check_kind(path: Path) -> None:
+    """Raise SpecError where a file has none of the language's keys: that says more than that each is unknown."""
+    data = _data(path, Catalogue.shipped())
+    if data and (_OF_SPECS | _OF_BLOCKS).isdisjoint(data):
+        keys = ", ".join((*CHAINS, "extends"))
+        raise SpecError(f"{path}: neither a spec, which has one of {keys}, nor a block, which has main")
+
+
+def files(path: Path) -> list[Path]:
+    """The files that a spec's is read from, its own first: by ``extends`` and ``blocks``, and the shipped blocks.
+
+    One that cannot be read is among them, but leads no further.
+    """
+    catalogue = Catalogue.shipped()
+    found: dict[Path, Path] = {}
+    pending = [path]
+    while pending:
+        file = pending.pop()
+        # Resolved, since a circle of references may make a path longer each time around.
+        if file.resolve() not in found:
+            found[file.resolve()] = file
+            try:
+                pending.extend(_references(file, _data(file, catalogue), catalogue))
+            except SpecError:
+                continue
+    return list(found.values())
+
+
+def _references(path: Path, data: dict[str, Any], catalogue: Catalogue) -> Iterator[Path]:
+    base, blocks = data.get("extends"), data.get("blocks")
+    if isinstance(base, str):
+        if base.endswith(ENDINGS):
+            yield path.parent / base
+        elif _is_shipped(base):
+            yield catalogue.find(base)
+    for block in cast("dict[str, Any]", blocks).values() if isinstance(blocks, dict) else ():
+        if isinstance(block, str) and block.endswith(ENDINGS):
+            yield path.parent / block
+    shipped = catalogue.blocks()
+    yield from (shipped[word] for word in words(data) if word in shipped)
+
+
+def _data(path: Path, catalogue: Catalogue) -> dict[str, Any]:
+    document = catalogue.document(path) if catalogue.owns(path) else read(path)
+    data: object = document.data
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _begins_like_a_spec(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return False
+    return _BEGINS_LIKE_A_SPEC.search(text) is not None
+
+
+def _is_shipped(name: str) -> bool:
+    try:
+        Catalogue.shipped().find(name)
+    except SpecError:
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""The JSON Schema of the language, made from the same models that check a spec, for editors to complete and check by.
+
+Pydantic's own schemas describe a model's fields; what a person writes is wider (a step may be a word, a number may be
+an expression), so the parts that are wider are put together here.
+"""
+
+from __future__ import annotations
+
+from inspect import getdoc
+from typing import Any, TypeAlias, cast
+
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.models import Block, Identity, Network, Shortcut, Stage, Step
+
+Schema: TypeAlias = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_CHAIN: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/step"}}
+_EXPRESSION: Schema = {"type": "string", "description": "Arithmetic over parameters, such as width * 4."}
+_CONDITION: Schema = {"type": ["string", "boolean"], "description": "Whether this is there, such as stride != 1."}
+_DELETED: Schema = {"type": "null"}
+
+
+def spec_schema() -> Schema:
+    """The schema of a spec's file."""
+    network = Network.model_json_schema(by_alias=True)
+    properties: Schema = dict(network["properties"])
+    layer: Schema = {"$ref": "#/$defs/layer"}
+    block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, {"type": "string", "description": "A block's own file."}]}
+    properties |= {
+        "extends": {"type": "string", "description": "The shipped spec or the file that this one changes."},
+        "layers": {"type": "object", "additionalProperties": layer, "description": "Layers by the names steps use."},
+        "blocks": {"type": "object", "additionalProperties": block, "description": "Blocks of this spec's own."},
+        "stem": _CHAIN | {"description": "Layers before the stages, in order."},
+        "stages": {"type": "object", "additionalProperties": _stage(), "description": "Blocks in rows, in order."},
+        "final": _CHAIN | {"description": "Layers after the stages that belong to the features, in order."},
+        "head": _CHAIN | {"description": "Layers after those, in order."},
+    }
+    shared = {name: schema for name, schema in network["$defs"].items() if name in _USED}
+    schema: Schema = {
+        "$schema": DIALECT,
+        "title": "resnet-spec",
+        "description": getdoc(Network),
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "$defs": shared | _definitions(),
+    }
+    return _for_extending(schema)
+
+
+def block_schema() -> Schema:
+    """The schema of a block's own file."""
+    return _for_extending({"$schema": DIALECT, "title": "resnet-spec block", **_block(), "$defs": _definitions()})
+
+
+def _for_extending(schema: Any) -> Any:
+    """The schema for a file that may extend another: null deletes what is inherited, and what is, need not be said."""
+    if isinstance(schema, list):
+        return [_for_extending(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    parts: Schema = {key: _for_extending(part) for key, part in cast("Schema", schema).items() if key != "required"}
+    for key in {"properties", "patternProperties"} & parts.keys():
+        parts[key] = {name: {"anyOf": [value, _DELETED]} for name, value in parts[key].items()}
+    if isinstance(parts.get("additionalProperties"), dict):
+        parts["additionalProperties"] = {"anyOf": [parts["additionalProperties"], _DELETED]}
+    return parts
+
+
+_USED = (
+    *("Source", "Input", "InitializationRules", "Constant", "VarianceScaling"),
+    *("Published", "Accuracy", "Preprocessing"),
+)
+
+
+def _definitions() -> Schema:
+    kinds: Schema = {name: {"anyOf": [_operation(name), {"type": "null"}]} for name in OPERATIONS}
+    reference: Schema = {
+        "type": "object",
+        "minProperties": 1,
+        "properties": kinds,
+        "additionalProperties": {"type": ["object", "null"], "description": "A block, a defined layer or a slot."},
+    }
+    word: Schema = {
+        "type": ["string", "null"],
+        "description": f"An operation ({', '.join(OPERATIONS)}), a block, a defined layer, a slot, or none.",
+    }
+    step = reference | {
+        "description": getdoc(Step),
+        "properties": kinds
+        | {
+            "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "when": _CONDITION,
+            "call": {"type": "string", "description": "The earlier layer that is used again, parameters and all."},
+        },
+    }
+    return {
+        # More than one key where null takes out what 'extends' brings in.
+        "layer": {"anyOf": [word, reference]},
+        "step": {"anyOf": [word, step]},
+        "block": _block(),
+    }
+
+
+def _operation(name: str) -> Schema:
+    """An operation's arguments; every number may be an expression. None is required, since a definition may hold it."""
+    schema = OPERATIONS[name].model_json_schema()
+    properties: Schema = {
+        field: _or_expression({k: v for k, v in value.items() if k != "default"})
+        for field, value in schema["properties"].items()
+        if field != "op"
+    }
+    if "decay" in OPERATIONS[name].aliases:
+        properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
+    description = getdoc(OPERATIONS[name])
+    return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
+
+
+def _or_expression(schema: Schema) -> Schema:
+    """An expression in place of a value, or of each value of a list."""
+    if isinstance(schema.get("items"), dict):
+        schema = schema | {"items": _or_expression(schema["items"])}
+    return {"anyOf": [schema, _EXPRESSION]}
+
+
+def _block() -> Schema:
+    properties = dict(Block.model_json_schema(by_alias=True)["properties"])
+    identity: Schema = {"from": {"type": "string"}, "layers": _CHAIN}
+    otherwise: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
+    otherwise["description"] = getdoc(Identity)
+    shortcut: Schema = {
+        "type": "object",
+        "description": getdoc(Shortcut),
+        "properties": {**identity, "when": _CONDITION, "otherwise": otherwise},
+        "additionalProperties": False,
+    }
+    properties |= {"main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
+    properties["extends"] = {"type": "string", "description": "The block that this one changes."}
+    return {
+        "type": "object",
+        "description": getdoc(Block),
+        "properties": properties,
+        "required": ["main"],
+        "additionalProperties": False,
+    }
+
+
+def _stage() -> Schema:
+    properties = dict(Stage.model_json_schema(by_alias=True)["properties"])
+    properties["repeat"] = {"type": "integer", "minimum": 1, "maximum": 10_000}
+    return {
+        "type": "object",
+        "description": getdoc(Stage),
+        "properties": properties,
+        "additionalProperties": {"description": "An argument of the block: one value, or a list of one a block."},
+    }

@@ -1,0 +1,292 @@
+"""The spec language as pydantic models: what a person may write, before any of it is given a meaning.
+
+A step is one layer of a chain. It names an operation, a block, a layer the spec defines, or a slot of the block it
+stands in; which of them is settled when the spec is lowered, since only then are a block's slots filled.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from resnet_spec.errors import shown
+from resnet_spec.graph import Input
+from resnet_spec.graph.initialization_rules import InitializationRules
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.published import Published
+
+ABSENT = "none"
+"""The word for a layer that is not there; what would follow it takes its input instead."""
+
+TYPES = ("int", "number", "bool", "layer")
+"""What a block's parameter without a default may be."""
+
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=100)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=60)]
+
+
+def _check_expression(value: Any) -> Any:
+    # Said once, where pydantic would say of each type of the union that it is not the one.
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"must be a number or an expression, not {value!r}")
+    return value
+
+
+Expression = Annotated[bool | int | float | str, BeforeValidator(_check_expression)]
+Condition = Annotated[
+    str | bool,
+    BeforeValidator(_check_expression),
+    Field(description="An expression that decides whether this is there."),
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Layer(_Frozen):
+    """A reference to an operation, a block, a defined layer or a slot, with arguments: ``{conv2d: {kernel: 3}}``."""
+
+    kind: str
+    arguments: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, data: Any) -> Any:
+        return {"kind": (pair := _reference(data))[0], "arguments": pair[1]}
+
+
+def _reference(data: Any) -> tuple[str, dict[str, Any]]:
+    """The kind and the arguments of ``relu``, ``{relu: null}`` or ``{conv2d: {kernel: 3}}``."""
+    if data is None:
+        return ABSENT, {}
+    if isinstance(data, str):
+        return data, {}
+    if isinstance(data, dict):
+        mapping = cast("dict[str, Any]", data)
+        if set(mapping) == {"kind", "arguments"}:
+            return mapping["kind"], mapping["arguments"]
+        if len(mapping) == 1:
+            ((kind, arguments),) = mapping.items()
+            if arguments is None:
+                return kind, {}
+            if isinstance(arguments, dict):
+                return kind, cast("dict[str, Any]", arguments)
+            raise ValueError(f"the arguments of {kind!r} must be a mapping, such as {{{kind}: {{...}}}}")
+        several = f": {', '.join(mapping)} (null takes one out that 'extends' brought in)" if mapping else ""
+        raise ValueError(f"must name one layer, not {len(mapping)}{several}")
+    raise ValueError("must be a layer's name or a mapping such as {conv2d: {channels: 64, kernel: 3}}")
+
+
+class Step(_Frozen):
+    """One entry of a chain.
+
+    ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
+    whether it is there; ``call`` uses an earlier step's layer again, parameters and all.
+    """
+
+    layer: Layer
+    from_: Annotated[tuple[str, ...], Field(alias="from")] = ()
+    when: Condition = True
+    call: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return {"layer": data}
+        mapping = cast("dict[str, Any]", data)
+        if "layer" in mapping:
+            return mapping
+        modifiers = {key: mapping[key] for key in ("from", "when", "call") if key in mapping}
+        reference = {key: value for key, value in mapping.items() if key not in modifiers}
+        if isinstance(modifiers.get("from"), str):
+            modifiers["from"] = [modifiers["from"]]
+        if "call" in modifiers:
+            if reference:
+                raise ValueError(f"a step with 'call' names no other layer, such as {next(iter(reference))!r}")
+            reference = {"call": None}
+        return modifiers | {"layer": reference}
+
+
+Chain: TypeAlias = dict[LayerName, Step]
+
+FEATURES = "features"
+"""As ``outputs``: the feature maps at the end of the stem's stride-2 part and of each stage."""
+
+
+def _check_outputs(value: Any) -> Any:
+    if value != FEATURES and not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list, or {FEATURES!r}, not {shown(cast('object', value))}")
+    return cast("object", value)
+
+
+def _kind_of_outputs(value: Any) -> str:
+    """Which of the two is meant, so that a mistake is told of that one alone."""
+    return "word" if isinstance(value, str) else "list"
+
+
+Outputs = Annotated[
+    Annotated[Literal["features"], Tag("word")] | Annotated[tuple[str, ...], Tag("list")],
+    Discriminator(_kind_of_outputs),
+    BeforeValidator(_check_outputs),
+]
+
+
+class Identity(_Frozen):
+    """The shortcut where no projection is wanted: the layers ``from`` passes through, by default none."""
+
+    from_: Annotated[str, Field(alias="from")] = "input"
+    layers: Chain = {}
+
+
+class Shortcut(_Frozen):
+    """The second input of a residual block's addition: ``layers`` where ``when`` holds, ``otherwise`` else."""
+
+    when: Condition = True
+    from_: Annotated[str, Field(alias="from")] = "input"
+    layers: Chain = {}
+    otherwise: Identity = Identity()
+
+
+Section: TypeAlias = Literal["main", "shortcut", "after"]
+
+
+class Block(_Frozen):
+    """A layer made of layers: ``after(main(input) + shortcut(input))``, or ``after(main(input))`` without a shortcut.
+
+    ``parameters`` maps names to a type (``int``, ``number``, ``bool``, ``layer``) or to a default: a number, a
+    boolean, an expression over earlier parameters, or a layer, which makes it a slot. ``join`` names the addition, and
+    ``declare`` is the order in which a state_dict lists the sections.
+    """
+
+    block: Word | None = None
+    description: str = ""
+    parameters: dict[Word, Any] = {}
+    main: Chain
+    shortcut: Shortcut | None = None
+    join: LayerName = "add"
+    after: Chain = {}
+    declare: tuple[Section, ...] = ("main", "shortcut", "after")
+
+    @model_validator(mode="after")
+    def _check(self) -> Block:
+        chains: list[Chain] = [self.main, self.after]
+        if self.shortcut is not None:
+            chains += [self.shortcut.layers, self.shortcut.otherwise.layers]
+        names = [name for chain in chains for name in chain]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} names two layers of the block")
+        if sorted(self.declare) != ["after", "main", "shortcut"]:
+            raise ValueError("'declare' must list main, shortcut and after, each once")
+        reserved = sorted(set(self.parameters) & STAGE_KEYS - {"stride"})
+        if reserved:
+            raise ValueError(f"a parameter may not be named {reserved[0]!r}, which is a key of every stage")
+        return self
+
+
+_PLACEHOLDERS = ("stage", "index", "number", "remaining", "layer")
+
+
+def _check_pattern(pattern: str) -> str:
+    placeholders = re.findall(r"{([^{}]*)}", pattern)
+    rest = re.sub(r"{[^{}]*}", "", pattern)
+    if set(placeholders) - set(_PLACEHOLDERS) or not re.fullmatch(r"[A-Za-z0-9_.-]*", rest):
+        known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
+        raise ValueError(f"a pattern of names may hold {known}, letters, digits and . _ -")
+    if "layer" not in placeholders or not {"index", "number", "remaining"} & set(placeholders):
+        raise ValueError("a pattern of names must hold {layer}, and {index}, {number} or {remaining}")
+    return pattern
+
+
+NamePattern = Annotated[str, Field(max_length=200), AfterValidator(_check_pattern)]
+
+
+class Stage(BaseModel):
+    """Blocks in a row. Keys that are not listed here are arguments of the block, one value or a list of one a block.
+
+    ``stride`` goes to the first block, or to the last with ``stride_in: last``; the others have 1. ``first`` and
+    ``last`` are arguments of the first and last block alone. ``names``, by default the spec's, says how a layer of a
+    block is named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1), ``{remaining}`` (down to 0) and
+    ``{layer}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    block: Word
+    repeat: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
+    stride: Expression = 1
+    stride_in: Literal["first", "last"] = "first"
+    names: NamePattern | None = None
+    first: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments for the block."""
+        return self.model_extra or {}
+
+
+STAGE_KEYS = frozenset(Stage.model_fields)
+
+
+class Source(_Frozen):
+    """Where a network was published, and its number of trainable parameters there, which is checked."""
+
+    library: str | None = None
+    paper: str | None = None
+    url: str | None = None
+    parameters: Annotated[int, Field(strict=True, ge=0)] | None = None
+
+
+class Network(_Frozen):
+    """The keys of a spec file; ``docs/language.md`` tells each."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=100)] = "network"
+    description: str = ""
+    source: Source = Source()
+    weights: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)], Published] = {}
+    depth: Annotated[int, Field(strict=True, ge=1)] | None = None
+    input: Input = Input()
+    parameters: dict[Word, Expression] = {}
+    layers: dict[Word, Layer] = {}
+    blocks: dict[Word, Block] = {}
+    require: dict[Annotated[str, Field(max_length=200)], str] = {}
+    initialization: InitializationRules = InitializationRules()
+    names: NamePattern = "{stage}.{index}.{layer}"
+    stem: Chain = {}
+    stages: dict[LayerName, Stage] = {}
+    final: Chain = {}
+    head: Chain = {}
+    outputs: Outputs = ()
+    named_outputs: Annotated[bool, Field(strict=True)] = False
+    folded: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Network:
+        for what, names in (("layers", self.layers), ("blocks", self.blocks)):
+            taken = sorted(set(names) & OPERATIONS.keys() | set(names) & {ABSENT})
+            if taken:
+                raise ValueError(f"{taken[0]!r} under {what} is the name of an operation")
+        both = sorted(set(self.layers) & set(self.blocks))
+        if both:
+            raise ValueError(f"{both[0]!r} names both a layer and a block")
+        names = [*self.stem, *self.stages, *self.final, *self.head]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} names two of the spec's layers or stages")
+        if not names:
+            raise ValueError("the spec describes no layers: stem, stages, final and head are empty")
+        return self

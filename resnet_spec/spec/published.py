@@ -1,0 +1,138 @@
+"""What a spec says of the weights that were published for it: where they are, what they are, how to feed them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from resnet_spec.errors import WeightsError, shown, suggest
+
+if TYPE_CHECKING:
+    from resnet_spec.spec.spec import Spec
+
+Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+MIB = 2**20
+
+
+def _matching(pattern: str, words: str) -> Any:
+    """What holds a text to a pattern, and says in words what it should be."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}, not {shown(text)}")
+        return text
+
+    return AfterValidator(check)
+
+
+_URL = r"https?://[^\s/?#@]+/[^\s?#]+"
+_SIZE = r"[0-9]{1,9}(\.[0-9]{1,3})? MiB"
+_HASH = r"sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{8,32}"
+
+Url = Annotated[
+    str,
+    _matching(_URL, "an address that starts with https:// or http:// and has no query"),
+    Field(max_length=500, json_schema_extra={"pattern": f"^{_URL}$"}),
+]
+Length = (
+    Annotated[int, Field(strict=True, ge=1)]
+    | Annotated[
+        str, _matching(_SIZE, "bytes, or a text like '97.8 MiB'"), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})
+    ]
+)
+Hash = Annotated[
+    str,
+    _matching(_HASH, "'sha256:' or 'md5:' and at least eight hexadecimal digits"),
+    Field(json_schema_extra={"pattern": f"^({_HASH})$"}),
+]
+
+_ELSEWHERE = re.compile(r"(?P<spec>[\w./-]{2,}):(?P<name>[\w.-]+)", re.ASCII)
+"""``SPEC:NAME``; the spec is more than the one letter of a drive."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(_Frozen):
+    """From a photograph to the network's input: resize, crop the centre, scale to ``range``, normalise.
+
+    ``resize`` is the length of the shorter side, or (height, width) to squash to; ``crop`` what is cut from the
+    centre. Values of 0 to 255 become 0 to ``range``; then ``mean`` is taken off, and the rest divided by ``std``, in
+    the colour ``order`` of the network.
+    """
+
+    resize: Size | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop: Size | None = None
+    order: Literal["rgb", "bgr"] = "rgb"
+    range: AboveZero = 1.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: tuple[AboveZero, AboveZero, AboveZero] = (1.0, 1.0, 1.0)
+
+
+class Accuracy(_Frozen):
+    """Per cent of ImageNet's validation images, as the publisher reports it."""
+
+    top1: Annotated[float, Field(ge=0, le=100)]
+    top5: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+class Published(_Frozen):
+    """One file of weights, as its publisher describes it.
+
+    ``hash`` is ``sha256:`` or ``md5:`` and hexadecimal digits, of which a publisher may give only the first. ``size``
+    is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 where the file holds no classifier.
+    """
+
+    url: Url
+    size: Length | None = None
+    hash: Hash | None = None
+    classes: Annotated[int, Field(strict=True, ge=0, le=2**16)] = 1000
+    licence: str | None = None
+    accuracy: Accuracy | None = None
+    preprocessing: Preprocessing | None = None
+
+    def may_have(self, size: int) -> bool:
+        """Whether the file may be of a size in bytes: the stated one, or one that rounds to it."""
+        if not isinstance(self.size, str):
+            return self.size is None or self.size == size
+        number = self.size.removesuffix(" MiB")
+        return abs(size / MIB - float(number)) <= 0.5 * 10.0 ** -len(number.partition(".")[2])
+
+
+def find(spec: Spec, name: str) -> Published:
+    """A spec's published weights by their name, or another's by ``SPEC:NAME`` (``torchvision/resnet50:IMAGENET1K_V2``).
+
+    Raises WeightsError where there are none of that name, SpecError where there is no such spec.
+    """
+    if name in spec.weights:
+        return spec.weights[name]
+    if elsewhere := _ELSEWHERE.fullmatch(name):
+        from resnet_spec.spec.loader import load
+
+        spec, name = load(elsewhere["spec"]), elsewhere["name"]
+    if name not in spec.weights:
+        known = f" (known: {', '.join(spec.weights)})" if spec.weights else ""
+        raise WeightsError(f"{spec.name} has no published weights {name!r}{suggest(name, spec.weights)}{known}")
+    return spec.weights[name]
+
+
+def is_path(spec: Spec, weights: str) -> bool:
+    """Whether a text means a file: one is there, or it looks like one's path and is none of the names."""
+    from resnet_spec.weights.formats.detection import find_file
+
+    if os.path.lexists(weights) or find_file(Path(weights)) is not None:
+        return True
+    if weights in spec.weights or _ELSEWHERE.fullmatch(weights):
+        return False
+    return not spec.weights or any(character in weights for character in {".", "/", os.sep})

@@ -1,0 +1,262 @@
+"""What do the backends see in a photograph? Preprocessed once, it goes through each, in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.backend.registry import find
+from resnet_spec.errors import BackendError, LabelsError, SpecError
+from resnet_spec.parity.compare import at_size
+from resnet_spec.parity.process import BackendProcess, Progress, started
+from resnet_spec.parity.report import ratio
+from resnet_spec.parity.rounding import CONFIDENCE, draws_for
+from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.published import Preprocessing, is_path
+from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
+from resnet_spec.weights.adapting import BACKGROUND
+from resnet_spec.weights.formats.safetensors import write_safetensors
+from resnet_spec.weights.io import read_weights
+from resnet_spec.weights.matching import report_nonfinite
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+    from resnet_spec.spec.spec import Spec
+    from resnet_spec.vision.preprocessing import Photographs
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+"""Images that go through a backend at once."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What ``predict`` found; ``logits`` are (images, classes) by backend, and the first is the reference.
+
+    ``bound`` is how far two backends' logits may be apart, in standard deviations of the reference's: twice what
+    rounding may do to one (``rounding``); 0 where there is one backend alone.
+    """
+
+    spec: str
+    weights: str
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    logits: Mapping[str, NDArray[np.floating[Any]]]
+    bound: float
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends, the reference first."""
+        return tuple(self.logits)
+
+    @cached_property
+    def probabilities(self) -> Mapping[str, NDArray[np.float64]]:
+        """The softmax of the logits, in float64."""
+        return {name: _softmax(logits) for name, logits in self.logits.items()}
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest difference of a probability between the reference and another backend."""
+        return _largest(self.probabilities)
+
+    @cached_property
+    def relative(self) -> float:
+        """The largest difference of a logit, in standard deviations of the reference's logits."""
+        import numpy as np
+
+        largest = _largest(self.logits)
+        with np.errstate(invalid="ignore"):
+            deviation = float(self.logits[self.backends[0]].std(dtype=np.float64))
+        return largest / deviation if deviation else float("inf") if largest else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether all backends name the same class for each image and agree within their bound; never with NaN."""
+        first, *others = (logits.argmax(axis=1) for logits in self.logits.values())
+        return self.relative <= self.bound and all((first == other).all() for other in others)
+
+    def top(self, image: int, backend: str, count: int = 5) -> list[int]:
+        """The classes that a backend finds likeliest for an image, the likeliest first."""
+        order = (-self.logits[backend][image]).argsort(kind="stable")
+        return [int(number) for number in order[:count]]
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """The likeliest classes as plain data, for JSON."""
+        return {
+            "passed": self.passed,
+            "spec": self.spec,
+            "weights": self.weights,
+            "largest": self.largest,
+            "relative": self.relative,
+            "bound": self.bound,
+            "images": [
+                {"image": name, "top": {backend: self._top(index, backend, count) for backend in self.backends}}
+                for index, name in enumerate(self.images)
+            ],
+            "environment": self.environment,
+        }
+
+    def _top(self, image: int, backend: str, count: int) -> list[dict[str, Any]]:
+        probabilities = self.probabilities[backend][image]
+        return [
+            {"class": number, "label": self.labels[number], "probability": float(probabilities[number])}
+            for number in self.top(image, backend, count)
+        ]
+
+
+def predict(
+    spec: str | Path,
+    images: Photographs,
+    weights: str | Path,
+    backends: Sequence[str] = ("torch", "tensorflow"),
+    *,
+    overrides: Overrides | None = None,
+    preprocessing: str | Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    adapt: Sequence[str] = (),
+    ema: bool = False,
+    check_finite: bool = False,
+    progress: Progress = lambda step: None,
+) -> Prediction:
+    """Classify photographs in one backend or several.
+
+    ``images`` are as ``preprocess`` takes them, and ``weights``, ``adapt``, ``ema`` and ``check_finite`` as
+    ``read_weights`` does; ``weights`` may also name published ones. ``preprocessing`` may name published weights whose
+    preprocessing to use; by default it is that of ``weights`` where they are published, else that of the spec's first.
+    ``labels`` are the names of the classes, by default ImageNet's where there are 1000 of them, or 1001 with the
+    background first, else their numbers. A final softmax is left out of the network, and done in float64 for all alike.
+
+    Raises ImageError, LabelsError, SpecError, WeightsError, DownloadError or BackendError, the last alone after seconds
+    have gone into starting the backends.
+    """
+    from resnet_spec.weights.download import resolve
+
+    names = _distinct(backends)
+    loaded = load(spec, overrides)
+    labelled = _labelled(_classifier(loaded.to_graph()), labels)
+    chosen = _chosen(loaded, weights, preprocessing)
+    batch = preprocess(loaded, images, chosen)
+    # At the images' size, which the spec's expressions may look at.
+    graph = load(spec, at_size(overrides, (batch.shape[2], batch.shape[3]))).to_graph()
+    arrays = read_weights(resolve(loaded, weights), graph, adapt=adapt, ema=ema, check_finite=check_finite)
+    report_nonfinite(arrays, str(weights))
+    with started(names, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:
+        path = Path(folder, "weights.safetensors")
+        write_safetensors(path, arrays)
+        progress(f"{graph.name}: {len(batch)} image{'s' if len(batch) > 1 else ''}")
+        for process in processes:
+            process.load(graph.with_outputs([graph.logits]), path)
+        logits = _logits(processes, batch)
+        bound = 0.0
+        if len(processes) > 1:
+            progress(f"{graph.name}: what rounding may do")
+            bound = _bound(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
+        environment = {process.name: process.environment for process in processes}
+    sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
+    return Prediction(graph.name, str(weights), sources, labelled, logits, bound, environment)
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The names of ImageNet-1k's classes, in the order of their numbers."""
+    return tuple(files("resnet_spec").joinpath("labels", "imagenet1k.txt").read_text("utf-8").splitlines())
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """The names of classes in a text file, one a line; raises LabelsError where it cannot be read."""
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
+    return tuple(line.strip() for line in text.strip().split("\n"))
+
+
+def _distinct(backends: Sequence[str]) -> list[str]:
+    names = [find(name).name for name in backends]
+    if not names or len(names) > len(set(names)):
+        raise BackendError("name one backend or more, each once")
+    return names
+
+
+def _classifier(graph: Graph) -> int:
+    """How many classes a network tells apart; raises SpecError where it does something else."""
+    node = graph.by_name[graph.logits]
+    if len(node.shape) != 1:
+        raise SpecError(f"{graph.name} ends in {node.name!r} of shape {list(node.shape)}, not in a vector of classes")
+    if node.operation.op == "sigmoid":
+        raise SpecError(f"{graph.name} ends in the sigmoid {node.name!r}, whose classes do not exclude each other")
+    return node.shape[0]
+
+
+def _labelled(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+    if labels is not None:
+        if len(labels) != classes:
+            raise LabelsError(f"there are {len(labels)} labels for {classes} classes")
+        return tuple(labels)
+    if classes in (BACKGROUND, BACKGROUND - 1):
+        return ("background",) * (classes == BACKGROUND) + imagenet_labels()
+    return tuple(map(str, range(classes)))
+
+
+def _chosen(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None) -> Preprocessing:
+    """The preprocessing asked for, else that of the weights, else of the spec's default, which is then told."""
+    if isinstance(wanted, Preprocessing):
+        return wanted
+    if wanted is None and not is_path(spec, str(weights)):
+        wanted = str(weights)
+    chosen = preprocessing_of(spec, wanted)
+    if wanted is None:
+        log.warning("%s: preprocessed as for %s's published weights %s", weights, spec.name, next(iter(spec.weights)))
+    return chosen
+
+
+def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    parts: dict[str, list[NDArray[Any]]] = {process.name: [] for process in processes}
+    for start in range(0, len(batch), BATCH):
+        for process in processes:
+            process.forward(batch[start : start + BATCH])
+        for process in processes:
+            parts[process.name].append(process.outputs()[-1])
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _bound(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
+    """How far rounding may move two backends' logits apart."""
+    import numpy as np
+
+    images = batch.astype(np.float64)
+    process.load(graph, weights, "float64")
+    process.forward(images, "float64")
+    exact = process.outputs()[-1]
+    process.jitter(images, seed=0, draws=draws_for(exact.size))
+    reach = max(float(np.abs(moved - exact).max()) for moved in process.outputs())
+    return 2 * CONFIDENCE * ratio(reach, float(exact.std()))
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def _largest(values: Mapping[str, NDArray[Any]]) -> float:
+    """The largest difference from the first; held to itself too, in which NaN and infinity show."""
+    import numpy as np
+
+    reference = next(iter(values.values())).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return float(np.max([np.abs(value - reference).max() for value in values.values()]))

@@ -1,0 +1,258 @@
+"""From photographs to a batch, as the weights were trained: once, in Pillow and NumPy, for whichever backend runs it.
+
+Images are resized and cut as the original libraries do it, as 8-bit images by Pillow, and become float32 only then;
+the order of the operations below is theirs too, so that the result is theirs to the bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from resnet_spec.errors import ImageError, Problem, SpecError, plain, shown, suggest
+from resnet_spec.spec.loader import load
+from resnet_spec.spec.published import Preprocessing
+from resnet_spec.spec.spec import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Photograph: TypeAlias = str | Path | Image | NDArray[np.uint8]
+    Photographs: TypeAlias = Photograph | Sequence[Photograph]
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "AVIF")
+"""What is read of all that Pillow knows; for some others it starts programs."""
+
+MAX_PIXELS = 2 * 89_478_485
+"""Of an image, also on its way to the network; more than that Pillow does not open either."""
+
+_ORIENTATION = 0x0112
+
+
+def preprocess(
+    spec: str | Path | Spec, images: Photographs, weights: str | Preprocessing | None = None
+) -> NDArray[np.float32]:
+    """What a network is to be given for photographs: (batch, channels, height, width), for every backend.
+
+    ``images`` is a path, a Pillow image or a uint8 array (height, width, 3) or (height, width), or several of them;
+    grey, palette, CMYK and 16-bit images become RGB, and what is transparent loses that. As in torchvision, timm and
+    Keras, an image is taken as it is stored, whichever side its EXIF data say is up. ``weights`` names the spec's
+    published weights whose preprocessing is wanted, by default its first, or is a ``Preprocessing``.
+
+    Raises ImageError for each image that cannot be read, SpecError where the spec states no preprocessing.
+    """
+    spec = spec if isinstance(spec, Spec) else load(spec)
+    chosen = weights if isinstance(weights, Preprocessing) else preprocessing_of(spec, weights)
+    channels = spec.input.channels if spec.input.features is None else 0
+    if channels != len(chosen.mean):
+        raise SpecError(f"{spec.name} reads {f'{channels} channels' if channels else 'vectors'}, not colour images")
+    return prepare(images, chosen)
+
+
+def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
+    """The preprocessing of published weights, by default of the spec's first.
+
+    Raises SpecError where there are none or they state none, WeightsError where none has that name.
+    """
+    from resnet_spec.spec.published import find
+
+    if weights is None and not spec.weights:
+        raise SpecError(
+            f"{spec.name} lists no published weights, and with them no preprocessing; "
+            "give one, such as {resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
+        )
+    name = weights or next(iter(spec.weights))
+    chosen = find(spec, name).preprocessing
+    if chosen is None:
+        raise SpecError(f"the published weights {name} of {spec.name} state no preprocessing")
+    return chosen
+
+
+def parse_preprocessing(text: str) -> Preprocessing:
+    """A preprocessing written as YAML, such as ``{resize: 256, crop: 224}``; raises SpecError with every mistake."""
+    from pydantic import ValidationError
+
+    from resnet_spec.document.parser import parse
+
+    data = parse(text, "preprocessing").data
+    try:
+        return Preprocessing.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_mistakes(error.errors(), data)) from None
+
+
+def _mistakes(errors: Sequence[Any], data: Any) -> list[Problem]:
+    """One problem for each key that is wrong, however many types pydantic tried it as."""
+    if not isinstance(data, dict):
+        return [Problem(f"must be a mapping, not {shown(data)}", "preprocessing")]
+    told: dict[str, list[str]] = {}
+    for item in errors:
+        message = "must have three values" if item["type"] == "missing" else plain(item["msg"])
+        told.setdefault(str(item["loc"][0]), []).append(message)
+    known = Preprocessing.model_fields
+    return [
+        Problem(f"{' or '.join(dict.fromkeys(messages))}, not {shown(cast('Any', data)[key])}", f"preprocessing.{key}")
+        if key in known
+        else Problem(f"unknown key {key!r}{suggest(key, known)}", "preprocessing")
+        for key, messages in told.items()
+    ]
+
+
+def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Preprocess images for any network: (batch, 3, height, width). Raises ImageError with every mistake."""
+    import numpy as np
+
+    pixels: dict[str, NDArray[np.uint8]] = {}
+    problems: list[Problem] = []
+    photographs = listed(images)
+    for number, photograph in enumerate(photographs, start=1):
+        name = f"image {number}" + (f", {path}" if (path := path_of(photograph)) else "")
+        try:
+            pixels[name] = np.asarray(_shaped(_rgb(photograph), preprocessing))
+        except MemoryError:
+            raise
+        except ImageError as error:
+            problems += [problem._replace(path=name) for problem in error.problems]
+        except Exception as error:
+            # Whatever a broken file makes Pillow raise: OSError, SyntaxError, struct.error and others.
+            problems.append(Problem(f"cannot be read ({error})", name))
+    if problems:
+        raise ImageError(problems)
+    _check_sizes(pixels)
+    return _normalized(np.stack(list(pixels.values())), preprocessing)
+
+
+def path_of(photograph: Photograph) -> str:
+    """The file that an image is from, or nothing."""
+    if isinstance(photograph, str | Path):
+        return str(photograph)
+    return os.fsdecode(getattr(photograph, "filename", "") or "")
+
+
+def listed(images: Photographs) -> Sequence[Photograph]:
+    """Several images; a single one is one of them."""
+    if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
+        if not len(cast("Sequence[Photograph]", images)):
+            raise ImageError("there is no image")
+        return cast("Sequence[Photograph]", images)
+    return [cast("Photograph", images)]
+
+
+def _rgb(photograph: Photograph) -> Image:
+    """An image decoded as RGB, of 8 bits a colour."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(photograph, np.ndarray):
+        return _from_array(photograph)
+    if isinstance(photograph, Image.Image):
+        return _converted(photograph)
+    if not os.path.isfile(photograph):
+        raise ImageError("is a folder" if os.path.isdir(photograph) else "no such file")
+    try:
+        with Image.open(photograph, formats=FORMATS) as image:
+            return _converted(image)
+    except UnidentifiedImageError:
+        raise ImageError(f"is no image (known: {', '.join(FORMATS)})") from None
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    import numpy as np
+    from PIL import Image
+
+    if array.dtype != np.uint8 or array.shape[2:] not in ((), (3,)) or array.ndim < 2 or not array.size:
+        raise ImageError(
+            f"is an array {list(array.shape)} of {array.dtype}, not (height, width, 3) or (height, width) of uint8"
+        )
+    return Image.fromarray(array).convert("RGB")
+
+
+def _converted(image: Image) -> Image:
+    import numpy as np
+    from PIL import Image
+
+    image.load()
+    turned = image.getexif().get(_ORIENTATION, 1)
+    if turned != 1:
+        log.warning("%s: is stored turned (EXIF orientation %s), and taken so", path_of(image) or "an image", turned)
+    if image.mode.startswith("I;16"):
+        # Pillow would cut off at 255. Of a colour of 16 bits it takes the high byte, and so do we.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError(f"holds numbers without a range (mode {image.mode}), not colours")
+    if "transparency" in image.info:
+        # The same colours; straight to RGB, Pillow warns of a palette with transparency.
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _shaped(image: Image, preprocessing: Preprocessing) -> Image:
+    """Resized and cut."""
+    from PIL.Image import Resampling
+
+    if preprocessing.resize is not None:
+        size = _resized(image.size, preprocessing.resize)
+        _check_size(size)
+        if size != image.size:
+            image = image.resize(size, Resampling[preprocessing.interpolation.upper()])
+    if preprocessing.crop is not None:
+        height, width = _pair(preprocessing.crop)
+        _check_size((width, height))
+        left, top = _offset(image.width, width), _offset(image.height, height)
+        # Beyond its edges an image is black.
+        image = image.crop((left, top, left + width, top + height))
+    return image
+
+
+def _resized(size: tuple[int, int], wanted: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) whose shorter side is ``wanted``, the longer one rounded down; or the (height, width) wanted."""
+    if not isinstance(wanted, int):
+        return wanted[1], wanted[0]
+    width, height = size
+    if width <= height:
+        return wanted, int(wanted * height / width)
+    return int(wanted * width / height), wanted
+
+
+def _offset(length: int, wanted: int) -> int:
+    """Where the middle part of a side begins: a half rounded to even, or, of a side too short, up."""
+    return round((length - wanted) / 2) if length >= wanted else -((wanted - length) // 2)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(f"would become {size[0]}×{size[1]} pixels, more than {MAX_PIXELS:,}")
+
+
+def _check_sizes(pixels: dict[str, NDArray[np.uint8]]) -> None:
+    shapes = {name: array.shape[:2] for name, array in pixels.items()}
+    first, wanted = next(iter(shapes.items()))
+    message = "is {} pixels high and {} wide, not {} and {} as {}; a batch has one size, which 'crop' would see to"
+    problems = [Problem(message.format(*s, *wanted, first), name) for name, s in shapes.items() if s != wanted]
+    if problems:
+        raise ImageError(problems)
+
+
+def _normalized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """(batch, height, width, 3) of 0 to 255, RGB, as the network's (batch, 3, height, width)."""
+    import numpy as np
+
+    ordered = pixels if preprocessing.order == "rgb" else pixels[..., ::-1]
+    batch = np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    # Divided, not multiplied by the inverse, which is off by one in the last place for some values.
+    batch /= np.float32(255 / preprocessing.range)
+    batch -= mean
+    batch /= std
+    return batch

@@ -1,0 +1,1 @@
+"""From any file to named arrays that fit a graph, and back."""

@@ -1,0 +1,219 @@
+"""Weights of a network that differs a little: each adaptation is asked for by its name, and says what it did."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import Problem, WeightsError, suggest
+from resnet_spec.graph import INPUT, canonical
+from resnet_spec.graph.initialization import draw
+from resnet_spec.operations import KERNELS, Role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph, Parameter
+    from resnet_spec.operations.fields import Shape
+
+    Tensors = dict[str, NDArray[Any]]
+
+log = logging.getLogger(__name__)
+
+BACKGROUND = 1001
+"""Classes of a network that counts "background" first among ImageNet's thousand."""
+
+COLOURS = 3
+"""Red, green and blue, from whose kernels those for other channels are made."""
+
+COUNTER = "num_batches_tracked"
+"""PyTorch's count of training steps: optional in a file, never a parameter."""
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor's name is that of a count of training steps."""
+    return name.rpartition(".")[2] == COUNTER
+
+
+def check_adaptations(adapt: Collection[str]) -> None:
+    """Raise WeightsError for an adaptation that there is not."""
+    known = ", ".join(ADAPTATIONS)
+    unknown = [name for name in adapt if name not in ADAPTATIONS]
+    if unknown:
+        said = [f"there is no adaptation {name!r}{suggest(name, ADAPTATIONS)} (there are: {known})" for name in unknown]
+        raise WeightsError(map(Problem, said))
+
+
+def adapt_to(graph: Graph, tensors: Mapping[str, NDArray[Any]], adapt: Collection[str], seed: int = 0) -> Tensors:
+    """Tensors changed as asked; what already fits is left as it is. Raises WeightsError for an unknown adaptation."""
+    check_adaptations(adapt)
+    adapted = dict(tensors)
+    # In this order, whatever the user's: a half-precision head is widened before it is cut.
+    for name, adaptation in ADAPTATIONS.items():
+        if name in adapt:
+            adaptation(graph, adapted, seed)
+    return adapted
+
+
+def head_parameters(graph: Graph) -> list[Parameter]:
+    """The parameters of the layer that gives the logits, each of whose outputs is a class; none without a head."""
+    layers = _layers(graph)
+    name = graph.logits
+    while name != INPUT:
+        node = graph.by_name[name]
+        if node.layer in layers:
+            own = layers[node.layer]
+            classifies = any(p.role in KERNELS for p in own) and set(node.shape[1:]) <= {1}
+            return own if classifies else []
+        if node.operation.joins:
+            return []
+        name = node.inputs[0]
+    return []
+
+
+def first_kernels(graph: Graph) -> list[Parameter]:
+    """The convolutions' kernels that read every channel of the input, through layers without parameters at most."""
+    layers = _layers(graph)
+    plain = {INPUT}
+    found: dict[str, Parameter] = {}
+    for node in graph.nodes:
+        if plain.isdisjoint(node.inputs):
+            continue
+        if node.layer not in layers:
+            plain.add(node.name)
+        for parameter in layers.get(node.layer, ()):
+            if parameter.role is Role.CONV_KERNEL and parameter.shape[1] == graph.input.channels:
+                found[parameter.name] = parameter
+    return list(found.values())
+
+
+def _layers(graph: Graph) -> Mapping[str, list[Parameter]]:
+    """The parameters of each layer that has any."""
+    layers: dict[str, list[Parameter]] = {}
+    for parameter in graph.parameters():
+        layers.setdefault(parameter.node, []).append(parameter)
+    return layers
+
+
+def other_width(held: Shape, wanted: Shape, axis: int) -> int | None:
+    """What a shape has along an axis, if that is all in which it differs from the one wanted."""
+    alike = len(held) == len(wanted) and held[:axis] == wanted[:axis] and held[axis + 1 :] == wanted[axis + 1 :]
+    return held[axis] if alike and held[axis] != wanted[axis] else None
+
+
+def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
+    """The adaptations by which weights of the network ``other`` fit ``graph``; none where nothing makes them fit.
+
+    The networks may differ in the number of input channels, in that of the classes, and in that ``graph`` ends sooner,
+    or goes on, once there are no maps any more, without parameters.
+    """
+    if other.input.features != graph.input.features:
+        return ()
+    channels = ("channels",) if other.input.channels != graph.input.channels else ()
+    held, wanted = _without_widths(other), _without_widths(graph)
+    if list(held.items()) == list(wanted.items()) and _ends(other) == _ends(graph):
+        classes = [[parameter.shape[0] for parameter in head_parameters(g)] for g in (other, graph)]
+        return channels + (("classes",) if classes[0] != classes[1] else ())
+    layers, tail = _layers(graph), _beyond_maps(graph)
+    trunk = wanted.keys() - tail
+    if any(graph.by_name[name].layer in layers for name in tail) or any(held.get(n) != wanted[n] for n in trunk):
+        return ()
+    return (*channels, "backbone")
+
+
+def _ends(graph: Graph) -> tuple[Any, ...]:
+    """What the fingerprint takes in beside the nodes and the input."""
+    return graph.outputs, graph.output_names, graph.declaration
+
+
+def _without_widths(graph: Graph) -> dict[str, dict[str, Any]]:
+    """Every node as the fingerprint sees it, but for the number of classes."""
+    head = {parameter.node for parameter in head_parameters(graph)}
+    nodes = {node.name: canonical(node) for node in graph.nodes}
+    for node in graph.nodes:
+        if node.layer in head:
+            for width in ("features", "channels"):
+                nodes[node.name]["operation"].pop(width, None)
+    return nodes
+
+
+def _beyond_maps(graph: Graph) -> set[str]:
+    """The last nodes, from the one on whose value is no map of the input any more."""
+    return {node.name for node in takewhile(lambda node: graph.stride(node.name) is None, reversed(graph.nodes))}
+
+
+def _widen(graph: Graph, tensors: Tensors, seed: int) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype.name == "float16":
+            tensors[name] = tensor.astype("float32")
+
+
+def _drop_background(graph: Graph, tensors: Tensors, seed: int) -> None:
+    for parameter in head_parameters(graph):
+        tensor = tensors.get(parameter.name)
+        if tensor is None or parameter.shape[0] != BACKGROUND - 1:
+            continue
+        if other_width(tensor.shape, parameter.shape, 0) == BACKGROUND:
+            tensors[parameter.name] = tensor[1:]
+            log.warning("%s: the first of its 1001 classes, the background, was left out", parameter.name)
+
+
+def _renew_head(graph: Graph, tensors: Tensors, seed: int) -> None:
+    head = [parameter for parameter in head_parameters(graph) if parameter.name in tensors]
+    widths = {other_width(tensors[parameter.name].shape, parameter.shape, 0) for parameter in head}
+    if len(widths) != 1 or not (held := widths.pop()):
+        return
+    tensors.update(draw(graph, head, seed))
+    names = ", ".join(parameter.name for parameter in head)
+    message = "%s: left out of the file, which has %d classes, not %d, and drawn at random"
+    log.warning(message, names, held, head[0].shape[0])
+
+
+def _spread_channels(graph: Graph, tensors: Tensors, seed: int) -> None:
+    import numpy as np
+
+    channels = graph.input.channels
+    for parameter in first_kernels(graph):
+        tensor = tensors.get(parameter.name)
+        if tensor is None or other_width(tensor.shape, parameter.shape, 1) != COLOURS:
+            continue
+        if channels == 1:
+            tensors[parameter.name] = tensor.sum(axis=1, keepdims=True)
+            log.warning("%s: its kernels for red, green and blue were added up", parameter.name)
+        else:
+            repeated = np.take(tensor, range(channels), axis=1, mode="wrap")
+            tensors[parameter.name] = repeated * np.asarray(COLOURS / channels, tensor.dtype)
+            message = "%s: its kernels for red, green and blue were repeated for %d channels, times 3/%d"
+            log.warning(message, parameter.name, channels, channels)
+
+
+def _leave_out_rest(graph: Graph, tensors: Tensors, seed: int) -> None:
+    rest = beyond_backbone(graph, tensors)
+    for name in rest:
+        del tensors[name]
+    if rest:
+        log.warning("left out, since the network has no such layers: %s", ", ".join(rest))
+
+
+def beyond_backbone(graph: Graph, names: Collection[str]) -> list[str]:
+    """The names that are none of the graph's parameters, where all of those are there and the others may follow them.
+
+    What is in one of the graph's own stages does not follow it: a deeper network's first blocks are no backbone.
+    """
+    known = {parameter.name for parameter in graph.parameters()}
+    stages = [scope.name for scope in graph.scopes if scope.kind == "stage"]
+    rest = [name for name in names if name not in known and not is_counter(name)]
+    inside = any(stage in name for name in rest for stage in stages)
+    return [] if inside or not known.issubset(names) else rest
+
+
+ADAPTATIONS: Mapping[str, Callable[[Graph, Tensors, int], None]] = {
+    "half": _widen,
+    "background": _drop_background,
+    "classes": _renew_head,
+    "channels": _spread_channels,
+    "backbone": _leave_out_rest,
+}
+"""By name: half-precision files; 1001 classes for 1000; another number of classes; of input channels; no head."""

@@ -1,0 +1,84 @@
+"""Nothing is written unless it is whole: to a temporary path beside the target, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+from resnet_spec.errors import OutputError
+from resnet_spec.weights.formats.detection import IN_FOLDER, SAVED_MODEL
+
+
+def check_target(path: Path, *, force: bool = False) -> None:
+    """Raise OutputError where ``path`` cannot be written: no folder, no permission, or there already."""
+    folder = path.parent
+    try:
+        if not folder.is_dir():
+            raise OutputError(f"{path}: the folder {folder} does not exist")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: the folder {folder} is not writable")
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already; --force replaces it")
+        # A folder is only ever replaced where it is one of those that are written here.
+        if path.is_dir() and not any((path / name).is_file() for name in (SAVED_MODEL, *IN_FOLDER)):
+            raise OutputError(f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced")
+    except OSError as error:
+        # A name that is too long, or a folder above that may not be entered.
+        raise OutputError(f"{path}: {error.strerror}") from None
+
+
+def ending(path: Path, known: Iterable[str]) -> str:
+    """The longest of the ``known`` endings that a path has (``.weights.h5`` before ``.h5``), else its suffix."""
+    having = [known for known in known if known and path.name.endswith(known)]
+    return max(having, key=len, default=path.suffix)
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
+    """A temporary path for a file or a folder, with ``path``'s name; renamed to it when the block ends well.
+
+    Raises OutputError where the target cannot be written. Whatever happens, nothing half-written stays.
+    """
+    check_target(path, force=force)
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from None
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        _as_any_new_file(temporary)
+        _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+    except OutputError as error:
+        # Whoever writes knows the temporary path alone.
+        told = [p._replace(message=p.message.replace(str(scratch / path.name), str(path))) for p in error.problems]
+        raise OutputError(told) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _as_any_new_file(path: Path) -> None:
+    """Let others read it as the umask says: some libraries write files that their owner alone may read."""
+    if path.is_file():
+        probe = path.with_name(f"{path.name}.mode")
+        probe.touch()
+        path.chmod(probe.stat().st_mode)
+
+
+def _swap(new: Path, path: Path, aside: Path) -> None:
+    """Rename ``new`` to ``path``; a folder that is there goes ``aside`` first, and back where that fails."""
+    if not path.is_dir():
+        new.replace(path)
+        return
+    path.rename(aside)
+    try:
+        new.replace(path)
+    except BaseException:
+        aside.rename(path)
+        raise

@@ -1,0 +1,392 @@
+"""Published weights, fetched into a cache where a file has its name only once it is whole and has been verified.
+
+A download is a ``.part`` beside that name, with a note of what the server said of the file, so that whoever comes next
+goes on where it stopped. A lock lets one process write; others wait for it and find the file there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote, urlsplit
+
+from resnet_spec.errors import DownloadError
+from resnet_spec.spec.published import MIB, Published, find, is_path
+from resnet_spec.weights.reading import located
+
+if TYPE_CHECKING:
+    from requests import RequestException, Response, Session
+    from rich.console import Console
+
+    from resnet_spec.spec.spec import Spec
+
+    Show: TypeAlias = Callable[[int, int | None], None]
+    """Shows how many bytes are there, of how many."""
+
+CACHE, MIRROR, OFFLINE = "RESNET_SPEC_CACHE", "RESNET_SPEC_MIRROR", "RESNET_SPEC_OFFLINE"
+"""Environment variables: the cache's folder; a base URL that is asked instead; whether to ask nobody."""
+
+TIMEOUTS = (20.0, 60.0)
+"""Seconds to wait for a connection, and for the next bytes."""
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each further attempt."""
+
+CHUNK = 1 << 16
+
+log = logging.getLogger(__name__)
+
+
+def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
+    """The file that ``weights`` means: a path as it is, or published weights by name (see ``published.find``), fetched.
+
+    Raises WeightsError for an unknown name or where no file is, DownloadError as ``fetch`` does.
+    """
+    if isinstance(weights, Path) or is_path(spec, weights):
+        located(Path(weights))
+        return Path(weights)
+    return fetch(find(spec, weights), progress=progress)
+
+
+def fetch(published: Published, *, progress: bool = True) -> Path:
+    """The file of published weights, from the cache or downloaded into it.
+
+    What is in the cache is used without asking anyone. A download goes on where an earlier one stopped, and is held to
+    the hash that the spec states, else to the SHA-256 that the server states as Hugging Face does, else to its length
+    alone, which is then said. ``progress`` shows a bar on stderr, or a line where that is no terminal.
+
+    Raises DownloadError; what has arrived by then is kept, unless it is wrong or the disk is full.
+    """
+    target = cache_folder() / _place(published.url)
+    try:
+        if not target.is_file():
+            _download(published, target, progress=progress)
+    except OSError as error:
+        raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
+    return target
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$RESNET_SPEC_CACHE``, or this user's folder for caches."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get(CACHE) or user_cache_path("resnet-spec", appauthor=False)).expanduser()
+
+
+def _download(published: Published, target: Path, *, progress: bool) -> None:
+    source = _source(published.url)
+    if os.environ.get(OFFLINE, "0") not in ("", "0"):
+        raise DownloadError(f"{source}: not fetched, since {OFFLINE} is set, and {target} is not there")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target, progress=progress):
+        # Whoever held the lock before may have brought the file.
+        if not target.is_file():
+            _Download(published, source, target).run(progress=progress)
+
+
+def _place(url: str) -> str:
+    """A file's place below the cache or a mirror: ``host/path``."""
+    parts = urlsplit(url)
+    path = quote(parts.path, safe="/%+,=@~")
+    if {"", ".", ".."} & set(path.split("/")[1:]):
+        raise DownloadError(f"{url}: its path is no file's")
+    return parts.netloc.replace(":", "_") + path
+
+
+def _source(url: str) -> str:
+    """The address to ask: the mirror's where there is one."""
+    mirror = os.environ.get(MIRROR)
+    if not mirror:
+        return url
+    if not re.match(r"https?://[^/]", mirror):
+        raise DownloadError(f"{MIRROR} is {mirror!r}, not an address that starts with https:// or http://")
+    return f"{mirror.rstrip('/')}/{_place(url)}"
+
+
+@contextmanager
+def _lock(target: Path, *, progress: bool) -> Generator[None]:
+    """Let one process at a time download a file; nothing stays of the lock."""
+    from filelock import FileLock, Timeout
+
+    path = target.with_name(f"{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if progress:
+            _console().print(f"waiting for another process that downloads {target.name}", highlight=False)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # While it is held: whoever gets a lock whose file is gone makes a new one. Windows deletes it on release.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def _shown(source: str, target: Path, *, progress: bool) -> Generator[Show]:
+    """A bar in a terminal, elsewhere a line, or nothing."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = _console()
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        *columns,
+        console=console,
+        disable=not (progress and console.is_terminal),
+    )
+    if progress and bar.disable:
+        console.print(f"downloading {source} to {target}", highlight=False, markup=False, soft_wrap=True)
+    with bar:
+        task = bar.add_task(target.name, total=None)
+        yield lambda have, size: bar.update(task, completed=have, total=size)
+
+
+# -- one download ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a server says of a file: its size in bytes, its SHA-256, and the validator by which to ask for the rest."""
+
+    size: int | None = None
+    sha256: str | None = None
+    validator: str | None = None
+
+
+class _AgainError(Exception):
+    """An attempt failed that another may follow."""
+
+
+class _Download:
+    """One file on its way from a server to its name in the cache."""
+
+    def __init__(self, published: Published, source: str, target: Path) -> None:
+        self.published = published
+        self.source = source
+        self.target = target
+        self.part = target.with_name(f"{target.name}.part")
+        self.note = target.with_name(f"{target.name}.part.json")
+        self.answered = False
+
+    def run(self, *, progress: bool) -> None:
+        """Download, verify and rename."""
+        try:
+            with _shown(self.source, self.target, progress=progress) as show:
+                said = self._fetch(show)
+            self._verify(said)
+            with self.part.open("rb") as file:
+                os.fsync(file.fileno())
+            self.part.replace(self.target)
+            self._discard()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._discard()
+            raise DownloadError(f"{self.part}: the disk is full; what had arrived was deleted") from None
+
+    def _fetch(self, show: Show) -> _Said:
+        """Bring the whole file, in several attempts if need be; what the server says of it."""
+        from requests import RequestException, Session
+
+        reason = ""
+        for pause in (0.0, *PAUSES):
+            if reason:
+                log.info("%s: %s; trying again in %g s", self.source, reason, pause)
+                time.sleep(pause)
+            try:
+                with Session() as session:
+                    return self._attempt(session, show)
+            except _AgainError as error:
+                reason = str(error)
+            except RequestException as error:
+                if not _may_pass(error, self.answered):
+                    raise self._failed(_reason(error)) from None
+                reason = _reason(error)
+        raise self._failed(reason)
+
+    def _attempt(self, session: Session, show: Show) -> _Said:
+        from resnet_spec import __version__
+
+        have, known = self._kept()
+        if have and have == known.size:
+            return known
+        headers = {"Accept-Encoding": "identity", "User-Agent": f"resnet-spec/{__version__}"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": known.validator or ""}
+        with session.get(self.source, headers=headers, stream=True, timeout=TIMEOUTS) as response:
+            self.answered = True
+            self._check_answer(response)
+            said = _said(response)
+            if response.status_code == OK:
+                have = 0
+            elif _start(response) != have or (said.size, said.validator) != (known.size, known.validator):
+                # The end of one file must not follow the start of another, whatever If-Range is to a server.
+                self._discard()
+                raise _AgainError("the file has changed there")
+            self._check_size(said, have)
+            return self._write(response, said, have, show)
+
+    def _write(self, response: Response, said: _Said, have: int, show: Show) -> _Said:
+        if not have:
+            # Before the note changes, or an older file's start could be gone on from with this one's end.
+            self._discard()
+        self.note.write_text(json.dumps(asdict(said)), "utf-8")
+        with self.part.open("ab") as file:
+            show(have, said.size)
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                show(have, said.size)
+                if said.size is not None and have > said.size:
+                    self._discard()
+                    raise self._failed(f"the server sends more than the {said.size:,} bytes that it states")
+        if said.size is not None and have < said.size:
+            raise _AgainError("the connection was cut")
+        return said
+
+    def _kept(self) -> tuple[int, _Said]:
+        """How many bytes an earlier attempt left that can be gone on from, and what the server said then."""
+        try:
+            said = _Said(**json.loads(self.note.read_text("utf-8")))
+            return (self.part.stat().st_size if said.validator else 0), said
+        except (OSError, ValueError, TypeError):
+            return 0, _Said()
+
+    def _check_answer(self, response: Response) -> None:
+        steps = (*response.history, response)
+        if self.source.startswith("https:") and not all(step.url.startswith("https:") for step in steps):
+            raise self._failed("leads to an address that is not encrypted")
+        status = f"the server answers {response.status_code} {response.reason}".strip()
+        if response.status_code == RANGE_NOT_SATISFIABLE:
+            self._discard()
+        if response.status_code in (TIMED_OUT, RANGE_NOT_SATISFIABLE, TOO_MANY) or response.status_code >= 500:
+            raise _AgainError(status)
+        if response.status_code not in (OK, PARTIAL):
+            raise self._failed(status + (f" ({MIRROR} is set)" if self.source != self.published.url else ""))
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._failed(f"comes as {response.headers['Content-Encoding']}, which was not asked for")
+
+    def _check_size(self, said: _Said, have: int) -> None:
+        """Refuse what cannot be right, or cannot be verified or kept, before it is fetched."""
+        if said.size is None:
+            if self.published.hash is None and said.sha256 is None:
+                raise self._failed("neither the spec nor the server states a hash or even a length to verify it by")
+            return
+        if not self.published.may_have(said.size):
+            raise self._failed(f"has {said.size:,} bytes there, but the spec states {self.published.size}")
+        free = shutil.disk_usage(self.target.parent).free
+        if said.size - have > free:
+            raise self._failed(f"{_mib(said.size - have)} are to come, but {self.target.parent} has {_mib(free)} free")
+
+    def _verify(self, said: _Said) -> None:
+        """Hold what has arrived to its hash; what is wrong is deleted."""
+        size = self.part.stat().st_size
+        if not self.published.may_have(size):
+            self._discard()
+            raise self._failed(f"has {size:,} bytes, but the spec states {self.published.size}; it was deleted")
+        wanted = self.published.hash or (said.sha256 and f"sha256:{said.sha256}")
+        if not wanted:
+            log.warning("%s: no hash was published: only its length was checked", self.source)
+            return
+        kind, _, digits = wanted.partition(":")
+        with self.part.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        if not found.startswith(digits):
+            self._discard()
+            raise self._failed(
+                f"is not the file that was published: its {kind} is {found}, not {digits}; it was deleted"
+            )
+
+    def _discard(self) -> None:
+        for path in (self.part, self.note):
+            path.unlink(missing_ok=True)
+
+    def _failed(self, reason: str) -> DownloadError:
+        have, said = self._kept()
+        of = f" of {_mib(said.size)}" if said.size else ""
+        kept = f"; {_mib(have)}{of} are kept, and the next attempt goes on from there" if have else ""
+        return DownloadError(f"{self.source}: {reason}{kept}")
+
+
+OK, PARTIAL, TIMED_OUT, RANGE_NOT_SATISFIABLE, TOO_MANY = 200, 206, 408, 416, 429
+
+
+def _said(response: Response) -> _Said:
+    """What an answer, and those that led to it, say of the whole file."""
+    headers = response.headers
+    # Hugging Face says so in the answer that leads to the store of files.
+    linked = {name: value for step in (*response.history, response) for name, value in step.headers.lower_items()}
+    sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', linked.get("x-linked-etag", ""))
+    if response.status_code == OK:
+        size = headers.get("Content-Length") or linked.get("x-linked-size")
+    else:
+        size = headers.get("Content-Range", "").rpartition("/")[2]
+    tag = headers.get("ETag", "W/")
+    return _Said(
+        size=int(size) if size and size.isdecimal() else None,
+        sha256=sha256[1] if sha256 else None,
+        # A weak tag does not say that the bytes are the same.
+        validator=headers.get("Last-Modified") if tag.startswith("W/") else tag,
+    )
+
+
+def _start(response: Response) -> int | None:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.1f} MiB"
+
+
+def _may_pass(error: RequestException, answered: bool) -> bool:
+    """Whether to ask again may help: it is a matter of the connection, and to a server that has answered before."""
+    from requests import exceptions
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(error, exceptions.Timeout) or isinstance(_heart(error), NewConnectionError):
+        return answered
+    passing = exceptions.ChunkedEncodingError | exceptions.ConnectionError
+    return isinstance(error, passing) and not isinstance(error, exceptions.SSLError)
+
+
+def _reason(error: RequestException) -> str:
+    """An error in few words."""
+    from requests import exceptions
+
+    heart = str(_heart(error))
+    if isinstance(error, exceptions.ConnectTimeout):
+        return f"the server cannot be reached within {TIMEOUTS[0]:g} s"
+    if isinstance(error, exceptions.Timeout) or "timed out" in heart:
+        return f"the server has sent nothing for {TIMEOUTS[1]:g} s"
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return "the connection was cut"
+    return heart.rpartition(": ")[2]
+
+
+def _heart(error: BaseException) -> BaseException:
+    """What is inside of an error: those of requests and urllib3 hold one another."""
+    held = (getattr(error, "reason", None), *error.args)
+    inner = next((inner for inner in held if isinstance(inner, BaseException)), None)
+    return error if inner is None else _heart(inner)

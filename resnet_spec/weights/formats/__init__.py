@@ -1,0 +1,1 @@
+"""The files that the core reads and writes itself: one module a format."""

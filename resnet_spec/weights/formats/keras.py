@@ -1,0 +1,271 @@
+"""Keras' weights files, read without Keras: nothing that a file describes is built, and nothing in it is run.
+
+Three layouts, all of them HDF5: groups by layer name (``.h5``, a whole model or its weights), groups by class
+(``.weights.h5``), and the latter in a zip archive beside the model's configuration (``.keras``).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.errors import WeightsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_EXPANSION = 20
+"""How much larger than in the file an array or a member may be; weights hardly compress, and constants are small."""
+
+SMALL = 2**20
+"""What may be larger than that: a bias of zeros compresses to nothing."""
+
+MAX_DEPTH = 32
+
+HEAP = b"GCOL\x01\0\0\0"
+
+WEIGHTS, CONFIGURATION = "model.weights.h5", "config.json"
+VARIABLES = "vars"
+BFLOAT16 = "bfloat16"
+
+SLOTS = "optimizer slots"
+BESIDE = {"optimizer": SLOTS, "optimizer_weights": SLOTS, "metrics": "metrics", "seed_generator": "random states"}
+"""Groups beside a model's weights, and what they hold: what training keeps, and what random layers draw from."""
+
+
+def read_hdf5(path: Path) -> Checkpoint:
+    """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
+
+    Raises WeightsError for a file that is broken, or would read other files or more than it holds.
+    """
+    with _telling(path, "is not a whole HDF5 file of weights"):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_heaps(content)
+        with _opened(path) as file:
+            return _checkpoint(file, {})
+
+
+def read_archive(path: Path) -> Checkpoint:
+    """The tensors of a ``.keras`` archive by ``layer/number``, the order in which Keras' layers count their variables.
+
+    Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
+    """
+    with _telling(path, "is not a whole Keras archive"):
+        with zipfile.ZipFile(path) as archive:
+            names = _layer_names(json.loads(_member(archive, CONFIGURATION)))
+            weights = _member(archive, WEIGHTS)
+        _check_heaps(weights)
+        with _opened(BytesIO(weights)) as file:
+            return _checkpoint(file, names)
+
+
+@contextmanager
+def _telling(path: Path, what: str) -> Generator[None]:
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    # A broken file fails in as many ways as there are bytes to break.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise WeightsError(f"{path}: {what} ({reason})") from None
+
+
+def _check_heaps(content: bytes | mmap.mmap) -> None:
+    """Walk the heaps in which HDF5 keeps text; its library never comes back from one whose free space has no size."""
+    start = content.find(HEAP)
+    while start >= 0:
+        place = start + 16
+        end = start + int.from_bytes(content[start + 8 : place], "little")
+        while place + 16 <= end:
+            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            # Free space has the number 0, and a size with its header.
+            step = size if content[place : place + 2] == b"\0\0" else 16 + (size + 7) // 8 * 8
+            if step < 16 or place + step > min(end, len(content)):
+                raise ValueError("a heap is broken")
+            place += step
+        start = content.find(HEAP, start + 1)
+
+
+@contextmanager
+def _opened(source: Path | BytesIO) -> Generator[Any]:
+    import h5py  # pyright: ignore[reportMissingTypeStubs]
+
+    file: Any = h5py.File(source, "r")  # pyright: ignore[reportUnknownMemberType]
+    with file:
+        yield file
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    _refuse_bomb(name, info.file_size, info.compress_size)
+    return archive.read(info)
+
+
+def _refuse_bomb(name: str, size: int, stored: int) -> None:
+    if size > SMALL + MAX_EXPANSION * stored:
+        raise WeightsError(f"refused: {name} claims {size:,} bytes, of which the file holds {stored:,}")
+
+
+# -- what the groups hold ----------------------------------------------------------------------------------------
+
+
+def _checkpoint(file: Any, names: Mapping[str, str]) -> Checkpoint:
+    root = _child(file, "model_weights") if "model_weights" in file else file
+    listed = {re.sub(r"\d+$", "", key) for key in root.attrs}
+    pairs = _by_layer(root) if "layer_names" in listed else _by_class(file, names)
+    arrays: dict[str, NDArray[Any]] = {}
+    widened: set[str] = set()
+    size, held = 0, file.id.get_filesize()
+    for name, dataset in pairs:
+        if name in arrays:
+            raise WeightsError(f"two variables are named {name}")
+        arrays[name] = _array(name, dataset)
+        size += dataset.nbytes
+        _refuse_bomb("the whole", size, held)
+        if _attribute(dataset, "dtype") == BFLOAT16:
+            arrays[name] = _from_bfloat16(arrays[name])
+            widened.add(name)
+    if not arrays:
+        raise WeightsError("holds no weights")
+    return Checkpoint(arrays, ignored=_ignored(file), widened=frozenset(widened))
+
+
+def _by_layer(root: Any) -> Iterator[tuple[str, Any]]:
+    """What ``layer_names``, and in each layer's group ``weight_names``, list."""
+    top = ["top_level_model_weights"] if "top_level_model_weights" in root else []
+    for layer in [*_listed(root, "layer_names"), *top]:
+        group = _child(root, layer)
+        weights = _listed(group, "weight_names")
+        # A model within the model is one group, whose weights have the names of its own layers.
+        nested = len({weight.rpartition("/")[0] for weight in weights}) > 1
+        for weight in weights:
+            scope, _, variable = weight.partition(":")[0].rpartition("/")
+            yield f"{scope if nested else layer}/{variable}", _child(group, weight)
+
+
+def _listed(group: Any, key: str) -> list[str]:
+    """A list of names among a group's attributes, which Keras cuts in pieces where it is long."""
+    pieces = [key] if key in group.attrs else sorted((k for k in group.attrs if re.fullmatch(rf"{key}\d+", k)), key=len)
+    names: list[Any] = [name for piece in pieces for name in _attribute(group, piece)]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _by_class(file: Any, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """What the groups named ``vars`` hold, by the layer that is known for their place or that they name."""
+    for path, dataset in _datasets(file):
+        if BESIDE.keys() & {*path}:
+            continue
+        # Keras 2.12 had another word.
+        words = ["layers" if word == "_layer_checkpoint_dependencies" else word for word in path]
+        place = "/".join(words[:-2])
+        if words[-2:-1] != [VARIABLES]:
+            yield "/".join(words), dataset
+            continue
+        layer = names.get(place) or _attribute(dataset.parent, "name")
+        if layer is None:
+            raise WeightsError(f"does not say which layer {place or 'its top'} is; Keras' .keras and .h5 files do")
+        yield f"{layer}/{path[-1]}", dataset
+
+
+def _ignored(file: Any) -> Counter[str]:
+    """How many variables lie beside the weights, by what they are."""
+    ignored: Counter[str] = Counter()
+    for path, dataset in _datasets(file):
+        for word in BESIDE.keys() & {*path}:
+            slot = BESIDE[word] == SLOTS and not dataset.shape
+            ignored["counters" if slot else BESIDE[word]] += 1
+    return ignored
+
+
+def _datasets(file: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every array of a file with the groups that lead to it; a link in place of one is refused."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), file)]
+    while waiting:
+        path, group = waiting.pop()
+        # A group in two places could be in as many as it likes, and within itself.
+        place = _address(group)
+        if place in seen:
+            raise WeightsError(f"refused: {'/'.join(path)} is in two places")
+        seen.add(place)
+        if len(path) > MAX_DEPTH:
+            raise WeightsError(f"refused: its groups are more than {MAX_DEPTH} deep")
+        children = [((*path, name), _child(group, name)) for name in group]
+        waiting += [(inner, child) for inner, child in reversed(children) if hasattr(child, "keys")]
+        yield from ((inner, child) for inner, child in children if hasattr(child, "shape"))
+
+
+def _layer_names(model: Mapping[str, Any], place: str = "") -> dict[str, str]:
+    """Layers' names by the place of their group: the layer's class, and how many of it came before."""
+    names: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for layer in model["config"]["layers"]:
+        kind = _snake_case(layer["class_name"])
+        group = f"{place}layers/{kind}" + (f"_{seen[kind]}" if seen[kind] else "")
+        seen[kind] += 1
+        names[group] = str(layer["config"]["name"])
+        if "layers" in layer["config"]:
+            names |= _layer_names(layer, f"{group}/")
+    return names
+
+
+def _snake_case(words: str) -> str:
+    """``BatchNormalization`` as ``batch_normalization``, and ``Conv2D`` as ``conv2d``."""
+    apart = re.sub(r"(?<=.)([A-Z][a-z]+)", r"_\1", re.sub(r"\W", "", words))
+    return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", apart).lower()
+
+
+# -- links and arrays --------------------------------------------------------------------------------------------
+
+
+def _child(group: Any, path: str) -> Any:
+    """What lies in a group under a path; a link that leads elsewhere, into another file even, is not followed."""
+    import h5py  # pyright: ignore[reportMissingTypeStubs]
+
+    for name in path.split("/"):
+        link = group.get(name, getlink=True)
+        if link is not None and not isinstance(link, h5py.HardLink):
+            raise WeightsError(f"refused: {path} is a link to somewhere else")
+        group = group[name]
+    return group
+
+
+def _address(group: Any) -> int:
+    """Where in the file a group lies."""
+    from h5py import h5o  # pyright: ignore
+
+    return cast("Any", h5o).get_info(group.id).addr
+
+
+def _attribute(group: Any, key: str) -> Any:
+    """An attribute's value, or None where there is none; what is far larger than Keras' pieces is not read."""
+    if key not in group.attrs:
+        return None
+    stored = group.attrs.get_id(key)
+    _refuse_bomb(key, prod(stored.shape) * stored.dtype.itemsize, 0)
+    return group.attrs[key]
+
+
+def _array(name: str, dataset: Any) -> NDArray[Any]:
+    if dataset.is_virtual or dataset.external:
+        raise WeightsError(f"refused: {name} lies in another file")
+    if dataset.dtype.kind not in "fiuV":
+        raise WeightsError(f"{name} holds {dataset.dtype}, not floating-point numbers")
+    _refuse_bomb(name, dataset.nbytes, min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
+    return dataset[()]
+
+
+def _from_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """As float32, of which it is the upper half."""
+    return (array.view("uint16").astype("uint32") << 16).view("float32")

@@ -1,0 +1,167 @@
+"""Which network is this file for? Every shipped spec's parameters are held to the tensors that it has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import SpecError, WeightsError
+from resnet_spec.graph.difference import first_difference, same_but_for_names
+from resnet_spec.graph.folding import fold
+from resnet_spec.spec.catalog import available
+from resnet_spec.spec.loader import load
+from resnet_spec.weights.adapting import first_kernels, head_parameters, is_counter, other_width
+from resnet_spec.weights.io import check_architecture
+from resnet_spec.weights.matching import check_weights
+from resnet_spec.weights.naming import by_graph_names
+from resnet_spec.weights.reading import read_checkpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
+
+    Tensors = Mapping[str, NDArray[Any]]
+    Shapes = Mapping[str, Shape]
+
+STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
+"""What PyTorch and TensorFlow call a normalisation's statistics."""
+
+NEAREST = 3
+"""How many specs are named where none fits."""
+
+LEAST = 0.1
+"""Of the larger one's tensors the smaller must have as much, or its names are not even looked at."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A shipped spec beside a file: ``share`` is the part of all names and shapes that both have, 1 where it fits.
+
+    ``overrides`` are what the spec needs to fit, such as another number of classes. ``differences`` is what
+    ``read_weights`` would say of it. ``unlike`` is in what it differs, beside weights, from the first that fits too.
+    """
+
+    spec: str
+    overrides: tuple[str, ...]
+    share: float
+    differences: tuple[str, ...] = ()
+    unlike: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether every tensor is a parameter, and every parameter a tensor."""
+        return not self.differences
+
+
+def identify(path: str | Path, progress: Callable[[str], None] = lambda step: None) -> list[Match]:
+    """The shipped specs whose parameters a file holds, else the nearest with what differs; none if nothing is alike.
+
+    Specs that differ in nothing that weights show (a stride, a padding) all match, unless the file says which it is
+    for. Raises WeightsError where the file cannot be read.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    tensors = _hollow({**checkpoint.averages, **checkpoint.tensors})
+    if not tensors:
+        raise WeightsError(f"{path}: holds no tensors")
+    progress("comparing with the shipped specs")
+    best = _best_of_each(tensors)
+    likely = [match for match in best if match.share == 1] or [match for match in best[:NEAREST] if match.share]
+    held = [_held(match, path, checkpoint, tensors) for match in likely]
+    fitting = [(match, graph) for match, graph in held if match.fits]
+    if not fitting:
+        return [match for match, _ in held]
+    (first, model), *others = fitting
+    return [first, *(replace(match, unlike=_unlike(first, model, match, graph)) for match, graph in others)]
+
+
+def _best_of_each(tensors: Tensors) -> list[Match]:
+    """Every shipped spec, the likeliest first; with folded normalisations where none fits as it is."""
+    graphs = {name: load(name).to_graph() for name in available()}
+    candidates = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
+    if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
+        folded = {name: fold(graph) for name, graph in graphs.items()}
+        candidates += [
+            _candidate(name, graph, tensors, "folded=true")
+            for name, graph in folded.items()
+            if len(graph.nodes) < len(graphs[name].nodes)
+        ]
+    candidates.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
+    best: dict[str, Match] = {}
+    for match in candidates:
+        best.setdefault(match.spec, match)
+    return list(best.values())
+
+
+def _hollow(tensors: Tensors) -> Tensors:
+    """Arrays of the same shapes that hold nothing, so that laying them out as a graph has them costs nothing."""
+    import numpy as np
+
+    nothing = np.zeros((), np.float32)
+    return {name: np.broadcast_to(nothing, tensor.shape) for name, tensor in tensors.items()}
+
+
+def _has_statistics(tensors: Tensors) -> bool:
+    """Whether a file has running statistics, and so no folded normalisations."""
+    return not STATISTICS.isdisjoint(name.replace("/", ".").rpartition(".")[2] for name in tensors)
+
+
+def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
+    """How much of a spec a file holds, if need be with the file's own number of classes and of channels.
+
+    ``given`` are the overrides with which the spec has this graph.
+    """
+    counts = sorted((len(graph.parameters()), len(tensors)))
+    if counts[0] < LEAST * counts[1]:
+        return Match(name, given, 0.0)
+    named = by_graph_names(graph, tensors)
+    shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
+    overrides = [*given]
+    for key, parameters, axis in (
+        ("parameters.classes", head_parameters(graph), 0),
+        ("input.channels", first_kernels(graph), 1),
+    ):
+        widths = {other_width(shapes.get(parameter.name, ()), parameter.shape, axis) for parameter in parameters}
+        if len(widths) == 1 and (width := widths.pop()):
+            overrides.append(f"{key}={width}")
+            wanted |= {p.name: (*p.shape[:axis], width, *p.shape[axis + 1 :]) for p in parameters}
+    return Match(name, tuple(overrides), _share(wanted, shapes))
+
+
+def _share(wanted: Shapes, held: Shapes) -> float:
+    """Jaccard's index of names with their shapes; where no name is known, of the shapes alone, and then never 1."""
+    both = len(wanted.items() & held.items())
+    if both or not held:
+        return both / (len(wanted) + len(held) - both)
+    alike = (Counter(wanted.values()) & Counter(held.values())).total()
+    return 0.5 * alike / (len(wanted) + len(held) - alike)
+
+
+def _held(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
+    """A match with what differs, and its graph; without overrides if the spec does nothing with them."""
+    plain = load(match.spec).to_graph()
+    try:
+        graph = load(match.spec, match.overrides).to_graph()
+    except SpecError:
+        graph = plain
+    if graph.fingerprint == plain.fingerprint:
+        match = replace(match, overrides=())
+    try:
+        check_weights(graph, by_graph_names(graph, tensors), str(path))
+        check_architecture(path, checkpoint, graph)
+    except WeightsError as error:
+        match = replace(match, differences=tuple(map(str, error.problems)))
+    return match, graph
+
+
+def _unlike(first: Match, model: Graph, match: Match, graph: Graph) -> str:
+    if same_but_for_names(model, graph):
+        return f"computes the same as {first.spec}"
+    return first_difference(model, graph, (first.spec, match.spec))

@@ -1,0 +1,151 @@
+"""Weights in and out, strict both ways: a file and a graph must name the same tensors with the same shapes.
+
+The canonical file is safetensors with the graph's JSON and fingerprint in its metadata, read as a private memory map,
+so that nothing is copied until it is written to.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import GraphError, Problem, WeightsError
+from resnet_spec.graph import Graph
+from resnet_spec.graph.difference import first_difference
+from resnet_spec.weights.adapting import adapt_to, adaptations_between, check_adaptations
+from resnet_spec.weights.atomic import replacing
+from resnet_spec.weights.formats.safetensors import write_safetensors
+from resnet_spec.weights.matching import check_weights, nonfinite, too_large
+from resnet_spec.weights.naming import by_graph_names, unwrapped
+from resnet_spec.weights.reading import read_checkpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.checkpoint import Checkpoint
+
+    Tensors = Mapping[str, NDArray[Any]]
+
+log = logging.getLogger(__name__)
+
+GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
+"""Keys of the metadata in which a file says which architecture it was written for."""
+
+
+def read_weights(
+    path: str | Path,
+    graph: Graph,
+    *,
+    adapt: Sequence[str] = (),
+    ema: bool = False,
+    check_finite: bool = False,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a weights file by the graph's parameter names, checked against it.
+
+    The format is told by the content: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
+    ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index) and SavedModel folders, ONNX,
+    a folder of Hugging Face transformers'. Safetensors is a copy-on-write memory map. What needs a framework's code is
+    read by the installed backend that knows it. Names and layouts may be PyTorch's or another library's.
+
+    Nothing is fitted unless ``adapt`` asks for it: ``half`` takes half-precision files, ``background`` leaves the first
+    of 1001 classes out, ``classes`` draws the head anew (from ``seed``) where the file has another number of classes,
+    ``channels`` sums or repeats the kernels for red, green and blue for another number of input channels, ``backbone``
+    leaves out tensors for which the graph has no layer. ``ema`` takes exponential moving averages where the file has
+    them. ``check_finite`` looks for NaN and infinity. What was adapted or left out is told to the log.
+
+    Raises WeightsError with every missing, unexpected and misshapen tensor, or with the first node that differs where
+    the file says which architecture it is for.
+    """
+    path = Path(path)
+    check_adaptations(adapt)
+    checkpoint = read_checkpoint(path, graph)
+    check_architecture(path, checkpoint, graph, adapt)
+    tensors = _chosen(path, checkpoint, ema)
+    halves = len(checkpoint.widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in tensors.values())
+    arrays = fit(graph, by_graph_names(graph, tensors), str(path), adapt=adapt, check_finite=check_finite, seed=seed)
+    if halves and "half" not in adapt:
+        message = f"{halves} tensors are in half precision, which is taken only where asked for (--adapt half)"
+        raise WeightsError(f"{path}: {message}")
+    _tell(path, checkpoint, halves)
+    return arrays
+
+
+def fit(
+    graph: Graph,
+    tensors: Tensors,
+    source: str,
+    *,
+    adapt: Sequence[str] = (),
+    check_finite: bool = False,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """Tensors under the graph's names as its arrays, adapted and checked as by ``read_weights``."""
+    arrays = check_weights(graph, adapt_to(graph, tensors, adapt, seed), source)
+    if check_finite and (problems := nonfinite(arrays)):
+        raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
+    return arrays
+
+
+def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
+    """The tensors as trained, or their averages over them."""
+    if ema and not checkpoint.averages:
+        raise WeightsError(f"{path}: holds no exponential moving averages")
+    if ema or not checkpoint.tensors:
+        return {**unwrapped(checkpoint.tensors), **unwrapped(checkpoint.averages)}
+    return checkpoint.tensors
+
+
+def _tell(path: Path, checkpoint: Checkpoint, halves: int) -> None:
+    for what, number in checkpoint.ignored.items():
+        log.info("%s: left out: %s (%d)", path, what, number)
+    if halves:
+        log.warning("%s: %d tensors are in half precision", path, halves)
+    for remark in checkpoint.remarks:
+        log.warning("%s: %s", path, remark)
+
+
+def write_weights(
+    path: str | Path,
+    graph: Graph,
+    arrays: Tensors,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> None:
+    """Write arrays as ``.safetensors`` with the graph's JSON and fingerprint; an existing file needs ``force``.
+
+    ``half`` rounds them to half precision. Raises WeightsError where the arrays do not fit the graph, or half precision
+    does not hold them; OutputError where the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: the canonical weights file ends in .safetensors")
+    checked = check_weights(graph, arrays, "the arrays")
+    if half and (problems := too_large(checked, "float16")):
+        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+    metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
+    with replacing(path, force=force) as temporary:
+        write_safetensors(temporary, checked, metadata, dtype="float16" if half else None)
+
+
+def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Collection[str] = ()) -> None:
+    """Raise WeightsError where a file says that it is for another architecture, but for what is to be adapted."""
+    metadata = checkpoint.metadata
+    if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
+        return
+    try:
+        other = Graph.from_json(metadata[GRAPH])
+    except (KeyError, GraphError):
+        other = graph
+    if other.fingerprint == graph.fingerprint:
+        message = f"was written for another architecture than {graph.name} (its fingerprint differs)"
+        raise WeightsError(f"{path}: {message}")
+    wanted = adaptations_between(other, graph)
+    lacking = [name for name in wanted if name not in adapt and not (name == "classes" and "background" in adapt)]
+    if lacking or not wanted:
+        said = f"{path}: was written for another architecture ({other.name}, not {graph.name})"
+        hint = "".join(f"; --adapt {name}" for name in lacking)
+        raise WeightsError(f"{said}: {first_difference(other, graph, ('the file', 'the spec'))}{hint}")

@@ -1,0 +1,151 @@
+"""Whether named arrays are a graph's parameters, one to one, and what is wrong where they are not."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.adapting import (
+    BACKGROUND,
+    COLOURS,
+    beyond_backbone,
+    first_kernels,
+    head_parameters,
+    is_counter,
+    other_width,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
+
+    Tensors = Mapping[str, NDArray[Any]]
+
+log = logging.getLogger(__name__)
+
+MAX_PAIRS = 400
+"""Names, missing times unexpected, to compare letter by letter, which takes seconds for more."""
+
+SIMILAR = {True: 0.6, False: 0.8}
+"""How alike two names are that may be meant for each other, of one shape or not, as ``difflib`` measures it."""
+
+
+def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
+    """The arrays in the graph's order; raises WeightsError unless they match its parameters one to one."""
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
+    given = {name: array for name, array in arrays.items() if not is_counter(name)}
+    missing = {name: shape for name, shape in wanted.items() if name not in given}
+    unexpected = {name: array.shape for name, array in given.items() if name not in wanted}
+    guesses = _guesses(missing, unexpected)
+    meant = {guess: name for name, guess in guesses.items()}
+    problems = [Problem(f"missing{_guessed(guesses.get(name))}", name) for name in missing]
+    problems += [Problem(f"unexpected{_guessed(meant.get(name))}", name) for name in unexpected]
+    checked = {name: given[name] for name in wanted if name in given}
+    wrong = [problem for name, array in checked.items() for problem in _misfits(name, array, wanted[name])]
+    if not problems and not wrong:
+        return checked
+    counts = {"missing": len(missing), "unexpected": len(unexpected), "not as they should be": len(wrong)}
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    head = Problem(f"{source}: not the {len(wanted)} tensors of {graph.name} ({said})")
+    shapes = {name: array.shape for name, array in given.items()}
+    raise WeightsError([head, *problems, *wrong, *map(Problem, _hints(graph, shapes))])
+
+
+def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
+    if array.shape != shape:
+        yield Problem(f"has shape {list(array.shape)}, not {list(shape)}", name)
+    elif array.dtype.kind != "f":
+        yield Problem(f"holds {array.dtype}, not floating-point numbers", name)
+
+
+def _hints(graph: Graph, held: Mapping[str, Shape]) -> Iterator[str]:
+    """What would mend it, where anything would."""
+    head = head_parameters(graph)
+    for parameter in head[:1]:
+        wanted, classes = parameter.shape[0], other_width(held.get(parameter.name, ()), parameter.shape, 0)
+        if classes:
+            yield f"the file has {classes} classes, not {wanted}; --adapt classes draws the head anew"
+        if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
+            yield "--adapt background leaves the first of the 1001 out"
+    for parameter in first_kernels(graph)[:1]:
+        if other_width(held.get(parameter.name, ()), parameter.shape, 1) == COLOURS:
+            yield "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs"
+    if beyond_backbone(graph, held):
+        yield "--adapt backbone leaves out the layers that the network ends before"
+    if head and set(held) == {p.name for p in graph.parameters()} - {p.name for p in head}:
+        yield "the file has no head; --set head=null leaves it out of the network too"
+
+
+def _guessed(name: str | None) -> str:
+    return f"; did you mean {name!r}?" if name else ""
+
+
+def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
+    """For each missing name the unexpected one that is likely meant, each used once.
+
+    Where few differ, the nearest in spelling; where many do, as in another library's naming, the one of the same shape
+    that comes at the same place among them, since both list layers in order.
+    """
+    if len(missing) * len(unexpected) <= MAX_PAIRS:
+        return _spelled(missing, unexpected)
+    places: dict[Shape, list[str]] = defaultdict(list)
+    for name, shape in unexpected.items():
+        places[shape].append(name)
+    for same in places.values():
+        same.reverse()
+    return {name: places[shape].pop() for name, shape in missing.items() if places.get(shape)}
+
+
+def _spelled(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
+    """The nearest pairs first, and those of one shape before all others."""
+    pairs = [
+        (missing[name] == unexpected[other], SequenceMatcher(None, name, other).ratio(), name, other)
+        for name in missing
+        for other in unexpected
+    ]
+    guesses: dict[str, str] = {}
+    for alike, ratio, name, other in sorted(pairs, reverse=True):
+        if ratio >= SIMILAR[alike] and name not in guesses and other not in guesses.values():
+            guesses[name] = other
+    return guesses
+
+
+def report_nonfinite(arrays: Tensors, source: str) -> None:
+    """Tell the log which weights are not finite."""
+    for problem in nonfinite(arrays):
+        log.warning("%s: %s", source, problem)
+
+
+def nonfinite(arrays: Tensors) -> list[Problem]:
+    """How many elements of which arrays are NaN or infinite."""
+    import numpy as np
+
+    problems: list[Problem] = []
+    with np.errstate(all="ignore"):
+        for name, array in arrays.items():
+            # A sum is quicker, and finite only if all are; it may also overflow by itself.
+            if not np.isfinite(array.sum()) and (count := array.size - int(np.isfinite(array).sum())):
+                nans = int(np.isnan(array).sum())
+                problems.append(Problem(f"{nans} of {array.size} elements are NaN, {count - nans} infinite", name))
+    return problems
+
+
+def too_large(arrays: Tensors, dtype: str) -> list[Problem]:
+    """Which arrays hold finite numbers that are infinite as ``dtype``."""
+    import numpy as np
+
+    problems: list[Problem] = []
+    with np.errstate(all="ignore"):
+        for name, array in arrays.items():
+            if array.dtype.itemsize <= np.dtype(dtype).itemsize:
+                continue
+            count = int(np.isinf(array.astype(dtype)).sum() - np.isinf(array).sum())
+            if count:
+                problems.append(Problem(f"{count} of {array.size} elements are too large for {dtype}", name))
+    return problems

@@ -1,0 +1,65 @@
+"""From a path to what is in it: the format is told by the content, and its reader asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.errors import WeightsError
+from resnet_spec.weights.formats.detection import INDEX, ending_of, find_file, inside
+from resnet_spec.weights.formats.keras import read_archive, read_hdf5
+from resnet_spec.weights.formats.safetensors import read_safetensors, read_shards
+from resnet_spec.weights.formats.transformers import check_configuration
+
+if TYPE_CHECKING:
+    from resnet_spec.graph import Graph
+
+READERS: Mapping[str, Callable[[Path], Checkpoint]] = {
+    ".safetensors": read_safetensors,
+    INDEX: read_shards,
+    ".h5": read_hdf5,
+    ".keras": read_archive,
+}
+"""Formats that the core reads itself."""
+
+
+def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
+    """The tensors of a file, or of a folder that holds a model; see ``resnet_spec.read_weights`` for what is read.
+
+    Raises WeightsError where there is none, or it is broken, or would run code or lead out of its folder.
+    """
+    file = located(path)
+    if file != path and os.path.isdir(path) and not inside(path, file):
+        raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
+    try:
+        ending = ending_of(file)
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from None
+    checkpoint = READERS[ending](file) if ending in READERS else _read_by_backend(file, ending, graph)
+    if graph is not None:
+        check_configuration(file, checkpoint.tensors, graph)
+    return checkpoint
+
+
+def located(path: Path) -> Path:
+    """The file that a path means, which may be a folder or a checkpoint's prefix; raises WeightsError where none is."""
+    file = find_file(path)
+    if file is not None:
+        return file
+    if os.path.isdir(path):
+        raise WeightsError(f"{path}: is a folder without weights")
+    raise WeightsError(f"{path}: {'is no regular file' if os.path.exists(path) else 'no such file'}")
+
+
+def _read_by_backend(path: Path, ending: str, graph: Graph | None) -> Checkpoint:
+    from resnet_spec.backend.registry import get_backend, readers
+
+    known = readers()
+    # The empty ending is a folder's, and not what a file without one has.
+    if ending not in known or (not ending and not os.path.isdir(path)):
+        endings = ", ".join(sorted({*READERS, *known} - {""}))
+        raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
+    return get_backend(known[ending]).read(path, graph)

@@ -1,0 +1,111 @@
+"""Backends are found by entry points, a third party's too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_spec.backend import registry
+from resnet_spec.backend.registry import GROUP, backend_names, find, get_backend, readers
+from resnet_spec.errors import BackendError
+from tests.third_party import distribution
+
+Lines = Callable[..., list[str]]
+
+MODULE = """
+class Backend:
+    name = "third"
+    outputs = {".third": "a third kind of file"}
+    inputs = (".third",)
+"""
+
+
+@pytest.fixture
+def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install a distribution that provides a backend."""
+
+    def install(name: str = "third", value: str = "third_backend:Backend", module: str = MODULE) -> None:
+        distribution(tmp_path, f"{name}_{len(list(tmp_path.iterdir()))}", {name: value})
+        (tmp_path / "third_backend.py").write_text(module)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+def test_all_backends_are_installed() -> None:
+    assert backend_names() == ("onnx", "tensorflow", "torch")
+    assert {point.value.partition(":")[0] for point in entry_points(group=GROUP)} == {
+        "resnet_spec_onnx",
+        "resnet_spec_tensorflow",
+        "resnet_spec_torch",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("torch", "torch"), ("pytorch", "torch"), ("tf", "tensorflow"), ("tensorflow", "tensorflow")]
+)
+def test_a_backend_is_found_by_its_name_or_an_alias(name: str, meant: str) -> None:
+    assert find(name).name == meant
+
+
+def test_an_unknown_backend_gets_a_suggestion(lines: Lines) -> None:
+    assert lines(lambda: find("torhc")) == [
+        "no backend is named 'torhc'; did you mean 'torch'? (installed: onnx, tensorflow, torch)"
+    ]
+    assert lines(lambda: get_backend("mxnet")) == ["no backend is named 'mxnet' (installed: onnx, tensorflow, torch)"]
+
+
+def test_a_third_party_adds_a_backend_without_touching_the_core(third: Callable[..., None]) -> None:
+    third()
+
+    assert backend_names() == ("onnx", "tensorflow", "third", "torch")
+    assert get_backend("third").name == "third"
+
+
+def test_two_packages_that_provide_one_name_are_refused(third: Callable[..., None], lines: Lines) -> None:
+    third()
+    third(value="third_backend:Other")
+
+    (said,) = lines(lambda: find("third"))
+    assert said.startswith("two packages provide a backend named 'third': ")
+    assert {"third_backend:Backend", "third_backend:Other"} == set(said.partition(": ")[2].split(", "))
+
+
+def test_a_backend_that_cannot_be_imported_says_what_to_install(third: Callable[..., None], lines: Lines) -> None:
+    third(name="broken", value="broken_backend:Backend", module="")
+
+    assert lines(lambda: get_backend("broken")) == [
+        "the broken backend cannot be imported (No module named 'broken_backend'); pip install 'resnet-spec[broken]'"
+    ]
+
+
+def test_a_missing_framework_says_what_to_install(third: Callable[..., None], lines: Lines) -> None:
+    third(name="late", value="late_backend:Backend")
+    late = MODULE + "\n    def __init__(self):\n        import a_framework\n"
+    Path(find("late").dist.locate_file("late_backend.py")).write_text(late)  # type: ignore[union-attr]
+
+    assert lines(lambda: get_backend("late")) == [
+        "the late backend cannot be imported (No module named 'a_framework'); pip install 'resnet-spec[late]'"
+    ]
+
+
+def test_a_backend_that_cannot_be_had_ends_a_command_with_status_three() -> None:
+    with pytest.raises(BackendError) as caught:
+        find("mxnet")
+
+    assert caught.value.exit_status == 3
+
+
+def test_file_endings_are_known_by_the_backend_that_reads_them(
+    third: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third()
+    points: list[Any] = [point for point in entry_points(group=GROUP) if point.name == "third"]
+    monkeypatch.setattr(registry, "entry_points", lambda **_: points)
+
+    assert readers() == {".third": "third"}
+    assert isinstance(points[0], EntryPoint)

@@ -1,0 +1,261 @@
+"""``convert`` and ``identify`` as their users meet them: what is printed where, and the status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from resnet_spec import Graph, initialize, load, read_weights, write_weights
+from resnet_spec.backend.checkpoint import Checkpoint
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def file(small: Graph, tmp_path: Path) -> Path:
+    """Weights of the small network, whose spec is in the folder that the test runs in."""
+    path = tmp_path / "in.safetensors"
+    save_file(initialize(small), path)
+    return path
+
+
+@pytest.fixture
+def convert(command: Command, file: Path, tmp_path: Path) -> Command:
+    """Convert that file with more arguments."""
+    return lambda *arguments: command(
+        "resnet-spec", "convert", "spec.yaml", file, tmp_path / "out.safetensors", *arguments
+    )
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have some specs shipped alone, so that not all are lowered."""
+    return lambda *names: monkeypatch.setattr("resnet_spec.weights.identification.available", lambda: names)
+
+
+def hollow(graph: Graph, folder: Path) -> Path:
+    """A file of a graph's tensors that says nothing else."""
+    path = folder / "in.safetensors"
+    save_file({p.name: np.zeros(p.shape, "float16") for p in graph.parameters()}, path)
+    return path
+
+
+# -- convert -----------------------------------------------------------------------------------------------------
+
+
+def test_a_conversion_tells_what_was_written(convert: Command, small: Graph, tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+
+    assert convert() == (0, f"{target}: 43 tensors of spec\n", "")
+    assert len(initialize(small)) == 43
+    assert np.array_equal(read_weights(target, small)["fc.bias"], initialize(small)["fc.bias"])
+
+
+def test_a_conversion_tells_machines_what_was_written(
+    convert: Command, file: Path, small: Graph, tmp_path: Path
+) -> None:
+    done = convert("--json")
+
+    assert (done.status, json.loads(done.out)) == (
+        0,
+        {
+            "name": "spec",
+            "fingerprint": small.fingerprint,
+            "tensors": 43,
+            "input": str(file),
+            "output": str(tmp_path / "out.safetensors"),
+            "format": "safetensors",
+        },
+    )
+
+
+def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_path: Path) -> None:
+    overrides = ("--set", "head.fc.linear.features=7", "--set", "input.channels=1")
+    refused = convert(*overrides, "--adapt", "classes")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.splitlines()[1:] == [
+        f"{file}: not the 43 tensors of spec (1 not as they should be)",
+        "conv1.weight: has shape [8, 3, 3, 3], not [8, 1, 3, 3]",
+        "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs",
+    ]
+    assert not (tmp_path / "out.safetensors").exists()
+
+    done = convert(*overrides, "--adapt", "classes", "--adapt", "channels")
+    assert (done.status, done.err.splitlines()) == (
+        0,
+        [
+            "fc.weight, fc.bias: left out of the file, which has 5 classes, not 7, and drawn at random",
+            "conv1.weight: its kernels for red, green and blue were added up",
+        ],
+    )
+
+
+def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file: Path) -> None:
+    done = process(
+        "resnet-spec", "convert", "spec.yaml", file, "x.safetensors", "--set", "head=null", "--adapt", "backbone"
+    )
+
+    assert (done.status, done.err) == (0, "left out, since the network has no such layers: fc.bias, fc.weight\n")
+
+
+def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalisations are folded",))
+    monkeypatch.setattr("resnet_spec.weights.io.read_checkpoint", lambda *_: given)
+    done = convert()
+
+    assert [line.partition(": ")[2] for line in done.err.splitlines()] == [
+        "left out: optimizer slots (3)",
+        "its normalisations are folded",
+    ]
+
+
+def test_averages_that_are_not_there_are_told(convert: Command, file: Path) -> None:
+    assert convert("--ema") == (2, "", f"{file}: holds no exponential moving averages\n")
+
+
+def test_an_adaptation_that_there_is_not_is_told(convert: Command) -> None:
+    assert convert("--adapt", "clases") == (
+        2,
+        "",
+        "there is no adaptation 'clases'; did you mean 'classes'?"
+        " (there are: half, background, classes, channels, backbone)\n",
+    )
+
+
+def test_half_precision_is_written_and_read_where_asked_for(
+    convert: Command, command: Command, small: Graph, tmp_path: Path
+) -> None:
+    half, single = tmp_path / "out.safetensors", tmp_path / "single.safetensors"
+    assert convert("--half").status == 0
+    refused = command("resnet-spec", "convert", "spec.yaml", half, single)
+    assert (refused.status, refused.err) == (
+        2,
+        f"{half}: 43 tensors are in half precision, which is taken only where asked for (--adapt half)\n",
+    )
+    done = command("resnet-spec", "convert", "spec.yaml", half, single, "--adapt", "half")
+    assert (done.status, done.err) == (0, f"{half}: 43 tensors are in half precision\n")
+    assert {array.dtype.name for array in read_weights(single, small).values()} == {"float32"}
+
+
+def test_double_precision_is_written_where_asked_for(convert: Command, small: Graph, tmp_path: Path) -> None:
+    assert convert("--dtype", "float64").status == 0
+    assert {a.dtype.name for a in read_weights(tmp_path / "out.safetensors", small).values()} == {"float64"}
+    assert convert("--dtype", "float64", "--half", "--force").status == 2
+
+
+def test_wrong_targets_are_told_before_anything_is_read(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "there.safetensors").write_text("old")
+    for target, said in (
+        ("there.safetensors", "there.safetensors exists already; --force replaces it"),
+        ("nowhere/x.safetensors", "nowhere/x.safetensors: the folder {}/nowhere does not exist"),
+        ("there.safetensors/x.safetensors", "{}/there.safetensors does not exist"),
+        ("x.caffe", "x.caffe: nothing here writes caffe"),
+        ("x", "x: say which kind of folder"),
+    ):
+        done = command("resnet-spec", "convert", "resnet18", "in.safetensors", tmp_path / target)
+        assert (done.status, done.out) == (2, "")
+        assert said.format(tmp_path) in done.err
+        assert "in.safetensors: no such file" not in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
+
+
+def test_an_input_that_is_not_there_is_told(command: Command, tmp_path: Path) -> None:
+    source = tmp_path / "in.safetensors"
+    done = command("resnet-spec", "convert", "resnet18", source, tmp_path / "out.safetensors")
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"{source}: no such file")
+
+
+def test_a_file_is_converted_into_itself(convert: Command, command: Command, file: Path, small: Graph) -> None:
+    done = command("resnet-spec", "convert", "spec.yaml", file, file, "--force")
+
+    assert (done.status, done.err) == (0, "")
+    assert np.array_equal(read_weights(file, small)["fc.weight"], initialize(small)["fc.weight"])
+
+
+# -- identify ----------------------------------------------------------------------------------------------------
+
+
+def test_a_files_specs_are_named_with_what_tells_them_apart(
+    command: Command, few: Callable[..., None], tmp_path: Path
+) -> None:
+    few("timm/resnet18", "torchvision/resnet18", "timm/resnetblur18", "cifar/resnet20")
+    path = hollow(load("resnet18", ["parameters.classes=10"]).to_graph(), tmp_path)
+
+    assert command("resnet-spec", "identify", path) == (
+        0,
+        "timm/resnet18 --set parameters.classes=10\n"
+        "timm/resnetblur18 --set parameters.classes=10"
+        "  (timm/resnet18 has 'maxpool' where timm/resnetblur18 has 'maxpool.0')\n"
+        "torchvision/resnet18 --set parameters.classes=10  (computes the same as timm/resnet18)\n",
+        "",
+    )
+
+
+def test_machines_are_told_too(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
+    few("torchvision/resnet18")
+    done = command("resnet-spec", "identify", hollow(load("resnet18").to_graph(), tmp_path), "--json")
+
+    assert json.loads(done.out) == [
+        {"spec": "torchvision/resnet18", "overrides": [], "share": 1.0, "differences": [], "unlike": "", "fits": True}
+    ]
+
+
+def test_the_nearest_are_named_with_as_much_as_a_person_reads(
+    command: Command, few: Callable[..., None], tmp_path: Path
+) -> None:
+    few("torchvision/resnet18")
+    path = hollow(load("resnet18", ["stages.layer1.repeat=5"]).to_graph(), tmp_path)
+    done = command("resnet-spec", "identify", path)
+    first, *rest, last = done.out.splitlines()
+
+    assert done.status == 1
+    assert first == "torchvision/resnet18: 77% of names and shapes agree"
+    assert rest[0] == f"  {path}: not the 102 tensors of torchvision/resnet18 (30 unexpected)"
+    assert (len(rest), last) == (20, "  and 11 more, which --json prints")
+
+    (match,) = json.loads(command("resnet-spec", "identify", path, "--json").out)
+    assert len(match["differences"]) == 31
+
+
+def test_a_file_that_is_like_nothing_is_told(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
+    few("torchvision/resnet18")
+    save_file({"a": np.zeros(3)}, tmp_path / "x")
+
+    assert command("resnet-spec", "identify", tmp_path / "x") == (1, "no shipped spec is like it\n", "")
+
+
+def test_a_file_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_text("nonsense")
+    done = command("resnet-spec", "identify", path)
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"{path}: is not a whole safetensors file (")
+    assert command("resnet-spec", "identify", tmp_path / "y") == (2, "", f"{tmp_path / 'y'}: no such file\n")
+
+
+# -- build -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_are_not_finite_are_told_by_a_build_and_refused_where_asked_for(
+    process: Command, small: Graph, tmp_path: Path
+) -> None:
+    arrays = initialize(small)
+    arrays["bn1.bias"][0] = np.nan
+    write_weights(tmp_path / "in.safetensors", small, arrays)
+    told = "in.safetensors: bn1.bias: 1 of 8 elements are NaN, 0 infinite"
+    build = ("resnet-build", "spec.yaml", "--backend", "torch", "--weights", "in.safetensors")
+    done = process(*build)
+    assert (done.status, [line for line in done.err.splitlines() if not line.endswith("…")]) == (0, [told])
+
+    refused = process(*build, "--check-finite", "--output", "out.pth")
+    assert (refused.status, refused.out) == (2, "")
+    assert not (tmp_path / "out.pth").exists()

@@ -1,0 +1,733 @@
+"""Documents are judged by their exact messages and places, with libyaml and without it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+import tracemalloc
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from resnet_spec.document import parser as documents
+from resnet_spec.document.dump import to_yaml
+from resnet_spec.document.merge import assign, merge
+from resnet_spec.document.parser import Document, dotted, parse, read
+from resnet_spec.errors import Position, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(params=["libyaml", "python"])
+def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "python":
+        monkeypatch.setattr(documents, "_LOADER", yaml.SafeLoader)
+    elif not yaml.__with_libyaml__:
+        pytest.skip("PyYAML without libyaml")
+
+
+def lines(call: Callable[[], object]) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        call()
+    assert all("\n" not in str(problem) for problem in caught.value.problems)
+    return str(caught.value).splitlines()
+
+
+def refused(text: str) -> list[str]:
+    return lines(lambda: parse(text, "f"))
+
+
+def places(positions: dict[tuple[str | int, ...], Position]) -> dict[str, tuple[int, int]]:
+    return {dotted(path): (place.line, place.column) for path, place in positions.items()}
+
+
+def assert_placed(document: Document) -> None:
+    """Every key and every value has a position, and nothing else has."""
+    keys: set[Any] = set()
+    values: set[Any] = {()}
+
+    def walk(data: Any, path: tuple[str | int, ...]) -> None:
+        entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+        for key, value in entries:
+            values.add((*path, key))
+            if isinstance(data, dict):
+                keys.add((*path, key))
+            walk(value, (*path, key))
+
+    walk(document.data, ())
+    assert set(document.keys) == keys
+    assert set(document.values) == values
+
+
+@pytest.mark.usefixtures("loader")
+class TestScalars:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            *[(text, None) for text in ("~", "null", "Null", "NULL")],
+            *[(text, True) for text in ("true", "True", "TRUE")],
+            *[(text, False) for text in ("false", "False", "FALSE")],
+            ("0", 0),
+            ("-12", -12),
+            ("+12", 12),
+            ("0777", 777),
+            ("0o17", 15),
+            ("0x1F", 31),
+            ("9" * 30, int("9" * 30)),
+            ("1e-5", 1e-5),
+            ("1E5", 1e5),
+            ("-1.", -1.0),
+            (".5", 0.5),
+            ("+12.5e+3", 12500.0),
+            (".inf", math.inf),
+            ("-.INF", -math.inf),
+        ],
+    )
+    def test_core_schema(self, text: str, value: object) -> None:
+        found = parse(f"a: {text}", "f").data["a"]
+        assert found == value
+        assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *["no", "yes", "on", "off", "y", "n", "tRUE", "nULL", "1_000", "12:30", "0b1", "-0x1", "1.2.3", ".", "e5"],
+            *["2001-12-14", "=", "width * 4", "1e", "+", "-.nan", "0o8", "inf", "nan", "\u0661", "é"],
+        ],
+    )
+    def test_texts(self, text: str) -> None:
+        assert parse(f"a: {text}", "f").data == {"a": text}
+
+    @pytest.mark.parametrize("text", ["'1'", '"1"', "|-\n  1", ">-\n  1"])
+    def test_quoted_and_block_scalars_are_text(self, text: str) -> None:
+        assert parse(f"a: {text}", "f").data == {"a": "1"}
+
+    def test_empty_values_are_null(self) -> None:
+        assert parse("a:\nb: {c: }\nd:\n  -\n", "f").data == {"a": None, "b": {"c": None}, "d": [None]}
+
+    @pytest.mark.parametrize("key", ["0", "1.0", "0x1F", "downsample.0", "null", "true", "no", "~", "1e-5"])
+    def test_keys_stay_text(self, key: str) -> None:
+        assert parse(f"{key}: 1", "f").data == {key: 1}
+
+    def test_numbers_refused(self) -> None:
+        text = "a: .nan\nb: [1e999]\nc: -" + "1" * 31 + "\nd: 0x" + "1" * 30
+        assert refused(text) == [
+            "f:1:4: a: not-a-number is not allowed",
+            "f:2:5: b.0: number 1e999 is out of range",
+            "f:3:4: c: an integer of more than 30 digits",
+            "f:4:4: d: an integer of more than 30 digits",
+        ]
+
+    def test_absurd_integer_is_not_converted(self) -> None:
+        assert refused("1" * 1_000_000) == ["f:1:1: an integer of more than 30 digits"]
+
+
+@pytest.mark.usefixtures("loader")
+class TestPositions:
+    def test_each_key_and_value(self) -> None:
+        document = parse("a: 1\nb:\n  c: [x, {d: 'y'}]\n  é: z\n? e\n: - 2\n", "f")
+        assert document.data == {"a": 1, "b": {"c": ["x", {"d": "y"}], "é": "z"}, "e": [2]}
+        assert places(document.keys) == {
+            "a": (1, 1),
+            "b": (2, 1),
+            "b.c": (3, 3),
+            "b.c.1.d": (3, 11),
+            "b.é": (4, 3),
+            "e": (5, 3),
+        }
+        assert places(document.values) == {
+            "": (1, 1),
+            "a": (1, 4),
+            "b": (3, 3),
+            "b.c": (3, 6),
+            "b.c.0": (3, 7),
+            "b.c.1": (3, 10),
+            "b.c.1.d": (3, 14),
+            "b.é": (4, 6),
+            "e": (6, 3),
+            "e.0": (6, 5),
+        }
+
+    def test_byte_order_mark_takes_no_column(self) -> None:
+        assert places(parse("\ufeffa: 1\r\nb: 2\r\n", "f").values) == {"": (1, 1), "a": (1, 4), "b": (2, 4)}
+
+    def test_aliases_are_copies_placed_where_their_text_stands(self) -> None:
+        document = parse("a: &x\n  b: [1]\nc: *x\nd: [*x]\n", "f")
+        assert document.data == {"a": {"b": [1]}, "c": {"b": [1]}, "d": [{"b": [1]}]}
+        assert document.data["a"] is not document.data["c"]
+        assert places(document.values)["c"] == (3, 4)
+        assert places(document.values)["d.0.b"] == places(document.values)["a.b"] == (2, 6)
+        assert places(document.keys)["c"] == (3, 1)
+        assert places(document.keys)["c.b"] == (2, 3)
+        assert_placed(document)
+
+    def test_an_anchor_may_be_used_again(self) -> None:
+        assert parse("[&x 1, *x, &x 2, *x]", "f").data == [1, 1, 2, 2]
+
+    def test_position_falls_back_to_the_enclosing_value(self) -> None:
+        document = parse("a:\n  b: 1\n", "f")
+        assert document.position(("a", "b")) == Position("f", 2, 6)
+        assert document.position(("a", "missing", 3)) == Position("f", 2, 3)
+        assert document.position(("x",)) == Position("f", 1, 1)
+
+
+@pytest.mark.usefixtures("loader")
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "1:1: the file is empty"),
+            ("# comment\n", "1:1: the file is empty"),
+            ("---\n", "1:1: the file is empty"),
+            ("a: 1\n---\nb: 2\n", "2:1: a second document starts here; a file holds one"),
+            ("%YAML 1.1\n---\na: no\n", "1:1: the file asks for YAML 1.1; it is read as YAML 1.2, so drop this line"),
+            ("a: 1\nb: {<<: 2}\n", "2:5: b: merge keys ('<<') are not supported; inherit with 'extends'"),
+            ("a:\n  b: 1\n  b: 2\n", "3:3: a.b: duplicate key 'b', first on line 2"),
+            ("'0': 1\n0: 2\n", "2:1: 0: duplicate key '0', first on line 1"),
+            ("a:\n  ? [b]\n  : 1\n", "2:5: a: a key must be plain text, without anchor, alias or structure"),
+            ("a: {{b}}\n", "1:5: a: a key must be plain text, without anchor, alias or structure"),
+            ("a: &x b\n*x : 1\n", "2:1: a key must be plain text, without anchor, alias or structure"),
+            ("&x a: 1\n", "1:1: a key must be plain text, without anchor, alias or structure"),
+            ("? \n: 1\n", "1:2: a key is missing in front of ':'"),
+            ("a: !!python/name:os.system x", "1:4: a: tag !!python/name:os.system is not allowed"),
+            ("a: [!foo {b: 1}]", "1:5: a.0: tag !foo is not allowed"),
+            ("!!str a: 1", "1:1: tag !!str is not allowed"),
+            ("a: ! 1", "1:4: a: tag ! is not allowed"),
+            ("a: [*x]", "1:5: a.0: unknown alias *x"),
+            ("a: &bottleneck 1\nb: *bottlneck", "2:4: b: unknown alias *bottlneck; did you mean 'bottleneck'?"),
+            ("a: &x [1, *x]", "1:11: a.1: alias *x stands inside the value it names"),
+            ("a: &x 1\nb: &x [*x]", "2:8: b.0: alias *x stands inside the value it names"),
+            ("a: 1\nb: \x00", "2:4: character U+0000 is not allowed in YAML"),
+            ("\ufeffa: \x07", "1:4: character U+0007 is not allowed in YAML"),
+            ("a:\r\n- \ud800", "2:3: character U+D800 is not allowed in YAML"),
+        ],
+    )
+    def test_structure(self, text: str, message: str) -> None:
+        [line] = refused(text)
+        assert line.removesuffix("; quote a value to make it text") == f"f:{message}"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("a:\n\tb: 1\n", "2:1: not valid YAML: a tab where YAML expects spaces"),
+            ("a:\n  b: 1\n\tc: 2\n", "3:1: not valid YAML: a tab where YAML expects spaces"),
+            ("a: @x", "1:4: not valid YAML: a value cannot start with '@'; quote it"),
+            ("a: b: c", "1:5: not valid YAML: no ':' is expected here; check the indentation, or quote the text"),
+            ("a: - 1", "1:4: not valid YAML: no '-' is expected here; start the list on a line of its own"),
+            ("a: 1\nb: 'c\n\n", "2:4: not valid YAML: this quote is never closed"),
+            ('a: "b\n--- c', "1:4: not valid YAML: this quote is never closed"),
+            ("a: 1\nb\nc: 2\n", "2:1: not valid YAML: this key has no ':'"),
+            (
+                "a:\n  - b\n c: 1",
+                "3:2: not valid YAML: neither a key nor the mapping's end; check indentation and quotes",
+            ),
+            ("- a\nb: c", "2:1: not valid YAML: neither a '-' nor the list's end; check the indentation"),
+            ("a: [1,\n2\nb: 3", "3:2: not valid YAML: ',' or ']' is missing in the list that opens on line 1"),
+            ("a: {b: 1\nc: 2", "2:2: not valid YAML: ',' or '}' is missing in the mapping that opens on line 1"),
+            ("a: ]", "1:4: not valid YAML: a value is missing here, or a bracket or comma too many"),
+            ("a: 1\n...\nb", "3:1: not valid YAML: nothing may follow the document's end"),
+        ],
+    )
+    def test_syntax(self, text: str, message: str) -> None:
+        assert refused(text) == [f"f:{message}"]
+
+    def test_other_syntax_errors_keep_the_parsers_words(self) -> None:
+        [line] = refused('a: "\\q"')
+        assert line.startswith("f:1:")
+        assert "not valid YAML: while" in line
+        assert "unknown escape character" in line
+
+    def test_problems_are_collected(self) -> None:
+        assert refused("a: 1\na: !x 2\n<<: 3\nb: [.nan, *y]\nc: 'd") == [
+            "f:2:1: a: duplicate key 'a', first on line 1",
+            "f:2:4: a: tag !x is not allowed; quote a value to make it text",
+            "f:3:1: merge keys ('<<') are not supported; inherit with 'extends'",
+            "f:4:5: b.0: not-a-number is not allowed",
+            "f:4:11: b.1: unknown alias *y",
+            "f:5:4: not valid YAML: this quote is never closed",
+        ]
+
+    def test_not_without_end(self) -> None:
+        found = refused("a: 1\n" * 500)
+        assert found[0] == "f:2:1: a: duplicate key 'a', first on line 1"
+        assert found[-1] == "f:101:1: too many problems; the rest of the file is not looked at"
+        assert len(found) == 101
+
+    def test_odd_keys_leave_one_short_line(self) -> None:
+        [newline] = refused('"a\\nb": 1\n"a\\nb": 2\n')
+        assert newline == r"f:2:1: 'a\nb': duplicate key 'a\nb', first on line 1"
+        [long] = refused(f"? {'a' * 5000}\n: 1\n? {'a' * 5000}\n: 2\n")
+        assert len(long) < 250
+
+    def test_quoted_merge_key_is_a_key(self) -> None:
+        assert parse("'<<': 1", "f").data == {"<<": 1}
+
+
+@pytest.mark.usefixtures("loader")
+class TestLimits:
+    def test_depth(self) -> None:
+        assert parse("[" * 64 + "]" * 64, "f").data
+        assert refused("[" * 65 + "]" * 65) == ["f:1:65: 0.0.0...: nested deeper than 64 levels"]
+
+    def test_depth_counts_through_aliases(self) -> None:
+        assert parse("a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 23 + "*a" + "]" * 23, "f").data
+        text = "a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 24 + "*a" + "]" * 24
+        assert refused(text) == ["f:1:46: b.0.0...: nested deeper than 64 levels"]
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "{a: " * 100_000, "a:\n" + "  - " * 1000])
+    def test_deep_nesting_ends_at_once(self, text: str) -> None:
+        started = time.perf_counter()
+        assert refused(text)[0].endswith("nested deeper than 64 levels")
+        assert time.perf_counter() - started < 2
+
+    def test_values(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(documents, "MAX_VALUES", 1000)
+        assert len(parse("[" + "1," * 999 + "]", "f").data) == 999
+        [line] = refused("[" + "1," * 1000 + "]")
+        assert line == "f:1:2000: more than 1000 values, aliases counted as often as they are used"
+
+    def test_alias_bomb(self) -> None:
+        rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+        rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+        tracemalloc.start()
+        started = time.perf_counter()
+        found = refused("\n".join(rows))
+        seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert found == ["f:5:45: more than 100000 values, aliases counted as often as they are used"]
+        assert seconds < 5
+        assert peak < 64 << 20
+
+    @pytest.mark.parametrize("anchor", ["&x " + "y" * 500_000, "&x {? " + "y" * 500_000 + " : 1}"])
+    def test_long_texts_weigh_more_in_aliases(self, anchor: str) -> None:
+        [line] = refused(f"a: {anchor}\nb: [{'*x, ' * 1000}]")
+        assert line.endswith("more than 100000 values, aliases counted as often as they are used")
+
+    def test_size(self) -> None:
+        assert refused("#" * ((1 << 20) + 1)) == ["f: larger than 1 MiB"]
+
+
+@pytest.mark.usefixtures("loader")
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(st.text(max_size=60), st.text(alphabet="ab01:-?*&!<>|'\"[]{},#% \n\t.~%@`\\", max_size=40)))
+@example("a: {<<: 1, : 2}")
+@example("? [a]\n: - b\n  -c")
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        document = parse(text, "f")
+    except SpecError as error:
+        assert all(problem.position for problem in error.problems)  # noqa: PT017
+    else:
+        assert_placed(document)
+
+
+def test_parsing_is_fast() -> None:
+    row = "  layer{0}: {{block: bottleneck, repeat: 3, width: 64, channels: 256, stride: 2}}\n"
+    text = "stages:\n" + "".join(row.format(i) for i in range(20))
+    seconds: list[float] = []
+    for _ in range(20):
+        started = time.perf_counter()
+        parse(text, "f")
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.01
+
+
+class TestRead:
+    def test_reads(self, tmp_path: Path) -> None:
+        path = tmp_path / "é.yaml"
+        path.write_bytes("\ufeffa: é\n".encode())
+        document = read(path)
+        assert document == parse("a: é\n", str(path))
+        assert document.values[("a",)] == Position(str(path), 1, 4)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        assert lines(lambda: read(tmp_path / "x.yaml")) == [f"{tmp_path}/x.yaml: No such file or directory"]
+
+    def test_directory(self, tmp_path: Path) -> None:
+        assert lines(lambda: read(tmp_path)) == [f"{tmp_path}: Is a directory"]
+
+    def test_nul_in_the_name(self, tmp_path: Path) -> None:
+        [line] = lines(lambda: read(tmp_path / "a\0b"))
+        assert line.endswith("embedded null byte")
+
+    def test_not_readable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "x.yaml"
+        path.touch(mode=0)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        # Root could read it all the same.
+        monkeypatch.setattr(Path, "open", refuse)
+        assert lines(lambda: read(path)) == [f"{path}: Permission denied"]
+
+    @pytest.mark.parametrize(
+        ("content", "place"),
+        [
+            (b"\xff\xfea\0", "1:1: not UTF-8: byte 0xff"),
+            (b"\xef\xbb\xbfa: \xc3\xa9\r\nb: \xe9\n", "2:4: not UTF-8: byte 0xe9"),
+        ],
+    )
+    def test_not_utf8(self, tmp_path: Path, content: bytes, place: str) -> None:
+        path = tmp_path / "x.yaml"
+        path.write_bytes(content)
+        assert lines(lambda: read(path)) == [f"{path}:{place}"]
+
+    def test_nul_bytes(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.yaml"
+        path.write_bytes(b"a: 1\nb: \0")
+        assert lines(lambda: read(path)) == [f"{path}:2:4: character U+0000 is not allowed in YAML"]
+
+    def test_too_large(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.yaml"
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+        assert lines(lambda: read(path)) == [f"{path}: larger than 1 MiB"]
+
+    @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+    def test_endless_device(self) -> None:
+        assert lines(lambda: read(Path("/dev/zero"))) == ["/dev/zero: larger than 1 MiB"]
+
+
+BASE = """\
+name: base
+stem: {conv1: {conv2d: {channels: 64, kernel: 7}}, bn1: norm, relu: act}
+stages:
+  layer1: {block: basic, padding: [1, 2]}
+  layer2: {block: basic}
+"""
+
+
+class TestMerge:
+    def merge(self, override: str) -> Document:
+        base = parse(BASE, "base")
+        before = to_yaml(base.data)
+        merged = merge(base, parse(override, "over"))
+        assert_placed(merged)
+        assert to_yaml(base.data) == before
+        return merged
+
+    def test_by_key_in_the_bases_order(self) -> None:
+        merged = self.merge("stages:\n  layer3: {block: new}\n  layer1: {padding: [3]}\nextra: 1\nname: over\n")
+        assert list(merged.data) == ["name", "stem", "stages", "extra"]
+        assert list(merged.data["stages"]) == ["layer1", "layer2", "layer3"]
+        assert merged.data["stages"]["layer1"] == {"block": "basic", "padding": [3]}
+        assert merged.data["name"] == "over"
+        assert merged.file == "over"
+
+    def test_a_new_key_follows_the_key_it_is_written_behind(self) -> None:
+        merged = self.merge("stem: {conv1: null, conv1.0: a, conv1.1: b, relu: c, last: d}\n")
+        assert list(merged.data["stem"]) == ["conv1.0", "conv1.1", "bn1", "relu", "last"]
+        merged = self.merge("stem: {first: a, bn1: b, second: c}\n")
+        assert list(merged.data["stem"]) == ["conv1", "bn1", "second", "relu", "first"]
+
+    def test_positions_follow_the_values(self) -> None:
+        merged = self.merge("stages:\n  layer1: {padding: [3]}\n")
+        assert merged.values[("stages", "layer1", "padding", 0)] == Position("over", 2, 22)
+        assert merged.keys[("stages", "layer1")] == Position("over", 2, 3)
+        assert merged.values[("stages", "layer1", "block")] == Position("base", 4, 19)
+        assert merged.keys[("stages", "layer2")] == Position("base", 5, 3)
+        assert merged.values[()] == Position("over", 1, 1)
+
+    def test_null_deletes(self) -> None:
+        merged = self.merge("stem: {conv1: null, relu: ~}\nstages:\n")
+        assert merged.data == {"name": "base", "stem": {"bn1": "norm"}}
+
+    def test_other_kinds_are_replaced(self) -> None:
+        merged = self.merge("stem: {bn1: {batch_norm: {epsilon: 0.1}}, conv1: none}\nstages: [null]\n")
+        assert merged.data["stem"] == {"conv1": "none", "bn1": {"batch_norm": {"epsilon": 0.1}}, "relu": "act"}
+        assert merged.data["stages"] == [None]
+
+    def test_nothing_to_delete(self) -> None:
+        override = "stages:\n  layr1:\n  layer9: {block: null}\nname: {first: ~}\nstem: {bn9: ~}\n"
+        assert lines(lambda: self.merge(override)) == [
+            "over:5:8: stem.bn9: null deletes a key, but there is no 'bn9' to delete; did you mean 'bn1'?",
+            "over:2:3: stages.layr1: null deletes a key, but there is no 'layr1' to delete; did you mean 'layer1'?",
+        ]
+
+    def test_null_in_a_mapping_the_base_lacks_is_a_value(self) -> None:
+        merged = self.merge("stages: {layer9: {gate: {multiply: null}}}\nname: {first: ~}\n")
+        assert merged.data["stages"]["layer9"] == {"gate": {"multiply": None}}
+        assert merged.data["name"] == {"first": None}
+
+    def test_roots_that_are_no_mappings(self) -> None:
+        assert merge(parse("a: 1", "b"), parse("[2]", "o")).data == [2]
+        assert merge(parse("[2]", "b"), parse("a: 1", "o")).data == {"a": 1}
+
+    def test_chains(self) -> None:
+        merged = merge(self.merge("a: 1\n"), parse("stem: {bn1: null}\n", "top"))
+        assert_placed(merged)
+        assert list(merged.data["stem"]) == ["conv1", "relu"]
+
+
+TREES = st.recursive(
+    st.integers(-(10**9), 10**9) | st.lists(st.none()), lambda child: st.dictionaries(st.sampled_from("abcd"), child)
+)
+
+
+@settings(deadline=None)
+@given(TREES, TREES)
+def test_merging_without_nulls_is_a_deep_update(old: Any, new: Any) -> None:
+    def update(old: Any, new: Any) -> Any:
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            return new
+        return old | {key: update(old[key], value) if key in old else value for key, value in new.items()}
+
+    merged = merge(parse(to_yaml(old), "base"), parse(to_yaml(new), "over"))
+    # Equal but for the order of keys, which has a test of its own.
+    assert merged.data == update(old, new)
+    assert_placed(merged)
+
+
+DOTS = (
+    "stem:\n  conv1: {stride: 1}\n  conv1.0: {conv2d: {channels: 32}}\n  conv1.0.bn: norm\nlist: [1, 2]\nnone: null\n"
+)
+
+
+class TestAssign:
+    def assign(self, *assignments: str) -> Document:
+        document = parse(DOTS, "f")
+        changed = assign(document, assignments)
+        assert_placed(changed)
+        assert document == parse(DOTS, "f")
+        return changed
+
+    @pytest.mark.parametrize(
+        ("assignment", "path", "value"),
+        [
+            ("stem.conv1.stride=2", ("stem", "conv1", "stride"), 2),
+            ("stem.conv1.0.conv2d.channels=width * 4", ("stem", "conv1.0", "conv2d", "channels"), "width * 4"),
+            ("stem.conv1.0.bn=act", ("stem", "conv1.0.bn"), "act"),
+            ("stem.conv1.new=no", ("stem", "conv1", "new"), "no"),
+            ("stem.conv1.0.new=1e-5", ("stem", "conv1.0", "new"), 1e-5),
+            (" new = ' x=y '", ("new",), " x=y "),
+            ("list=[[1, 2], {a: ~}]", ("list",), [[1, 2], {"a": None}]),
+            ("none={a: 0777}", ("none",), {"a": 777}),
+            ("stem={}", ("stem",), {}),
+        ],
+    )
+    def test_sets(self, assignment: str, path: tuple[str, ...], value: object) -> None:
+        changed = self.assign(assignment)
+        found = changed.data
+        for key in path:
+            found = found[key]
+        assert found == value
+        place = Position(f"--set {assignment}", 1, 1)
+        assert changed.keys[path] == changed.values[path] == place
+        assert changed.values[()] == Position("f", 1, 1)
+
+    def test_keeps_the_order(self) -> None:
+        assert list(self.assign("stem.conv1.0=1").data["stem"]) == ["conv1", "conv1.0", "conv1.0.bn"]
+
+    def test_null_deletes(self) -> None:
+        changed = self.assign("stem.conv1.0=null", "none=~")
+        assert list(changed.data["stem"]) == ["conv1", "conv1.0.bn"]
+        assert "none" not in changed.data
+
+    def test_one_after_the_other(self) -> None:
+        assert self.assign("a={b: 1}", "a.b=2", "a.c=3", "a.b=null").data["a"] == {"c": 3}
+
+    @pytest.mark.parametrize(
+        ("assignment", "message"),
+        [
+            ("stem", "an override is written KEY=VALUE"),
+            ("=1", "a key, or a part of it, is empty"),
+            ("stem..x=1", "stem..x: a key, or a part of it, is empty"),
+            ("list=", "list: the value is empty; write null to delete the key, '' for an empty text"),
+            ("list=# x", "list: the file is empty"),
+            ("list=a: 1", "list: write a mapping as {key: value} and a list as [value, value]"),
+            ("list=- 1", "list: write a mapping as {key: value} and a list as [value, value]"),
+            ("list={a: 1, a: 2}", "list.a: duplicate key 'a', first on line 1"),
+            (
+                "list=!!python/name:os.system x",
+                "list: tag !!python/name:os.system is not allowed; quote a value to make it text",
+            ),
+            ("stm.conv1.stride=1", "stm.conv1.stride: there is no 'stm'; did you mean 'stem'?"),
+            ("stem.cnv1.stride=1", "stem.cnv1.stride: there is no 'cnv1' in stem; did you mean 'conv1'?"),
+            ("stem.bn1=null", "stem.bn1: there is no 'bn1' to delete"),
+            ("stem.conv1.strde=null", "stem.conv1.strde: there is no 'strde' to delete; did you mean 'stride'?"),
+            ("list.0=1", "list.0: list is not a mapping; only a whole value can be set"),
+            ("none.a=1", "none.a: none is not a mapping; only a whole value can be set"),
+        ],
+    )
+    def test_refused(self, assignment: str, message: str) -> None:
+        assert lines(lambda: self.assign(assignment)) == [f"--set {assignment}:1:1: {message}"]
+
+    def test_root_must_be_a_mapping(self) -> None:
+        [line] = lines(lambda: assign(parse("[1]", "f"), ["a=1"]))
+        assert line == "--set a=1:1:1: a: the document is not a mapping; only a whole value can be set"
+
+    def test_problems_are_collected(self) -> None:
+        assert len(lines(lambda: self.assign("x", "list=", "stem.a.b=1"))) == 3
+
+    def test_depth(self) -> None:
+        deep = "[" * 64 + "]" * 64
+        [line] = lines(lambda: self.assign(f"list={deep}"))
+        assert line.endswith("nested deeper than 64 levels")
+
+    def test_mapping_of_plain_data(self) -> None:
+        document = parse(DOTS, "f")
+        changed = assign(document, {"stem.conv1.stride": 2, "list": ({"a": "no"}, 1.5), "none": None})
+        assert_placed(changed)
+        assert changed.data["stem"]["conv1"]["stride"] == 2
+        assert changed.data["list"] == [{"a": "no"}, 1.5]
+        assert "none" not in changed.data
+        assert changed.values[("list", 0, "a")] == Position("overrides['list']", 1, 1)
+
+    def test_mapping_is_copied(self) -> None:
+        value = {"a": [1]}
+        changed = assign(parse("x: 1", "f"), {"x": value})
+        value["a"].append(2)
+        assert changed.data == {"x": {"a": [1]}}
+
+    def test_mapping_of_other_things(self) -> None:
+        cycle: list[Any] = []
+        cycle.append(cycle)
+        number = IntEnum("Number", "one")
+        overrides = {"list": {1: 2}, "none": [b"x"], "stem": math.nan, "new": cycle, "last": number(1)}
+        assert lines(lambda: assign(parse(DOTS, "f"), overrides)) == [
+            "overrides['list']:1:1: list: key 1 is not a string",
+            "overrides['none']:1:1: none.0: b'x' is not plain data",
+            "overrides['stem']:1:1: stem: nan is not plain data",
+            "overrides['new']:1:1: new.0.0...: nested deeper than 64 levels",
+            "overrides['last']:1:1: last: <Number.one: 1> is not plain data",
+        ]
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(min_value=-(10**29), max_value=10**29),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.text(alphabet="abynoYN01x.:-+e_~ #'\"\n\t,[]{}&*!|>?%@`=<\x85\u2028\ufeff\r", max_size=12),
+)
+DATA = st.recursive(SCALARS, lambda child: st.lists(child) | st.dictionaries(st.text(), child), max_leaves=30)
+
+MISREAD = [
+    *[
+        "no",
+        "yes",
+        "on",
+        "off",
+        "y",
+        "N",
+        "true",
+        "null",
+        "Null",
+        "~",
+        "",
+        "1e-5",
+        "1e5",
+        "0777",
+        "0o17",
+        "0x1F",
+        "1_000",
+    ],
+    *[
+        "12:30",
+        "1.5",
+        ".5",
+        ".inf",
+        ".nan",
+        "2001-12-14",
+        "<<",
+        "=",
+        "-",
+        "- a",
+        "a: b",
+        "#",
+        "a #b",
+        "[a",
+        "{a",
+        "&a",
+        "*a",
+    ],
+    *[
+        "!a",
+        "%a",
+        "@a",
+        "`a",
+        "'a",
+        '"a',
+        "|",
+        ">",
+        "?",
+        "? a",
+        " a",
+        "a ",
+        "\ta",
+        "a\n",
+        "\n",
+        "a\n b",
+        "---",
+        "...",
+        "1" * 40,
+    ],
+]
+
+
+class TestWriting:
+    @settings(deadline=None, max_examples=300)
+    @given(DATA)
+    def test_round_trip(self, data: object) -> None:
+        found = parse(to_yaml(data), "f").data
+        assert found == data
+        assert repr(found) == repr(data)
+
+    @settings(deadline=None)
+    @given(DATA)
+    def test_round_trip_without_libyaml(self, data: object) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(documents, "_LOADER", yaml.SafeLoader)
+            assert parse(to_yaml(data), "f").data == data
+
+    @pytest.mark.parametrize("text", MISREAD)
+    def test_texts_that_look_like_something_else(self, text: str) -> None:
+        for data in ({"a": text}, {text: "a"}, [text], {"a": {"b": [text, {text: text}]}}, text):
+            assert parse(to_yaml(data), "f").data == data
+            assert yaml.safe_load(to_yaml(data)) == data
+
+    @pytest.mark.parametrize("text", ["no", "y", "1e-5", "0777", "0o17", "null", "1_000", "12:30"])
+    def test_quotes(self, text: str) -> None:
+        assert to_yaml({"a": text}) == f"a: '{text}'\n"
+        assert to_yaml({text: 1}) == f"'{text}': 1\n"
+
+    def test_reads_well(self) -> None:
+        text = (
+            "name: resnet50\n"
+            "description: 3×3 convolution, width * 4\n"
+            "epsilon: 1.0e-05\n"
+            "norm: null\n"
+            "stem:\n"
+            "  conv1: {conv2d: {channels: 64, kernel: 7, padding: [[1, 2], [1, 2]]}}\n"
+            "  bn1: norm\n"
+            "  downsample.0: {block: basic, name: 'no'}\n"
+            "stages:\n"
+            "  layer1:\n"
+            "    first: {a: 1}\n"
+            "    second: {a: []}\n"
+            "notes: |\n"
+            "  one\n"
+            "  two\n"
+            "taps:\n"
+            "- {name: a}\n"
+            "- {name: b}\n"
+        )
+        assert to_yaml(parse(text, "f").data) == text
+
+    def test_long_mappings_take_lines(self) -> None:
+        data = {"a": {f"key{i}": "value" for i in range(10)}}
+        assert to_yaml(data).splitlines()[:2] == ["a:", "  key0: value"]
+
+    def test_shared_values_are_written_out(self) -> None:
+        shared = {"a": [1]}
+        assert to_yaml({"x": shared, "z": shared}) == "x: {a: [1]}\nz: {a: [1]}\n"

@@ -1,0 +1,76 @@
+"""Folding changes what layers there are and not what they compute; the torch backend is the witness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from resnet_spec import initialize, load
+from resnet_spec.backend.registry import get_backend
+from resnet_spec.graph import Graph
+from resnet_spec.graph.folding import fold, fold_arrays
+from resnet_spec.weights.matching import check_weights
+
+NETWORKS = {
+    "resnet18": ["input.height=64", "input.width=64", "parameters.classes=10"],
+    "timm/seresnet50": ["input.height=64", "input.width=64", "parameters.classes=10"],
+    "keras/resnet50": ["input.height=64", "input.width=64", "parameters.classes=10"],
+    "slim/resnet_v2_50": ["input.height=64", "input.width=64", "parameters.classes=10"],
+    "tutorial/resnet18": ["input.height=64", "input.width=64"],
+}
+
+
+def graph_of(name: str, *more: str) -> Graph:
+    return load(name, [*NETWORKS[name], *more]).to_graph()
+
+
+def drawn(graph: Graph) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(7)
+    return {
+        name: array * generator.uniform(0.5, 1.5, array.shape) + generator.uniform(0.0, 0.1, array.shape)
+        for name, array in initialize(graph, 0).items()
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_folded_network_computes_the_same(name: str) -> None:
+    graph = graph_of(name)
+    arrays = drawn(graph)
+    backend = get_backend("torch")
+    images = np.random.default_rng(1).standard_normal((2, 3, 64, 64))
+    outputs = []
+    for network, weights in ((graph, arrays), (fold(graph), fold_arrays(graph, arrays))):
+        model = backend.compile(network, dtype="float64")
+        backend.load(model, network, check_weights(network, weights, "folded"))
+        outputs.append(backend.forward(model, images)[0])
+    assert np.abs(outputs[0] - outputs[1]).max() < 1e-9 * outputs[0].std()
+
+
+def test_the_key_of_a_spec_gives_the_same_graph() -> None:
+    assert graph_of("resnet18", "folded=true").fingerprint == fold(graph_of("resnet18")).fingerprint
+
+
+def test_every_normalisation_after_a_convolution_is_gone_and_no_other() -> None:
+    plain, after, before = (
+        [node.name for node in graph_of(name, "folded=true").nodes if node.operation.op == "batch_norm"]
+        for name in ("resnet18", "tutorial/resnet18", "slim/resnet_v2_50")
+    )
+    assert plain == []
+    # One layer that is called twice cannot be folded into both.
+    assert [name for name in after if "layer" in name or "stage" in name or "block" in name]
+    # A pre-activation follows a sum.
+    assert [name.rpartition(".")[2] for name in before if name != "postnorm"] == ["preact"] * 16
+
+
+def test_taps_and_blocks_are_the_convolutions_then() -> None:
+    graph = graph_of("resnet18", "folded=true", "outputs=[bn1, layer1.0.bn1]")
+    assert graph.outputs == ("conv1", "layer1.0.conv1")
+
+
+def test_a_convolution_whose_own_value_is_wanted_stays() -> None:
+    graph = graph_of("resnet18", "folded=true", "outputs=[conv1, layer4]")
+    assert [node.name for node in graph.nodes if node.operation.op == "batch_norm"] == ["bn1"]
+
+
+def test_what_is_stated_of_the_network_is_stated_of_the_whole_one() -> None:
+    assert load("resnet50", ["folded=true"]).to_graph().by_name["conv1"].operation.model_dump()["bias"] is True

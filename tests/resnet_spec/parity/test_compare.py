@@ -1,0 +1,186 @@
+"""Does the comparison agree where it should, and does it ring where a backend is wrong?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import resnet_spec
+from resnet_spec import BackendError, ParityReport, SpecError
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
+from tests.third_party import WRONG_BACKENDS, distribution, on_path
+
+WRONG = (
+    "epsilon", "one_epsilon", "stride", "padding", "unpadded", "coarse", "killed", "killed_later", "failing",
+    "failing_later", "noisy", "nan", "right",
+)  # fmt: skip
+SIZE = (64, 64)
+
+
+@pytest.fixture(autouse=True)
+def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution that provides the wrong backends, on the path of this process and of its workers."""
+    classes = {name: "".join(part.title() for part in name.split("_")) for name in WRONG}
+    backends = {name: f"wrong_backends:{kind}" for name, kind in classes.items()}
+    distribution(tmp_path, "wrong", backends, WRONG_BACKENDS)
+    on_path(monkeypatch, tmp_path)
+
+
+def compared(backend: str, spec: str = "resnet18", **options: object) -> ParityReport:
+    return resnet_spec.compare(spec, ("torch", backend), size=SIZE, **options)  # type: ignore[arg-type]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    run = "import sys; from resnet_spec.cli.spec import main; sys.argv[0] = 'resnet-spec'; main()"
+    return subprocess.run([sys.executable, "-c", run, "parity", *arguments], capture_output=True, text=True)
+
+
+def test_the_two_backends_agree_on_each_author_s_names() -> None:
+    specs = ["resnet18", "keras/resnet50", "tutorial/resnet18"]
+    done = command(*specs, "--size", "75x64", "--json")
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)
+    assert [report["passed"] for report in reports] == [True, True, True]
+    assert [report["size"] for report in reports] == [[75, 64]] * 3
+    assert set(reports[0]["environment"]) == {"torch", "tensorflow"}
+    for report in reports:
+        assert {d["dtype"] for d in report["differences"]} == {"float64", "float32"}
+        assert 0.05 < report["deviation"] < 1e3
+
+
+def test_a_right_third_party_backend_agrees_to_the_bit() -> None:
+    report = compared("right")
+    assert report.passed
+    assert all(d.largest == 0 for d in report.differences if d.backend == "right" and d.reference == "torch")
+
+
+def test_what_a_backend_prints_does_not_disturb() -> None:
+    assert compared("noisy").passed
+
+
+@pytest.mark.parametrize("wrong", ["epsilon", "stride", "padding"])
+def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
+    # A block of ResNet-18 has no first 1×1 to which a stride could move.
+    report = compared(wrong, "resnet50" if wrong == "stride" else "resnet18")
+    assert not report.passed
+    # It rounds no worse than others do, and in float32 is held to its own float64.
+    assert failed(report) == [("float64", wrong, "torch")]
+
+
+def test_one_epsilon_of_many_is_caught_in_float64() -> None:
+    assert failed(compared("one_epsilon")) == [("float64", "one_epsilon", "torch")]
+
+
+def test_a_backend_that_rounds_too_much_is_caught_in_float32() -> None:
+    assert failed(compared("coarse")) == [("float32", "coarse", "coarse float64")]
+
+
+def failed(report: ParityReport) -> list[tuple[str, str, str]]:
+    return [(d.dtype, d.backend, d.reference) for d in report.differences if not d.passed]
+
+
+def test_the_bounds_are_those_that_follow_from_the_network() -> None:
+    report = compared("right")
+    float64, *float32 = report.differences
+    assert (float64.dtype, float64.bound) == ("float64", STRUCTURE)
+    assert [(d.dtype, d.bound) for d in float32] == [("float32", CONFIDENCE * report.reach)] * 2
+    # Such a network's rounding, by measurement, is some millionths.
+    assert 2e-7 < report.reach < 1e-4
+
+
+def test_the_node_that_is_wrong_is_found() -> None:
+    report = compared("one_epsilon", bisect=True)
+    (finding,) = report.findings
+    assert (finding.backend, finding.node, finding.kind) == ("one_epsilon", "layer3.0.bn2", "node")
+    assert [node.name for node in report.nodes if not node.passed] == ["layer3.0.bn2"]
+
+
+def test_nan_is_a_difference() -> None:
+    assert not compared("nan").passed
+
+
+def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
+    done = command("resnet18", "--backends", "torch,epsilon", "--size", "64")
+    assert done.returncode == 1, done.stderr
+    assert "DIFFERS" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_another_shape_is_a_difference(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text(
+        "input: {channels: 3, height: 8, width: 8}\n"
+        "stem: {conv1: {conv2d: {channels: 4, kernel: 3}}, maxpool: {max_pool2d: {kernel: 3, stride: 2, padding: 1}}}\n"
+    )
+    done = command(str(path), "--backends", "torch,unpadded", "--json")
+    assert done.returncode == 1, done.stderr
+    (report,) = json.loads(done.stdout)
+    (exact,) = (d for d in report["differences"] if d["dtype"] == "float64")
+    assert (exact["passed"], exact["largest"], exact["relative"]) == (False, None, None)
+    assert "inf" in command(str(path), "--backends", "torch,unpadded").stdout
+
+
+def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:
+    done = command("resnet18", "--backends", "torch,killed", "--size", "64")
+    assert done.returncode == 3
+    assert "the killed backend's process was killed by SIGKILL" in done.stderr
+    assert "DIFFERS" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backend_out_of_memory_is_told_as_such() -> None:
+    with pytest.raises(BackendError, match="the failing backend failed: out of memory"):
+        compared("failing")
+
+
+def test_a_backend_killed_in_the_middle_of_a_bisection_is_no_difference() -> None:
+    done = command("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
+    assert done.returncode == 3
+    assert "the killed_later backend's process was killed by SIGKILL" in done.stderr
+    assert "DIFFERS" not in done.stdout
+
+
+def test_memory_that_ends_in_the_middle_of_a_bisection_is_no_difference() -> None:
+    with pytest.raises(BackendError, match="the failing_later backend failed: out of memory"):
+        compared("failing_later", bisect=True)
+
+
+def test_an_unknown_backend_is_named_with_a_suggestion() -> None:
+    with pytest.raises(BackendError, match="no backend is named 'tensorflw'; did you mean 'tensorflow'"):
+        compared("tensorflw")
+
+
+def test_one_backend_alone_is_no_comparison() -> None:
+    with pytest.raises(SpecError, match="two backends or more"):
+        resnet_spec.compare("resnet18", ("torch",))
+
+
+def test_a_network_of_vectors_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "vector.yaml"
+    path.write_text("input: {features: 6}\nstem: {fc: {linear: {features: 4}}}\n")
+    report = resnet_spec.compare(path, ("torch", "right"))
+
+    assert report.passed
+    assert report.size == (6,)
+    done = command(str(path), "--size", "64")
+    assert done.returncode == 2
+    assert "is a vector ('features') or an image" in done.stderr
+
+
+def test_given_weights_are_compared(tmp_path: Path) -> None:
+    graph = resnet_spec.load("resnet18", {"parameters.classes": 7}).to_graph()
+    resnet_spec.write_weights(tmp_path / "w.safetensors", graph, resnet_spec.initialize(graph, 3))
+    report = compared("right", weights=tmp_path / "w.safetensors", overrides={"parameters.classes": 7})
+    assert report.passed
+    assert report.weights.endswith("w.safetensors")
+
+
+def test_a_size_that_does_not_fit_is_refused_before_a_backend_starts() -> None:
+    for size in ("nonsense", "224x", "0x5", "-3"):
+        done = command("torchvision/resnet18", f"--size={size}")
+        assert done.returncode == 2
+        assert "--size" in done.stderr

@@ -1,0 +1,187 @@
+"""The JSON Schema an editor checks by: it lets every shipped file through, and no misspelled key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from resnet_spec import available, load
+from resnet_spec.document.parser import parse, read
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.json_schema import block_schema, spec_schema
+
+SPECS = Catalogue.shipped().root
+SPEC, BLOCK = Draft202012Validator(spec_schema()), Draft202012Validator(block_schema())
+
+
+def shipped(pattern: str) -> list[str]:
+    return sorted(path.relative_to(SPECS).as_posix() for path in SPECS.glob(pattern))
+
+
+def refused(validator: Draft202012Validator, text: str) -> bool:
+    return not validator.is_valid(parse(text, "f").data)
+
+
+@pytest.mark.parametrize("validator", [SPEC, BLOCK])
+def test_a_schema_is_one(validator: Draft202012Validator) -> None:
+    Draft202012Validator.check_schema(validator.schema)
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_shipped_spec_is_valid(name: str) -> None:
+    SPEC.validate(read(SPECS / f"{name}.yaml").data)
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_resolved_spec_is_valid(name: str) -> None:
+    SPEC.validate(load(name).data())
+
+
+@pytest.mark.parametrize("file", shipped("blocks/*.yaml"))
+def test_every_shipped_block_is_valid(file: str) -> None:
+    BLOCK.validate(read(SPECS / file).data)
+
+
+@pytest.mark.parametrize("file", shipped("**/*.yaml"))
+def test_every_shipped_file_names_its_schema_in_the_first_line(file: str) -> None:
+    path = SPECS / file
+    first = path.read_text().splitlines()[0]
+    schema = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+
+    assert schema.resolve() == (SPECS / ("block" if path.parent.name == "blocks" else "spec")).with_suffix(
+        ".schema.json"
+    )
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("spec", []), ("block", ["--block"])])
+def test_the_shipped_schema_is_what_the_command_prints(
+    name: str, arguments: list[str], command: Callable[..., Any]
+) -> None:
+    done = command("resnet-spec", "schema", *arguments)
+
+    assert done.status == 0
+    assert (SPECS / f"{name}.schema.json").read_text() == done.out
+    assert json.loads(done.out) == (SPEC if name == "spec" else BLOCK).schema
+
+
+STEM = "stem: {x: relu}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{STEM}inputt: {{height: 32}}\n",
+        f"{STEM}input: {{hight: 32}}\n",
+        "final: {x: {relu: {inplace: true}}}\n",
+        f"{STEM}source: {{libary: x}}\n",
+        f"{STEM}initialization: {{conv_kernel: {{constnat: 0}}}}\n",
+        "stem: {x: {conv2d: {chanels: 8}}}\n",
+        "layers: {x: {conv2d: {chanels: 8}}}\n",
+        f"{STEM}blocks: {{b: {{mian: {{}}}}}}\n",
+        f"{STEM}blocks: {{b: {{main: {{}}, shortcut: {{layres: {{}}}}}}}}\n",
+        f"{STEM}blocks: {{b: {{main: {{}}, shortcut: {{otherwise: {{form: x}}}}}}}}\n",
+        f"{STEM}blocks: {{b: {{main: {{x: {{relu: {{inplace: true}}}}}}}}}}\n",
+    ],
+)
+def test_a_misspelled_key_is_refused(text: str) -> None:
+    assert refused(SPEC, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{STEM}depth: deep\n",
+        f"{STEM}depth: 0\n",
+        f"{STEM}input: {{height: tall}}\n",
+        f"{STEM}input: 224\n",
+        "stem: [relu]\n",
+        "final: [relu]\n",
+        f"{STEM}require: {{x > 1: 5}}\n",
+        f"{STEM}outputs: layer4\n",
+        f"{STEM}named_outputs: 1\n",
+        "stem: {x: {reshape: {shape: 5}}}\n",
+        "stem: {x: {reshape: {shape: [1.5]}}}\n",
+        "stem: {x: 5}\n",
+        "stem: {x: {relu: 5}}\n",
+        "stem: {x: {relu: {}, when: 5}}\n",
+        "stem: {x: {conv2d: {channels: 0}}}\n",
+        "stem: {x: {conv2d: {channels: 8.5}}}\n",
+        "stages: {s: basic_block}\n",
+        "stages: {s: {block: basic_block, repeat: 0}}\n",
+        "stages: {s: {block: basic_block, repeat: 1000000000}}\n",
+        "stages: {s: {block: basic_block, stride_in: frist}}\n",
+        "extends: [resnet18]\n",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(text: str) -> None:
+    assert refused(SPEC, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["main: {}\nmian: {}\n", "main: []\n", "main: {}\ndeclare: [mian]\n", "extends: [basic_block]\n"]
+)
+def test_a_wrong_block_is_refused(text: str) -> None:
+    assert refused(BLOCK, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stem: {a: relu, b: null, c: none, d: {relu: null}, e: {add: null, from: [a, b]}, f: {call: a, when: x > 1}}\n",
+        "stem: {a: {conv2d: {channels: width * 4, kernel: [3, 3], padding: same, bias: wide}}, b: {mine: {x: 1}}}\n",
+        "stages: {s: {block: b, stride: width // 2, channels: [1, 2], first: {block: c}, names: '{index}.{layer}'}}\n",
+        "final: {a: relu, b: {batch_norm: {decay: 0.9}}, c: {position_batch_norm: {decay: 0.9}}}\n",
+        f"{STEM}require: {{x > 1: x must be more than 1}}\noutputs: features\nnamed_outputs: true\n",
+        "input: {features: 8}\nstem: {a: {reshape: {shape: [8, x * 2, 1]}}, b: {dropout: {rate: x / 10}}}\n",
+        "layers: {norm: none, act: {my_block: {slot: {se: {reduction: 4}}}}}\nstem: {x: act}\n",
+        "blocks: {a: mine.yaml, b: {main: {}, shortcut: {when: true, otherwise: {from: x, layers: {}}}}}\n",
+        "initialization: {conv_kernel: {constant: 0}, '*.bn3.weight': {distribution: normal, scale: 1, fan: fan_in}}\n",
+    ],
+)
+def test_what_the_language_allows_is_valid(text: str) -> None:
+    SPEC.validate(parse(text, "f").data)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "head",
+        "head.flatten",
+        "stages.layer4",
+        "stages.layer4.stride",
+        "stages.layer4.width",
+        "stem.maxpool.max_pool2d",
+        "stem.maxpool.max_pool2d.padding",
+        "layers.norm",
+        "initialization.linear_bias",
+        "initialization.conv_kernel.scale",
+        "input.height",
+        "parameters.classes",
+        "blocks.mine",
+        "blocks.mine.shortcut",
+    ],
+)
+def test_null_deletes_whatever_a_spec_inherits(path: str) -> None:
+    data: Any = None
+    for key in reversed(path.split(".")):
+        data = {key: data}
+
+    SPEC.validate({"extends": "resnet50"} | data)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_an_editor_completes_the_fields_of_each_operation(op: str) -> None:
+    fields = {*OPERATIONS[op].model_fields, *OPERATIONS[op].aliases} - {"op"}
+    for definition in ("layer", "step"):
+        properties = spec_schema()["$defs"][definition]["anyOf"][1]["properties"]
+        assert f'"{op}": {{"anyOf"' in json.dumps(properties)
+        found = properties[op]
+        while "properties" not in found:
+            found = found["anyOf"][0]
+        assert set(found["properties"]) == fields
+        assert found["description"]

@@ -1,0 +1,992 @@
+"""A spec gets its meaning: what each word of the language does to the graph, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resnet_spec import Graph
+from resnet_spec.spec import diagnostics as reports
+from resnet_spec.spec import lowering
+from resnet_spec.spec.assertions import weighted_depth
+from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.resolution import parameter_type
+from resnet_spec.spec.spec import Spec
+
+Lower = Callable[..., Graph]
+Mistakes = Callable[..., list[str]]
+
+INPUT = "input: {channels: 4, height: 8, width: 8}\n"
+
+
+def edges(graph: Graph) -> dict[str, tuple[str, ...]]:
+    return {node.name: node.inputs for node in graph.nodes}
+
+
+def fields(graph: Graph, name: str) -> dict[str, Any]:
+    return graph.by_name[name].operation.model_dump()
+
+
+STAGED = """
+blocks:
+  one:
+    parameters: {channels: int, stride: 1, kernel: 1}
+    main: {conv: {conv2d: {channels: channels, kernel: kernel, stride: stride}}}
+stages:
+  s: {block: one, channels: 4, STAGE}
+"""
+
+
+@pytest.fixture
+def staged(lower: Lower) -> Callable[..., Graph]:
+    """A stage of a block that holds one convolution."""
+    return lambda stage, more="": lower(INPUT + more + STAGED.replace("STAGE", stage))
+
+
+# -- chains ------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_takes_what_the_one_before_it_gives(lower: Lower) -> None:
+    graph = lower(INPUT + "stem: {a: relu, b: sigmoid}\nhead: {c: flatten, d: {linear: {features: 3}}}\n")
+
+    assert edges(graph) == {"a": ("input",), "b": ("a",), "c": ("b",), "d": ("c",)}
+    assert [node.shape for node in graph.nodes] == [(4, 8, 8), (4, 8, 8), (256,), (3,)]
+    assert graph.outputs == ("d",)
+
+
+def test_from_takes_named_steps_instead(lower: Lower) -> None:
+    graph = lower(INPUT + "stem: {a: relu, b: {sigmoid: null, from: input}, c: {add: null, from: [a, b, input]}}\n")
+
+    assert edges(graph) == {"a": ("input",), "b": ("input",), "c": ("a", "b", "input")}
+
+
+def test_a_layer_that_is_none_is_not_there_and_its_name_means_its_input(lower: Lower) -> None:
+    graph = lower(INPUT + "layers: {act: none}\nstem: {a: relu, b: act, c: none, d: {add: null, from: [c, input]}}\n")
+
+    assert edges(graph) == {"a": ("input",), "d": ("a", "input")}
+
+
+@pytest.mark.parametrize(
+    ("condition", "there"), [("in_height > 7", True), ("in_height > 8", False), ("wide", True), ("not wide", False)]
+)
+def test_when_decides_whether_a_step_is_there(lower: Lower, condition: str, there: bool) -> None:
+    graph = lower(
+        INPUT + f"parameters: {{wide: true}}\nstem: {{a: relu, b: {{sigmoid: null, when: '{condition}'}}, c: relu}}\n"
+    )
+
+    assert ("b" in graph.by_name) == there
+    assert graph.by_name["c"].inputs == (("b",) if there else ("a",))
+
+
+def test_call_uses_a_layer_again_with_its_parameters(lower: Lower) -> None:
+    graph = lower(INPUT + "stem: {a: {conv2d: {channels: 4, kernel: 1}}, b: {call: a}, c: {call: b}}\n")
+
+    assert [(node.name, node.calls, node.inputs) for node in graph.nodes] == [
+        ("a", None, ("input",)),
+        ("b", "a", ("a",)),
+        ("c", "a", ("b",)),
+    ]
+    assert [parameter.name for parameter in graph.parameters()] == ["a.weight"]
+
+
+# -- defined layers and arithmetic -------------------------------------------------------------------------------
+
+
+def test_a_defined_layer_takes_further_arguments(lower: Lower) -> None:
+    graph = lower(
+        INPUT
+        + "layers: {conv: {conv2d: {bias: true, padding: same, kernel: 3}}, wide: {conv: {channels: 16}}}\n"
+        + "stem: {a: {conv: {channels: 8}}, b: wide, c: {wide: {kernel: 1}}}\n"
+    )
+
+    assert [(fields(graph, n)["channels"], fields(graph, n)["kernel"]) for n in "abc"] == [
+        (8, (3, 3)),
+        (16, (3, 3)),
+        (16, (1, 1)),
+    ]
+    assert all(fields(graph, name)["bias"] for name in "abc")
+
+
+def test_a_defined_layer_means_the_same_wherever_it_stands(lower: Lower) -> None:
+    graph = lower(
+        INPUT
+        + "parameters: {width: 6}\nlayers: {conv: {conv2d: {channels: width, kernel: 1}}}\n"
+        + "blocks: {b: {parameters: {width: 2}, main: {c: conv}}}\nstages: {s: {block: b, width: 3}}\n"
+    )
+
+    assert fields(graph, "s.0.c")["channels"] == 6
+
+
+def test_parameters_may_build_on_earlier_ones_and_on_the_input(lower: Lower) -> None:
+    graph = lower(
+        INPUT
+        + "parameters: {base: 8, wide: base * 2, half: in_height // 2}\n"
+        + "stem: {a: {conv2d: {channels: wide + in_channels, kernel: half, padding: '1 if base > 4 else 0'}}}\n"
+    )
+
+    assert graph.by_name["a"].shape == (20, 7, 7)
+    assert fields(graph, "a")["kernel"] == (4, 4)
+
+
+def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
+    one = "stem: {a: {batch_norm: {epsilon: 1e-3, decay: 0.99, running_variance: biased}}}\n"
+    other = "stem: {a: {batch_norm: {epsilon: 0.001, momentum: 0.01, running_variance: biased}}}\n"
+
+    assert lower(INPUT + one).fingerprint == lower(INPUT + other).fingerprint
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------
+
+SE = """
+blocks:
+  se:
+    parameters: {reduction: 2, gate: sigmoid}
+    main:
+      pool: global_avg_pool
+      fc: {conv2d: {channels: in_channels // reduction, kernel: 1}}
+      up: {conv2d: {channels: in_channels, kernel: 1}}
+      gate: gate
+      scale: {multiply: null, from: [input, gate]}
+  b:
+    parameters: {attention: none, reduction: 4}
+    main: {conv: {conv2d: {channels: 8, kernel: 1}}, se: SLOT}
+    after: {act: {relu: null, when: attention}}
+stages:
+  s: {block: b, STAGE}
+"""
+
+
+def squeezed(lower: Lower, stage: str, slot: str = "attention") -> Graph:
+    return lower(INPUT + SE.replace("STAGE", stage).replace("SLOT", slot))
+
+
+def test_a_slot_takes_a_layer_with_arguments(lower: Lower) -> None:
+    graph = squeezed(lower, "attention: {se: {reduction: 4, gate: relu}}")
+
+    assert list(graph.by_name) == [
+        "s.0.conv",
+        *(f"s.0.se.{n}" for n in ("pool", "fc", "up", "gate", "scale")),
+        "s.0.act",
+    ]
+    assert fields(graph, "s.0.se.fc")["channels"] == 2
+    assert fields(graph, "s.0.se.gate")["op"] == "relu"
+    assert graph.by_name["s.0.se.scale"].inputs == ("s.0.conv", "s.0.se.gate")
+
+
+def test_a_slot_is_given_further_arguments_where_it_stands(lower: Lower) -> None:
+    graph = squeezed(lower, "attention: se", "{attention: {reduction: reduction * 2}}")
+
+    assert fields(graph, "s.0.se.fc")["channels"] == 1
+
+
+def test_an_empty_slot_is_not_there_and_counts_as_false(lower: Lower) -> None:
+    graph = squeezed(lower, "reduction: 3", "{attention: {reduction: reduction}}")
+
+    assert list(graph.by_name) == ["s.0.conv"]
+
+
+def test_a_block_is_a_step_too_and_its_names_are_nested(lower: Lower) -> None:
+    graph = lower(
+        INPUT + SE.split("stages:")[0].replace("SLOT", "attention") + "stem: {gate: se, x: {b: {attention: se}}}\n"
+    )
+
+    assert "gate.fc" in graph.by_name
+    assert graph.by_name["x.se.fc"].inputs == ("x.se.pool",)
+    assert ("x.se", "block") in [(scope.name, scope.kind) for scope in graph.scopes]
+
+
+def test_parameters_default_to_expressions_over_earlier_ones_and_the_blocks_input(lower: Lower) -> None:
+    graph = lower(
+        INPUT
+        + """
+blocks:
+  b:
+    parameters: {channels: in_channels * 2, width: channels // 4, wide: width > 1}
+    main:
+      c: {conv2d: {channels: width, kernel: 1}, when: wide}
+      d: {conv2d: {channels: channels, kernel: 1}}
+stages: {s: {block: b, repeat: 2}}
+"""
+    )
+
+    assert [(node.name, node.shape[0]) for node in graph.nodes] == [
+        ("s.0.c", 2),
+        ("s.0.d", 8),
+        ("s.1.c", 4),
+        ("s.1.d", 16),
+    ]
+
+
+def test_a_network_may_read_a_vector(lower: Lower) -> None:
+    text = (
+        "input: {features: 6}\nstem: {fc: {linear: {features: in_features * 2}}, map: {reshape: {shape: [3, 2, 2]}}}\n"
+    )
+
+    assert [node.shape for node in lower(text).nodes] == [(12,), (3, 2, 2)]
+
+
+def test_a_block_may_work_on_a_row(lower: Lower) -> None:
+    gate = "{conv: {conv1d: {channels: in_channels, kernel: in_length // 2}}}"
+    text = f"blocks: {{gate: {{main: {gate}}}}}\nstem: {{row: {{reshape: {{shape: [4, 64]}}}}, gate: gate}}\n"
+
+    assert lower(INPUT + text).by_name["gate.conv"].shape == (4, 33)
+
+
+def test_a_block_may_work_on_a_vector(lower: Lower) -> None:
+    block = "blocks: {half: {main: {fc: {linear: {features: in_features // 2}}}}}\n"
+    graph = lower(INPUT + block + "stem: {flat: flatten}\nstages: {s: {block: half, repeat: 2}}\n")
+
+    assert graph.by_name["s.1.fc"].shape == (64,)
+
+
+RESIDUAL = """
+blocks:
+  b:
+    parameters: {channels: int, stride: 1}
+    main:
+      first: relu
+      conv: {conv2d: {channels: channels, kernel: 1, stride: stride}}
+    shortcut: SHORTCUT
+    after: {act: relu}
+stages:
+  s: {block: b, repeat: 2, channels: 4, stride: 2}
+"""
+
+
+def residual(lower: Lower, shortcut: str) -> Graph:
+    return lower(INPUT + RESIDUAL.replace("SHORTCUT", shortcut))
+
+
+def test_a_shortcut_projects_where_it_says_so_and_is_the_identity_elsewhere(lower: Lower) -> None:
+    graph = residual(
+        lower, "{when: stride != 1, layers: {down: {conv2d: {channels: channels, kernel: 1, stride: stride}}}}"
+    )
+
+    assert graph.by_name["s.0.down"].inputs == ("input",)
+    assert graph.by_name["s.0.add"].inputs == ("s.0.conv", "s.0.down")
+    assert graph.by_name["s.0.act"].inputs == ("s.0.add",)
+    assert graph.by_name["s.1.add"].inputs == ("s.1.conv", "s.0.act")
+    assert "s.1.down" not in graph.by_name
+
+
+def test_a_shortcut_may_start_at_a_named_layer_and_the_identity_at_another(lower: Lower) -> None:
+    graph = residual(
+        lower,
+        "{when: stride != 1, from: first, layers: {down: {max_pool2d: {kernel: 1, stride: stride}}},"
+        " otherwise: {from: first, layers: {gate: sigmoid}}}",
+    )
+
+    assert graph.by_name["s.0.down"].inputs == ("s.0.first",)
+    assert graph.by_name["s.1.add"].inputs == ("s.1.conv", "s.1.gate")
+    assert graph.by_name["s.1.gate"].inputs == ("s.1.first",)
+
+
+def test_the_addition_is_named_by_the_block(lower: Lower) -> None:
+    graph = lower(INPUT + "blocks: {b: {join: sum, main: {a: relu}, shortcut: {}}}\nstages: {s: {block: b}}\n")
+
+    assert graph.by_name["s.0.sum"].inputs == ("s.0.a", "input")
+
+
+def test_a_block_without_a_shortcut_adds_nothing(lower: Lower) -> None:
+    graph = residual(lower, "null")
+
+    assert not [node for node in graph.nodes if node.operation.op == "add"]
+    assert not any(scope.residual for scope in graph.scopes)
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("[main, shortcut, after]", ["conv", "down", "fc"]),
+        ("[shortcut, main, after]", ["down", "conv", "fc"]),
+        ("[after, shortcut, main]", ["fc", "down", "conv"]),
+    ],
+)
+def test_declare_orders_the_parameters_and_not_the_execution(lower: Lower, order: str, names: list[str]) -> None:
+    conv = "{conv2d: {channels: 4, kernel: 1}}"
+    block = (
+        f"{{declare: {order}, main: {{conv: {conv}}}, shortcut: {{layers: {{down: {conv}}}}}, after: {{fc: {conv}}}}}"
+    )
+    graph = lower(INPUT + f"blocks: {{b: {block}}}\nstages: {{s: {{block: b, repeat: 2}}}}\n")
+
+    assert [p.node for p in graph.parameters()] == [f"s.{index}.{name}" for index in (0, 1) for name in names]
+    assert [n.name for n in graph.nodes] == [f"s.{i}.{n}" for i in (0, 1) for n in ("conv", "down", "add", "fc")]
+    assert bool(graph.declaration) == (order != "[main, shortcut, after]")
+
+
+def test_scopes_name_stages_and_blocks_and_what_they_give(lower: Lower) -> None:
+    graph = residual(lower, "{layers: {down: {max_pool2d: {kernel: 1, stride: stride}}}}")
+
+    assert [(s.name, s.kind, s.output, s.block, s.residual) for s in graph.scopes] == [
+        ("s.0", "block", "s.0.act", "b", True),
+        ("s.1", "block", "s.1.act", "b", True),
+        ("s", "stage", "s.1.act", None, False),
+    ]
+
+
+# -- stages ------------------------------------------------------------------------------------------------------
+
+
+def strides(graph: Graph) -> list[int]:
+    return [node.operation.stride[0] for node in graph.nodes if node.operation.op == "conv2d"]
+
+
+def test_the_stride_goes_to_the_first_block(staged: Callable[..., Graph]) -> None:
+    assert strides(staged("repeat: 3, stride: 2")) == [2, 1, 1]
+
+
+def test_the_stride_goes_to_the_last_block_if_asked(staged: Callable[..., Graph]) -> None:
+    assert strides(staged("repeat: 3, stride: 2, stride_in: last")) == [1, 1, 2]
+
+
+def test_first_and_last_blocks_take_arguments_of_their_own(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 3, first: {kernel: 3}, last: {kernel: 2, channels: 6, stride: 2}")
+
+    assert [(fields(graph, n.name)["kernel"][0], n.shape[0]) for n in graph.nodes] == [(3, 4), (1, 4), (2, 6)]
+    assert strides(graph) == [1, 1, 2]
+
+
+def test_first_and_last_may_be_other_blocks(staged: Callable[..., Graph]) -> None:
+    more = "layers: {norm: none, act: relu}\n"
+    graph = staged("repeat: 3, last: {block: basic_block}", more)
+
+    assert [scope.block for scope in graph.scopes if scope.kind == "block"] == ["one", "one", "basic_block"]
+
+
+def test_a_list_gives_each_block_its_value(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 3, kernel: [3, 1, 2]")
+
+    assert [fields(graph, node.name)["kernel"][0] for node in graph.nodes] == [3, 1, 2]
+
+
+def test_arguments_may_count_the_blocks(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 3, first: {channels: count * 10}, kernel: '1 if index == 1 else number'")
+
+    assert [(node.shape[0], fields(graph, node.name)["kernel"][0]) for node in graph.nodes] == [(30, 1), (4, 1), (4, 3)]
+
+
+def test_arguments_may_count_the_blocks_of_the_whole_network(lower: Lower) -> None:
+    block = "blocks: {b: {parameters: {rate: number}, main: {drop: {stochastic_depth: {rate: rate}}}}}\n"
+    stage = "{block: b, repeat: REPEAT, rate: 0.5 * overall_index / (overall_count - 1)}"
+    stages = f"stages: {{s: {stage.replace('REPEAT', '2')}, t: {stage.replace('REPEAT', '3')}}}\n"
+
+    assert [node.operation.rate for node in lower(INPUT + block + stages).nodes] == [0, 0.125, 0.25, 0.375, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("{stage}.{index}.{layer}", ["s.0.conv", "s.1.conv"]),
+        ("{stage}.blocks.{index}.{layer}", ["s.blocks.0.conv", "s.blocks.1.conv"]),
+        ("{stage}_block{number}_{layer}", ["s_block1_conv", "s_block2_conv"]),
+        ("{stage}.unit_{number}.{layer}", ["s.unit_1.conv", "s.unit_2.conv"]),
+        ("{stage}.{remaining}.{layer}", ["s.1.conv", "s.0.conv"]),
+        ("{index}-{layer}", ["0-conv", "1-conv"]),
+    ],
+)
+def test_names_follow_the_pattern(staged: Callable[..., Graph], pattern: str, names: list[str]) -> None:
+    assert list(staged("repeat: 2", f'names: "{pattern}"\n').by_name) == names
+    assert list(staged(f'repeat: 2, names: "{pattern}"').by_name) == names
+
+
+def test_flat_names_have_a_scope_all_the_same() -> None:
+    graph = Spec.model_validate(
+        {
+            "blocks": {"b": {"main": {"a": "relu", "c": "sigmoid"}}},
+            "stages": {"conv2": {"block": "b", "names": "{stage}_block{number}_{layer}"}},
+        }
+    ).to_graph()
+
+    assert [(scope.name, scope.output) for scope in graph.scopes] == [
+        ("conv2_block1", "conv2_block1_c"),
+        ("conv2", "conv2_block1_c"),
+    ]
+
+
+def test_outputs_are_layers_blocks_or_stages(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 2", "outputs: [s.0, s, s.1.conv]")
+
+    assert graph.outputs == ("s.0.conv", "s.1.conv", "s.1.conv")
+
+
+def test_what_follows_the_last_output_is_left_out(staged: Callable[..., Graph]) -> None:
+    graph = staged("repeat: 3", "outputs: [s.0, s.1]\n")
+
+    assert list(graph.by_name) == ["s.0.conv", "s.1.conv"]
+    assert [scope.name for scope in graph.scopes] == ["s.0", "s.1"]
+
+
+# -- final, features and named outputs ---------------------------------------------------------------------------
+
+FINAL = (
+    "stem: {a: relu}\n"
+    "final: {b: {sigmoid: null, from: a}, c: {add: null, from: [a, b]}}\n"
+    "head: {pool: global_avg_pool, flat: {flatten: null, from: pool}}\n"
+)
+
+
+def test_final_stands_between_the_stages_and_the_head(lower: Lower) -> None:
+    assert edges(lower(INPUT + FINAL)) == {
+        "a": ("input",),
+        "b": ("a",),
+        "c": ("a", "b"),
+        "pool": ("c",),
+        "flat": ("pool",),
+    }
+
+
+def test_without_its_head_a_network_ends_in_final(lower: Lower) -> None:
+    assert lower(INPUT + FINAL, ["head=null"]).outputs == ("c",)
+
+
+def test_final_shares_one_set_of_names_with_stem_stages_and_head(mistakes: Mistakes) -> None:
+    assert mistakes("stem: {a: relu}\nfinal: {a: relu}\n") == [
+        "spec.yaml:1:1: 'a' names two of the spec's layers or stages"
+    ]
+
+
+FEATURES = "outputs: features\n" + INPUT + STAGED.replace("STAGE", "stride: 2") + "  t: {block: one, channels: 4}\n"
+
+
+@pytest.mark.parametrize(
+    ("stem", "first"),
+    [
+        ("{conv: {conv2d: {channels: 4, kernel: 3, padding: 1}}, act: relu}", []),
+        ("{conv: {conv2d: {channels: 4, kernel: 3, stride: 2, padding: 1}}, act: relu}", ["act"]),
+        ("{a: {conv2d: {channels: 4, kernel: 2, stride: 2}}, p: {pad2d: {padding: 1}}, m: POOL}", ["a"]),
+        ("{m: POOL, act: relu}", ["act"]),
+        ("{m: POOL}", []),
+        ("{a: {conv2d: {channels: 4, kernel: 2, stride: [2, 1]}}}", []),
+    ],
+)
+def test_features_are_the_end_of_a_stride_of_two_in_the_stem_and_of_each_stage(
+    lower: Lower, stem: str, first: list[str]
+) -> None:
+    stem = stem.replace("POOL", "{max_pool2d: {kernel: 2}}")
+
+    assert lower(f"{FEATURES}stem: {stem}\n").outputs == (*first, "s.0.conv", "t.0.conv")
+
+
+def test_the_features_of_resnet18_are_those_a_detector_wants(lower: Lower) -> None:
+    graph = lower("extends: resnet18\noutputs: features\n")
+
+    assert graph.outputs == ("relu", *(f"layer{stage}.1.relu2" for stage in (1, 2, 3, 4)))
+    assert [graph.stride(name) for name in graph.outputs] == [(s, s) for s in (2, 4, 8, 16, 32)]
+    assert "avgpool" not in graph.by_name
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names"),
+    [
+        ("outputs: features", ("relu", "layer1", "layer2", "layer3", "layer4")),
+        ("outputs: [layer4, conv1, layer2.0]", ("layer4", "conv1", "layer2.0")),
+        ("depth: 18", ("fc",)),
+    ],
+)
+def test_named_outputs_have_the_names_that_were_asked_for(lower: Lower, outputs: str, names: tuple[str, ...]) -> None:
+    plain, named = (lower(f"extends: resnet18\n{outputs}\nnamed_outputs: {flag}\n") for flag in ("false", "true"))
+
+    assert (plain.output_names, named.output_names) == ((), names)
+    assert named.outputs == plain.outputs
+
+
+def test_an_output_named_twice_is_told(mistakes: Mistakes) -> None:
+    text = "extends: resnet18\noutputs: [layer4, layer4]\n"
+
+    assert mistakes(text + "named_outputs: true\n") == [
+        "spec.yaml:2:19: outputs.1: 'layer4' stands here twice, where 'named_outputs' needs each once"
+    ]
+
+
+# -- require -----------------------------------------------------------------------------------------------------
+
+REQUIRE = """
+parameters: {stride: 2}
+require:
+  stride == 1 or stride == 2: stride must be 1 or 2
+  in_height % stride == 0: the height must be a multiple of the stride
+stem: {pool: {max_pool2d: {kernel: stride}}}
+"""
+
+
+def test_what_is_required_holds(lower: Lower) -> None:
+    assert lower(INPUT + REQUIRE).by_name["pool"].shape == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["input.height=9"], ["6:3: require.in_height % stride == 0: the height must be a multiple of the stride"]),
+        (
+            ["parameters.stride=3"],
+            [
+                "5:3: require.stride == 1 or stride == 2: stride must be 1 or 2",
+                "6:3: require.in_height % stride == 0: the height must be a multiple of the stride",
+            ],
+        ),
+    ],
+)
+def test_what_does_not_hold_is_told_with_its_message_where_it_is_required(
+    mistakes: Mistakes, overrides: list[str], said: list[str]
+) -> None:
+    assert mistakes(INPUT + REQUIRE, overrides) == [f"spec.yaml:{line}" for line in said]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        (
+            "in_heigth > 1",
+            "unknown name 'in_heigth'; did you mean 'in_height'? (known: in_channels, in_height, in_width)",
+        ),
+        ("in_height ** 2", "'in_height ** 2' is not allowed in an expression, which is arithmetic over names"),
+    ],
+)
+def test_a_wrong_expression_that_must_hold_is_told_alone(mistakes: Mistakes, expression: str, said: str) -> None:
+    assert mistakes(f"stem: {{a: relu}}\nrequire:\n  {expression}: untold\n") == [
+        f"spec.yaml:3:3: require.{expression}: {said}"
+    ]
+
+
+def test_what_a_wrong_parameter_is_required_to_be_is_not_told_besides(mistakes: Mistakes) -> None:
+    assert mistakes("parameters: {n: two}\nrequire: {n == 2: untold}\nstem: {a: relu}\n") == [
+        "spec.yaml:1:17: parameters.n: unknown name 'two' (known: in_channels, in_height, in_width)"
+    ]
+
+
+# -- variants ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dilated_variant_is_two_overrides_away(lower: Lower) -> None:
+    text = "extends: resnet50\ninput: {height: 64, width: 64}\n"
+    plain, dilated = lower(text), lower(text, ["stages.layer4.stride=1", "stages.layer4.dilation=2"])
+
+    assert plain.by_name["layer4.2.relu3"].shape == (2048, 2, 2)
+    assert dilated.by_name["layer4.2.relu3"].shape == (2048, 4, 4)
+    assert fields(dilated, "layer4.1.conv2")["padding"] == ((2, 2), (2, 2))
+    assert plain.parameters() == dilated.parameters()
+
+
+# -- claims ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stated_depth_and_number_of_parameters_are_checked(mistakes: Mistakes) -> None:
+    assert mistakes("source: {parameters: 100}\ndepth: 2\nstem: {a: {conv2d: {channels: 4, kernel: 3}}}\n") == [
+        "spec.yaml:1:22: source.parameters: states 100 trainable parameters, but the network has 108",
+        "spec.yaml:2:8: depth: states 2 weighted layers on the main path, but the network has 1",
+    ]
+
+
+def test_statistics_are_not_counted_as_parameters(lower: Lower) -> None:
+    norm = "{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}"
+
+    assert lower(INPUT + f"source: {{parameters: 8}}\nstem: {{a: {norm}}}\n").outputs == ("a",)
+
+
+def test_depth_is_that_of_the_main_path_the_first_input_of_each_join(lower: Lower) -> None:
+    text = """
+layers: {conv: {conv2d: {channels: 4, kernel: 1}}}
+stem: {a: conv, b: {conv: null, from: input}, c: conv, d: {add: null, from: [%s]}, e: conv}
+"""
+
+    assert weighted_depth(lower(INPUT + text % "a, c")) == 2
+    assert weighted_depth(lower(INPUT + text % "c, a")) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"), [("resnet18", 18), ("resnext101_64x4d", 101), ("keras/resnet50", 50), ("tutorial/resnet34", 34)]
+)
+def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
+    from resnet_spec import load
+
+    assert load(name).depth == weighted_depth(load(name).to_graph()) == depth
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("¦rellu", "x: unknown operation, block or layer 'rellu'; did you mean 'relu'?"),
+        ("¦{conv2d: {kernel: 3}}", "x: conv2d needs 'channels'"),
+        (
+            "{conv2d: {¦biass: true, channels: 8, kernel: 3}}",
+            "x.conv2d.biass: unknown key 'biass' of operation 'conv2d'; did you mean 'bias'?",
+        ),
+        ("{relu: {¦inplace: true}}", "x.relu.inplace: unknown key 'inplace' of operation 'relu'"),
+        (
+            "{conv2d: {channels: ¦0, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not 0",
+        ),
+        (
+            "{conv2d: {channels: ¦-8, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not -8",
+        ),
+        (
+            "{conv2d: {channels: ¦4 - in_height, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not -4 (from '4 - in_height')",
+        ),
+        (
+            "{conv2d: {channels: ¦2000000, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be less than or equal to 1048576, not 2000000",
+        ),
+        (
+            "{conv2d: {channels: ¦8.5, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be a whole number, not 8.5",
+        ),
+        (
+            "{conv2d: {channels: ¦true, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be a whole number, not true",
+        ),
+        (
+            "{conv2d: {channels: ¦null, kernel: 3}}",
+            "x.conv2d.channels: conv2d: channels must be a whole number, not null",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: ¦[3]}}",
+            "x.conv2d.kernel: conv2d: kernel must be a whole number, or a list of two for height and width, not [3]",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: ¦tall}}",
+            "x.conv2d.kernel: unknown name 'tall' (known: in_channels, in_height, in_width)",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: ¦3 ** 2}}",
+            "x.conv2d.kernel: '3 ** 2' is not allowed in an expression, which is arithmetic over names",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: 3, padding: ¦-1}}",
+            "x.conv2d.padding: conv2d: padding must be greater than or equal to 0, not -1",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2]}}",
+            "x.conv2d.padding: conv2d: padding must be a whole number or [[top, bottom], [left, right]], not [1, 2]",
+        ),
+        (
+            "{conv2d: {channels: 8, kernel: 3, padding: ¦smae}}",
+            "x.conv2d.padding: must be same, or a number, not 'smae'; did you mean 'same'?",
+        ),
+        ("{conv2d: {channels: 8, kernel: 3, bias: ¦1}}", "x.conv2d.bias: conv2d: bias must be true or false, not 1"),
+        (
+            "{conv2d: {channels: 8, kernel: 3, groups: ¦0}}",
+            "x.conv2d.groups: conv2d: groups must be greater than or equal to 1, not 0",
+        ),
+        (
+            "¦{conv2d: {channels: 8, kernel: 3, groups: 3}}",
+            "x: 3 groups do not divide 4 input and 8 output channels (from input)",
+        ),
+        (
+            "¦{conv2d: {channels: 8, kernel: 9}}",
+            "x: the feature map vanishes: a 9×9 window does not fit an input of 4×8×8 (from input)",
+        ),
+        (
+            "{max_pool2d: {kernel: ¦0}}",
+            "x.max_pool2d.kernel: max_pool2d: kernel must be greater than or equal to 1, not 0",
+        ),
+        (
+            "¦{max_pool2d: {kernel: 3, padding: 2}}",
+            "x: max_pool2d: a pool's padding may be at most half its kernel, 3, not 2",
+        ),
+        ("¦{linear: {features: 3}}", "x: needs a vector, not 4×8×8; put a flatten before it (from input)"),
+        (
+            "{batch_norm: {epsilon: ¦small, momentum: 0.1, running_variance: biased}}",
+            "x.batch_norm.epsilon: unknown name 'small' (known: in_channels, in_height, in_width)",
+        ),
+        (
+            "{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: ¦baised}}",
+            "x.batch_norm.running_variance: must be biased or unbiased, not 'baised'; did you mean 'biased'?",
+        ),
+        (
+            "¦{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, decay: 0.9, running_variance: biased}}",
+            "x: batch_norm: takes momentum or decay, which is 1 - momentum, not both",
+        ),
+        ("¦{avg_pool2d: {kernel: 2, padding: 1}}", "x: avg_pool2d needs 'count_include_pad'"),
+        ("¦{avg_pool2d: {}}", "x: avg_pool2d needs 'kernel'"),
+        (
+            "¦{avg_pool2d: {kernel: 3, padding: same, ceil_mode: true, count_include_pad: true}}",
+            "x: avg_pool2d: 'same' already rounds up: it takes no ceil_mode",
+        ),
+        (
+            "{avg_pool2d: {kernel: 2, count_include_pad: ¦1}}",
+            "x.avg_pool2d.count_include_pad: avg_pool2d: count_include_pad must be true or false, not 1",
+        ),
+        (
+            "{pad2d: {padding: 1, mode: ¦reflct}}",
+            "x.pad2d.mode: must be constant or reflect, not 'reflct'; did you mean 'reflect'?",
+        ),
+        ("¦{pad2d: {padding: 1, mode: reflect, value: 1}}", "x: pad2d: a reflecting pad has no value"),
+        ("¦{pad2d: {padding: 8, mode: reflect}}", "x: 4×8×8 has too few rows or columns to mirror (from input)"),
+        (
+            "{pad_channels: {before: ¦-1}}",
+            "x.pad_channels.before: pad_channels: before must be greater than or equal to 0, not -1",
+        ),
+        ("¦{group_norm: {groups: 2}}", "x: group_norm needs 'epsilon'"),
+        ("¦{group_norm: {groups: 3, epsilon: 1.0e-5}}", "x: 3 groups do not divide 4 channels (from input)"),
+        ("¦{filter_response_norm: {epsilon: 1.0e-5}}", "x: filter_response_norm needs 'threshold'"),
+        ("¦{position_batch_norm: {epsilon: 1.0e-5, decay: 0.9}}", "x: position_batch_norm needs 'running_variance'"),
+        ("¦{std_conv2d: {channels: 8, kernel: 3}}", "x: std_conv2d needs 'epsilon'"),
+        (
+            "{conv_transpose2d: {channels: 2, kernel: 3, ¦dilation: 2}}",
+            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'",
+        ),
+        (
+            "¦{conv_transpose2d: {channels: 2, kernel: 1, padding: 4}}",
+            "x: the feature map vanishes: nothing is left of 4×8×8 after the crop (from input)",
+        ),
+        (
+            "{conv1d: {channels: 1, kernel: ¦[3]}}",
+            "x.conv1d.kernel: conv1d: kernel must be a whole number, not [3]",
+        ),
+        ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs channels × length, not 4×8×8 (from input)"),
+        ("{reshape: {shape: ¦256}}", "x.reshape.shape: reshape: shape must be a list, not 256"),
+        ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 item, not []"),
+        ("¦{reshape: {shape: [4, 8]}}", "x: cannot lay 4×8×8 out as 4×8 (from input)"),
+        ("{dropout: {rate: ¦1}}", "x.dropout.rate: dropout: rate must be less than 1, not 1"),
+        ("¦{stochastic_depth: {}}", "x: stochastic_depth needs 'rate'"),
+        ("¦{add: null, from: [input]}", "x: add takes two inputs or more, not 1; 'from' names them"),
+        ("¦{relu: null, from: [input, input]}", "x: relu takes one input, not 2; 'from' names them"),
+        ("{relu: null, from: ¦inputt}", "x.from: no earlier layer here is named 'inputt'; did you mean 'input'?"),
+        (
+            "{relu: null, when: ¦in_heigth > 1}",
+            "x.when: unknown name 'in_heigth'; did you mean 'in_height'? (known: in_channels, in_height, in_width)",
+        ),
+        ("{call: ¦y}", "x.call: no earlier layer here is named 'y'"),
+        ("{call: ¦input}", "x.call: 'input' is no single layer, which alone can be called again"),
+    ],
+)
+def test_a_wrong_layer_is_told_in_one_line(mistakes: Mistakes, layer: str, said: str) -> None:
+    line = f"stem: {{x: {layer}}}"
+
+    assert mistakes(f"{INPUT}{line.replace('¦', '')}\n") == [f"spec.yaml:2:{line.index('¦') + 1}: stem.{said}"]
+
+
+def test_a_vector_has_features_and_no_size(mistakes: Mistakes) -> None:
+    assert mistakes("input: {features: 3}\nstem: {x: {linear: {features: in_channels}}}\n") == [
+        "spec.yaml:2:31: stem.x.linear.features: unknown name 'in_channels' (known: in_features)"
+    ]
+
+
+def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: Mistakes) -> None:
+    assert mistakes(f"""
+        {INPUT}
+        stem:
+          a: {{conv2d: {{channels: 8, kernel: 3, padding: 1}}}}
+          b: {{conv2d: {{channels: 8, kernel: 3}}}}
+          sum: {{add: null, from: [a, b]}}
+          after: {{linear: {{features: 3}}}}
+        """) == ["spec.yaml:6:8: stem.sum: cannot add 8×8×8 and 8×6×6 (from a and b)"]
+
+
+def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes: Mistakes) -> None:
+    catalogue = Catalogue.shipped()
+    place = catalogue.document(catalogue.blocks()["bottleneck"]).position(("shortcut",))
+
+    assert mistakes("extends: timm/resnetaa50\ninput: {height: 168}\nstages:\n  layer3: {width: 256}\n") == [
+        "spec.yaml:4:11: stages.layer3: cannot add 1024×10×14 and 1024×11×14 (from layer3.0.bn3 and"
+        f" layer3.0.downsample.1) (in block 'bottleneck', shortcut at {place})"
+    ]
+
+
+def test_an_input_too_small_for_a_window_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("""
+        extends: resnet18
+        input: {height: 6, width: 6}
+        stem: {conv1: {conv2d: {padding: 0}}}
+        """) == [
+        "spec.yaml:3:15: stem.conv1: the feature map vanishes: a 7×7 window does not fit an input of 3×6×6 (from input)"
+    ]
+
+
+def test_a_layer_that_nothing_uses_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("stem:\n  a: relu\n  b: {sigmoid: null, from: input}\n") == [
+        "spec.yaml:2:6: stem.a: nothing uses the value of 'a', and it is no output"
+    ]
+
+
+def test_a_layer_called_again_on_another_shape_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("stem:\n  a: {conv2d: {channels: 8, kernel: 1}}\n  b: {call: a}\n") == [
+        "spec.yaml:3:13: stem.b.call: the parameters of 'a' are for an input of [3, 224, 224], not [8, 224, 224]"
+        " (from a)"
+    ]
+
+
+def test_a_list_of_the_wrong_length_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\nstages:\n  layer2: {channels: [128, 128, 128]}\n") == [
+        "spec.yaml:3:22: stages.layer2.channels: must list one value for each block: 3 where 'repeat' is 2"
+    ]
+
+
+def test_zero_and_negative_channels_of_a_stage_are_told_once_each(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\nstages:\n  layer1: {channels: 0}\n  layer2: {channels: -4}\n") == [
+        "spec.yaml:3:22: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not 0",
+        "spec.yaml:4:22: stages.layer2.channels: conv2d: channels must be greater than or equal to 1, not -4",
+    ]
+
+
+def test_a_mistake_in_a_defined_layer_is_told_there_once(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\nlayers:\n  norm: {batch_norm: {momentum: 2}}\n") == [
+        "spec.yaml:3:33: layers.norm.batch_norm.momentum: batch_norm: momentum must be less than or equal to 1, not 2"
+    ]
+
+
+def test_a_layer_defined_by_itself_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("layers: {a: b, b: a}\nstem: {x: a}\n") == [
+        "spec.yaml:1:19: layers.b: layer 'a' is defined by itself"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("block: ¦two", "block: unknown block 'two'"),
+        ("block: one, ¦kernal: 3", "kernal: unknown key 'kernal' of block 'one'; did you mean 'kernel'?"),
+        ("block: one, ¦repaet: 3", "repaet: unknown key 'repaet' of block 'one'; did you mean 'repeat'?"),
+        ("block: one, kernel: ¦1.5", "kernel: must be a whole number, not 1.5"),
+        ("block: one, kernel: ¦true", "kernel: must be a whole number, not true"),
+        ("block: one, wide: ¦1", "wide: must be true or false, not 1"),
+        ("block: one, rate: ¦false", "rate: must be a number, not false"),
+        ("block: one, kernel: ¦{a: 1}", "kernel: must be a number or an expression, not {'a': 1}"),
+        (
+            "block: one, kernel: ¦wdith",
+            "kernel: unknown name 'wdith' (known: count, in_channels, in_height, in_width, index, number,"
+            " overall_count, overall_index)",
+        ),
+        (
+            "block: one, first: {¦kernal: 3}",
+            "first.kernal: unknown key 'kernal' of block 'one'; did you mean 'kernel'?",
+        ),
+        ("block: one, last: {block: ¦twin}", "last.block: unknown block 'twin'"),
+        ("block: one, act: ¦rellu", "act: unknown operation, block or layer 'rellu'; did you mean 'relu'?"),
+        ("block: one, act: {relu: {¦x: 1}}", "act.relu.x: unknown key 'x' of operation 'relu'"),
+        ("block: one, stride: ¦2", "stride: block 'one' has no parameter 'stride'"),
+    ],
+)
+def test_a_wrong_stage_is_told_in_one_line(mistakes: Mistakes, stage: str, said: str) -> None:
+    parameters = "{kernel: 1, wide: false, rate: 0.5, act: relu}"
+    block = f"blocks: {{one: {{parameters: {parameters}, main: {{act: act}}}}}}\n"
+    line = f"stages: {{s: {{{stage}}}}}"
+
+    assert mistakes(f"{INPUT}{block}{line.replace('¦', '')}\n") == [
+        f"spec.yaml:3:{line.index('¦') + 1}: stages.s.{said}"
+    ]
+
+
+def test_a_block_that_needs_a_value_says_which(mistakes: Mistakes) -> None:
+    assert mistakes("blocks: {b: {parameters: {n: int, l: layer}, main: {}}}\nstages: {s: {block: b}}\n") == [
+        "spec.yaml:2:13: stages.s: block 'b' needs a value for 'n'",
+        "spec.yaml:2:13: stages.s: block 'b' needs a value for 'l'",
+    ]
+
+
+def test_layers_of_the_same_name_are_told(mistakes: Mistakes) -> None:
+    (said,) = mistakes("extends: resnet18\nnames: '{index}.{layer}'\nstages: {layer3: null, layer4: null}\n")
+
+    assert "stages.layer2: two layers are named '0.conv1' (in block 'basic_block', main.conv1 at " in said
+
+
+def test_a_network_of_absent_layers_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("stem: {a: none}\nhead: {b: {relu: null, when: false}}\n") == [
+        "spec.yaml:1:7: stem: the network has no layers: each is 'none' or left out by 'when'"
+    ]
+
+
+def test_an_initialization_that_meets_no_parameter_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\ninitialization:\n  '*.bn3.weight': {constant: 0}\n") == [
+        "spec.yaml:3:3: initialization.*.bn3.weight: no parameter's name matches '*.bn3.weight'"
+    ]
+
+
+def test_an_override_may_take_out_what_an_initialization_is_for(lower: Lower) -> None:
+    text = "extends: resnet18\ninitialization:\n  'fc.*': {constant: 0}\n"
+
+    assert lower(text, ["head=null"]).outputs == ("layer4.1.relu2",)
+    assert lower(text + "outputs: features\n").outputs[0] == "relu"
+
+
+def test_unknown_outputs_are_told_with_suggestions(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\noutputs: [layer4, layr3, fc.weight]\n") == [
+        "spec.yaml:2:19: outputs.1: no layer, block or stage is named 'layr3'; did you mean 'layer3'?",
+        "spec.yaml:2:26: outputs.2: no layer, block or stage is named 'fc.weight'",
+    ]
+
+
+def test_an_output_lost_to_another_mistake_is_not_told(mistakes: Mistakes) -> None:
+    assert mistakes("extends: resnet18\nstem: {bn1: nrom}\noutputs: [layer4, layer9]\n") == [
+        "spec.yaml:2:13: stem.bn1: unknown operation, block or layer 'nrom'; did you mean 'norm'?",
+        "spec.yaml:3:19: outputs.1: no layer, block or stage is named 'layer9'; did you mean 'layer4'?",
+    ]
+
+
+# -- too much of it ----------------------------------------------------------------------------------------------
+
+
+def test_a_block_that_contains_itself_is_told(mistakes: Mistakes) -> None:
+    assert mistakes("blocks: {b: {main: {x: b, y: b, z: b}}}\nstages: {s: {block: b}}\n") == [
+        "spec.yaml:1:24: blocks.b.main.x: block 'b' contains itself (used by stages.s)"
+    ]
+
+
+def test_blocks_that_multiply_are_given_up(mistakes: Mistakes) -> None:
+    blocks = ["b0: {main: {x: none}}"]
+    blocks += [f"b{n}: {{main: {{{', '.join(f'x{i}: b{n - 1}' for i in range(10))}}}}}" for n in range(1, 15)]
+    (said,) = mistakes(
+        f"blocks:\n  {chr(10).join(blocks).replace(chr(10), chr(10) + '  ')}\nstages: {{s: {{block: b14}}}}\n"
+    )
+
+    assert said.endswith("the network has more than 100,000 layers (used by stages.s)")
+
+
+def test_a_network_of_too_many_layers_is_given_up(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "MAX_LAYERS", 30)
+    (said,) = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000}}\n")
+
+    assert "stages.layer1: the network has more than 30 layers" in said
+
+
+def test_a_network_of_too_many_parameters_is_refused_before_any_is_made(mistakes: Mistakes) -> None:
+    assert mistakes("stem: {a: {conv2d: {channels: 1048576, kernel: 4096, padding: 2048}}}\n") == [
+        "spec.yaml:1:1: the network has 52,776,558,133,248 parameters, more than 100,000,000,000"
+    ]
+
+
+def test_mistakes_without_end_are_cut_off(mistakes: Mistakes) -> None:
+    said = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000, channels: 1 - index}}\n")
+
+    assert len(said) == reports.MAX_PROBLEMS + 1
+    assert said[-1] == "too many problems; the rest of the spec is not looked at"
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        ("int", "int"),
+        ("number", "number"),
+        ("bool", "bool"),
+        ("layer", "layer"),
+        (3, "int"),
+        (0.5, "number"),
+        (True, "bool"),
+        ("none", "layer"),
+        ("relu", "layer"),
+        ({"se": {"reduction": 4}}, "layer"),
+        ("a * 2", "number"),
+        ("a", "number"),
+        ("l", "layer"),
+        ("in_channels", "number"),
+    ],
+)
+def test_a_parameter_is_of_the_kind_it_is_declared_or_defaults_to(declared: object, kind: str) -> None:
+    spec = Spec.model_validate(
+        {"blocks": {"b": {"parameters": {"a": 1, "l": "none", "x": declared}, "main": {}}}, "stem": {"r": "relu"}}
+    )
+
+    assert parameter_type(spec.blocks["b"], "x") == kind
+
+
+def test_plain_data_without_a_file_has_mistakes_without_a_place(lines: Callable[..., list[str]]) -> None:
+    spec = Spec.model_validate({"stem": {"a": "rellu"}})
+
+    assert lines(spec.to_graph) == ["stem.a: unknown operation, block or layer 'rellu'; did you mean 'relu'?"]

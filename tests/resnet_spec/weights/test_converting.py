@@ -1,0 +1,210 @@
+"""Weights are written in the format that is asked for, whole or not at all, and whatever is wrong is told first."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from resnet_spec import Graph, initialize, read_weights, write_weights
+from resnet_spec.weights.converting import convert, find_target, formats
+
+Lines = Callable[..., list[str]]
+Command = Callable[..., Any]
+
+KNOWN = "known: safetensors, transformers, rec, weights.rec, saved_model"
+
+
+class Recorder:
+    """A backend that writes what it was given, as it was told to."""
+
+    def compile(self, graph: Graph, *, dtype: str) -> dict[str, Any]:
+        return {"dtype": dtype}
+
+    def load(self, model: dict[str, Any], graph: Graph, arrays: Mapping[str, Any]) -> None:
+        model["arrays"] = {name: array.astype(model["dtype"]) for name, array in arrays.items()}
+
+    def write(self, model: dict[str, Any], graph: Graph, path: Path, *, half: bool = False) -> None:
+        save_file({name: array.astype("float16") if half else array for name, array in model["arrays"].items()}, path)
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    endings = {".rec": "recorder", ".weights.rec": "recorder", "": "recorder"}
+    monkeypatch.setattr("resnet_spec.weights.converting.writers", lambda: endings)
+    monkeypatch.setattr("resnet_spec.weights.converting.get_backend", lambda _: Recorder())
+
+
+def types(path: Path) -> set[str]:
+    return {array.dtype.name for array in load_file(path).values()}
+
+
+# -- targets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_target_is_told_by_its_ending_or_by_its_kind(tmp_path: Path) -> None:
+    assert formats() == {
+        "safetensors": None, "transformers": None, "rec": "recorder", "weights.rec": "recorder",
+        "saved_model": "recorder",
+    }  # fmt: skip
+    for name, kind, expected in (
+        ("x.safetensors", None, ("safetensors", None)),
+        ("x.rec", None, ("rec", "recorder")),
+        ("x.rec", "rec", ("rec", "recorder")),
+        ("x.v2.weights.rec", None, ("weights.rec", "recorder")),
+        ("x", "saved_model", ("saved_model", "recorder")),
+        ("x", "transformers", ("transformers", None)),
+        ("resnet-50.a1", "transformers", ("transformers", None)),
+    ):
+        assert find_target(tmp_path / name, kind) == (tmp_path / name, *expected)
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("x", None, "say which kind of folder, --to saved_model or --to transformers"),
+        ("x.caffe", None, f"nothing here writes caffe ({KNOWN})"),
+        ("x", "savedmodel", f"nothing here writes savedmodel; did you mean 'saved_model'? ({KNOWN})"),
+        ("x.rec", "safetensors", "a file in the format safetensors ends in .safetensors"),
+        ("x", "rec", "a file in the format rec ends in .rec"),
+        ("x.rec", "saved_model", "a SavedModel is a folder, whose name has no ending"),
+    ],
+)  # fmt: skip
+def test_a_target_that_nobody_writes_is_told(
+    tmp_path: Path, lines: Lines, name: str, kind: str | None, said: str
+) -> None:
+    assert lines(lambda: find_target(tmp_path / name, kind)) == [f"{tmp_path / name}: {said}"]
+
+
+def test_a_target_that_cannot_be_written_is_told(tmp_path: Path, lines: Lines) -> None:
+    there = tmp_path / "there.safetensors"
+    there.write_text("old")
+    below, nowhere = there / "x.safetensors", tmp_path / "no" / "x.safetensors"
+
+    assert lines(lambda: find_target(there)) == [f"{there} exists already; --force replaces it"]
+    assert lines(lambda: find_target(below)) == [f"{below}: the folder {there} does not exist"]
+    assert lines(lambda: find_target(nowhere)) == [f"{nowhere}: the folder {tmp_path / 'no'} does not exist"]
+    assert find_target(there, force=True).path == there
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("ending", ["safetensors", "rec"])
+def test_numbers_keep_their_type_unless_another_is_asked_for(small: Graph, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.{ending}"
+    single = initialize(small)
+    double = {name: array.astype("float64") + 1e-12 for name, array in single.items()}
+    for arrays, options, kept in (
+        (single, {}, "float32"),
+        (double, {}, "float64"),
+        (double, {"dtype": "float32"}, "float32"),
+        (single, {"dtype": "float64"}, "float64"),
+        (double, {"half": True}, "float16"),
+        (single, {"half": True}, "float16"),
+    ):
+        convert(small, arrays, find_target(path, force=True), force=True, **options)
+        assert types(path) == {kept}
+        assert all(np.array_equal(read, arrays[name].astype(kept)) for name, read in load_file(path).items())
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("ending", ["safetensors", "rec"])
+def test_numbers_that_are_too_large_are_told_and_nothing_is_written(
+    small: Graph, tmp_path: Path, lines: Lines, ending: str
+) -> None:
+    path = tmp_path / f"x.{ending}"
+    arrays = {name: array.astype("float64") for name, array in initialize(small).items()}
+    arrays["fc.bias"][:2] = 1e5, 1e39
+    for options, said in (({"half": True}, "2 of 5 elements are too large for float16"),
+                          ({"dtype": "float32"}, "1 of 5 elements are too large for float32")):  # fmt: skip
+        assert lines(lambda options=options: convert(small, arrays, find_target(path), **options)) == [
+            f"{path}: not written, since its type does not hold all numbers",
+            f"fc.bias: {said}",
+        ]
+        assert list(tmp_path.glob(f"*x.{ending}*")) == []
+
+
+# -- there and back ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_may_be_written_over_itself(small: Graph, tmp_path: Path) -> None:
+    path, arrays = tmp_path / "x.safetensors", initialize(small)
+    write_weights(path, small, arrays)
+    before = path.read_bytes()
+    convert(small, read_weights(path, small), find_target(path, force=True), force=True)
+
+    assert path.read_bytes() == before
+
+
+def test_every_step_from_format_to_format_keeps_every_bit(process: Command, small: Graph, tmp_path: Path) -> None:
+    arrays = {
+        name: np.abs(np.random.default_rng(1).standard_normal(array.shape, np.float32))
+        for name, array in initialize(small).items()
+    }
+    write_weights(tmp_path / "0.safetensors", small, arrays)
+    steps = ["0.safetensors", "1.pth", "2.keras", "3.safetensors"]
+    for source, target in pairwise(steps):
+        done = process("resnet-spec", "convert", "spec.yaml", source, target)
+        assert (done.status, done.out) == (0, f"{target}: {len(arrays)} tensors of spec\n")
+        # Progress is told of what takes long, and nothing of what frameworks say.
+        assert all(line.endswith("…") for line in done.err.splitlines())
+
+    assert (tmp_path / steps[-1]).read_bytes() == (tmp_path / steps[0]).read_bytes()
+
+
+# -- interrupted -------------------------------------------------------------------------------------------------
+
+SLOW = """
+    import sys, time
+    import resnet_spec.weights.io
+    from resnet_spec.cli.spec import main
+    def write(path, *_, **__):
+        path.write_bytes(b"half")
+        print("writing", flush=True)
+        time.sleep(60)
+    resnet_spec.weights.io.write_safetensors = write
+    sys.argv = ["resnet-spec", "convert", "spec.yaml", "x.safetensors", sys.argv[1], "--force"]
+    main()
+"""
+
+
+@pytest.mark.parametrize(("number", "litter"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)])
+@pytest.mark.parametrize("name", ["x.safetensors", "y.safetensors"])
+def test_a_conversion_that_is_killed_leaves_the_old_target(
+    process: Command, small: Graph, tmp_path: Path, name: str, number: signal.Signals, litter: int
+) -> None:
+    for seed, path in enumerate(("x.safetensors", "y.safetensors")):
+        write_weights(tmp_path / path, small, initialize(small, seed))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    # A shell starts what runs in the background deaf to Ctrl-C.
+    hearing = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    program = "\n".join(line.removeprefix("    ") for line in SLOW.splitlines())
+    command = [sys.executable, "-c", program, name]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(command, preexec_fn=hearing, **pipes) as running:
+        assert running.stdout.readline() == "writing\n"
+        running.send_signal(number)
+        said, _ = running.communicate(timeout=60)
+
+    assert "Traceback" not in said
+    assert {path: path.read_bytes() for path in before} == before
+    left = [path for path in tmp_path.iterdir() if path not in before]
+    assert [path.name.startswith(f".{name}.") for path in left] == [True] * litter
+
+    # What a killed one left is in nobody's way.
+    done = process("resnet-spec", "convert", "spec.yaml", "x.safetensors", name, "--force")
+    assert (done.status, done.err) == (0, "")
+    assert np.array_equal(read_weights(tmp_path / name, small)["fc.weight"], initialize(small)["fc.weight"])
