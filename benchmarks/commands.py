@@ -13,7 +13,7 @@ import numpy as np
 
 import resnet_spec
 from benchmarks.pairs import Ratio, measure, summarize
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 
 SPECS_A_SECOND = 50
 
@@ -33,9 +33,9 @@ def run() -> Iterator[Ratio]:
     times = []
     for _ in range(9):
         start = time.perf_counter()
-        catalogue = Catalogue(Catalogue.shipped().root)  # one that has read no file yet
+        catalog = Catalog(Catalog.shipped().root)  # one that has read no file yet
         for name in names:
-            resnet_spec.load(name, catalogue=catalogue).to_graph()
+            resnet_spec.load(name, catalog=catalog).to_graph()
         times.append((time.perf_counter() - start, len(names) / SPECS_A_SECOND))
     name = f"validate all {len(names)} specs, graphs included, beside {SPECS_A_SECOND} a second"
     yield summarize(name, np.array(times), target="≤ 1")

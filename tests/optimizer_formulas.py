@@ -1,4 +1,4 @@
-"""The optimisers' formulas in plain NumPy, on one linear layer; what frameworks do is held to them."""
+"""The optimizers' formulas in plain NumPy, on one linear layer; what frameworks do is held to them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A factor and an offset for each channel, written out behind a convolution, as part of its kernel and bias.
 
-Exporters write a folded batch normalisation so, in up to four nodes. They are multiplied out in double precision and
+Exporters write a folded batch normalization so, in up to four nodes. They are multiplied out in double precision and
 rounded once; a single offset is the bias itself, to the bit.
 """
 
@@ -27,7 +27,7 @@ def absorbed(network: Network) -> Network:
 
 
 def without_norms(network: Network) -> Network:
-    """The network that is left of one when its batch normalisations are folded, its weights as they were."""
+    """The network that is left of one when its batch normalizations are folded, its weights as they were."""
     return _merged(network, ("batch_norm",), lambda convolution, norms: convolution)
 
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape
 
 FOLDED = (
-    "its batch normalisations are folded into the convolutions before them; "
+    "its batch normalizations are folded into the convolutions before them; "
     "a spec with 'folded: true' (--set folded=true) has them so"
 )
 NOT_FOLDED = (
-    "its batch normalisations are not folded into the convolutions, as the spec says they are; "
+    "its batch normalizations are not folded into the convolutions, as the spec says they are; "
     "'resnet-spec convert --fold' with the spec that has them folds them"
 )
 
@@ -43,7 +43,7 @@ OTHER_SIZES = (1, 19)
 """Rows and columns by which images are larger, too, where a file takes any: odd and even ones at every stage."""
 
 NEUTRAL = {"weight": 1, "bias": 0}
-"""Scale and offset that a normalisation has in a file where it has none in a spec."""
+"""Scale and offset that a normalization has in a file where it has none in a spec."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _named(label: Label, names: Mapping[str, str]) -> Label:
 
 
 def _explained(graph: Graph, spec: Network, file: Network, error: MismatchError) -> MismatchError:
-    """The difference, or that it is nothing but folded normalisations on one side."""
+    """The difference, or that it is nothing but folded normalizations on one side."""
     normalized = any(step.kind == "batch_norm" for step in file.steps)
     if (folded := fold(graph)).nodes != graph.nodes:
         try:
@@ -214,7 +214,7 @@ def _remarks_of_steps(pairs: Iterable[tuple[Step, Sequence[Step]]]) -> Iterator[
     each = [(step, candidate) for step, candidates in pairs for candidate in candidates]
     if multiplied := sum(candidate.multiplied for _, candidate in each):
         yield (
-            f"constants behind {multiplied} convolutions, folded normalisations written out, "
+            f"constants behind {multiplied} convolutions, folded normalizations written out, "
             "were multiplied into their weights"
         )
     if bare := sum("bias" in step.tensors and "bias" not in candidate.tensors for step, candidate in each):

@@ -80,17 +80,17 @@ def _conv2d(op: ops.Conv2d, place: Place, x: str) -> str:
 def _std_conv2d(op: ops.StdConv2d, place: Place, x: str) -> str:
     # In the graph and not beforehand, so that the file holds the parameter itself; a runtime folds it once.
     weight = place.parameter("weight")
-    centred = _centred(place, weight, [1, 2, 3])
-    return _convolution(op, place, x, place("Div", centred, _deviation(place, centred, [1, 2, 3], op.epsilon)))
+    centered = _centered(place, weight, [1, 2, 3])
+    return _convolution(op, place, x, place("Div", centered, _deviation(place, centered, [1, 2, 3], op.epsilon)))
 
 
-def _centred(place: Place, x: str, axes: list[int]) -> str:
+def _centered(place: Place, x: str, axes: list[int]) -> str:
     return place("Sub", x, place("ReduceMean", x, axes=axes, keepdims=1))
 
 
-def _deviation(place: Place, centred: str, axes: list[int], epsilon: float) -> str:
+def _deviation(place: Place, centered: str, axes: list[int], epsilon: float) -> str:
     """The root of the mean square over some axes, which are kept, and of an epsilon."""
-    square = place("ReduceMean", place("Mul", centred, centred), axes=axes, keepdims=1)
+    square = place("ReduceMean", place("Mul", centered, centered), axes=axes, keepdims=1)
     return place("Sqrt", place("Add", square, place.reals(epsilon)))
 
 
@@ -126,7 +126,7 @@ def _linear(op: ops.Linear, place: Place, x: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Normalisations, activations, what acts in training only
+# Normalizations, activations, what acts in training only
 
 
 @emits("batch_norm")
@@ -163,11 +163,11 @@ def _group_norm(op: ops.GroupNorm, place: Place, x: str) -> str:
 
 
 def _instance_norm(op: ops.GroupNorm, place: Place, x: str) -> str:
-    """Each group of (batch, groups, length) normalised by its own statistics."""
+    """Each group of (batch, groups, length) normalized by its own statistics."""
     if _lacking(place, op.epsilon):
         # Nothing can be added to a variance that the node itself takes.
-        centred = _centred(place, x, [2])
-        return place("Div", centred, _deviation(place, centred, [2], op.epsilon))
+        centered = _centered(place, x, [2])
+        return place("Div", centered, _deviation(place, centered, [2], op.epsilon))
     neutral = place.reals([1.0] * op.groups), place.reals([0.0] * op.groups)
     return place("InstanceNormalization", x, *neutral, epsilon=op.epsilon)
 
@@ -176,7 +176,7 @@ def _instance_norm(op: ops.GroupNorm, place: Place, x: str) -> str:
 def _evo_norm_s0(op: ops.EvoNormS0, place: Place, x: str) -> str:
     gate = place("Sigmoid", place("Mul", x, place.by_channel("v")))
     grouped = place("Reshape", x, place.integers([0, op.groups, -1]))
-    deviation = _deviation(place, _centred(place, grouped, [2]), [2], op.epsilon)
+    deviation = _deviation(place, _centered(place, grouped, [2]), [2], op.epsilon)
     normal = place("Reshape", place("Div", grouped, deviation), place("Shape", x))
     scaled = place("Mul", place("Mul", normal, gate), place.by_channel("weight"))
     return place("Add", scaled, place.by_channel("bias"))

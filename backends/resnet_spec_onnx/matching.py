@@ -47,13 +47,13 @@ def matched(spec: Network, file: Network, label: Label) -> dict[int, list[int]]:
     ends = [_end(file, theirs, below[number]) for number in spec.outputs]
     part = file.pruned(ends)
     place = _places(file, ends)
-    colours, others = _refined((spec, part), (below, [theirs[number] for number in place]))
-    if Counter(colours) != Counter(others):
-        raise MismatchError(_shared_otherwise(spec, part, colours, others))
+    colors, others = _refined((spec, part), (below, [theirs[number] for number in place]))
+    if Counter(colors) != Counter(others):
+        raise MismatchError(_shared_otherwise(spec, part, colors, others))
     classes: dict[int, list[int]] = defaultdict(list)
-    for number, colour in enumerate(others):
-        classes[colour].append(place[number])
-    return {number: classes[colour] for number, colour in enumerate(colours)}
+    for number, color in enumerate(others):
+        classes[color].append(place[number])
+    return {number: classes[color] for number, color in enumerate(colors)}
 
 
 def _frozen(fields: Mapping[str, Hashable]) -> Hashable:
@@ -89,15 +89,15 @@ def _downwards(network: Network, labels: Sequence[int], known: dict[Hashable, in
     return numbers
 
 
-def _refined(networks: Sequence[Network], colours: Sequence[list[int]]) -> Sequence[list[int]]:
+def _refined(networks: Sequence[Network], colors: Sequence[list[int]]) -> Sequence[list[int]]:
     """Numbers that take in what reads a step, too, again and again until none is told apart any more."""
     while True:
-        classes = len(set(colours[0]))
+        classes = len(set(colors[0]))
         for walk in (_downwards, _upwards):
             known: dict[Hashable, int] = {}
-            colours = [walk(network, own, known) for network, own in zip(networks, colours, strict=True)]
-        if len(set(colours[0])) == classes:
-            return colours
+            colors = [walk(network, own, known) for network, own in zip(networks, colors, strict=True)]
+        if len(set(colors[0])) == classes:
+            return colors
 
 
 def _end(file: Network, numbers: Sequence[int], wanted: int) -> int:
@@ -153,17 +153,17 @@ def _without_candidate(step: Step, spec: Network, file: Network, ours: Sequence[
 
 def _hint(step: Step) -> str:
     if step.kind in AFFINE and step.inputs == (0,):
-        return ": it normalises its input itself, and the spec does not"
+        return ": it normalizes its input itself, and the spec does not"
     if step.kind in AFFINE:
-        return ", a constant for each channel: of a normalisation that is written so, the statistics cannot be told"
+        return ", a constant for each channel: of a normalization that is written so, the statistics cannot be told"
     return ""
 
 
 def _shared_otherwise(spec: Network, file: Network, ours: Iterable[int], theirs: Iterable[int]) -> str:
     left = Counter(theirs)
-    for step, colour in zip(spec.steps, ours, strict=True):
-        left[colour] -= 1
-        if left[colour] < 0:
+    for step, color in zip(spec.steps, ours, strict=True):
+        left[color] -= 1
+        if left[color] < 0:
             return f"{step.source} and what reads it are connected otherwise in the file"
     return "the file's layers are connected otherwise"
 

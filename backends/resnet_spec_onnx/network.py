@@ -242,7 +242,7 @@ class Network:
         return self.steps[x].inputs[0] if self.steps[x].kind == "expand" else x
 
     def normalization(self, x: int, source: str, groups: int, epsilon: float) -> int:
-        """A normalisation over groups of channels and all positions, without scale and offset."""
+        """A normalization over groups of channels and all positions, without scale and offset."""
         return self.add("group_norm", (x,), source, groups=groups, epsilon=single(epsilon))
 
     # -- the whole -----------------------------------------------------------------------------------------------

@@ -282,7 +282,7 @@ def _product(call: Call, *, transposed: bool) -> Value:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Sums, products and normalisations
+# Sums, products and normalizations
 
 
 @reads("Add", "Sum")
@@ -373,12 +373,12 @@ def _batch_normalization(call: Call) -> Value:
 
 @reads("InstanceNormalization")
 def _instance_normalization(call: Call) -> Value:
-    """A group normalisation as it is written: groups as channels, normalised, and laid out again by a reshape."""
+    """A group normalization as it is written: groups as channels, normalized, and laid out again by a reshape."""
     step = call.map_or_vector(call.computed(), 3)
     before = call.network.steps[step]
     neutral = all(np.all(call.constant(index).array == number) for index, number in ((1, 1), (2, 0)))
     if before.kind != "reshape" or not neutral:
-        raise call.fail("is no group normalisation")
+        raise call.fail("is no group normalization")
     (map_,) = before.inputs
     epsilon = call.real("epsilon", 1e-5)
     step = call.network.normalization(map_, call.source, before.shape[0], epsilon)

@@ -35,7 +35,7 @@ def read_onnx(path: Path, graph: Graph | None = None) -> Checkpoint:
 
     They go by their initializers' names, in the file's layout, where there is no graph or the names are its
     parameters', in whatever library's words. Else they go by the graph's names, found by their place in the network
-    once that is shown to be the graph's. Where folded normalisations are written out as constants behind
+    once that is shown to be the graph's. Where folded normalizations are written out as constants behind
     convolutions, these are multiplied out.
 
     Raises WeightsError for a file that is broken, holds what is not read (graphs within nodes, functions, sparse

@@ -1,7 +1,7 @@
 """Writing a model to a file, one tensor at a time: ONNX's own writer holds all of them twice.
 
 A file is a protobuf message: fields one after another, each with a key, its length and its bytes. The skeleton is
-serialised by protobuf's library, and the tensors' bytes are put in their place behind it.
+serialized by protobuf's library, and the tensors' bytes are put in their place behind it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class TensorFlowBackend:
     def forward(self, model: Any, images: NDArray[Any], *, training: bool = False) -> list[NDArray[np.floating[Any]]]:
         """The outputs for (batch, channels, height, width) images or (batch, features) vectors, channels first too.
 
-        In training mode batches are normalised by their own statistics, and the running ones move.
+        In training mode batches are normalized by their own statistics, and the running ones move.
         """
         from resnet_spec_tensorflow.running import forward
 
@@ -88,7 +88,7 @@ class TensorFlowBackend:
         return gradients(model, graph, images, targets)
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        """Take a step of Keras' optimiser for each batch, its formula made ``backend.optimizers``'s."""
+        """Take a step of Keras' optimizer for each batch, its formula made ``backend.optimizers``'s."""
         from resnet_spec_tensorflow.training import train
 
         return train(model, graph, batches, optimizer)

@@ -210,7 +210,7 @@ def _linear(op: Linear, site: Site) -> Steps:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Normalisations, activations, what acts in training only
+# Normalizations, activations, what acts in training only
 
 
 @emits("batch_norm")

@@ -17,12 +17,12 @@ class UnbiasedBatchNormalization(keras.layers.BatchNormalization):
     """BatchNormalization that keeps the running variance divided by n - 1 instead of n.
 
     Takes the arguments of ``keras.layers.BatchNormalization``; inputs have the channels last. The batch itself is
-    still normalised by its biased variance, as in PyTorch. A batch of one value a channel has no unbiased variance
+    still normalized by its biased variance, as in PyTorch. A batch of one value a channel has no unbiased variance
     and counts as 0.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise ``inputs`` (batch, ..., channels); in training mode move the running statistics."""
+        """Normalize ``inputs`` (batch, ..., channels); in training mode move the running statistics."""
         parent: Any = super()
         if not (training and self.trainable):
             return parent.call(inputs, training=training, mask=mask)
@@ -43,7 +43,7 @@ def _others(inputs: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class StandardizedConv2D(keras.layers.Conv2D):
-    """Conv2D whose kernel is standardised before use: mean 0 and variance 1 over each output channel's weights.
+    """Conv2D whose kernel is standardized before use: mean 0 and variance 1 over each output channel's weights.
 
     Takes the arguments of ``keras.layers.Conv2D``, and ``epsilon``, which is added to the biased variance.
     """
@@ -54,7 +54,7 @@ class StandardizedConv2D(keras.layers.Conv2D):
         self.epsilon = epsilon
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve (batch, height, width, channels) with the standardised kernel."""
+        """Convolve (batch, height, width, channels) with the standardized kernel."""
         parent: Any = super()
         mean, variance = keras.ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
         return parent.convolution_op(inputs, (kernel - mean) * keras.ops.rsqrt(variance + self.epsilon))
@@ -69,7 +69,7 @@ class StandardizedConv2D(keras.layers.Conv2D):
 class EvoNormalization(keras.layers.GroupNormalization):
     """EvoNorm-S0 (Liu et al. 2020): x · sigmoid(v · x) / sqrt(variance + epsilon) · gamma + beta.
 
-    Takes the arguments of ``keras.layers.GroupNormalization``, and the initialiser of ``v``. Inputs are (batch,
+    Takes the arguments of ``keras.layers.GroupNormalization``, and the initializer of ``v``. Inputs are (batch,
     height, width, channels); the variance is that of a group of channels at all positions, divided by n.
     """
 
@@ -85,7 +85,7 @@ class EvoNormalization(keras.layers.GroupNormalization):
         self.v = self.add_weight(shape=(input_shape[-1],), name="v", initializer=self.v_initializer)
 
     def call(self, inputs: Any) -> Any:
-        """Normalise and activate ``inputs`` (batch, height, width, channels)."""
+        """Normalize and activate ``inputs`` (batch, height, width, channels)."""
         shape = keras.ops.shape(inputs)
         grouped = keras.ops.reshape(inputs, (*shape[:3], self.groups, inputs.shape[-1] // self.groups))
         scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(1, 2, 4), keepdims=True) + self.epsilon)
@@ -132,7 +132,7 @@ class FilterResponseNormalization(keras.layers.Layer):
             self.tau = self.add_weight(shape=shape, name="tau", initializer=self.tau_initializer)
 
     def call(self, inputs: Any) -> Any:
-        """Normalise ``inputs`` (batch, height, width, channels)."""
+        """Normalize ``inputs`` (batch, height, width, channels)."""
         power = keras.ops.mean(keras.ops.square(inputs), axis=(1, 2), keepdims=True)
         outputs = inputs * keras.ops.rsqrt(power + self.epsilon) * self.gamma + self.beta
         return keras.ops.maximum(outputs, self.tau) if self.threshold else outputs

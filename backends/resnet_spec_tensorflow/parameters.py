@@ -1,4 +1,4 @@
-"""Parameters set, read and initialised where they live in Keras layers, by the tables of names and layouts."""
+"""Parameters set, read and initialized where they live in Keras layers, by the tables of names and layouts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def laid_out(parameter: Parameter, value: NDArray[Any]) -> NDArray[Any]:
 
 
 def set_initializers(model: Any, graph: Graph) -> None:
-    """Give the layers the graph's own initialisation, for whoever clones the model or rebuilds it from its config."""
+    """Give the layers the graph's own initialization, for whoever clones the model or rebuilds it from its config."""
     layers = _layers(model)
     kernels = {p.node: p.shape for p in graph.parameters() if p.role in KERNELS}
     for parameter in graph.parameters():
@@ -65,7 +65,7 @@ def set_initializers(model: Any, graph: Graph) -> None:
 
 
 def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
-    # One object a parameter: a Keras initialiser draws the same numbers each time it is called.
+    # One object a parameter: a Keras initializer draws the same numbers each time it is called.
     if isinstance(rule, Constant):
         return {0.0: keras.initializers.Zeros, 1.0: keras.initializers.Ones}.get(
             rule.constant, lambda: keras.initializers.Constant(rule.constant)

@@ -1,4 +1,4 @@
-"""Gradients and training steps, with Keras' optimisers made to mean what ``resnet_spec.backend.optimizers`` says."""
+"""Gradients and training steps, with Keras' optimizers made to mean what ``resnet_spec.backend.optimizers`` says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[
 
 
 def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-    """Steps of a Keras optimiser; the loss before each."""
+    """Steps of a Keras optimizer; the loss before each."""
     held = list(_trainable(model, graph).values())
     values = [variable.value for variable in held]
     native = _native(optimizer)
@@ -44,7 +44,7 @@ def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimiz
             native.learning_rate = optimizer.rate(step)
             match optimizer:
                 case SGD():
-                    # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularisation's.
+                    # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularization's.
                     found = [g + optimizer.weight_decay * w for g, w in zip(found, values, strict=True)]
                     _rescale(native, optimizer, step)
                 case AdamW():

@@ -77,7 +77,7 @@ class TorchBackend:
             return running.gradients(model, graph, images, targets)
 
     def train(self, model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        """Take a step of ``torch.optim``'s optimiser for each batch; the loss before each."""
+        """Take a step of ``torch.optim``'s optimizer for each batch; the loss before each."""
         with _mode(model, training=True):
             return running.train(model, graph, batches, optimizer)
 

@@ -94,7 +94,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 class StdConv2d(nn.Conv2d):
-    """A convolution by its kernel standardised: mean 0 and variance 1 (divided by n) over an output channel's weights.
+    """A convolution by its kernel standardized: mean 0 and variance 1 (divided by n) over an output channel's weights.
 
     ``epsilon`` is added to the variance.
     """
@@ -115,7 +115,7 @@ class StdConv2d(nn.Conv2d):
 
 
 class PaddedStdConv2d(PaddedConv2d, StdConv2d):
-    """A convolution by its kernel standardised, with a padding that is not native."""
+    """A convolution by its kernel standardized, with a padding that is not native."""
 
 
 class CroppedConvTranspose2d(nn.ConvTranspose2d):
@@ -177,7 +177,7 @@ class PaddedAvgPool2d(nn.AvgPool2d):
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Normalisation
+# Normalization
 
 
 def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
@@ -201,7 +201,7 @@ def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
 
 
 class BiasedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that keeps the biased running variance, divided by n as in Keras, not by n-1."""
+    """Batch normalization that keeps the biased running variance, divided by n as in Keras, not by n-1."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -211,7 +211,7 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
 
 class PositionBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the batch alone: statistics, scale and offset are (C, H, W)."""
+    """Batch normalization over the batch alone: statistics, scale and offset are (C, H, W)."""
 
     def __init__(self, *arguments: Any, biased: bool, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
@@ -224,7 +224,7 @@ class PositionBatchNorm2d(nn.BatchNorm2d):
 
 
 class OffsetGroupNorm(nn.GroupNorm):
-    """Group normalisation with an offset and no scale, of which the native function has no gradient."""
+    """Group normalization with an offset and no scale, of which the native function has no gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -232,7 +232,7 @@ class OffsetGroupNorm(nn.GroupNorm):
 
 
 class ChannelNorm(nn.GroupNorm):
-    """Group normalisation of each channel by itself, which may be one value: the native layer refuses that."""
+    """Group normalization of each channel by itself, which may be one value: the native layer refuses that."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -253,8 +253,8 @@ class EvoNormS0(nn.GroupNorm):
         """(N, C, H, W) to the same."""
         grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
         # Not var, which sums one after the other: over a large map that loses two digits.
-        centred = grouped - grouped.mean((2, 3, 4), keepdim=True)
-        variance = centred.square().mean((2, 3, 4), keepdim=True)
+        centered = grouped - grouped.mean((2, 3, 4), keepdim=True)
+        variance = centered.square().mean((2, 3, 4), keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
         gate = torch.sigmoid(_by_channel(self.v) * input)
         return normal * gate * _by_channel(self.weight) + _by_channel(self.bias)
@@ -292,7 +292,7 @@ def _by_channel(parameter: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Regularisation
+# Regularization
 
 
 class StochasticDepth(nn.Module):

@@ -69,7 +69,7 @@ def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: Seq
 
 
 def train(model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-    """Steps of the native optimiser, whose formulas are those of ``resnet_spec.backend.optimizers``."""
+    """Steps of the native optimizer, whose formulas are those of ``resnet_spec.backend.optimizers``."""
     held = list(_trainable(model, graph).values())
     native = _native(held, optimizer)
     losses: list[float] = []

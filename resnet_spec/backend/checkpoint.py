@@ -17,7 +17,7 @@ class Checkpoint:
     ``averages`` are exponential moving averages, by the names of the tensors they average. ``ignored`` counts what was
     left out because it is no weight, by what it is (``optimizer slots``). ``widened`` names the tensors that the file
     keeps in a half precision that NumPy lacks (bfloat16). ``metadata`` is what the file says of itself, and
-    ``remarks`` are sentences for the user, such as that normalisations are folded.
+    ``remarks`` are sentences for the user, such as that normalizations are folded.
     """
 
     tensors: Mapping[str, NDArray[Any]]

@@ -1,4 +1,4 @@
-"""Optimisers by formula: what a framework's own means by the same words differs, so each backend maps these onto it.
+"""Optimizers by formula: what a framework's own means by the same words differs, so each backend maps these onto it.
 
 ``w`` is a parameter, ``g`` the gradient of the loss to it, ``t`` the step counted from 1. Every number is rounded to
 the nearest that float32 holds, since Keras takes most of them through float32 whatever it computes in.
@@ -69,10 +69,10 @@ _KINDS: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 
 
 def to_data(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimiser as plain data."""
+    """An optimizer as plain data."""
     return asdict(optimizer)
 
 
 def from_data(data: dict[str, Any]) -> Optimizer:
-    """The optimiser that plain data describes."""
+    """The optimizer that plain data describes."""
     return _KINDS[data["kind"]](**data)

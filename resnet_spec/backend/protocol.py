@@ -41,14 +41,14 @@ class Backend(Protocol):
     """The name by which users ask for it."""
 
     outputs: ClassVar[Mapping[str, str]]
-    """The kinds of artefact ``write`` makes: file ending (``""`` for a folder) to description; as with ``inputs``, a
+    """The kinds of artifact ``write`` makes: file ending (``""`` for a folder) to description; as with ``inputs``, a
     package whose class comes with the framework says so as ``OUTPUTS`` too."""
 
     inputs: ClassVar[Sequence[str]]
     """File endings that ``read`` knows and the core does not; known before the framework is imported."""
 
     running_variance: ClassVar[Literal["biased", "unbiased"]]
-    """Which variance its own batch normalisation keeps, without ``exact_statistics``: divided by n, or by n - 1."""
+    """Which variance its own batch normalization keeps, without ``exact_statistics``: divided by n, or by n - 1."""
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
         """A native model in inference mode, its parameters not yet set.
@@ -89,7 +89,7 @@ class Backend(Protocol):
         ...
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        """Take a step of an optimiser for each batch, on ``gradients``'s loss; the loss before each step.
+        """Take a step of an optimizer for each batch, on ``gradients``'s loss; the loss before each step.
 
         The next batch is taken after the step, so that whoever gives them can look at the model in between.
         """

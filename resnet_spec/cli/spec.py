@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="resnet-spec")
 def command() -> None:
-    """ResNets as data: list, show, validate and summarise specs, and prove that two backends agree on them.
+    """ResNets as data: list, show, validate and summarize specs, and prove that two backends agree on them.
 
     A SPEC is a shipped name, such as resnet50 or keras/resnet50, or a path that ends in .yaml or .yml.
     """

@@ -22,7 +22,7 @@ SHOWN = 20
 @click.argument("target", metavar="OUT")
 @SET
 @READING
-@click.option("--fold", is_flag=True, help="Fold batch normalisations into the convolutions before them.")
+@click.option("--fold", is_flag=True, help="Fold batch normalizations into the convolutions before them.")
 @click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as IN has them]")
 @click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")

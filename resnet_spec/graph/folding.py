@@ -1,6 +1,6 @@
-"""Batch normalisations folded into the convolutions before them, as deployed files have them: one layer instead of two.
+"""Batch normalizations folded into the convolutions before them, as deployed files have them: one layer instead of two.
 
-In inference a normalisation is a factor and an offset a channel, which the kernel and a bias can carry.
+In inference a normalization is a factor and an offset a channel, which the kernel and a bias can carry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def fold(graph: Graph) -> Graph:
-    """The same network without each batch normalisation that alone follows a convolution, which gets a bias.
+    """The same network without each batch normalization that alone follows a convolution, which gets a bias.
 
     Layers that are called twice stay as they are, and so does a convolution whose own value is an output.
     """
@@ -68,7 +68,7 @@ def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
-    """Each convolution with the normalisation that is all that follows it."""
+    """Each convolution with the normalization that is all that follows it."""
     uses = Counter(name for node in graph.nodes for name in node.inputs)
     calls = Counter(node.layer for node in graph.nodes)
     pairs: list[tuple[Node, Node]] = []

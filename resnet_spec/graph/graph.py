@@ -329,7 +329,7 @@ class Graph(_Frozen):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of the architecture, 64 hexadecimal digits.
 
-        Names of nodes, operations and their order count. Name, description, scopes, initialisation, inferred shapes
+        Names of nodes, operations and their order count. Name, description, scopes, initialization, inferred shapes
         and input size do not, but for the size where a parameter's shape depends on it.
         """
         size = {"height", "width"} if not self.depends_on_size else set[str]()

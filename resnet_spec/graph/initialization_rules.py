@@ -72,7 +72,7 @@ class InitializationRules(RootModel[dict[str, Rule]]):
     """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over names (``*.bn3.weight``).
 
     The last key that matches wins; what no key matches is drawn by the defaults: He's normal over ``fan_out`` for
-    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalisations.
+    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -96,7 +96,7 @@ class Summary:
 def summarize(graph: Graph) -> Summary:
     """Count a graph's layers.
 
-    Each convolution, linear layer, normalisation, activation and pooling has a row, and each residual block one after
+    Each convolution, linear layer, normalization, activation and pooling has a row, and each residual block one after
     its last layer; additions, paddings, reshapings and a final softmax have none. A layer called again has its
     parameters counted once.
     """

@@ -12,7 +12,7 @@ from resnet_spec.operations.fields import Shape
 from resnet_spec.operations.roles import Role
 
 NORMALIZING, TRANSCENDENTAL = 8, 4
-"""Roundings of a value that is normalised, beside those of the sums behind mean and variance where they are of the
+"""Roundings of a value that is normalized, beside those of the sums behind mean and variance where they are of the
 input itself, and of one that goes through an exponential."""
 
 

@@ -74,7 +74,7 @@ class Conv2d(_Convolution):
 
 
 class StdConv2d(_Convolution):
-    """A convolution whose kernel is standardised before use: mean 0 and variance 1 over each output channel's weights.
+    """A convolution whose kernel is standardized before use: mean 0 and variance 1 over each output channel's weights.
 
     Qiao et al. 2019, "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization"; the variance
     is divided by n, and ``epsilon`` is added to it.

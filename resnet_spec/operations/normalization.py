@@ -28,7 +28,7 @@ from resnet_spec.operations.roles import Role
 
 
 class _BatchNormalization(BaseOperation):
-    """Normalisation by the statistics of a batch, which are kept for inference.
+    """Normalization by the statistics of a batch, which are kept for inference.
 
     ``momentum`` is the weight of the newest batch in the running statistics, as PyTorch counts it; a spec may say
     ``decay`` instead, the weight of the old value, as Keras and TensorFlow count it. ``running_variance`` says
@@ -71,7 +71,7 @@ class _BatchNormalization(BaseOperation):
 
 
 class _Grouped(BaseOperation):
-    """A normalisation over groups of channels and all positions of one image."""
+    """A normalization over groups of channels and all positions of one image."""
 
     category = Category.NORMALIZATION
 
@@ -89,7 +89,7 @@ class _Grouped(BaseOperation):
 
 
 class BatchNorm(_BatchNormalization):
-    """Batch normalisation over batch, height and width."""
+    """Batch normalization over batch, height and width."""
 
     label = "BatchNorm2d"
 
@@ -101,7 +101,7 @@ class BatchNorm(_BatchNormalization):
 
 
 class PositionBatchNorm(_BatchNormalization):
-    """Batch normalisation over the batch alone: each channel has statistics, scale and offset at each position."""
+    """Batch normalization over the batch alone: each channel has statistics, scale and offset at each position."""
 
     label = "PositionBatchNorm2d"
 
@@ -113,7 +113,7 @@ class PositionBatchNorm(_BatchNormalization):
 
 
 class GroupNorm(_Grouped):
-    """Normalisation of each image over groups of channels and all positions (Wu and He 2018)."""
+    """Normalization of each image over groups of channels and all positions (Wu and He 2018)."""
 
     label = "GroupNorm"
 
@@ -128,7 +128,7 @@ class GroupNorm(_Grouped):
 
 
 class EvoNormS0(_Grouped):
-    """Normalisation and activation in one (Liu et al. 2020, EvoNorm-S0).
+    """Normalization and activation in one (Liu et al. 2020, EvoNorm-S0).
 
     x · sigmoid(v · x) / sqrt(variance + epsilon) · scale + offset, with a biased variance over each group of channels
     and all positions.

@@ -50,7 +50,7 @@ def compare(
     (``randomization``). ``size`` is (height, width), by default the spec's. A final softmax is left out. In float64
     each backend is held to the first, in float32 each to its own float64. ``bisect`` compares every node too, and
     looks for the cause of what differs. ``training_steps``, which may be 0, compares gradients and running statistics
-    too, and so many steps of each optimiser. Raises BackendError where a backend cannot be run.
+    too, and so many steps of each optimizer. Raises BackendError where a backend cannot be run.
     """
     with comparing(backends, progress) as comparison:
         return comparison.run(

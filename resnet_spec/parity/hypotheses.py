@@ -220,7 +220,7 @@ def _dealt(value: Array, groups: int) -> Array:
 
 
 @_tried_for(ops.StdConv2d)
-def _standardisations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon"}), op="conv2d")
 
     def unbiased(own: dict[str, Array]) -> Arrays:
@@ -228,7 +228,7 @@ def _standardisations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> It
         mean, variance = kernel.mean((1, 2, 3), keepdims=True), kernel.var((1, 2, 3), keepdims=True, ddof=1)
         return {**own, "weight": (kernel - mean) / (variance + operation.epsilon) ** 0.5}
 
-    yield Trial("the kernel is not standardised", plain)
+    yield Trial("the kernel is not standardized", plain)
     yield Trial("the kernel's variance is divided by n-1", plain, parameters=unbiased)
 
 

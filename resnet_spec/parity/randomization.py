@@ -1,7 +1,7 @@
 """Weights under which a comparison means something: random, yet with activations that neither fade nor explode.
 
-Statistics of 0 and 1 hide a wrong normalisation, and careless random ones let activations grow until everything but
-the largest is lost in rounding. Scales are drawn around 1, the last normalisation of each residual branch is damped so
+Statistics of 0 and 1 hide a wrong normalization, and careless random ones let activations grow until everything but
+the largest is lost in rounding. Scales are drawn around 1, the last normalization of each residual branch is damped so
 that a deep sum stays bounded, and the running statistics are near those the network really has.
 """
 
@@ -48,8 +48,8 @@ Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
 def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Draw weights and statistics for a comparison.
 
-    Kernels follow the spec's initialisation; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
-    normalisation of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
+    Kernels follow the spec's initialization; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
+    normalization of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
     training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
     Where each position has a variance of its own, none is below four times their mean.
     """
@@ -92,7 +92,7 @@ def _variance(parameter: Parameter, seen: NDArray[Any]) -> NDArray[Any]:
 def _uniform(parameter: Parameter, seed: int, low: float, high: float) -> NDArray[np.float32]:
     import numpy as np
 
-    # A stream of its own, apart from the one that initialisation draws from.
+    # A stream of its own, apart from the one that initialization draws from.
     rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode()), 1])
     return rng.uniform(low, high, parameter.shape).astype(np.float32)
 
@@ -105,7 +105,7 @@ def random_images(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
 
 
 def last_normalizations(graph: Graph) -> set[str]:
-    """The layers that normalise last on each residual branch, the first input of a residual block's addition."""
+    """The layers that normalize last on each residual branch, the first input of a residual block's addition."""
     found: set[str] = set()
     for node in graph.nodes:
         if node.operation.op == "add":

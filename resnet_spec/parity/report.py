@@ -21,7 +21,7 @@ class Difference:
     """One comparison: the largest absolute difference, that over the reference's own size, and the bound of the latter.
 
     Logits are measured in standard deviations of the reference's float64 logits, nodes in root mean squares of the
-    node's value. What else is measured says ``quantity``; see ``training``. ``subject`` is a node or an optimiser.
+    node's value. What else is measured says ``quantity``; see ``training``. ``subject`` is a node or an optimizer.
     """
 
     quantity: Quantity

@@ -1,4 +1,4 @@
-"""Do two backends train alike? Gradients, running statistics, and some steps of an optimiser, all in float64.
+"""Do two backends train alike? Gradients, running statistics, and some steps of an optimizer, all in float64.
 
 Nothing is dropped at random: the rates of dropout and stochastic depth are 0. The loss is half the mean square of each
 output less random targets, which means the same in every framework.
@@ -141,7 +141,7 @@ class TrainingComparison:
     ) -> list[Difference]:
         """Every difference in gradients, statistics and training; see the module.
 
-        Raises SpecError where a batch leaves a normalisation one value a channel, which has no variance.
+        Raises SpecError where a batch leaves a normalization one value a channel, which has no variance.
         """
         graph = undropped(graph)
         check_batch(graph, plan.batch)
@@ -251,9 +251,9 @@ class _Run(NamedTuple):
         largest = float(np.abs(self.losses - other.losses).max())
         apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
         losses = ratio(largest, float(np.abs(other.losses).max()))
-        return np.array([losses, ratio(apart, other.travelled(start, names))])
+        return np.array([losses, ratio(apart, other.traveled(start, names))])
 
-    def travelled(self, start: Arrays, names: Sequence[str]) -> float:
+    def traveled(self, start: Arrays, names: Sequence[str]) -> float:
         """The Euclidean distance that the weights have come, or, where they have not moved, their own norm."""
         moved = _norm({name: self.arrays[name] - start[name] for name in names})
         return moved or _norm({name: start[name] for name in names})
@@ -277,22 +277,22 @@ def _floors(graph: Graph, plan: Plan, start: Arrays, run: _Run, names: Sequence[
     terms = all_terms(graph, plan.batch)
     values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
     weights = _norm({name: start[name] for name in names})
-    update = ratio((UPDATE * plan.steps) ** 0.5 * weights, run.travelled(start, names))
+    update = ratio((UPDATE * plan.steps) ** 0.5 * weights, run.traveled(start, names))
     return U * np.array([(terms + values + 3) ** 0.5, terms**0.5 + update])
 
 
 def check_batch(graph: Graph, batch: int) -> None:
-    """Refuse a batch that leaves a normalisation one value a channel: no variance, and torch raises."""
+    """Refuse a batch that leaves a normalization one value a channel: no variance, and torch raises."""
     for node in graph.nodes:
         if isinstance(node.operation, BatchNorm | PositionBatchNorm) and _values(graph, node, batch) < 2:
             raise SpecError(
-                f"a training batch of {batch} leaves {node.name} one value to normalise by;"
+                f"a training batch of {batch} leaves {node.name} one value to normalize by;"
                 " compare training with a batch of 2 or more"
             )
 
 
 def _values(graph: Graph, node: Node, batch: int) -> int:
-    """How many values each statistic of a normalisation is taken from."""
+    """How many values each statistic of a normalization is taken from."""
     return batch * (prod(graph.input_shapes(node)[0][1:]) if node.operation.op == "batch_norm" else 1)
 
 
@@ -303,7 +303,7 @@ def moving(graph: Graph) -> list[str]:
 
 
 def moot_biases(graph: Graph) -> set[str]:
-    """Biases and offsets of layers whose values end in normalisations of each channel alone, which subtract them again.
+    """Biases and offsets of layers whose values end in normalizations of each channel alone, which subtract them again.
 
     Their gradient in training mode is 0; what is computed is noise, which Adam would amplify.
     """
@@ -333,7 +333,7 @@ _SHIFTS = BIASES | OFFSETS
 
 
 def _subtracts_shifts(node: Node) -> bool:
-    """Whether a normalisation takes the mean of each channel by itself."""
+    """Whether a normalization takes the mean of each channel by itself."""
     operation = node.operation
     if isinstance(operation, GroupNorm):
         return operation.groups == node.shape[0]

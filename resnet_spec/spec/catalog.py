@@ -15,7 +15,7 @@ PREFERRED = "torchvision"
 ENDINGS = (".yaml", ".yml")
 
 
-class Catalogue:
+class Catalog:
     """A folder of specs with a folder ``blocks`` in it."""
 
     def __init__(self, root: Path) -> None:
@@ -25,8 +25,8 @@ class Catalogue:
 
     @classmethod
     @cache
-    def shipped(cls) -> Catalogue:
-        """The catalogue inside this package, or beside it in a checkout."""
+    def shipped(cls) -> Catalog:
+        """The catalog inside this package, or beside it in a checkout."""
         package = Path(__file__).parent.parent
         inside = package / "specs"
         return cls(inside if inside.is_dir() else package.parent / "specs")
@@ -67,7 +67,7 @@ class Catalogue:
         return self._documents[path]
 
     def owns(self, path: Path) -> bool:
-        """Whether a file is one of this catalogue's."""
+        """Whether a file is one of this catalog's."""
         return path.is_relative_to(self.root)
 
     def name(self, path: Path) -> str:
@@ -77,4 +77,4 @@ class Catalogue:
 
 def available() -> list[str]:
     """Names of the shipped specs, sorted."""
-    return Catalogue.shipped().names()
+    return Catalog.shipped().names()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from resnet_spec.errors import ResnetSpecError, SpecError
-from resnet_spec.spec.catalog import ENDINGS, Catalogue
+from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.dependencies import files, kind
 
 
@@ -48,7 +48,7 @@ def _specs(where: Iterable[str]) -> Iterator[Path]:
 
 def _shipped(name: str) -> Path:
     try:
-        return Catalogue.shipped().find(name)
+        return Catalog.shipped().find(name)
     except SpecError as error:
         raise SpecError(f"{name!r} is no folder, and {error}") from None
 

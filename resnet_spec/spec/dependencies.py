@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from resnet_spec.document.parser import MAX_BYTES, read
 from resnet_spec.errors import SpecError
-from resnet_spec.spec.catalog import ENDINGS, Catalogue
+from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.loader import words
 from resnet_spec.spec.models import Block, Network
 
@@ -30,7 +30,7 @@ def kind(path: Path) -> Kind | None:
     where it cannot be read.
     """
     try:
-        data = _data(path, Catalogue.shipped())
+        data = _data(path, Catalog.shipped())
     except SpecError:
         if _begins_like_a_spec(path):
             return "spec"
@@ -42,14 +42,14 @@ def kind(path: Path) -> Kind | None:
     base = data.get("extends")
     if not isinstance(base, str):
         return None
-    if base in Catalogue.shipped().blocks():
+    if base in Catalog.shipped().blocks():
         return "block"
     return "spec" if base.endswith(ENDINGS) or _is_shipped(base) or _OF_SPECS.issuperset(data) else None
 
 
 def check_kind(path: Path) -> None:
     """Raise SpecError where a file has none of the language's keys: that says more than that each is unknown."""
-    data = _data(path, Catalogue.shipped())
+    data = _data(path, Catalog.shipped())
     if data and (_OF_SPECS | _OF_BLOCKS).isdisjoint(data):
         keys = ", ".join((*CHAINS, "extends"))
         raise SpecError(f"{path}: neither a spec, which has one of {keys}, nor a block, which has main")
@@ -60,7 +60,7 @@ def files(path: Path) -> list[Path]:
 
     One that cannot be read is among them, but leads no further.
     """
-    catalogue = Catalogue.shipped()
+    catalog = Catalog.shipped()
     found: dict[Path, Path] = {}
     pending = [path]
     while pending:
@@ -69,28 +69,28 @@ def files(path: Path) -> list[Path]:
         if file.resolve() not in found:
             found[file.resolve()] = file
             try:
-                pending.extend(_references(file, _data(file, catalogue), catalogue))
+                pending.extend(_references(file, _data(file, catalog), catalog))
             except SpecError:
                 continue
     return list(found.values())
 
 
-def _references(path: Path, data: dict[str, Any], catalogue: Catalogue) -> Iterator[Path]:
+def _references(path: Path, data: dict[str, Any], catalog: Catalog) -> Iterator[Path]:
     base, blocks = data.get("extends"), data.get("blocks")
     if isinstance(base, str):
         if base.endswith(ENDINGS):
             yield path.parent / base
         elif _is_shipped(base):
-            yield catalogue.find(base)
+            yield catalog.find(base)
     for block in cast("dict[str, Any]", blocks).values() if isinstance(blocks, dict) else ():
         if isinstance(block, str) and block.endswith(ENDINGS):
             yield path.parent / block
-    shipped = catalogue.blocks()
+    shipped = catalog.blocks()
     yield from (shipped[word] for word in words(data) if word in shipped)
 
 
-def _data(path: Path, catalogue: Catalogue) -> dict[str, Any]:
-    document = catalogue.document(path) if catalogue.owns(path) else read(path)
+def _data(path: Path, catalog: Catalog) -> dict[str, Any]:
+    document = catalog.document(path) if catalog.owns(path) else read(path)
     data: object = document.data
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
@@ -106,7 +106,7 @@ def _begins_like_a_spec(path: Path) -> bool:
 
 def _is_shipped(name: str) -> bool:
     try:
-        Catalogue.shipped().find(name)
+        Catalog.shipped().find(name)
     except SpecError:
         return False
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_spec.errors import Position, Problem
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 
 if TYPE_CHECKING:
     from resnet_spec.document.parser import KeyPath
@@ -48,7 +48,7 @@ class Reports:
         where = path
         if self.use and path[:1] == ("blocks",):
             use = self._spec.position(self.use)
-            if position is None or use is None or Catalogue.shipped().owns(Path(position.file)):
+            if position is None or use is None or Catalog.shipped().owns(Path(position.file)):
                 # The user's own file comes first; the shipped block's is where to look further.
                 inside = ".".join(map(str, path[2:]))
                 at = f" at {position}" if position else ""

@@ -19,7 +19,7 @@ from resnet_spec.document.merge import assign, merge
 from resnet_spec.document.parser import Document, KeyPath, dotted, graft, parse, read
 from resnet_spec.errors import Position, Problem, SpecError, plain, shown, suggest
 from resnet_spec.graph import Input
-from resnet_spec.spec.catalog import ENDINGS, Catalogue
+from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.lowering import name_problems
 from resnet_spec.spec.models import Block, Identity, Network, Shortcut, Source
 from resnet_spec.spec.published import Accuracy, Preprocessing, Published
@@ -36,36 +36,36 @@ _SECTIONS = (
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
-def load(spec: str | Path, overrides: Overrides | None = None, *, catalogue: Catalogue | None = None) -> Spec:
+def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catalog | None = None) -> Spec:
     """Read a spec.
 
     ``spec`` is a shipped name (``resnet50``, ``keras/resnet50``) or a path that ends in .yaml or .yml. ``overrides``
     maps dotted paths to values, or lists ``KEY=VALUE`` texts; they are validated like the file, and a stated depth or
     number of parameters is then no longer checked. Raises SpecError with every mistake.
     """
-    catalogue = catalogue or Catalogue.shipped()
-    path = _path(spec, catalogue)
-    document = _extended(path, catalogue, ())
-    document = _with_blocks(document, catalogue)
+    catalog = catalog or Catalog.shipped()
+    path = _path(spec, catalog)
+    document = _extended(path, catalog, ())
+    document = _with_blocks(document, catalog)
     if overrides:
-        document = _with_blocks(_overridden(document, overrides), catalogue)
+        document = _with_blocks(_overridden(document, overrides), catalog)
     data: dict[str, Any] = document.data
     if "name" not in data:
-        document = replace(document, data={"name": catalogue.name(path)} | data)
+        document = replace(document, data={"name": catalog.name(path)} | data)
     loaded = _validated(document)
     loaded._overridden = bool(overrides)  # pyright: ignore[reportPrivateUsage]
     return loaded
 
 
-def _path(spec: str | Path, catalogue: Catalogue) -> Path:
+def _path(spec: str | Path, catalog: Catalog) -> Path:
     if isinstance(spec, Path) or spec.endswith(ENDINGS):
         return Path(spec)
-    return catalogue.find(spec)
+    return catalog.find(spec)
 
 
-def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Document:
+def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document:
     """A file merged over the one it extends."""
-    document = catalogue.document(path) if catalogue.owns(path) else read(path)
+    document = catalog.document(path) if catalog.owns(path) else read(path)
     resolved = path.resolve()
     if resolved in below:
         chain = " → ".join(file.name for file in (*below, resolved))
@@ -81,8 +81,8 @@ def _extended(path: Path, catalogue: Catalogue, below: tuple[Path, ...]) -> Docu
         message = "must be a shipped spec's name or a file's path"
         raise SpecError(Problem(message, "extends", document.position(("extends",))))
     with _told_at(document, ("extends",)):
-        source = path.parent / base if base.endswith(ENDINGS) else catalogue.find(base)
-        under = _extended(source, catalogue, (*below, resolved))
+        source = path.parent / base if base.endswith(ENDINGS) else catalog.find(base)
+        under = _extended(source, catalog, (*below, resolved))
     return _over(document, under)
 
 
@@ -151,9 +151,9 @@ def _block_files(document: Document, path: Path) -> Document:
     return document
 
 
-def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
+def _with_blocks(document: Document, catalog: Catalog) -> Document:
     """Bring in the shipped blocks that a document mentions, and those that they mention."""
-    shipped = catalogue.blocks()
+    shipped = catalog.blocks()
     data = cast("dict[str, Any]", document.data)
     pending: list[Any] = [data]
     blocks = data.get("blocks")
@@ -164,7 +164,7 @@ def _with_blocks(document: Document, catalogue: Catalogue) -> Document:
         for word in words(pending.pop()):
             if word in shipped and word not in present:
                 present.add(word)
-                block = catalogue.document(shipped[word])
+                block = catalog.document(shipped[word])
                 document = _graft(document, word, block)
                 pending.append(block.data)
     for name in cast("dict[str, Any]", document.data.get("blocks", {})):
@@ -339,36 +339,36 @@ def _keys_at(path: KeyPath) -> list[str]:
 # -- looking at files --------------------------------------------------------------------------------------------
 
 
-def source_text(spec: str | Path, *, catalogue: Catalogue | None = None) -> str:
+def source_text(spec: str | Path, *, catalog: Catalog | None = None) -> str:
     """A spec's file as it stands."""
-    path = _path(spec, catalogue or Catalogue.shipped())
+    path = _path(spec, catalog or Catalog.shipped())
     read(path)
     return path.read_text(encoding="utf-8-sig")
 
 
-def check_block(path: Path, *, catalogue: Catalogue | None = None) -> None:
+def check_block(path: Path, *, catalog: Catalog | None = None) -> None:
     """Check a block's own file as far as that can be done without a spec that uses it; raises SpecError."""
-    catalogue = catalogue or Catalogue.shipped()
+    catalog = catalog or Catalog.shipped()
     block = read(path)
     data: object = block.data
     base = cast("dict[str, Any]", data).get("extends") if isinstance(data, dict) else None
-    if isinstance(base, str) and base not in catalogue.blocks():
+    if isinstance(base, str) and base not in catalog.blocks():
         # Another block of the specs that use this one, which alone know it.
         return
     # Its mistakes are told as in a spec, of which it is the only block.
-    document = _with_blocks(_graft(parse("{stem: {only: relu}}", str(path)), "this", block), catalogue)
+    document = _with_blocks(_graft(parse("{stem: {only: relu}}", str(path)), "this", block), catalog)
     try:
         _spec(document)
     except ValidationError as error:
         raise SpecError([_problem(item, document) for item in error.errors()]) from None
 
 
-def headings(*, catalogue: Catalogue | None = None) -> dict[str, dict[str, Any]]:
+def headings(*, catalog: Catalog | None = None) -> dict[str, dict[str, Any]]:
     """What each shipped spec says of itself, by name: its description and its number of parameters."""
-    catalogue = catalogue or Catalogue.shipped()
+    catalog = catalog or Catalog.shipped()
     rows: dict[str, dict[str, Any]] = {}
-    for name in catalogue.names():
-        data = catalogue.document(catalogue.find(name)).data
+    for name in catalog.names():
+        data = catalog.document(catalog.find(name)).data
         parameters = data.get("source", {}).get("parameters")
         rows[name] = {"description": data.get("description", ""), "parameters": parameters}
     return rows

@@ -64,11 +64,11 @@ class _Frozen(BaseModel):
 
 
 class Preprocessing(_Frozen):
-    """From a photograph to the network's input: resize, crop the centre, scale to ``range``, normalise.
+    """From a photograph to the network's input: resize, crop the center, scale to ``range``, normalize.
 
     ``resize`` is the length of the shorter side, or (height, width) to squash to; ``crop`` what is cut from the
-    centre. Values of 0 to 255 become 0 to ``range``; then ``mean`` is taken off, and the rest divided by ``std``, in
-    the colour ``order`` of the network.
+    center. Values of 0 to 255 become 0 to ``range``; then ``mean`` is taken off, and the rest divided by ``std``, in
+    the color ``order`` of the network.
     """
 
     resize: Size | None = None
@@ -98,7 +98,7 @@ class Published(_Frozen):
     size: Length | None = None
     hash: Hash | None = None
     classes: Annotated[int, Field(strict=True, ge=0, le=2**16)] = 1000
-    licence: str | None = None
+    license: str | None = None
     accuracy: Accuracy | None = None
     preprocessing: Preprocessing | None = None
 

@@ -55,6 +55,6 @@ class Spec(Network):
 
 @cache
 def _shipped_blocks() -> tuple[str, ...]:
-    from resnet_spec.spec.catalog import Catalogue
+    from resnet_spec.spec.catalog import Catalog
 
-    return tuple(Catalogue.shipped().blocks())
+    return tuple(Catalog.shipped().blocks())

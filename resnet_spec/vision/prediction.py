@@ -144,7 +144,7 @@ def predict(
 
     names = _distinct(backends)
     loaded = load(spec, overrides)
-    labelled = _labelled(_classifier(loaded.to_graph()), labels)
+    labeled = _labeled(_classifier(loaded.to_graph()), labels)
     chosen = _chosen(loaded, weights, preprocessing)
     batch = preprocess(loaded, images, chosen)
     # At the images' size, which the spec's expressions may look at.
@@ -164,7 +164,7 @@ def predict(
             bound = _bound(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
         environment = {process.name: process.environment for process in processes}
     sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
-    return Prediction(graph.name, str(weights), sources, labelled, logits, bound, environment)
+    return Prediction(graph.name, str(weights), sources, labeled, logits, bound, environment)
 
 
 def imagenet_labels() -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def _classifier(graph: Graph) -> int:
     return node.shape[0]
 
 
-def _labelled(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+def _labeled(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
     if labels is not None:
         if len(labels) != classes:
             raise LabelsError(f"there are {len(labels)} labels for {classes} classes")

@@ -42,7 +42,7 @@ def preprocess(
     """What a network is to be given for photographs: (batch, channels, height, width), for every backend.
 
     ``images`` is a path, a Pillow image or a uint8 array (height, width, 3) or (height, width), or several of them;
-    grey, palette, CMYK and 16-bit images become RGB, and what is transparent loses that. As in torchvision, timm and
+    gray, palette, CMYK and 16-bit images become RGB, and what is transparent loses that. As in torchvision, timm and
     Keras, an image is taken as it is stored, whichever side its EXIF data say is up. ``weights`` names the spec's
     published weights whose preprocessing is wanted, by default its first, or is a ``Preprocessing``.
 
@@ -52,7 +52,7 @@ def preprocess(
     chosen = weights if isinstance(weights, Preprocessing) else preprocessing_of(spec, weights)
     channels = spec.input.channels if spec.input.features is None else 0
     if channels != len(chosen.mean):
-        raise SpecError(f"{spec.name} reads {f'{channels} channels' if channels else 'vectors'}, not colour images")
+        raise SpecError(f"{spec.name} reads {f'{channels} channels' if channels else 'vectors'}, not color images")
     return prepare(images, chosen)
 
 
@@ -146,7 +146,7 @@ def listed(images: Photographs) -> Sequence[Photograph]:
 
 
 def _rgb(photograph: Photograph) -> Image:
-    """An image decoded as RGB, of 8 bits a colour."""
+    """An image decoded as RGB, of 8 bits a color."""
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
@@ -183,12 +183,12 @@ def _converted(image: Image) -> Image:
     if turned != 1:
         log.warning("%s: is stored turned (EXIF orientation %s), and taken so", path_of(image) or "an image", turned)
     if image.mode.startswith("I;16"):
-        # Pillow would cut off at 255. Of a colour of 16 bits it takes the high byte, and so do we.
+        # Pillow would cut off at 255. Of a color of 16 bits it takes the high byte, and so do we.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ImageError(f"holds numbers without a range (mode {image.mode}), not colours")
+        raise ImageError(f"holds numbers without a range (mode {image.mode}), not colors")
     if "transparency" in image.info:
-        # The same colours; straight to RGB, Pillow warns of a palette with transparency.
+        # The same colors; straight to RGB, Pillow warns of a palette with transparency.
         image = image.convert("RGBA")
     return image.convert("RGB")
 

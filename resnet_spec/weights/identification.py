@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, Shape]
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
-"""What PyTorch and TensorFlow call a normalisation's statistics."""
+"""What PyTorch and TensorFlow call a normalization's statistics."""
 
 NEAREST = 3
 """How many specs are named where none fits."""
@@ -82,7 +82,7 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
 
 
 def _best_of_each(tensors: Tensors) -> list[Match]:
-    """Every shipped spec, the likeliest first; with folded normalisations where none fits as it is."""
+    """Every shipped spec, the likeliest first; with folded normalizations where none fits as it is."""
     graphs = {name: load(name).to_graph() for name in available()}
     candidates = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
     if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
@@ -108,7 +108,7 @@ def _hollow(tensors: Tensors) -> Tensors:
 
 
 def _has_statistics(tensors: Tensors) -> bool:
-    """Whether a file has running statistics, and so no folded normalisations."""
+    """Whether a file has running statistics, and so no folded normalizations."""
     return not STATISTICS.isdisjoint(name.replace("/", ".").rpartition(".")[2] for name in tensors)
 
 

@@ -375,7 +375,7 @@ def test_every_key_of_the_language_is_told_and_no_other() -> None:
         "Blocks": _keys(BlockModel) | {"extends"},
         "Shortcuts": _keys(Shortcut),
         "`otherwise`": _keys(Identity),
-        "Initialisation": _keys(Constant) | _keys(VarianceScaling),
+        "Initialization": _keys(Constant) | _keys(VarianceScaling),
     }
     for heading, keys in wanted.items():
         told = first_columns(LANGUAGE, heading, "key")
@@ -412,7 +412,7 @@ def test_every_role_and_every_type_is_told() -> None:
     from resnet_spec.operations import Role
     from resnet_spec.spec.models import TYPES
 
-    assert first_columns(LANGUAGE, "Initialisation", "role") == [str(role) for role in Role]
+    assert first_columns(LANGUAGE, "Initialization", "role") == [str(role) for role in Role]
     for word in TYPES:
         assert f"`{word}`" in section(LANGUAGE, "Blocks"), word
 

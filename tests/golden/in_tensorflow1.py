@@ -84,7 +84,7 @@ def _slim_name(theirs: str) -> str:
 
 
 def _layer(theirs: str) -> str:
-    """The layer whose value an operation's is: a kernel's, a bias's or a normalisation's last part has its name."""
+    """The layer whose value an operation's is: a kernel's, a bias's or a normalization's last part has its name."""
     return re.sub(r"/(Conv2D(/BatchToSpaceND)?|conv2d_transpose|BiasAdd|batchnorm(_1)?/add_1)$", "", theirs)
 
 

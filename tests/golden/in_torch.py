@@ -99,7 +99,7 @@ def _module(
         recorder = _Recorder(graph, prefix)
         for path, module in model.named_modules():
             recorder.watch(module, names[path], (called or {}).get(path, [names[path]]))
-        # EvoNorm and filter response normalisation go through float32, whatever they are given.
+        # EvoNorm and filter response normalization go through float32, whatever they are given.
         with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.Tensor, "float", torch.Tensor.double)
             value = model(torch.from_numpy(images))
@@ -139,7 +139,7 @@ class _Recorder:
     def watch(self, module: nn.Module, path: str, names: Sequence[str]) -> None:
         """Keep what a module gives as the values of these nodes, one each time it is called, if they are nodes."""
         full = [f"{self._prefix}{name}".rstrip(".") for name in names]
-        # With a node's own activation or normalisation in it, a module gives that one's value.
+        # With a node's own activation or normalization in it, a module gives that one's value.
         inner = any(node.startswith(f"{full[0]}.") for node in self._graph.by_name)
         if full[0] not in self._graph.by_name or inner:
             return

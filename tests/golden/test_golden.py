@@ -13,7 +13,7 @@ from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import largest_difference
 from resnet_spec.parity.rounding import STRUCTURE
 from resnet_spec.parity.trace import compare_with_trace, read_trace
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 from .cases import CASES, FOLDER, arrays_of, graph_of, images_of, path_of
@@ -83,4 +83,4 @@ def test_every_operation_has_a_trace() -> None:
 def test_every_shipped_block_has_a_trace() -> None:
     graphs = [graph_of(name) for name in CASES if name.startswith("blocks/")]
     traced = {scope.block for graph in graphs for scope in graph.scopes}
-    assert Catalogue.shipped().blocks().keys() <= traced
+    assert Catalog.shipped().blocks().keys() <= traced

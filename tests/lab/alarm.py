@@ -259,10 +259,10 @@ Ways to be wrong, each applied to one backend, whose results are then compared w
 framework: caught by `parity`, located by `--bisect`, named as what. `python -m tests.lab.mutations` runs them all, or
 those whose names match a pattern, and writes this page.
 
-A mutation changes the graph or the arrays that one backend is given, the layers that it makes, or its optimiser
+A mutation changes the graph or the arrays that one backend is given, the layers that it makes, or its optimizer
 ([tests/lab/mutations.py](../tests/lab/mutations.py)). The networks are small ones, most of them shipped specs with
 fewer channels ([tests/lab/specs](../tests/lab/specs)). The second column is the number of the known pitfall that a
-mutation is an instance of: 1 tolerances, 2 `same` padding, 3 where the stride sits, 4 batch normalisation, 5 transposed
+mutation is an instance of: 1 tolerances, 2 `same` padding, 3 where the stride sits, 4 batch normalization, 5 transposed
 convolutions, 6 padding of pools, 7 reduced precision, 8 weights in the wrong place, 9 layouts, 11 heads and inputs,
 18 gradients. "Caught by" is the difference furthest beyond its bound, without the bisection. "Located at" is the first
 finding, "named as" its causes: every change under which the reference computes what the wrong backend did. Where there
@@ -279,10 +279,10 @@ The last rows are about that. What is the same function is no mistake that any c
 `same` at a size where it pads both sides alike, zeros instead of minus infinity before a pool that an activation
 feeds. So the choice of size and of place decides what is heard, and odd and even sizes should both be compared. What
 the rest of the network takes out again is heard by a bisection and not by the logits: a factor before a
-normalisation, but for its epsilon; and zeros instead of minus infinity before a pool of signed values, where a
-normalisation with a positive scale and an activation follow, as in every pre-activation network: what differs is
+normalization, but for its epsilon; and zeros instead of minus infinity before a pool of signed values, where a
+normalization with a positive scale and an activation follow, as in every pre-activation network: what differs is
 below the mean and becomes 0. What is not compared is not heard: the rate of dropout and of stochastic depth, since
-nothing is dropped while training is compared, and the gradient of a bias that a normalisation subtracts again, which
+nothing is dropped while training is compared, and the gradient of a bias that a normalization subtracts again, which
 is noise. Training is caught, but not located: a gradient that is wrong at one layer is wrong at all before it. A
 cause is named only where it is one of those that are tried; a kernel that is off by one part in ten million is
 located, and nothing is said of why. Of a backend that is wrong in many places the first eight nodes are explained.

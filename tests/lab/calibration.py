@@ -77,7 +77,7 @@ def _by_node(graph: Graph) -> bool:
 
 
 def _batches(parameters: dict[str, int]) -> Iterator[list[str]]:
-    """What the same processes run, in the order given; a network that is too large for its neighbours runs alone."""
+    """What the same processes run, in the order given; a network that is too large for its neighbors runs alone."""
     batch: list[str] = []
     for name, count in parameters.items():
         if batch and sum(parameters[one] for one in batch) + count > FRESH:

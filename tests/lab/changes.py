@@ -27,7 +27,7 @@ class Change:
     in a node's place, of the first input alone where it takes one. ``arrays`` is a function of the arrays to load, a
     copy. ``wiring`` gives a node other inputs in the compiled whole, where each node by itself is right. ``own_layers``
     are calls of another node's layer that have one of their own instead. ``layers`` and ``training`` name what the
-    frameworks' own modules hold: what to do with a node's layer, and with an optimiser. ``exact_statistics`` is whether
+    frameworks' own modules hold: what to do with a node's layer, and with an optimizer. ``exact_statistics`` is whether
     the running variance is the one stated, whatever is asked for.
     """
 

@@ -38,7 +38,7 @@ class Mutated:
         """Make layers of a compiled model wrong."""
 
     def optimizing(self, name: str) -> AbstractContextManager[Any]:
-        """While this lasts, an optimiser is wrong."""
+        """While this lasts, an optimizer is wrong."""
         raise NotImplementedError
 
     def compile(self, graph: Graph, *, dtype: str = "float32", exact_statistics: bool = False) -> Any:

@@ -116,7 +116,7 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Optimisers
+# Optimizers
 
 
 def _own_epsilon(keras: Any, adamw: AdamW) -> Any:

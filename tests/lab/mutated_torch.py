@@ -145,7 +145,7 @@ def _bound(change: Forward, module: Any) -> Callable[[Tensor], Tensor]:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Optimisers
+# Optimizers
 
 
 class _Decoupled(torch.optim.SGD):

@@ -54,7 +54,7 @@ def _exchanged(*pairs: tuple[str, str]) -> Change:
 
 
 def _norm(layer: str, **values: float) -> Change:
-    """Constants in place of a normalisation's arrays."""
+    """Constants in place of a normalization's arrays."""
     return Change(
         arrays=lambda arrays: arrays | {f"{layer}.{n}": 0 * arrays[f"{layer}.{n}"] + v for n, v in values.items()}
     )
@@ -235,7 +235,7 @@ _TABLE = (
         "layer2.0.shortcut.subsample",
         "the mean of each 2×2",
     ),
-    # Normalisation
+    # Normalization
     Mutation(
         "Keras' default epsilon everywhere",
         4,
@@ -264,7 +264,7 @@ _TABLE = (
         "epsilon 1e-05 instead of 1.001e-05",
     ),
     Mutation(
-        "epsilon of a group normalisation",
+        "epsilon of a group normalization",
         4,
         "bit",
         "torch",
@@ -273,7 +273,7 @@ _TABLE = (
         "epsilon 1e-06 instead of 1e-05",
     ),
     Mutation(
-        "epsilon of a standardised kernel",
+        "epsilon of a standardized kernel",
         4,
         "bit",
         "tensorflow",
@@ -282,7 +282,7 @@ _TABLE = (
         "epsilon 1e-05 instead of 1e-08",
     ),
     Mutation(
-        "epsilon of a normalisation at each position",
+        "epsilon of a normalization at each position",
         4,
         "decoder",
         "tensorflow",
@@ -291,7 +291,7 @@ _TABLE = (
         "epsilon 0.001 instead of 1e-06",
     ),
     Mutation(
-        "epsilon of a filter response normalisation",
+        "epsilon of a filter response normalization",
         4,
         "assorted",
         "torch",
@@ -379,7 +379,7 @@ _TABLE = (
         "the batch's statistics",
     ),
     Mutation(
-        "normalised over the height instead of the channels",
+        "normalized over the height instead of the channels",
         4,
         "plain",
         "torch",
@@ -418,13 +418,13 @@ _TABLE = (
         "the kernel's variance is divided by n-1",
     ),
     Mutation(
-        "kernel not standardised",
+        "kernel not standardized",
         4,
         "bit",
         "tensorflow",
         _operation("stages.0.blocks.0.conv3", "conv2d", channels=16, kernel=1),
         "stages.0.blocks.0.conv3",
-        "the kernel is not standardised",
+        "the kernel is not standardized",
     ),
     Mutation(
         "EvoNorm without its gate's factor",
@@ -436,7 +436,7 @@ _TABLE = (
         "the gate is left out",
     ),
     Mutation(
-        "threshold of a filter response normalisation dropped",
+        "threshold of a filter response normalization dropped",
         4,
         "assorted",
         "tensorflow",
@@ -644,7 +644,7 @@ _TABLE = (
         "float32",
     ),
     Mutation(
-        "a normalisation's result in float16",
+        "a normalization's result in float16",
         7,
         "shared",
         "tensorflow",
@@ -709,7 +709,7 @@ _TABLE = (
         "the parameters of layer1.1.conv2",
     ),
     Mutation(
-        "two normalisations' statistics exchanged",
+        "two normalizations' statistics exchanged",
         8,
         "plain",
         "tensorflow",
@@ -721,7 +721,7 @@ _TABLE = (
         "the statistics of layer2.0.bn2",
     ),
     Mutation(
-        "a normalisation's scale from another layer",
+        "a normalization's scale from another layer",
         8,
         "preactivation",
         "torch",
@@ -739,7 +739,7 @@ _TABLE = (
         "statistics of 0 and 1",
     ),
     Mutation(
-        "normalisation not loaded at all",
+        "normalization not loaded at all",
         8,
         "signed",
         "torch",
@@ -748,7 +748,7 @@ _TABLE = (
         "as it is before anything is loaded",
     ),
     Mutation(
-        "normalisation not shared",
+        "normalization not shared",
         8,
         "shared",
         "torch",
@@ -843,7 +843,7 @@ _TABLE = (
     ),
     # Heads and inputs
     Mutation(
-        "colours in the order blue, green, red",
+        "colors in the order blue, green, red",
         11,
         "plain",
         "tensorflow",
@@ -1053,7 +1053,7 @@ _TABLE = (
         "a ReLU over input 1",
     ),
     Mutation(
-        "activation before the normalisation",
+        "activation before the normalization",
         0,
         "plain",
         "tensorflow",
@@ -1068,7 +1068,7 @@ _TABLE = (
         "a ReLU before",
     ),
     Mutation(
-        "gate fed from before the normalisation",
+        "gate fed from before the normalization",
         0,
         "modern",
         "torch",
@@ -1145,7 +1145,7 @@ _TABLE = (
         "a gradient twice as large", 18, "plain", "torch", _layer("layer1.0.bn3", "doubled gradient"), rows="training"
     ),
     Mutation(
-        "normalisation not shared, but loaded alike",
+        "normalization not shared, but loaded alike",
         18,
         "shared",
         "torch",
@@ -1211,7 +1211,7 @@ _TABLE = (
         rows="bisection",
     ),
     Mutation(
-        "variance divided by n-1 before a normalisation",
+        "variance divided by n-1 before a normalization",
         4,
         "bit",
         "torch",
@@ -1233,7 +1233,7 @@ _TABLE = (
         "zeros before a pool behind an activation", 6, "plain", "torch", _layer("maxpool", "zero pad"), rows="none"
     ),
     Mutation(
-        "bias before a normalisation without a gradient",
+        "bias before a normalization without a gradient",
         18,
         "shared",
         "torch",

@@ -138,7 +138,7 @@ def document(record: Record) -> str:
 
 ABOUT = f"""\
 A Hypothesis strategy draws specs over the whole language: blocks of their own and shipped ones, slots, stems, strides,
-dilation, groups, normalisations, gates, transposed convolutions, pools and paddings of every kind, layers called again,
+dilation, groups, normalizations, gates, transposed convolutions, pools and paddings of every kind, layers called again,
 odd sizes, vectors, several outputs. Most are whole, some are spoilt. Each is refused with an error that has a place, or
 compiled in PyTorch and TensorFlow under random weights and compared in float64: every output, the loss of a batch in
 training mode, the gradient of each parameter and of the input, and the running statistics after it. Half of the specs

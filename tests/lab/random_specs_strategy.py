@@ -20,7 +20,7 @@ from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.fields import Shape
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.spec import Spec
 
 Data = dict[str, Any]
@@ -140,7 +140,7 @@ class Sketch:
 @cache
 def shipped_block(name: str) -> Data:
     """A shipped block's data, as it stands under ``blocks``."""
-    data = read(Catalogue.shipped().blocks()[name]).data
+    data = read(Catalog.shipped().blocks()[name]).data
     return {key: value for key, value in data.items() if key != "block"}
 
 
@@ -258,7 +258,7 @@ def _transposed(sketch: Sketch, shape: Shape) -> None:
 
 
 def normalization(drawing: Drawing, channels: int) -> Data:
-    """A normalisation of a map of so many channels."""
+    """A normalization of a map of so many channels."""
     epsilon = drawing.pick(*EPSILONS) if not drawing.sometimes(2) else 0.0
     divisors = [n for n in range(1, channels + 1) if channels % n == 0]
     groups = drawing.pick(*divisors) if not drawing.sometimes(2) else 3

@@ -12,20 +12,20 @@ from tests.lab.mutations import MUTATIONS, Mutation
 
 CHOSEN = (
     "strided 3×3 padded on both sides",
-    "normalised over the height instead of the channels",
-    "epsilon of a standardised kernel",
+    "normalized over the height instead of the channels",
+    "epsilon of a standardized kernel",
     "TensorFlow's crop for PyTorch's",
     "zeros before the pool of a signed map, in PyTorch",
     "a convolution in TF32",
-    "two normalisations' statistics exchanged",
+    "two normalizations' statistics exchanged",
     "map flattened channels last",
     "dilation dropped, its padding kept",
     "channels of zeros all before",
     "identity from behind the pre-activation",
-    "activation before the normalisation",
+    "activation before the normalization",
     "running variance not the one stated",
     "AdamW: weight decay coupled",
-    "variance divided by n-1 before a normalisation",
+    "variance divided by n-1 before a normalization",
     "zeros before a pool behind an activation",
 )
 

@@ -33,7 +33,7 @@ PLAN = Plan(steps=5, batch=2, seed=0)
 
 
 class Part(NamedTuple):
-    """A network of the catalogue, thinner where that does, and what it is there for."""
+    """A network of the catalog, thinner where that does, and what it is there for."""
 
     spec: str
     why: str
@@ -59,7 +59,7 @@ PARTS = (
     Part("timm/ecaresnet50d", "gates by a convolution along channels", LAYERS),
     Part("timm/resnetblur50d", "blurred strides", LAYERS),
     Part("timm/resnetv2_50", "activation before convolution", STAGES),
-    Part("timm/resnetv2_50x1_bit", "standardised kernels, group norms", STAGES),
+    Part("timm/resnetv2_50x1_bit", "standardized kernels, group norms", STAGES),
     Part("timm/resnetv2_50d_evos", "EvoNorm", STAGES),
     Part("timm/resnetv2_50d_frn", "filter response norm", STAGES),
     Part("keras/resnet50", "biases in front of norms, biased variance", KERAS),

@@ -1,7 +1,7 @@
 """What an original implementation must answer to be compared with, and the process it runs in.
 
 Run as ``python -m tests.oracles.original LIBRARY FOLDER``: builds the network of ``FOLDER/graph.json`` with the
-library, randomises it, and leaves in the folder the files its users would have and its logits at every planned size.
+library, randomizes it, and leaves in the folder the files its users would have and its logits at every planned size.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 ``python -m tests.oracles.publishing`` writes them into the specs. Each library is asked in a process of its own, since
 two frameworks do not share one. What a library does not state is left out: no accuracy of timm's, which is not in its
-package, no licence of Keras', no hash where none is given.
+package, no license of Keras', no hash where none is given.
 
 - torchvision: its ``*_Weights``. The digits in a file's name are the first of its SHA-256, as ``torch.hub`` checks
-  them. The licence is the one that timm gives for the same address.
+  them. The license is the one that timm gives for the same address.
 - timm: every tag of an architecture. The file is the one that timm itself takes first, from Hugging Face.
 - keras.applications: the files with the top, their MD5 as ``get_file`` checks it. Images are loaded as
   ``keras.utils.load_img`` does it by default, for the size that the top wants.
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import resnet_spec
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.published import Published
 
 Entries = dict[str, dict[str, Any]]
@@ -37,10 +37,10 @@ Entries = dict[str, dict[str, Any]]
 def torchvision(names: Sequence[str]) -> dict[str, Entries]:
     from .torchvision_original import models
 
-    licences = {cfg.url: cfg.license for cfg in _timm_cfgs(names)}
+    licenses = {cfg.url: cfg.license for cfg in _timm_cfgs(names)}
     return {
         name: {
-            weights.name: _of_torchvision(weights, licences)
+            weights.name: _of_torchvision(weights, licenses)
             for weights in sorted(enum, key=lambda weights: weights is not enum.DEFAULT)
         }
         for name in names
@@ -48,7 +48,7 @@ def torchvision(names: Sequence[str]) -> dict[str, Entries]:
     }
 
 
-def _of_torchvision(weights: Any, licences: Mapping[str, str]) -> dict[str, Any]:
+def _of_torchvision(weights: Any, licenses: Mapping[str, str]) -> dict[str, Any]:
     digits = re.search(r"-([0-9a-f]{8,})\.", weights.url)
     accuracy = weights.meta["_metrics"]["ImageNet-1K"]
     return {
@@ -56,7 +56,7 @@ def _of_torchvision(weights: Any, licences: Mapping[str, str]) -> dict[str, Any]
         "size": f"{weights.meta['_file_size']} MiB",
         "hash": f"sha256:{digits[1]}" if digits else None,
         "classes": len(weights.meta["categories"]),
-        "licence": licences[weights.url],
+        "license": licenses[weights.url],
         "accuracy": {"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
         "preprocessing": _of_transforms(weights.transforms()),
     }
@@ -106,7 +106,7 @@ def _of_timm(cfg: Any) -> dict[str, Any]:
     return {
         "url": f"https://huggingface.co/{where}/resolve/main/model.safetensors",
         "classes": cfg.num_classes,
-        "licence": cfg.license,
+        "license": cfg.license,
         "preprocessing": {
             "resize": resize.size,
             "interpolation": resize.interpolation.value,
@@ -234,7 +234,7 @@ def main() -> None:
     if sys.argv[1:]:
         json.dump(_gather(sys.argv[1]), sys.stdout)
         return
-    root = Catalogue.shipped().root
+    root = Catalog.shipped().root
     for library in LIBRARIES:
         for name, entries in gathered(library).items():
             path = root / f"{name}.yaml"

@@ -18,7 +18,7 @@ HEAD = """\
 # The networks
 
 Every shipped spec beside its original. The original was built by its library, or written from its paper in plain
-PyTorch or TensorFlow where no library has it; its weights and statistics were randomised so that mistakes show; it
+PyTorch or TensorFlow where no library has it; its weights and statistics were randomized so that mistakes show; it
 wrote them in the form its users have; and that file was read into both backends. An error is the largest difference of
 a logit from the original's, over all images and sizes, in standard deviations of the original's float64 logits. The
 limits are {double:.0e} in float64, which proves the structure, and {single:.0e} in float32, which leaves room for

@@ -38,7 +38,7 @@ SIZES = (96, 71)
 
 
 class Original(NamedTuple):
-    """keras.applications' model with randomised weights, what it saved, and its logits by size and dtype."""
+    """keras.applications' model with randomized weights, what it saved, and its logits by size and dtype."""
 
     graph: Graph
     arrays: Mapping[str, NDArray[Any]]

@@ -16,7 +16,7 @@ from .gates import GATES
 from .original import images, key
 from .verification import _read, _run_original
 
-# A plain one; `same` strides; a pad of zeros before a max pool of signed maps; standardised kernels and group norms.
+# A plain one; `same` strides; a pad of zeros before a max pool of signed maps; standardized kernels and group norms.
 NETWORKS = ("torchvision/resnet18", "slim/resnet_v1_50", "keras/resnet50v2", "timm/resnetv2_50x1_bit")
 
 # Even and odd at every stage.

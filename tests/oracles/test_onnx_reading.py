@@ -1,6 +1,6 @@
 """Files that PyTorch's own exporter writes of torchvision's and timm's networks, read as the specs that we have.
 
-The exporter folds batch normalisations unless told not to, keeps equal weights once, and numbers what it makes itself.
+The exporter folds batch normalizations unless told not to, keeps equal weights once, and numbers what it makes itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NETWORKS = (
 
 
 class Exported(NamedTuple):
-    """An original with randomised weights, its file, and what ONNX Runtime makes of it at each size."""
+    """An original with randomized weights, its file, and what ONNX Runtime makes of it at each size."""
 
     name: str
     folded: bool

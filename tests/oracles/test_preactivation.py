@@ -84,7 +84,7 @@ def basic(channels: int, **arguments: Any) -> Case:
 
 
 CASES = {
-    "standardised convolution": Case(
+    "standardized convolution": Case(
         partial(StdConv2d, CHANNELS, 32, 3, stride=2, padding=1, eps=1e-8),
         {"std_conv2d": {"channels": 32, "kernel": 3, "stride": 2, "padding": 1, "epsilon": 1e-8}},
     ),
@@ -92,7 +92,7 @@ CASES = {
         partial(StdConv2d, CHANNELS, 32, 3, dilation=2, groups=4, bias=True, padding=0),
         {"std_conv2d": {"channels": 32, "kernel": 3, "dilation": 2, "groups": 4, "bias": True, "epsilon": 1e-6}},
     ),
-    "group normalisation": Case(
+    "group normalization": Case(
         partial(GroupNormAct, CHANNELS, apply_act=False), {"group_norm": {"groups": 32, "epsilon": 1e-5}}
     ),
     "evonorm": Case(partial(EvoNorm2dS0, CHANNELS), {"evo_norm_s0": {"groups": 32, "epsilon": 1e-5}}),
@@ -118,7 +118,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _double_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
-    # EvoNorm and filter response normalisation compute their statistics in float32, whatever they are given.
+    # EvoNorm and filter response normalization compute their statistics in float32, whatever they are given.
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 

@@ -34,7 +34,7 @@ HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 def photographs() -> dict[str, Image.Image]:
     """Real photographs, wide and high, of even and odd sides, also smaller than what is cut out of them."""
-    # 512×512; 400 high and 600 wide; 300 and 451; 427 and 640; grey.
+    # 512×512; 400 high and 600 wide; 300 and 451; 427 and 640; gray.
     names = ("astronaut", "coffee", "chelsea", "rocket", "camera")
     found = {name: Image.fromarray(getattr(data, name)()) for name in names}
     found["high"] = found["chelsea"].transpose(Image.Transpose.ROTATE_90)

@@ -8,7 +8,7 @@ import pytest
 
 import resnet_spec
 from resnet_spec import load, summarize
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.published import MIB
 
 from .publishing import LIBRARIES, Entries, gathered, rewritten
@@ -23,7 +23,7 @@ def tables(request: pytest.FixtureRequest) -> dict[str, Entries]:
 
 
 def text(name: str) -> str:
-    return (Catalogue.shipped().root / f"{name}.yaml").read_text("utf-8")
+    return (Catalog.shipped().root / f"{name}.yaml").read_text("utf-8")
 
 
 def test_every_family_whose_library_publishes_is_asked() -> None:
@@ -69,9 +69,9 @@ def test_every_entry_says_how_to_verify_it_or_is_where_the_server_does() -> None
 # -- writing -----------------------------------------------------------------------------------------------------
 
 SPEC = "# yaml-language-server: $schema=../spec.schema.json\nextends: resnet18  # ß\nhead: null\n"
-ENTRIES: Entries = {"a": {"url": "https://host/a", "licence": "of the host"}, "b": {"url": "https://host/" + "b" * 100}}
+ENTRIES: Entries = {"a": {"url": "https://host/a", "license": "of the host"}, "b": {"url": "https://host/" + "b" * 100}}
 WRITTEN = """weights:
-  a: {url: "https://host/a", licence: of the host}
+  a: {url: "https://host/a", license: of the host}
   b: {url:
     "https://host/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}
 """

@@ -74,7 +74,7 @@ def test_activations_neither_fade_nor_explode(name: str) -> None:
     assert max(deviations.values()) < 100
 
 
-def test_the_last_normalisation_of_each_branch_is_damped_scale_and_offset() -> None:
+def test_the_last_normalization_of_each_branch_is_damped_scale_and_offset() -> None:
     graph = small("resnet50")
     arrays = randomize(graph, train)
     damped = last_normalizations(graph)

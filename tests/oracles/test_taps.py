@@ -26,7 +26,7 @@ REDUCTIONS = {32: [2, 4, 8, 16, 32], 16: [2, 4, 8, 16, 16], 8: [2, 4, 8, 8, 8]}
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def weights(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, NDArray[Any]]]:
-    """A network's name and its randomised arrays, which every output stride shares."""
+    """A network's name and its randomized arrays, which every output stride shares."""
     graph = resnet_spec.load(request.param).to_graph().at_size(96, 96)
     network = Network(graph, "float32")
 

@@ -45,7 +45,7 @@ NAMES = (
     "timm/resnetv2_18",
     "timm/resnetv2_50x1_bit",
 )
-"""One of each kind: stems, gates, anti-aliasing before and after activations, standardised convolutions."""
+"""One of each kind: stems, gates, anti-aliasing before and after activations, standardized convolutions."""
 
 
 def original(name: str) -> nn.Module:

@@ -36,7 +36,7 @@ NAMES = (
 
 
 class Original(NamedTuple):
-    """A torchvision model with randomised weights, which it wrote to both files itself."""
+    """A torchvision model with randomized weights, which it wrote to both files itself."""
 
     graph: Graph
     model: nn.Module

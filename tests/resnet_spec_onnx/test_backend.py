@@ -91,7 +91,7 @@ def test_a_node_alone_computes_what_it_does_in_the_model_in_float64() -> None:
 
 
 def test_a_node_alone_computes_what_it_does_in_the_model_but_for_rounding_in_float32() -> None:
-    # Within a model a runtime makes one of a convolution and the normalisation after it.
+    # Within a model a runtime makes one of a convolution and the normalization after it.
     for name, (alone, within) in alone_and_within(OnnxBackend(), "float32").items():
         assert alone.dtype == within.dtype == np.float32
         assert alone.shape == within.shape

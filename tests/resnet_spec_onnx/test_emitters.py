@@ -49,7 +49,7 @@ def test_convolutions(op: str, padding: Any, stride: Any, dilation: Any) -> None
 
 
 @pytest.mark.parametrize("epsilon", [1e-6, 0.5])
-def test_a_standardised_kernel_has_mean_0_and_variance_1(epsilon: float) -> None:
+def test_a_standardized_kernel_has_mean_0_and_variance_1(epsilon: float) -> None:
     kernel = 3 * random_images(6, 2, 3, 3).astype(np.float64) + 1
     rows = kernel.reshape(6, -1)
     wanted = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + epsilon)
@@ -83,18 +83,18 @@ def test_linear(bias: bool) -> None:
     assert_as_torch(single("linear", 5, features=3, bias=bias), (4, 5), (1, 5))
 
 
-# -- normalisations and activations ------------------------------------------------------------------------------
+# -- normalizations and activations ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("op", ["batch_norm", "position_batch_norm"])
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("offset", [True, False])
-def test_batch_normalisations(op: str, scale: bool, offset: bool) -> None:
+def test_batch_normalizations(op: str, scale: bool, offset: bool) -> None:
     graph = single(op, 4, 3, 5, scale=scale, offset=offset)
     assert_as_torch(graph, (2, 4, 3, 5), (1, 4, 3, 5))
 
 
-def test_the_epsilon_of_a_batch_normalisation_counts() -> None:
+def test_the_epsilon_of_a_batch_normalization_counts() -> None:
     arrays = {"weight": [1.0], "bias": [0.0], "running_mean": [0.0], "running_var": [0.0]}
     given = {name: np.array(values) for name, values in arrays.items()}
     result = run("batch_norm", np.ones((1, 1, 1, 1)), given, **(NORM | {"epsilon": 0.25}))
@@ -126,7 +126,7 @@ def test_filter_response_norm(threshold: bool) -> None:
         ("filter_response_norm", {"threshold": False}),
     ],
 )
-def test_the_epsilon_of_a_normalisation_counts(op: str, fields: dict[str, Any]) -> None:
+def test_the_epsilon_of_a_normalization_counts(op: str, fields: dict[str, Any]) -> None:
     arrays = {"weight": np.ones(1), "bias": np.zeros(1), "v": np.ones(1)}
     own = {"evo_norm_s0": ("weight", "bias", "v"), "filter_response_norm": ("weight", "bias")}.get(op, ())
     image = np.array([[[[-1.0, 1.0]]]])

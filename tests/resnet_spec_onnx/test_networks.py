@@ -18,7 +18,7 @@ from resnet_spec import Graph
 from resnet_spec.graph import INPUT, Node
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.parity.randomization import random_images, randomize
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
 from tests.oracles.gates import GATES
@@ -130,7 +130,7 @@ def touched(graph: Graph) -> set[str]:
 
 def test_these_networks_touch_every_operation_every_block_and_every_family() -> None:
     found = set[str]().union(*(touched(small(name)) for name in NETWORKS))
-    assert {*OPERATIONS, *Catalogue.shipped().blocks()} - found == ELSEWHERE
+    assert {*OPERATIONS, *Catalog.shipped().blocks()} - found == ELSEWHERE
     assert {name.partition("/")[0] for name in NETWORKS} == {name.partition("/")[0] for name in resnet_spec.available()}
 
 

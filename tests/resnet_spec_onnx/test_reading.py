@@ -428,14 +428,14 @@ def test_a_value_that_two_layers_read_is_no_two_values(tmp_path: Path) -> None:
     assert refused(anonymous(proto(spec)), file, tmp_path).endswith("connected otherwise in the file")
 
 
-# -- folded normalisations ---------------------------------------------------------------------------------------
+# -- folded normalizations ---------------------------------------------------------------------------------------
 
 
 def test_folded_normalizations_are_told_as_such(tmp_path: Path) -> None:
     graph = small_resnet()
     folded = fold_arrays(graph, random_arrays(graph))
     assert refused(anonymous(proto(fold(graph), folded)), graph, tmp_path) == (
-        "its batch normalisations are folded into the convolutions before them; "
+        "its batch normalizations are folded into the convolutions before them; "
         "a spec with 'folded: true' (--set folded=true) has them so"
     )
     model = anonymous(proto(fold(graph), folded))
@@ -449,7 +449,7 @@ def test_normalizations_that_are_not_folded_are_told_as_such(
 ) -> None:
     graph = small_resnet()
     assert refused(change(proto(graph)), fold(graph), tmp_path) == (
-        "its batch normalisations are not folded into the convolutions, as the spec says they are; "
+        "its batch normalizations are not folded into the convolutions, as the spec says they are; "
         "'resnet-spec convert --fold' with the spec that has them folds them"
     )
 
@@ -486,7 +486,7 @@ def test_constants_behind_a_convolution_are_multiplied_out_and_rounded_once(
     wanted = (KERNEL * factor[:, None, None, None]).astype(np.float32), offset.astype(np.float32)
     assert_equal(held, {"conv.weight": wanted[0], "conv.bias": wanted[1]})
     assert held.remarks == (
-        "constants behind 1 convolutions, folded normalisations written out, were multiplied into their weights",
+        "constants behind 1 convolutions, folded normalizations written out, were multiplied into their weights",
     )
     session = onnxruntime.InferenceSession(chain(*ops).SerializeToString(), providers=["CPUExecutionProvider"])
     images = random_images(1, 3, 16, 16)
@@ -516,7 +516,7 @@ def test_a_normalization_in_front_is_refused(tmp_path: Path) -> None:
     arrays = {"mean": np.full((1, 3, 1, 1), 100, np.float32), "kernel": KERNEL}
     model = made([node("Sub", "x mean", "v"), node("Conv", "v kernel", "y")], arrays)
     assert refused(model, convolution(), tmp_path) == (
-        "the spec has 'conv' (conv2d) where the file has 'v' (Sub): it normalises its input itself, "
+        "the spec has 'conv' (conv2d) where the file has 'v' (Sub): it normalizes its input itself, "
         "and the spec does not"
     )
 
@@ -528,7 +528,7 @@ def test_a_normalization_of_constants_alone_is_refused(tmp_path: Path) -> None:
     said = refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
     assert said == (
         "the spec has 'norm' (batch_norm) where the file has 'v' (Mul), a constant for each channel: "
-        "of a normalisation that is written so, the statistics cannot be told"
+        "of a normalization that is written so, the statistics cannot be told"
     )
 
 

@@ -133,7 +133,7 @@ def test_forward_takes_any_images_array(backend, make, small_resnet, images):
     assert np.array_equal(model(x.transpose(0, 2, 3, 1)).numpy(), expected)
 
 
-def test_forward_in_training_mode_normalises_by_the_batch(backend, make, single, images):
+def test_forward_in_training_mode_normalizes_by_the_batch(backend, make, single, images):
     model = make(single("batch_norm", (3, 4, 4), scale=False, offset=False))
     x = images(4, 3, 4, 4)
     batch, running = backend.forward(model, x, training=True)[0], backend.forward(model, x)[0]

@@ -73,7 +73,7 @@ def test_convolution_of_stride_1_pads_symmetrically(backend, make, single, paddi
 
 def test_dilated_convolution(run, single):
     graph = single("conv2d", (1, 5, 5), channels=1, kernel=3, padding=2, dilation=2)
-    # Corners of the 5×5 map, edge middles, centre.
+    # Corners of the 5×5 map, edge middles, center.
     assert run(graph, counting(5), ONES)[0, 0, 2, 2] == 12 * 9
     assert run(graph, counting(5), ONES)[0, 0, 0, 0] == 0 + 2 + 10 + 12
 

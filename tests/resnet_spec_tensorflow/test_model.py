@@ -83,8 +83,8 @@ def test_a_model_of_vectors(backend, make, builder):
     maps, lines = backend.forward(model, x)
     arrays = backend.arrays(model, graph)
     np.testing.assert_allclose(maps, (x @ arrays["fc.weight"].T).reshape(2, 3, 2, 2), rtol=1e-12)
-    centred = (maps - arrays["bn.running_mean"]) / np.sqrt(arrays["bn.running_var"] + 1e-5)
-    normalized = centred * arrays["bn.weight"] + arrays["bn.bias"]
+    centered = (maps - arrays["bn.running_mean"]) / np.sqrt(arrays["bn.running_var"] + 1e-5)
+    normalized = centered * arrays["bn.weight"] + arrays["bn.bias"]
     np.testing.assert_allclose(lines, normalized.reshape(2, 4, 3), rtol=1e-12)
 
 
@@ -134,7 +134,7 @@ def test_trains_with_fit(backend, make, small_resnet, images, groups):
     assert np.isfinite(history.history["loss"]).all()
     after = backend.arrays(model, graph)
     still = {name for name in before if np.array_equal(before[name], after[name])}
-    # A bias whose gradient is nought in front of a normalisation would be, too, but there is none here.
+    # A bias whose gradient is nought in front of a normalization would be, too, but there is none here.
     assert still == set()
 
 
@@ -166,7 +166,7 @@ def test_running_statistics_after_one_step(backend, single, images, exact, runni
     tolerance = 1e-6 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(arrays["x.running_mean"], mean, rtol=tolerance)
     np.testing.assert_allclose(arrays["x.running_var"], variance, rtol=tolerance)
-    # Whatever is kept, the batch itself is normalised by its biased variance.
+    # Whatever is kept, the batch itself is normalized by its biased variance.
     np.testing.assert_allclose(y.std(axis=(0, 2, 3)), 1, rtol=1e-4)
 
 
@@ -184,7 +184,7 @@ def test_inference_moves_no_statistics(backend, make, small_resnet, images):
     assert not moved & frozen
 
 
-def test_a_shared_normalisation_moves_twice(backend, builder, images):
+def test_a_shared_normalization_moves_twice(backend, builder, images):
     from resnet_spec.graph.initialization import initialize
 
     b = builder(3, 4, 4)

@@ -1,4 +1,4 @@
-"""Normalisations and what acts in training only: against NumPy, in float64; and gradients against differences."""
+"""Normalizations and what acts in training only: against NumPy, in float64; and gradients against differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts go both ways, and the model's own initialisation is the graph's."""
+"""Layouts go both ways, and the model's own initialization is the graph's."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def initialized(builder):
     return b.graph(initialization={f"*{name}": rule for name, rule in RULES.items()})
 
 
-def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized):
+def test_a_clone_starts_from_the_graphs_own_initialization(backend, initialized):
     from resnet_spec.graph.initialization import initialize
     from resnet_spec_tensorflow.framework import keras
 
@@ -121,7 +121,7 @@ def test_a_clone_starts_from_the_graphs_own_initialisation(backend, initialized)
         assert np.abs(drawn[name]).max() == pytest.approx(np.abs(array).max(), rel=0.4), name
 
 
-def test_a_clone_keeps_the_initialisation_of_layers_that_keras_lacks(backend, own_net):
+def test_a_clone_keeps_the_initialization_of_layers_that_keras_lacks(backend, own_net):
     from resnet_spec_tensorflow.framework import keras
 
     roles = ("norm_scale", "norm_offset", "norm_gate", "norm_threshold")
@@ -143,7 +143,7 @@ def test_layers_of_equal_shape_start_from_different_numbers(backend, initialized
     assert layers[0].kernel_initializer is not layers[1].kernel_initializer
 
 
-def test_initialisers_are_written_into_the_config(backend, initialized):
+def test_initializers_are_written_into_the_config(backend, initialized):
     config = backend.compile(initialized).get_layer("wide").get_config()["kernel_initializer"]
     assert config["class_name"] == "VarianceScaling"
     expected = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}

@@ -1,4 +1,4 @@
-"""Gradients and optimisers' steps in Keras, held to formulas written in NumPy; and what Keras' own words would do."""
+"""Gradients and optimizers' steps in Keras, held to formulas written in NumPy; and what Keras' own words would do."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_gradients_of_every_output_add_up(backend, builder, make):
 
 @pytest.fixture
 def native(backend, linear):
-    """The parameters after ten steps of an optimiser as a user writes it; ``factor`` multiplies the rate each time."""
+    """The parameters after ten steps of an optimizer as a user writes it; ``factor`` multiplies the rate each time."""
     import keras
     import tensorflow as tf
 

@@ -35,20 +35,20 @@ def close(actual, expected):
     ],
 )
 @pytest.mark.parametrize("epsilon", [1e-10, 0.1])
-def test_a_standardised_convolution_is_one_of_the_standardised_kernel(run, single, fields, epsilon):
+def test_a_standardized_convolution_is_one_of_the_standardized_kernel(run, single, fields, epsilon):
     shape = (4, 7, 6)
     fields = {"channels": 6, "kernel": (3, 2), **fields}
     graph = single("std_conv2d", shape, epsilon=epsilon, **fields)
     arrays = {p.name: normal(*p.shape, seed=1) for p in graph.parameters()}
     kernel = arrays["x.weight"].reshape(6, -1)
-    standardised = (kernel - kernel.mean(1, keepdims=True)) / np.sqrt(kernel.var(1, keepdims=True) + epsilon)
-    plain = arrays | {"x.weight": standardised.reshape(arrays["x.weight"].shape)}
+    standardized = (kernel - kernel.mean(1, keepdims=True)) / np.sqrt(kernel.var(1, keepdims=True) + epsilon)
+    plain = arrays | {"x.weight": standardized.reshape(arrays["x.weight"].shape)}
     x = normal(2, *shape)
     expected = run(single("conv2d", shape, **fields), x, plain, dtype="float64")
     close(run(graph, x, arrays, dtype="float64"), expected)
 
 
-def test_strided_and_dilated_is_told_of_a_standardised_convolution_too(backend, single):
+def test_strided_and_dilated_is_told_of_a_standardized_convolution_too(backend, single):
     graph = single("std_conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2, epsilon=1e-5)
     with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
         backend.compile(graph)

@@ -40,7 +40,7 @@ def fresh_dynamo() -> Iterator[None]:
 
 
 def shared_norm() -> Any:
-    """One normalisation called twice in a block, `same` padding, a bare projection: the TensorFlow tutorial's block."""
+    """One normalization called twice in a block, `same` padding, a bare projection: the TensorFlow tutorial's block."""
     b = Builder(3, 9, 9).add("mp", "max_pool2d", kernel=3, stride=2, padding="same")
     b.add("block.conv1", "conv2d", channels=4, kernel=3, stride=2, padding="same", bias=True)
     b.add("block.bn", "batch_norm", running_variance="biased").add("block.ac", "relu")
@@ -190,7 +190,7 @@ def test_a_replaced_forward_s_tensor_is_not_overwritten(model: nn.Module, images
 
 
 def test_a_layer_that_passes_its_input_on_is_not_overwritten(model: nn.Module, images: Tensor) -> None:
-    """Once a normalisation is folded away, its place is taken by an identity, and a hook may hold what went in."""
+    """Once a normalization is folded away, its place is taken by an identity, and a hook may hold what went in."""
     block = model.layer1[0]
     block.bn3 = nn.Identity()
     held: list[tuple[Tensor, Tensor]] = []
@@ -201,7 +201,7 @@ def test_a_layer_that_passes_its_input_on_is_not_overwritten(model: nn.Module, i
 
 @pytest.mark.parametrize("grad", [False, True])
 def test_memory_is_saved_where_nothing_is_hooked(model: nn.Module, grad: bool) -> None:
-    """The activation and the sum are written over what the normalisation made."""
+    """The activation and the sum are written over what the normalization made."""
     block = model.layer1[1]
     with torch.set_grad_enabled(grad):
         y = block.bn1(block.conv1(torch.rand(1, 8, 4, 4)))
@@ -395,7 +395,7 @@ def test_gradients_agree_with_finite_differences(exact: bool) -> None:
     assert torch.autograd.gradcheck(model, (images,), fast_mode=True)
 
 
-def test_a_shared_normalisation_moves_twice_a_step() -> None:
+def test_a_shared_normalization_moves_twice_a_step() -> None:
     graph = (
         Builder(2, 4, 4)
         .add("bn", "batch_norm", momentum=0.5)

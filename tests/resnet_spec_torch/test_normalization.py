@@ -1,4 +1,4 @@
-"""Normalisations other than the plain one, and what acts in training only, held against NumPy; gradients of all."""
+"""Normalizations other than the plain one, and what acts in training only, held against NumPy; gradients of all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def grouped_variance(images: NDArray[Any], groups: int) -> NDArray[Any]:
     return np.repeat(variance, channels // groups, 1)[..., None, None]
 
 
-# -- group normalisation and its kin -----------------------------------------------------------------------------
+# -- group normalization and its kin -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("groups", [1, 3, 6])
@@ -81,7 +81,7 @@ def test_filter_response_norm(threshold: bool) -> None:
     assert repr(norm) == f"FilterResponseNorm(8, epsilon=0.5, threshold={threshold})"
 
 
-# -- normalisation by position -----------------------------------------------------------------------------------
+# -- normalization by position -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [True, False])
@@ -207,7 +207,7 @@ def test_every_new_layer_that_makes_a_value_of_its_own_is_checked() -> None:
 # -- compilers ---------------------------------------------------------------------------------------------------
 
 
-def normalised() -> Any:
+def normalized() -> Any:
     b = Builder(3, 6, 6).add("conv", "conv_transpose2d", channels=4, kernel=3, stride=2, padding="same")
     b.add("gn", "group_norm", groups=2, epsilon=1e-5).add("relu", "relu")
     b.add("evo", "evo_norm_s0", groups=4, epsilon=1e-5).add("mirror", "pad2d", padding=1, mode="reflect")
@@ -218,8 +218,8 @@ def normalised() -> Any:
     return b.graph()
 
 
-def test_normalisations_follow_the_size_after_export() -> None:
-    model = build(normalised())
+def test_normalizations_follow_the_size_after_export() -> None:
+    model = build(normalized())
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     exported = torch.export.export(model, (torch.rand(2, 3, 6, 6),), dynamic_shapes=(dynamic,)).module()
     for batch, height, width in [(1, 6, 6), (3, 5, 9)]:

@@ -1,4 +1,4 @@
-"""Gradients and optimisers' steps in PyTorch, held to formulas written in NumPy."""
+"""Gradients and optimizers' steps in PyTorch, held to formulas written in NumPy."""
 
 from __future__ import annotations
 

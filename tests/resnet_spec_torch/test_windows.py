@@ -19,12 +19,12 @@ ASYMMETRIC = [[0, 1], [1, 0]]
 EXPLICIT = [0, 1, ASYMMETRIC, [[1, 0], [0, 1]]]
 
 
-# -- standardised convolution ------------------------------------------------------------------------------------
+# -- standardized convolution ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("padding", [1, ASYMMETRIC, "same"])
 @pytest.mark.parametrize("epsilon", [1e-6, 0.5])
-def test_std_conv_is_a_convolution_by_a_standardised_kernel(padding: Any, epsilon: float) -> None:
+def test_std_conv_is_a_convolution_by_a_standardized_kernel(padding: Any, epsilon: float) -> None:
     fields = {"channels": 6, "kernel": [3, 2], "stride": [2, 1], "dilation": [1, 2], "groups": 2, "bias": True}
     kernel = 3 * random_images(6, 2, 3, 2, seed=2) + 1
     rows = kernel.reshape(6, -1).astype(np.float64)

@@ -1,6 +1,6 @@
 """Reports as one HTML page for people, with all that it needs in it: it opens from a file and asks no network.
 
-Here reports become what is drawn, bars and cells with their places and colours; the words, the colours themselves and
+Here reports become what is drawn, bars and cells with their places and colors; the words, the colors themselves and
 the escaping are the templates'.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WITHIN = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %"))
 BEYOND = ((10.0, "10 ×"), (1000.0, "1000 ×"), (inf, "more"))
-"""The shares of a bound that are drawn in one colour each, the largest of each and its name."""
+"""The shares of a bound that are drawn in one color each, the largest of each and its name."""
 
 LOWEST, HIGHEST = -8, 16
 """Powers of ten between which a histogram tells shares apart."""
@@ -52,7 +52,7 @@ def html_page(reports: Sequence[ParityReport], undone: Mapping[str, str] | None 
 
 
 class Cell(NamedTuple):
-    """One node: its colour's number, its mark, which says without colour what is wrong, and what a pointer is told."""
+    """One node: its color's number, its mark, which says without color what is wrong, and what a pointer is told."""
 
     node: NodeReport
     id: str
@@ -62,7 +62,7 @@ class Cell(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Neighbouring nodes that are drawn together; ``opened`` where the first thing that is wrong is among them."""
+    """Neighboring nodes that are drawn together; ``opened`` where the first thing that is wrong is among them."""
 
     name: str
     cells: Sequence[Cell]
@@ -71,7 +71,7 @@ class Block(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Neighbouring blocks, or the nodes before and behind them all."""
+    """Neighboring blocks, or the nodes before and behind them all."""
 
     name: str
     blocks: Sequence[Block]
@@ -184,12 +184,12 @@ class Drawing:
 
 
 def _legend() -> list[tuple[str, str]]:
-    """Each colour's mark and what it stands for."""
+    """Each color's mark and what it stands for."""
     return [("", name) for _, name in WITHIN] + [("✗", name) for _, name in BEYOND]
 
 
 def _level(difference: Difference) -> int:
-    """The number of a difference's colour."""
+    """The number of a difference's color."""
     part = words.share(difference)
     if difference.passed:
         return next(level for level, (most, _) in enumerate(WITHIN) if part <= most)

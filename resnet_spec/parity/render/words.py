@@ -14,7 +14,7 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def legal(text: str) -> str:
-    """A text without what no XML file can hold, escaped or not: a dying backend's last words may be in colour."""
+    """A text without what no XML file can hold, escaped or not: a dying backend's last words may be in color."""
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -68,7 +68,7 @@ class ZeroPadded(nn.Module):
 
 
 def projected(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Option B: a normalised 1×1 convolution."""
+    """Option B: a normalized 1×1 convolution."""
     return nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
 
@@ -144,7 +144,7 @@ def resnet_of_imagenet(depth: int, channels: int, classes: int) -> nn.Module:
 
 
 class PreactivationUnit(nn.Module):
-    """Normalisation, activation and convolution by turns; the kernels and widths are those of the convolutions.
+    """Normalization, activation and convolution by turns; the kernels and widths are those of the convolutions.
 
     Where the width grows, and in the first unit of the network with two convolutions, the first activation is common
     to both paths.
@@ -304,7 +304,7 @@ class ResNeXt(nn.Module):
 
 
 class NormalizedConvolution(nn.Conv2d):
-    """A convolution that its normalisation belongs to."""
+    """A convolution that its normalization belongs to."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, bias=False)

@@ -403,7 +403,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         name = "torch"
         outputs: ClassVar = {".pth": "", ".pt2": ""}
 
-    for module in ("backends", "building"):
+    for module in ("backend.registry", "building"):
         monkeypatch.setattr(f"resnet_spec.{module}.get_backend", lambda _: StandIn())
 
 

@@ -105,13 +105,13 @@ def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file:
 
 
 def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalisations are folded",))
+    given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalizations are folded",))
     monkeypatch.setattr("resnet_spec.weights.io.read_checkpoint", lambda *_: given)
     done = convert()
 
     assert [line.partition(": ")[2] for line in done.err.splitlines()] == [
         "left out: optimizer slots (3)",
-        "its normalisations are folded",
+        "its normalizations are folded",
     ]
 
 

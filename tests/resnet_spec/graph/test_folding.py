@@ -50,7 +50,7 @@ def test_the_key_of_a_spec_gives_the_same_graph() -> None:
     assert graph_of("resnet18", "folded=true").fingerprint == fold(graph_of("resnet18")).fingerprint
 
 
-def test_every_normalisation_after_a_convolution_is_gone_and_no_other() -> None:
+def test_every_normalization_after_a_convolution_is_gone_and_no_other() -> None:
     plain, after, before = (
         [node.name for node in graph_of(name, "folded=true").nodes if node.operation.op == "batch_norm"]
         for name in ("resnet18", "tutorial/resnet18", "slim/resnet_v2_50")

@@ -1,4 +1,4 @@
-"""Is every way to be wrong that is tried another computation, and is it recognised when a backend makes it?"""
+"""Is every way to be wrong that is tried another computation, and is it recognized when a backend makes it?"""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_dropped_elements_show(explainer: Explainer) -> None:
     assert case.explained(case.exact * kept / 0.8) == ("elements are dropped at random, as in training",)
 
 
-def test_another_layer_s_parameters_are_recognised(explainer: Explainer) -> None:
+def test_another_layer_s_parameters_are_recognized(explainer: Explainer) -> None:
     case = Case("batch_norm", explainer)
     twin = case.node.model_copy(update={"name": "twin", "inputs": ("node",)})
     case.graph = Graph(name="twins", input=case.graph.input, nodes=(case.node, twin), outputs=("twin",))

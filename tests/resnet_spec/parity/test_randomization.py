@@ -1,4 +1,4 @@
-"""Weights for comparisons: nothing fades, explodes or hides a mistake, whatever a network normalises by."""
+"""Weights for comparisons: nothing fades, explodes or hides a mistake, whatever a network normalizes by."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_nothing_is_dropped_while_statistics_are_found(lower: Lower) -> None:
         ("{filter_response_norm: {epsilon: 1.0e-5, threshold: true}}", {Role.NORM_THRESHOLD: (-0.5, 0.5)}),
     ],
 )
-def test_the_last_normalisation_of_a_branch_is_damped_whichever_it_is(
+def test_the_last_normalization_of_a_branch_is_damped_whichever_it_is(
     lower: Lower, norm: str, ranges: dict[Role, tuple[float, float]]
 ) -> None:
     graph = residual(lower, norm)

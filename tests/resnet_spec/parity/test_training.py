@@ -84,7 +84,7 @@ def failed(differences: list[Difference]) -> list[Difference]:
 
 
 def biased() -> Builder:
-    """Convolutions with biases, all but the last in front of normalisations."""
+    """Convolutions with biases, all but the last in front of normalizations."""
     b = Builder(3, 16, 16)
     b.add("conv1", "conv2d", channels=4, kernel=3, padding=1, bias=True).add("bn1", "batch_norm").add("relu1", "relu")
     b.add("conv2", "conv2d", channels=4, kernel=3, padding=1, bias=True).add("add", "add", "conv2", "conv1")
@@ -94,7 +94,7 @@ def biased() -> Builder:
 
 
 def called_twice(stride: int) -> Graph:
-    """One normalisation for two maps, of one size or of two."""
+    """One normalization for two maps, of one size or of two."""
     b = Builder(3, 8, 8)
     b.add("conv1", "conv2d", channels=4, kernel=3, padding=1).add("bn", "batch_norm", momentum=0.3).add("relu1", "relu")
     b.add("conv2", "conv2d", channels=4, kernel=3, padding=1, stride=stride)
@@ -102,7 +102,7 @@ def called_twice(stride: int) -> Graph:
 
 
 def decoder() -> Graph:
-    """From a vector to a map, every position normalised by itself."""
+    """From a vector to a map, every position normalized by itself."""
     b = Builder(6)
     b.add("fc", "linear", features=16).add("map", "reshape", shape=(4, 2, 2)).add("pbn", "position_batch_norm")
     b.add("up", "conv_transpose2d", channels=3, kernel=4, stride=2, padding=((1, 1), (1, 1)), bias=True)
@@ -110,7 +110,7 @@ def decoder() -> Graph:
 
 
 def several() -> Graph:
-    """A map and two vectors as outputs, with dropout on the way, and no normalisation."""
+    """A map and two vectors as outputs, with dropout on the way, and no normalization."""
     b = Builder(3, 8, 8)
     b.add("conv", "conv2d", channels=4, kernel=3).add("relu", "relu").add("depth", "stochastic_depth", rate=0.5)
     b.add("pool", "global_avg_pool").add("flatten", "flatten").add("drop", "dropout", rate=0.5)
@@ -179,14 +179,14 @@ def test_variances_differ_by_the_stated_factor_and_not_at_all_where_exact(
 # -- biases whose gradient is 0 ----------------------------------------------------------------------------------
 
 
-def test_a_bias_that_ends_in_normalisations_alone_is_exempt_and_no_other() -> None:
+def test_a_bias_that_ends_in_normalizations_alone_is_exempt_and_no_other() -> None:
     assert moot_biases(biased().graph()) == {"conv1.bias", "conv2.bias"}
     assert moot_biases(biased().graph("conv2", "fc")) == {"conv1.bias"}
     assert moot_biases(biased().graph("add", "fc")) == set()
     names = {
         "keras/resnet50": lambda name: not name.startswith("predictions"),
         "keras/resnet50v2": lambda name: name.endswith(("_3_conv.bias", "_0_conv.bias")),
-        # A block's projection, conv3, has no normalisation after it.
+        # A block's projection, conv3, has no normalization after it.
         "tutorial/resnet18": lambda name: not name.startswith("fc") and not name.endswith("conv3.bias"),
         "torchvision/resnet18": lambda name: False,
     }
@@ -294,13 +294,13 @@ def test_terms_are_those_of_sums_forward_and_backward() -> None:
 def test_a_batch_that_leaves_one_value_is_refused_by_name() -> None:
     b = Builder(3, 8, 8).add("pool", "global_avg_pool").add("bn", "batch_norm").add("relu", "relu")
     check_batch(b.graph(), 2)
-    with pytest.raises(SpecError, match="a training batch of 1 leaves bn one value to normalise by"):
+    with pytest.raises(SpecError, match="a training batch of 1 leaves bn one value to normalize by"):
         check_batch(b.graph(), 1)
     check_batch(Builder(3, 8, 8).add("bn", "batch_norm").graph(), 1)
     with pytest.raises(SpecError, match="pbn"):
         check_batch(Builder(3, 8, 8).add("pbn", "position_batch_norm").graph(), 1)
 
 
-def test_optimisers_round_their_numbers_to_float32() -> None:
+def test_optimizers_round_their_numbers_to_float32() -> None:
     assert SGD(learning_rate=0.1).learning_rate == float(np.float32(0.1))
     assert SGD(learning_rate=0.1, rate_factor=0.3).rate(3) == 0.009000000543892384

@@ -57,7 +57,7 @@ class Epsilon(_Wrong):
 
 
 class OneEpsilon(_Wrong):
-    """keras.applications' epsilon in a single normalisation, which only float64 can see."""
+    """keras.applications' epsilon in a single normalization, which only float64 can see."""
 
     name = "one_epsilon"
 

@@ -77,7 +77,7 @@ def _decoupled(held: list[Any], optimizer: Optimizer) -> Any:
 
 
 def _coupled(held: list[Any], optimizer: Optimizer) -> Any:
-    """Adam with L2 regularisation where AdamW is meant."""
+    """Adam with L2 regularization where AdamW is meant."""
     settings = {"weight_decay": optimizer.weight_decay}
     if isinstance(optimizer, AdamW):
         return torch.optim.Adam(held, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.epsilon, **settings)

@@ -8,63 +8,61 @@ from pathlib import Path
 import pytest
 
 from resnet_spec import available, load
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 
 SPEC = "stem: {relu: relu}\n"
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
+def catalog(tmp_path: Path) -> Catalog:
     for name in ("torchvision/a", "keras/a", "keras/b", "slim/b", "slim/deep/c", "blocks/a"):
         path = tmp_path / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("main: {}" if name.startswith("blocks") else SPEC)
-    return Catalogue(tmp_path)
+    return Catalog(tmp_path)
 
 
 def test_the_shipped_specs_are_listed_in_order() -> None:
     names = available()
 
     assert names == sorted(set(names))
-    assert all((Catalogue.shipped().root / f"{name}.yaml").is_file() for name in names)
+    assert all((Catalog.shipped().root / f"{name}.yaml").is_file() for name in names)
     assert {"keras/resnet50", "torchvision/resnet18", "tutorial/resnet34"} <= set(names)
     assert not any(name.startswith("blocks/") for name in names)
 
 
-def test_a_name_is_the_path_below_the_folder_and_blocks_are_no_specs(catalogue: Catalogue) -> None:
-    assert catalogue.names() == ["keras/a", "keras/b", "slim/b", "slim/deep/c", "torchvision/a"]
-    assert set(catalogue.blocks()) == {"a"}
+def test_a_name_is_the_path_below_the_folder_and_blocks_are_no_specs(catalog: Catalog) -> None:
+    assert catalog.names() == ["keras/a", "keras/b", "slim/b", "slim/deep/c", "torchvision/a"]
+    assert set(catalog.blocks()) == {"a"}
 
 
-def test_a_full_name_finds_its_file(catalogue: Catalogue) -> None:
-    assert catalogue.find("keras/a") == catalogue.root / "keras" / "a.yaml"
+def test_a_full_name_finds_its_file(catalog: Catalog) -> None:
+    assert catalog.find("keras/a") == catalog.root / "keras" / "a.yaml"
 
 
-def test_a_bare_name_means_torchvisions(catalogue: Catalogue) -> None:
-    assert catalogue.find("a") == catalogue.root / "torchvision" / "a.yaml"
+def test_a_bare_name_means_torchvisions(catalog: Catalog) -> None:
+    assert catalog.find("a") == catalog.root / "torchvision" / "a.yaml"
 
 
-def test_a_bare_name_means_the_only_family_that_has_it(catalogue: Catalogue) -> None:
-    assert catalogue.find("c") == catalogue.root / "slim" / "deep" / "c.yaml"
+def test_a_bare_name_means_the_only_family_that_has_it(catalog: Catalog) -> None:
+    assert catalog.find("c") == catalog.root / "slim" / "deep" / "c.yaml"
 
 
-def test_a_bare_name_that_several_families_have_lists_them(
-    catalogue: Catalogue, lines: Callable[..., list[str]]
-) -> None:
+def test_a_bare_name_that_several_families_have_lists_them(catalog: Catalog, lines: Callable[..., list[str]]) -> None:
     expected = ["several families have a 'b': keras/b, slim/b; say which"]
 
-    assert lines(lambda: catalogue.find("b")) == expected
-    assert lines(lambda: load("b", catalogue=catalogue)) == expected
+    assert lines(lambda: catalog.find("b")) == expected
+    assert lines(lambda: load("b", catalog=catalog)) == expected
 
 
 def test_a_family_whose_name_only_begins_like_the_preferred_one_is_not_preferred(
-    catalogue: Catalogue, lines: Callable[..., list[str]]
+    catalog: Catalog, lines: Callable[..., list[str]]
 ) -> None:
     for family in ("torchvision_fork", "zoo"):
-        (catalogue.root / family).mkdir()
-        (catalogue.root / family / "d.yaml").write_text(SPEC)
+        (catalog.root / family).mkdir()
+        (catalog.root / family / "d.yaml").write_text(SPEC)
 
-    assert lines(lambda: catalogue.find("d")) == ["several families have a 'd': torchvision_fork/d, zoo/d; say which"]
+    assert lines(lambda: catalog.find("d")) == ["several families have a 'd': torchvision_fork/d, zoo/d; say which"]
 
 
 @pytest.mark.parametrize(
@@ -80,10 +78,10 @@ def test_a_name_like_no_other_is_told_where_to_look(lines: Callable[..., list[st
     assert lines(lambda: load("vgg")) == [f"no shipped spec is named 'vgg'; {hint}"]
 
 
-def test_a_shipped_file_is_read_once(catalogue: Catalogue) -> None:
-    path = catalogue.find("c")
+def test_a_shipped_file_is_read_once(catalog: Catalog) -> None:
+    path = catalog.find("c")
 
-    assert catalogue.document(path) is catalogue.document(path)
+    assert catalog.document(path) is catalog.document(path)
 
 
 @pytest.mark.parametrize(
@@ -96,5 +94,5 @@ def test_a_file_of_ones_own_is_named_after_itself_as_far_as_a_name_may_be(
     assert load(write(SPEC, file)).name == name
 
 
-def test_a_shipped_spec_is_named_as_it_is_found(catalogue: Catalogue) -> None:
-    assert load("c", catalogue=catalogue).name == "slim/deep/c"
+def test_a_shipped_spec_is_named_as_it_is_found(catalog: Catalog) -> None:
+    assert load("c", catalog=catalog).name == "slim/deep/c"

@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from resnet_spec import available, load
 from resnet_spec.document.parser import parse, read
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.json_schema import block_schema, spec_schema
 
-SPECS = Catalogue.shipped().root
+SPECS = Catalog.shipped().root
 SPEC, BLOCK = Draft202012Validator(spec_schema()), Draft202012Validator(block_schema())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resnet_spec import available, load
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.loader import headings, source_text
 
 Write = Callable[..., Path]
@@ -537,8 +537,8 @@ def test_a_shipped_block_used_wrongly_is_told_where_it_is_used(mistakes: Lines) 
 
 
 def test_a_shipped_block_that_does_not_fit_where_it_is_used_names_both_places(mistakes: Lines) -> None:
-    catalogue = Catalogue.shipped()
-    place = catalogue.document(catalogue.blocks()["bottleneck"]).position(("main", "conv2"))
+    catalog = Catalog.shipped()
+    place = catalog.document(catalog.blocks()["bottleneck"]).position(("main", "conv2"))
 
     assert mistakes("extends: resnext50_32x4d\nstages:\n  layer2: {groups: 33}\n") == [
         "spec.yaml:3:11: stages.layer2: 33 groups do not divide 256 input and 256 output channels (from layer2.0.relu1)"

@@ -11,7 +11,7 @@ from resnet_spec import Graph
 from resnet_spec.spec import diagnostics as reports
 from resnet_spec.spec import lowering
 from resnet_spec.spec.assertions import weighted_depth
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.resolution import parameter_type
 from resnet_spec.spec.spec import Spec
 
@@ -781,8 +781,8 @@ def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: 
 
 
 def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes: Mistakes) -> None:
-    catalogue = Catalogue.shipped()
-    place = catalogue.document(catalogue.blocks()["bottleneck"]).position(("shortcut",))
+    catalog = Catalog.shipped()
+    place = catalog.document(catalog.blocks()["bottleneck"]).position(("shortcut",))
 
     assert mistakes("extends: timm/resnetaa50\ninput: {height: 168}\nstages:\n  layer3: {width: 256}\n") == [
         "spec.yaml:4:11: stages.layer3: cannot add 1024×10×14 and 1024×11×14 (from layer3.0.bn3 and"

@@ -35,7 +35,7 @@ def spec(weights: str) -> str:
         (f"url: {URL}, hash: 'sha1:00000000'", ".hash: must be 'sha256:' or 'md5:' and at least eight"),
         (f"url: {URL}, hash: 'sha256:0000000'", ".hash: must be 'sha256:' or 'md5:' and at least eight"),
         (f"url: {URL}, classes: -1", ".classes: must be greater than or equal to 0, not -1"),
-        (f"url: {URL}, licens: mit", ": unknown key 'licens'; did you mean 'licence'?"),
+        (f"url: {URL}, licens: mit", ": unknown key 'licens'; did you mean 'license'?"),
         (f"url: {URL}, accuracy: {{top1: 101}}", ".accuracy.top1: must be less than or equal to 100, not 101"),
         (f"url: {URL}, accuracy: {{top1: 1, topp: 2}}", ".accuracy: unknown key 'topp'; did you mean 'top"),
         (f"url: {URL}, preprocessing: {{crp: 1}}", ".preprocessing: unknown key 'crp'; did you mean 'crop'?"),

@@ -9,7 +9,7 @@ import pytest
 
 from resnet_spec import Graph, Spec, available, load
 from resnet_spec.errors import Position
-from resnet_spec.spec.catalog import Catalogue
+from resnet_spec.spec.catalog import Catalog
 
 Write = Callable[..., Path]
 
@@ -43,7 +43,7 @@ def test_places_are_those_of_the_files_each_word_comes_from(write: Write) -> Non
     ):
         place = spec.position(path)
         assert place is not None
-        assert Path(place.file) == Catalogue.shipped().root / f"{file}.yaml"
+        assert Path(place.file) == Catalog.shipped().root / f"{file}.yaml"
         assert Path(place.file).read_text().splitlines()[place.line - 1][place.column - 1 :].startswith(text)
 
 
@@ -54,11 +54,11 @@ def test_a_spec_made_of_plain_data_has_no_places() -> None:
 def test_the_blocks_that_could_be_named_are_the_specs_own_and_the_shipped(write: Write) -> None:
     spec = load(write("blocks: {mine: {main: {a: relu}}}\nstages: {s: {block: mine}}\n"))
 
-    assert spec.block_names() == {"mine", *Catalogue.shipped().blocks()}
+    assert spec.block_names() == {"mine", *Catalog.shipped().blocks()}
 
 
-@pytest.mark.parametrize("name", list(Catalogue.shipped().blocks()))
+@pytest.mark.parametrize("name", list(Catalog.shipped().blocks()))
 def test_a_shipped_block_is_named_as_its_file(name: str) -> None:
-    catalogue = Catalogue.shipped()
+    catalog = Catalog.shipped()
 
-    assert catalogue.document(catalogue.blocks()[name]).data["block"] == name
+    assert catalog.document(catalog.blocks()[name]).data["block"] == name

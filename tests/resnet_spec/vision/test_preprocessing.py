@@ -159,7 +159,7 @@ def test_sixteen_bits_survive_a_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(prepare(tmp_path / name, PLAIN)[0, 0], GREY)
 
 
-def test_a_palette_with_transparency_gives_its_colours_without_a_warning(tmp_path: Path) -> None:
+def test_a_palette_with_transparency_gives_its_colors_without_a_warning(tmp_path: Path) -> None:
     image = Image.fromarray(GREY).convert("P")
     image.save(tmp_path / "a.png", transparency=bytes(range(256)))
 
@@ -241,8 +241,8 @@ def test_every_image_that_cannot_be_read_is_told(tmp_path: Path, lines: Lines) -
         f"image 3, {tmp_path}: is a folder",
         "image 4: is an array [2, 2, 3] of float64, not (height, width, 3) or (height, width) of uint8",
         "image 5: is an array [2, 0, 3] of uint8, not (height, width, 3) or (height, width) of uint8",
-        "image 6: holds numbers without a range (mode F), not colours",
-        "image 7: holds numbers without a range (mode I), not colours",
+        "image 6: holds numbers without a range (mode F), not colors",
+        "image 7: holds numbers without a range (mode I), not colors",
     ]
 
 
@@ -308,12 +308,12 @@ def test_a_spec_without_published_weights_says_what_to_give(write: Callable[...,
     assert line.startswith("spec lists no published weights, and with them no preprocessing; give one, such as {resize")
 
 
-def test_a_network_that_reads_no_colours_is_told(write: Callable[..., Path], lines: Lines) -> None:
-    grey = write("extends: resnet18\ninput: {channels: 1}", "grey.yaml")
+def test_a_network_that_reads_no_colors_is_told(write: Callable[..., Path], lines: Lines) -> None:
+    gray = write("extends: resnet18\ninput: {channels: 1}", "gray.yaml")
 
-    assert lines(lambda: preprocess(grey, gradient(9, 9), PLAIN)) == ["grey reads 1 channels, not colour images"]
+    assert lines(lambda: preprocess(gray, gradient(9, 9), PLAIN)) == ["gray reads 1 channels, not color images"]
     assert lines(lambda: preprocess("mirror/decoder18", gradient(9, 9), PLAIN)) == [
-        "mirror/decoder18 reads vectors, not colour images"
+        "mirror/decoder18 reads vectors, not color images"
     ]
 
 

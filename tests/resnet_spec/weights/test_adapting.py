@@ -87,15 +87,15 @@ def test_layers_without_parameters_may_come_before_the_first_kernel(lower: Calla
     assert [parameter.name for parameter in first_kernels(graph)] == ["a.weight"]
 
 
-def test_a_grouped_convolution_and_a_normalisation_do_not_read_all_channels(lower: Callable[..., Graph]) -> None:
+def test_a_grouped_convolution_and_a_normalization_do_not_read_all_channels(lower: Callable[..., Graph]) -> None:
     grouped = "{stem: {a: {conv2d: {channels: 3, kernel: 3, groups: 3}}}}"
-    normalised = """
+    normalized = """
         stem:
           bn: {batch_norm: {epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}}
           a: {conv2d: {channels: 4, kernel: 3}}
     """
 
-    assert [first_kernels(lower(text)) for text in (grouped, normalised)] == [[], []]
+    assert [first_kernels(lower(text)) for text in (grouped, normalized)] == [[], []]
 
 
 # -- classes -----------------------------------------------------------------------------------------------------
@@ -196,9 +196,9 @@ def test_the_background_is_not_left_out_of_other_numbers_of_classes(small: Graph
 
 @pytest.mark.parametrize("name", ["resnet18", "timm/resnet18d", "timm/resnetv2_18", "keras/resnet50v2"])
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
-def test_kernels_for_colours_are_added_up_or_repeated(name: str, channels: int) -> None:
-    colours, graph = load(name).to_graph(), load(name, [f"input.channels={channels}"]).to_graph()
-    given = {p.name: np.random.default_rng(0).random(p.shape, "float32") for p in first_kernels(colours)}
+def test_kernels_for_colors_are_added_up_or_repeated(name: str, channels: int) -> None:
+    colors, graph = load(name).to_graph(), load(name, [f"input.channels={channels}"]).to_graph()
+    given = {p.name: np.random.default_rng(0).random(p.shape, "float32") for p in first_kernels(colors)}
     ((kernel, adapted),) = adapt_to(graph, given, ["channels"]).items()
 
     assert adapted.dtype == np.float32
@@ -209,7 +209,7 @@ def test_kernels_for_colours_are_added_up_or_repeated(name: str, channels: int) 
         assert np.array_equal(adapted, np.stack(expected, axis=1))
 
 
-def test_grey_weights_are_not_spread(variant: Variant, plain: Callable[..., Path], lines: Lines) -> None:
+def test_gray_weights_are_not_spread(variant: Variant, plain: Callable[..., Path], lines: Lines) -> None:
     path = plain(initialize(variant("input.channels=1")))
     said = lines(lambda: read_weights(path, variant(), adapt=["channels"]))
 

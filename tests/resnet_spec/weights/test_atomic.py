@@ -105,7 +105,7 @@ from resnet_spec.weights.atomic import check_target
 check_target(Path("x") if os.getcwd() == {str(folder)!r} else Path({str(folder / "x")!r}))
 """
     # Imported before the user changes, since the test's own environment may be closed to another one.
-    program = "import resnet_spec.files\n" + program
+    program = "import resnet_spec.weights.atomic\n" + program
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.stderr.splitlines()[-1].endswith("is not writable")

@@ -37,7 +37,7 @@ HANG_UP = 0
 
 @dataclass
 class File:
-    """What a server has under a path, and how it behaves; a list holds one behaviour a request, then none."""
+    """What a server has under a path, and how it behaves; a list holds one behavior a request, then none."""
 
     body: bytes = BODY
     etag: str | None = '"one"'
@@ -71,8 +71,8 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def has(self, path: str = NAME, **behaviour: Any) -> File:
-        self.files[f"/{path}"] = File(**behaviour)
+    def has(self, path: str = NAME, **behavior: Any) -> File:
+        self.files[f"/{path}"] = File(**behavior)
         return self.files[f"/{path}"]
 
     def handle_error(self, request: Any, client_address: Any) -> None:

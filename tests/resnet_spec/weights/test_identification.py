@@ -254,7 +254,7 @@ def test_weights_of_a_match_are_read_by_its_spec(few: Callable[..., None], tmp_p
     assert read_weights(path, load(match.spec, match.overrides).to_graph())
 
 
-def test_folded_normalisations_are_recognised(few: Callable[..., None], named: Identify) -> None:
+def test_folded_normalizations_are_recognized(few: Callable[..., None], named: Identify) -> None:
     few("torchvision/resnet18", "torchvision/resnet34", "timm/resnetv2_50x1_bit")
     folded = load("resnet18", ["folded=true", "parameters.classes=7"]).to_graph()
     (match,) = named(hollow(folded))

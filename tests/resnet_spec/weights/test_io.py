@@ -316,14 +316,14 @@ def test_what_lies_beside_the_weights_is_told(
     tiny: Graph, checkpoint: Callable[[Checkpoint], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     beside = {"optimizer slots": 12, "counters": 1}
-    checkpoint(Checkpoint(initialize(tiny), ignored=beside, remarks=("its normalisations are folded",)))
+    checkpoint(Checkpoint(initialize(tiny), ignored=beside, remarks=("its normalizations are folded",)))
     caplog.set_level("INFO", "resnet_spec")
     read_weights("x", tiny)
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", "x: left out: optimizer slots (12)"),
         ("INFO", "x: left out: counters (1)"),
-        ("WARNING", "x: its normalisations are folded"),
+        ("WARNING", "x: its normalizations are folded"),
     ]
 
 

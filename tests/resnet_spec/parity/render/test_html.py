@@ -1,4 +1,4 @@
-"""The page for people: whole in itself, nothing unescaped, the verdict first, and nothing told by colour alone."""
+"""The page for people: whole in itself, nothing unescaped, the verdict first, and nothing told by color alone."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_nodes_stand_in_their_stages(bisected: Any, handmade: Any) -> None:
     assert Page(html_page([handmade.report(nodes=(handmade.node("fc", 0.1),))])).texts["h3"] == ["network"]
 
 
-def test_what_is_wrong_is_marked_without_colour(bisected: Any) -> None:
+def test_what_is_wrong_is_marked_without_color(bisected: Any) -> None:
     page = Page(html_page([bisected]))
     (network,) = re.findall(r"<h3>stem.*</details>", page.source, re.DOTALL)
     cells = re.findall(r'<span class="cell level-(\d)" title="([\w.]+):[^"]*">(.?)</span>', network)
@@ -164,7 +164,7 @@ def test_each_node_s_figures_are_there_without_a_pointer(bisected: Any) -> None:
     [(0.0, 0), (1e-5, 1), (0.01, 1), (0.02, 2), (0.1, 3), (0.2, 4), (1.0, 5), (1.01, 6), (999.0, 7), (1e9, 8), (inf, 8),
      (nan, 8)],
 )  # fmt: skip
-def test_a_cell_s_colour_is_its_worst_share(handmade: Any, part: float, level: int) -> None:
+def test_a_cell_s_color_is_its_worst_share(handmade: Any, part: float, level: int) -> None:
     page = html_page([handmade.report(nodes=(handmade.node("conv1", 0.0, part),))])
     assert re.findall(r'class="cell level-(\d)" title="conv1', page) == [str(level)]
 
@@ -194,7 +194,7 @@ def test_a_histogram_counts_every_node_each_precision_apart(bisected: Any) -> No
 
 
 @pytest.mark.parametrize(("part", "kind"), [(0.0, "within"), (0.99, "within"), (1.0, "within"), (1.01, "beyond")])
-def test_a_bar_s_colour_says_whether_it_is_beyond_the_bound(handmade: Any, part: float, kind: str) -> None:
+def test_a_bar_s_color_says_whether_it_is_beyond_the_bound(handmade: Any, part: float, kind: str) -> None:
     page = html_page([handmade.report(nodes=(handmade.node("conv1", part),))])
     assert re.findall(r'<rect class="(\w+)"', page) == [kind]
 
@@ -251,18 +251,18 @@ def test_text_is_legible_in_light_and_in_dark() -> None:
     pairs += [("good", "good-page"), ("good", "raised"), ("good", "neutral-page"), ("bad", "bad-page")]
     pairs += [("link", "page"), *(("mark", f"level-{level}") for level in range(4))]
     pairs += [(f"mark-{level}", f"level-{level}") for level in range(4, 9)]
-    for colours in (light, dark):
-        assert [pair for pair in pairs if contrast(*(colours[name] for name in pair)) < 4.5] == []
-        assert contrast(colours["edge"], colours["raised"]) >= 3
+    for colors in (light, dark):
+        assert [pair for pair in pairs if contrast(*(colors[name] for name in pair)) < 4.5] == []
+        assert contrast(colors["edge"], colors["raised"]) >= 3
 
 
 def contrast(first: str, second: str) -> float:
     """The ratio by which WCAG measures legibility."""
-    low, high = sorted(luminance(colour) for colour in (first, second))
+    low, high = sorted(luminance(color) for color in (first, second))
     return (high + 0.05) / (low + 0.05)
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[index : index + 2], 16) / 255 for index in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
