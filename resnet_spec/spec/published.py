@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from resnet_spec.errors import WeightsError, shown, suggest
-
-if TYPE_CHECKING:
-    from resnet_spec.spec.spec import Spec
+from resnet_spec.errors import shown
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
@@ -54,9 +49,6 @@ Hash = Annotated[
     _matching(_HASH, "'sha256:' or 'md5:' and at least eight hexadecimal digits"),
     Field(json_schema_extra={"pattern": f"^({_HASH})$"}),
 ]
-
-_ELSEWHERE = re.compile(r"(?P<spec>[\w./-]{2,}):(?P<name>[\w.-]+)", re.ASCII)
-"""``SPEC:NAME``; the spec is more than the one letter of a drive."""
 
 
 class _Frozen(BaseModel):
@@ -108,31 +100,3 @@ class Published(_Frozen):
             return self.size is None or self.size == size
         number = self.size.removesuffix(" MiB")
         return abs(size / MIB - float(number)) <= 0.5 * 10.0 ** -len(number.partition(".")[2])
-
-
-def find(spec: Spec, name: str) -> Published:
-    """A spec's published weights by their name, or another's by ``SPEC:NAME`` (``torchvision/resnet50:IMAGENET1K_V2``).
-
-    Raises WeightsError where there are none of that name, SpecError where there is no such spec.
-    """
-    if name in spec.weights:
-        return spec.weights[name]
-    if elsewhere := _ELSEWHERE.fullmatch(name):
-        from resnet_spec.spec.loader import load
-
-        spec, name = load(elsewhere["spec"]), elsewhere["name"]
-    if name not in spec.weights:
-        known = f" (known: {', '.join(spec.weights)})" if spec.weights else ""
-        raise WeightsError(f"{spec.name} has no published weights {name!r}{suggest(name, spec.weights)}{known}")
-    return spec.weights[name]
-
-
-def is_path(spec: Spec, weights: str) -> bool:
-    """Whether a text means a file: one is there, or it looks like one's path and is none of the names."""
-    from resnet_spec.weights.formats.detection import find_file
-
-    if os.path.lexists(weights) or find_file(Path(weights)) is not None:
-        return True
-    if weights in spec.weights or _ELSEWHERE.fullmatch(weights):
-        return False
-    return not spec.weights or any(character in weights for character in {".", "/", os.sep})

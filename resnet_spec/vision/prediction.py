@@ -18,12 +18,13 @@ from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.report import ratio
 from resnet_spec.parity.rounding import CONFIDENCE, draws_for
 from resnet_spec.spec.loader import Overrides, load
-from resnet_spec.spec.published import Preprocessing, is_path
+from resnet_spec.spec.published import Preprocessing
 from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.weights.adapting import BACKGROUND
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.io import read_weights
 from resnet_spec.weights.matching import report_nonfinite
+from resnet_spec.weights.published import is_path
 
 if TYPE_CHECKING:
     import numpy as np

@@ -61,7 +61,7 @@ def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
 
     Raises SpecError where there are none or they state none, WeightsError where none has that name.
     """
-    from resnet_spec.spec.published import find
+    from resnet_spec.weights.published import find
 
     if weights is None and not spec.weights:
         raise SpecError(

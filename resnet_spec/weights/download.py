@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from resnet_spec.errors import DownloadError
-from resnet_spec.spec.published import MIB, Published, find, is_path
+from resnet_spec.spec.published import MIB, Published
+from resnet_spec.weights.published import find, is_path
 from resnet_spec.weights.reading import located
 
 if TYPE_CHECKING:
