@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
+from resnet_spec.backend.table import Table
 from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations import (
     Add,
     AvgPool2d,
-    BaseOperation,
     BatchNorm,
     Conv1d,
     Conv2d,
@@ -96,24 +96,9 @@ class Site:
 
 
 Emitter: TypeAlias = Callable[[Any, Site], Steps]
-AnyOperation = TypeVar("AnyOperation", bound=BaseOperation)
 
-EMITTERS: dict[str, Emitter] = {}
+EMITTERS: Table[Emitter] = Table("emitter")
 """Every emitter by the name of its operation."""
-
-
-def emits(
-    op: str,
-) -> Callable[[Callable[[AnyOperation, Site], Steps]], Callable[[AnyOperation, Site], Steps]]:
-    """Enter a function into the table; raises ValueError where the operation has an emitter already."""
-
-    def enter(function: Callable[[AnyOperation, Site], Steps]) -> Callable[[AnyOperation, Site], Steps]:
-        if op in EMITTERS:
-            raise ValueError(f"{op} has two emitters")
-        EMITTERS[op] = function
-        return function
-
-    return enter
 
 
 def emit(operation: Operation, site: Site) -> Steps:
@@ -127,12 +112,12 @@ def emit(operation: Operation, site: Site) -> Steps:
 # Convolutions and linear layers
 
 
-@emits("conv2d")
+@EMITTERS.register("conv2d")
 def _conv2d(op: Conv2d, site: Site) -> Steps:
     return _convolution(keras.layers.Conv2D, op, site)
 
 
-@emits("std_conv2d")
+@EMITTERS.register("std_conv2d")
 def _std_conv2d(op: StdConv2d, site: Site) -> Steps:
     return _convolution(StandardizedConv2D, op, site, epsilon=op.epsilon)
 
@@ -161,7 +146,7 @@ def _convolution(layer: Any, op: Conv2d | StdConv2d, site: Site, **more: Any) ->
     return (conv,)
 
 
-@emits("conv_transpose2d")
+@EMITTERS.register("conv_transpose2d")
 def _conv_transpose2d(op: ConvTranspose2d, site: Site) -> Steps:
     same = op.padding in ("same", _same_crop(op))
     conv = keras.layers.Conv2DTranspose(
@@ -187,7 +172,7 @@ def _same_crop(op: ConvTranspose2d) -> tuple[tuple[int, int], ...]:
     return tuple((span // 2, span - span // 2) for span in spans)
 
 
-@emits("conv1d")
+@EMITTERS.register("conv1d")
 def _conv1d(op: Conv1d, site: Site) -> Steps:
     same = 2 * op.padding == op.kernel - 1
     conv = keras.layers.Conv1D(
@@ -204,7 +189,7 @@ def _conv1d(op: Conv1d, site: Site) -> Steps:
     return Pad(((op.padding, op.padding),), 0.0, site.helper("pad")["name"]), conv
 
 
-@emits("linear")
+@EMITTERS.register("linear")
 def _linear(op: Linear, site: Site) -> Steps:
     return (keras.layers.Dense(op.features, use_bias=op.bias, kernel_initializer="zeros", **site.common),)
 
@@ -213,12 +198,12 @@ def _linear(op: Linear, site: Site) -> Steps:
 # Normalizations, activations, what acts in training only
 
 
-@emits("batch_norm")
+@EMITTERS.register("batch_norm")
 def _batch_norm(op: BatchNorm, site: Site) -> Steps:
     return (_batch_normalization(op, site),)
 
 
-@emits("position_batch_norm")
+@EMITTERS.register("position_batch_norm")
 def _position_batch_norm(op: PositionBatchNorm, site: Site) -> Steps:
     # Every call has the same, since the parameters have.
     (shape,) = site.shapes
@@ -234,7 +219,7 @@ def _batch_normalization(op: BatchNorm | PositionBatchNorm, site: Site) -> Any:
     return layer(axis=-1, momentum=momentum, epsilon=op.epsilon, scale=op.scale, center=op.offset, **site.common)
 
 
-@emits("group_norm")
+@EMITTERS.register("group_norm")
 def _group_norm(op: GroupNorm, site: Site) -> Steps:
     return (
         keras.layers.GroupNormalization(
@@ -243,37 +228,37 @@ def _group_norm(op: GroupNorm, site: Site) -> Steps:
     )
 
 
-@emits("evo_norm_s0")
+@EMITTERS.register("evo_norm_s0")
 def _evo_norm_s0(op: EvoNormS0, site: Site) -> Steps:
     return (EvoNormalization(op.groups, epsilon=op.epsilon, **site.common),)
 
 
-@emits("filter_response_norm")
+@EMITTERS.register("filter_response_norm")
 def _filter_response_norm(op: FilterResponseNorm, site: Site) -> Steps:
     return (FilterResponseNormalization(epsilon=op.epsilon, threshold=op.threshold, **site.common),)
 
 
-@emits("relu")
+@EMITTERS.register("relu")
 def _relu(op: ReLU, site: Site) -> Steps:
     return (keras.layers.ReLU(**site.common),)
 
 
-@emits("sigmoid")
+@EMITTERS.register("sigmoid")
 def _sigmoid(op: Sigmoid, site: Site) -> Steps:
     return (keras.layers.Activation("sigmoid", **site.common),)
 
 
-@emits("softmax")
+@EMITTERS.register("softmax")
 def _softmax(op: Softmax, site: Site) -> Steps:
     return (keras.layers.Softmax(axis=-1, **site.common),)
 
 
-@emits("dropout")
+@EMITTERS.register("dropout")
 def _dropout(op: Dropout, site: Site) -> Steps:
     return (keras.layers.Dropout(op.rate, **site.common),)
 
 
-@emits("stochastic_depth")
+@EMITTERS.register("stochastic_depth")
 def _stochastic_depth(op: StochasticDepth, site: Site) -> Steps:
     return (keras.layers.Dropout(op.rate, noise_shape=(None, *[1] * site.rank), **site.common),)
 
@@ -282,7 +267,7 @@ def _stochastic_depth(op: StochasticDepth, site: Site) -> Steps:
 # Pools
 
 
-@emits("max_pool2d")
+@EMITTERS.register("max_pool2d")
 def _max_pool2d(op: MaxPool2d, site: Site) -> Steps:
     mode, edges = mode_of(op), edges_of(op)
     pool = keras.layers.MaxPooling2D(
@@ -297,7 +282,7 @@ def _max_pool2d(op: MaxPool2d, site: Site) -> Steps:
     return Pad(edges, float("-inf"), pad["name"]), pool
 
 
-@emits("avg_pool2d")
+@EMITTERS.register("avg_pool2d")
 def _avg_pool2d(op: AvgPool2d, site: Site) -> Steps:
     mode, edges = mode_of(op), edges_of(op)
     window = {"pool_size": op.kernel, "strides": op.stride, "data_format": CHANNELS_LAST, **site.common}
@@ -315,12 +300,12 @@ def _avg_pool2d(op: AvgPool2d, site: Site) -> Steps:
     return pad, keras.layers.AveragePooling2D(**window)
 
 
-@emits("global_avg_pool")
+@EMITTERS.register("global_avg_pool")
 def _global_avg_pool(op: GlobalAvgPool, site: Site) -> Steps:
     return (keras.layers.GlobalAveragePooling2D(data_format=CHANNELS_LAST, keepdims=True, **site.common),)
 
 
-@emits("global_max_pool")
+@EMITTERS.register("global_max_pool")
 def _global_max_pool(op: GlobalMaxPool, site: Site) -> Steps:
     return (keras.layers.GlobalMaxPooling2D(data_format=CHANNELS_LAST, keepdims=True, **site.common),)
 
@@ -329,21 +314,21 @@ def _global_max_pool(op: GlobalMaxPool, site: Site) -> Steps:
 # Paddings, reshapings, joins
 
 
-@emits("pad2d")
+@EMITTERS.register("pad2d")
 def _pad2d(op: Pad2d, site: Site) -> Steps:
     if op.mode == "reflect":
         return (Pad(op.padding, None, site.name),)
     return (Pad(op.padding, op.value, site.name) if op.value else zeros(op.padding, **site.common),)
 
 
-@emits("pad_channels")
+@EMITTERS.register("pad_channels")
 def _pad_channels(op: PadChannels, site: Site) -> Steps:
     # Called channels first, a layer of Keras pads the last two axes: here the width, by nothing, and the channels.
     edges = ((0, 0), (op.before, op.after))
     return (keras.layers.ZeroPadding2D(edges, data_format="channels_first", **site.common),)
 
 
-@emits("flatten")
+@EMITTERS.register("flatten")
 def _flatten(op: Flatten, site: Site) -> Steps:
     flatten = keras.layers.Flatten(data_format=CHANNELS_LAST, **site.common)
     # A map of 1×1 for another reason may be larger at another input size.
@@ -353,7 +338,7 @@ def _flatten(op: Flatten, site: Site) -> Steps:
     return _to_channels_first(site), flatten
 
 
-@emits("reshape")
+@EMITTERS.register("reshape")
 def _reshape(op: Reshape, site: Site) -> Steps:
     before = () if all(map(_same_either_way, site.shapes)) else (_to_channels_first(site),)
     if _same_either_way(op.shape):
@@ -375,11 +360,11 @@ def _channels_last(shape: Shape) -> Shape:
     return (*shape[1:], shape[0])
 
 
-@emits("add")
+@EMITTERS.register("add")
 def _add(op: Add, site: Site) -> Steps:
     return (keras.layers.Add(**site.common),)
 
 
-@emits("multiply")
+@EMITTERS.register("multiply")
 def _multiply(op: Multiply, site: Site) -> Steps:
     return (keras.layers.Multiply(**site.common),)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from resnet_spec import operations as ops
+from resnet_spec.backend.table import Table
 from resnet_spec.operations.fields import UNPADDED, Padding, Shape
 from resnet_spec.operations.windows import symmetric_same
 from resnet_spec_torch.layers import (
@@ -46,35 +47,11 @@ class Options(NamedTuple):
 LayerEmitter: TypeAlias = Callable[[Any, Shape, Options], nn.Module]
 ExpressionEmitter: TypeAlias = Callable[..., str]
 
-LAYERS: dict[str, LayerEmitter] = {}
+LAYERS: Table[LayerEmitter] = Table("emitter")
 """Operations that become a module: (operation, shape of its input, options) to an empty layer."""
 
-EXPRESSIONS: dict[str, ExpressionEmitter] = {}
+EXPRESSIONS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
 """Operations that become an expression: (operation, variables...) to source text."""
-
-_Emitter = TypeVar("_Emitter", bound=Callable[..., Any])
-
-
-def _emits(table: dict[str, Any], operation: str) -> Callable[[_Emitter], _Emitter]:
-    """Enter an emitter into a table; raises ValueError where the operation has one already."""
-
-    def enter(emitter: _Emitter) -> _Emitter:
-        if operation in LAYERS or operation in EXPRESSIONS:
-            raise ValueError(f"the operation {operation!r} has two emitters")
-        table[operation] = emitter
-        return emitter
-
-    return enter
-
-
-def layer(operation: str) -> Callable[[_Emitter], _Emitter]:
-    """Enter the emitter of an operation that becomes a module; raises ValueError on the second one."""
-    return _emits(LAYERS, operation)
-
-
-def expression(operation: str) -> Callable[[_Emitter], _Emitter]:
-    """Enter the emitter of an operation that becomes an expression; raises ValueError on the second one."""
-    return _emits(EXPRESSIONS, operation)
 
 
 @cache
@@ -125,12 +102,12 @@ def _convolution(
     return _empty(native, shape[0], op.channels, op.kernel, padding=padding, **settings)
 
 
-@layer("conv2d")
+@LAYERS.register("conv2d")
 def _conv2d(op: ops.Conv2d, shape: Shape, options: Options) -> nn.Conv2d:
     return _convolution(nn.Conv2d, PaddedConv2d, op, shape, options)
 
 
-@layer("std_conv2d")
+@LAYERS.register("std_conv2d")
 def _std_conv2d(op: ops.StdConv2d, shape: Shape, options: Options) -> nn.Conv2d:
     return _convolution(StdConv2d, PaddedStdConv2d, op, shape, options, epsilon=op.epsilon)
 
@@ -150,7 +127,7 @@ def _native_crop(edges: tuple[int, int], stride: int) -> tuple[int, int, tuple[i
     return padding, 0, (before - padding, after - padding)
 
 
-@layer("conv_transpose2d")
+@LAYERS.register("conv_transpose2d")
 def _conv_transpose2d(op: ops.ConvTranspose2d, shape: Shape, options: Options) -> nn.ConvTranspose2d:
     edges = map(_same_crop, op.kernel, op.stride) if op.padding == "same" else op.padding
     padding, output_padding, crop = zip(*map(_native_crop, edges, op.stride), strict=True)
@@ -166,12 +143,12 @@ def _conv_transpose2d(op: ops.ConvTranspose2d, shape: Shape, options: Options) -
     return _empty(CroppedConvTranspose2d, shape[0], op.channels, op.kernel, crop=crop, **settings)
 
 
-@layer("conv1d")
+@LAYERS.register("conv1d")
 def _conv1d(op: ops.Conv1d, shape: Shape, options: Options) -> nn.Conv1d:
     return _empty(nn.Conv1d, shape[0], op.channels, op.kernel, padding=op.padding, bias=op.bias, dtype=options.dtype)
 
 
-@layer("linear")
+@LAYERS.register("linear")
 def _linear(op: ops.Linear, shape: Shape, options: Options) -> nn.Linear:
     return _empty(nn.Linear, shape[0], op.features, bias=op.bias, dtype=options.dtype)
 
@@ -201,18 +178,18 @@ def _keeps_biased(op: ops.BatchNorm | ops.PositionBatchNorm, options: Options) -
     return options.exact_statistics and op.running_variance == "biased"
 
 
-@layer("batch_norm")
+@LAYERS.register("batch_norm")
 def _batch_norm(op: ops.BatchNorm, shape: Shape, options: Options) -> nn.BatchNorm2d:
     kind = BiasedBatchNorm2d if _keeps_biased(op, options) else nn.BatchNorm2d
     return _batch_normalization(kind, shape[0], op, options)
 
 
-@layer("position_batch_norm")
+@LAYERS.register("position_batch_norm")
 def _position_batch_norm(op: ops.PositionBatchNorm, shape: Shape, options: Options) -> nn.BatchNorm2d:
     return _batch_normalization(PositionBatchNorm2d, shape, op, options, biased=_keeps_biased(op, options))
 
 
-@layer("group_norm")
+@LAYERS.register("group_norm")
 def _group_norm(op: ops.GroupNorm, shape: Shape, options: Options) -> nn.GroupNorm:
     native = ChannelNorm if op.groups == shape[0] else nn.GroupNorm
     kind = OffsetGroupNorm if op.offset and not op.scale else native
@@ -221,37 +198,37 @@ def _group_norm(op: ops.GroupNorm, shape: Shape, options: Options) -> nn.GroupNo
     return _without_unstated(norm, op)
 
 
-@layer("evo_norm_s0")
+@LAYERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, shape: Shape, options: Options) -> EvoNormS0:
     return _empty(EvoNormS0, op.groups, shape[0], op.epsilon, dtype=options.dtype)
 
 
-@layer("filter_response_norm")
+@LAYERS.register("filter_response_norm")
 def _filter_response_norm(op: ops.FilterResponseNorm, shape: Shape, options: Options) -> FilterResponseNorm:
     return _empty(FilterResponseNorm, shape[0], epsilon=op.epsilon, threshold=op.threshold, dtype=options.dtype)
 
 
-@layer("relu")
+@LAYERS.register("relu")
 def _relu(op: ops.ReLU, shape: Shape, options: Options) -> nn.ReLU:
     return nn.ReLU()
 
 
-@layer("sigmoid")
+@LAYERS.register("sigmoid")
 def _sigmoid(op: ops.Sigmoid, shape: Shape, options: Options) -> nn.Sigmoid:
     return nn.Sigmoid()
 
 
-@layer("dropout")
+@LAYERS.register("dropout")
 def _dropout(op: ops.Dropout, shape: Shape, options: Options) -> nn.Dropout:
     return nn.Dropout(op.rate)
 
 
-@layer("stochastic_depth")
+@LAYERS.register("stochastic_depth")
 def _stochastic_depth(op: ops.StochasticDepth, shape: Shape, options: Options) -> StochasticDepth:
     return StochasticDepth(op.rate)
 
 
-@layer("max_pool2d")
+@LAYERS.register("max_pool2d")
 def _max_pool2d(op: ops.MaxPool2d, shape: Shape, options: Options) -> nn.MaxPool2d:
     padding = _both_sides(op.padding, op.kernel, op.stride)
     if padding is None:
@@ -259,7 +236,7 @@ def _max_pool2d(op: ops.MaxPool2d, shape: Shape, options: Options) -> nn.MaxPool
     return nn.MaxPool2d(op.kernel, op.stride, padding, ceil_mode=op.ceil_mode)
 
 
-@layer("avg_pool2d")
+@LAYERS.register("avg_pool2d")
 def _avg_pool2d(op: ops.AvgPool2d, shape: Shape, options: Options) -> nn.AvgPool2d:
     settings = {"ceil_mode": op.ceil_mode, "count_include_pad": op.count_include_pad}
     padding = _both_sides(op.padding, op.kernel, op.stride)
@@ -268,12 +245,12 @@ def _avg_pool2d(op: ops.AvgPool2d, shape: Shape, options: Options) -> nn.AvgPool
     return nn.AvgPool2d(op.kernel, op.stride, padding, **settings)
 
 
-@layer("global_avg_pool")
+@LAYERS.register("global_avg_pool")
 def _global_avg_pool(op: ops.GlobalAvgPool, shape: Shape, options: Options) -> nn.AdaptiveAvgPool2d:
     return nn.AdaptiveAvgPool2d((1, 1))
 
 
-@layer("global_max_pool")
+@LAYERS.register("global_max_pool")
 def _global_max_pool(op: ops.GlobalMaxPool, shape: Shape, options: Options) -> nn.AdaptiveMaxPool2d:
     return nn.AdaptiveMaxPool2d((1, 1))
 
@@ -282,38 +259,38 @@ def _global_max_pool(op: ops.GlobalMaxPool, shape: Shape, options: Options) -> n
 # Expressions
 
 
-@expression("add")
+@EXPRESSIONS.register("add")
 def _add(op: ops.Add, *terms: str) -> str:
     return " + ".join(terms)
 
 
-@expression("multiply")
+@EXPRESSIONS.register("multiply")
 def _multiply(op: ops.Multiply, *factors: str) -> str:
     return " * ".join(factors)
 
 
-@expression("flatten")
+@EXPRESSIONS.register("flatten")
 def _flatten(op: ops.Flatten, x: str) -> str:
     return f"torch.flatten({x}, 1)"
 
 
-@expression("softmax")
+@EXPRESSIONS.register("softmax")
 def _softmax(op: ops.Softmax, x: str) -> str:
     return f"torch.softmax({x}, 1)"
 
 
-@expression("pad2d")
+@EXPRESSIONS.register("pad2d")
 def _pad2d(op: ops.Pad2d, x: str) -> str:
     how = f"value={op.value!r}" if op.mode == "constant" else f"mode={op.mode!r}"
     return f"functional.pad({x}, {pads(op.padding)}, {how})"
 
 
-@expression("pad_channels")
+@EXPRESSIONS.register("pad_channels")
 def _pad_channels(op: ops.PadChannels, x: str) -> str:
     return f"functional.pad({x}, {(0, 0, 0, 0, op.before, op.after)})"
 
 
-@expression("reshape")
+@EXPRESSIONS.register("reshape")
 def _reshape(op: ops.Reshape, x: str) -> str:
     return f"{x}.reshape({x}.shape[0], {', '.join(map(str, op.shape))})"
 

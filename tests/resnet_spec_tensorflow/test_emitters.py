@@ -24,18 +24,18 @@ def test_every_operation_has_an_emitter_and_every_emitter_an_operation(backend):
 
 
 def test_a_second_emitter_is_refused(backend):
-    from resnet_spec_tensorflow.emitters import EMITTERS, emits
+    from resnet_spec_tensorflow.emitters import EMITTERS
 
     before = dict(EMITTERS)
-    with pytest.raises(ValueError, match="conv2d has two emitters"):
-        emits("conv2d")(lambda op, site: ())
+    with pytest.raises(ValueError, match="'conv2d' has two emitters"):
+        EMITTERS.register("conv2d")(lambda op, site: ())
     assert before == EMITTERS
 
 
 def test_an_operation_without_an_emitter_is_told_by_name(backend, single, monkeypatch):
-    from resnet_spec_tensorflow.emitters import EMITTERS
+    from resnet_spec_tensorflow import emitters
 
-    monkeypatch.delitem(EMITTERS, "relu")
+    monkeypatch.setattr(emitters, "EMITTERS", {op: emit for op, emit in emitters.EMITTERS.items() if op != "relu"})
     with pytest.raises(BackendError, match="x: the tensorflow backend has no relu"):
         backend.compile(single("relu"))
 

@@ -25,7 +25,7 @@ def test_every_emitter_has_an_operation() -> None:
     assert {*emitters.LAYERS, *emitters.EXPRESSIONS, *emitters.IN_PLACE, *emitters.NEW_VALUE} - set(OPERATIONS) == set()
 
 
-@pytest.mark.parametrize("enter", [emitters.layer, emitters.expression])
+@pytest.mark.parametrize("enter", [emitters.LAYERS.register, emitters.EXPRESSIONS.register])
 def test_a_second_emitter_is_refused(enter: Any) -> None:
     with pytest.raises(ValueError, match="'relu' has two emitters"):
         enter("relu")(lambda: None)
