@@ -252,7 +252,7 @@ class Source(_Frozen):
 
 
 class Network(_Frozen):
-    """The keys of a spec file; ``docs/language.md`` tells each."""
+    """The keys of a spec file; see ``docs/language/index.md``."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=100)] = "network"
     description: str = ""

@@ -26,7 +26,10 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    *sorted(path.name for path in ROOT.glob("*.md")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+)
 RATIONALE = "docs/rationale.md"
 LANGUAGES = ("console", "diff", "json", "python", "text", "toml", "yaml")
 PACKAGES = (
@@ -349,14 +352,14 @@ def first_columns(document: str, heading: str, column: str) -> list[str]:
     return [ticked(row[column]) for table in tables(body) if table.headings[0] == column for row in table.rows]
 
 
-LANGUAGE = "docs/language.md"
+LANGUAGE = "docs/language"
 
 
 def _keys(model: Any) -> set[str]:
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
-def test_every_key_of_the_language_is_told_and_no_other() -> None:
+def test_language_documents_every_key_and_no_other() -> None:
     from resnet_spec.graph import Input
     from resnet_spec.graph.initialization_rules import Constant, VarianceScaling
     from resnet_spec.spec.models import Block as BlockModel
@@ -364,31 +367,32 @@ def test_every_key_of_the_language_is_told_and_no_other() -> None:
     from resnet_spec.spec.published import Accuracy, Preprocessing, Published
 
     wanted = {
-        "The keys of a spec": _keys(Network) | {"extends"},
-        "`input`": _keys(Input),
-        "`source`": _keys(Source),
-        "`weights`": _keys(Published),
-        "`accuracy`": _keys(Accuracy),
-        "`preprocessing`": _keys(Preprocessing),
-        "Steps": _keys(Step) - {"layer"},
-        "Stages": _keys(Stage),
-        "Blocks": _keys(BlockModel) | {"extends"},
-        "Shortcuts": _keys(Shortcut),
-        "`otherwise`": _keys(Identity),
-        "Initialization": _keys(Constant) | _keys(VarianceScaling),
+        ("index", "The keys of a spec"): _keys(Network) | {"extends"},
+        ("network", "`input`"): _keys(Input),
+        ("network", "`source`"): _keys(Source),
+        ("weights", "Keys"): _keys(Published),
+        ("weights", "`accuracy`"): _keys(Accuracy),
+        ("weights", "`preprocessing`"): _keys(Preprocessing),
+        ("layers", "Steps"): _keys(Step) - {"layer"},
+        ("stages", "Stages"): _keys(Stage),
+        ("blocks", "Blocks"): _keys(BlockModel) | {"extends"},
+        ("blocks", "Shortcuts"): _keys(Shortcut),
+        ("blocks", "`otherwise`"): _keys(Identity),
+        ("initialization", "Initialization"): _keys(Constant) | _keys(VarianceScaling),
     }
-    for heading, keys in wanted.items():
-        told = first_columns(LANGUAGE, heading, "key")
-        assert sorted(told) == sorted(keys), heading
+    for (page, heading), keys in wanted.items():
+        documented = first_columns(f"{LANGUAGE}/{page}.md", heading, "key")
+        assert sorted(documented) == sorted(keys), (page, heading)
 
 
-def test_every_operation_is_told_with_its_fields_and_defaults() -> None:
+def test_language_documents_every_operation_with_its_fields_and_defaults() -> None:
     from resnet_spec.operations import OPERATIONS
 
-    told = re.findall(r"^### `(\w+)`$", section(LANGUAGE, "Operations"), re.MULTILINE)
-    assert told == list(OPERATIONS)
-    for name, operation in OPERATIONS.items():
-        rows = [row for table in tables(section(LANGUAGE, f"`{name}`")) for row in table.rows]
+    links = [row["operation"] for row in table(f"{LANGUAGE}/operations.md", "operation", "what it computes").rows]
+    assert [link.partition("]")[0] for link in links] == [f"[`{name}`" for name in OPERATIONS]
+    for (name, operation), link in zip(OPERATIONS.items(), links, strict=True):
+        page = f"{LANGUAGE}/{link.partition('(')[2].partition('#')[0]}"
+        rows = [row for table in tables(section(page, f"`{name}`")) for row in table.rows]
         fields = {ticked(row["field"]): row["default"] for row in rows}
         wanted = {field: _default(info) for field, info in operation.model_fields.items() if field != "op"}
         wanted |= dict.fromkeys(operation.aliases, "")
@@ -408,13 +412,13 @@ def _default(info: Any) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def test_every_role_and_every_type_is_told() -> None:
+def test_language_documents_every_role_and_type() -> None:
     from resnet_spec.operations import Role
     from resnet_spec.spec.models import TYPES
 
-    assert first_columns(LANGUAGE, "Initialization", "role") == [str(role) for role in Role]
+    assert first_columns(f"{LANGUAGE}/initialization.md", "Initialization", "role") == [str(role) for role in Role]
     for word in TYPES:
-        assert f"`{word}`" in section(LANGUAGE, "Blocks"), word
+        assert f"`{word}`" in section(f"{LANGUAGE}/blocks.md", "Parameters"), word
 
 
 def test_readme_counts_the_shipped_networks() -> None:
