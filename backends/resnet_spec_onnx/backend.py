@@ -13,11 +13,11 @@ import onnx
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import INPUT
 from resnet_spec_onnx import INPUTS, OUTPUTS
-from resnet_spec_onnx.assembly import assemble
+from resnet_spec_onnx.compilation import assemble
+from resnet_spec_onnx.execution import PROVIDERS, runner
 from resnet_spec_onnx.model import OnnxModel
-from resnet_spec_onnx.parts import apply
-from resnet_spec_onnx.reading import read_onnx
-from resnet_spec_onnx.running import PROVIDERS, runner
+from resnet_spec_onnx.reading.checkpoint import read_onnx
+from resnet_spec_onnx.single_node import apply
 from resnet_spec_onnx.writing import write_model
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from onnx import ModelProto
 
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
-from resnet_spec_onnx.assembly import assemble
+from resnet_spec_onnx.compilation import assemble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec_onnx.running import Runner
+    from resnet_spec_onnx.execution import Runner
 
 
 class OnnxModel:

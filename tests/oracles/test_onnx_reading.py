@@ -23,7 +23,7 @@ import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.errors import WeightsError
 from resnet_spec.parity.randomization import randomize
-from resnet_spec_onnx.reading import read_onnx
+from resnet_spec_onnx.reading.checkpoint import read_onnx
 from resnet_spec_torch import TorchBackend
 
 from .common import relative

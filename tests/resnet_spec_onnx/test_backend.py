@@ -14,11 +14,10 @@ from resnet_spec.backend.optimizers import SGD
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import BackendError
 from resnet_spec.parity.compare import comparing
-from resnet_spec_onnx import INPUTS, OUTPUTS, OnnxBackend, running
+from resnet_spec_onnx import INPUTS, OUTPUTS, OnnxBackend, execution
 from tests.every_operation import alone_and_within, arrays_for, every_operation
+from tests.resnet_spec_onnx.support import model_of
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
-
-from .running import model_of
 
 
 def test_the_entry_point_finds_it() -> None:
@@ -119,7 +118,7 @@ def test_what_the_runtime_refuses_is_told() -> None:
     model = model_of(graph, random_arrays(graph))
     model.skeleton.graph.node[0].op_type = "Unheard"
     with pytest.raises(BackendError, match=r"^ONNX Runtime refuses the model: .*Unheard"):
-        running.runner(model.skeleton, model.filled())
+        execution.runner(model.skeleton, model.filled())
 
 
 def test_the_environment_is_text() -> None:

@@ -22,8 +22,7 @@ from resnet_spec.spec.catalog import Catalog
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
 from tests.oracles.gates import GATES
-
-from .running import model_of
+from tests.resnet_spec_onnx.support import model_of
 
 THINNER = 8
 

@@ -17,10 +17,9 @@ import resnet_spec
 from resnet_spec.errors import OutputError
 from resnet_spec.graph import Graph
 from resnet_spec_onnx import OnnxBackend, writing
-from resnet_spec_onnx.assembly import assemble
+from resnet_spec_onnx.compilation import assemble
+from tests.resnet_spec_onnx.support import model_of, single
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
-
-from .running import model_of, single
 
 
 def write(graph: Graph, path: Path, arrays: Any = None, dtype: str = "float32", **settings: Any) -> Path:

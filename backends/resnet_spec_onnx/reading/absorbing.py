@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec_onnx.network import AFFINE, Network, Step, Tensor
+from resnet_spec_onnx.reading.network import AFFINE, Network, Step, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

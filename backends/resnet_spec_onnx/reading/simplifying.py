@@ -8,12 +8,12 @@ from typing import Any
 from onnx import NodeProto
 
 from resnet_spec.operations.fields import ShapeError
-from resnet_spec_onnx.calls import Call, Computed, Layout, Value
-from resnet_spec_onnx.constants import Constant, Unknown, evaluate
-from resnet_spec_onnx.contents import REALS, Contents
-from resnet_spec_onnx.expected import IncomparableError
-from resnet_spec_onnx.network import Network
-from resnet_spec_onnx.readers import READERS
+from resnet_spec_onnx.reading.constants import Constant, Unknown, evaluate
+from resnet_spec_onnx.reading.contents import REALS, Contents
+from resnet_spec_onnx.reading.network import Network
+from resnet_spec_onnx.reading.node_view import Call, Computed, Layout, Value
+from resnet_spec_onnx.reading.normal_form import IncomparableError
+from resnet_spec_onnx.reading.readers import READERS
 
 LARGEST = 2**16
 """Nodes of a network; the deepest one known has some thousands."""

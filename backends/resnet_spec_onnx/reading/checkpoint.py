@@ -14,11 +14,11 @@ from onnx import NodeProto
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.naming import by_graph_names
-from resnet_spec_onnx.assembly import FINGERPRINT
-from resnet_spec_onnx.comparing import Found, compare
-from resnet_spec_onnx.contents import Contents, read_contents
-from resnet_spec_onnx.expected import IncomparableError
-from resnet_spec_onnx.matching import MismatchError
+from resnet_spec_onnx.compilation import FINGERPRINT
+from resnet_spec_onnx.reading.comparing import Found, compare
+from resnet_spec_onnx.reading.contents import Contents, read_contents
+from resnet_spec_onnx.reading.matching import MismatchError
+from resnet_spec_onnx.reading.normal_form import IncomparableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from resnet_spec.operations.windows import same_padding
 from resnet_spec_onnx import OnnxBackend
+from tests.resnet_spec_onnx.support import DTYPES, TOLERANCES, assert_as_torch, model_of, nodes, run, single
 from tests.resnet_spec_torch.graphs import Builder, random_images
-
-from .running import DTYPES, TOLERANCES, assert_as_torch, model_of, nodes, run, single
 
 SAME = [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 4), (7, 2), ([3, 2], [1, 2]), ([1, 3], 2), ([2, 5], [4, 3])]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from resnet_spec import operations as ops
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.operations.fields import UNPADDED
-from resnet_spec_onnx.network import Network, Tensor, Window, single
+from resnet_spec_onnx.reading.network import Network, Tensor, Window, single
 
 Reader: TypeAlias = Callable[[Any, "Place", int], int]
 """(operation, place, step read) to the step that computes it."""

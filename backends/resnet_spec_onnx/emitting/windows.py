@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
 from resnet_spec.operations.fields import Edges
-from resnet_spec_onnx.place import Place
+from resnet_spec_onnx.emitting.node_builder import Place
 
 Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
 

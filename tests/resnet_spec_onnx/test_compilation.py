@@ -11,9 +11,8 @@ from onnx import ModelProto
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
 from resnet_spec_onnx import OnnxBackend
+from tests.resnet_spec_onnx.support import assert_as_torch, model_of, single
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
-
-from .running import assert_as_torch, model_of, single
 
 
 def skeleton(graph: Graph) -> ModelProto:

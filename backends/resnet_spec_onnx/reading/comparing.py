@@ -14,13 +14,13 @@ import numpy as np
 from resnet_spec.errors import GraphError
 from resnet_spec.graph.folding import fold
 from resnet_spec.operations.fields import as_text
-from resnet_spec_onnx.absorbing import absorbed, without_norms
-from resnet_spec_onnx.calls import BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
-from resnet_spec_onnx.contents import Contents
-from resnet_spec_onnx.expected import IncomparableError, expected
-from resnet_spec_onnx.matching import Label, MismatchError, matched, with_widths, without_widths
-from resnet_spec_onnx.network import Network, Step, Tensor
-from resnet_spec_onnx.simplifying import image_input, simplified
+from resnet_spec_onnx.reading.absorbing import absorbed, without_norms
+from resnet_spec_onnx.reading.contents import Contents
+from resnet_spec_onnx.reading.matching import Label, MismatchError, matched, with_widths, without_widths
+from resnet_spec_onnx.reading.network import Network, Step, Tensor
+from resnet_spec_onnx.reading.node_view import BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
+from resnet_spec_onnx.reading.normal_form import IncomparableError, expected
+from resnet_spec_onnx.reading.simplifying import image_input, simplified
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

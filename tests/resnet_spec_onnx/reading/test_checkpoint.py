@@ -22,11 +22,11 @@ from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.folding import fold, fold_arrays
-from resnet_spec_onnx import OnnxBackend, constants, contents, simplifying
-from resnet_spec_onnx.reading import NOT_WEIGHTS, read_onnx
+from resnet_spec_onnx import OnnxBackend
+from resnet_spec_onnx.reading import constants, contents, simplifying
+from resnet_spec_onnx.reading.checkpoint import NOT_WEIGHTS, read_onnx
+from tests.resnet_spec_onnx.support import model_of
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
-
-from .running import model_of
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from onnx import AttributeProto, NodeProto
 
 from resnet_spec.operations.fields import Shape
-from resnet_spec_onnx.constants import Constant, Unknown
-from resnet_spec_onnx.expected import IncomparableError
-from resnet_spec_onnx.network import Network, Tensor
+from resnet_spec_onnx.reading.constants import Constant, Unknown
+from resnet_spec_onnx.reading.network import Network, Tensor
+from resnet_spec_onnx.reading.normal_form import IncomparableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,10 @@ import numpy as np
 
 from resnet_spec.operations.fields import UNPADDED, Edges
 from resnet_spec.operations.windows import same_padding
-from resnet_spec_onnx.calls import Call, Computed, Value
-from resnet_spec_onnx.constants import Constant
-from resnet_spec_onnx.contents import REALS
-from resnet_spec_onnx.network import Padding, Tensor, Window, single
+from resnet_spec_onnx.reading.constants import Constant
+from resnet_spec_onnx.reading.contents import REALS
+from resnet_spec_onnx.reading.network import Padding, Tensor, Window, single
+from resnet_spec_onnx.reading.node_view import Call, Computed, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations.fields import UNPADDED
-from resnet_spec_onnx.place import Place
-from resnet_spec_onnx.windows import (
+from resnet_spec_onnx.emitting.node_builder import Place
+from resnet_spec_onnx.emitting.windows import (
     all_pads,
     attributes,
     ceil_edges,

@@ -34,7 +34,7 @@ def runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
 def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
     from onnx.reference import ReferenceEvaluator
 
-    from resnet_spec_onnx.reference import MaxPool
+    from resnet_spec_onnx.reference_operators import MaxPool
 
     evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[MaxPool])
     return lambda inputs: evaluator.run(None, {**inputs, **weights})

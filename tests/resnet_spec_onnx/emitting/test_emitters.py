@@ -10,10 +10,9 @@ import pytest
 from resnet_spec.errors import BackendError
 from resnet_spec.operations import OPERATIONS
 from resnet_spec_onnx import OnnxBackend
-from resnet_spec_onnx.emitters import EMITTERS, emits
+from resnet_spec_onnx.emitting.emitters import EMITTERS, emits
+from tests.resnet_spec_onnx.support import assert_as_torch, nodes, run, single
 from tests.resnet_spec_torch.graphs import NORM, Builder, random_images
-
-from .running import assert_as_torch, nodes, run, single
 
 MAPS = (2, 4, 7, 8), (1, 4, 8, 5), (3, 4, 9, 9)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import NodeProto
 
-from resnet_spec_onnx.contents import REALS, BrokenError, typed
+from resnet_spec_onnx.reading.contents import REALS, BrokenError, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

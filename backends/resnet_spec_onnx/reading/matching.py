@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from resnet_spec_onnx.network import AFFINE, JOINS, Network, Step
+from resnet_spec_onnx.reading.network import AFFINE, JOINS, Network, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,8 @@ import resnet_spec
 from resnet_spec.errors import GraphError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import Category
-from resnet_spec_onnx.emitters import emit
-from resnet_spec_onnx.place import Place
+from resnet_spec_onnx.emitting.emitters import emit
+from resnet_spec_onnx.emitting.node_builder import Place
 
 OPSET, IR_VERSION = 17, 8
 """Those of ONNX 1.12: nothing younger is needed, and whatever runs ONNX today has them."""

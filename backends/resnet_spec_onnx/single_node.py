@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto, NodeProto, helper
 
 from resnet_spec.graph import INPUT, Graph
-from resnet_spec_onnx.running import runner
+from resnet_spec_onnx.execution import runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

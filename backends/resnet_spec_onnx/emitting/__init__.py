@@ -1,0 +1,1 @@
+"""From a graph's operations to ONNX nodes."""
