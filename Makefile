@@ -7,7 +7,7 @@ RIVALS := .venv-rivals
 IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,keras keras_files tutorial)
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema clean
+.PHONY: demo test lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema modules clean
 
 demo: $(SETUP)
 	$(BIN)/resnet-build resnet50 --backend torch
@@ -66,6 +66,10 @@ $(RIVALS)/.installed:
 schema: $(SETUP)
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
 	$(BIN)/resnet-spec schema --block > specs/block.schema.json
+
+# docs/modules.md, from the modules' docstrings.
+modules: $(SETUP)
+	$(BIN)/python -m tests.docs.modules
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

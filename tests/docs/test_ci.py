@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from resnet_spec.pytest_plugin import ResnetParity
-from tests.docs.test_documents import ROOT, blocks, read, table, ticked
+from tests.docs.documents import ROOT, blocks, read, table, ticked
 
 DOCUMENT = "docs/ci.md"
 BIN = Path(sys.executable).parent

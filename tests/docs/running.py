@@ -1,0 +1,225 @@
+"""Runs the code blocks of one document, as a reader does: ``python -m tests.docs.running DOCUMENT TEXT RESULT``.
+
+Each document runs in its own process and folder, block after block. A block whose first line names a file
+(``# my_resnet.yaml``) is written to that file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import traceback
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from tests.docs.documents import ROOT, Block, blocks
+
+PACKAGES = (
+    "resnet_spec",
+    "backends/resnet_spec_onnx",
+    "backends/resnet_spec_tensorflow",
+    "backends/resnet_spec_torch",
+    "specs",
+)
+OURS = ("resnet-spec", "resnet-build")
+OTHERS = ("git", "pytest")
+NOT_RUN = ("make", "pip")
+
+
+def run_document(document: str, text: str) -> dict[int, str]:
+    """Run the blocks of a document in the current folder; errors by the line their block starts on."""
+    runner = _Runner(blocks(document, text))
+    errors: dict[int, str] = {}
+    for block in runner.blocks:
+        try:
+            getattr(runner, block.language, runner.other)(block)
+        except SystemExit as error:
+            errors[block.line] = f"exit {error.code}"
+        except BaseException:  # the test reports whatever a block raises
+            errors[block.line] = traceback.format_exc()
+    return errors
+
+
+class _Runner:
+    """The state that the blocks of one document share: a namespace, a folder, the last output."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        self.printed: str | None = None
+        self.folder = Path.cwd()
+        sys.path.insert(0, str(self.folder))
+        path = [str(self.folder)]
+        if any((block.file or "").startswith(("resnet_spec/", "backends/")) for block in blocks):
+            self.copy_packages()
+            path.append(str(self.folder / "backends"))
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(path),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+        for role in ("AUTHOR", "COMMITTER"):
+            self.environment |= {f"GIT_{role}_NAME": "a reader", f"GIT_{role}_EMAIL": "reader@example.org"}
+        self.environment.pop("FORCE_COLOR", None)
+
+    def copy_packages(self) -> None:
+        """Copy the code for a document that changes it."""
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, self.folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        sys.path.insert(1, str(self.folder / "backends"))
+
+    def other(self, block: Block) -> None:
+        """A block that is not run."""
+
+    def write(self, block: Block) -> Path:
+        path = self.folder / str(block.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, "utf-8")
+        return path
+
+    def yaml(self, block: Block) -> None:
+        from resnet_spec.document.parser import parse
+
+        parse(block.text, block.file or "fragment")
+        if block.file:
+            path = self.write(block)
+            # Files named wrong* are invalid on purpose; hidden files are for other programs.
+            if not path.name.startswith("wrong") and not str(block.file).startswith("."):
+                check_yaml(path)
+
+    def toml(self, block: Block) -> None:
+        """Install what a pyproject.toml describes, as far as entry points go."""
+        project = tomllib.loads(self.write(block).read_text("utf-8"))["project"]
+        information = self.folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        information.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        (information / "METADATA").write_text(metadata)
+        points = [
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+            for group, entries in project["entry-points"].items()
+        ]
+        (information / "entry_points.txt").write_text("\n".join(points))
+
+    def python(self, block: Block) -> None:
+        if block.file:
+            self.add_code(block)
+            return
+        output = StringIO()
+        code = compile("\n" * block.line + block.text, block.document, "exec")
+        with redirect_stdout(output):
+            exec(code, self.namespace)
+        self.printed = output.getvalue()
+
+    def add_code(self, block: Block) -> None:
+        """Write a new file, or append to an existing one."""
+        path = self.folder / str(block.file)
+        if not path.exists():
+            self.write(block)
+            return
+        path.write_text(f"{path.read_text('utf-8')}\n\n{block.text.partition(chr(10))[2]}", "utf-8")
+
+    def diff(self, block: Block) -> None:
+        path = self.folder / str(block.file)
+        lines = block.text.splitlines()[1:]
+        old = "".join(line[1:] + "\n" for line in lines if not line.startswith("+"))
+        new = "".join(line[1:] + "\n" for line in lines if not line.startswith("-"))
+        text = path.read_text("utf-8")
+        assert text.count(old) == 1, f"{block.file} holds {text.count(old)} times:\n{old}"
+        path.write_text(text.replace(old, new), "utf-8")
+
+    def text(self, block: Block) -> None:
+        """The output of the Python block before it; otherwise a diagram."""
+        if self.printed is not None:
+            assert_shown(block.text, self.printed)
+        self.printed = None
+
+    def console(self, block: Block) -> None:
+        status = 0
+        commands = [part for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE) if part]
+        for index, part in enumerate(commands):
+            command, _, shown = part.partition("\n")
+            if command == "echo $?":
+                assert shown.strip() == str(status), f"status {status}, not {shown.strip()}"
+                continue
+            program = shlex.split(command)[0]
+            if program in NOT_RUN:
+                continue
+            assert program in OURS + OTHERS, f"{program} is not run by this test"
+            result = subprocess.run(
+                shlex.split(command), env=self.environment, capture_output=True, text=True, timeout=600
+            )
+            status = result.returncode
+            shows_status = index + 1 < len(commands) and commands[index + 1].startswith("echo $?")
+            assert status == 0 or shows_status, f"status {status} of {command}\n{result.stdout}\n{result.stderr}"
+            if shown.strip():
+                assert_shown(shown, (result.stdout if status < 2 else "") or result.stderr)
+
+
+def check_yaml(path: Path) -> None:
+    """Check a file against the models and the schema; lower a spec to its graph."""
+    import jsonschema
+
+    from resnet_spec.document.parser import read as read_yaml
+    from resnet_spec.spec.dependencies import kind
+    from resnet_spec.spec.json_schema import block_schema, spec_schema
+    from resnet_spec.spec.loader import check_block, load
+
+    data = read_yaml(path).data
+    if kind(path) == "block":
+        jsonschema.validate(data, block_schema())
+        check_block(path)
+    else:
+        jsonschema.validate(data, spec_schema())
+        graph = load(path).to_graph()
+        assert graph.from_json(graph.to_json()) == graph
+
+
+def assert_shown(shown: str, printed: str) -> None:
+    """Compare output with what a document shows.
+
+    Spaces are ignored, ``...`` matches anything, and so do figures that depend on the machine (seconds, and
+    differences such as 9.0e-15).
+    """
+    pattern = re.escape(_plain(shown))
+    pattern = pattern.replace(re.escape("..."), ".*")
+    pattern = re.sub(r"\d+\\\.\de\\-\d\d", r"\\d+\\.\\de[-+]\\d\\d", pattern)
+    pattern = re.sub(r"\d+\\\.\d\d(?=\\ (?:to\\ build|for\\ one))", r"\\d+\\.\\d\\d", pattern)
+    assert re.fullmatch(pattern, _plain(printed), re.DOTALL), f"shown:\n{shown}\nprinted:\n{printed}"
+
+
+def _plain(text: str) -> str:
+    lines = (" ".join(line.split()) for line in text.strip().splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def main() -> None:
+    """Run a document in the current folder."""
+    document, source, result = sys.argv[1:]
+    errors = run_document(document, Path(source).read_text("utf-8"))
+    Path(result).write_text(json.dumps(errors), "utf-8")
+
+
+def run_apart(folder: Path, document: str, text: str) -> dict[str, str]:
+    """Run a document in a process and a folder of its own; errors by the line their block starts on."""
+    source, result = folder / "document.md", folder / "result.json"
+    source.write_text(text, "utf-8")
+    (work := folder / "work").mkdir()
+    command = [sys.executable, "-m", "tests.docs.running", document, str(source), str(result)]
+    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+    environment = os.environ | {"PYTHONPATH": path}
+    ended = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=1200)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(result.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""docs/design.md and docs/modules.md describe the packages as they are."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.docs import modules
+from tests.docs.documents import ROOT, blocks, read, table, ticked
+
+DESIGN = "docs/design.md"
+(CONTRACT,) = (
+    contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    if contract["type"] == "layers"
+)
+
+
+def test_every_module_has_a_purpose() -> None:
+    for package in modules.packages():
+        for path in (package / "__init__.py", *modules.modules(package)):
+            assert modules.purpose(path), path.relative_to(ROOT)
+
+
+def test_design_lists_every_package() -> None:
+    rows = table(DESIGN, "package", "what it does").rows
+    core = {
+        path.stem
+        for path in (ROOT / "resnet_spec").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert sorted(ticked(row["package"]) for row in rows) == sorted(core - {"__init__"})
+
+
+def test_design_draws_the_layers_that_the_linter_enforces() -> None:
+    (picture,) = (
+        block for block in blocks(DESIGN, read(DESIGN)) if block.language == "text" and "errors" in block.text
+    )
+    drawn = [re.split(r"\s{2,}", line)[0].strip() for line in picture.text.splitlines()]
+    assert drawn == CONTRACT["layers"]

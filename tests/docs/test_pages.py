@@ -1,0 +1,39 @@
+"""The pages: links lead somewhere, and no page is too long to read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, ROOT, anchors, read, without_code
+
+LONGEST = 250
+TO_SPLIT = ("README.md", "docs/adding-a-backend.md", "docs/rationale.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", without_code(document)):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            file = (ROOT / document).parent / path if path else ROOT / document
+            assert file.exists(), target
+            if anchor:
+                assert anchor in anchors(file.read_text("utf-8")), target
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {
+        ((ROOT / document).parent / target.partition("#")[0]).resolve()
+        for document in DOCUMENTS
+        for target in re.findall(r"\]\(([^)]+)\)", without_code(document))
+        if "://" not in target
+    }
+    assert [page for page in DOCUMENTS if page != "README.md" and (ROOT / page).resolve() not in linked] == []
+
+
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS} - {*TO_SPLIT}))
+def test_no_page_is_too_long(document: str) -> None:
+    lines = len(read(document).splitlines())
+    assert lines <= LONGEST

@@ -1,0 +1,164 @@
+"""The tables of the documents list what the code has, no more and no less."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from typing import Any
+
+from tests.docs.documents import DOCUMENTS, blocks, first_columns, read, section, table, tables, ticked
+
+RATIONALE = "docs/rationale.md"
+LANGUAGE = "docs/language"
+
+
+def _keys(model: Any) -> set[str]:
+    return {info.alias or name for name, info in model.model_fields.items()}
+
+
+def test_language_documents_every_key_and_no_other() -> None:
+    from resnet_spec.graph import Input
+    from resnet_spec.graph.initialization_rules import Constant, VarianceScaling
+    from resnet_spec.spec.models import Block as BlockModel
+    from resnet_spec.spec.models import Identity, Network, Shortcut, Source, Stage, Step
+    from resnet_spec.spec.published import Accuracy, Preprocessing, Published
+
+    wanted = {
+        ("index", "The keys of a spec"): _keys(Network) | {"extends"},
+        ("network", "`input`"): _keys(Input),
+        ("network", "`source`"): _keys(Source),
+        ("weights", "Keys"): _keys(Published),
+        ("weights", "`accuracy`"): _keys(Accuracy),
+        ("weights", "`preprocessing`"): _keys(Preprocessing),
+        ("layers", "Steps"): _keys(Step) - {"layer"},
+        ("stages", "Stages"): _keys(Stage),
+        ("blocks", "Blocks"): _keys(BlockModel) | {"extends"},
+        ("blocks", "Shortcuts"): _keys(Shortcut),
+        ("blocks", "`otherwise`"): _keys(Identity),
+        ("initialization", "Initialization"): _keys(Constant) | _keys(VarianceScaling),
+    }
+    for (page, heading), keys in wanted.items():
+        documented = first_columns(f"{LANGUAGE}/{page}.md", heading, "key")
+        assert sorted(documented) == sorted(keys), (page, heading)
+
+
+def test_language_documents_every_operation_with_its_fields_and_defaults() -> None:
+    from resnet_spec.operations import OPERATIONS
+
+    links = [row["operation"] for row in table(f"{LANGUAGE}/operations.md", "operation", "what it computes").rows]
+    assert [link.partition("]")[0] for link in links] == [f"[`{name}`" for name in OPERATIONS]
+    for (name, operation), link in zip(OPERATIONS.items(), links, strict=True):
+        page = f"{LANGUAGE}/{link.partition('(')[2].partition('#')[0]}"
+        rows = [row for table in tables(section(page, f"`{name}`")) for row in table.rows]
+        fields = {ticked(row["field"]): row["default"] for row in rows}
+        wanted = {field: _default(info) for field, info in operation.model_fields.items() if field != "op"}
+        wanted |= dict.fromkeys(operation.aliases, "")
+        if {"kernel", "ceil_mode"} <= wanted.keys():
+            wanted["stride"] = "`kernel`"
+        if "count_include_pad" in wanted:
+            wanted["count_include_pad"] = "required with padding"
+        assert fields == wanted, name
+
+
+def _default(info: Any) -> str:
+    if info.is_required():
+        return "required"
+    value = info.default
+    while isinstance(value, tuple):
+        value = value[0]
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def test_language_documents_every_role_and_type() -> None:
+    from resnet_spec.operations import Role
+    from resnet_spec.spec.models import TYPES
+
+    assert first_columns(f"{LANGUAGE}/initialization.md", "Initialization", "role") == [str(role) for role in Role]
+    for word in TYPES:
+        assert f"`{word}`" in section(f"{LANGUAGE}/blocks.md", "Parameters"), word
+
+
+def test_readme_counts_the_shipped_networks() -> None:
+    from resnet_spec import available
+
+    documented = {
+        ticked(row["family"]): int(row["networks"]) for row in table("README.md", "family", "networks", "original").rows
+    }
+    assert documented == Counter(name.partition("/")[0] for name in available())
+
+
+def test_readme_names_overrides_that_work() -> None:
+    from resnet_spec import load
+
+    for row in table("README.md", "wanted", "override").rows:
+        for command in re.findall(r"`(--set [^`]+)`", row["override"]):
+            load("keras/resnet50" if "softmax" in command else "timm/resnet50d", shlex.split(command)[1:]).to_graph()
+
+
+def test_readme_lists_the_commands() -> None:
+    from resnet_spec.cli.spec import command
+
+    documented = [ticked(row["command"]) for row in table("README.md", "command", "what it does").rows]
+    assert documented == ["resnet-build", *(f"resnet-spec {name}" for name in sorted(command.commands))]
+
+
+def test_prediction_tells_every_key_and_every_option() -> None:
+    from resnet_spec import Preprocessing
+    from resnet_spec.cli.predict import predict
+
+    assert first_columns("docs/prediction.md", "Preprocessing", "key") == list(Preprocessing.model_fields)
+    documented = re.findall(r"`(--[\w-]+)", section("docs/prediction.md", "Options"))
+    assert set(documented) == {option for parameter in predict.params for option in parameter.opts if option[0] == "-"}
+
+
+def test_published_weights_are_counted() -> None:
+    from resnet_spec import available, load
+
+    networks: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for name in available():
+        family, count = name.partition("/")[0], len(load(name).weights)
+        networks[family] += count > 0
+        files[family] += count
+    rows = table("docs/published.md", "family", "networks", "files", "from", "verified by").rows
+    documented = {ticked(row["family"]): (int(row["networks"]), int(row["files"])) for row in rows}
+    assert documented == {family: (networks[family], files[family]) for family in files if files[family]}
+
+
+def test_the_variables_for_downloads_are_documented() -> None:
+    from resnet_spec.weights import download as downloads
+
+    rows = table("docs/published.md", "environment variable", "what it does").rows
+    assert [ticked(row["environment variable"]) for row in rows] == [
+        downloads.CACHE,
+        downloads.MIRROR,
+        downloads.OFFLINE,
+    ]
+    assert f"up to {['none', 'one', 'two', 'three', 'four', 'five'][len(downloads.PAUSES)]} times" in read(
+        "docs/published.md"
+    )
+
+
+def test_the_rationale_names_overrides_that_work() -> None:
+    from resnet_spec.spec.loader import load
+
+    for row in table(RATIONALE, "wanted", "overrides").rows:
+        overrides = re.findall(r"`([^`]+)`", row["overrides"])
+        load("keras/resnet50" if "softmax" in row["overrides"] else "resnet50", overrides).to_graph()
+
+
+def test_the_rationale_states_the_parameters_of_each_network() -> None:
+    """Every sketch and every shipped spec is held to the number that it states itself; the table has the same."""
+    from resnet_spec.spec.loader import headings
+
+    stated = {name: heading["parameters"] for name, heading in headings().items()}
+    for block in (block for document in DOCUMENTS for block in blocks(document, read(document))):
+        found = re.search(r"^source: {.*parameters: (\d+)}$", block.text, re.MULTILINE)
+        if block.document == RATIONALE and block.file and found:
+            stated[block.file] = int(found[1])
+    rows = table(RATIONALE, "network", "spec", "parameters", "original").rows
+    assert len(rows) == 11
+    for row in rows:
+        assert row["parameters"] == f"{stated[ticked(row['spec'])]:,}", row
