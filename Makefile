@@ -1,60 +1,72 @@
-# One-word commands for a developer's whole day; `make demo` and `make test` need nothing but Python 3.11.
+# One-word commands for a developer's day; they need only Python 3.11 and set up .venv themselves.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 RIVALS := .venv-rivals
+# Two frameworks in one process can crash each other: tests that import TensorFlow into their own process run apart.
 IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,keras keras_files tutorial)
+# An idle worker takes tests from a busy one, so that a long file does not end the run alone.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal --durations 10
+# Both runs, also where the first one fails.
+define pytest
+@status=0; \
+$(PYTEST) -m "$(1)" tests $(IN_TENSORFLOW:%=--ignore %) || status=$$?; \
+$(PYTEST) -m "$(1)" $(IN_TENSORFLOW) || status=$$?; \
+exit $$status
+endef
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema modules clean
+.PHONY: help demo test test-all lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema clean
 
-demo: $(SETUP)
+help: ## list these commands
+	@sed -nE 's/^([a-z -]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-32s %s\n' "$$name" "$$text"; done
+
+demo: $(SETUP) ## build ResNet-50 in PyTorch and TensorFlow and compare the two
 	$(BIN)/resnet-build resnet50 --backend torch
 	$(BIN)/resnet-build resnet50 --backend tensorflow
 	$(BIN)/resnet-spec parity resnet50
 
-# Two runs, since two frameworks in one process can crash each other; two files at once, since much of it waits.
-test: $(SETUP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests $(IN_TENSORFLOW:%=--ignore %)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(IN_TENSORFLOW)
+test: $(SETUP) ## unit tests, one parity per pair of backends, golden traces, the documents' code (minutes)
+	$(call pytest,not slow)
 
-lint: $(SETUP)
+test-all: test ## make test, then every slow test: originals, random specs, hostile files, clean installs (half an hour)
+	$(call pytest,slow)
+
+lint: $(SETUP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-format: $(SETUP)
+format: $(SETUP) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Every network beside its original, from where it last stopped; ARGUMENTS="timm/* --again" chooses.
-oracles: $(SETUP)
+# Goes on where it last stopped; ARGUMENTS="timm/* --again" chooses networks and compares them again.
+oracles: $(SETUP) ## compare every network with its original implementation
 	$(BIN)/python -m tests.oracles $(ARGUMENTS)
 
-networks: $(SETUP)
+networks: $(SETUP) ## write docs/networks.md from what `make oracles` recorded
 	$(BIN)/python -m tests.oracles.table
 
-fingerprints: $(SETUP)
+fingerprints: $(SETUP) ## write the fingerprint of every shipped spec into the tests
 	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: r.load(n).to_graph().fingerprint for n in r.available()}, indent=2))" > tests/resnet_spec/graph/fingerprints.json
 
-# Each spec's published weights, from the libraries' own tables.
-published: $(SETUP)
+published: $(SETUP) ## write each spec's published weights from the libraries' own tables
 	$(BIN)/python -m tests.oracles.publishing
 
-# Golden traces, made anew by the original libraries.
-golden: $(SETUP)
+golden: $(SETUP) ## record the golden traces again with the original libraries
 	$(BIN)/python -m tests.golden.making
 
-# The parity lab's figures in docs: how much of its bound a correct network takes up, whether each known mistake is
-# heard, whether networks train alike, and specs drawn at random (a long run).
-calibration mutations training: $(SETUP)
+calibration mutations training: $(SETUP) ## write docs/calibration.md, mutations.md or training.md (hours)
 	$(BIN)/python -m tests.lab.$@ $(ARGUMENTS)
 
-random: $(SETUP)
+random: $(SETUP) ## compare 10,000 random specs (hours)
 	$(BIN)/python -m tests.lab.random_specs --count 10000 $(ARGUMENTS)
 
-benchmark: $(SETUP) $(RIVALS)/.installed
+benchmark: $(SETUP) $(RIVALS)/.installed ## measure, and write docs/benchmarks.md
 	RIVALS=$(RIVALS) $(BIN)/python -m benchmarks
 
 # Converters that are timed beside ours pin other versions of the same libraries.
@@ -63,13 +75,9 @@ $(RIVALS)/.installed:
 	$(RIVALS)/bin/python -m pip install --quiet onnx2tf==1.29.24
 	touch $@
 
-schema: $(SETUP)
+schema: $(SETUP) ## write the JSON Schemas of specs and blocks
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
 	$(BIN)/resnet-spec schema --block > specs/block.schema.json
-
-# docs/modules.md, from the modules' docstrings.
-modules: $(SETUP)
-	$(BIN)/python -m tests.docs.modules
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -77,5 +85,5 @@ $(SETUP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
 	touch $@
 
-clean:
+clean: ## remove the environments and what was built
 	rm -rf $(VENV) $(RIVALS) dist build

@@ -60,7 +60,7 @@ def test_broken_blocks_are_reported(tmp_path: Path) -> None:
 
 
 def test_commands_that_are_not_run_exist() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     lines = [
         line.removeprefix("$ ")
