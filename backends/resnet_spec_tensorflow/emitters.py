@@ -43,6 +43,7 @@ from resnet_spec.operations import (
     StochasticDepth,
 )
 from resnet_spec.operations.fields import UNPADDED, Shape
+from resnet_spec.operations.windows import explicit_crop, fixed_same_padding
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.layers import (
     EvoNormalization,
@@ -52,7 +53,7 @@ from resnet_spec_tensorflow.layers import (
     StandardizedConv2D,
     UnbiasedBatchNormalization,
 )
-from resnet_spec_tensorflow.padding import CHANNELS_LAST, Pad, edges_of, mode_of, zeros
+from resnet_spec_tensorflow.padding import CHANNELS_LAST, Pad, mode_of, zeros
 
 Steps: TypeAlias = tuple[Callable[[Any], Any], ...]
 """Applied one after another to a Keras tensor (a list of them, for an operation that joins)."""
@@ -148,7 +149,7 @@ def _convolution(layer: Any, op: Conv2d | StdConv2d, site: Site, **more: Any) ->
 
 @EMITTERS.register("conv_transpose2d")
 def _conv_transpose2d(op: ConvTranspose2d, site: Site) -> Steps:
-    same = op.padding in ("same", _same_crop(op))
+    same = op.crop == explicit_crop(op.kernel, op.stride, "same")
     conv = keras.layers.Conv2DTranspose(
         op.channels,
         op.kernel,
@@ -166,15 +167,9 @@ def _conv_transpose2d(op: ConvTranspose2d, site: Site) -> Steps:
     return conv, keras.layers.Cropping2D(op.padding, data_format=CHANNELS_LAST, **site.helper("crop"))
 
 
-def _same_crop(op: ConvTranspose2d) -> tuple[tuple[int, int], ...]:
-    """What ``same`` crops; where the kernel is smaller than the stride it grows instead, and no crop is like it."""
-    spans = [kernel - stride for kernel, stride in zip(op.kernel, op.stride, strict=True)]
-    return tuple((span // 2, span - span // 2) for span in spans)
-
-
 @EMITTERS.register("conv1d")
 def _conv1d(op: Conv1d, site: Site) -> Steps:
-    same = 2 * op.padding == op.kernel - 1
+    same = (op.padding, op.padding) == fixed_same_padding(op.kernel, 1)
     conv = keras.layers.Conv1D(
         op.channels,
         op.kernel,
@@ -269,7 +264,7 @@ def _stochastic_depth(op: StochasticDepth, site: Site) -> Steps:
 
 @EMITTERS.register("max_pool2d")
 def _max_pool2d(op: MaxPool2d, site: Site) -> Steps:
-    mode, edges = mode_of(op), edges_of(op)
+    mode, edges = mode_of(op), op.fixed_padding
     pool = keras.layers.MaxPooling2D(
         op.kernel, strides=op.stride, padding=mode or "valid", data_format=CHANNELS_LAST, **site.common
     )
@@ -284,7 +279,7 @@ def _max_pool2d(op: MaxPool2d, site: Site) -> Steps:
 
 @EMITTERS.register("avg_pool2d")
 def _avg_pool2d(op: AvgPool2d, site: Site) -> Steps:
-    mode, edges = mode_of(op), edges_of(op)
+    mode, edges = mode_of(op), op.fixed_padding
     window = {"pool_size": op.kernel, "strides": op.stride, "data_format": CHANNELS_LAST, **site.common}
     # What ceil_mode adds never counts.
     explicit = edges if op.padding == "same" else op.padding

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spec.operations.fields import Edges
+from resnet_spec.operations.windows import explicit_padding, same_padding
 from resnet_spec_tensorflow.framework import keras, tf
 
 
@@ -198,20 +199,13 @@ class SamePadding2D(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """``inputs`` (batch, height, width, channels) with as many rows and columns more as its size needs."""
         sizes = tf.unstack(tf.shape(inputs)[1:3])
-        edges: list[Any] = []
-        for size, kernel, stride in zip(sizes, self.kernel, self.strides, strict=True):
-            total = tf.maximum((size - 1) // stride * stride + kernel - size, 0)
-            edges.append((total // 2, total - total // 2))
-        return tf.pad(inputs, _around(edges))
+        return tf.pad(inputs, _around(explicit_padding(sizes, self.kernel, self.strides, maximum=tf.maximum)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for inputs of this shape, whose sizes may be unknown."""
         batch, *sizes, channels = input_shape
-        # The windows cover the rows up to the last one's end, or leave some of the map beyond it.
-        padded = [
-            size and max((size - 1) // stride * stride + kernel, size)
-            for size, kernel, stride in zip(sizes, self.kernel, self.strides, strict=True)
-        ]
+        axes = zip(sizes, self.kernel, self.strides, strict=True)
+        padded = [size and size + sum(same_padding(size, kernel, stride)) for size, kernel, stride in axes]
         return batch, *padded, channels
 
     def get_config(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
 from resnet_spec.operations.fields import UNPADDED, Edges
+from resnet_spec.operations.windows import fixed_padding
 from resnet_spec_tensorflow.framework import keras
 
 CHANNELS_LAST = "channels_last"
@@ -13,46 +14,16 @@ CHANNELS_LAST = "channels_last"
 Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
 
 
-def edges_of(op: Windowed) -> Edges | None:
-    """The rows and columns that a window needs around the map, whatever its size; None where they follow the size.
-
-    Those that ``ceil_mode`` needs are among them: up to a stride less one, but never so many that a window begins
-    below the map, which PyTorch drops.
-    """
-    if op.padding != "same":
-        if not isinstance(op, MaxPool2d | AvgPool2d) or not op.ceil_mode:
-            return op.padding
-        (top, bottom), (left, right) = (
-            (before, min(after + stride - 1, kernel - 1))
-            for kernel, stride, (before, after) in zip(op.kernel, op.stride, op.padding, strict=True)
-        )
-        return (top, bottom), (left, right)
-    rows, columns = (_same_edges(*axis) for axis in _axes(op))
-    return None if rows is None or columns is None else (rows, columns)
-
-
 def mode_of(op: Windowed) -> str | None:
-    """Keras' name for an operation's padding, or None where the rows have to be added before it.
+    """Return Keras' name for an operation's padding, or None where a step before the layer has to add it.
 
     Explicit padding is ``same`` where the two are equal at every input size, which saves a layer and a copy.
     """
-    edges = edges_of(op)
-    if edges == UNPADDED:
+    if op.fixed_padding == UNPADDED:
         return "valid"
-    if op.padding == "same" or edges == tuple(_same_edges(*axis) for axis in _axes(op)):
-        return "same"
-    return None
-
-
-def _axes(op: Windowed) -> zip[tuple[int, int, int]]:
     dilation = op.dilation if isinstance(op, Conv2d | StdConv2d) else (1, 1)
-    return zip(op.kernel, op.stride, dilation, strict=True)
-
-
-def _same_edges(kernel: int, stride: int, dilation: int) -> tuple[int, int] | None:
-    """The rows that equal ``same`` at every input size, or None where there are no such."""
-    span = dilation * (kernel - 1)
-    return (span // 2, span - span // 2) if stride == 1 or span < 2 else None
+    same = fixed_padding(op.kernel, op.stride, "same", dilation)
+    return "same" if op.padding == "same" or op.fixed_padding == same else None
 
 
 def zeros(edges: Edges, name: str, dtype: Any) -> Any:

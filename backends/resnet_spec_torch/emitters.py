@@ -16,7 +16,7 @@ from torch import nn
 from resnet_spec import operations as ops
 from resnet_spec.backend.table import Table
 from resnet_spec.operations.fields import UNPADDED, Padding, Shape
-from resnet_spec.operations.windows import symmetric_same
+from resnet_spec.operations.windows import fixed_padding
 from resnet_spec_torch.layers import (
     BiasedBatchNorm2d,
     ChannelNorm,
@@ -74,7 +74,7 @@ def _both_sides(
     padding: Padding, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1)
 ) -> tuple[int, int] | None:
     """Rows and columns on either side, as native layers take them; None where a padding is no such thing."""
-    edges = symmetric_same(kernel, stride, dilation) if padding == "same" else padding
+    edges = fixed_padding(kernel, stride, padding, dilation)
     if edges is None:
         return None
     (top, bottom), (left, right) = edges
@@ -112,12 +112,6 @@ def _std_conv2d(op: ops.StdConv2d, shape: Shape, options: Options) -> nn.Conv2d:
     return _convolution(StdConv2d, PaddedStdConv2d, op, shape, options, epsilon=op.epsilon)
 
 
-def _same_crop(kernel: int, stride: int) -> tuple[int, int]:
-    """Rows to crop before and after for TensorFlow's ``same``; fewer than none where zeros follow."""
-    before = max(kernel - stride, 0) // 2
-    return before, kernel - stride - before
-
-
 def _native_crop(edges: tuple[int, int], stride: int) -> tuple[int, int, tuple[int, int]]:
     """The native padding and output padding that crop so much before and after, and what they leave to crop."""
     before, after = edges
@@ -129,8 +123,7 @@ def _native_crop(edges: tuple[int, int], stride: int) -> tuple[int, int, tuple[i
 
 @LAYERS.register("conv_transpose2d")
 def _conv_transpose2d(op: ops.ConvTranspose2d, shape: Shape, options: Options) -> nn.ConvTranspose2d:
-    edges = map(_same_crop, op.kernel, op.stride) if op.padding == "same" else op.padding
-    padding, output_padding, crop = zip(*map(_native_crop, edges, op.stride), strict=True)
+    padding, output_padding, crop = zip(*map(_native_crop, op.crop, op.stride), strict=True)
     settings: dict[str, Any] = {
         "stride": op.stride,
         "padding": padding,

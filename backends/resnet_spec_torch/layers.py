@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnet_spec.operations.windows import explicit_padding, reached_padding
+
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges, Padding
 
@@ -25,51 +27,33 @@ def pads(edges: Edges) -> _Pads:
     return *edges[1], *edges[0]
 
 
-# Sizes are symbolic while a model is exported or compiled, so that nothing here branches on them.
-def _least(a: int, b: int) -> int:
+# Sizes are symbolic while a model is exported or compiled: nothing here branches on them.
+def _minimum(a: int, b: int) -> int:
     return cast("int", torch.sym_min(a, b))  # pyright: ignore[reportUnknownMemberType]
 
 
-def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Rows before and after ``size`` rows under TensorFlow's ``same``."""
-    window = dilation * (kernel - 1) + 1
-    total = (size - 1) // stride * stride + window - size
-    # Only a window narrower than its stride can need fewer than no rows.
-    if window < stride:
-        total = -_least(-total, 0)
-    return total // 2, total - total // 2
+def _maximum(a: int, b: int) -> int:
+    return -_minimum(-a, -b)
 
 
-def _rounded_up(size: int, kernel: int, stride: int, edges: tuple[int, int]) -> tuple[int, int]:
-    """As much of the padding around ``size`` rows as the windows of a pool reach that rounds up.
-
-    Each window begins in the input or in the padding before it; torch's own count, given a padded input, would take
-    the padding after it for input.
-    """
-    before, after = edges
-    start = size + before
-    count = _least(-(-(start + after - kernel) // stride) + 1, -(-start // stride))
-    return before, _least(after, (count - 1) * stride + kernel - start)
-
-
-def _pads(
-    input: Tensor, padding: Padding, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> _Pads:
-    """What to pad an input (N, C, H, W) with; ``same`` is worked out from its own size."""
-    if padding != "same":
-        return pads(padding)
-    height, width = input.shape[2], input.shape[3]
-    return pads((_same(height, kernel[0], stride[0], dilation[0]), _same(width, kernel[1], stride[1], dilation[1])))
+def _conv_pads(conv: PaddedConv2d, input: Tensor) -> _Pads:
+    """What to pad a convolution's input (N, C, H, W) with; ``same`` is computed from the input's own size."""
+    kernel, stride = cast("tuple[int, int]", conv.kernel_size), cast("tuple[int, int]", conv.stride)
+    dilation = cast("tuple[int, int]", conv.dilation)
+    return pads(explicit_padding(input.shape[2:], kernel, stride, conv.edges, dilation, maximum=_maximum))
 
 
 def _pool_pads(pool: PaddedMaxPool2d | PaddedAvgPool2d, input: Tensor) -> _Pads:
     """What to pad a pool's input (N, C, H, W) with."""
     kernel, stride = cast("tuple[int, int]", pool.kernel_size), cast("tuple[int, int]", pool.stride)
     if pool.edges == "same" or not pool.ceil_mode:
-        return _pads(input, pool.edges, kernel, stride, (1, 1))
-    rows, columns = pool.edges
-    height, width = input.shape[2], input.shape[3]
-    return pads((_rounded_up(height, kernel[0], stride[0], rows), _rounded_up(width, kernel[1], stride[1], columns)))
+        return pads(explicit_padding(input.shape[2:], kernel, stride, pool.edges, maximum=_maximum))
+    # The native count under ceil_mode, given a padded input, would take the padding after it for input.
+    rows, columns = (
+        reached_padding(*axis, minimum=_minimum)
+        for axis in zip(input.shape[2:], kernel, stride, pool.edges, strict=True)
+    )
+    return pads((rows, columns))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -85,8 +69,7 @@ class PaddedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, channels, H', W')."""
-        padding = _pads(input, self.edges, self.kernel_size, self.stride, self.dilation)
-        return super().forward(functional.pad(input, padding))
+        return super().forward(functional.pad(input, _conv_pads(self, input)))
 
     def extra_repr(self) -> str:
         """The native line, and the padding."""

@@ -18,6 +18,7 @@ from resnet_spec.operations.base import (
 from resnet_spec.operations.fields import (
     UNPADDED,
     Count,
+    Edges,
     Epsilon,
     Extent,
     Flag,
@@ -29,7 +30,15 @@ from resnet_spec.operations.fields import (
     need_map,
 )
 from resnet_spec.operations.roles import Role
-from resnet_spec.operations.windows import window_counts
+from resnet_spec.operations.windows import (
+    explicit_crop,
+    explicit_padding,
+    fixed_padding,
+    overlapping_windows,
+    transposed_size,
+    window_count,
+    window_counts,
+)
 
 
 class _Convolution(BaseOperation):
@@ -50,6 +59,15 @@ class _Convolution(BaseOperation):
         if shape[0] % self.groups or self.channels % self.groups:
             raise ShapeError(f"{self.groups} groups do not divide {shape[0]} input and {self.channels} output channels")
         return (self.channels, *window_counts(shape, self.kernel, self.stride, self.padding, self.dilation))
+
+    def explicit_padding(self, shape: Shape) -> Edges:
+        """Return the padding around a map of this shape as ((top, bottom), (left, right))."""
+        return explicit_padding(shape[1:], self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def fixed_padding(self) -> Edges | None:
+        """The padding that gives the same output at every input size; None where ``same`` depends on the size."""
+        return fixed_padding(self.kernel, self.stride, self.padding, self.dilation)
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (self.channels, inputs[0][0] // self.groups, *self.kernel), Role.CONV_KERNEL)
@@ -105,15 +123,15 @@ class ConvTranspose2d(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         sizes = need_map(inputs[0])[1:]
-        if self.padding == "same":
-            return (self.channels, sizes[0] * self.stride[0], sizes[1] * self.stride[1])
-        height, width = (
-            (size - 1) * stride + kernel - sum(edges)
-            for size, stride, kernel, edges in zip(sizes, self.stride, self.kernel, self.padding, strict=True)
-        )
+        height, width = map(transposed_size, sizes, self.kernel, self.stride, self.crop)
         if min(height, width) < 1:
             raise ShapeError(f"the feature map vanishes: nothing is left of {as_text(inputs[0])} after the crop")
         return (self.channels, height, width)
+
+    @property
+    def crop(self) -> Edges:
+        """Rows and columns to crop as ((top, bottom), (left, right)); negative where ``same`` appends zeros."""
+        return explicit_crop(self.kernel, self.stride, self.padding)
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_TRANSPOSE_KERNEL)
@@ -123,8 +141,7 @@ class ConvTranspose2d(BaseOperation):
         return prod(inputs[0]) * self.channels * prod(self.kernel)
 
     def roundings(self, *inputs: Shape) -> int:
-        meeting = (-(-kernel // stride) for kernel, stride in zip(self.kernel, self.stride, strict=True))
-        return inputs[0][0] * prod(meeting) + self.bias
+        return inputs[0][0] * prod(map(overlapping_windows, self.kernel, self.stride)) + self.bias
 
     def resolution(self) -> Stride | None:
         return Fraction(1, self.stride[0]), Fraction(1, self.stride[1])
@@ -145,7 +162,7 @@ class Conv1d(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != 2:
             raise ShapeError(f"needs channels × length, not {as_text(inputs[0])}")
-        length = inputs[0][1] + 2 * self.padding - self.kernel + 1
+        length = window_count(inputs[0][1], self.kernel, 1, (self.padding, self.padding))
         if length < 1:
             raise ShapeError(f"a window of {self.kernel} does not fit an input of {as_text(inputs[0])}")
         return (self.channels, length)

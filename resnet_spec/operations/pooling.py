@@ -16,13 +16,14 @@ from resnet_spec.operations.base import (
 )
 from resnet_spec.operations.fields import (
     UNPADDED,
+    Edges,
     Flag,
     Padding,
     Pair,
     Shape,
     need_map,
 )
-from resnet_spec.operations.windows import window_counts
+from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
 
 
 class _Pool(BaseOperation):
@@ -59,6 +60,18 @@ class _Pool(BaseOperation):
         shape = need_map(inputs[0])
         counts = window_counts(shape, self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
         return (shape[0], *counts)
+
+    def explicit_padding(self, shape: Shape) -> Edges:
+        """Return the padding around a map of this shape as ((top, bottom), (left, right)), without ``ceil_mode``'s."""
+        return explicit_padding(shape[1:], self.kernel, self.stride, self.padding)
+
+    @property
+    def fixed_padding(self) -> Edges | None:
+        """The padding that gives the same output at every input size with windows counted by rounding down.
+
+        Of it only ``padding`` may count as values of an average. None where ``same`` depends on the size.
+        """
+        return fixed_padding(self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
     def resolution(self) -> Stride | None:
         return coarser(self.stride)

@@ -1,31 +1,152 @@
-"""The arithmetic of windows that slide over a map: ``same`` padding, ceiling mode, how many fit."""
+"""The arithmetic of windows that slide over a map: ``same``, ceiling mode, crops, and how many windows fit.
+
+This is the only place for it; operations and backends call these functions. A function of one axis counts in rows and
+takes plain integers. Those that take ``maximum`` or ``minimum`` work on symbolic sizes too, as a model has them that is
+exported or compiled: pass the framework's own function (``tf.maximum``, ``torch.sym_min``).
+
+``k`` is the kernel, ``s`` the stride, ``d`` the dilation; a window covers ``d * (k - 1) + 1`` rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from resnet_spec.operations.fields import Edges, Shape, ShapeError, as_text
 
+# ---------------------------------------------------------------------------------------------------------------
+# One axis
 
-def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Rows that ``same`` adds before and after ``size`` rows, as TensorFlow defines it: the odd one goes after.
 
-    >>> same_padding(224, 7, 2, 1)
+def effective_kernel(kernel: int, dilation: int = 1) -> int:
+    """Return how many rows a dilated window covers, from its first to its last: ``d * (k - 1) + 1``."""
+    return dilation * (kernel - 1) + 1
+
+
+def window_count(
+    size: int,
+    kernel: int,
+    stride: int,
+    edges: tuple[int, int] = (0, 0),
+    dilation: int = 1,
+    *,
+    ceil_mode: bool = False,
+    minimum: Callable[[int, int], int] = min,
+) -> int:
+    """Return how many windows fit ``size`` rows with ``edges`` rows of padding before and after.
+
+    With ``ceil_mode`` a last window that overhangs the padding counts, unless it begins below the map and the padding
+    before it, as in PyTorch. Less than 1 where no window fits (without ``ceil_mode``).
+
+    >>> window_count(6, 3, 2), window_count(6, 3, 2, ceil_mode=True)
     (2, 3)
     """
-    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    before, after = edges
+    room = size + before + after - effective_kernel(kernel, dilation)
+    if not ceil_mode:
+        return room // stride + 1
+    return minimum(-(-room // stride) + 1, -(-(size + before) // stride))
+
+
+def overhang(size: int, count: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """Return how many rows ``count`` windows need beyond ``size``, the first at row 0; negative where rows are left."""
+    return (count - 1) * stride + effective_kernel(kernel, dilation) - size
+
+
+def same_padding(
+    size: int, kernel: int, stride: int, dilation: int = 1, *, maximum: Callable[[int, int], int] = max
+) -> tuple[int, int]:
+    """Return the rows that ``same`` adds before and after ``size`` rows, as TensorFlow defines it.
+
+    The output has ``ceil(size / s)`` rows. The total is ``max((ceil(size / s) - 1) * s + d * (k - 1) + 1 - size, 0)``;
+    of an odd total the larger half goes after.
+
+    >>> same_padding(224, 7, 2), same_padding(225, 7, 2)
+    ((2, 3), (3, 3))
+    """
+    total = overhang(size, (size - 1) // stride + 1, kernel, stride, dilation)
+    # Only a window narrower than its stride can need fewer than no rows; a symbolic size gets no needless maximum.
+    if effective_kernel(kernel, dilation) < stride:
+        total = maximum(total, 0)
+    return halves(total)
+
+
+def fixed_same_padding(kernel: int, stride: int, dilation: int = 1) -> tuple[int, int] | None:
+    """Return the rows that act as ``same`` at every size, or None where ``same`` depends on the size.
+
+    >>> fixed_same_padding(3, 1), fixed_same_padding(3, 2)
+    ((1, 1), None)
+    """
+    total = effective_kernel(kernel, dilation) - 1
+    return halves(total) if stride == 1 or total < 2 else None
+
+
+def symmetric_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """Return the same number of rows before and after, as PyTorch's layers take it: ``d * (k - 1) // 2``."""
+    half = (effective_kernel(kernel, dilation) - 1) // 2
+    return half, half
+
+
+def full_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """Return the rows with which every window that touches the map fits: ``d * (k - 1)`` before and after."""
+    rows = effective_kernel(kernel, dilation) - 1
+    return rows, rows
+
+
+def halves(total: int) -> tuple[int, int]:
+    """Return ``total`` rows in two parts, the odd row in the second."""
     return total // 2, total - total // 2
 
 
-def symmetric_same(kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Edges | None:
-    """The explicit padding that equals ``same`` at every input size, or None where there is no such padding."""
-    edges: list[tuple[int, int]] = []
-    for k, s, d in zip(kernel, stride, dilation, strict=True):
-        span = d * (k - 1)
-        if span and (s > 1 or span % 2):
-            return None
-        edges.append((span // 2, span // 2))
-    return edges[0], edges[1]
+def fixed_ceil_padding(kernel: int, stride: int, edges: tuple[int, int]) -> tuple[int, int]:
+    """Return the padding with which a pool that rounds down computes, at every size, what ``ceil_mode`` does.
+
+    Up to ``s - 1`` rows more after the map, but never so many that a window begins below it, which PyTorch drops. In
+    an average these rows do not count as values.
+
+    >>> fixed_ceil_padding(3, 2, (0, 0))
+    (0, 1)
+    """
+    before, after = edges
+    return before, min(after + stride - 1, kernel - 1)
+
+
+def reached_padding(
+    size: int, kernel: int, stride: int, edges: tuple[int, int], *, minimum: Callable[[int, int], int] = min
+) -> tuple[int, int]:
+    """Return the part of a pool's padding ``edges`` that its windows reach under ``ceil_mode``.
+
+    Rows beyond it would be taken for part of the map by a pool that counts windows itself.
+    """
+    before, after = edges
+    count = window_count(size, kernel, stride, edges, ceil_mode=True, minimum=minimum)
+    return before, minimum(after, overhang(size + before, count, kernel, stride))
+
+
+def transposed_size(size: int, kernel: int, stride: int, crop: tuple[int, int]) -> int:
+    """Return the rows of a transposed convolution's output after its crop: ``(size - 1) * s + k - sum(crop)``."""
+    return (size - 1) * stride + kernel - sum(crop)
+
+
+def transposed_same_crop(kernel: int, stride: int) -> tuple[int, int]:
+    """Return the rows that ``same`` crops from a transposed convolution's output, which leaves ``size * s`` rows.
+
+    Where the kernel is smaller than the stride the second number is negative: so many rows of zeros follow.
+
+    >>> transposed_same_crop(3, 2), transposed_same_crop(1, 2)
+    ((0, 1), (0, -1))
+    """
+    before = max(kernel - stride, 0) // 2
+    return before, kernel - stride - before
+
+
+def overlapping_windows(kernel: int, stride: int) -> int:
+    """Return how many windows cover one row at most: ``ceil(k / s)``."""
+    return -(-kernel // stride)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Rows and columns
 
 
 def window_counts(
@@ -37,21 +158,61 @@ def window_counts(
     *,
     ceil_mode: bool = False,
 ) -> tuple[int, int]:
-    """How many windows fit the rows and the columns of a (channels, height, width) map.
+    """Return how many windows fit the rows and the columns of a (channels, height, width) map.
 
-    ``ceil_mode`` counts a last window that sticks out at the bottom or right, unless it begins in the padding, as
-    PyTorch does. Raises ShapeError where none fits.
+    Raises:
+        ShapeError: No window fits.
     """
-    counts: list[int] = []
-    for axis, (size, k, s, d) in enumerate(zip(shape[1:], kernel, stride, dilation, strict=True)):
-        before, after = same_padding(size, k, s, d) if padding == "same" else padding[axis]
-        room = size + before + after - d * (k - 1) - 1
-        count = room // s + 1
-        if ceil_mode and room % s and room >= 0 and count * s < size + before:
-            count += 1
-        counts.append(count)
-    if min(counts) < 1:
+    edges = explicit_padding(shape[1:], kernel, stride, padding, dilation)
+    axes = [*zip(shape[1:], kernel, stride, edges, dilation, strict=True)]
+    if min(window_count(*axis) for axis in axes) < 1:
         raise ShapeError(
             f"the feature map vanishes: a {kernel[0]}×{kernel[1]} window does not fit an input of {as_text(shape)}"
         )
-    return counts[0], counts[1]
+    rows, columns = (window_count(*axis, ceil_mode=ceil_mode) for axis in axes)
+    return rows, columns
+
+
+def explicit_padding(
+    sizes: Sequence[int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Literal["same"] | Edges = "same",
+    dilation: tuple[int, int] = (1, 1),
+    *,
+    maximum: Callable[[int, int], int] = max,
+) -> Edges:
+    """Return a padding as ((top, bottom), (left, right)); ``same`` is computed from the map's height and width."""
+    if padding != "same":
+        return padding
+    rows, columns = (same_padding(*axis, maximum=maximum) for axis in zip(sizes, kernel, stride, dilation, strict=True))
+    return rows, columns
+
+
+def fixed_padding(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Literal["same"] | Edges,
+    dilation: tuple[int, int] = (1, 1),
+    *,
+    ceil_mode: bool = False,
+) -> Edges | None:
+    """Return the padding that, with windows counted by rounding down, gives the same output at every input size.
+
+    None where ``same`` depends on the size. ``ceil_mode`` is for pools, which have no dilation.
+    """
+    if padding == "same":
+        rows, columns = map(fixed_same_padding, kernel, stride, dilation)
+        return None if rows is None or columns is None else (rows, columns)
+    if not ceil_mode:
+        return padding
+    rows, columns = map(fixed_ceil_padding, kernel, stride, padding)
+    return rows, columns
+
+
+def explicit_crop(kernel: tuple[int, int], stride: tuple[int, int], padding: Literal["same"] | Edges) -> Edges:
+    """Return a transposed convolution's crop as ((top, bottom), (left, right)); see ``transposed_same_crop``."""
+    if padding != "same":
+        return padding
+    rows, columns = map(transposed_same_crop, kernel, stride)
+    return rows, columns

@@ -13,8 +13,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import UNPADDED, Edges, Shape
-from resnet_spec.operations.windows import same_padding
+from resnet_spec.operations.fields import UNPADDED, Shape
+from resnet_spec.operations.windows import (
+    explicit_crop,
+    explicit_padding,
+    fixed_padding,
+    full_padding,
+    symmetric_padding,
+)
 
 Array = Any
 Arrays = Mapping[str, Array]
@@ -117,15 +123,11 @@ _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
 @_tried_for(*_CONVOLUTIONS, *_POOLS)
 def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     dilation = getattr(operation, "dilation", (1, 1))
-    spans = [d * (k - 1) for k, d in zip(operation.kernel, dilation, strict=True)]
-    same = tuple(
-        same_padding(size, *axis)
-        for size, *axis in zip(shapes[0][1:], operation.kernel, operation.stride, dilation, strict=True)
-    )
-    now = same if operation.padding == "same" else operation.padding
+    same = explicit_padding(shapes[0][1:], operation.kernel, operation.stride, "same", dilation)
+    now = operation.explicit_padding(shapes[0])
     mirrored = tuple((after, before) for before, after in now)
-    symmetric = tuple((span // 2, span // 2) for span in spans)
-    full = tuple((span, span) for span in spans)
+    symmetric = tuple(map(symmetric_padding, operation.kernel, dilation))
+    full = tuple(map(full_padding, operation.kernel, dilation))
     words = {same: " (TensorFlow's same)", mirrored: " (mirrored)", symmetric: " (symmetric)"}
     for edges in dict.fromkeys((same, symmetric, mirrored, UNPADDED, full)):
         if edges != now:
@@ -148,8 +150,7 @@ def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
             cause = f"dilation {_pair(dilation)} instead of {_pair(operation.dilation)}"
             yield from _changed(operation, cause, dilation=dilation)
             # As much padding as the map needs to keep its size.
-            spans = [d * (kernel - 1) for d, kernel in zip(dilation, operation.kernel, strict=True)]
-            edges = tuple((span // 2, span - span // 2) for span in spans)
+            edges = fixed_padding(operation.kernel, (1, 1), "same", dilation)
             yield from _changed(operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges)
 
 
@@ -158,21 +159,11 @@ def _later_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]
     if operation.stride == (1, 1):
         return
     cause = f"stride {_pair(operation.stride)} taken from the second row and column on"
-    (top, bottom), (left, right) = _edges_of(operation, shapes[0])
+    (top, bottom), (left, right) = operation.explicit_padding(shapes[0])
     if min(top, left) > 0:
         yield from _changed(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
     elif isinstance(operation, _CONVOLUTIONS) or operation.kernel == (1, 1):
         yield Trial(cause, inputs=_shifted)
-
-
-def _edges_of(operation: Any, shape: Shape) -> Edges:
-    """The padding of a convolution or a pool, TensorFlow's ``same`` worked out."""
-    if operation.padding != "same":
-        return operation.padding
-    dilation = getattr(operation, "dilation", (1, 1))
-    axes = zip(shape[1:], operation.kernel, operation.stride, dilation, strict=True)
-    height, width = (same_padding(*axis) for axis in axes)
-    return height, width
 
 
 def _shifted(value: Array) -> Array:
@@ -261,9 +252,8 @@ def _conv1d(operation: ops.Conv1d, shapes: tuple[Shape, ...]) -> Iterator[Trial]
 
 @_tried_for(ops.ConvTranspose2d)
 def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    spans = [kernel - stride for kernel, stride in zip(operation.kernel, operation.stride, strict=True)]
-    same = tuple((span // 2, span - span // 2) for span in spans)
-    now = same if operation.padding == "same" else operation.padding
+    same = explicit_crop(operation.kernel, operation.stride, "same")
+    now = operation.crop
     ways = {
         "TensorFlow's same": same,
         "the other way round": tuple((after, before) for before, after in now),
@@ -406,22 +396,18 @@ def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield from _instead(operation, "count_include_pad", [True, False])
     if operation.ceil_mode and operation.padding != "same":
-        rows = tuple(
-            (before, after + s - 1) for (before, after), s in zip(operation.padding, operation.stride, strict=True)
-        )
+        rows = operation.fixed_padding
         whole = operation.model_copy(update={"padding": UNPADDED, "ceil_mode": False})
         yield Trial("windows that stick out count in full", whole, inputs=lambda value: _padded(value, rows))
 
 
 @_tried_for(ops.MaxPool2d)
 def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    ways: dict[str, Any] = {"as the graph has it": _edges_of(operation, shapes[0])}
-    spans = [kernel - 1 for kernel in operation.kernel]
-    ways["TensorFlow's same"] = tuple(
-        same_padding(size, k, s, 1)
-        for size, k, s in zip(shapes[0][1:], operation.kernel, operation.stride, strict=True)
-    )
-    ways["symmetric"] = tuple((span // 2, span // 2) for span in spans)
+    ways: dict[str, Any] = {
+        "as the graph has it": operation.explicit_padding(shapes[0]),
+        "TensorFlow's same": explicit_padding(shapes[0][1:], operation.kernel, operation.stride),
+        "symmetric": tuple(map(symmetric_padding, operation.kernel)),
+    }
     unpadded = operation.model_copy(update={"padding": UNPADDED})
     for how, rows in ways.items():
         if any(map(any, rows)):

@@ -7,8 +7,6 @@ from math import prod
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from resnet_spec.operations import (
@@ -24,7 +22,6 @@ from resnet_spec.operations import (
     Role,
 )
 from resnet_spec.operations.fields import ShapeError
-from resnet_spec.operations.windows import same_padding, symmetric_same
 from tests.every_operation import every_operation
 
 NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
@@ -47,57 +44,6 @@ def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
         *("pad2d", "pad_channels", "flatten", "reshape", "add", "multiply"),
     ]
     assert all(cls.__doc__ and cls.label and isinstance(cls.category, Category) for cls in OPERATIONS.values())
-
-
-# -- same --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "dilation", "pads"),
-    [
-        (224, 7, 2, 1, (2, 3)),
-        (225, 7, 2, 1, (3, 3)),
-        (224, 3, 2, 1, (0, 1)),
-        (225, 3, 2, 1, (1, 1)),
-        (5, 3, 1, 1, (1, 1)),
-        (5, 2, 1, 1, (0, 1)),
-        (5, 3, 1, 2, (2, 2)),
-        (6, 3, 3, 1, (0, 0)),
-        (7, 3, 3, 1, (1, 1)),
-        (8, 3, 3, 1, (0, 1)),
-        (8, 1, 2, 1, (0, 0)),
-        (1, 3, 2, 1, (1, 1)),
-    ],
-)
-def test_same_pads_as_tensorflow_defines_it(
-    size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]
-) -> None:
-    assert same_padding(size, kernel, stride, dilation) == pads
-
-
-_SMALL = st.integers(1, 5)
-
-
-@given(st.integers(1, 40), _SMALL, _SMALL, _SMALL)
-@settings(deadline=None)
-def test_same_gives_one_output_for_each_stride_begun(size: int, kernel: int, stride: int, dilation: int) -> None:
-    operation = make("conv2d", channels=1, kernel=kernel, stride=stride, dilation=dilation, padding="same")
-
-    assert operation.output_shape((1, size, size)) == (1, -(-size // stride), -(-size // stride))
-
-
-@given(_SMALL, _SMALL, _SMALL)
-@settings(deadline=None)
-def test_same_is_written_as_explicit_padding_only_where_that_holds_at_every_size(
-    kernel: int, stride: int, dilation: int
-) -> None:
-    edges = symmetric_same((kernel, kernel), (stride, stride), (dilation, dilation))
-    pads = {same_padding(size, kernel, stride, dilation) for size in range(kernel * dilation, 60)}
-
-    if edges is not None:
-        assert pads == {edges[0]}
-    else:
-        assert len(pads) > 1 or any(before != after for before, after in pads)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------
@@ -226,45 +172,6 @@ def test_what_works_on_maps_takes_nothing_else(operation: Any) -> None:
     for shape in ((7,), (1, 7)):
         with pytest.raises(ShapeError, match=r"^needs a feature map"):
             operation.output_shape(shape)
-
-
-@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding", "rows", "in_all"),
-    [
-        (8, 3, 2, 0, 3, 4),
-        (9, 3, 2, 0, 4, 4),
-        (8, 2, 2, 0, 4, 4),
-        (7, 2, 2, 0, 3, 4),
-        (8, 3, 2, 1, 4, 5),
-        # A last window that would begin in the padding at the bottom is left out.
-        (4, 2, 3, 1, 2, 2),
-        (2, 1, 3, 0, 1, 1),
-        (7, 3, 4, [[1, 0], [1, 0]], 2, 2),
-        (7, 3, 3, [[1, 0], [1, 0]], 2, 3),
-    ],
-)
-def test_ceil_mode_lets_the_last_window_stick_out_as_pytorch_does(
-    op: str, size: int, kernel: int, stride: int, padding: Any, rows: int, in_all: int
-) -> None:
-    fields = {"kernel": kernel, "stride": stride, "padding": padding}
-    counted = {"count_include_pad": True} if op == "avg_pool2d" else {}
-    shapes = [make(op, **fields, **counted, ceil_mode=mode).output_shape((1, size, size)) for mode in (False, True)]
-
-    assert shapes == [(1, rows, rows), (1, in_all, in_all)]
-
-
-@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2))
-@settings(deadline=None)
-def test_with_ceil_mode_every_window_begins_in_the_map_or_before_it_and_all_that_do_are_there(
-    size: int, kernel: int, stride: int, padding: int
-) -> None:
-    assume(2 * padding <= kernel <= size + 2 * padding)
-    pool = make("max_pool2d", kernel=kernel, stride=stride, padding=padding, ceil_mode=True)
-    rows = pool.output_shape((1, size, size))[1]
-
-    assert (rows - 1) * stride < size + padding
-    assert rows * stride > size + 2 * padding - kernel or rows * stride >= size + padding
 
 
 # -- parameters and multiply-accumulates -------------------------------------------------------------------------
