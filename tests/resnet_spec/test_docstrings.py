@@ -1,0 +1,335 @@
+"""Public docstrings are complete, and every example in a docstring of the package runs.
+
+The public interface is what ``__all__`` of the packages below exports: their functions, and the public methods of
+their classes. A docstring follows Google's style, as https://google.github.io/styleguide/pyguide.html describes it.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import functools
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+
+import resnet_spec
+from resnet_spec import errors
+from resnet_spec.operations import BaseOperation
+
+PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spec.operations")
+
+# Names of docstrings that are still to be written.
+PENDING: frozenset[str] = frozenset(
+    {
+        "resnet_spec.Backend.apply",
+        "resnet_spec.Backend.arrays",
+        "resnet_spec.Backend.compile",
+        "resnet_spec.Backend.environment",
+        "resnet_spec.Backend.forward",
+        "resnet_spec.Backend.gradients",
+        "resnet_spec.Backend.load",
+        "resnet_spec.Backend.read",
+        "resnet_spec.Backend.train",
+        "resnet_spec.Backend.write",
+        "resnet_spec.Graph.at_size",
+        "resnet_spec.Graph.from_json",
+        "resnet_spec.Graph.input_shapes",
+        "resnet_spec.Graph.parameters",
+        "resnet_spec.Graph.stride",
+        "resnet_spec.Graph.to_json",
+        "resnet_spec.Graph.with_nodes",
+        "resnet_spec.Graph.with_outputs",
+        "resnet_spec.ParityReport.to_dict",
+        "resnet_spec.Prediction.to_dict",
+        "resnet_spec.Prediction.top",
+        "resnet_spec.Spec.block_names",
+        "resnet_spec.Spec.data",
+        "resnet_spec.Spec.position",
+        "resnet_spec.Spec.to_graph",
+        "resnet_spec.Spec.to_yaml",
+        "resnet_spec.available",
+        "resnet_spec.build",
+        "resnet_spec.compare",
+        "resnet_spec.get_backend",
+        "resnet_spec.graph.canonical",
+        "resnet_spec.graph.scope_class_name",
+        "resnet_spec.graph.strides_of",
+        "resnet_spec.graph.unused",
+        "resnet_spec.initialize",
+        "resnet_spec.load",
+        "resnet_spec.operations.AvgPool2d",
+        "resnet_spec.operations.BaseOperation.macs",
+        "resnet_spec.operations.BaseOperation.output_shape",
+        "resnet_spec.operations.BaseOperation.parameters",
+        "resnet_spec.operations.BaseOperation.resolution",
+        "resnet_spec.operations.BaseOperation.roundings",
+        "resnet_spec.operations.BatchNorm",
+        "resnet_spec.operations.Conv1d",
+        "resnet_spec.operations.Conv2d",
+        "resnet_spec.operations.ConvTranspose2d",
+        "resnet_spec.operations.Dropout",
+        "resnet_spec.operations.EvoNormS0",
+        "resnet_spec.operations.FilterResponseNorm",
+        "resnet_spec.operations.GroupNorm",
+        "resnet_spec.operations.Linear",
+        "resnet_spec.operations.MaxPool2d",
+        "resnet_spec.operations.Pad2d",
+        "resnet_spec.operations.PadChannels",
+        "resnet_spec.operations.PositionBatchNorm",
+        "resnet_spec.operations.Reshape",
+        "resnet_spec.operations.StdConv2d",
+        "resnet_spec.operations.StochasticDepth",
+        "resnet_spec.predict",
+        "resnet_spec.preprocess",
+        "resnet_spec.read_weights",
+        "resnet_spec.summarize",
+        "resnet_spec.write_weights",
+    }
+)
+
+# Examples that need a framework, by the name of the object whose docstring they are in.
+FRAMEWORKS: dict[str, str] = {}
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples?|Notes?|Warnings?):$", re.MULTILINE)
+ENTRY = re.compile(r"^ {4}(\*{0,2}[\w.]+)(?: \([^)]*\))?:", re.MULTILINE)
+ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+
+
+class Public(NamedTuple):
+    """A function or method that users call, with the name by which they find it."""
+
+    name: str
+    function: Callable[..., Any]
+    is_method: bool
+    is_protocol: bool
+
+
+# -- what is public ------------------------------------------------------------------------------------------------
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    """Each exported object once, by the first name that it has."""
+    seen: set[int] = set()
+    for package in PUBLIC:
+        module = importlib.import_module(package)
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            if id(value) not in seen and not isinstance(value, ModuleType):
+                seen.add(id(value))
+                yield f"{package}.{name}", value
+
+
+def methods(owner: type) -> Iterator[tuple[str, Callable[..., Any], bool]]:
+    """The public methods that a class defines, and whether each takes ``self`` or ``cls``.
+
+    What overrides a method has that method's docstring, and pydantic documents its own hooks.
+    """
+    for name, value in vars(owner).items():
+        if name.startswith("_") or hasattr(BaseModel, name) or any(hasattr(base, name) for base in owner.__mro__[1:]):
+            continue
+        if isinstance(value, staticmethod | classmethod):
+            yield name, value.__func__, isinstance(value, classmethod)
+        elif inspect.isfunction(value):
+            yield name, value, True
+
+
+def bases(owner: type) -> list[type]:
+    """A class and what it derives from in this package, exported or not."""
+    return [base for base in owner.__mro__ if base.__module__.startswith("resnet_spec")]
+
+
+def public() -> Iterator[Public]:
+    """Every public function and method; a method that a class inherits belongs to the base that defines it."""
+    seen: set[Callable[..., Any]] = set()
+    for name, value in exported():
+        if inspect.isfunction(value):
+            yield Public(name, value, False, False)
+        elif inspect.isclass(value):
+            for base in bases(value):
+                for method, function, bound in methods(base):
+                    if function not in seen:
+                        seen.add(function)
+                        owner = f"{name.rpartition('.')[0]}.{base.__name__}"
+                        yield Public(f"{owner}.{method}", function, bound, getattr(value, "_is_protocol", False))
+
+
+CALLABLES = {item.name: item for item in public()}
+CLASSES = {
+    name: value for name, value in exported() if inspect.isclass(value) and value.__module__.startswith("resnet_spec")
+}
+OPERATIONS = [name for name, value in CLASSES.items() if issubclass(value, BaseOperation)]
+
+
+def named(names: Any) -> list[Any]:
+    """Parameters of a test; what is pending may fail."""
+    pending = pytest.mark.xfail(strict=False, reason="its docstring is still to be written")
+    return [pytest.param(name, marks=pending if name in PENDING else ()) for name in names]
+
+
+# -- what a docstring says -----------------------------------------------------------------------------------------
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """The sections of a docstring in Google's style, by their titles; the summary is under ``""``."""
+    pieces = SECTION.split(inspect.cleandoc(docstring))
+    return {"": pieces[0], **dict(zip(pieces[1::2], pieces[2::2], strict=True))}
+
+
+def entries(section: str) -> list[str]:
+    """What a section has an entry for: the names of arguments, attributes or errors."""
+    return [name.lstrip("*") for name in ENTRY.findall(section)]
+
+
+def fields_of(owner: type) -> list[str]:
+    """The fields that a class's docstring documents."""
+    return entries(sections(vars(owner).get("__doc__") or "").get("Attributes", ""))
+
+
+def raised(function: Callable[..., Any]) -> set[str]:
+    """The package's errors that a function raises itself."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raising = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            found |= {ast.unparse(raising).rpartition(".")[2]} & ERRORS
+    return found
+
+
+def lacks(item: Public) -> list[str]:
+    """What is missing or wrong in a public docstring, a line each."""
+    told = sections(item.function.__doc__ or "")
+    signature = inspect.signature(item.function)
+    parameters = [name for name in signature.parameters if not name.startswith("_")][item.is_method :]
+    found = [] if told[""].strip() else ["no summary"]
+    if parameters or "Args" in told:
+        documented = entries(told.get("Args", ""))
+        if documented != parameters:
+            found.append(f"Args has {documented}, the signature {parameters}")
+    returns = signature.return_annotation
+    if returns not in (None, "None", inspect.Signature.empty) and not {"Returns", "Yields"} & set(told):
+        found.append(f"no Returns, which are {returns}")
+    missing = raised(item.function) - set(entries(told.get("Raises", "")))
+    if missing:
+        found.append(f"Raises lacks {sorted(missing)}")
+    if ">>>" not in (item.function.__doc__ or "") and not item.is_protocol:
+        found.append("no example (>>>)")
+    return found
+
+
+@pytest.mark.parametrize("name", named(CALLABLES))
+def test_a_public_docstring_is_complete(name: str) -> None:
+    assert lacks(CALLABLES[name]) == []
+
+
+@pytest.mark.parametrize("name", named(CLASSES))
+def test_a_public_class_has_a_docstring_of_its_own(name: str) -> None:
+    docstring = vars(CLASSES[name]).get("__doc__") or ""
+    # What dataclass and NamedTuple make up from the fields.
+    assert docstring.strip()
+    assert not docstring.startswith(f"{CLASSES[name].__name__}(")
+
+
+@pytest.mark.parametrize("name", named(OPERATIONS))
+def test_an_operation_documents_its_fields(name: str) -> None:
+    operation = CLASSES[name]
+    # A class documents the fields that it adds.
+    documented = {entry for base in bases(operation) for entry in fields_of(base)}
+    assert documented == set(operation.model_fields) - {"op"}
+
+
+def test_a_docstring_that_is_incomplete_is_found() -> None:
+    """The checks above can fail."""
+
+    def wrong(first: int, second: int) -> int:
+        """Add.
+
+        Args:
+            first: A number.
+        """
+        raise errors.GraphError("no sum")
+
+    assert lacks(Public("wrong", wrong, False, False)) == [
+        "Args has ['first'], the signature ['first', 'second']",
+        "no Returns, which are int",
+        "Raises lacks ['GraphError']",
+        "no example (>>>)",
+    ]
+
+
+# -- examples ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def examples(package: str) -> dict[str, doctest.DocTest]:
+    """Every docstring with an example in the modules of a package."""
+    root = importlib.import_module(package)
+    modules = [root, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(root.__path__, f"{package}."))]
+    found: dict[str, doctest.DocTest] = {}
+    for module in modules:
+        for example in doctest.DocTestFinder(exclude_empty=True).find(module):
+            if example.examples:
+                found[example.name] = example
+    return found
+
+
+def run(example: doctest.DocTest) -> str:
+    """What fails in an example, as text; empty where nothing does."""
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append, clear_globs=False)
+    return "".join(report)
+
+
+@pytest.mark.parametrize("name", examples("resnet_spec"))
+def test_an_example_in_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in FRAMEWORKS:
+        pytest.importorskip(FRAMEWORKS[name])
+    monkeypatch.chdir(tmp_path)
+
+    assert run(examples("resnet_spec")[name]) == ""
+
+
+@pytest.mark.parametrize("package", ["resnet_spec_onnx", "resnet_spec_tensorflow", "resnet_spec_torch"])
+def test_the_examples_of_a_backend_run(package: str, tmp_path: Path) -> None:
+    """In a process of its own, since two frameworks in one process can crash each other."""
+    framework = package.removeprefix("resnet_spec_")
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    program = f"""
+        from tests.resnet_spec.test_docstrings import examples, run
+        reports = [run(example) for example in examples({package!r}).values()]
+        print("".join(reports), end="")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_wrong_example_is_found() -> None:
+    example = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+
+    assert "Expected:\n    3\nGot:\n    2" in run(example)
+
+
+def test_every_framework_is_named_for_an_example_that_is_there() -> None:
+    assert set(FRAMEWORKS) <= set(examples("resnet_spec"))
+
+
+def test_the_public_packages_are_packages_of_the_core() -> None:
+    assert {name.partition(".")[0] for name in PUBLIC} == {resnet_spec.__name__}
