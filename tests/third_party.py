@@ -11,6 +11,7 @@ import pytest
 from resnet_spec.backend.registry import GROUP
 
 WRONG_BACKENDS = Path(__file__).with_name("resnet_spec") / "parity" / "wrong_backends.py"
+NUMPY_BACKENDS = WRONG_BACKENDS.with_name("numpy_backends.py")
 
 
 def distribution(folder: Path, name: str, backends: Mapping[str, str], *modules: Path) -> None:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from resnet_spec.cli.streams import Stream, safe_streams
 from resnet_spec.errors import ResnetSpecError
 
 if TYPE_CHECKING:
@@ -72,27 +73,36 @@ def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
 
 
 def run(command: click.Command) -> None:
-    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run."""
+    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run.
+
+    The status is the command's own, whatever becomes of its output: a reader that goes away does not change it.
+    """
     # A scheduler's way to end a process cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with safe_streams() as out:
+        status = _status(command)
+        out.flush()
+        if out.failure:
+            click.echo(f"the output cannot be written: {out.failure}", err=True)
+            status = CANNOT_RUN
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _status(command: click.Command) -> object:
     try:
-        status = command.main(standalone_mode=False)
+        return command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
+        return error.exit_code
     except ResnetSpecError as error:
         click.echo(str(error), err=True)
-        status = error.exit_status
+        return error.exit_status
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        status = INTERRUPTED
+        return INTERRUPTED
     except MemoryError:
         click.echo("out of memory", err=True)
-        status = CANNOT_RUN
-    except SystemExit:
-        # Raised, with status 1, by click and rich alike where the reader of our output has gone.
-        status = 0
-    sys.exit(status if isinstance(status, int) else 0)
+        return CANNOT_RUN
 
 
 def console() -> Console:
@@ -152,11 +162,13 @@ def tell_remarks() -> Generator[None]:
 
 
 @contextmanager
-def _own_stderr() -> Generator[IO[str]]:
+def _own_stderr() -> Generator[TextIO]:
     """Standard error as it is now, also while frameworks are muted."""
     _flush()
     with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:
-        yield stream
+        safe = cast("TextIO", Stream(stream))
+        yield safe
+        safe.flush()
 
 
 @contextmanager
