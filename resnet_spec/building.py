@@ -30,14 +30,15 @@ def build(
     adapt: Sequence[str] = (),
     ema: bool = False,
     check_finite: bool = False,
+    mmap: bool = False,
 ) -> Any:
     """Build a native model in inference mode.
 
     ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW), ``tensorflow`` (a ``keras.Model`` that takes NHWC),
     ``onnx`` (a model to be written) or another that is installed.
     ``weights`` is a path, the name of published weights, or arrays by the graph's parameter names; without, they are
-    drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``
-    (for a file) and ``check_finite`` are ``read_weights``'s. ``exact_statistics`` keeps the running variance
+    drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``,
+    ``check_finite`` and ``mmap`` (for a file) are ``read_weights``'s. ``exact_statistics`` keeps the running variance
     as the spec states it where the framework's own layer keeps the other (biased or unbiased).
 
     Raises SpecError, WeightsError, DownloadError or BackendError.
@@ -53,7 +54,7 @@ def build(
     find(backend)
     if isinstance(weights, str | Path):
         path = resolve(loaded, weights)
-        arrays = read_weights(path, graph, adapt=adapt, ema=ema, check_finite=check_finite, seed=seed)
+        arrays = read_weights(path, graph, adapt=adapt, ema=ema, check_finite=check_finite, seed=seed, mmap=mmap)
     elif weights is None:
         arrays = initialize(graph, seed)
     else:

@@ -87,7 +87,7 @@ class OnnxBackend:
         """Raises BackendError: an ONNX model computes inference."""
         raise BackendError(INFERENCE_ONLY)
 
-    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The initializers of an ONNX file by name; raises WeightsError for a file that is broken."""
         return read_onnx(path, graph)
 

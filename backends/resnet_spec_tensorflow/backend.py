@@ -93,7 +93,7 @@ class TensorFlowBackend:
 
         return train(model, graph, batches, optimizer)
 
-    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The tensors of a checkpoint or a SavedModel folder by TensorFlow's own names; nothing in it is run.
 
         Raises WeightsError where it is broken.

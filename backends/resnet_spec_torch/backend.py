@@ -81,9 +81,9 @@ class TorchBackend:
         with _mode(model, training=True):
             return running.train(model, graph, batches, optimizer)
 
-    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
-        return files.read_state_dict(path)
+        return files.read_state_dict(path, mmap=mmap)
 
     def write(self, model: nn.Module, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package.

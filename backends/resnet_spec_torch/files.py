@@ -6,21 +6,22 @@ torch's own reader is asked not to run code; what it does not look at is looked 
 from __future__ import annotations
 
 import argparse
-import mmap
 import pickle
 import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.formats.detection import occurrences
 from resnet_spec.weights.matching import too_large
 
 if TYPE_CHECKING:
@@ -52,14 +53,15 @@ _ALLOCATES = b"bytearray\n"
 # -- reading -----------------------------------------------------------------------------------------------------
 
 
-def read_state_dict(path: Path) -> Checkpoint:
+def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors of a ``.pth`` or ``.pt`` file by the names in it; bfloat16 becomes float32, exactly.
 
-    Both of torch's formats are read, the zip archive as a copy-on-write memory map, and a training script's checkpoint,
-    where the state_dict is under a key beside other things. Raises WeightsError for a file that is broken, would run
-    code, or holds anything but named tensors.
+    Both of torch's formats are read, and a training script's checkpoint, where the state_dict is under a key beside
+    other things. ``mmap`` makes a zip archive's tensors a copy-on-write memory map.
+
+    Raises WeightsError for a file that is broken, would run code, or holds anything but named tensors.
     """
-    content = _load(path)
+    content = _load(path, mmap=mmap)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not named tensors (a state_dict)")
     entries = cast("Mapping[Any, Any]", content)
@@ -147,7 +149,7 @@ def _widened(arrays: Mapping[str, NDArray[Any]], halves: set[str]) -> dict[str, 
 # -- what torch's reader is given --------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, *, mmap: bool) -> Any:
     try:
         zipped = _check_container(path)
         # torch asks the safetensors library to read a file of that name, whatever is in it.
@@ -157,7 +159,7 @@ def _load(path: Path) -> Any:
             # What argparse returns, beside many a checkpoint, is a bag of plain values; making one runs no code.
             stack.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
             source = stack.enter_context(path.open("rb")) if misnamed else path
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped and not misnamed)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap and zipped and not misnamed)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
@@ -179,8 +181,7 @@ def _check_container(path: Path) -> bool:
             return True
         if head.endswith(_TAR):
             raise WeightsError(f"{path}: is in PyTorch's oldest format, a tar archive, which cannot be read safely")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_pickle(path, content)
+        _check_pickle(path, file)
     return False
 
 
@@ -197,11 +198,11 @@ def _check_archive(path: Path) -> None:
         for member in pickles:
             # torch may be told to write no checksums: they are 0, and None is not checked.
             member.CRC = member.CRC or cast("int", None)
-            _check_pickle(path, archive.read(member))
+            _check_pickle(path, BytesIO(archive.read(member)))
 
 
-def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
-    if content.find(_ALLOCATES) >= 0:
+def _check_pickle(path: Path, content: BinaryIO) -> None:
+    if occurrences(content, _ALLOCATES):
         raise WeightsError(f"{path}: refused: besides tensors it holds a bytearray")
 
 

@@ -95,10 +95,12 @@ class Backend(Protocol):
         """
         ...
 
-    def read(self, path: Path, graph: Graph | None = None) -> Checkpoint:
+    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The tensors of a file whose format needs the framework, exactly as they stand in it.
 
-        Where a format has no names of its own, ``graph`` says what they are; without one any will do.
+        Where a format has no names of its own, ``graph`` says what they are; without one any will do. The arrays must
+        not depend on the file afterwards, unless ``mmap`` asks for a memory map; a format that cannot be mapped is
+        read.
         """
         ...
 

@@ -66,7 +66,8 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
     for. Raises WeightsError where the file cannot be read.
     """
     path = Path(path)
-    checkpoint = read_checkpoint(path)
+    # Only names and shapes are used, and only here.
+    checkpoint = read_checkpoint(path, mmap=True)
     tensors = _hollow({**checkpoint.averages, **checkpoint.tensors})
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")

@@ -1,7 +1,6 @@
 """Weights in and out, strict both ways: a file and a graph must name the same tensors with the same shapes.
 
-The canonical file is safetensors with the graph's JSON and fingerprint in its metadata, read as a private memory map,
-so that nothing is copied until it is written to.
+The canonical file is safetensors with the graph's JSON and fingerprint in its metadata.
 """
 
 from __future__ import annotations
@@ -42,26 +41,34 @@ def read_weights(
     ema: bool = False,
     check_finite: bool = False,
     seed: int = 0,
+    mmap: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a weights file by the graph's parameter names, checked against it.
 
     The format is told by the content: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
     ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index) and SavedModel folders, ONNX,
-    a folder of Hugging Face transformers'. Safetensors is a copy-on-write memory map. What needs a framework's code is
+    a folder of Hugging Face transformers'. What needs a framework's code is
     read by the installed backend that knows it. Names and layouts may be PyTorch's or another library's.
 
     Nothing is fitted unless ``adapt`` asks for it: ``half`` takes half-precision files, ``background`` leaves the first
     of 1001 classes out, ``classes`` draws the head anew (from ``seed``) where the file has another number of classes,
     ``channels`` sums or repeats the kernels for red, green and blue for another number of input channels, ``backbone``
     leaves out tensors for which the graph has no layer. ``ema`` takes exponential moving averages where the file has
-    them. ``check_finite`` looks for NaN and infinity. What was adapted or left out is told to the log.
+    them. ``check_finite`` looks for NaN and infinity.
+
+    The arrays are in memory of their own: the file may be changed or deleted once it was read. With ``mmap`` the
+    tensors of safetensors and of PyTorch's zip files are a copy-on-write memory map, so that a tensor is read when it
+    is first used. The file must then stay as it is while the arrays are in use: a change of the file changes them, and
+    where it becomes shorter (as when ``torch.save`` writes to its path) the operating system ends the process.
+
+    What was adapted or left out is told to the log.
 
     Raises WeightsError with every missing, unexpected and misshapen tensor, or with the first node that differs where
     the file says which architecture it is for.
     """
     path = Path(path)
     check_adaptations(adapt)
-    checkpoint = read_checkpoint(path, graph)
+    checkpoint = read_checkpoint(path, graph, mmap=mmap)
     check_architecture(path, checkpoint, graph, adapt)
     tensors = _chosen(path, checkpoint, ema)
     halves = len(checkpoint.widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in tensors.values())

@@ -17,7 +17,7 @@ from resnet_spec.weights.formats.transformers import check_configuration
 if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
-READERS: Mapping[str, Callable[[Path], Checkpoint]] = {
+CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
     ".safetensors": read_safetensors,
     INDEX: read_shards,
     ".h5": read_hdf5,
@@ -26,8 +26,10 @@ READERS: Mapping[str, Callable[[Path], Checkpoint]] = {
 """Formats that the core reads itself."""
 
 
-def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
     """The tensors of a file, or of a folder that holds a model; see ``resnet_spec.read_weights`` for what is read.
+
+    They are in memory of their own; with ``mmap`` they are a map of the file, where its format can be mapped.
 
     Raises WeightsError where there is none, or it is broken, or would run code or lead out of its folder.
     """
@@ -38,7 +40,8 @@ def read_checkpoint(path: Path, graph: Graph | None = None) -> Checkpoint:
         ending = ending_of(file)
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from None
-    checkpoint = READERS[ending](file) if ending in READERS else _read_by_backend(file, ending, graph)
+    reader = CORE_READERS.get(ending)
+    checkpoint = reader(file, mmap=mmap) if reader else _read_by_backend(file, ending, graph, mmap=mmap)
     if graph is not None:
         check_configuration(file, checkpoint.tensors, graph)
     return checkpoint
@@ -54,12 +57,12 @@ def located(path: Path) -> Path:
     raise WeightsError(f"{path}: {'is no regular file' if os.path.exists(path) else 'no such file'}")
 
 
-def _read_by_backend(path: Path, ending: str, graph: Graph | None) -> Checkpoint:
+def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool) -> Checkpoint:
     from resnet_spec.backend.registry import get_backend, readers
 
     known = readers()
     # The empty ending is a folder's, and not what a file without one has.
     if ending not in known or (not ending and not os.path.isdir(path)):
-        endings = ", ".join(sorted({*READERS, *known} - {""}))
+        endings = ", ".join(sorted({*CORE_READERS, *known} - {""}))
         raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
-    return get_backend(known[ending]).read(path, graph)
+    return get_backend(known[ending]).read(path, graph, mmap=mmap)

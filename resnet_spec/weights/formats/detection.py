@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
@@ -12,6 +13,9 @@ PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04"
 """How a pickle starts, by its protocol; a legacy checkpoint of PyTorch is several in a row."""
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
+
+BLOCK = 2**20
+"""Bytes read at a time where a file is searched."""
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -87,3 +91,18 @@ def inside(folder: Path, file: Path) -> bool:
     target, home = file.resolve(), folder.resolve()
     cache = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
     return target.is_relative_to(home) or target.is_relative_to(cache)
+
+
+def occurrences(file: BinaryIO, pattern: bytes) -> list[int]:
+    """Every place of a file at which a pattern starts, found without a memory map: a file may become shorter."""
+    found: list[int] = []
+    position, kept = file.seek(0), b""
+    while block := file.read(BLOCK):
+        content = kept + block
+        start = content.find(pattern)
+        while start >= 0:
+            found.append(position - len(kept) + start)
+            start = content.find(pattern, start + 1)
+        position += len(block)
+        kept = content[max(0, len(content) - len(pattern) + 1) :]
+    return found

@@ -7,7 +7,7 @@ Three layouts, all of them HDF5: groups by layer name (``.h5``, a whole model or
 from __future__ import annotations
 
 import json
-import mmap
+import os
 import re
 import zipfile
 from collections import Counter
@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
+from resnet_spec.weights.formats.detection import occurrences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,20 +44,24 @@ BESIDE = {"optimizer": SLOTS, "optimizer_weights": SLOTS, "metrics": "metrics", 
 """Groups beside a model's weights, and what they hold: what training keeps, and what random layers draw from."""
 
 
-def read_hdf5(path: Path) -> Checkpoint:
+def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
+
+    ``mmap`` changes nothing: HDF5's library reads.
 
     Raises WeightsError for a file that is broken, or would read other files or more than it holds.
     """
     with _telling(path, "is not a whole HDF5 file of weights"):
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with path.open("rb") as content:
             _check_heaps(content)
         with _opened(path) as file:
             return _checkpoint(file, {})
 
 
-def read_archive(path: Path) -> Checkpoint:
+def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors of a ``.keras`` archive by ``layer/number``, the order in which Keras' layers count their variables.
+
+    ``mmap`` changes nothing: an archive is unpacked.
 
     Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
     """
@@ -64,7 +69,7 @@ def read_archive(path: Path) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             names = _layer_names(json.loads(_member(archive, CONFIGURATION)))
             weights = _member(archive, WEIGHTS)
-        _check_heaps(weights)
+        _check_heaps(BytesIO(weights))
         with _opened(BytesIO(weights)) as file:
             return _checkpoint(file, names)
 
@@ -81,20 +86,23 @@ def _telling(path: Path, what: str) -> Generator[None]:
         raise WeightsError(f"{path}: {what} ({reason})") from None
 
 
-def _check_heaps(content: bytes | mmap.mmap) -> None:
+def _check_heaps(file: BinaryIO) -> None:
     """Walk the heaps in which HDF5 keeps text; its library never comes back from one whose free space has no size."""
-    start = content.find(HEAP)
-    while start >= 0:
-        place = start + 16
-        end = start + int.from_bytes(content[start + 8 : place], "little")
+    length = file.seek(0, os.SEEK_END)
+
+    def number(place: int, size: int = 8) -> int:
+        file.seek(place)
+        return int.from_bytes(file.read(size), "little")
+
+    for start in occurrences(file, HEAP):
+        place, end = start + 16, start + number(start + 8)
         while place + 16 <= end:
-            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            size = number(place + 8)
             # Free space has the number 0, and a size with its header.
-            step = size if content[place : place + 2] == b"\0\0" else 16 + (size + 7) // 8 * 8
-            if step < 16 or place + step > min(end, len(content)):
+            step = size if not number(place, 2) else 16 + (size + 7) // 8 * 8
+            if step < 16 or place + step > min(end, length):
                 raise ValueError("a heap is broken")
             place += step
-        start = content.find(HEAP, start + 1)
 
 
 @contextmanager

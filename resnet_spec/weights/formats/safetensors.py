@@ -1,16 +1,18 @@
-"""Safetensors, one file or several with an index, as copy-on-write memory maps; written a tensor at a time.
+"""Safetensors: one file, or several with an index.
 
-The library checks headers; it is not asked to read or write tensors, since it would hold all of them in memory twice.
+A file is read in one piece into one aligned buffer, whose parts the tensors are, so that nothing is copied twice and
+nothing depends on the file afterwards. ``mmap=True`` maps it copy-on-write instead. It is written a tensor at a time.
+The header is checked here, in the bytes that are used: a library that opens the file again may see another file.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
-import re
 from collections import ChainMap
 from collections.abc import Mapping
+from io import FileIO
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +21,7 @@ from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.detection import inside
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _DTYPES = {
@@ -41,50 +44,105 @@ _WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"}
 _ALIGNMENT = 64
 """Bytes at a multiple of which the data starts: the format wants 8, and what PyTorch computes with is aligned to 64."""
 
+MAX_HEADER = 100_000_000
+"""Bytes of a header, as many as the format's own library reads."""
+
 MAX_INDEX = 2**26
 """Bytes of an index of shards, which is text."""
 
 
-def read_safetensors(path: Path) -> Checkpoint:
-    """Every tensor of a file, memory-mapped, and its metadata; bfloat16 is widened, as NumPy lacks it.
+def read_safetensors(path: Path, *, mmap: bool = False) -> Checkpoint:
+    """Every tensor of a file and its metadata; bfloat16 is widened to float32, since NumPy lacks it.
 
-    The library checks the header (sizes, offsets, overlaps) before anything is mapped. Raises WeightsError.
+    With ``mmap`` the tensors are a copy-on-write memory map of the file. Raises WeightsError.
     """
-    import numpy as np
-    from safetensors import SafetensorError, safe_open  # pyright: ignore[reportUnknownVariableType]
-
     try:
-        opened: Any = safe_open(path, framework="numpy")
-        with opened as checked:
-            metadata: dict[str, str] = checked.metadata() or {}
-        with path.open("rb") as file:
+        with FileIO(path) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (SafetensorError, OSError, ValueError) as error:
+            if not 2 <= length <= min(size - 8, MAX_HEADER):
+                raise ValueError("its header has no possible length")
+            header = _header(file.read(length), size - 8 - length)
+            data = _mapped(file, 8 + length) if mmap else _read(file, size - 8 - length)
+    except OSError as error:
+        raise WeightsError(f"{path}: is not a whole safetensors file ({error.strerror or error})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: is not a whole safetensors file ({_reason(error)})") from None
-    dtypes = {stored: np.dtype(dtype).newbyteorder("<") for stored, dtype in _DTYPES.items()}
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    metadata: dict[str, str] = header.pop("__metadata__", {})
     arrays: dict[str, NDArray[Any]] = {}
-    widened: set[str] = set()
     for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        stored = entry["dtype"]
-        dtype = dtypes.get(stored)
-        if dtype is None:
-            raise WeightsError(f"{path}: {name} is stored as {stored}, which is not read")
         begin, end = entry["data_offsets"]
-        count = (end - begin) // dtype.itemsize
-        flat = np.frombuffer(data, dtype, count, 8 + length + begin) if count else np.empty(0, dtype)
-        if stored == "BF16":
+        flat: NDArray[Any] = data[begin:end].view(_stored_as(entry["dtype"]))
+        if entry["dtype"] == "BF16":
             # The upper half of a float32.
             flat = (flat.astype("<u4") << 16).view("<f4")
-            widened.add(name)
         arrays[name] = flat.reshape(entry["shape"])
-    return Checkpoint(arrays, widened=frozenset(widened), metadata=metadata)
+    widened = frozenset(name for name, entry in header.items() if entry["dtype"] == "BF16")
+    return Checkpoint(arrays, widened=widened, metadata=metadata)
 
 
-def read_shards(path: Path) -> Checkpoint:
+def _stored_as(dtype: str) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(_DTYPES[dtype]).newbyteorder("<")
+
+
+def _header(content: bytes, size: int) -> dict[str, Any]:
+    """A header whose tensors fill the ``size`` bytes of the data without gap or overlap; otherwise raise ValueError.
+
+    A type that is not read raises WeightsError.
+    """
+    header: dict[str, Any] = json.loads(content.decode("utf-8"))
+    metadata = header.get("__metadata__", {})
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are not text")
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    for name, entry in entries.items():
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+            raise ValueError(f"{name[:40]!r} has no possible shape or place")
+        if dtype not in _DTYPES:
+            raise WeightsError(f"{name} is stored as {dtype[:40]}, which is not read")
+        if prod(shape) * _stored_as(dtype).itemsize != end - begin:
+            raise ValueError(f"the shape and the size of {name[:40]!r} differ")
+    filled = 0
+    for begin, end in sorted(entry["data_offsets"] for entry in entries.values()):
+        if begin != filled:
+            raise ValueError("its tensors overlap, or leave a gap")
+        filled = end
+    if filled != size:
+        raise ValueError(f"its tensors have {filled:,} bytes, of which the file holds {size:,}")
+    return header
+
+
+def _read(file: FileIO, size: int) -> NDArray[np.uint8]:
+    """The rest of a file in memory of its own, aligned."""
+    import numpy as np
+
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    data = buffer[start : start + size]
+    filled = 0
+    # One call reads at most 2 GiB.
+    while filled < size:
+        count = file.readinto(data[filled:].data)
+        if not count:
+            raise ValueError("it became shorter while it was read")
+        filled += count
+    return data
+
+
+def _mapped(file: FileIO, start: int) -> NDArray[np.uint8]:
+    from mmap import ACCESS_COPY, mmap
+
+    import numpy as np
+
+    return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_COPY), np.uint8)[start:]
+
+
+def read_shards(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors that an index (``model.safetensors.index.json``) finds in the files beside it.
 
     Raises WeightsError where the index and the files do not name the same tensors, or a file lies elsewhere.
@@ -98,7 +156,7 @@ def read_shards(path: Path) -> Checkpoint:
             raise WeightsError(f"{path}: its part {shard!r} is missing")
         if os.path.basename(shard) != shard or not inside(path.parent, file):
             raise WeightsError(f"{path}: refused: its part {shard!r} lies outside its folder")
-        shards[shard] = read_safetensors(file)
+        shards[shard] = read_safetensors(file, mmap=mmap)
     problems = [
         Problem(f"is not in {shard}, where the index has it", name)
         for name, shard in places.items()
@@ -159,4 +217,7 @@ def write_safetensors(
 
 
 def _reason(error: Exception) -> str:
-    return re.sub(r"^Error while deserializing header: ", "", str(error))
+    """Why a header cannot be read; what JSON or Python say of it is cut where they quote it at length."""
+    if isinstance(error, KeyError | TypeError | AttributeError):
+        return "its header is not that of the format"
+    return "its header is nested too deep" if isinstance(error, RecursionError) else str(error)[:200]

@@ -106,7 +106,7 @@ def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file:
 
 def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalizations are folded",))
-    monkeypatch.setattr("resnet_spec.weights.io.read_checkpoint", lambda *_: given)
+    monkeypatch.setattr("resnet_spec.weights.io.read_checkpoint", lambda *_, **options: given)
     done = convert()
 
     assert [line.partition(": ")[2] for line in done.err.splitlines()] == [

@@ -44,7 +44,7 @@ def named(monkeypatch: pytest.MonkeyPatch) -> Identify:
 
     def run(tensors: Mapping[str, Any], **beside: Any) -> list[Match]:
         monkeypatch.setattr(
-            "resnet_spec.weights.identification.read_checkpoint", lambda _: Checkpoint(tensors, **beside)
+            "resnet_spec.weights.identification.read_checkpoint", lambda _, **options: Checkpoint(tensors, **beside)
         )
         return identify("x")
 

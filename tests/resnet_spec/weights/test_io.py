@@ -285,7 +285,7 @@ def test_numbers_too_large_for_half_precision_are_told_and_not_written(
 @pytest.fixture
 def checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Checkpoint], None]:
     """Have a checkpoint read, whatever the path."""
-    return lambda given: monkeypatch.setattr(weights, "read_checkpoint", lambda *_: given)
+    return lambda given: monkeypatch.setattr(weights, "read_checkpoint", lambda *_, **options: given)
 
 
 def test_averages_are_taken_only_where_asked_for(tiny: Graph, checkpoint: Callable[[Checkpoint], None]) -> None:
