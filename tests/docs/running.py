@@ -61,6 +61,7 @@ class _Runner:
         if any((block.file or "").startswith(("resnet_spec/", "backends/")) for block in blocks):
             self.copy_packages()
             path.append(str(self.folder / "backends"))
+        path += [str(ROOT), str(ROOT / "backends")]
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(path),
@@ -214,7 +215,7 @@ def run_apart(folder: Path, document: str, text: str) -> dict[str, str]:
     source.write_text(text, "utf-8")
     (work := folder / "work").mkdir()
     command = [sys.executable, "-m", "tests.docs.running", document, str(source), str(result)]
-    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+    path = os.pathsep.join((str(ROOT), str(ROOT / "backends")))
     environment = os.environ | {"PYTHONPATH": path}
     ended = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stderr

@@ -9,7 +9,7 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT, anchors, read, without_code
 
 LONGEST = 250
-TO_SPLIT = ("README.md", "docs/adding-a-backend.md", "docs/rationale.md")
+TO_SPLIT = ("docs/adding-a-backend.md", "docs/rationale.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

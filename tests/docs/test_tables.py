@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.docs.documents import DOCUMENTS, blocks, first_columns, read, section, table, tables, ticked
 
+COMMANDS = "docs/commands.md"
 RATIONALE = "docs/rationale.md"
 LANGUAGE = "docs/language"
 
@@ -89,19 +90,26 @@ def test_readme_counts_the_shipped_networks() -> None:
     assert documented == Counter(name.partition("/")[0] for name in available())
 
 
-def test_readme_names_overrides_that_work() -> None:
+def test_overrides_of_the_commands_work() -> None:
     from resnet_spec import load
 
-    for row in table("README.md", "wanted", "override").rows:
+    for row in table(COMMANDS, "to get", "override").rows:
         for command in re.findall(r"`(--set [^`]+)`", row["override"]):
             load("keras/resnet50" if "softmax" in command else "timm/resnet50d", shlex.split(command)[1:]).to_graph()
 
 
-def test_readme_lists_the_commands() -> None:
+def test_every_command_is_documented() -> None:
     from resnet_spec.cli.spec import command
 
-    documented = [ticked(row["command"]) for row in table("README.md", "command", "what it does").rows]
+    documented = [ticked(row["command"]) for row in table(COMMANDS, "command", "what it does").rows]
     assert documented == ["resnet-build", *(f"resnet-spec {name}" for name in sorted(command.commands))]
+
+
+def test_every_adaptation_is_documented() -> None:
+    from resnet_spec.weights.adapting import ADAPTATIONS
+
+    options = first_columns("docs/weights.md", "Convert", "option")
+    assert sorted(o.partition(" ")[2] for o in options if o.startswith("--adapt ")) == sorted(ADAPTATIONS)
 
 
 def test_prediction_tells_every_key_and_every_option() -> None:
