@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resnet_spec_tensorflow import INPUTS, OUTPUTS, environment
+from resnet_spec_tensorflow import INPUTS, OUTPUTS, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ class TensorFlowBackend:
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "biased"
 
     def __init__(self) -> None:
-        environment.prepare()
+        settings.prepare()
         # Now, so that a missing framework is told where the backend is asked for.
         import_module("resnet_spec_tensorflow.framework")
 
@@ -47,7 +47,7 @@ class TensorFlowBackend:
         Raises:
             BackendError: Keras cannot express the graph.
         """
-        from resnet_spec_tensorflow.model import compile_graph
+        from resnet_spec_tensorflow.compilation import compile_graph
 
         return compile_graph(graph, dtype, exact_statistics=exact_statistics)
 
@@ -68,7 +68,7 @@ class TensorFlowBackend:
 
         In training mode batches are normalized by their own statistics, and the running ones move.
         """
-        from resnet_spec_tensorflow.running import forward
+        from resnet_spec_tensorflow.execution import forward
 
         return forward(model, images, training=training)
 
@@ -77,7 +77,7 @@ class TensorFlowBackend:
 
         For a model that ``compile`` made in this process.
         """
-        from resnet_spec_tensorflow.running import apply
+        from resnet_spec_tensorflow.execution import apply
 
         return apply(model, graph.by_name[name], inputs)
 
@@ -98,7 +98,7 @@ class TensorFlowBackend:
 
         Raises WeightsError where it is broken.
         """
-        from resnet_spec_tensorflow.checkpoints import read_checkpoint
+        from resnet_spec_tensorflow.reading import read_checkpoint
 
         return read_checkpoint(path)
 
@@ -116,6 +116,6 @@ class TensorFlowBackend:
 
     def environment(self) -> dict[str, str]:
         """Versions, threads and settings that change rounding."""
-        from resnet_spec_tensorflow.running import describe
+        from resnet_spec_tensorflow.environment import describe
 
         return describe()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_spec_tensorflow import environment
+from resnet_spec_tensorflow import settings
 
-environment.prepare()
+settings.prepare()
 
 import keras as _keras  # noqa: E402  # pyright: ignore[reportMissingTypeStubs]
 import tensorflow as _tensorflow  # noqa: E402  # pyright: ignore[reportMissingTypeStubs]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.optimizers import SGD, AdamW
 from resnet_spec.backend.protocol import Gradients
+from resnet_spec_tensorflow.execution import channels_first, channels_last, outputs, quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.parameters import laid_out, variables
-from resnet_spec_tensorflow.running import channels_first, channels_last, outputs, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,9 +16,9 @@ from resnet_spec.graph import INPUT
 from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.layouts import SLIM_NAMES
 from resnet_spec_tensorflow import OUTPUTS
+from resnet_spec_tensorflow.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.parameters import variables
-from resnet_spec_tensorflow.running import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

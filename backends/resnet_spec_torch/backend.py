@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from resnet_spec.errors import OutputError
-from resnet_spec_torch import INPUTS, OUTPUTS, files, parameters, running
-from resnet_spec_torch.assembly import assemble
+from resnet_spec_torch import INPUTS, OUTPUTS, environment, execution, parameters, reading, training, writing
+from resnet_spec_torch.compilation import compile_graph
 from resnet_spec_torch.emitters import Options
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_WRITERS = {".pth": files.write_state_dict, ".pt2": files.write_program}
-_HALF_WRITERS = {".pth": files.write_half_state_dict}
 
 
 class TorchBackend:
@@ -42,7 +39,7 @@ class TorchBackend:
 
         Raises GraphError where a node's name cannot be a module's.
         """
-        return assemble(graph, Options(_DTYPES[dtype], exact_statistics))
+        return compile_graph(graph, Options(_DTYPES[dtype], exact_statistics))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
@@ -63,49 +60,39 @@ class TorchBackend:
         Computed in the model's dtype and on its device.
         """
         with _mode(model, training), torch.no_grad():
-            return [tensor.cpu().numpy() for tensor in running.outputs(model, running.batch_for(model, images))]
+            return [tensor.cpu().numpy() for tensor in execution.outputs(model, execution.batch_for(model, images))]
 
     def apply(self, model: nn.Module, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """One node's value from (N, ...) values, by the model's own layer or the expression of its ``forward``."""
-        return running.apply(model, graph.by_name[name], inputs)
+        return execution.apply(model, graph.by_name[name], inputs)
 
     def gradients(
         self, model: nn.Module, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
     ) -> Gradients:
         """Gradients of half the mean square of each output less its target, in training mode."""
         with _mode(model, training=True):
-            return running.gradients(model, graph, images, targets)
+            return training.gradients(model, graph, images, targets)
 
     def train(self, model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
         """Take a step of ``torch.optim``'s optimizer for each batch; the loss before each."""
         with _mode(model, training=True):
-            return running.train(model, graph, batches, optimizer)
+            return training.train(model, graph, batches, optimizer)
 
     def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
-        return files.read_state_dict(path, mmap=mmap)
+        return reading.read_state_dict(path, mmap=mmap)
 
     def write(self, model: nn.Module, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package.
 
         Half precision is for state_dicts; raises OutputError for a program.
         """
-        writers = _HALF_WRITERS if half else _WRITERS
-        if path.suffix not in writers:
-            raise OutputError(f"{path}: in half precision PyTorch's files are {' or '.join(writers)}")
         with _mode(model, training=False):
-            writers[path.suffix](model, graph, path)
+            writing.write(model, graph, path, half=half)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""
-        return {
-            "torch": torch.__version__,
-            "threads": str(torch.get_num_threads()),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "onednn": "on" if torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled else "off",
-            "tf32": "on" if torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32 else "off",
-            "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
-        }
+        return environment.describe()
 
 
 @contextmanager

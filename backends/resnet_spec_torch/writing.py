@@ -1,93 +1,72 @@
-"""The text of a group's ``forward``, as a person would write it: one call a line, a variable reused after its last use.
-
-What no longer has a name is freed while the rest runs, as in a hand-written network; keeping every value under its own
-name would hold all feature maps at once.
-"""
+"""Every kind of file that a finished model is written as, a function each: state_dicts and exported programs."""
 
 from __future__ import annotations
 
-from collections import Counter
-from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
 
-from resnet_spec_torch.emitters import EXPRESSIONS, IN_PLACE, NEW_VALUE
-from resnet_spec_torch.grouping import Call, Group, Path
+import torch
+from torch import nn
 
+from resnet_spec.errors import OutputError, Problem, WeightsError
+from resnet_spec.weights.matching import too_large
 
-def module_text(path: Path) -> str:
-    """Source text for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, '0')``."""
-    text = "self"
-    for part in path:
-        text = f"{text}.{part}" if part.isidentifier() and not iskeyword(part) else f"getattr({text}, {part!r})"
-    return text
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
-
-def forward_text(group: Group) -> str:
-    """Source text of ``def forward(self, x)`` for a group."""
-    return _Writer(group).text()
+    from resnet_spec.graph import Graph
 
 
-class _Writer:
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.makers = {call.value: call for call in group.calls}
-        self.uses = Counter([*(name for call in group.calls for name in call.inputs), *group.outputs])
-        self.variables = {group.input: "x"}
+def write(model: nn.Module, graph: Graph, path: Path, *, half: bool) -> None:
+    """Write a model in inference mode in the format that the path's ending asks for.
 
-    def text(self) -> str:
-        left = self.uses.copy()
-        statements: list[str] = []
-        for call in self.group.calls:
-            text = self.call_text(call)
-            left.subtract(call.inputs)
-            freed = [self.variables.pop(name) for name in dict.fromkeys(call.inputs) if not left[name]]
-            self.variables[call.value] = freed[0] if freed else self.new_variable()
-            statements.append(f"{self.variables[call.value]} = {text}")
-        if self.group.outputs == (self.group.calls[-1].value,) and not self.group.names:
-            statements[-1] = f"return {statements[-1].partition(' = ')[2]}"
-        else:
-            statements.append(f"return {self.returned_text()}")
-        return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
+    Raises OutputError for another ending, and for ``half`` where the format has no half precision.
+    """
+    writers = _HALF_WRITERS if half else _WRITERS
+    if path.suffix not in writers:
+        raise OutputError(f"{path}: in half precision PyTorch's files are {' or '.join(writers)}")
+    writers[path.suffix](model, graph, path)
 
-    def returned_text(self) -> str:
-        outputs = [self.variables[name] for name in self.group.outputs]
-        if self.group.names:
-            pairs = zip(self.group.names, outputs, strict=True)
-            return f"{{{', '.join(f'{name!r}: {output}' for name, output in pairs)}}}"
-        return f"[{', '.join(outputs)}]" if len(outputs) > 1 else outputs[0]
 
-    def new_variable(self) -> str:
-        taken = set(self.variables.values())
-        names = ("x", "y", "z", *(f"x{number}" for number in range(1, len(taken) + 1)))
-        return next(name for name in names if name not in taken)
+def _write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model's state_dict in torch's zip format, on the CPU whatever the model is on."""
+    torch.save(_on_cpu(model.state_dict()), path)
 
-    def call_text(self, call: Call) -> str:
-        arguments = [self.variables[name] for name in call.inputs]
-        in_place = self.in_place_text(call)
-        if in_place is not None:
-            return in_place
-        if call.path or call.node is None:
-            return f"{module_text(call.path)}({', '.join(arguments)})"
-        return EXPRESSIONS[call.node.operation.op](call.node.operation, *arguments)
 
-    def in_place_text(self, call: Call) -> str | None:
-        """The call that may overwrite one of its inputs, or None where none may be: see ``forwards``."""
-        function = IN_PLACE.get(call.node.operation.op) if call.node else None
-        if function is None or len(call.inputs) > 2:
-            return None
-        overwritten = next((name for name in call.inputs if self.is_new(name)), None)
-        if overwritten is None:
-            return None
-        maker = self.makers[overwritten]
-        others = [name for name in call.inputs if name != overwritten]
-        arguments = [self.variables[name] for name in (overwritten, *others)]
-        if call.path:
-            arguments.insert(0, module_text(call.path))
-        if maker.path:
-            arguments.append(module_text(maker.path))
-        return f"{function}({', '.join(arguments)})"
+def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model's state_dict rounded to half precision; raises WeightsError where that does not hold a number."""
+    state = _on_cpu(model.state_dict())
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    if problems := too_large({name: tensor.numpy() for name, tensor in floats.items()}, "float16"):
+        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+    for name, tensor in floats.items():
+        state[name] = tensor.half()
+    torch.save(state, path)
 
-    def is_new(self, name: str) -> bool:
-        """Whether a value is made here, by an operation that writes to new memory, and used once."""
-        maker = self.makers.get(name)
-        node = maker.node if maker else None
-        return self.uses[name] == 1 and node is not None and node.operation.op in NEW_VALUE
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping, since it has attributes that torch.save keeps."""
+    for name, tensor in state.items():
+        state[name] = tensor.cpu()
+    return state
+
+
+def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
+    """Write a model as a ``torch.export`` program, which runs without this package.
+
+    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A feature
+    map that is 1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a
+    constant.
+    """
+    fixed = graph.depends_on_size or graph.input.features is not None
+    sizes = {} if fixed else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    # Two images, since a dimension of 1 is taken for a constant.
+    images = torch.zeros(2, *graph.input.shape)
+    parameter = next(model.parameters(), images)
+    images = images.to(parameter.device, parameter.dtype)
+    shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
+    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Graph, Path], None]] = {".pth": _write_state_dict, ".pt2": _write_program}
+_HALF_WRITERS = {".pth": _write_half_state_dict}

@@ -153,14 +153,14 @@ class MutatedTensorFlow(Mutated, TensorFlowBackend):
     name: ClassVar[str] = "mutated_tensorflow"
 
     def emitting(self, change: Change) -> AbstractContextManager[Any]:
-        from resnet_spec_tensorflow import model
+        from resnet_spec_tensorflow import compilation
         from resnet_spec_tensorflow.emitters import emit
 
         def emit_wrong(operation: Any, site: Any) -> Steps:
             steps = emit(operation, site)
             return STEPS[change.layers[site.name]](operation, site, steps) if site.name in change.layers else steps
 
-        return patch.object(model, "emit", emit_wrong)
+        return patch.object(compilation, "emit", emit_wrong)
 
     def optimizing(self, name: str) -> AbstractContextManager[Any]:
         from resnet_spec_tensorflow import training

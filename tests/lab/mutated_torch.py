@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
-from resnet_spec_torch import TorchBackend, running
+from resnet_spec_torch import TorchBackend, training
 from tests.lab.changes import Change
 from tests.lab.mutated import Mutated
 
@@ -207,5 +207,5 @@ class MutatedTorch(Mutated, TorchBackend):
 
     def optimizing(self, name: str) -> AbstractContextManager[Any]:
         kind, make = OPTIMIZERS[name]
-        own = running._native
-        return patch.object(running, "_native", lambda p, o: make(p, o) if isinstance(o, kind) else own(p, o))
+        own = training._native
+        return patch.object(training, "_native", lambda p, o: make(p, o) if isinstance(o, kind) else own(p, o))

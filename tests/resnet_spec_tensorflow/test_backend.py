@@ -77,43 +77,43 @@ def test_another_keras_backend_in_the_configuration_is_told_with_the_file(tmp_pa
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"floatx": "float32"}', '{"backend": "tensorflow"}'])
 def test_a_configuration_that_says_nothing_else_is_fine(monkeypatch, tmp_path, text):
-    from resnet_spec_tensorflow import environment
+    from resnet_spec_tensorflow import settings
 
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     if text is not None:
         (tmp_path / "keras.json").write_text(text)
-    environment.prepare()
+    settings.prepare()
 
 
 def test_the_environment_wins_over_the_configuration(monkeypatch, tmp_path):
-    from resnet_spec_tensorflow import environment
+    from resnet_spec_tensorflow import settings
 
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')
-    environment.prepare()
+    settings.prepare()
     # Keras takes an empty variable for none.
     monkeypatch.setenv("KERAS_BACKEND", "")
     with pytest.raises(BackendError, match="'jax'"):
-        environment.prepare()
+        settings.prepare()
 
 
 def test_keras_imported_already_on_another_backend_is_told(monkeypatch):
-    from resnet_spec_tensorflow import environment
+    from resnet_spec_tensorflow import settings
 
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax")))
     with pytest.raises(BackendError, match="'jax' by the program, which has imported keras already"):
-        environment.prepare()
+        settings.prepare()
 
 
 def test_the_log_level_is_the_users_where_there_is_one(monkeypatch):
-    from resnet_spec_tensorflow import environment
+    from resnet_spec_tensorflow import settings
 
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    environment.prepare()
+    settings.prepare()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 

@@ -10,7 +10,7 @@ from resnet_spec.errors import GraphError
 from resnet_spec.graph import Graph
 from resnet_spec_torch import TorchBackend, emitters
 from resnet_spec_torch.grouping import group
-from resnet_spec_torch.writing import forward_text
+from resnet_spec_torch.source import forward_text
 from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_resnet
 
 

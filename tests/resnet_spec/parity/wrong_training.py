@@ -10,7 +10,7 @@ import torch
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.backend.protocol import Gradients
 from resnet_spec.graph import Graph
-from resnet_spec_torch import TorchBackend, running
+from resnet_spec_torch import TorchBackend, training
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Batch
@@ -53,12 +53,12 @@ class Wrong(TorchBackend):
                 return found
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        right = running._native
-        running._native = lambda held, asked: MISTAKES.get(graph.name, right)(held, asked)
+        right = training._native
+        training._native = lambda held, asked: MISTAKES.get(graph.name, right)(held, asked)
         try:
             return super().train(model, graph, batches, optimizer)
         finally:
-            running._native = right
+            training._native = right
 
 
 def _decoupled(held: list[Any], optimizer: Optimizer) -> Any:

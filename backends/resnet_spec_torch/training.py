@@ -1,62 +1,23 @@
-"""What is done with a model besides writing it: run it whole or a node at a time, differentiate it, train it."""
+"""Gradients and training steps; PyTorch's optimizers compute what ``resnet_spec.backend.optimizers`` says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.backend.protocol import Gradients
-from resnet_spec_torch import forwards
-from resnet_spec_torch.emitters import EXPRESSIONS
-from resnet_spec_torch.parameters import from_numpy, tensors
+from resnet_spec_torch.execution import batch_for, outputs
+from resnet_spec_torch.parameters import tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backend.protocol import Batch
-    from resnet_spec.graph import Graph, Node
-
-
-def batch_for(model: nn.Module, images: NDArray[Any]) -> Tensor:
-    """Images (N, *input) in the dtype and on the device of a model's parameters."""
-    batch = from_numpy(np.require(images, requirements=["C", "W"]))
-    parameter = next(model.parameters(), batch)
-    return batch.to(parameter.device, parameter.dtype)
-
-
-def outputs(model: nn.Module, batch: Tensor) -> list[Tensor]:
-    """A model's outputs in the graph's order."""
-    output: Tensor | list[Tensor] | dict[str, Tensor] = model(batch)
-    return [output] if isinstance(output, Tensor) else list(output.values() if isinstance(output, dict) else output)
-
-
-def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """One node's value, by the model's layer, or by the expression that stands in its ``forward``."""
-    values = [batch_for(model, value) for value in inputs]
-    with torch.no_grad():
-        if node.operation.op in EXPRESSIONS:
-            value = _function(EXPRESSIONS[node.operation.op](node.operation, *_names(len(values))), len(values))(
-                *values
-            )
-        else:
-            value = model.get_submodule(node.layer)(*values)
-    return value.cpu().numpy()
-
-
-def _names(count: int) -> list[str]:
-    return [f"x{index}" for index in range(count)]
-
-
-@cache
-def _function(expression: str, arguments: int) -> Callable[..., Tensor]:
-    # The emitters' own words, and numbers that the graph has checked.
-    return eval(f"lambda {', '.join(_names(arguments))}: {expression}", forwards.__dict__)  # noqa: S307
+    from resnet_spec.graph import Graph
 
 
 def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:

@@ -1,15 +1,14 @@
-"""What is done with a finished model besides writing it: run it, and say in which environment that was."""
+"""Runs a model, whole or a node at a time."""
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from resnet_spec_tensorflow.framework import keras, tf
-from resnet_spec_tensorflow.model import apply as apply_node
+from resnet_spec_tensorflow.compilation import apply as apply_node
+from resnet_spec_tensorflow.framework import tf
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -52,23 +51,6 @@ def channels_last(value: NDArray[Any]) -> NDArray[Any]:
 def channels_first(value: Any) -> NDArray[Any]:
     """A (batch, ..., channels) tensor as a (batch, channels, ...) array."""
     return np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1))
-
-
-def describe() -> dict[str, str]:
-    """Versions, devices, threads and settings that change rounding."""
-    threading = tf.config.threading
-    threads = {
-        "intra-op": threading.get_intra_op_parallelism_threads(),
-        "inter-op": threading.get_inter_op_parallelism_threads(),
-    }
-    return {
-        "tensorflow": str(tf.__version__),
-        "keras": str(keras.__version__),
-        "devices": ", ".join(device.name for device in tf.config.list_physical_devices()),
-        "threads": ", ".join(f"{kind} {count or 'default'}" for kind, count in threads.items()),
-        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "tf32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
-    }
 
 
 @contextmanager

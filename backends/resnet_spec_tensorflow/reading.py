@@ -16,7 +16,7 @@ from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.formats.detection import inside
 from resnet_spec_tensorflow.framework import tf
-from resnet_spec_tensorflow.objects import OBJECTS, Objects, objects_of
+from resnet_spec_tensorflow.object_graph import OBJECT_GRAPH, ObjectGraph, parse_object_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -95,8 +95,8 @@ def _refuse_bomb(reader: Any, path: Path, files: Iterable[Path]) -> None:
 
 def _read(reader: Any) -> Checkpoint:
     shapes: dict[str, list[int]] = reader.get_variable_to_shape_map()
-    objects = objects_of(reader.get_tensor(OBJECTS)) if OBJECTS in shapes else Objects()
-    names = {key: objects.names.get(key, key.removesuffix(VALUE)) for key in shapes if key != OBJECTS}
+    objects = parse_object_graph(reader.get_tensor(OBJECT_GRAPH)) if OBJECT_GRAPH in shapes else ObjectGraph()
+    names = {key: objects.names.get(key, key.removesuffix(VALUE)) for key in shapes if key != OBJECT_GRAPH}
     averages = _averages(objects, names)
     ignored: Counter[str] = Counter()
     keys: dict[str, list[str]] = {}
@@ -118,7 +118,7 @@ def _read(reader: Any) -> Checkpoint:
     )
 
 
-def _averages(objects: Objects, names: Mapping[str, str]) -> dict[str, str]:
+def _averages(objects: ObjectGraph, names: Mapping[str, str]) -> dict[str, str]:
     """The names of the variables that are averaged, by the keys of their averages."""
     # Keras 3 calls an optimizer's variable after the model's: adam/conv1_kernel_average.
     keras = {f"{name.replace('/', '_')}_average": name for name in names.values()}
@@ -137,7 +137,7 @@ def _averages(objects: Objects, names: Mapping[str, str]) -> dict[str, str]:
 class _Beside:
     """Tells what is certainly no weight."""
 
-    def __init__(self, reader: Any, objects: Objects, shapes: Mapping[str, list[int]]) -> None:
+    def __init__(self, reader: Any, objects: ObjectGraph, shapes: Mapping[str, list[int]]) -> None:
         self._types: dict[str, Any] = reader.get_variable_to_dtype_map()
         self._objects = objects
         self._shapes = shapes

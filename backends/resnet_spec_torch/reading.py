@@ -1,4 +1,4 @@
-"""Files that need torch: state_dicts, read without ever unpickling code, and exported programs.
+"""PyTorch's state_dicts, read without ever unpickling code.
 
 torch's own reader is asked not to run code; what it does not look at is looked at here, before and after it.
 """
@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.detection import occurrences
-from resnet_spec.weights.matching import too_large
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from resnet_spec.graph import Graph
 
 STATES = ("state_dict", "model", "model_state_dict", "net")
 """Under which key training scripts keep the state_dict; the first that is there is the model's."""
@@ -48,9 +45,6 @@ _TAR, _TAR_PLACE = b"ustar", 257
 
 _ALLOCATES = b"bytearray\n"
 """What a pickle makes as large as it likes of a number alone, and no state_dict has."""
-
-
-# -- reading -----------------------------------------------------------------------------------------------------
 
 
 def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
@@ -212,46 +206,3 @@ def _unpickling_problem(error: Exception) -> str:
     if forbidden:
         return f"refused: besides tensors it holds {forbidden[1]}, and loading that would run code; {_ADVICE}"
     return "is not a whole file of tensors (its pickle cannot be read)"
-
-
-# -- writing -----------------------------------------------------------------------------------------------------
-
-
-def write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
-    """Write a model's state_dict in torch's zip format, on the CPU whatever the model is on."""
-    torch.save(_on_cpu(model.state_dict()), path)
-
-
-def write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
-    """Write a model's state_dict rounded to half precision; raises WeightsError where that does not hold a number."""
-    state = _on_cpu(model.state_dict())
-    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    if problems := too_large({name: tensor.numpy() for name, tensor in floats.items()}, "float16"):
-        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
-    for name, tensor in floats.items():
-        state[name] = tensor.half()
-    torch.save(state, path)
-
-
-def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping, since it has attributes that torch.save keeps."""
-    for name, tensor in state.items():
-        state[name] = tensor.cpu()
-    return state
-
-
-def write_program(model: nn.Module, graph: Graph, path: Path) -> None:
-    """Write a model as a ``torch.export`` program, which runs without this package.
-
-    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A feature
-    map that is 1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a
-    constant.
-    """
-    fixed = graph.depends_on_size or graph.input.features is not None
-    sizes = {} if fixed else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
-    # Two images, since a dimension of 1 is taken for a constant.
-    images = torch.zeros(2, *graph.input.shape)
-    parameter = next(model.parameters(), images)
-    images = images.to(parameter.device, parameter.dtype)
-    shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
-    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)

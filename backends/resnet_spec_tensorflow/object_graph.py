@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which a checkpoint keeps them."""
 
 OPTIMIZER_WORDS = frozenset({"optimizer", "_optimizer"})
@@ -17,7 +17,7 @@ OPTIMIZER_PARTS = frozenset({"_iterations", "_variables"})
 
 
 @dataclass(frozen=True)
-class Objects:
+class ObjectGraph:
     """By the checkpoint's keys: variables' own names, the variable and the name of each slot, what optimizers hold."""
 
     names: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -25,7 +25,7 @@ class Objects:
     optimizers: frozenset[str] = frozenset()
 
 
-def objects_of(serialized: bytes) -> Objects:
+def parse_object_graph(serialized: bytes) -> ObjectGraph:
     """What the serialized graph of objects says; raises where it is broken."""
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph  # type: ignore[import]
 
@@ -35,7 +35,7 @@ def objects_of(serialized: bytes) -> Objects:
     optimizers = _optimizers(nodes)
     # A model's variables can be reached through its optimizer too.
     held = _reached(nodes, optimizers) - _reached(nodes, {0} - optimizers, avoiding=optimizers)
-    return Objects(
+    return ObjectGraph(
         names={a.checkpoint_key: a.full_name for node in nodes for a in node.attributes if a.full_name},
         slots={
             key: (owner, slot.slot_name)

@@ -24,21 +24,21 @@ from resnet_spec.graph import Graph, Node, scope_class_name
 from resnet_spec_torch import forwards
 from resnet_spec_torch.emitters import LAYERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
-from resnet_spec_torch.writing import forward_text
+from resnet_spec_torch.source import forward_text
 
 TOP_CLASS = "ResNet"
 
 
 @dataclass
-class _Place:
+class _Branch:
     """A dotted name in the tree of modules: a layer, a group of them, or both."""
 
     path: Path
     node: Node | None = None
-    children: dict[str, _Place] = field(default_factory=dict[str, "_Place"])
+    children: dict[str, _Branch] = field(default_factory=dict[str, "_Branch"])
 
 
-def assemble(graph: Graph, options: Options) -> nn.Module:
+def compile_graph(graph: Graph, options: Options) -> nn.Module:
     """A native model for a graph, its parameters empty, on the meta device; names nest at the dots.
 
     Raises GraphError where a name cannot be a module's, since every ``nn.Module`` has an attribute of that name.
@@ -47,7 +47,7 @@ def assemble(graph: Graph, options: Options) -> nn.Module:
     groups = group(graph, [node.name for node in layers])
     blocks = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
     with _collection_paused():
-        return _Assembler(graph, options, groups, blocks).module(_tree(layers)).eval()
+        return _Compiler(graph, options, groups, blocks).module(_tree(layers)).eval()
 
 
 @contextmanager
@@ -63,18 +63,18 @@ def _collection_paused() -> Generator[None]:
             gc.enable()
 
 
-def _tree(layers: list[Node]) -> _Place:
+def _tree(layers: list[Node]) -> _Branch:
     """The layers by the parts of their names, in order of declaration."""
-    top = _Place(TOP)
+    top = _Branch(TOP)
     for node in layers:
         place = top
         for part in split(node.name):
-            place = place.children.setdefault(part, _Place((*place.path, part)))
+            place = place.children.setdefault(part, _Branch((*place.path, part)))
         place.node = node
     return top
 
 
-class _Assembler:
+class _Compiler:
     def __init__(
         self, graph: Graph, options: Options, groups: Mapping[Path, Group], blocks: Mapping[Path, str | None]
     ) -> None:
@@ -83,7 +83,7 @@ class _Assembler:
         self.groups = groups
         self.blocks = blocks
 
-    def module(self, place: _Place) -> nn.Module:
+    def module(self, place: _Branch) -> nn.Module:
         """The module at a place, with what hangs below it."""
         module = self.layer(place.node) if place.node else self.container(place)
         for name, child in place.children.items():
@@ -96,7 +96,7 @@ class _Assembler:
     def layer(self, node: Node) -> nn.Module:
         return LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
 
-    def container(self, place: _Place) -> nn.Module:
+    def container(self, place: _Branch) -> nn.Module:
         """An empty module for a group, or for a prefix whose layers are called from outside."""
         contents = self.groups.get(place.path)
         block = self.blocks.get(place.path)

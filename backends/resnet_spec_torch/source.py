@@ -1,0 +1,93 @@
+"""The text of a group's ``forward``, as a person would write it: one call a line, a variable reused after its last use.
+
+What no longer has a name is freed while the rest runs, as in a hand-written network; keeping every value under its own
+name would hold all feature maps at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from keyword import iskeyword
+
+from resnet_spec_torch.emitters import EXPRESSIONS, IN_PLACE, NEW_VALUE
+from resnet_spec_torch.grouping import Call, Group, Path
+
+
+def module_text(path: Path) -> str:
+    """Source text for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, '0')``."""
+    text = "self"
+    for part in path:
+        text = f"{text}.{part}" if part.isidentifier() and not iskeyword(part) else f"getattr({text}, {part!r})"
+    return text
+
+
+def forward_text(group: Group) -> str:
+    """Source text of ``def forward(self, x)`` for a group."""
+    return _Writer(group).text()
+
+
+class _Writer:
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.makers = {call.value: call for call in group.calls}
+        self.uses = Counter([*(name for call in group.calls for name in call.inputs), *group.outputs])
+        self.variables = {group.input: "x"}
+
+    def text(self) -> str:
+        left = self.uses.copy()
+        statements: list[str] = []
+        for call in self.group.calls:
+            text = self.call_text(call)
+            left.subtract(call.inputs)
+            freed = [self.variables.pop(name) for name in dict.fromkeys(call.inputs) if not left[name]]
+            self.variables[call.value] = freed[0] if freed else self.new_variable()
+            statements.append(f"{self.variables[call.value]} = {text}")
+        if self.group.outputs == (self.group.calls[-1].value,) and not self.group.names:
+            statements[-1] = f"return {statements[-1].partition(' = ')[2]}"
+        else:
+            statements.append(f"return {self.returned_text()}")
+        return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
+
+    def returned_text(self) -> str:
+        outputs = [self.variables[name] for name in self.group.outputs]
+        if self.group.names:
+            pairs = zip(self.group.names, outputs, strict=True)
+            return f"{{{', '.join(f'{name!r}: {output}' for name, output in pairs)}}}"
+        return f"[{', '.join(outputs)}]" if len(outputs) > 1 else outputs[0]
+
+    def new_variable(self) -> str:
+        taken = set(self.variables.values())
+        names = ("x", "y", "z", *(f"x{number}" for number in range(1, len(taken) + 1)))
+        return next(name for name in names if name not in taken)
+
+    def call_text(self, call: Call) -> str:
+        arguments = [self.variables[name] for name in call.inputs]
+        in_place = self.in_place_text(call)
+        if in_place is not None:
+            return in_place
+        if call.path or call.node is None:
+            return f"{module_text(call.path)}({', '.join(arguments)})"
+        return EXPRESSIONS[call.node.operation.op](call.node.operation, *arguments)
+
+    def in_place_text(self, call: Call) -> str | None:
+        """The call that may overwrite one of its inputs, or None where none may be: see ``forwards``."""
+        function = IN_PLACE.get(call.node.operation.op) if call.node else None
+        if function is None or len(call.inputs) > 2:
+            return None
+        overwritten = next((name for name in call.inputs if self.is_new(name)), None)
+        if overwritten is None:
+            return None
+        maker = self.makers[overwritten]
+        others = [name for name in call.inputs if name != overwritten]
+        arguments = [self.variables[name] for name in (overwritten, *others)]
+        if call.path:
+            arguments.insert(0, module_text(call.path))
+        if maker.path:
+            arguments.append(module_text(maker.path))
+        return f"{function}({', '.join(arguments)})"
+
+    def is_new(self, name: str) -> bool:
+        """Whether a value is made here, by an operation that writes to new memory, and used once."""
+        maker = self.makers.get(name)
+        node = maker.node if maker else None
+        return self.uses[name] == 1 and node is not None and node.operation.op in NEW_VALUE
