@@ -7,7 +7,6 @@ goes on where it stopped. A lock lets one process write; others wait for it and 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -19,10 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote, urlsplit
 
 from resnet_spec.errors import DownloadError
 from resnet_spec.spec.published import MIB, Published
+from resnet_spec.weights.cache import LOCK, PART, PART_NOTE, cached_path, digest_of, remember, url_parts, wrong_with
 from resnet_spec.weights.published import find, is_path
 from resnet_spec.weights.reading import located
 
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     Show: TypeAlias = Callable[[int, int | None], None]
     """Shows how many bytes are there, of how many."""
 
-CACHE, MIRROR, OFFLINE = "RESNET_SPEC_CACHE", "RESNET_SPEC_MIRROR", "RESNET_SPEC_OFFLINE"
-"""Environment variables: the cache's folder; a base URL that is asked instead; whether to ask nobody."""
+MIRROR, OFFLINE = "RESNET_SPEC_MIRROR", "RESNET_SPEC_OFFLINE"
+"""Environment variables: a base URL that is asked instead of the publisher's; whether to ask no server at all."""
 
 TIMEOUTS = (20.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
@@ -63,46 +62,39 @@ def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
 def fetch(published: Published, *, progress: bool = True) -> Path:
     """The file of published weights, from the cache or downloaded into it.
 
-    What is in the cache is used without asking anyone. A download goes on where an earlier one stopped, and is held to
-    the hash that the spec states, else to the SHA-256 that the server states as Hugging Face does, else to its length
-    alone, which is then said. ``progress`` shows a bar on stderr, or a line where that is no terminal.
+    What is in the cache is used without asking a server, unless its size or hash is not the one that the spec states,
+    or its content has changed since it was fetched; then it is fetched again. A download continues where an earlier one
+    stopped. It is verified by the hash that the spec states, or else by the SHA-256 that the server states as Hugging
+    Face does, or else by its length only, which a warning reports. ``progress`` shows a bar on stderr, or one line
+    where that is not a terminal.
 
     Raises DownloadError; what has arrived by then is kept, unless it is wrong or the disk is full.
     """
-    target = cache_folder() / _place(published.url)
+    target = cached_path(published.url)
     try:
-        if not target.is_file():
-            _download(published, target, progress=progress)
+        if problem := _problem(published, target):
+            _download(published, target, problem, progress=progress)
     except OSError as error:
         raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
     return target
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$RESNET_SPEC_CACHE``, or this user's folder for caches."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get(CACHE) or user_cache_path("resnet-spec", appauthor=False)).expanduser()
+def _problem(published: Published, target: Path) -> str | None:
+    """Why the cache cannot serve a file, as the end of a sentence."""
+    return wrong_with(target, published) if target.is_file() else "does not exist"
 
 
-def _download(published: Published, target: Path, *, progress: bool) -> None:
+def _download(published: Published, target: Path, problem: str, *, progress: bool) -> None:
     source = _source(published.url)
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise DownloadError(f"{source}: not fetched, since {OFFLINE} is set, and {target} is not there")
+        raise DownloadError(f"{source}: not fetched, since {OFFLINE} is set, and {target} {problem}")
+    if target.is_file():
+        log.warning("%s: %s; it is downloaded again", target, problem)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target, progress=progress):
-        # Whoever held the lock before may have brought the file.
-        if not target.is_file():
+        # The process that held the lock before may have brought the file.
+        if _problem(published, target):
             _Download(published, source, target).run(progress=progress)
-
-
-def _place(url: str) -> str:
-    """A file's place below the cache or a mirror: ``host/path``."""
-    parts = urlsplit(url)
-    path = quote(parts.path, safe="/%+,=@~")
-    if {"", ".", ".."} & set(path.split("/")[1:]):
-        raise DownloadError(f"{url}: its path is no file's")
-    return parts.netloc.replace(":", "_") + path
 
 
 def _source(url: str) -> str:
@@ -112,7 +104,7 @@ def _source(url: str) -> str:
         return url
     if not re.match(r"https?://[^/]", mirror):
         raise DownloadError(f"{MIRROR} is {mirror!r}, not an address that starts with https:// or http://")
-    return f"{mirror.rstrip('/')}/{_place(url)}"
+    return f"{mirror.rstrip('/')}/{'/'.join(url_parts(url))}"
 
 
 @contextmanager
@@ -120,7 +112,7 @@ def _lock(target: Path, *, progress: bool) -> Generator[None]:
     """Let one process at a time download a file; nothing stays of the lock."""
     from filelock import FileLock, Timeout
 
-    path = target.with_name(f"{target.name}.lock")
+    path = target.with_name(target.name + LOCK)
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -186,8 +178,8 @@ class _Download:
         self.published = published
         self.source = source
         self.target = target
-        self.part = target.with_name(f"{target.name}.part")
-        self.note = target.with_name(f"{target.name}.part.json")
+        self.part = target.with_name(target.name + PART)
+        self.note = target.with_name(target.name + PART_NOTE)
         self.answered = False
 
     def run(self, *, progress: bool) -> None:
@@ -195,11 +187,12 @@ class _Download:
         try:
             with _shown(self.source, self.target, progress=progress) as show:
                 said = self._fetch(show)
-            self._verify(said)
+            found = self._verify(said)
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
             self.part.replace(self.target)
             self._discard()
+            remember(self.target, found)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -300,8 +293,8 @@ class _Download:
         if said.size - have > free:
             raise self._failed(f"{_mib(said.size - have)} are to come, but {self.target.parent} has {_mib(free)} free")
 
-    def _verify(self, said: _Said) -> None:
-        """Hold what has arrived to its hash; what is wrong is deleted."""
+    def _verify(self, said: _Said) -> str:
+        """Compare what has arrived with its hash, and return that; what is wrong is deleted."""
         size = self.part.stat().st_size
         if not self.published.may_have(size):
             self._discard()
@@ -309,15 +302,14 @@ class _Download:
         wanted = self.published.hash or (said.sha256 and f"sha256:{said.sha256}")
         if not wanted:
             log.warning("%s: no hash was published: only its length was checked", self.source)
-            return
-        kind, _, digits = wanted.partition(":")
-        with self.part.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        kind, _, digits = (wanted or "sha256:").partition(":")
+        found = digest_of(self.part, kind)
         if not found.startswith(digits):
             self._discard()
             raise self._failed(
                 f"is not the file that was published: its {kind} is {found}, not {digits}; it was deleted"
             )
+        return f"{kind}:{found}"
 
     def _discard(self) -> None:
         for path in (self.part, self.note):

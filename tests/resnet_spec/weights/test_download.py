@@ -24,7 +24,9 @@ import pytest
 
 from resnet_spec import DownloadError, WeightsError, initialize, load, read_weights, write_weights
 from resnet_spec.spec.published import Published
+from resnet_spec.weights import cache as caching
 from resnet_spec.weights import download as downloads
+from resnet_spec.weights.cache import cached_path
 from resnet_spec.weights.download import fetch, resolve
 
 BODY = bytes(range(256)) * 4000
@@ -156,7 +158,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", downloads.MIRROR, downloads.OFFLINE):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv(downloads.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(caching.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(downloads, "PAUSES", (0.0, 0.0, 0.0))
     return tmp_path / "cache"
 
@@ -166,8 +168,9 @@ def published(server: Server, path: str = NAME, **stated: Any) -> Published:
 
 
 def left(cache: Path) -> dict[str, int]:
-    """Every file below the cache with its size."""
-    return {path.name: path.stat().st_size for path in cache.rglob("*") if path.is_file()}
+    """Every file below the cache with its size, except the notes of what was verified."""
+    files = [path for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".verified.json")]
+    return {path.name: path.stat().st_size for path in files}
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -628,7 +631,7 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(
 
 def test_a_cache_that_cannot_be_made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv(downloads.CACHE, str(tmp_path / "file"))
+    monkeypatch.setenv(caching.CACHE, str(tmp_path / "file"))
 
     assert "cannot be written (Not a directory)" in refusal(lambda: fetch(published(server)))
 
@@ -671,7 +674,7 @@ def test_offline_the_cache_is_all_there_is(server: Server, monkeypatch: pytest.M
     assert fetch(published(server)) == path
     line = refusal(lambda: fetch(published(server, "other")))
     place = cache / f"127.0.0.1_{server.server_port}" / "other"
-    assert line == f"{server.url}/other: not fetched, since RESNET_SPEC_OFFLINE is set, and {place} is not there"
+    assert line == f"{server.url}/other: not fetched, since RESNET_SPEC_OFFLINE is set, and {place} does not exist"
     assert server.asked == []
 
 
@@ -683,9 +686,206 @@ def test_offline_can_be_switched_off(server: Server, monkeypatch: pytest.MonkeyP
     assert fetch(published(server)).is_file()
 
 
-@pytest.mark.parametrize("path", ["a/../../b", "../b", "a//b", "a/./b", "a/"])
-def test_an_address_does_not_lead_out_of_the_cache(path: str) -> None:
-    assert "its path is no file's" in refusal(lambda: fetch(Published(url=f"http://127.0.0.1:9/{path}")))
+# -- where a file is kept ----------------------------------------------------------------------------------------
+
+
+def cached(url: str, cache: Path) -> str:
+    """Where an address is kept in the cache, without asking anyone."""
+    return cached_path(Published(url=url).url).relative_to(cache).as_posix()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a/../../b", "../b", "a//b", "a/./b", "a/", "%2e%2e/b", "a/.%2E/b", "..%2fb", "a%5cb", "..\\b", "a%00b", "a%0Ab"],
+)
+def test_a_path_does_not_lead_out_of_the_cache(path: str) -> None:
+    assert "its path does not name a file" in refusal(lambda: fetch(Published(url=f"http://127.0.0.1:9/{path}")))
+
+
+@pytest.mark.parametrize(
+    "host", ["..", ".", "...", "..:80", "a..b", ".a", "a.", "C:", "a\\b", "%2e%2e", "[..]", "[", "a:b"]
+)
+def test_a_host_does_not_lead_out_of_the_cache(host: str, cache: Path) -> None:
+    line = refusal(lambda: fetch(Published(url=f"https://{host}/x")))
+
+    assert line == f"https://{host}/x: its host is not a host name"
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://a.example/b/c.pth", "a.example/b/c.pth"),
+        ("https://A.example:8080/b c+d,e=f@g~h", None),
+        ("https://A.example:8080/b%20c+d,e=f@g~h", "a.example_8080/b%20c+d,e=f@g~h"),
+        ("https://[::1]:80/x", "[__1]_80/x"),
+        ("https://a.example/Größe.pth", "a.example/Gr%C3%B6%C3%9Fe.pth"),
+        ("https://a.example/con", "a.example/%63on"),
+        ("https://a.example/NUL.pth/x", "a.example/%4EUL.pth/x"),
+        ("https://a.example/com1.tar.gz", "a.example/%63om1.tar.gz"),
+        ("https://nul/x", "%6Eul/x"),
+        ("https://a.example/console", "a.example/console"),
+        ("https://a.example/x.", "a.example/x%2E"),
+        ("https://a.example/x...", "a.example/x..%2E"),
+        ('https://a.example/a:b*c|d<e>f"g', "a.example/a%3Ab%2Ac%7Cd%3Ce%3Ef%22g"),
+        ("https://a.example/x.lock", "a.example/x%2Elock"),
+        ("https://a.example/x.part", "a.example/x%2Epart"),
+        ("https://a.example/x.part.json", "a.example/x.part%2Ejson"),
+        ("https://a.example/x.verified.json", "a.example/x.verified%2Ejson"),
+        ("https://a.example/x.json", "a.example/x.json"),
+    ],
+)
+def test_a_place_in_the_cache_is_one_on_every_system(url: str, place: str | None, cache: Path) -> None:
+    if place is None:
+        with pytest.raises(ValueError, match="must be an address"):
+            Published(url=url)
+    else:
+        assert cached(url, cache) == place
+
+
+def test_a_name_too_long_for_a_file_system_is_cut(server: Server, cache: Path) -> None:
+    first, second = "ß" * 60 + "1.safetensors", "ß" * 60 + "2.safetensors"
+    for name in (first, second):
+        server.has("".join(f"%{byte:02X}" if byte > 127 else chr(byte) for byte in name.encode()))
+    places = [fetch(published(server, name)) for name in (first, second)]
+
+    assert places[0] != places[1]
+    assert all(place.read_bytes() == BODY and len(place.name) < 200 for place in places)
+    assert all(place.suffix == ".safetensors" for place in places)
+
+
+# -- a file that is in the cache ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """As a new process does, forget what this one has verified."""
+    return lambda: monkeypatch.setattr(caching, "_verified", set())
+
+
+@pytest.mark.parametrize(
+    "hash_", [f"sha256:{SHA256}", f"sha256:{SHA256[:8]}", f"md5:{hashlib.md5(BODY).hexdigest()}", None]
+)
+@pytest.mark.parametrize(
+    "content", [BODY[:-1] + b"x", BODY[:1000], BODY + b"x", b""], ids=["same size", "cut", "longer", "empty"]
+)
+def test_a_cached_file_that_was_changed_is_fetched_again(
+    server: Server, caplog: pytest.LogCaptureFixture, forgetful: Callable[[], None], hash_: str | None, content: bytes
+) -> None:
+    """Also one of which nothing but its own hash at the time of the download is known."""
+    server.has()
+    path = fetch(published(server, hash=hash_))
+    path.write_bytes(content)
+    forgetful()
+    caplog.clear()
+
+    with caplog.at_level(logging.WARNING, "resnet_spec"):
+        assert fetch(published(server, hash=hash_)) == path
+    assert path.read_bytes() == BODY
+    assert len(server.asked) == 2
+    assert caplog.records[0].getMessage().startswith(f"{path}: ")
+    assert caplog.records[0].getMessage().endswith("; it is downloaded again")
+
+
+@pytest.mark.parametrize("stated", [{"hash": "sha256:" + "0" * 64}, {"hash": "md5:" + "0" * 32}, {"size": 7}])
+def test_a_cached_file_that_the_spec_no_longer_means_is_fetched_again(server: Server, stated: dict[str, Any]) -> None:
+    """Within one process too: the spec may have been edited."""
+    server.has()
+    path = fetch(published(server))
+
+    refusal(lambda: fetch(published(server, **stated)))
+    assert len(server.asked) == 2
+    assert path.read_bytes() == BODY
+    assert fetch(published(server)) == path
+    assert len(server.asked) == 2
+
+
+def test_a_new_version_replaces_the_cached_one(server: Server) -> None:
+    server.has()
+    fetch(published(server))
+    server.has(body=BODY[::-1], etag='"two"')
+    new = f"sha256:{hashlib.sha256(BODY[::-1]).hexdigest()}"
+
+    assert fetch(published(server, hash=new)).read_bytes() == BODY[::-1]
+
+
+def test_offline_a_cached_file_that_is_wrong_is_an_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch, forgetful: Callable[[], None]
+) -> None:
+    server.has()
+    path = fetch(published(server))
+    path.write_bytes(BODY[:-1] + b"x")
+    monkeypatch.setenv(downloads.OFFLINE, "1")
+    forgetful()
+
+    line = refusal(lambda: fetch(published(server)))
+    assert line.startswith(
+        f"{server.url}/{NAME}: not fetched, since RESNET_SPEC_OFFLINE is set, and {path} is not the file"
+    )
+    assert path.read_bytes() == BODY[:-1] + b"x"
+
+
+def test_a_cached_file_is_hashed_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, forgetful: Callable[[], None]
+) -> None:
+    server.has()
+    path = fetch(published(server))
+    hashed: list[Path] = []
+    digest = caching.digest_of
+    monkeypatch.setattr(caching, "digest_of", lambda path, kind: hashed.append(path) or digest(path, kind))
+
+    for _ in range(3):
+        forgetful()
+        fetch(published(server))
+    assert hashed == []
+    # Its time has changed, as in a copy of the cache.
+    os.utime(path, (1, 1))
+    for _ in range(3):
+        forgetful()
+        fetch(published(server))
+    assert hashed == [path]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"size": "1"}',
+        b'{"size": 1, "modified": 2, "hash": "sha256:0", "more": 3}',
+        None,
+    ],
+)
+def test_a_broken_note_of_what_was_verified_means_to_verify_again(
+    server: Server, forgetful: Callable[[], None], content: bytes | None
+) -> None:
+    server.has()
+    path = fetch(published(server))
+    note = path.with_name(f"{path.name}.verified.json")
+    whole = note.read_bytes()
+    note.unlink() if content is None else note.write_bytes(content)
+    forgetful()
+
+    assert fetch(published(server)) == path
+    assert note.read_bytes() == whole
+    assert len(server.asked) == 1
+
+
+def test_a_cache_that_cannot_be_written_to_is_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, forgetful: Callable[[], None]
+) -> None:
+    server.has()
+    path = fetch(published(server))
+    note = path.with_name(f"{path.name}.verified.json")
+    note.unlink()
+    note.mkdir()
+    forgetful()
+
+    assert fetch(published(server)) == path
+    assert len(server.asked) == 1
 
 
 def test_a_proxy_of_the_environment_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -772,7 +972,7 @@ def test_a_command_takes_a_name_for_weights(
     assert command("resnet-spec", "convert", "mine.yaml", "mine", "copy.safetensors").status == 0
     assert read_weights("copy.safetensors", graph).keys() == initialize(graph, 3).keys()
 
-    monkeypatch.setenv(downloads.CACHE, "another")
+    monkeypatch.setenv(caching.CACHE, "another")
     monkeypatch.setenv(downloads.OFFLINE, "1")
     done = command("resnet-spec", "convert", "mine.yaml", "mine", "none.safetensors")
     assert done.status == 3

@@ -1,0 +1,149 @@
+"""Where downloaded weights are kept, and whether what is kept is still what was published.
+
+A note beside a file says which hash its content has, for one size and time of change; only where they differ, or the
+note is missing or broken, is the file hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from resnet_spec.errors import DownloadError, OutputError
+from resnet_spec.spec.published import Published
+from resnet_spec.weights.atomic import replacing
+
+CACHE = "RESNET_SPEC_CACHE"
+"""The environment variable that names the cache's folder."""
+
+PART, PART_NOTE, LOCK, VERIFIED = ".part", ".part.json", ".lock", ".verified.json"
+"""Endings of the files beside a cached one."""
+
+MAX_NAME = 160
+"""Characters of a file's name; file systems allow 255 bytes, and the endings above come on top."""
+
+_HOST = r"[\w-]+(\.[\w-]+)*(:\d{1,5})?|\[[\da-f:.]*:[\da-f:.]*\](:\d{1,5})?"
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""Names that Windows keeps for devices, with any ending."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$RESNET_SPEC_CACHE``, or this user's folder for caches."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get(CACHE) or user_cache_path("resnet-spec", appauthor=False)).expanduser()
+
+
+def cached_path(url: str) -> Path:
+    """The file in the cache for an address: its host, and its path below; raises DownloadError as ``url_parts``."""
+    return cache_folder().joinpath(*map(_file_name, url_parts(url)))
+
+
+def url_parts(url: str) -> list[str]:
+    """An address's host and the quoted names of its path, each of which names a file or folder and nothing else.
+
+    Raises DownloadError where one does not, even when unquoted.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise DownloadError(f"{url}: its host is not a host name") from None
+    host = parts.netloc.lower()
+    if not re.fullmatch(_HOST, host):
+        raise DownloadError(f"{url}: its host is not a host name")
+    names = quote(parts.path, safe="/%+,=@~").split("/")[1:]
+    for name in map(unquote, names):
+        if name in ("", ".", "..") or any(character in "/\\" or ord(character) < 32 for character in name):
+            raise DownloadError(f"{url}: its path does not name a file")
+    return [host.replace(":", "_"), *names]
+
+
+def _file_name(part: str) -> str:
+    """A part of an address as a name that every file system keeps as it is, and that is not one of our own files'."""
+    if _RESERVED.match(part):
+        part = f"%{ord(part[0]):02X}{part[1:]}"
+    if part.endswith((".", PART, PART_NOTE, LOCK, VERIFIED)):
+        stem, _, ending = part.rpartition(".")
+        part = f"{stem}%2E{ending}"
+    if len(part) > MAX_NAME:
+        digest = hashlib.sha256(part.encode()).hexdigest()[:16]
+        part = f"{part[: MAX_NAME // 2]}~{digest}{Path(part).suffix[:20]}"
+    return part
+
+
+# -- verification ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """What a note says: the hash of a file's content, and the file's size and time of change (in ns) at that time."""
+
+    size: int
+    modified: int
+    hash: str
+
+
+_verified: set[tuple[Path, _Verified]] = set()
+"""What this process has verified, for caches that cannot be written to."""
+
+
+def wrong_with(path: Path, published: Published) -> str | None:
+    """What is wrong with a cached file, as the end of a sentence; None where it is the published one.
+
+    Its size is always compared with the one stated; its content is hashed unless a note says that it was already, for
+    this size and time of change. Where no hash is published, it is held to the hash that it had when it was fetched.
+    """
+    status = path.stat()
+    if not published.may_have(status.st_size):
+        return f"has {status.st_size:,} bytes, but the spec states {published.size}"
+    note = _read_note(path)
+    wanted = published.hash or (note.hash if note else "sha256:")
+    if note and (note.size, note.modified) == (status.st_size, status.st_mtime_ns) and note.hash.startswith(wanted):
+        return None
+    if (path, _Verified(status.st_size, status.st_mtime_ns, wanted)) in _verified:
+        return None
+    kind, _, digits = wanted.partition(":")
+    found = digest_of(path, kind)
+    if not found.startswith(digits):
+        return f"is not the file that was published: its {kind} is {found}, not {digits}"
+    _verified.add((path, _Verified(status.st_size, status.st_mtime_ns, wanted)))
+    _write_note(path, _Verified(status.st_size, status.st_mtime_ns, f"{kind}:{found}"))
+    return None
+
+
+def remember(path: Path, hash: str) -> None:
+    """Note that a file that was just fetched has this hash."""
+    status = path.stat()
+    _write_note(path, _Verified(status.st_size, status.st_mtime_ns, hash))
+
+
+def digest_of(path: Path, kind: str) -> str:
+    """The hexadecimal digest of a file's content, of the kind ``sha256`` or ``md5``."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + VERIFIED)
+
+
+def _read_note(path: Path) -> _Verified | None:
+    try:
+        note = _Verified(**json.loads(_note(path).read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    typed = type(note.size) is type(note.modified) is int and isinstance(note.hash, str)
+    return note if typed and re.match("(sha256|md5):", note.hash) else None
+
+
+def _write_note(path: Path, note: _Verified) -> None:
+    """Write a note whole or not at all; without one the file is hashed again by the next process."""
+    with suppress(OutputError, OSError), replacing(_note(path), force=True) as temporary:
+        temporary.write_text(json.dumps(asdict(note)), "utf-8")
