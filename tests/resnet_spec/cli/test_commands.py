@@ -115,6 +115,7 @@ def test_show_graph_json_is_the_graph(command: Command) -> None:
 # -- validate ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_validate_all_tells_each_spec(command: Command) -> None:
     done = command("resnet-spec", "validate", "--all")
 
@@ -364,6 +365,7 @@ def test_a_backend_must_be_named(command: Command) -> None:
 # -- resnet-build with a framework, each in a process of its own -------------------------------------------------
 
 
+@pytest.mark.slow
 def test_torch_builds_runs_and_writes(process: Command, tmp_path: Path) -> None:
     outputs = ["w.safetensors", "w.pth"]
     line = ["resnet-build", "resnet18", "--backend", "torch", *SMALL_INPUT, "--seed", "3"]
@@ -380,6 +382,7 @@ def test_torch_builds_runs_and_writes(process: Command, tmp_path: Path) -> None:
     assert all((written[name] == drawn[name]).all() for name in drawn)
 
 
+@pytest.mark.slow
 def test_tensorflow_builds_by_its_alias_and_prints_nothing_but_the_result(process: Command, tmp_path: Path) -> None:
     done = process("resnet-build", "tutorial/resnet18", "--backend", "tf", *SMALL_INPUT, "--output", "model.keras")
 

@@ -245,6 +245,7 @@ def test_a_file_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
 # -- build -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_told_by_a_build_and_refused_where_asked_for(
     process: Command, small: Graph, tmp_path: Path
 ) -> None:

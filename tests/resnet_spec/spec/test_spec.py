@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from resnet_spec import Graph, Spec, available, load
+from resnet_spec import Graph, Spec, load
 from resnet_spec.errors import Position
 from resnet_spec.spec.catalog import Catalog
+from tests.shipped import networks
 
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", networks())
 def test_a_spec_as_yaml_is_the_same_network(name: str, write: Write, shipped: Callable[[str], Graph]) -> None:
     text = load(name).to_yaml()
     again = load(write(text))

@@ -7,6 +7,7 @@ import pytest
 from resnet_spec import available, load
 from resnet_spec.errors import SpecError
 from resnet_spec.graph import Graph
+from tests.shipped import SAMPLE, slow_unless
 
 IMAGENET = ("keras", "msra", "slim", "timm", "torchvision", "tutorial")
 """Families whose networks are made for images of some hundred pixels, and can be dilated."""
@@ -16,23 +17,74 @@ def graph_of(name: str, *overrides: str) -> Graph:
     return load(name, overrides).to_graph()
 
 
-def of_each_kind() -> list[str]:
-    """The smallest network of each family and set of blocks and operations."""
+NAMES = [
+    "cifar/preact_resnet110",
+    "cifar/preact_resnet164",
+    "cifar/resnet18",
+    "cifar/resnet20",
+    "cifar/resnet50",
+    "cifar/resnext29_16x64d",
+    "cifar/wrn_16_8",
+    "keras/resnet50",
+    "keras/resnet50v2",
+    "mirror/decoder18",
+    "mirror/decoder50",
+    "mirror/encoder18",
+    "mirror/encoder50",
+    "msra/resnet50",
+    "slim/resnet_v1_50",
+    "slim/resnet_v2_50",
+    "timm/ecaresnet26t",
+    "timm/ecaresnetlight",
+    "timm/resnet10t",
+    "timm/resnet14t",
+    "timm/resnet18",
+    "timm/resnet26",
+    "timm/resnet50_gn",
+    "timm/resnet50c",
+    "timm/resnetaa34d",
+    "timm/resnetaa50",
+    "timm/resnetaa50d",
+    "timm/resnetblur18",
+    "timm/resnetblur50",
+    "timm/resnetblur50d",
+    "timm/resnetrs50",
+    "timm/resnetv2_18",
+    "timm/resnetv2_18d",
+    "timm/resnetv2_50",
+    "timm/resnetv2_50d",
+    "timm/resnetv2_50d_evos",
+    "timm/resnetv2_50d_frn",
+    "timm/resnetv2_50d_gn",
+    "timm/resnetv2_50x1_bit",
+    "timm/senet154",
+    "timm/seresnet18",
+    "timm/seresnet50",
+    "timm/seresnetaa50d",
+    "timm/seresnext26d_32x4d",
+    "timm/test_resnet",
+    "torchvision/resnet18",
+    "torchvision/resnet50",
+    "tutorial/resnet18",
+]
+"""The smallest network of each family and set of blocks and operations."""
+
+DILATED = [name for name in NAMES if name.partition("/")[0] in IMAGENET]
+IMAGES = [name for name in NAMES if not name.startswith("mirror/decoder")]
+
+
+@pytest.mark.slow
+def test_the_networks_are_the_smallest_of_each_kind() -> None:
     kinds: dict[object, tuple[int, str]] = {}
     for name in available():
         graph = graph_of(name)
         operations = frozenset(node.operation.op for node in graph.nodes)
         kind = name.partition("/")[0], operations, frozenset(scope.block for scope in graph.scopes)
         kinds[kind] = min(kinds.get(kind, (10**6, "")), (len(graph.nodes), name))
-    return sorted(name for _, name in kinds.values())
+    assert sorted(name for _, name in kinds.values()) == NAMES
 
 
-NAMES = of_each_kind()
-DILATED = [name for name in NAMES if name.partition("/")[0] in IMAGENET]
-IMAGES = [name for name in NAMES if not name.startswith("mirror/decoder")]
-
-
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, IMAGES))
 def test_a_backbone_ends_in_a_map_and_may_be_pooled(name: str) -> None:
     whole, backbone = graph_of(name), graph_of(name, "head=null")
     (last,) = backbone.outputs
@@ -46,7 +98,7 @@ def test_a_backbone_ends_in_a_map_and_may_be_pooled(name: str) -> None:
         assert pooled.by_name[pooled.outputs[0]].shape == (channels,)
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, IMAGES))
 def test_features_are_the_end_of_the_stems_stride_2_part_and_of_each_stage(name: str) -> None:
     spec = load(name, ["outputs=features"])
     graph = spec.to_graph()
@@ -59,7 +111,7 @@ def test_features_are_the_end_of_the_stems_stride_2_part_and_of_each_stage(name:
         assert strides == [(s, s) for s in ((2, 8, 16, 32, 32) if late else (2, 4, 8, 16, 32))]
 
 
-@pytest.mark.parametrize("name", DILATED)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, DILATED))
 def test_an_output_stride_of_8_or_16_dilates_and_keeps_the_parameters(name: str) -> None:
     whole = graph_of(name, "outputs=features")
     for stride in (16, 8):
@@ -72,13 +124,13 @@ def test_an_output_stride_of_8_or_16_dilates_and_keeps_the_parameters(name: str)
         assert max(dilations) >= (16 // stride, 16 // stride)
 
 
-@pytest.mark.parametrize("name", DILATED)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, DILATED))
 def test_no_other_output_stride_is_taken(name: str) -> None:
     with pytest.raises(SpecError, match="8, 16 or 32"):
         graph_of(name, "parameters.output_stride=4")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, NAMES))
 def test_channels_and_classes_are_an_override_each(name: str) -> None:
     if name.startswith("mirror/decoder"):
         graph = graph_of(name, "input.features=64")

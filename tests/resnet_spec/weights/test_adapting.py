@@ -59,6 +59,7 @@ def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 # -- where networks begin and end --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_classifier_has_a_head_as_wide_as_its_classes(shipped: Callable[[str], Graph]) -> None:
     for name in available():
         graph = shipped(name)
@@ -69,6 +70,7 @@ def test_every_classifier_has_a_head_as_wide_as_its_classes(shipped: Callable[[s
             assert classes == graph.by_name[graph.logits].shape[0]
 
 
+@pytest.mark.slow
 def test_every_network_that_reads_images_has_kernels_that_read_them(shipped: Callable[[str], Graph]) -> None:
     for name in available():
         kernels = [parameter.shape[1] for parameter in first_kernels(shipped(name))]

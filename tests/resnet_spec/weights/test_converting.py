@@ -149,6 +149,7 @@ def test_a_file_may_be_written_over_itself(small: Graph, tmp_path: Path) -> None
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_every_step_from_format_to_format_keeps_every_bit(process: Command, small: Graph, tmp_path: Path) -> None:
     arrays = {
         name: np.abs(np.random.default_rng(1).standard_normal(array.shape, np.float32))
@@ -181,8 +182,15 @@ SLOW = """
 """
 
 
-@pytest.mark.parametrize(("number", "litter"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)])
-@pytest.mark.parametrize("name", ["x.safetensors", "y.safetensors"])
+@pytest.mark.parametrize(
+    ("number", "litter"),
+    [
+        (signal.SIGINT, 0),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.safetensors", pytest.param("y.safetensors", marks=pytest.mark.slow)])
 def test_a_conversion_that_is_killed_leaves_the_old_target(
     process: Command, small: Graph, tmp_path: Path, name: str, number: signal.Signals, litter: int
 ) -> None:

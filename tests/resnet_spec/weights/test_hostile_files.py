@@ -407,6 +407,7 @@ EVIL = """
 """
 
 
+@pytest.mark.slow
 def test_a_pickle_that_would_execute_code_is_refused(python: Callable[..., Any], tmp_path: Path) -> None:
     done = python(EVIL)
     *said, executed, could_have_been = done.out.splitlines()

@@ -74,6 +74,7 @@ def found(matches: list[Match]) -> list[str]:
 # -- what fits ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every")
 def test_all_specs_with_the_files_parameters_are_named(shipped: Shipped, named: Identify) -> None:
     parameters = {name: {(p.name, p.shape) for p in shipped(name).parameters()} for name in available()}

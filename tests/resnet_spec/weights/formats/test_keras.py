@@ -336,7 +336,7 @@ def test_a_truncated_file_is_refused(tiny: Graph, arrays: dict[str, Any], tmp_pa
     assert count_refused(path, tiny, [content[: len(content) * part // 20] for part in range(20)]) == 20
 
 
-@pytest.mark.parametrize("layout", ["h5", "keras"])
+@pytest.mark.parametrize("layout", [pytest.param("h5", marks=pytest.mark.slow), "keras"])
 def test_flipped_bytes_give_an_error_or_arrays(
     tiny: Graph, arrays: dict[str, Any], tmp_path: Path, layout: str
 ) -> None:

@@ -1,0 +1,39 @@
+"""The shipped networks as parameters of a test: a few of them in ``make test``, every one in ``make test-all``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from resnet_spec import available
+
+SAMPLE = {
+    "cifar/preact_resnet110",
+    "cifar/resnet20",
+    "cifar/wrn_16_8",
+    "keras/resnet50v2",
+    "mirror/decoder18",
+    "mirror/encoder50",
+    "msra/resnet50",
+    "slim/resnet_v2_50",
+    "timm/ecaresnet26t",
+    "timm/resnetblur50d",
+    "timm/resnetrs50",
+    "timm/resnetv2_50d_evos",
+    "timm/resnetv2_50d_gn",
+    "timm/seresnext26d_32x4d",
+    "torchvision/resnet18",
+    "tutorial/resnet18",
+}
+"""Networks of every family that together use nearly every operation and block."""
+
+
+def networks() -> list[Any]:
+    """Every shipped network; those that are not in the sample are slow."""
+    return slow_unless(SAMPLE, available())
+
+
+def slow_unless(fast: set[str], names: list[str]) -> list[Any]:
+    """Names as parameters, all but the fast ones marked slow."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
