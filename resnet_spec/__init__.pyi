@@ -1,50 +1,45 @@
-from .backend.protocol import Backend as Backend
-from .backend.registry import get_backend as get_backend
-from .building import build as build
-from .errors import (
-    BackendError as BackendError,
-)
-from .errors import (
-    DownloadError as DownloadError,
-)
-from .errors import (
-    GraphError as GraphError,
-)
-from .errors import (
-    ImageError as ImageError,
-)
-from .errors import (
-    LabelsError as LabelsError,
-)
-from .errors import (
-    OutputError as OutputError,
-)
-from .errors import (
-    Problem as Problem,
-)
-from .errors import (
-    ResnetSpecError as ResnetSpecError,
-)
-from .errors import (
-    SpecError as SpecError,
-)
-from .errors import (
-    WeightsError as WeightsError,
-)
-from .graph.graph import Graph as Graph
-from .graph.initialization import initialize as initialize
-from .graph.summary import Summary as Summary
-from .graph.summary import summarize as summarize
-from .parity.compare import compare as compare
-from .parity.report import ParityReport as ParityReport
+# The public names, in the order in which a reader needs them. Each is here only: lazy_loader reads this file.
+# ruff: noqa: I001
+
+# From a spec to its graph.
 from .spec.catalog import available as available
 from .spec.loader import load as load
-from .spec.published import Preprocessing as Preprocessing
 from .spec.spec import Spec as Spec
-from .vision.prediction import Prediction as Prediction
-from .vision.prediction import predict as predict
+from .graph.graph import Graph as Graph
+from .graph.summary import Summary as Summary, summarize as summarize
+from .graph.initialization import initialize as initialize
+
+# From a graph to a native model, and weights.
+from .building import build as build
+from .weights.io import read_weights as read_weights, write_weights as write_weights
+
+# Images.
+from .spec.published import Preprocessing as Preprocessing
 from .vision.preprocessing import preprocess as preprocess
-from .weights.io import read_weights as read_weights
-from .weights.io import write_weights as write_weights
+from .vision.prediction import Prediction as Prediction, predict as predict
+
+# Parity.
+from .parity.compare import compare as compare
+from .parity.report import ParityReport as ParityReport
+
+# Backends, installed or your own; resnet_spec.backend has what else a backend's author needs.
+from .backend.registry import get_backend as get_backend
+from .backend.protocol import Backend as Backend, Gradients as Gradients
+from .backend.checkpoint import Checkpoint as Checkpoint
+from .backend.optimizers import SGD as SGD, AdamW as AdamW
+
+# Errors.
+from .errors import (
+    ResnetSpecError as ResnetSpecError,
+    Problem as Problem,
+    SpecError as SpecError,
+    GraphError as GraphError,
+    WeightsError as WeightsError,
+    ImageError as ImageError,
+    LabelsError as LabelsError,
+    OutputError as OutputError,
+    DownloadError as DownloadError,
+    BackendError as BackendError,
+)
 
 __version__: str

@@ -183,24 +183,3 @@ def test_a_validation_imports_no_numpy() -> None:
 
     assert "pydantic" in imported
     assert not imported & {"numpy", "safetensors", "torch", "tensorflow", "keras", "onnx"}
-
-
-def test_the_public_names_are_those_of_the_contract() -> None:
-    contract = {
-        "available",
-        "load",
-        "Graph",
-        "summarize",
-        "initialize",
-        "read_weights",
-        "write_weights",
-        "build",
-        "compare",
-    }
-
-    assert contract <= set(resnet_spec.__all__) <= set(dir(resnet_spec))
-
-
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'resnet_spec' has no attribute 'nonsense'"):
-        resnet_spec.nonsense  # noqa: B018
