@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-import resnet_spec
-
 # Refuses a framework even where it is installed, and with it whatever the framework would have brought in.
 BLOCKER = """
 import sys
