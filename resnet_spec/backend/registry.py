@@ -5,9 +5,11 @@ The core imports no framework; a backend's package is imported when a model is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from resnet_spec.backend.protocol import Backend
 from resnet_spec.errors import BackendError, suggest
@@ -37,40 +39,92 @@ def find(name: str) -> EntryPoint:
 
 
 def readers() -> dict[str, str]:
-    """Which installed backend reads which file ending; asked only for a file that the core does not read itself."""
-    found: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
-        found |= dict.fromkeys(_inputs(point), point.name)
-    return found
+    """Which installed backend reads which file ending; asked only for a file that the core does not read itself.
+
+    A backend that cannot be imported is left out; ``unusable`` says why.
+    """
+    return _by_ending("inputs")
 
 
 def writers() -> dict[str, str]:
-    """Which installed backend writes which file ending (``""`` for a folder)."""
-    found: dict[str, str] = {}
+    """Which installed backend writes which file ending (``""`` for a folder), without those that cannot be imported."""
+    return _by_ending("outputs")
+
+
+def unusable() -> list[str]:
+    """Why some backends' formats are unknown: a sentence for each whose package cannot be imported."""
+    reasons: list[str] = []
     for point in entry_points(group=GROUP):
-        found |= dict.fromkeys(outputs_of(point), point.name)
-    return found
-
-
-def _inputs(point: EntryPoint) -> Sequence[str]:
-    """What a backend reads: its package may say so as ``INPUTS``, where its class comes with the framework."""
-    package = import_module(point.module)
-    return package.INPUTS if hasattr(package, "INPUTS") else point.load().inputs
+        try:
+            for attribute in ("inputs", "outputs"):
+                _declared(point, attribute)
+        except BackendError as error:
+            reasons.append(str(error))
+    return reasons
 
 
 def outputs_of(point: EntryPoint) -> Mapping[str, str]:
-    """What a backend writes, known before its framework is imported where its package says so."""
-    package = import_module(point.module)
-    return package.OUTPUTS if hasattr(package, "OUTPUTS") else point.load().outputs
+    """What a backend writes, known before its framework is imported where its package says so.
+
+    Raises BackendError where the package cannot be imported.
+    """
+    return _declared(point, "outputs")
 
 
 def get_backend(name: str) -> Backend:
-    """Import a backend; raises BackendError saying what to install where its framework is missing."""
+    """Import a backend and its framework.
+
+    Args:
+        name: ``"torch"``, ``"tensorflow"`` (or ``"tf"``), ``"onnx"``, or the name of another installed backend.
+
+    Returns:
+        The backend, by whose methods native models are compiled, filled, run, trained, read and written.
+
+    Raises:
+        BackendError: No backend or two have that name, or it cannot be imported; the message says what to install.
+
+    Examples:
+        >>> get_backend("jax")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        resnet_spec.errors.BackendError: no backend is named 'jax' (installed: ...)
+    """
     point = find(name)
     try:
         backend: Backend = point.load()()
-    except ImportError as error:
-        raise BackendError(
-            f"the {point.name} backend cannot be imported ({error}); pip install 'resnet-spec[{point.name}]'"
-        ) from error
+    except Exception as error:
+        raise _unusable(point, error) from error
     return backend
+
+
+def _by_ending(attribute: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        # One package that is broken must not take the formats of all others with it.
+        with suppress(BackendError):
+            found |= dict.fromkeys(_declared(point, attribute), point.name)
+    return found
+
+
+def _declared(point: EntryPoint, attribute: str) -> Any:
+    """What a backend's class declares; its package may say so in capitals, where the class comes with the framework."""
+    try:
+        package = import_module(point.module)
+        constant = attribute.upper()
+        return getattr(package, constant) if hasattr(package, constant) else getattr(point.load(), attribute)
+    # The code is a third party's, and may fail in any way.
+    except Exception as error:
+        raise _unusable(point, error) from error
+
+
+def _unusable(point: EntryPoint, error: Exception) -> BackendError:
+    """What to do about a backend whose package or framework raises an error when it is imported."""
+    reason = str(error).strip().partition("\n")[0]
+    if not isinstance(error, ImportError):
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return BackendError(f"the {point.name} backend cannot be used ({reason}); update or uninstall its package")
+    package = point.dist
+    if package is not None and point.name in (package.metadata.get_all("Provides-Extra") or ()):
+        advice = f"pip install '{package.name}[{point.name}]'"
+    else:
+        advice = f"install what its package, {package.name if package else point.module}, requires"
+    return BackendError(f"the {point.name} backend cannot be imported ({reason}); {advice}")

@@ -13,6 +13,7 @@ import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from resnet_spec.errors import DownloadError, OutputError
@@ -136,11 +137,12 @@ def _note(path: Path) -> Path:
 
 def _read_note(path: Path) -> _Verified | None:
     try:
-        note = _Verified(**json.loads(_note(path).read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        note: Any = json.loads(_note(path).read_text("utf-8"))
+        size, modified, hash = note["size"], note["modified"], note["hash"]
+        known = type(size) is type(modified) is int and re.match("(sha256|md5):", hash)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    typed = type(note.size) is type(note.modified) is int and isinstance(note.hash, str)
-    return note if typed and re.match("(sha256|md5):", note.hash) else None
+    return _Verified(size, modified, hash) if known else None
 
 
 def _write_note(path: Path, note: _Verified) -> None:

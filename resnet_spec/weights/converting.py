@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.backend.protocol import DType
-from resnet_spec.backend.registry import get_backend, writers
-from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
+from resnet_spec.backend.registry import get_backend, unusable, writers
+from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.weights.atomic import check_target, ending, replacing
 from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec.weights.io import write_weights
@@ -49,7 +49,10 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
     if not chosen:
         raise OutputError(f"{path}: say which kind of folder, --to {' or --to '.join(FOLDERS)}")
     if chosen not in known:
-        raise OutputError(f"{path}: nothing here writes {chosen}{suggest(chosen, known)} (known: {', '.join(known)})")
+        message = f"{path}: no installed backend writes {chosen}{suggest(chosen, known)} (known: {', '.join(known)})"
+        if reasons := unusable():
+            raise BackendError("; ".join([message, *reasons]))
+        raise OutputError(message)
     if chosen != ended and chosen not in FOLDERS:
         raise OutputError(f"{path}: a file in the format {chosen} ends in .{chosen}")
     if chosen == SAVED_MODEL and path.suffix:

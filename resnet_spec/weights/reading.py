@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_spec.backend.checkpoint import Checkpoint
-from resnet_spec.errors import WeightsError
+from resnet_spec.errors import BackendError, WeightsError
 from resnet_spec.weights.formats.detection import INDEX, ending_of, find_file, inside
 from resnet_spec.weights.formats.keras import read_archive, read_hdf5
 from resnet_spec.weights.formats.safetensors import read_safetensors, read_shards
@@ -58,11 +58,14 @@ def located(path: Path) -> Path:
 
 
 def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool) -> Checkpoint:
-    from resnet_spec.backend.registry import get_backend, readers
+    from resnet_spec.backend.registry import get_backend, readers, unusable
 
     known = readers()
     # The empty ending is a folder's, and not what a file without one has.
     if ending not in known or (not ending and not os.path.isdir(path)):
         endings = ", ".join(sorted({*CORE_READERS, *known} - {""}))
-        raise WeightsError(f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})")
+        message = f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})"
+        if reasons := unusable():
+            raise BackendError("; ".join([message, *reasons]))
+        raise WeightsError(message)
     return get_backend(known[ending]).read(path, graph, mmap=mmap)

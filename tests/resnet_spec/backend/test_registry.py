@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -9,12 +10,19 @@ from typing import Any
 
 import pytest
 
+from resnet_spec import initialize, load, write_weights
 from resnet_spec.backend import registry
-from resnet_spec.backend.registry import GROUP, backend_names, find, get_backend, readers
+from resnet_spec.backend.registry import GROUP, backend_names, find, get_backend, outputs_of, readers, writers
 from resnet_spec.errors import BackendError
 from tests.third_party import distribution
 
 Lines = Callable[..., list[str]]
+
+TINY = """
+    name: tiny
+    input: {channels: 3, height: 8, width: 8}
+    head: {pool: global_avg_pool, flat: flatten, fc: {linear: {features: 2}}}
+"""
 
 MODULE = """
 class Backend:
@@ -79,7 +87,8 @@ def test_a_backend_that_cannot_be_imported_says_what_to_install(third: Callable[
     third(name="broken", value="broken_backend:Backend", module="")
 
     assert lines(lambda: get_backend("broken")) == [
-        "the broken backend cannot be imported (No module named 'broken_backend'); pip install 'resnet-spec[broken]'"
+        "the broken backend cannot be imported (No module named 'broken_backend'); install what its package, broken_0, "
+        "requires"
     ]
 
 
@@ -89,7 +98,8 @@ def test_a_missing_framework_says_what_to_install(third: Callable[..., None], li
     Path(find("late").dist.locate_file("late_backend.py")).write_text(late)  # type: ignore[union-attr]
 
     assert lines(lambda: get_backend("late")) == [
-        "the late backend cannot be imported (No module named 'a_framework'); pip install 'resnet-spec[late]'"
+        "the late backend cannot be imported (No module named 'a_framework'); install what its package, late_0, "
+        "requires"
     ]
 
 
@@ -109,3 +119,72 @@ def test_file_endings_are_known_by_the_backend_that_reads_them(
 
     assert readers() == {".third": "third"}
     assert isinstance(points[0], EntryPoint)
+
+
+# -- a backend that cannot be imported does not stop the others -------------------------------------------------------
+
+FAULTS = {
+    "framework": ("import a_framework", "imported (No module named 'a_framework'"),
+    "library": ("raise OSError('libfoo.so: cannot open\\nmore')", "used (OSError: libfoo.so: cannot open"),
+    "syntax": ("def", "used (SyntaxError: invalid syntax"),
+    "attribute": ("", "used (AttributeError: module 'faulty_backend' has no attribute 'Backend'"),
+    "old": ("class Backend: name = 'faulty'", "used (AttributeError: type object 'Backend' has no attribute '"),
+}
+"""A package's code, and how the error that it causes begins."""
+
+
+@pytest.fixture(params=FAULTS)
+def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install a backend whose package cannot be imported or used; how the error begins."""
+    code, reason = FAULTS[request.param]
+    distribution(tmp_path, "faulty_0", {"faulty": "faulty_backend:Backend"})
+    (tmp_path / "faulty_backend.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_backend", raising=False)
+    return reason
+
+
+def test_the_other_backends_formats_stay_known(reason: str) -> None:
+    assert {".pth": "torch", ".onnx": "onnx", ".ckpt": "tensorflow"}.items() <= readers().items()
+    assert {".pth": "torch", ".onnx": "onnx", ".keras": "tensorflow"}.items() <= writers().items()
+    assert "faulty" in backend_names()
+
+
+def test_a_backend_that_cannot_be_used_is_an_error_only_for_its_users(reason: str, lines: Lines) -> None:
+    assert lines(lambda: outputs_of(find("faulty")))[0].startswith(f"the faulty backend cannot be {reason}")
+
+
+@pytest.mark.parametrize("source", ["out.pth", "out.safetensors"])
+def test_a_command_goes_on_without_it(
+    reason: str, write: Callable[..., Path], command: Callable[..., Any], source: str
+) -> None:
+    write(TINY)
+    weights = initialize(load("spec.yaml").to_graph())
+    write_weights("a.safetensors", load("spec.yaml").to_graph(), weights)
+
+    assert command("resnet-spec", "convert", "spec.yaml", "a.safetensors", source).status == 0
+    assert command("resnet-spec", "convert", "spec.yaml", source, "again.safetensors").status == 0
+
+
+def test_a_format_that_may_be_its_own_is_an_error_that_names_it(
+    reason: str, write: Callable[..., Path], command: Callable[..., Any], lines: Lines
+) -> None:
+    write(TINY)
+    graph = load("spec.yaml").to_graph()
+    write_weights("a.safetensors", graph, initialize(graph))
+    Path("a.faulty").write_bytes(b"something else")
+    for line in (("a.safetensors", "out.faulty"), ("a.faulty", "out.safetensors")):
+        done = command("resnet-spec", "convert", "spec.yaml", *line)
+        assert done.status == 3
+        assert f"the faulty backend cannot be {reason}" in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_a_backend_of_this_project_says_what_to_install(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("resnet_spec_torch.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    (line,) = lines(lambda: get_backend("torch"))
+    assert line.startswith("the torch backend cannot be imported (")
+    assert line.endswith("); pip install 'resnet-spec[torch]'")

@@ -74,8 +74,8 @@ def test_a_target_is_told_by_its_ending_or_by_its_kind(tmp_path: Path) -> None:
     ("name", "kind", "said"),
     [
         ("x", None, "say which kind of folder, --to saved_model or --to transformers"),
-        ("x.caffe", None, f"nothing here writes caffe ({KNOWN})"),
-        ("x", "savedmodel", f"nothing here writes savedmodel; did you mean 'saved_model'? ({KNOWN})"),
+        ("x.caffe", None, f"no installed backend writes caffe ({KNOWN})"),
+        ("x", "savedmodel", f"no installed backend writes savedmodel; did you mean 'saved_model'? ({KNOWN})"),
         ("x.rec", "safetensors", "a file in the format safetensors ends in .safetensors"),
         ("x", "rec", "a file in the format rec ends in .rec"),
         ("x.rec", "saved_model", "a SavedModel is a folder, whose name has no ending"),
