@@ -1,4 +1,4 @@
-"""Writes resnet-spec graphs as ONNX; the onnx package itself is imported when the backend is first asked for."""
+"""The ONNX backend of resnet-spec; the onnx package itself is imported at the first use of ``OnnxBackend``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUTS", "OUTPUTS", "OnnxBackend"]
 
-OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and whatever else reads it"})
+OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and other runtimes"})
 """What the backend writes, known without onnx."""
 
 INPUTS = (".onnx",)

@@ -1,7 +1,7 @@
-"""From a graph to an ONNX model without its weights: nodes in the graph's order, under the graph's names.
+"""From a graph to an ONNX model without weights: nodes in the graph's order, under the graph's names.
 
-An initializer here has a name, a shape and a type, and no data: weights of gigabytes are then written, or handed to a
-runtime, without ever being copied into it.
+An initializer here has a name, a shape and a type, and no data, so that gigabytes of weights are written to a file or
+passed to a runtime without being copied into the model.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ import resnet_spec
 from resnet_spec.errors import GraphError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import Category
-from resnet_spec_onnx.emitting.emitters import emit
-from resnet_spec_onnx.emitting.node_builder import Place
+from resnet_spec_onnx.emitting import NodeBuilder, emit
+from resnet_spec_onnx.model import OnnxModel
 
 OPSET, IR_VERSION = 17, 8
-"""Those of ONNX 1.12: nothing younger is needed, and whatever runs ONNX today has them."""
+"""Those of ONNX 1.12: no operation needs a later version, and current runtimes support these."""
 
 PRODUCER = "resnet-spec"
 GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
 """Metadata of a model: the graph as JSON, and its fingerprint."""
 
 
-def assemble(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> ModelProto:
-    """A model that takes (batch, *input) as ``input``, its initializers the graph's parameters, in order, without data.
+def compile_graph(graph: Graph, dtype: str) -> OnnxModel:
+    """Return a model that takes (batch, *input), its weights not set yet."""
+    return OnnxModel(graph, build_skeleton(graph, np.dtype(dtype)), np.dtype(dtype))
+
+
+def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> ModelProto:
+    """Return a model that takes (batch, *input) as ``input``; its initializers are the graph's parameters, in order.
 
     Batch, height and width are dynamic, the latter two unless the graph's parameters depend on them. With ``half``
-    the trainable parameters are kept in half precision and cast to ``dtype`` before use; running statistics are not,
-    since the variance of a channel that hardly varies is none there.
+    trainable parameters are stored in half precision and cast to ``dtype`` before use. Running statistics are not: the
+    variance of a nearly constant channel would be 0 in half precision.
     """
     stored = {p.name: np.dtype(np.float16) if half and p.trainable else dtype for p in graph.parameters()}
     outputs = graph.result_names
@@ -58,12 +63,12 @@ def assemble(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> Model
 
 
 def _namer(taken: set[str]) -> Callable[[str], str]:
-    """A function that makes names: the wished one, or with a number where that is taken."""
+    """Return a function that returns the name it is given, with a number if that is taken."""
 
-    def free_name(wished: str) -> str:
-        name, number = wished, 1
+    def free_name(wanted: str) -> str:
+        name, number = wanted, 1
         while name in taken:
-            name, number = f"{wished}_{number}", number + 1
+            name, number = f"{wanted}_{number}", number + 1
         taken.add(name)
         return name
 
@@ -73,7 +78,7 @@ def _namer(taken: set[str]) -> Callable[[str], str]:
 def _casts(
     stored: Mapping[str, np.dtype[Any]], dtype: np.dtype[Any], free_name: Callable[[str], str]
 ) -> tuple[list[NodeProto], dict[str, str]]:
-    """The casts of parameters that are stored otherwise, and the value of each parameter."""
+    """Return casts of the parameters stored in another type, and each parameter's value by its name."""
     values = {name: name if kept == dtype else free_name(f"{name}.{dtype}") for name, kept in stored.items()}
     to = helper.np_dtype_to_tensor_dtype(dtype)
     casts = [helper.make_node("Cast", [name], [value], value, to=to) for name, value in values.items() if name != value]
@@ -86,22 +91,22 @@ def _nodes(
     names = graph.result_names
     reserved = {*names, *parameters}
     sources = [_source(graph, name) for name in graph.outputs]
-    # A value can bear one output's name; what is returned twice, or is the input itself, is passed on by a node.
+    # A value has one name. An Identity node renames a second output of the same value, or an output that is the input.
     returned = dict(reversed([*zip(sources, names, strict=True)]))
-    readers: dict[str, set[str]] = defaultdict(set)
+    consumers: dict[str, set[str]] = defaultdict(set)
     for node in graph.nodes:
         for name in node.inputs:
-            readers[_source(graph, name)].add(node.operation.op)
+            consumers[_source(graph, name)].add(node.operation.op)
     nodes: list[NodeProto] = []
     values = {INPUT: INPUT}
     for node in graph.nodes:
-        place = Place(node, frozenset(readers[node.name]), dtype, parameters, free_name)
-        value = emit(place, *(values[name] for name in node.inputs))
-        if place.nodes:
+        builder = NodeBuilder(node, frozenset(consumers[node.name]), dtype, parameters, free_name)
+        value = emit(builder, *(values[name] for name in node.inputs))
+        if builder.nodes:
             own = free_name(node.name) if node.name in reserved else node.name
-            value = place.finish(returned.get(node.name, own))
+            value = builder.finish(returned.get(node.name, own))
         values[node.name] = value
-        nodes += place.nodes
+        nodes += builder.nodes
     for source, name in zip(sources, names, strict=True):
         if values[source] != name:
             nodes.append(helper.make_node("Identity", [values[source]], [name], free_name(f"{name}.identity")))
@@ -109,14 +114,14 @@ def _nodes(
 
 
 def _source(graph: Graph, name: str) -> str:
-    """The node whose value a node's is in inference, or the input."""
+    """Return the node that computes a node's value in inference, or the input: regularization passes values on."""
     while name != INPUT and graph.by_name[name].operation.category is Category.REGULARIZATION:
         (name,) = graph.by_name[name].inputs
     return name
 
 
 def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
-    """The model's input and outputs, with their names, types and shapes."""
+    """Return the model's input and outputs, with their names, types and shapes."""
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     other = _at_another_size(graph)
     fixed = other is graph
@@ -129,7 +134,7 @@ def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto]
 
 
 def _at_another_size(graph: Graph) -> Graph:
-    """The graph at a size at which each map that follows the size has another; itself where its own is the only one."""
+    """Return the graph at a size that changes every size that depends on the input's; itself if its size is fixed."""
     if graph.input.features is not None or graph.depends_on_size:
         return graph
     try:

@@ -1,16 +1,18 @@
-"""Running a model: float32 by ONNX Runtime on the processor, float64 by ONNX's own reference, which is slow and exact.
+"""Runs a model: float32 in ONNX Runtime on the CPU, float64 in ONNX's reference implementation, slow and exact.
 
-ONNX Runtime has no convolution in float64.
+ONNX Runtime has no float64 convolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto, TensorProto
 
 from resnet_spec.errors import BackendError
+from resnet_spec.graph import INPUT
+from resnet_spec_onnx.model import OnnxModel, Runner
 from resnet_spec_onnx.writing import with_parameters_as_inputs
 
 if TYPE_CHECKING:
@@ -18,20 +20,24 @@ if TYPE_CHECKING:
 
 PROVIDERS = ["CPUExecutionProvider"]
 
-Runner = Callable[[Mapping[str, "NDArray[Any]"]], "list[NDArray[Any]]"]
-"""From inputs by name to the outputs."""
+
+def forward(model: OnnxModel, images: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the outputs for (batch, *input) images; the runner is made once and kept with the model."""
+    if model.runner is None:
+        model.runner = make_runner(model.skeleton, model.loaded_weights())
+    return model.runner({INPUT: images.astype(model.dtype, copy=False)})
 
 
-def runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
-    """What runs a model without data, given its initializers'.
+def make_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+    """Return a function that runs a model without data, with the arrays of its initializers.
 
-    Raises BackendError where ONNX Runtime is missing or refuses the model.
+    Raises BackendError if ONNX Runtime is missing or rejects the model.
     """
-    exact = skeleton.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE
-    return (_by_reference if exact else _by_runtime)(skeleton, weights)
+    float64 = skeleton.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE
+    return (_reference_runner if float64 else _runtime_runner)(skeleton, weights)
 
 
-def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+def _reference_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
     from onnx.reference import ReferenceEvaluator
 
     from resnet_spec_onnx.reference_operators import MaxPool
@@ -40,32 +46,28 @@ def _by_reference(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> 
     return lambda inputs: evaluator.run(None, {**inputs, **weights})
 
 
-def _by_runtime(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
-    return _Session(skeleton, weights).run
+def _runtime_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
+    ort = _import_runtime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers([*weights], values)
+    content = _with_external_data(skeleton).SerializeToString()
+    try:
+        session = ort.InferenceSession(content, options, providers=PROVIDERS)
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime rejects the model: {str(error).strip()}") from None
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        # The session may share the memory of the values and of their arrays, so they must live as long as it does.
+        _ = values, weights
+        return session.run(None, dict(inputs))
+
+    return run
 
 
-class _Session:
-    """A session of ONNX Runtime, and the weights that it was given, whose memory it may share."""
-
-    def __init__(self, skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> None:
-        ort = runtime()
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-        options.add_external_initializers([*weights], self._values)
-        content = _with_data_elsewhere(skeleton).SerializeToString()
-        try:
-            self._session = ort.InferenceSession(content, options, providers=PROVIDERS)
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime refuses the model: {str(error).strip()}") from None
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs for inputs by name."""
-        return self._session.run(None, dict(inputs))
-
-
-def _with_data_elsewhere(skeleton: ModelProto) -> ModelProto:
-    """The model with its initializers marked as being outside of it: ONNX Runtime is given them as they are."""
+def _with_external_data(skeleton: ModelProto) -> ModelProto:
+    """Return the model with its initializers marked as external, since ONNX Runtime is given them as arrays."""
     model = ModelProto()
     model.CopyFrom(skeleton)
     for tensor in model.graph.initializer:
@@ -74,8 +76,8 @@ def _with_data_elsewhere(skeleton: ModelProto) -> ModelProto:
     return model
 
 
-def runtime() -> Any:
-    """The module ``onnxruntime``; raises BackendError where it is missing: models are written without it."""
+def _import_runtime() -> Any:
+    """Import ``onnxruntime`` late, since models are compiled and written without it; raises BackendError."""
     try:
         import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Writing a model to a file, one tensor at a time: ONNX's own writer holds all of them twice.
+"""Writes a model to a file one tensor at a time: ONNX's own writer needs twice the size of the weights.
 
-A file is a protobuf message: fields one after another, each with a key, its length and its bytes. The skeleton is
-serialized by protobuf's library, and the tensors' bytes are put in their place behind it.
+A file is a protobuf message: fields one after another, each a key, a length and bytes. Protobuf's library serializes
+the skeleton, and each tensor's bytes are written after its header.
 """
 
 from __future__ import annotations
@@ -16,47 +16,46 @@ from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto, checker, helper
 
 from resnet_spec.errors import OutputError, Problem
-from resnet_spec_onnx.model import little_endian
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
-LARGEST = 2**31 - 1
-"""Bytes that protobuf reads in one message."""
+MAX_BYTES = 2**31 - 1
+"""The largest message that protobuf reads."""
 
 
 def write_model(skeleton: ModelProto, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write a model whose initializers have no data yet, with the arrays of their names, in their types.
+    """Write a model without data and the arrays of its initializers, converted to the initializers' types.
 
-    Raises OutputError where ONNX's checker refuses the model, the file would be larger than protobuf allows, or a
-    value is too large for the type that it is stored in.
+    Raises OutputError if ONNX's checker rejects the model, the file would exceed protobuf's limit of 2 GiB, or a value
+    overflows the type it is stored in.
     """
     check(skeleton)
     graph = _without(skeleton.graph, "initializer").SerializeToString(deterministic=True)
-    heads = [_head(tensor) for tensor in skeleton.graph.initializer]
-    size = len(graph) + sum(len(head) + _bytes(tensor) for head, tensor in heads)
+    headers = [_header(tensor) for tensor in skeleton.graph.initializer]
+    size = len(graph) + sum(len(header) + _size(tensor) for header, tensor in headers)
     model = _without(skeleton, "graph").SerializeToString(deterministic=True) + _key(ModelProto, "graph", size)
-    if len(model) + size > LARGEST:
+    if len(model) + size > MAX_BYTES:
         raise OutputError(
-            f"{path.name}: would be {(len(model) + size) / 2**30:.1f} GiB, and an ONNX file holds 2 GiB at most"
+            f"{path.name}: would be {(len(model) + size) / 2**30:.1f} GiB, but an ONNX file holds 2 GiB at most"
         )
     with path.open("wb") as file:
         file.write(model)
         file.write(graph)
-        for head, tensor in heads:
-            file.write(head)
+        for header, tensor in headers:
+            file.write(header)
             file.write(_data(tensor, arrays[tensor.name]))
 
 
-def _head(tensor: TensorProto) -> tuple[bytes, TensorProto]:
-    """What comes before a tensor's data, and the tensor."""
-    start = tensor.SerializeToString(deterministic=True) + _key(TensorProto, "raw_data", _bytes(tensor))
-    return _key(GraphProto, "initializer", len(start) + _bytes(tensor)) + start, tensor
+def _header(tensor: TensorProto) -> tuple[bytes, TensorProto]:
+    """Return the bytes before a tensor's data, and the tensor."""
+    start = tensor.SerializeToString(deterministic=True) + _key(TensorProto, "raw_data", _size(tensor))
+    return _key(GraphProto, "initializer", len(start) + _size(tensor)) + start, tensor
 
 
-def _bytes(tensor: TensorProto) -> int:
+def _size(tensor: TensorProto) -> int:
     return prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
@@ -65,17 +64,22 @@ def _data(tensor: TensorProto, array: NDArray[Any]) -> memoryview:
     with np.errstate(over="ignore"):
         data = array.astype(stored, copy=False)
     if data is not array and np.isfinite(array).all() and not np.isfinite(data).all():
-        raise OutputError(Problem(f"holds values that {stored} cannot", tensor.name))
+        raise OutputError(Problem(f"has values too large for {stored}", tensor.name))
     return little_endian(data).data
 
 
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array in ONNX's byte order: the array itself on most machines."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
 def _key(message: type[Message], name: str, length: int) -> bytes:
-    """What comes before a field whose value has so many bytes: its number and kind, and the length."""
+    """Return the bytes before a field's value: its number and wire type, and the length of the value."""
     return _varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | 2) + _varint(length)
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first, and a bit that says whether more follow."""
+    """Encode an integer in base 128: seven bits a byte, the lowest first, and a bit that says whether more follow."""
     digits: list[int] = []
     while value > 127:
         digits.append(value & 127 | 128)
@@ -91,15 +95,15 @@ def _without(message: AnyMessage, name: str) -> AnyMessage:
 
 
 def check(skeleton: ModelProto) -> None:
-    """Have ONNX's checker look at a model whose initializers have no data; raises OutputError where it is wrong."""
+    """Run ONNX's checker on a model without data; raises OutputError if it rejects the model."""
     try:
         checker.check_model(with_parameters_as_inputs(skeleton), full_check=True)  # pyright: ignore[reportUnknownMemberType]
     except Exception as error:
-        raise OutputError(f"ONNX's checker refuses the model: {str(error).strip()}") from None
+        raise OutputError(f"ONNX's checker rejects the model: {str(error).strip()}") from None
 
 
 def with_parameters_as_inputs(skeleton: ModelProto) -> ModelProto:
-    """The model with inputs in the place of initializers, so that it is whole without their data."""
+    """Return the model with inputs in place of its initializers, so that it is valid without their data."""
     model = ModelProto()
     model.CopyFrom(skeleton)
     for tensor in skeleton.graph.initializer:

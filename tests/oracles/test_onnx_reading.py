@@ -168,7 +168,7 @@ def test_the_other_spec_is_refused(exported: Exported) -> None:
         # There is nothing to fold.
         assert exported.name == "timm/resnet50_gn"
         return
-    said = "are not folded into" if not exported.folded else r"are folded into.*--set folded=true\) has them so$"
+    said = "are not folded into" if not exported.folded else r"are folded into.*--set folded=true\)$"
     for file in (exported.file, anonymous(exported.file)):
         with pytest.raises(WeightsError, match=said):
             resnet_spec.read_weights(file, other)
@@ -226,7 +226,7 @@ def _weights(model: ModelProto) -> None:
         (_stride, r"'layer2\.0\.conv1' \(conv2d\).*differ in stride: \[2, 2\] and \[1, 1\]"),
         (_pads, r"'layer3\.0\.conv1' \(conv2d\).*differ in effective padding: \[\[1, 0\], \[1, 0\]\] and \[\[0, 1\]"),
         (_epsilon, r"'layer4\.1\.bn2' \(batch_norm\).*differ in epsilon: 1e-05 and 1\.001e-05"),
-        (_branches, r"'layer1\.1\.add' \(add\) joins .* in the spec, and '/layer1/layer1\.1/Add' \(Add\) joins .*"),
+        (_branches, r"'layer1\.1\.add' \(add\) joins .* in the spec, but '/layer1/layer1\.1/Add' \(Add\) joins .*"),
         (_weights, r"'layer1\.0\.conv2' \(conv2d\).*differ in weights: \[layer1\.0\.conv2\.weight\] and \[layer1\.1"),
     ],
 )

@@ -127,7 +127,7 @@ def test_the_packages_own_scores_are_the_networks(
 def test_normalizations_that_were_folded_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "resnet_spec"):
         resnet_spec.read_weights(FILE, resnet_spec.load(SPEC).to_graph())
-    assert "constants behind 53 convolutions, folded normalizations written out, were multiplied" in caplog.text
+    assert "has folded normalizations as nodes after 53 convolutions" in caplog.text
     unfolded = resnet_spec.load(SPEC, {"folded": False}).to_graph()
     with pytest.raises(WeightsError, match=r"are folded into the convolutions.*--set folded=true"):
         resnet_spec.read_weights(FILE, unfolded)

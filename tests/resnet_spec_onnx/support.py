@@ -20,6 +20,9 @@ DTYPES = ("float32", "float64")
 TOLERANCES = {"float32": 2e-5, "float64": 1e-10}
 """Largest difference of one operation, of values of about 1. An epsilon is a float32 in either."""
 
+MAPS = (2, 4, 7, 8), (1, 4, 8, 5), (3, 4, 9, 9)
+"""Shapes of inputs of four channels, with even and odd heights and widths."""
+
 
 def model_of(graph: Graph, arrays: Mapping[str, NDArray[Any]], dtype: str = "float32") -> OnnxModel:
     """A model that ONNX's checker passes, with the arrays given."""

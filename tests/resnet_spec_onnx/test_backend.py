@@ -76,7 +76,9 @@ def test_training_is_refused() -> None:
     graph = small_resnet()
     backend, model = OnnxBackend(), model_of(graph, random_arrays(graph))
     images = random_images(1, 3, 32, 32)
-    with pytest.raises(BackendError, match=r"^the onnx backend computes inference only; name another backend first"):
+    with pytest.raises(
+        BackendError, match=r"^the onnx backend computes inference only; list a backend that trains before it"
+    ):
         backend.forward(model, images, training=True)
     with pytest.raises(BackendError, match=r"^the onnx backend computes inference only$"):
         backend.gradients(model, graph, images, [np.zeros((1, 5))])
@@ -117,8 +119,8 @@ def test_what_the_runtime_refuses_is_told() -> None:
     graph = small_resnet()
     model = model_of(graph, random_arrays(graph))
     model.skeleton.graph.node[0].op_type = "Unheard"
-    with pytest.raises(BackendError, match=r"^ONNX Runtime refuses the model: .*Unheard"):
-        execution.runner(model.skeleton, model.filled())
+    with pytest.raises(BackendError, match=r"^ONNX Runtime rejects the model: .*Unheard"):
+        execution.make_runner(model.skeleton, model.loaded_weights())
 
 
 def test_the_environment_is_text() -> None:

@@ -183,5 +183,5 @@ def test_weights_may_be_set_again() -> None:
 def test_a_model_without_weights_says_so() -> None:
     backend = OnnxBackend()
     graph = small_resnet()
-    with pytest.raises(BackendError, match=r"^the ONNX model has no weights yet$"):
+    with pytest.raises(BackendError, match=r"^the ONNX model has no weights yet; load them first$"):
         backend.forward(backend.compile(graph), random_images(1, 3, 32, 32))

@@ -1,6 +1,6 @@
-"""Where one operation is written: the nodes it becomes, and names for them that nothing else has.
+"""Adds the ONNX nodes that one node of the graph becomes, under unique names.
 
-Small constants are nodes, so that a file's initializers are the graph's parameters and nothing else.
+Small constants are nodes, so that a file's initializers are exactly the graph's parameters.
 """
 
 from __future__ import annotations
@@ -16,48 +16,66 @@ from resnet_spec.graph import Node
 
 
 @dataclass
-class Place:
-    """The nodes that one node of the graph becomes, in order.
+class NodeBuilder:
+    """The ONNX nodes of one graph node, in order.
 
-    ``parameters`` gives the value that holds a parameter, by its name in the graph; ``dtype`` is the one computed in.
-    ``readers`` are the operations that take the node's value; ``free_name`` makes a name that nothing else has.
+    ``consumers`` are the operations that read the node's value; ``dtype`` is the one that the model computes in.
+    ``parameters`` maps a parameter's name in the graph to the value that holds it. ``free_name`` returns its argument,
+    or the argument with a number if that name is taken.
     """
 
     node: Node
-    readers: frozenset[str]
+    consumers: frozenset[str]
     dtype: np.dtype[Any]
     parameters: Mapping[str, str]
     free_name: Callable[[str], str]
     nodes: list[NodeProto] = field(default_factory=list[NodeProto])
 
-    def __call__(self, op_type: str, *inputs: str, **attributes: Any) -> str:
-        """Write a node; the name of its value."""
+    def add(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        """Append an ONNX node and return the name of its output."""
         name = self.free_name(f"{self.node.name}.{op_type.lower()}")
         self.nodes.append(helper.make_node(op_type, inputs, [name], name, **attributes))
         return name
 
+    def finish(self, name: str) -> str:
+        """Rename the last ONNX node to the graph node's name and its output to ``name``; return ``name``."""
+        last = self.nodes[-1]
+        last.name, last.output[0] = self.node.name, name
+        return name
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
     def parameter(self, slot: str) -> str:
-        """The value that holds one of the layer's parameters."""
+        """Return the value that holds one of the layer's parameters, such as ``weight``."""
         return self.parameters[f"{self.node.layer}.{slot}"]
 
-    def by_channel(self, slot: str) -> str:
-        """A parameter (channels,) as (channels, 1, 1)."""
-        return self("Reshape", self.parameter(slot), self.integers([-1, 1, 1]))
+    def optional_bias(self, op: Any) -> tuple[str, ...]:
+        """Return the bias as a tuple of inputs, which is empty if the operation has none."""
+        return (self.parameter("bias"),) if op.bias else ()
+
+    def per_channel(self, slot: str) -> str:
+        """Return a (channels,) parameter reshaped to (channels, 1, 1), so that it broadcasts over a map."""
+        return self.add("Reshape", self.parameter(slot), self.integers([-1, 1, 1]))
 
     def integers(self, values: Sequence[int]) -> str:
-        """A constant vector, as what takes shapes and pads wants it."""
+        """Add an int64 vector, the type of shapes, axes and pads."""
         return self._constant(np.array(values, np.int64))
 
     def reals(self, values: float | Sequence[float]) -> str:
-        """A constant in the dtype computed in."""
+        """Add a scalar or vector of the model's dtype."""
         return self._constant(np.array(values, self.dtype))
 
     def _constant(self, array: Any) -> str:
         value: TensorProto = numpy_helper.from_array(array)
-        return self("Constant", value=value)
+        return self.add("Constant", value=value)
 
-    def finish(self, name: str) -> str:
-        """Give the last node the name of the graph's, and its value this ``name``."""
-        last = self.nodes[-1]
-        last.name, last.output[0] = self.node.name, name
-        return name
+    # -- statistics ----------------------------------------------------------------------------------------------
+
+    def subtract_mean(self, x: str, axes: Sequence[int]) -> str:
+        """Add ``x - mean(x, axes)``."""
+        return self.add("Sub", x, self.add("ReduceMean", x, axes=axes, keepdims=1))
+
+    def root_mean_square(self, x: str, axes: Sequence[int], epsilon: float) -> str:
+        """Add ``sqrt(mean(x * x, axes, keepdims=True) + epsilon)``; of a centered ``x`` the standard deviation."""
+        square = self.add("ReduceMean", self.add("Mul", x, x), axes=axes, keepdims=1)
+        return self.add("Sqrt", self.add("Add", square, self.reals(epsilon)))

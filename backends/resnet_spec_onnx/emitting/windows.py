@@ -1,120 +1,77 @@
-"""The rows and columns around a map that a window needs, in the plainest form that means them at every input size.
+"""The attributes and pads of convolutions and pools, in the simplest form that is right at every input size.
 
-Most are numbers. ``same`` with a stride is ONNX's SAME_UPPER, which is defined as TensorFlow's; but ONNX Runtime has it
-neither for a dilation nor for a window narrower than its stride, and there the pads are worked out in the graph.
+Most padding is fixed numbers. ``same`` with a stride is ONNX's SAME_UPPER, defined as TensorFlow's; but ONNX Runtime
+supports it neither with a dilation nor for a window narrower than its stride, so there nodes compute the pads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
 from resnet_spec.operations.fields import Edges
-from resnet_spec_onnx.emitting.node_builder import Place
+from resnet_spec.operations.windows import effective_kernel
+from resnet_spec_onnx.emitting.node_builder import NodeBuilder
 
 Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
 
 
-class _Axis(NamedTuple):
-    kernel: int
-    stride: int
-    dilation: int
-
-    @property
-    def span(self) -> int:
-        """Rows from a window's first to its last."""
-        return self.dilation * (self.kernel - 1)
-
-
-def pads(edges: Edges) -> list[int]:
-    """((top, bottom), (left, right)) in ONNX's order: top, left, bottom, right."""
-    return [before for before, _ in edges] + [after for _, after in edges]
-
-
-def all_pads(edges: Edges) -> list[int]:
-    """The same for (batch, channels, height, width)."""
-    flat = pads(edges)
-    return [0, 0, *flat[:2], 0, 0, *flat[2:]]
-
-
-def attributes(op: Windowed) -> dict[str, Any]:
-    """A window's attributes, but for its padding."""
+def window_attributes(op: Windowed) -> dict[str, Any]:
+    """Return a window's attributes except its padding and dilation."""
     return {"kernel_shape": op.kernel, "strides": op.stride}
 
 
-def dilations(op: Conv2d | StdConv2d) -> list[int]:
-    """Dilation, 1 where the kernel has nothing to dilate: ONNX Runtime takes no other beside SAME_UPPER."""
-    return [axis.dilation for axis in _axes(op)]
+def pads(edges: Edges) -> list[int]:
+    """Return ((top, bottom), (left, right)) in ONNX's order: top, left, bottom, right."""
+    return [before for before, _ in edges] + [after for _, after in edges]
 
 
-def padded(place: Place, op: Windowed, x: str, value: float) -> tuple[str, dict[str, Any]]:
-    """What a window is slid over, and the attributes that say how it is padded, with ``value`` where by a node."""
-    edges = edges_of(op)
-    if edges is not None:
-        return x, {"pads": pads(edges)}
-    if is_upper(op):
-        return x, {"auto_pad": "SAME_UPPER"}
-    return pad(place, x, same_pads(place, op, x), value), {}
+def pads_of_all_axes(edges: Edges) -> list[int]:
+    """Return the same for all four axes of (batch, channels, height, width), as a Pad node takes them."""
+    top, left, bottom, right = pads(edges)
+    return [0, 0, top, left, 0, 0, bottom, right]
 
 
-def pad(place: Place, x: str, edges: str, value: float = 0.0) -> str:
-    """A pad by a vector of (batch, channels, height, width) before and after."""
-    return place("Pad", x, edges, place.reals(value)) if value else place("Pad", x, edges)
+def add_padding(builder: NodeBuilder, op: Windowed, x: str, value: float) -> tuple[str, dict[str, Any]]:
+    """Pad ``x`` for a window: by the returned attributes if possible, else by a Pad node with ``value``.
 
-
-def edges_of(op: Windowed) -> Edges | None:
-    """The rows and columns that a window needs around a map, whatever its size; None where they follow the size."""
-    if op.padding == "same":
-        rows, columns = map(_same_edges, _axes(op))
-        return None if rows is None or columns is None else (rows, columns)
-    if not isinstance(op, MaxPool2d | AvgPool2d) or not op.ceil_mode:
-        return op.padding
-    rows, columns = (
-        (before, after + more)
-        for (before, after), (_, more) in zip(op.padding, ceil_edges(op, op.padding), strict=True)
-    )
-    return rows, columns
-
-
-def ceil_edges(op: MaxPool2d | AvgPool2d, padding: Edges) -> Edges:
-    """The rows and columns that ``ceil_mode`` needs besides the padding.
-
-    Up to a stride less one, but never so many that a window would begin below the map, which PyTorch drops.
+    Returns the value that the window reads, and the attributes.
     """
-    rows, columns = (
-        (0, min(axis.stride - 1, axis.kernel - 1 - after)) for axis, (_, after) in zip(_axes(op), padding, strict=True)
-    )
-    return rows, columns
+    if op.fixed_padding is not None:
+        return x, {"pads": pads(op.fixed_padding)}
+    if is_same_upper(op):
+        return x, {"auto_pad": "SAME_UPPER"}
+    return add_pad(builder, x, add_same_pads(builder, op, x), value), {}
 
 
-def is_upper(op: Windowed) -> bool:
-    """Whether ONNX Runtime's SAME_UPPER is the operation's ``same``."""
-    return all(axis.dilation == 1 and axis.kernel >= axis.stride for axis in _axes(op))
+def add_pad(builder: NodeBuilder, x: str, edges: str, value: float = 0.0) -> str:
+    """Add a Pad node; ``edges`` names a vector with the pads of all four axes."""
+    return builder.add("Pad", x, edges, builder.reals(value)) if value else builder.add("Pad", x, edges)
 
 
-def same_pads(place: Place, op: Windowed, x: str) -> str:
-    """The pads of ``same`` for a map of any size, see ``operations.windows.same_padding``."""
-    axes = list(_axes(op))
-    one, two = place.integers([1, 1]), place.integers([2, 2])
-    stride = place.integers([axis.stride for axis in axes])
-    window = place.integers([axis.span + 1 for axis in axes])
-    size = place("Shape", x, start=2)
-    # How often the window moves, and the rows that it needs for that beyond those there are.
-    moves = place("Div", place("Sub", size, one), stride)
-    needed = place("Sub", place("Add", place("Mul", moves, stride), window), size)
-    total = place("Max", needed, place.integers([0, 0]))
-    before = place("Div", total, two)
-    none = place.integers([0, 0])
-    return place("Concat", none, before, none, place("Sub", total, before), axis=0)
+def is_same_upper(op: Windowed) -> bool:
+    """Whether ONNX Runtime's SAME_UPPER computes the operation's ``same``."""
+    return all(d == 1 and k >= s for k, s, d in zip(op.kernel, op.stride, dilation_of(op), strict=True))
 
 
-def _same_edges(axis: _Axis) -> tuple[int, int] | None:
-    """The rows that equal ``same`` at every input size, or None where there are no such."""
-    return (axis.span // 2, axis.span - axis.span // 2) if axis.stride == 1 or axis.span < 2 else None
-
-
-def _axes(op: Windowed) -> Iterator[_Axis]:
+def dilation_of(op: Windowed) -> list[int]:
+    """Return the dilation, with 1 along a kernel of 1: ONNX Runtime accepts no other beside SAME_UPPER."""
     dilation = op.dilation if isinstance(op, Conv2d | StdConv2d) else (1, 1)
-    for k, s, d in zip(op.kernel, op.stride, dilation, strict=True):
-        yield _Axis(k, s, d if k > 1 else 1)
+    return [d if k > 1 else 1 for k, d in zip(op.kernel, dilation, strict=True)]
+
+
+def add_same_pads(builder: NodeBuilder, op: Windowed, x: str) -> str:
+    """Add nodes that compute the pads of ``same`` from the size of ``x``; return the vector for all four axes.
+
+    The formula is that of ``resnet_spec.operations.windows.same_padding``.
+    """
+    one, two = builder.integers([1, 1]), builder.integers([2, 2])
+    stride = builder.integers(op.stride)
+    window = builder.integers([*map(effective_kernel, op.kernel, dilation_of(op))])
+    size = builder.add("Shape", x, start=2)
+    steps = builder.add("Div", builder.add("Sub", size, one), stride)
+    needed = builder.add("Sub", builder.add("Add", builder.add("Mul", steps, stride), window), size)
+    total = builder.add("Max", needed, builder.integers([0, 0]))
+    before = builder.add("Div", total, two)
+    none = builder.integers([0, 0])
+    return builder.add("Concat", none, before, none, builder.add("Sub", total, before), axis=0)

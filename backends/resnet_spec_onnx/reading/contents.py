@@ -1,14 +1,14 @@
-"""An ONNX file taken apart: the model without its weights' bytes, and the weights, each read once and straight.
+"""Takes an ONNX file apart: the model without its weights' bytes, and the weights, each read once into its array.
 
-A file is a protobuf message: fields one after another, each with a key and, but for numbers, its length. Protobuf's
-library would hold all of it twice, so it is given everything but the raw bytes of initializers, which stay in the file.
+A file is a protobuf message: fields one after another, each a key and, except for numbers, a length. Protobuf's library
+would hold everything twice, so it is given everything except the raw bytes of initializers, which stay in the file.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -23,7 +23,7 @@ from resnet_spec.weights.formats.detection import inside
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STORED: Mapping[int, str] = {
+RAW_TYPES: Mapping[int, str] = {
     TensorProto.FLOAT: "<f4",
     TensorProto.DOUBLE: "<f8",
     TensorProto.FLOAT16: "<f2",
@@ -35,25 +35,25 @@ STORED: Mapping[int, str] = {
     TensorProto.UINT8: "u1",
     TensorProto.BOOL: "?",
 }
-"""How each type that is read lies in raw bytes; bfloat16 is the upper half of a float32."""
+"""NumPy's type of the raw bytes of each supported type; bfloat16 is the upper half of a float32."""
 
-REALS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 MAX_FIELDS = 2**22
-"""Fields that are walked through, which takes seconds for more."""
+"""The most fields of a file; walking through more would take minutes."""
 
 
 @dataclass(frozen=True)
 class Contents:
     """A model whose initializers have no raw data, and their arrays by name.
 
-    ``widened`` names those that the file has as bfloat16, ``unread`` those of a type that is not read.
+    ``widened`` names the arrays that the file has as bfloat16, ``unsupported`` those of a type that is not read.
     """
 
     model: ModelProto
     arrays: dict[str, NDArray[Any]]
     widened: frozenset[str]
-    unread: tuple[str, ...]
+    unsupported: tuple[str, ...]
 
     @property
     def graph(self) -> GraphProto:
@@ -62,22 +62,22 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Take a file apart; raises WeightsError where it is broken, or its data are not whole or lie out of its folder."""
+    """Take a file apart; raises WeightsError if it is invalid, or its data are incomplete or outside its folder."""
     try:
         with path.open("rb") as file:
-            model, places = _skeleton(file)
-            return _contents(path, file, model, places)
+            model, spans = _skeleton(file)
+            return _contents(path, file, model, spans)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except BrokenError as error:
-        raise WeightsError(f"{path}: is not a whole ONNX file ({error})") from None
+    except InvalidFileError as error:
+        raise WeightsError(f"{path}: is not a complete ONNX file ({error})") from None
 
 
-class BrokenError(Exception):
-    """A file, or a part of one, is not whole."""
+class InvalidFileError(Exception):
+    """A file, or a part of one, is invalid or incomplete."""
 
 
-_Place: TypeAlias = tuple[int, int]
+_Span: TypeAlias = tuple[int, int]
 """Where bytes begin and end in the file."""
 
 
@@ -86,180 +86,188 @@ _Place: TypeAlias = tuple[int, int]
 
 
 class _Field(NamedTuple):
-    """A field of a message: its number and where it, its value and the next one begin; ``nested`` has a length."""
+    """A field of a message: its number, where it and its value begin, where it ends, and whether it has a length."""
 
     number: int
     start: int
     value: int
     end: int
-    nested: bool
+    has_length: bool
 
 
 class _Walk:
-    """The bytes of a file, walked through field by field."""
+    """Goes through a file field by field. It reads and does not map: a file may change meanwhile."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data = data
-        self.left = MAX_FIELDS
+    def __init__(self, file: BufferedReader) -> None:
+        self.file = file
+        self.size = file.seek(0, 2)
+        self.remaining_fields = MAX_FIELDS
+
+    def read(self, start: int, end: int) -> bytes:
+        self.file.seek(start)
+        data = self.file.read(end - start)
+        if len(data) < end - start:
+            raise InvalidFileError(f"it ends at byte {start + len(data)}")
+        return data
 
     def fields(self, start: int, end: int) -> Iterator[_Field]:
         while start < end:
-            self.left -= 1
-            if self.left < 0:
-                raise BrokenError(f"it has more than {MAX_FIELDS} fields")
-            key, value = self._number(start, end)
-            kind, length = key & 7, 0
-            if kind == 0:
-                _, after = self._number(value, end)
-            elif kind == 2:
-                length, value = self._number(value, end)
+            self.remaining_fields -= 1
+            if self.remaining_fields < 0:
+                raise InvalidFileError(f"it has more than {MAX_FIELDS} fields")
+            key, value = self._varint(start, end)
+            wire_type, length = key & 7, 0
+            if wire_type == 0:
+                _, after = self._varint(value, end)
+            elif wire_type == 2:
+                length, value = self._varint(value, end)
                 after = value + length
-            elif kind in (1, 5):
-                after = value + (8 if kind == 1 else 4)
+            elif wire_type in (1, 5):
+                after = value + (8 if wire_type == 1 else 4)
             else:
-                raise BrokenError(f"no field begins at byte {start}")
+                raise InvalidFileError(f"no field begins at byte {start}")
             if after > end:
-                raise BrokenError(f"it ends at byte {end}, amid a field of {after - start} bytes")
-            yield _Field(key >> 3, start, value, after, kind == 2)
+                raise InvalidFileError(f"it ends at byte {end}, inside a field of {after - start} bytes")
+            yield _Field(key >> 3, start, value, after, wire_type == 2)
             start = after
 
-    def _number(self, start: int, end: int) -> tuple[int, int]:
+    def _varint(self, start: int, end: int) -> tuple[int, int]:
         value = 0
-        for place, byte in enumerate(self.data[start : min(start + 10, end)]):
-            value |= (byte & 127) << 7 * place
+        for index, byte in enumerate(self.read(start, min(start + 10, end))):
+            value |= (byte & 127) << 7 * index
             if byte < 128:
-                return value, start + place + 1
-        raise BrokenError(f"no number begins at byte {start}")
+                return value, start + index + 1
+        raise InvalidFileError(f"no number begins at byte {start}")
 
 
-def _skeleton(file: Any) -> tuple[ModelProto, list[_Place | None]]:
-    """The model without its initializers' raw bytes, and for each initializer where those are."""
-    try:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:
-        raise BrokenError("it is empty") from None
+def _skeleton(file: BufferedReader) -> tuple[ModelProto, list[_Span | None]]:
+    """Return the model without its initializers' raw bytes, and the span of those for each initializer."""
+    walk = _Walk(file)
+    if not walk.size:
+        raise InvalidFileError("it is empty")
     model = ModelProto()
     try:
-        with data:
-            walk = _Walk(data)
-            graphs = _split(walk, walk.fields(0, len(data)), model, "graph")
-            model.graph.SetInParent()
-            parts = [_split(walk, walk.fields(*span), model.graph, "initializer") for span in graphs]
-            places = [_tensor(walk, span, model.graph.initializer.add()) for spans in parts for span in spans]
+        graphs = _parse_except(walk, walk.fields(0, walk.size), model, "graph")
+        model.graph.SetInParent()
+        tensors = [_parse_except(walk, walk.fields(*span), model.graph, "initializer") for span in graphs]
+        spans = [_parse_tensor(walk, span, model.graph.initializer.add()) for parts in tensors for span in parts]
     except DecodeError as error:
-        raise BrokenError(str(error)) from None
+        raise InvalidFileError(str(error)) from None
     if not graphs:
-        raise BrokenError("it has no graph")
-    return model, places
+        raise InvalidFileError("it has no graph")
+    return model, spans
 
 
-def _tensor(walk: _Walk, span: _Place, tensor: TensorProto) -> _Place | None:
-    # Of a field that is there twice, the last one counts.
-    return next(reversed(_split(walk, walk.fields(*span), tensor, "raw_data")), None)
+def _parse_tensor(walk: _Walk, span: _Span, tensor: TensorProto) -> _Span | None:
+    # In protobuf the last of two fields of one number counts.
+    return next(reversed(_parse_except(walk, walk.fields(*span), tensor, "raw_data")), None)
 
 
-def _split(walk: _Walk, fields: Iterable[_Field], message: Message, name: str) -> list[_Place]:
-    """Read the fields of a message, but for those of one name; where those begin and end."""
+def _parse_except(walk: _Walk, fields: Iterable[_Field], message: Message, name: str) -> list[_Span]:
+    """Parse fields into a message, except those of one name; return the spans of those."""
     number = message.DESCRIPTOR.fields_by_name[name].number
     pieces: list[bytes] = []
-    places: list[_Place] = []
+    spans: list[_Span] = []
     for field in fields:
-        if field.number == number and field.nested:
-            places.append((field.value, field.end))
+        if field.number == number and field.has_length:
+            spans.append((field.value, field.end))
         else:
-            pieces.append(walk.data[field.start : field.end])
+            pieces.append(walk.read(field.start, field.end))
     message.MergeFromString(b"".join(pieces))
-    return places
+    return spans
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # The tensors
 
 
-def _contents(path: Path, file: Any, model: ModelProto, places: Sequence[_Place | None]) -> Contents:
+def _contents(path: Path, file: BufferedReader, model: ModelProto, spans: Sequence[_Span | None]) -> Contents:
     _check_names(model)
     arrays: dict[str, NDArray[Any]] = {}
-    unread: list[str] = []
-    for place, tensor in zip(places, model.graph.initializer, strict=True):
+    unsupported: list[str] = []
+    for span, tensor in zip(spans, model.graph.initializer, strict=True):
         name = tensor.name
-        if name in arrays or name in unread:
-            raise BrokenError(f"two initializers are called {name!r}")
-        if tensor.data_type not in STORED:
-            unread.append(name)
+        if name in arrays or name in unsupported:
+            raise InvalidFileError(f"two initializers are named {name!r}")
+        if tensor.data_type not in RAW_TYPES:
+            unsupported.append(name)
             continue
         if any(dimension < 0 for dimension in tensor.dims):
-            raise BrokenError(f"{name!r} has the shape {list(tensor.dims)}")
+            raise InvalidFileError(f"{name!r} has the shape {list(tensor.dims)}")
         if tensor.data_location == TensorProto.EXTERNAL:
-            arrays[name] = _external(path, name, tensor)
-        elif place is not None:
-            arrays[name] = _raw(file, name, tensor, place)
+            arrays[name] = _external_array(path, name, tensor)
+        elif span is not None:
+            arrays[name] = _raw_array(file, name, tensor, span)
         else:
-            arrays[name] = typed(tensor)
+            arrays[name] = array_of(tensor)
     widened = frozenset(t.name for t in model.graph.initializer if t.data_type == TensorProto.BFLOAT16)
-    return Contents(model, arrays, widened, tuple(unread))
+    return Contents(model, arrays, widened, tuple(unsupported))
 
 
 def _check_names(model: ModelProto) -> None:
-    """Raise BrokenError where a name is not UTF-8, which protobuf's library gives as bytes."""
+    """Raise InvalidFileError for a name that is not UTF-8, which protobuf's library returns as bytes."""
     graph = model.graph
     named = (*graph.initializer, *graph.input, *graph.output)
     names: list[Any] = [value.name for value in named]
     names += [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
-    names += [word for entry in model.metadata_props for word in (entry.key, entry.value)]
+    names += [text for entry in model.metadata_props for text in (entry.key, entry.value)]
     if not all(isinstance(name, str) for name in names):
-        raise BrokenError("a name is no text")
+        raise InvalidFileError("a name is not valid UTF-8")
 
 
-def _raw(file: Any, name: str, tensor: TensorProto, place: _Place) -> NDArray[Any]:
-    start, length = place[0], place[1] - place[0]
-    dtype = np.dtype(STORED[tensor.data_type])
-    if prod(tensor.dims) * dtype.itemsize != length:
-        raise BrokenError(f"{name!r} has {length} bytes, and its shape {list(tensor.dims)} asks for others")
+def _byte_count(tensor: TensorProto) -> int:
+    return prod(tensor.dims) * np.dtype(RAW_TYPES[tensor.data_type]).itemsize
+
+
+def _raw_array(file: BufferedReader, name: str, tensor: TensorProto, span: _Span) -> NDArray[Any]:
+    start, length = span[0], span[1] - span[0]
+    if _byte_count(tensor) != length:
+        raise InvalidFileError(f"{name!r} has {length} bytes, but its shape {list(tensor.dims)} needs another number")
     try:
-        array = np.empty(tuple(tensor.dims), dtype)
+        array = np.empty(tuple(tensor.dims), RAW_TYPES[tensor.data_type])
     except ValueError as error:
-        raise BrokenError(f"{name!r}: {error}") from None
+        raise InvalidFileError(f"{name!r}: {error}") from None
     file.seek(start)
     if length and file.readinto(array.reshape(-1).view(np.uint8).data) != length:
-        raise BrokenError(f"it ends amid {name!r}")
+        raise InvalidFileError(f"it ends inside {name!r}")
     return _widened(array, tensor.data_type)
 
 
-def _widened(array: NDArray[Any], kind: int) -> NDArray[Any]:
-    return (array.astype(np.uint32) << 16).view(np.float32) if kind == TensorProto.BFLOAT16 else array
+def _widened(array: NDArray[Any], data_type: int) -> NDArray[Any]:
+    return (array.astype(np.uint32) << 16).view(np.float32) if data_type == TensorProto.BFLOAT16 else array
 
 
-def typed(tensor: TensorProto) -> NDArray[Any]:
-    """A small tensor that lies in its message; raises ValueError where its data do not fill its shape."""
-    if tensor.data_type not in STORED or tensor.data_location == TensorProto.EXTERNAL:
-        raise BrokenError(f"{tensor.name!r} is of a type that is not read here, or lies elsewhere")
+def array_of(tensor: TensorProto) -> NDArray[Any]:
+    """Return a small tensor that was parsed whole; raises InvalidFileError if its data do not fit its shape."""
+    if tensor.data_type not in RAW_TYPES or tensor.data_location == TensorProto.EXTERNAL:
+        raise InvalidFileError(f"{tensor.name!r} has a type that is not supported, or external data")
     try:
         array: NDArray[Any] = numpy_helper.to_array(tensor)
-    # Each type lies in another list, which fails in its own way where it is too short.
+    # Each type is in another list, and each of those fails in its own way if it is too short.
     except Exception as error:
-        raise BrokenError(f"{tensor.name!r}: {error}") from None
+        raise InvalidFileError(f"{tensor.name!r}: {error}") from None
     return array.astype(np.float32) if tensor.data_type == TensorProto.BFLOAT16 else array
 
 
-def _external(path: Path, name: str, tensor: TensorProto) -> NDArray[Any]:
-    """A tensor whose bytes lie in another file of the model's folder."""
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    location = said.get("location", "")
+def _external_array(path: Path, name: str, tensor: TensorProto) -> NDArray[Any]:
+    """Read a tensor whose bytes are in another file of the model's folder."""
+    settings = {entry.key: entry.value for entry in tensor.external_data}
+    location = settings.get("location", "")
+    where = f"{path}: {name}"
     try:
-        place = path.parent / location
-        if not location or not inside(path.parent, place):
-            raise WeightsError(Problem(f"refused: its data lie outside the folder ({location!r})", f"{path}: {name}"))
-        size = prod(tensor.dims) * np.dtype(STORED[tensor.data_type]).itemsize
-        start, length = int(said.get("offset", 0)), int(said.get("length", size))
-        with place.open("rb") as file:
-            held = file.seek(0, 2)
-            if start < 0 or length != size or start + length > held:
-                wanted = f"{size} bytes at byte {start}"
-                raise WeightsError(Problem(f"its data ({wanted} of {location}) are not there", f"{path}: {name}"))
-            return _raw(file, name, tensor, (start, start + length))
+        data_path = path.parent / location
+        if not location or not inside(path.parent, data_path):
+            raise WeightsError(Problem(f"refused: its data file {location!r} is outside the model's folder", where))
+        size = _byte_count(tensor)
+        start, length = int(settings.get("offset", 0)), int(settings.get("length", size))
+        with data_path.open("rb") as file:
+            available = file.seek(0, 2)
+            if start < 0 or length != size or start + length > available:
+                raise WeightsError(
+                    Problem(f"its data ({size} bytes at byte {start} of {location}) are incomplete", where)
+                )
+            return _raw_array(file, name, tensor, (start, start + length))
     except ValueError as error:
-        raise BrokenError(f"{name!r}: {error}") from None
+        raise InvalidFileError(f"{name!r}: {error}") from None
     except OSError as error:
-        raise WeightsError(
-            Problem(f"its data ({location}) cannot be read ({error.strerror})", f"{path}: {name}")
-        ) from None
+        raise WeightsError(Problem(f"its data file {location} cannot be read ({error.strerror})", where)) from None

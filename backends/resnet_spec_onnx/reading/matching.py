@@ -1,7 +1,7 @@
-"""Whether two networks are one, and which step of the one is which of the other: by structure, never by guess.
+"""Matches the steps of two networks by structure only, or says where the networks first differ.
 
-What a step is follows from all that it reads, down to the input, and from all that reads it. Steps that are alike in
-both cannot be told apart, and are refused unless their weights are equal too.
+A step is identified by everything it depends on, down to the input, and by everything that depends on it. Steps that
+are alike in both respects cannot be distinguished, and are accepted only if their weights are equal, too.
 """
 
 from __future__ import annotations
@@ -16,167 +16,155 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Label: TypeAlias = "Callable[[Step], Mapping[str, Hashable]]"
-"""What of a step must be equal on both sides, by words for it."""
+"""What must be equal in two steps, by the words for it in messages."""
 
 
 class MismatchError(Exception):
-    """Two networks differ; says where first, in words."""
+    """Two networks differ; the message says where first."""
 
 
 def with_widths(step: Step) -> dict[str, Hashable]:
-    """All that a step computes."""
+    """Label a step by everything it computes."""
     return {"": step.kind, **step.fields, "shape": step.shape}
 
 
 def without_widths(step: Step) -> dict[str, Hashable]:
-    """What a step computes, whatever its number of channels, which its weights tell too."""
+    """Label a step regardless of its number of channels, which its weights show too."""
     fields = {name: value for name, value in step.fields.items() if name != "to"}
     return {"": step.kind, **fields, "positions": None if step.kind == "reshape" else step.shape[1:]}
 
 
-def matched(spec: Network, file: Network, label: Label) -> dict[int, list[int]]:
-    """For each step of the spec's network the file's that it may be: one, or some that structure cannot tell apart.
+def match(spec: Network, file: Network, label: Label) -> dict[int, list[int]]:
+    """Return for each step of the spec's network the matching steps of the file's: one, or some that are alike.
 
-    The file may go on where the spec's ends. Raises MismatchError.
+    The file may continue where the spec ends. Raises MismatchError.
     """
     labels = [[_frozen(label(step)) for step in network.steps] for network in (spec, file)]
     known: dict[Hashable, int] = {}
-    below, theirs = (_upwards(network, own, known) for network, own in zip((spec, file), labels, strict=True))
-    if not set(below) <= set(theirs):
-        raise MismatchError(_first_difference(spec, file, below, theirs, label))
-    ends = [_end(file, theirs, below[number]) for number in spec.outputs]
-    part = file.pruned(ends)
-    place = _places(file, ends)
-    colors, others = _refined((spec, part), (below, [theirs[number] for number in place]))
-    if Counter(colors) != Counter(others):
-        raise MismatchError(_shared_otherwise(spec, part, colors, others))
+    ours, theirs = (_colors_by_inputs(network, own, known) for network, own in zip((spec, file), labels, strict=True))
+    if not set(ours) <= set(theirs):
+        raise MismatchError(_first_difference(spec, file, ours, theirs, label))
+    ends = [_end(file, theirs, ours[index]) for index in spec.outputs]
+    part, kept = file.pruned(ends), file.required(ends)
+    spec_colors, file_colors = _refined((spec, part), (ours, [theirs[index] for index in kept]))
+    if Counter(spec_colors) != Counter(file_colors):
+        raise MismatchError(_different_sharing(spec, spec_colors, file_colors))
     classes: dict[int, list[int]] = defaultdict(list)
-    for number, color in enumerate(others):
-        classes[color].append(place[number])
-    return {number: classes[color] for number, color in enumerate(colors)}
+    for index, color in zip(kept, file_colors, strict=True):
+        classes[color].append(index)
+    return {index: classes[color] for index, color in enumerate(spec_colors)}
 
 
 def _frozen(fields: Mapping[str, Hashable]) -> Hashable:
     return tuple(sorted((name, repr(value)) for name, value in fields.items()))
 
 
-def _places(network: Network, ends: Sequence[int]) -> list[int]:
-    """The numbers that the steps of the part for some ends have in the whole."""
-    needed = {0, *ends}
-    for number in reversed(range(len(network.steps))):
-        if number in needed:
-            needed.update(network.steps[number].inputs)
-    return sorted(needed)
-
-
-def _upwards(network: Network, labels: Sequence[Hashable], known: dict[Hashable, int]) -> list[int]:
-    """A number for what each step is and reads, the same for the same in all networks that share ``known``."""
-    numbers: list[int] = []
+def _colors_by_inputs(network: Network, labels: Sequence[Hashable], known: dict[Hashable, int]) -> list[int]:
+    """Number steps by their label and what they read; networks that share ``known`` share the numbers."""
+    colors: list[int] = []
     for step, label in zip(network.steps, labels, strict=True):
-        key = label, tuple(sorted(numbers[read] for read in step.inputs))
-        numbers.append(known.setdefault(key, len(known)))
-    return numbers
+        key = label, tuple(sorted(colors[read] for read in step.inputs))
+        colors.append(known.setdefault(key, len(known)))
+    return colors
 
 
-def _downwards(network: Network, labels: Sequence[int], known: dict[Hashable, int]) -> list[int]:
-    """A number for what each step is and what reads it, and which output it is."""
-    readers = network.consumers()
-    numbers = [0] * len(network.steps)
-    for number in reversed(range(len(numbers))):
-        place = tuple(index for index, output in enumerate(network.outputs) if output == number)
-        key = labels[number], place, tuple(sorted(numbers[reader] for reader in readers[number]))
-        numbers[number] = known.setdefault(key, len(known))
-    return numbers
+def _colors_by_consumers(network: Network, labels: Sequence[int], known: dict[Hashable, int]) -> list[int]:
+    """Number steps by their label, by what reads them, and by which outputs they are."""
+    consumers = network.consumers()
+    colors = [0] * len(network.steps)
+    for index in reversed(range(len(colors))):
+        outputs = tuple(position for position, output in enumerate(network.outputs) if output == index)
+        key = labels[index], outputs, tuple(sorted(colors[reader] for reader in consumers[index]))
+        colors[index] = known.setdefault(key, len(known))
+    return colors
 
 
 def _refined(networks: Sequence[Network], colors: Sequence[list[int]]) -> Sequence[list[int]]:
-    """Numbers that take in what reads a step, too, again and again until none is told apart any more."""
+    """Color refinement: number steps by consumers and by inputs in turn until no more steps are distinguished."""
     while True:
         classes = len(set(colors[0]))
-        for walk in (_downwards, _upwards):
+        for refine in (_colors_by_consumers, _colors_by_inputs):
             known: dict[Hashable, int] = {}
-            colors = [walk(network, own, known) for network, own in zip(networks, colors, strict=True)]
+            colors = [refine(network, own, known) for network, own in zip(networks, colors, strict=True)]
         if len(set(colors[0])) == classes:
             return colors
 
 
-def _end(file: Network, numbers: Sequence[int], wanted: int) -> int:
-    """Where the file has an output of the spec's: at one of its own outputs, rather than on the way to one."""
-    places = [number for number, held in enumerate(numbers) if held == wanted]
-    return next((number for number in places if number in file.outputs), places[0])
+def _end(file: Network, colors: Sequence[int], wanted: int) -> int:
+    """Return the file's step for an output of the spec: preferably one of the file's own outputs."""
+    found = [index for index, color in enumerate(colors) if color == wanted]
+    return next((index for index in found if index in file.outputs), found[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Words for what differs
+# Messages
 
 
 def _first_difference(spec: Network, file: Network, ours: Sequence[int], theirs: Sequence[int], label: Label) -> str:
-    """The first step of the spec's that the file lacks, beside the file's that stands in its place."""
+    """Describe the first step of the spec that the file does not have, and the file's step in its place."""
     present = set(theirs)
-    step = next(step for step, number in zip(spec.steps, ours, strict=True) if number not in present)
-    read = sorted(ours[number] for number in step.inputs)
+    step = next(step for step, color in zip(spec.steps, ours, strict=True) if color not in present)
+    read = sorted(ours[index] for index in step.inputs)
     more = Counter(theirs) - Counter(ours)
     candidates = [
         other
-        for other, number in zip(file.steps, theirs, strict=True)
-        if number in more and sorted(theirs[i] for i in other.inputs) == read
+        for other, color in zip(file.steps, theirs, strict=True)
+        if color in more and sorted(theirs[index] for index in other.inputs) == read
     ]
     if not candidates:
         return _without_candidate(step, spec, file, ours, theirs)
     wanted = label(step)
-    other = max(candidates, key=lambda other: _likeness(wanted, label(other)))
+    other = max(candidates, key=lambda other: _similarity(wanted, label(other)))
     found = label(other)
     if wanted[""] != found[""]:
         return f"the spec has {step.source} where the file has {other.source}" + _hint(other)
     field = next(name for name, value in wanted.items() if found.get(name) != value)
     return (
         f"{step.source} in the spec and {other.source} in the file differ in {field.replace('_', ' ')}: "
-        f"{said(wanted[field])} and {said(found.get(field))}"
+        f"{_as_text(wanted[field])} and {_as_text(found.get(field))}"
     )
 
 
 def _without_candidate(step: Step, spec: Network, file: Network, ours: Sequence[int], theirs: Sequence[int]) -> str:
-    """A step for which nothing in the file reads the same: it reads something else there, or is not there at all."""
-    read = [spec.steps[number].source for number in step.inputs]
+    """Describe a step for which no step of the file reads the same: it reads something else, or does not exist."""
+    read = [spec.steps[index].source for index in step.inputs]
     if step.kind in JOINS:
-        some = {ours[number] for number in step.inputs}
+        some = {ours[index] for index in step.inputs}
         for other in file.steps:
-            held = [theirs[number] for number in other.inputs]
-            if other.kind == step.kind and some.intersection(held):
-                sources = [file.steps[number].source for number in other.inputs]
+            if other.kind == step.kind and some.intersection(theirs[index] for index in other.inputs):
+                sources = [file.steps[index].source for index in other.inputs]
                 return (
                     f"{step.source} joins {' and '.join(read)} in the spec, "
-                    f"and {other.source} joins {' and '.join(sources)} in the file"
+                    f"but {other.source} joins {' and '.join(sources)} in the file"
                 )
-    return f"the spec has {step.source} after {' and '.join(read)}, where the file has nothing more"
+    return f"the spec has {step.source} after {' and '.join(read)}, where the file ends"
 
 
 def _hint(step: Step) -> str:
     if step.kind in AFFINE and step.inputs == (0,):
-        return ": it normalizes its input itself, and the spec does not"
+        return ": it normalizes its input itself, but the spec does not"
     if step.kind in AFFINE:
-        return ", a constant for each channel: of a normalization that is written so, the statistics cannot be told"
+        return ", one constant per channel: a normalization written so no longer has its statistics"
     return ""
 
 
-def _shared_otherwise(spec: Network, file: Network, ours: Iterable[int], theirs: Iterable[int]) -> str:
-    left = Counter(theirs)
+def _different_sharing(spec: Network, ours: Iterable[int], theirs: Iterable[int]) -> str:
+    remaining = Counter(theirs)
     for step, color in zip(spec.steps, ours, strict=True):
-        left[color] -= 1
-        if left[color] < 0:
-            return f"{step.source} and what reads it are connected otherwise in the file"
-    return "the file's layers are connected otherwise"
+        remaining[color] -= 1
+        if remaining[color] < 0:
+            return f"{step.source} and the layers that read it are connected differently in the file"
+    return "the file's layers are connected differently"
 
 
-def _likeness(wanted: Mapping[str, Hashable], found: Mapping[str, Hashable]) -> int:
+def _similarity(wanted: Mapping[str, Hashable], found: Mapping[str, Hashable]) -> int:
     same = sum(found.get(name) == value for name, value in wanted.items())
     return same + 100 * (wanted[""] == found[""])
 
 
-def said(value: Hashable) -> str:
-    """A field's value as messages show it."""
+def _as_text(value: Hashable) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(said, cast('tuple[Hashable, ...]', value)))}]"
+        return f"[{', '.join(map(_as_text, cast('tuple[Hashable, ...]', value)))}]"
     if isinstance(value, float):
         return f"{value:.6g}"
     if value is None or isinstance(value, bool):

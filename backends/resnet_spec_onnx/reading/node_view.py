@@ -1,6 +1,6 @@
-"""A node of a file and what it reads: constants, or what a step computes, seen through transpositions and reshapings.
+"""One node of a file and its inputs: constants, or values that a step computes, seen through a permutation of axes.
 
-Sizes are numbers, so whatever an exporter works out from them is a constant, too.
+Every size is a number here, so that whatever an exporter computes from sizes is a constant, too.
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from onnx import AttributeProto, NodeProto
 
 from resnet_spec.operations.fields import Shape
-from resnet_spec_onnx.reading.constants import Constant, Unknown
-from resnet_spec_onnx.reading.network import Network, Tensor
-from resnet_spec_onnx.reading.normal_form import IncomparableError
+from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
+from resnet_spec_onnx.reading.network import IncomparableError, Network, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCH = 7
-"""Stands for a batch of any size: a number that no layer has by chance."""
+ANY_BATCH = 7
+"""Represents a dynamic batch: a size that no layer has by chance."""
 
 CHANNELS_FIRST, CHANNELS_LAST = (0, 1, 2, 3), (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file's input is to be understood: its batch, its (channels, height, width), and the order of its axes.
+    """How to read a file's input: its batch, its (channels, height, width), and the order of its axes.
 
-    ``fixed`` is whether the file itself says the height and the width.
+    ``fixed`` says that the file itself states height and width.
     """
 
     batch: int
@@ -40,9 +39,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Computed:
-    """A step's value: for each axis that the file has of it, the step's own (0 the batch), or None where it was added.
+    """A step's value: for each axis in the file, the step's own axis (0 is the batch), or None for one that was added.
 
-    An axis of the step's that is not among them has the size 1.
+    An axis of the step that is not among them has size 1.
     """
 
     step: int
@@ -53,10 +52,10 @@ Value: TypeAlias = Constant | Unknown | Computed
 
 
 @dataclass
-class Call:
-    """One node: its inputs' values, and the network that it is added to."""
+class NodeView:
+    """A node, the values of its inputs, and the network to which its steps are added."""
 
-    node: NodeProto
+    proto: NodeProto
     inputs: Sequence[Value | None]
     network: Network
     opset: int
@@ -64,118 +63,120 @@ class Call:
     source: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.source = f"{self.node.name or next(iter(self.node.output), '')!r} ({self.node.op_type})"
+        self.source = f"{self.proto.name or next(iter(self.proto.output), '')!r} ({self.proto.op_type})"
 
-    def fail(self, message: str) -> IncomparableError:
-        """The error that this node is not understood."""
+    def error(self, message: str) -> IncomparableError:
+        """Return an error about this node."""
         return IncomparableError(f"{self.source} {message}")
 
     # -- attributes ----------------------------------------------------------------------------------------------
 
-    def _attribute(self, name: str, kind: Any, default: Any) -> Any:
-        for attribute in self.node.attribute:
+    def _attribute(self, name: str, kind: Any) -> Any:
+        for attribute in self.proto.attribute:
             if attribute.name == name:
                 if attribute.type != kind:
-                    raise self.fail(f"has an attribute {name!r} of another type")
+                    raise self.error(f"has an attribute {name!r} of another type")
                 return attribute
-        return default
+        return None
 
     def integers(self, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
-        """An attribute that is a list."""
-        found = self._attribute(name, AttributeProto.INTS, None)
+        """Return an attribute that is a list of integers."""
+        found = self._attribute(name, AttributeProto.INTS)
         return tuple(default) if found is None else tuple(found.ints)
 
     def integer(self, name: str, default: int = 0) -> int:
-        """An attribute that is a whole number."""
-        found = self._attribute(name, AttributeProto.INT, None)
+        """Return an attribute that is an integer."""
+        found = self._attribute(name, AttributeProto.INT)
         return default if found is None else int(found.i)
 
     def real(self, name: str, default: float) -> float:
-        """An attribute that is a number."""
-        found = self._attribute(name, AttributeProto.FLOAT, None)
+        """Return an attribute that is a floating-point number."""
+        found = self._attribute(name, AttributeProto.FLOAT)
         return default if found is None else float(found.f)
 
-    def word(self, name: str, default: str) -> str:
-        """An attribute that is a word."""
-        found = self._attribute(name, AttributeProto.STRING, None)
+    def string(self, name: str, default: str) -> str:
+        """Return an attribute that is a string."""
+        found = self._attribute(name, AttributeProto.STRING)
         return default if found is None else found.s.decode("utf-8", "replace")
 
-    def expect(self, **wanted: float) -> None:
-        """Refuse attributes that have another value than the only one that is read."""
-        for attribute in self.node.attribute:
+    def require(self, **wanted: float) -> None:
+        """Raise unless each of these attributes is absent or has the only value that is supported."""
+        for attribute in self.proto.attribute:
             if attribute.name in wanted and wanted[attribute.name] not in (attribute.i, attribute.f):
-                raise self.fail(f"has {attribute.name}, which is not read")
+                raise self.error(f"has an unsupported value of {attribute.name!r}")
 
-    # -- values --------------------------------------------------------------------------------------------------
+    # -- inputs --------------------------------------------------------------------------------------------------
 
-    def given(self, index: int) -> bool:
-        """Whether there is an input at a place."""
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is there."""
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def computed(self, index: int = 0) -> Computed:
-        """An input that is no constant."""
+        """Return an input that must not be a constant."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if not isinstance(value, Computed):
-            raise self.fail("reads a constant where a value is wanted")
+            raise self.error("has a constant as an input that must be computed")
         return value
 
     def constant(self, index: int) -> Constant:
-        """An input that is a constant."""
+        """Return an input that must be a constant."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(value, Unknown):
-            raise self.fail(f"reads what is not known: {value.reason}")
+            raise self.error(f"has an unknown input: {value.reason}")
         if not isinstance(value, Constant):
-            raise self.fail("reads a value where a constant is wanted")
+            raise self.error("has a computed input, or none, that must be a constant")
         return value
 
-    def whole_numbers(self, index: int, attribute: str, default: Sequence[int] | None = None) -> tuple[int, ...] | None:
-        """What some versions of an operation have as an attribute and others as an input."""
-        if self.given(index):
+    def integer_input(self, index: int, attribute: str, default: Sequence[int] | None = None) -> tuple[int, ...] | None:
+        """Return integers that are an attribute in some opsets and an input in others."""
+        if self.has_input(index):
             array = self.constant(index).array
             if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 8:
-                raise self.fail("reads no list of whole numbers where one is wanted")
+                raise self.error("has an input that must be a short list of integers")
             return tuple(int(number) for number in array.reshape(-1))
         found = self.integers(attribute)
         return found or (None if default is None else tuple(default))
 
-    def shape_of(self, value: Computed) -> Shape:
-        """A step's shape, the batch first."""
-        return (self.layout.batch, *self.network.steps[value.step].shape)
-
     def sizes(self, value: Computed) -> tuple[int, ...]:
-        """A value's shape as the file has it."""
-        shape = self.shape_of(value)
+        """Return a value's shape in the file, batch included."""
+        shape = (self.layout.batch, *self.network.steps[value.step].shape)
         return tuple(1 if axis is None else shape[axis] for axis in value.axes)
 
-    def axis(self, number: int, rank: int) -> int:
-        """An axis counted from the front."""
-        if not -rank <= number < rank:
-            raise self.fail(f"has no axis {number}")
-        return number % rank
+    def channels(self, step: int) -> int:
+        """Return the number of channels of a step."""
+        return self.network.steps[step].shape[0]
 
-    def map_or_vector(self, value: Computed, rank: int) -> int:
-        """The step of a value that has its axes in the order (batch, channels, positions...); those of size 1 fit.
+    def positive_axis(self, axis: int, rank: int) -> int:
+        """Return an axis counted from the front."""
+        if not -rank <= axis < rank:
+            raise self.error(f"has no axis {axis}")
+        return axis % rank
 
-        Where they are in order, but in other places, the value is what a reshaping step makes of it.
+    def channels_first(self, value: Computed, rank: int) -> int:
+        """Return the step of a value whose axes are (batch, channels, positions...); axes of size 1 may be anywhere.
+
+        If the axes are in this order but at other indices, that is a reshape, which is added.
         """
         sizes = self.sizes(value)
-        longer = [(place, axis) for place, axis in enumerate(value.axes) if sizes[place] != 1]
+        longer = [(index, axis) for index, axis in enumerate(value.axes) if sizes[index] != 1]
         axes = [-1 if axis is None else axis for _, axis in longer]
         if len(sizes) != rank or axes != sorted(axes) or sizes[0] != self.layout.batch:
-            raise self.fail(f"reads {list(sizes)}, whose axes are not batch, channels and positions in this order")
-        if all(axis == place for place, axis in longer):
+            raise self.error(f"reads {list(sizes)}, whose axes are not batch, channels and positions in this order")
+        if all(axis == index for index, axis in longer):
             return value.step
         return self.network.reshape(value.step, self.source, sizes[1:])
 
+    # -- results -------------------------------------------------------------------------------------------------
+
     def result(self, step: int, rank: int = 4) -> Computed:
-        """A new step's value, in the usual order."""
+        """Return a new step's value with its axes in order."""
         return Computed(step, tuple(range(rank)))
 
-    def like(self, value: Computed, kind: str, *, positive: bool) -> Computed:
-        """A step that works on each element alike."""
-        step = self.network.add(kind, (value.step,), self.source, positive=positive)
-        return Computed(step, value.axes)
+    def elementwise(self, kind: str) -> Computed:
+        """Add a step that computes each element from that of the first input, and returns no negative values."""
+        value = self.computed()
+        return Computed(self.network.add(kind, (value.step,), self.source, nonnegative=True), value.axes)
 
     def tensor(self, constant: Constant, array: NDArray[Any] | None = None) -> Tensor:
-        """A constant as a step's parameter."""
+        """Return a constant as a step's parameter."""
         return Tensor(constant.names, constant.array if array is None else array)

@@ -1,4 +1,4 @@
-"""Windows at every small size, against their definition in NumPy: the rows of ``same``, of ``ceil_mode``, and given."""
+"""``same`` at every small size, against its definition in NumPy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from resnet_spec.operations.windows import same_padding
 from resnet_spec_onnx import OnnxBackend
-from tests.resnet_spec_onnx.support import DTYPES, TOLERANCES, assert_as_torch, model_of, nodes, run, single
-from tests.resnet_spec_torch.graphs import Builder, random_images
+from tests.resnet_spec_onnx.support import DTYPES, TOLERANCES, model_of, nodes, single
+from tests.resnet_spec_torch.graphs import random_images
 
 SAME = [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 4), (7, 2), ([3, 2], [1, 2]), ([1, 3], 2), ([2, 5], [4, 3])]
 
@@ -63,44 +63,6 @@ def test_same_pools_follow_the_input(kernel: Any, stride: Any, counted: bool | N
         assert_close(OnnxBackend().forward(model, images)[0], wanted)
 
 
-POOLS = [(2, 2), (3, 2), (3, 3), (2, 3), (3, 1), ([3, 2], [2, 4]), (4, 3)]
-
-
-@pytest.mark.parametrize("ceil_mode", [True, False])
-@pytest.mark.parametrize("counted", [None, True, False])
-@pytest.mark.parametrize("padding", [0, 1, [[0, 1], [1, 0]], [[1, 0], [1, 1]]])
-def test_explicit_pools(padding: Any, counted: bool | None, ceil_mode: bool) -> None:
-    op = "max_pool2d" if counted is None else "avg_pool2d"
-    fields: dict[str, Any] = {"padding": padding, "ceil_mode": ceil_mode}
-    if counted is not None:
-        fields["count_include_pad"] = counted
-    sizes = [(1, 2, height, 13 - height) for height in range(4, 10)]
-    for kernel, stride in POOLS:
-        assert_as_torch(single(op, 2, 9, 9, kernel=kernel, stride=stride, **fields), *sizes)
-
-
-def test_a_window_that_would_begin_below_the_map_is_dropped() -> None:
-    image = np.arange(3.0).reshape(1, 1, 3, 1)
-    fields = {"kernel": [2, 1], "stride": [3, 1], "padding": [[0, 1], [0, 0]], "ceil_mode": True}
-    assert run("max_pool2d", image, **fields).ravel().tolist() == [1]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_what_ceil_mode_adds_never_counts(dtype: str) -> None:
-    image = np.full((1, 1, 1, 5), 6, dtype)
-    fields = {"kernel": [1, 3], "stride": [1, 2], "padding": [[0, 0], [1, 0]], "ceil_mode": True}
-    # A padding's zero among three, none, and two, since the third is no padding.
-    counted = run("avg_pool2d", image, count_include_pad=True, **fields)
-    assert counted.ravel().tolist() == [4, 6, 6]
-    assert run("avg_pool2d", image, count_include_pad=False, **fields).ravel().tolist() == [6, 6, 6]
-
-
-@pytest.mark.parametrize("size", [(4, 5), (7, 6)])
-@pytest.mark.parametrize("op", ["global_avg_pool", "global_max_pool"])
-def test_global_pools(op: str, size: tuple[int, int]) -> None:
-    assert_as_torch(single(op, 3, 9, 9), (2, 3, *size))
-
-
 def test_same_is_upper_where_onnx_runtime_has_it_and_else_worked_out() -> None:
     def written(**fields: Any) -> list[str]:
         found = nodes("conv2d", (2, 9, 9), channels=2, padding="same", **fields)
@@ -113,19 +75,3 @@ def test_same_is_upper_where_onnx_runtime_has_it_and_else_worked_out() -> None:
     # Its shape, eight steps to the pads, the pad.
     for fields in ({"kernel": 3, "stride": 2, "dilation": 2}, {"kernel": 3, "stride": 4}):
         assert int(*written(**fields)) > 5
-
-
-@pytest.mark.parametrize("between", [(), ("drop", "dropout")])
-def test_a_pad_of_zeros_before_a_max_pool_stays_one(between: tuple[str, ...]) -> None:
-    b = Builder(1, 4, 4).add("pad", "pad2d", padding=1)
-    b = b.add(*between, rate=0.5) if between else b
-    graph = b.add("pool", "max_pool2d", kernel=3, stride=2).graph()
-    for dtype in DTYPES:
-        (result,) = OnnxBackend().forward(model_of(graph, {}, dtype), np.full((1, 1, 4, 4), -1.0))
-        np.testing.assert_allclose(result, [[[[0, 0], [0, -1]]]], rtol=0, atol=1e-37)
-
-
-def test_other_pads_of_zeros_are_plain() -> None:
-    b = Builder(1, 4, 4).add("pad", "pad2d", padding=1).add("conv", "conv2d", channels=1, kernel=3)
-    (_, pad, _) = OnnxBackend().compile(b.graph()).skeleton.graph.node
-    assert len(pad.input) == 2

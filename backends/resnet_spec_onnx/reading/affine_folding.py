@@ -1,7 +1,7 @@
-"""A factor and an offset for each channel, written out behind a convolution, as part of its kernel and bias.
+"""Folds a factor and an offset per channel, written after a convolution, into its kernel and bias.
 
-Exporters write a folded batch normalization so, in up to four nodes. They are multiplied out in double precision and
-rounded once; a single offset is the bias itself, to the bit.
+Exporters write a folded batch normalization so, in up to four nodes. They are multiplied in double precision and
+rounded once; a single offset becomes the bias unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,47 +18,53 @@ from resnet_spec_onnx.reading.network import AFFINE, Network, Step, Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONVOLUTIONS = ("convolution", "transposed convolution")
+CONVOLUTIONS = ("convolution", "transposed_convolution")
 
 
-def absorbed(network: Network) -> Network:
-    """The same network without the constants that alone follow a convolution."""
-    return _merged(network, AFFINE, _carrying)
+def fold_affine(network: Network) -> Network:
+    """Return the network with the scales and shifts that follow a convolution folded into it.
+
+    Requires that nothing else reads the values in between; computes the same up to rounding.
+    """
+    return _merged(network, AFFINE, _folded)
 
 
-def without_norms(network: Network) -> Network:
-    """The network that is left of one when its batch normalizations are folded, its weights as they were."""
+def drop_batch_norms(network: Network) -> Network:
+    """Return the network without the batch normalizations that could be folded, and with the weights as they were.
+
+    Its structure, and not what it computes, is that of the folded network.
+    """
     return _merged(network, ("batch_norm",), lambda convolution, norms: convolution)
 
 
 def _merged(network: Network, kinds: Sequence[str], merge: Callable[[Step, Sequence[Step]], Step]) -> Network:
-    """The network with each convolution and the steps of some kinds that alone follow it as one."""
-    readers = network.consumers()
+    """Return the network with each convolution, and the steps of some kinds that exclusively follow it, merged."""
+    consumers = network.consumers()
     owners: dict[int, int] = {}
     chains: dict[int, list[Step]] = defaultdict(list)
-    for number, step in enumerate(network.steps):
+    for index, step in enumerate(network.steps):
         if step.kind in CONVOLUTIONS:
-            owners[number] = number
+            owners[index] = index
         elif step.kind in kinds:
             (read,) = step.inputs
-            if read in owners and readers[read] == [number] and read not in network.outputs:
-                owners[number] = owners[read]
+            if read in owners and consumers[read] == [index] and read not in network.outputs:
+                owners[index] = owners[read]
                 chains[owners[read]].append(step)
 
-    def place(number: int) -> int:
-        return owners.get(number, number)
+    def owner(index: int) -> int:
+        return owners.get(index, index)
 
-    def merged(number: int, step: Step) -> Step:
-        step = merge(step, chains[number]) if number in chains else step
-        return replace(step, inputs=tuple(map(place, step.inputs)))
+    def merged(index: int, step: Step) -> Step:
+        step = merge(step, chains[index]) if index in chains else step
+        return replace(step, inputs=tuple(map(owner, step.inputs)))
 
     whole = Network(network.steps[0].shape)
-    whole.steps = [merged(number, step) for number, step in enumerate(network.steps)]
-    return whole.pruned(map(place, network.outputs))
+    whole.steps = [merged(index, step) for index, step in enumerate(network.steps)]
+    return whole.pruned(map(owner, network.outputs))
 
 
-def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
-    """A convolution that does what the constants behind it do, too."""
+def _folded(convolution: Step, chain: Sequence[Step]) -> Step:
+    """Return a convolution that computes what it and the scales and shifts after it compute."""
     weight, bias = convolution.tensors["weight"], convolution.tensors.get("bias")
     scaled = any(step.kind == "scale" for step in chain)
     if bias is None and len(chain) == 1 and not scaled:
@@ -78,14 +84,14 @@ def _carrying(convolution: Step, chain: Sequence[Step]) -> Step:
     axis = 0 if convolution.kind == "convolution" else 1
     columns = factor.reshape([-1 if index == axis else 1 for index in range(kernel.ndim)])
     channels = kernel.shape[axis]
-    parts = [*convolution.tensors.values(), *(tensor for step in chain for tensor in step.tensors.values())]
-    names = tuple(name for tensor in parts for name in tensor.names)
+    tensors = [*convolution.tensors.values(), *(tensor for step in chain for tensor in step.tensors.values())]
+    names = tuple(name for tensor in tensors for name in tensor.names)
     with np.errstate(over="ignore", invalid="ignore"):
-        tensors = {
+        folded = {
             "weight": Tensor(names, (kernel * columns).astype(kernel.dtype) if scaled else kernel),
             "bias": Tensor(names, np.broadcast_to(offset, (channels,)).astype(kernel.dtype)),
         }
-    return replace(convolution, tensors=tensors, multiplied=True)
+    return replace(convolution, tensors=folded, folded=True)
 
 
 def _array(step: Step) -> NDArray[Any]:

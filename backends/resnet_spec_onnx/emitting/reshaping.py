@@ -1,0 +1,39 @@
+"""Pads and reshapes as ONNX nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resnet_spec import operations as ops
+from resnet_spec_onnx.emitting.emitters import EMITTERS
+from resnet_spec_onnx.emitting.node_builder import NodeBuilder
+from resnet_spec_onnx.emitting.windows import add_pad, pads_of_all_axes
+
+
+@EMITTERS.register("pad2d")
+def _pad2d(op: ops.Pad2d, builder: NodeBuilder, x: str) -> str:
+    edges = builder.integers(pads_of_all_axes(op.padding))
+    if op.mode == "reflect":
+        return builder.add("Pad", x, edges, mode="reflect")
+    value = op.value
+    if value == 0 and "max_pool2d" in builder.consumers:
+        # ONNX Runtime 1.31 fuses a pad of zeros with the max pool after it, whose own padding is minus infinity. It
+        # does not fuse a pad of the smallest normal number, which is lost in rounding next to any other value.
+        value = float(np.finfo(builder.dtype).tiny)
+    return add_pad(builder, x, edges, value)
+
+
+@EMITTERS.register("pad_channels")
+def _pad_channels(op: ops.PadChannels, builder: NodeBuilder, x: str) -> str:
+    return add_pad(builder, x, builder.integers([0, op.before, 0, 0, 0, op.after, 0, 0]))
+
+
+@EMITTERS.register("flatten")
+def _flatten(op: ops.Flatten, builder: NodeBuilder, x: str) -> str:
+    return builder.add("Flatten", x, axis=1)
+
+
+@EMITTERS.register("reshape")
+def _reshape(op: ops.Reshape, builder: NodeBuilder, x: str) -> str:
+    # In a Reshape node 0 keeps an axis as it is: the batch.
+    return builder.add("Reshape", x, builder.integers([0, *op.shape]))

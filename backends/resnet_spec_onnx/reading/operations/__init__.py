@@ -1,0 +1,31 @@
+"""The normal form of each operation, from both sides: of the graph's operation and of the ONNX nodes for it.
+
+The modules are those of ``resnet_spec.operations``; importing this package fills both tables with all of them. An
+operation that only passes a value on, or changes its layout, adds no step.
+"""
+
+from resnet_spec_onnx.reading.operations import (
+    activation,
+    convolution,
+    joining,
+    linear,
+    normalization,
+    pooling,
+    regularization,
+    reshaping,
+)
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+
+__all__ = [
+    "NODE_FORMS",
+    "OPERATION_FORMS",
+    "OperationView",
+    "activation",
+    "convolution",
+    "joining",
+    "linear",
+    "normalization",
+    "pooling",
+    "regularization",
+    "reshaping",
+]

@@ -1,0 +1,91 @@
+"""The normal form of pools."""
+
+from __future__ import annotations
+
+from resnet_spec import operations as ops
+from resnet_spec_onnx.reading.network import Window
+from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.windows import window_of
+
+
+@OPERATION_FORMS.register("max_pool2d")
+def _max_pool2d(op: ops.MaxPool2d, view: OperationView, x: int) -> int:
+    window = Window(op.kernel, op.stride, op.padding, ceil_mode=op.ceil_mode)
+    return view.network.max_pool(x, view.source, window)
+
+
+@OPERATION_FORMS.register("avg_pool2d")
+def _avg_pool2d(op: ops.AvgPool2d, view: OperationView, x: int) -> int:
+    window = Window(op.kernel, op.stride, op.padding, ceil_mode=op.ceil_mode)
+    return view.network.average_pool(x, view.source, window, count_include_pad=op.count_include_pad)
+
+
+@OPERATION_FORMS.register("global_avg_pool")
+def _global_avg_pool(op: ops.GlobalAvgPool, view: OperationView, x: int) -> int:
+    return view.network.global_pool("global_average_pool", x, view.source)
+
+
+@OPERATION_FORMS.register("global_max_pool")
+def _global_max_pool(op: ops.GlobalMaxPool, view: OperationView, x: int) -> int:
+    return view.network.global_pool("global_max_pool", x, view.source)
+
+
+@NODE_FORMS.register("MaxPool")
+def _max_pool_node(node: NodeView) -> Value:
+    step, window = _window(node)
+    return node.result(node.network.max_pool(step, node.source, window))
+
+
+@NODE_FORMS.register("AveragePool")
+def _average_pool_node(node: NodeView) -> Value:
+    step, window = _window(node)
+    counted = bool(node.integer("count_include_pad"))
+    return node.result(node.network.average_pool(step, node.source, window, count_include_pad=counted))
+
+
+def _window(node: NodeView) -> tuple[int, Window]:
+    step = node.channels_first(node.computed(), 4)
+    kernel = node.integers("kernel_shape")
+    if len(kernel) != 2:
+        raise node.error(f"has a window {list(kernel)}")
+    window = window_of(node, step, kernel)
+    if any(d != 1 and k != 1 for d, k in zip(window.dilation, window.kernel, strict=True)):
+        raise node.error("is dilated")
+    return step, window._replace(dilation=(1, 1))
+
+
+@NODE_FORMS.register("GlobalAveragePool")
+def _global_average_pool_node(node: NodeView) -> Value:
+    step = node.channels_first(node.computed(), 4)
+    return node.result(node.network.global_pool("global_average_pool", step, node.source))
+
+
+@NODE_FORMS.register("GlobalMaxPool")
+def _global_max_pool_node(node: NodeView) -> Value:
+    step = node.channels_first(node.computed(), 4)
+    return node.result(node.network.global_pool("global_max_pool", step, node.source))
+
+
+@NODE_FORMS.register("ReduceMean")
+def _reduce_mean_node(node: NodeView) -> Value:
+    return _reduced(node, "global_average_pool")
+
+
+@NODE_FORMS.register("ReduceMax")
+def _reduce_max_node(node: NodeView) -> Value:
+    return _reduced(node, "global_max_pool")
+
+
+def _reduced(node: NodeView, kind: str) -> Value:
+    """A mean or maximum over height and width, whichever axes of the value those are."""
+    value = node.computed()
+    rank = len(value.axes)
+    reduced = {node.positive_axis(axis, rank) for axis in node.integer_input(1, "axes") or ()}
+    positions = {index for index, axis in enumerate(value.axes) if axis in (2, 3)}
+    if reduced != positions or len(positions) != 2:
+        raise node.error("reduces other axes than height and width")
+    step = node.network.global_pool(kind, value.step, node.source)
+    if node.integer("keepdims", 1):
+        return Computed(step, value.axes)
+    return Computed(step, tuple(axis for index, axis in enumerate(value.axes) if index not in reduced))

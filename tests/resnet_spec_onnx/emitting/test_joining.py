@@ -1,0 +1,19 @@
+"""Sums and products, against the torch backend."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.resnet_spec_onnx.support import MAPS, assert_as_torch
+from tests.resnet_spec_torch.graphs import Builder
+
+
+@pytest.mark.parametrize("op", ["add", "multiply"])
+def test_joins(op: str) -> None:
+    b = Builder(4, 5, 6).add("a", "relu", "input").add("b", "sigmoid", "input")
+    assert_as_torch(b.add("x", op, "a", "b", "input", "a").graph(), *MAPS)
+
+
+def test_a_map_of_1_scales_each_channel() -> None:
+    b = Builder(4, 5, 6).add("gate", "global_avg_pool")
+    assert_as_torch(b.add("x", "multiply", "input", "gate").graph(), *MAPS)

@@ -1,0 +1,48 @@
+"""Pads and reshapes, against the torch backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from resnet_spec_onnx import OnnxBackend
+from tests.resnet_spec_onnx.support import DTYPES, MAPS, assert_as_torch, model_of, single
+from tests.resnet_spec_torch.graphs import Builder
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_pad(value: float) -> None:
+    assert_as_torch(single("pad2d", 4, 5, 6, padding=[[1, 2], [0, 3]], value=value), *MAPS)
+
+
+def test_pad_by_reflection() -> None:
+    assert_as_torch(single("pad2d", 4, 5, 6, padding=[[1, 2], [0, 3]], mode="reflect"), *MAPS)
+
+
+def test_pad_channels() -> None:
+    assert_as_torch(single("pad_channels", 4, 5, 6, before=1, after=2), *MAPS)
+
+
+@pytest.mark.parametrize("between", [(), ("drop", "dropout")])
+def test_a_pad_of_zeros_before_a_max_pool_stays_one(between: tuple[str, ...]) -> None:
+    b = Builder(1, 4, 4).add("pad", "pad2d", padding=1)
+    b = b.add(*between, rate=0.5) if between else b
+    graph = b.add("pool", "max_pool2d", kernel=3, stride=2).graph()
+    for dtype in DTYPES:
+        (result,) = OnnxBackend().forward(model_of(graph, {}, dtype), np.full((1, 1, 4, 4), -1.0))
+        np.testing.assert_allclose(result, [[[[0, 0], [0, -1]]]], rtol=0, atol=1e-37)
+
+
+def test_other_pads_of_zeros_are_plain() -> None:
+    b = Builder(1, 4, 4).add("pad", "pad2d", padding=1).add("conv", "conv2d", channels=1, kernel=3)
+    (_, pad, _) = OnnxBackend().compile(b.graph()).skeleton.graph.node
+    assert len(pad.input) == 2
+
+
+def test_flatten() -> None:
+    assert_as_torch(single("flatten", 4, 5, 6), *MAPS)
+
+
+@pytest.mark.parametrize("shape", [[6, 20], [2, 12, 5], [120]])
+def test_reshape(shape: list[int]) -> None:
+    assert_as_torch(single("reshape", 4, 5, 6, shape=shape), (2, 4, 5, 6))

@@ -1,0 +1,31 @@
+"""Linear layers: a convolution of one position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.resnet_spec_onnx.reading.files import (
+    assert_equal,
+    made,
+    node,
+    read,
+)
+from tests.resnet_spec_torch.graphs import Builder, random_arrays
+
+
+def test_a_linear_layer_is_a_convolution_of_one_position(tmp_path: Path) -> None:
+    b = Builder(4, 8, 8).add("pool", "global_avg_pool").add("fc", "conv2d", channels=3, kernel=1, bias=True)
+    graph = b.add("flatten", "flatten").graph()
+    arrays = random_arrays(graph)
+    nodes = [node("GlobalAveragePool", "x", "p"), node("Flatten", "p", "f"), node("Gemm", "f a b", "y", transB=1)]
+    model = made(nodes, {"a": arrays["fc.weight"].reshape(3, 4), "b": arrays["fc.bias"]}, (1, 4, 8, 8))
+    assert_equal(read(model, graph, tmp_path), arrays)
+
+
+def test_what_depends_on_the_size_is_told_by_its_shape(tmp_path: Path) -> None:
+    graph = Builder(3, 4, 4).add("flatten", "flatten").add("fc", "linear", features=2).graph()
+    nodes = [node("Flatten", "x", "f"), node("Gemm", "f k b", "y", transB=1)]
+    model = made(nodes, {"k": np.zeros((2, 768), np.float32), "b": np.zeros(2, np.float32)})
+    assert read(model, graph, tmp_path).tensors["fc.weight"].shape == (2, 768)
