@@ -86,8 +86,9 @@ def first_columns(document: str, heading: str, column: str) -> list[str]:
 
 
 def without_code(document: str) -> str:
-    """The text without its code blocks and without what is in backticks."""
-    return re.sub(r"^```.*?^```$|`[^`\n]*`", "", read(document), flags=re.MULTILINE | re.DOTALL)
+    """The text without its code blocks and without what is in backticks, on the lines where it is."""
+    code = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+    return code.sub(lambda found: "\n" * found[0].count("\n"), read(document))
 
 
 def anchors(text: str) -> list[str]:

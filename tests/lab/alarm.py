@@ -223,7 +223,7 @@ def _caught_by(verdict: Verdict) -> str:
     alarm = verdict.loudest
     if alarm is None:
         first = verdict.first
-        return "the bisection alone" if first else "nothing"
+        return "the bisection only" if first else "nothing"
     times = alarm.relative / alarm.bound if alarm.bound else float("inf")
     subject = f" ({alarm.subject})" if alarm.subject else ""
     return f"{alarm.dtype} {alarm.quantity}{subject}, {times:.1e} times the bound"
@@ -242,49 +242,56 @@ def counts(results: Sequence[Mapping[str, Any]]) -> str:
         return f"{sum(result[word] for result in found)} of {len(found)}"
 
     return f"""\
-- {how_many(heard, "caught")} are caught without a bisection: {len(by_rows["inference"])} in inference,
-  {len(by_rows["float32"])} in float32 alone, {len(by_rows["training"])} in training.
-- {how_many(hidden, "caught")} are caught by the bisection alone.
-- {how_many(placed, "located")} that are at one place are located there.
-- A cause is offered for {len(offered)} of those; the right one is among those offered for {how_many(offered, "named")},
-  and the only one for {len(alone)}.
-- {how_many(silent, "caught")} that change nothing that is compared raise no alarm.
+- {how_many(heard, "caught")} are detected without a bisection: {len(by_rows["inference"])} in inference,
+  {len(by_rows["float32"])} in float32 only, {len(by_rows["training"])} in training.
+- {how_many(hidden, "caught")} are detected by the bisection only.
+- {how_many(placed, "located")} that affect one node are located there.
+- A cause is named for {len(offered)} of those; it includes the right one for {how_many(offered, "named")},
+  and is the only one for {len(alone)}.
+- {how_many(silent, "caught")} that change nothing that is compared are reported as equal.
 """
 
 
 HEAD = """\
-# Does the alarm ring?
+# Mutation tests
 
-Ways to be wrong, each applied to one backend, whose results are then compared with a right one's in the other
-framework: caught by `parity`, located by `--bisect`, named as what. `python -m tests.lab.mutations` runs them all, or
-those whose names match a pattern, and writes this page.
+Each row is a mistake that is introduced into one backend, whose results are then compared with a correct backend in the
+other framework. `python -m tests.lab.mutations` runs all of them, or those whose names match a pattern, and writes this
+page.
 
-A mutation changes the graph or the arrays that one backend is given, the layers that it makes, or its optimizer
-([tests/lab/mutations.py](../tests/lab/mutations.py)). The networks are small ones, most of them shipped specs with
-fewer channels ([tests/lab/specs](../tests/lab/specs)). The second column is the number of the known pitfall that a
-mutation is an instance of: 1 tolerances, 2 `same` padding, 3 where the stride sits, 4 batch normalization, 5 transposed
-convolutions, 6 padding of pools, 7 reduced precision, 8 weights in the wrong place, 9 layouts, 11 heads and inputs,
-18 gradients. "Caught by" is the difference furthest beyond its bound, without the bisection. "Located at" is the first
-finding, "named as" its causes: every change under which the reference computes what the wrong backend did. Where there
-are several they compute the same for these inputs.
+A mutation changes the graph or the arrays that one backend receives, the layers that it creates, or its optimizer
+([tests/lab/mutations.py](../tests/lab/mutations.py)). The networks are small, most of them shipped specs with fewer
+channels ([tests/lab/specs](../tests/lab/specs)).
+
+- *pitfall*: the number of the known pitfall: 1 tolerances, 2 `same` padding, 3 position of the stride, 4 batch
+  normalization, 5 transposed convolutions, 6 padding of pools, 7 reduced precision, 8 misplaced weights, 9 layouts, 11
+  heads and inputs, 18 gradients.
+- *caught by*: the difference that exceeds its bound most, without a bisection.
+- *located at*: the first node that `--bisect` reports.
+- *named as*: the confirmed causes, which are the changes with which the reference computes the result of the wrong
+  backend. Several causes give the same result for these inputs.
 
 | mutation | pitfall | applied to | caught by | located at | named as |
 |---|---|---|---|---|---|
 """
 
 FOOT = """
-## What it cannot hear
+## Undetected mutations
 
-The last rows are about that. What is the same function is no mistake that any comparison could find: TensorFlow's
-`same` at a size where it pads both sides alike, zeros instead of minus infinity before a pool that an activation
-feeds. So the choice of size and of place decides what is heard, and odd and even sizes should both be compared. What
-the rest of the network takes out again is heard by a bisection and not by the logits: a factor before a
-normalization, but for its epsilon; and zeros instead of minus infinity before a pool of signed values, where a
-normalization with a positive scale and an activation follow, as in every pre-activation network: what differs is
-below the mean and becomes 0. What is not compared is not heard: the rate of dropout and of stochastic depth, since
-nothing is dropped while training is compared, and the gradient of a bias that a normalization subtracts again, which
-is noise. Training is caught, but not located: a gradient that is wrong at one layer is wrong at all before it. A
-cause is named only where it is one of those that are tried; a kernel that is off by one part in ten million is
-located, and nothing is said of why. Of a backend that is wrong in many places the first eight nodes are explained.
-And a mistake that both backends make is none to either.
+The last rows are undetected or detected only by a bisection:
+
+- The mutated network computes the same function: TensorFlow's `same` at a size where it pads both sides equally, or
+  zeros instead of minus infinity before a pool whose input is an activation. What is detected depends on the size and
+  the layer, so compare odd and even sizes.
+- The rest of the network cancels the difference, which only a bisection detects: a factor before a normalization,
+  except for its epsilon; and zeros instead of minus infinity before a pool of signed values, if a normalization with a
+  positive scale and an activation follow, as in every pre-activation network: the difference is below the mean and
+  becomes 0.
+- The quantity is not compared: the rates of dropout and of stochastic depth, which are disabled in a comparison of
+  training, and the gradient of a bias that a normalization cancels, which is noise.
+
+Mistakes in training are detected, but not located: a gradient that is wrong at one layer is wrong at all layers before
+it. A cause is named only if it is one of the hypotheses; a kernel that is off by one part in ten million is located
+without a cause. If a backend is wrong in many places, the first eight nodes are explained. A mistake that both backends
+make is undetected.
 """

@@ -53,23 +53,23 @@ KERAS = one_block_each("conv2", "conv3", "conv4", "conv5")
 BLOCKS = one_block_each("block1", "block2", "block3", "block4")
 
 PARTS = (
-    Part("torchvision/resnet18", "the plain network, whole"),
+    Part("torchvision/resnet18", "the plain network, complete"),
     Part("torchvision/resnext50_32x4d", "bottlenecks, grouped convolutions", LAYERS),
-    Part("timm/test_resnet", "mixed blocks, whole"),
-    Part("timm/ecaresnet50d", "gates by a convolution along channels", LAYERS),
+    Part("timm/test_resnet", "mixed blocks, complete"),
+    Part("timm/ecaresnet50d", "gates by a convolution across channels", LAYERS),
     Part("timm/resnetblur50d", "blurred strides", LAYERS),
     Part("timm/resnetv2_50", "activation before convolution", STAGES),
     Part("timm/resnetv2_50x1_bit", "standardized kernels, group norms", STAGES),
     Part("timm/resnetv2_50d_evos", "EvoNorm", STAGES),
     Part("timm/resnetv2_50d_frn", "filter response norm", STAGES),
-    Part("keras/resnet50", "biases in front of norms, biased variance", KERAS),
-    Part("keras/resnet50v2", "biases that pass additions first", KERAS),
+    Part("keras/resnet50", "biases before norms, biased variance", KERAS),
+    Part("keras/resnet50v2", "biases before additions and norms", KERAS),
     Part("slim/resnet_v1_50", "TensorFlow's padding", BLOCKS),
     Part("msra/resnet50", "the stride in the first convolution", one_block_each("res2", "res3", "res4", "res5")),
-    Part("cifar/resnet20", "shortcuts without parameters, whole", size=None),
+    Part("cifar/resnet20", "shortcuts without parameters, complete", size=None),
     Part("tutorial/resnet18", "one norm called twice", one_block_each(*(f"res_block{n}" for n in range(1, 5)))),
     Part("specs/decoder.yaml", "vectors to maps, transposed convolutions, norms by position", size=None),
-    Part("specs/assorted.yaml", "what the others lack, dropout"),
+    Part("specs/assorted.yaml", "operations of no other network, dropout"),
     Part("specs/modern.yaml", "gates, dilation, stochastic depth"),
 )
 
@@ -127,15 +127,16 @@ def table(results: Mapping[str, Any]) -> str:
     rows = [row for part in PARTS for row in results[part.spec]["rows"]]
     trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != STRUCTURE]
     fixed = max(row["relative"] for row in rows if row["bound"] == STRUCTURE)
+    passed = sum(row["passed"] for row in rows)
     prose = (
-        f"{PLAN.steps} steps, {PLAN.batch} images a batch, of {len(PARTS)} networks. What is not beside its bound is"
-        f" held to {STRUCTURE:.0e}; the largest of those is {fixed:.0e}. {sum(row['passed'] for row in rows)} of"
-        f" {len(rows)} differences are within their bounds. Of the bounds that are computed, at most"
-        f" {max(trained):.0%} is used, and in the median {median(trained):.1%}: they allow for roundings that push one"
-        " way, as those of two libraries seldom do."
+        f"{len(PARTS)} networks, {PLAN.steps} steps, {PLAN.batch} images per batch. A difference without a bound beside"
+        f" it has the bound {STRUCTURE:.0e}; the largest of these is {fixed:.0e}."
+        f" {passed} of {len(rows)} differences are within their bounds. Computed bounds are used by at most"
+        f" {max(trained):.0%}, in the median by {median(trained):.1%}: they allow for rounding errors of"
+        " one sign, which is rare."
     )
     text = f"\n{fill(prose, 120)}\n\n"
-    text += line(["network", "for", *COLUMNS]) + line(["---"] * (len(COLUMNS) + 2))
+    text += line(["network", "covers", *COLUMNS]) + line(["---"] * (len(COLUMNS) + 2))
     for part in PARTS:
         changed = f", {part.size}×{part.size}" if part.size else ""
         thin = ", thinner" if part.overrides else ""
