@@ -27,7 +27,7 @@ class Problem(NamedTuple):
     position: Position | None = None
 
     def __str__(self) -> str:
-        return ": ".join(str(part) for part in (self.position, self.path, self.message) if part)
+        return printable(": ".join(str(part) for part in (self.position, self.path, self.message) if part))
 
 
 class ResnetSpecError(Exception):
@@ -100,6 +100,15 @@ def plain(message: str) -> str:
     for theirs, ours in _PLAIN.items():
         message = re.sub(theirs, ours, message)
     return message[:1].lower() + message[1:]
+
+
+CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters by which text from a stranger's file could command a terminal, or reverse what it shows."""
+
+
+def printable(text: str) -> str:
+    """Escape the control characters in text for a terminal."""
+    return CONTROLS.sub(lambda found: ascii(found[0]).strip("'"), text)
 
 
 def shown(value: object) -> str:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.registry import find
-from resnet_spec.errors import BackendError, LabelsError, SpecError
+from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError
 from resnet_spec.parity.compare import at_size
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.report import ratio
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from resnet_spec.vision.preprocessing import Photographs
 
 log = logging.getLogger(__name__)
+
+MAX_LABELS = 2**20
+"""The largest file of labels in bytes; ImageNet's take 22 KB."""
 
 BATCH = 16
 """Images that go through a backend at once."""
@@ -174,12 +177,37 @@ def imagenet_labels() -> tuple[str, ...]:
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """The names of classes in a text file, one a line; raises LabelsError where it cannot be read."""
+    """Read the names of classes from a text file, one a line.
+
+    Args:
+        path: A UTF-8 file of at most 1 MiB, in the order of the classes.
+
+    Returns:
+        One name for each line, without the space around it.
+
+    Raises:
+        LabelsError: The file cannot be read, or holds characters that are not printable.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("labels.txt").write_text("cat\\ndog\\n", "utf-8")
+        >>> read_labels("labels.txt")
+        ('cat', 'dog')
+    """
     try:
-        text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
-    return tuple(line.strip() for line in text.strip().split("\n"))
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_LABELS + 1)
+        lines = content.decode("utf-8-sig").strip().split("\n")
+    except OSError as error:
+        raise LabelsError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise LabelsError(f"{path}: is not UTF-8 text") from None
+    if len(content) > MAX_LABELS:
+        raise LabelsError(f"{path}: larger than 1 MiB")
+    for number, line in enumerate(lines, 1):
+        if found := CONTROLS.search(line.strip()):
+            raise LabelsError(f"{path}: line {number}: character U+{ord(found[0]):04X} is not printable")
+    return tuple(line.strip() for line in lines)
 
 
 def _distinct(backends: Sequence[str]) -> list[str]:

@@ -21,6 +21,22 @@ def test_a_problem_is_one_line(problem: Problem, line: str) -> None:
     assert str(problem) == line
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\rb", r"a\rb"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\ud800", r"\ud800"),
+        ("größe 大きさ Δ", "größe 大きさ Δ"),
+    ],
+)
+def test_a_name_from_a_file_sends_nothing_to_the_terminal(name: str, shown: str) -> None:
+    """What is not printable is escaped, in the path as in the message."""
+    assert str(Problem(f"unknown {name}", name)) == f"{shown}: unknown {shown}"
+
+
 def test_an_error_holds_one_problem_or_several() -> None:
     assert str(SpecError("wrong")) == "wrong"
     assert SpecError(Problem("wrong", "a")).problems == (Problem("wrong", "a"),)

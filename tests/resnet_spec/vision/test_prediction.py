@@ -314,14 +314,30 @@ def test_labels_in_a_file(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "a.txt") == ("chat", "chien loup", "", "œuf")
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_labels_that_cannot_be_read_are_told(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file or directory"),
+        (b"cat\n\xff\xfe\x00", "is not UTF-8 text"),
+        (b"cat\n\x1b[31mdog\n", "line 2: character U+001B is not printable"),
+        (b"cat\n" + "\u202edog".encode(), "line 2: character U+202E is not printable"),
+        (b"x" * (2**20 + 1), "larger than 1 MiB"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_reported(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.txt"
     if content:
         path.write_bytes(content)
 
-    with pytest.raises(LabelsError, match="cannot be read" if content is None else "not UTF-8"):
+    with pytest.raises(LabelsError) as caught:
         read_labels(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
+def test_labels_from_an_endless_device_are_refused() -> None:
+    with pytest.raises(LabelsError, match=r"^/dev/zero: larger than 1 MiB$"):
+        read_labels("/dev/zero")
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------

@@ -175,6 +175,15 @@ def test_a_key_that_is_there_twice_is_one_tensor_or_refused(tmp_path: Path) -> N
     assert {name: array.shape for name, array in tensors.items()} == {"a": (2,)}
 
 
+def test_a_tensor_name_sends_nothing_to_the_terminal(tiny: Graph, plain: Path, command: Command) -> None:
+    save_file({"\x1b]0;title\x07": np.zeros(1, "float32"), **initialize(tiny)}, plain)
+    done = convert(command, plain)
+
+    assert done.status == 2
+    assert r"\x1b]0;title\x07" in done.err
+    assert all(line.isprintable() for line in done.err.splitlines())
+
+
 # -- an index of parts -------------------------------------------------------------------------------------------
 
 
