@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from resnet_spec.graph import INPUT, Graph, Node
-from resnet_spec_tensorflow.emitters import Site, Steps, emit
+from resnet_spec_tensorflow.emitting import LayerContext, Steps, emit
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.parameters import set_initializers
 
@@ -29,13 +29,13 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
     Raises:
         BackendError: Keras cannot express an operation.
     """
-    sites = _Sites(graph, dtype, exact_statistics)
+    contexts = _LayerContexts(graph, dtype, exact_statistics)
     input = keras.Input(_input_shape(graph), dtype=dtype, name=INPUT)
     values: dict[str, Any] = {INPUT: input}
     layers: dict[str, Steps] = {}
     for node in graph.nodes:
         if node.layer not in layers:
-            layers[node.layer] = emit(node.operation, sites.site(node))
+            layers[node.layer] = emit(node.operation, contexts.context(node))
         values[node.name] = _applied(layers[node.layer], node, [values[name] for name in node.inputs])
     with _recursion(len(graph.nodes)):
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
@@ -81,7 +81,7 @@ def _outputs(graph: Graph, values: Mapping[str, Any]) -> Any:
     return outputs if len(outputs) > 1 else outputs[0]
 
 
-class _Sites:
+class _LayerContexts:
     """What the emitters are told of each layer, worked out for all its calls at once."""
 
     def __init__(self, graph: Graph, dtype: DType, exact_statistics: bool) -> None:
@@ -95,8 +95,8 @@ class _Sites:
             self._producers.setdefault(node.layer, set()).add(producer.operation.op if producer else INPUT)
             self._shapes.setdefault(node.layer, set()).add(graph.input_shapes(node)[0])
 
-    def site(self, node: Node) -> Site:
-        return Site(
+    def context(self, node: Node) -> LayerContext:
+        return LayerContext(
             name=node.layer,
             policy=self._policy,
             producers=frozenset(self._producers[node.layer]),

@@ -12,7 +12,7 @@ from torch import nn
 
 from resnet_spec_torch import INPUTS, OUTPUTS, environment, execution, parameters, reading, training, writing
 from resnet_spec_torch.compilation import compile_graph
-from resnet_spec_torch.emitters import Options
+from resnet_spec_torch.emitting import Options
 
 if TYPE_CHECKING:
     import numpy as np

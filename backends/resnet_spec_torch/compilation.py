@@ -22,7 +22,7 @@ from torch import nn
 from resnet_spec.errors import GraphError, Problem
 from resnet_spec.graph import Graph, Node, scope_class_name
 from resnet_spec_torch import forwards
-from resnet_spec_torch.emitters import LAYERS, Options
+from resnet_spec_torch.emitting import LAYERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
 from resnet_spec_torch.source import forward_text
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec_torch import forwards
-from resnet_spec_torch.emitters import EXPRESSIONS
+from resnet_spec_torch.emitting import EXPRESSIONS
 from resnet_spec_torch.parameters import from_numpy
 
 if TYPE_CHECKING:

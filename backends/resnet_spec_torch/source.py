@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from keyword import iskeyword
 
-from resnet_spec_torch.emitters import EXPRESSIONS, IN_PLACE, NEW_VALUE
+from resnet_spec_torch.emitting import EXPRESSIONS, IN_PLACE, NEW_VALUE
 from resnet_spec_torch.grouping import Call, Group, Path
 
 

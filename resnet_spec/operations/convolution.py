@@ -8,13 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-    ParameterSlot,
-    Stride,
-    coarser,
-)
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, coarser
 from resnet_spec.operations.fields import (
     UNPADDED,
     Count,

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-)
-from resnet_spec.operations.fields import (
-    Shape,
-    ShapeError,
-    as_text,
-)
+from resnet_spec.operations.base import BaseOperation, Category
+from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
 
 class Add(BaseOperation):

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-    ParameterSlot,
-    Stride,
-)
-from resnet_spec.operations.fields import (
-    Count,
-    Flag,
-    Shape,
-    need_vector,
-)
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride
+from resnet_spec.operations.fields import Count, Flag, Shape, need_vector
 from resnet_spec.operations.roles import Role
 
 

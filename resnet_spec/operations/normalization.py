@@ -7,23 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from resnet_spec.operations.base import (
-    NORMALIZING,
-    TRANSCENDENTAL,
-    BaseOperation,
-    Category,
-    ParameterSlot,
-    mapping,
-)
-from resnet_spec.operations.fields import (
-    Count,
-    Epsilon,
-    Flag,
-    Real,
-    Shape,
-    ShapeError,
-    need_map,
-)
+from resnet_spec.operations.base import NORMALIZING, TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, mapping
+from resnet_spec.operations.fields import Count, Epsilon, Flag, Real, Shape, ShapeError, need_map
 from resnet_spec.operations.roles import Role
 
 

@@ -7,22 +7,8 @@ from typing import Any, Literal, cast
 
 from pydantic import model_validator
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-    Stride,
-    coarser,
-    mapping,
-)
-from resnet_spec.operations.fields import (
-    UNPADDED,
-    Edges,
-    Flag,
-    Padding,
-    Pair,
-    Shape,
-    need_map,
-)
+from resnet_spec.operations.base import BaseOperation, Category, Stride, coarser, mapping
+from resnet_spec.operations.fields import UNPADDED, Edges, Flag, Padding, Pair, Shape, need_map
 from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-)
-from resnet_spec.operations.fields import (
-    Rate,
-)
+from resnet_spec.operations.base import BaseOperation, Category
+from resnet_spec.operations.fields import Rate
 
 
 class _Regularization(BaseOperation):

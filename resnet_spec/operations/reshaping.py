@@ -7,20 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from resnet_spec.operations.base import (
-    BaseOperation,
-    Category,
-    Stride,
-)
-from resnet_spec.operations.fields import (
-    Count,
-    ExplicitPadding,
-    Real,
-    Shape,
-    ShapeError,
-    as_text,
-    need_map,
-)
+from resnet_spec.operations.base import BaseOperation, Category, Stride
+from resnet_spec.operations.fields import Count, ExplicitPadding, Real, Shape, ShapeError, as_text, need_map
 
 
 class Pad2d(BaseOperation):

@@ -24,12 +24,12 @@ def _keras() -> Any:
 
 def _through(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
     """A function of ``keras.ops`` and a value, before the steps."""
-    return lambda op, site, steps: (lambda value: change(_keras().ops, value), *steps)
+    return lambda op, context, steps: (lambda value: change(_keras().ops, value), *steps)
 
 
 def _then(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
     """A function of ``keras.ops`` and a value, behind the steps."""
-    return lambda op, site, steps: (*steps, lambda value: change(_keras().ops, value))
+    return lambda op, context, steps: (*steps, lambda value: change(_keras().ops, value))
 
 
 def _rounded(dtype: str) -> Callable[[Any, Any], Any]:
@@ -42,33 +42,33 @@ def _rounded(dtype: str) -> Callable[[Any, Any], Any]:
     return change
 
 
-def _zero_padded(op: Any, site: Any, steps: Steps) -> Steps:
+def _zero_padded(op: Any, context: Any, steps: Steps) -> Steps:
     layers = _keras().layers
-    pad = layers.ZeroPadding2D(op.padding, data_format="channels_last", **site.helper("pad"))
-    return pad, layers.MaxPooling2D(op.kernel, strides=op.stride, data_format="channels_last", **site.common)
+    pad = layers.ZeroPadding2D(op.padding, data_format="channels_last", **context.helper("pad"))
+    return pad, layers.MaxPooling2D(op.kernel, strides=op.stride, data_format="channels_last", **context.common)
 
 
-def _edge_mirrored(op: Any, site: Any, steps: Steps) -> Steps:
+def _edge_mirrored(op: Any, context: Any, steps: Steps) -> Steps:
     return (lambda value: _keras().ops.pad(value, ((0, 0), *op.padding, (0, 0)), "symmetric"),)
 
 
-def _batch_statistics(op: Any, site: Any, steps: Steps) -> Steps:
+def _batch_statistics(op: Any, context: Any, steps: Steps) -> Steps:
     class Always(_keras().layers.BatchNormalization):  # type: ignore[misc]
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             return super().call(inputs, training=True, mask=mask)
 
-    return (Always(momentum=1.0, epsilon=op.epsilon, **site.common),)
+    return (Always(momentum=1.0, epsilon=op.epsilon, **context.common),)
 
 
-def _counting(op: Any, site: Any, steps: Steps) -> Steps:
+def _counting(op: Any, context: Any, steps: Steps) -> Steps:
     """An average whose last windows stick out, and count what they lack as zeros."""
     layers = _keras().layers
-    pad = layers.ZeroPadding2D(((0, 1), (0, 1)), data_format="channels_last", **site.helper("pad"))
-    return pad, layers.AveragePooling2D(op.kernel, strides=op.stride, data_format="channels_last", **site.common)
+    pad = layers.ZeroPadding2D(((0, 1), (0, 1)), data_format="channels_last", **context.helper("pad"))
+    return pad, layers.AveragePooling2D(op.kernel, strides=op.stride, data_format="channels_last", **context.common)
 
 
 def _with_activation(name: str) -> Callable[[Any, Any, Steps], Steps]:
-    def change(op: Any, site: Any, steps: Steps) -> Steps:
+    def change(op: Any, context: Any, steps: Steps) -> Steps:
         (layer,) = steps
         layer.activation = _keras().activations.get(name)
         return steps
@@ -78,32 +78,32 @@ def _with_activation(name: str) -> Callable[[Any, Any, Steps], Steps]:
 
 def _instead(make: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
     """Another layer: of ``keras.layers``, the operation and the common arguments."""
-    return lambda op, site, steps: (make(_keras().layers, op, site),)
+    return lambda op, context, steps: (make(_keras().layers, op, context),)
 
 
-def _detached(op: Any, site: Any, steps: Steps) -> Steps:
+def _detached(op: Any, context: Any, steps: Steps) -> Steps:
     return (*steps, lambda value: _keras().ops.stop_gradient(value))
 
 
-def _narrow(op: Any, site: Any, steps: Steps) -> Steps:
-    from resnet_spec_tensorflow.emitters import emit
+def _narrow(op: Any, context: Any, steps: Steps) -> Steps:
+    from resnet_spec_tensorflow.emitting import emit
 
-    own = site.policy.compute_dtype
-    inner = emit(op, replace(site, policy=_keras().DTypePolicy("float32")))
+    own = context.policy.compute_dtype
+    inner = emit(op, replace(context, policy=_keras().DTypePolicy("float32")))
     return (*inner, lambda value: _keras().ops.cast(value, own))
 
 
 STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
-    "leaky": _instead(lambda layers, op, site: layers.LeakyReLU(0.3, **site.common)),
-    "hard": _instead(lambda layers, op, site: layers.Activation("hard_sigmoid", **site.common)),
-    "silu": _instead(lambda layers, op, site: layers.Activation("silu", **site.common)),
+    "leaky": _instead(lambda layers, op, context: layers.LeakyReLU(0.3, **context.common)),
+    "hard": _instead(lambda layers, op, context: layers.Activation("hard_sigmoid", **context.common)),
+    "silu": _instead(lambda layers, op, context: layers.Activation("silu", **context.common)),
     "softmax behind": _with_activation("softmax"),
     "relu behind": _with_activation("relu"),
-    "plain flatten": lambda op, site, steps: steps[-1:],
+    "plain flatten": lambda op, context, steps: steps[-1:],
     # Not without the second, whose layers the model would lose.
-    "first alone": lambda op, site, steps: (lambda values: values[0] + 0.0 * values[1],),
-    "mean": _instead(lambda layers, op, site: layers.Average(**site.common)),
-    "largest": _instead(lambda layers, op, site: layers.Maximum(**site.common)),
+    "first alone": lambda op, context, steps: (lambda values: values[0] + 0.0 * values[1],),
+    "mean": _instead(lambda layers, op, context: layers.Average(**context.common)),
+    "largest": _instead(lambda layers, op, context: layers.Maximum(**context.common)),
     "edge mirrored too": _edge_mirrored,
     "zero pad": _zero_padded,
     "counting": _counting,
@@ -154,11 +154,15 @@ class MutatedTensorFlow(Mutated, TensorFlowBackend):
 
     def emitting(self, change: Change) -> AbstractContextManager[Any]:
         from resnet_spec_tensorflow import compilation
-        from resnet_spec_tensorflow.emitters import emit
+        from resnet_spec_tensorflow.emitting import emit
 
-        def emit_wrong(operation: Any, site: Any) -> Steps:
-            steps = emit(operation, site)
-            return STEPS[change.layers[site.name]](operation, site, steps) if site.name in change.layers else steps
+        def emit_wrong(operation: Any, context: Any) -> Steps:
+            steps = emit(operation, context)
+            return (
+                STEPS[change.layers[context.name]](operation, context, steps)
+                if context.name in change.layers
+                else steps
+            )
 
         return patch.object(compilation, "emit", emit_wrong)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from resnet_spec.graph import Graph
 from resnet_spec.operations import Operation
-from resnet_spec_torch import TorchBackend, emitters
+from resnet_spec_torch import TorchBackend, emitting
 
 OPERATION = TypeAdapter[Any](Operation)
 NORM = {"epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
@@ -129,4 +129,4 @@ def ramp(height: int, width: int) -> NDArray[Any]:
 def layer(op: str, shape: tuple[int, ...] = (8, 9, 9), **fields: Any) -> nn.Module:
     """One operation's layer, empty."""
     operation = OPERATION.validate_python({"op": op, **fields})
-    return emitters.LAYERS[op](operation, shape, emitters.Options())
+    return emitting.LAYERS[op](operation, shape, emitting.Options())

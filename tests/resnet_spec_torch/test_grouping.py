@@ -8,7 +8,7 @@ from torch import nn
 
 from resnet_spec.errors import GraphError
 from resnet_spec.graph import Graph
-from resnet_spec_torch import TorchBackend, emitters
+from resnet_spec_torch import TorchBackend, emitting
 from resnet_spec_torch.grouping import group
 from resnet_spec_torch.source import forward_text
 from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_resnet
@@ -16,12 +16,12 @@ from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_
 
 def forward_of(graph: Graph, name: str = "") -> str:
     """The text of a group's ``forward``."""
-    groups = group(graph, [node.name for node in graph.layers if node.operation.op in emitters.LAYERS])
+    groups = group(graph, [node.name for node in graph.layers if node.operation.op in emitting.LAYERS])
     return forward_text(groups[tuple(name.split(".")) if name else ()])
 
 
 def groups_of(graph: Graph) -> set[str]:
-    names = [node.name for node in graph.layers if node.operation.op in emitters.LAYERS]
+    names = [node.name for node in graph.layers if node.operation.op in emitting.LAYERS]
     return {".".join(path) for path in group(graph, names)}
 
 

@@ -1,4 +1,4 @@
-"""Normalizations and what acts in training only: against NumPy, in float64; and gradients against differences."""
+"""Normalizations against NumPy in float64, in inference and training."""
 
 from __future__ import annotations
 
@@ -27,6 +27,27 @@ def deviation(x, groups, epsilon):
     grouped = x.reshape(len(x), groups, -1)
     spread = np.sqrt(grouped.var(2, keepdims=True) + epsilon)
     return np.broadcast_to(spread, grouped.shape).reshape(x.shape)
+
+
+def test_batch_norm_in_inference(run, single):
+    graph = single("batch_norm", (2, 1, 1), epsilon=0.5, momentum=0.1, running_variance="biased")
+    arrays = {"x.weight": [2, 3], "x.bias": [1, -1], "x.running_mean": [1, 2], "x.running_var": [3.5, 0.5]}
+    y = run(graph, np.array([[[[5]], [[6]]]]), arrays, dtype="float64")
+    np.testing.assert_allclose(y.ravel(), [2 * 4 / 2 + 1, 3 * 4 / 1 - 1], rtol=1e-15)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("offset", [True, False])
+def test_batch_norm_without_scale_or_offset(backend, run, single, scale, offset):
+    graph = single("batch_norm", (1, 1, 1), epsilon=0.5, scale=scale, offset=offset)
+    arrays = {"x.weight": [2], "x.bias": [1], "x.running_mean": [1], "x.running_var": [3.5]}
+    arrays = {p.name: arrays[p.name] for p in graph.parameters()}
+    assert run(graph, [[[[5]]]], arrays).item() == 2 * (1 + scale) + offset
+
+
+def test_momentum_counts_the_other_way_round(backend, single):
+    layer = backend.compile(single("batch_norm", momentum=0.01)).get_layer("x")
+    assert layer.momentum == 0.99
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -95,88 +116,3 @@ def test_position_batch_norm_in_training(backend, make, single, exact, running_v
     after = backend.arrays(model, graph)
     close(after["x.running_mean"], 0.75 * arrays["x.running_mean"] + 0.25 * X.mean(0))
     close(after["x.running_var"], 0.75 * arrays["x.running_var"] + 0.25 * X.var(0, ddof=correction))
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# What acts in training only
-
-
-@pytest.mark.parametrize("op", ["dropout", "stochastic_depth"])
-def test_nothing_is_dropped_in_inference_or_at_a_rate_of_0(backend, make, single, op):
-    close(backend.forward(make(single(op, (6, 4, 3), rate=0.9), dtype="float64"), X)[0], X)
-    never = make(single(op, (6, 4, 3), rate=0.0), dtype="float64")
-    close(backend.forward(never, X, training=True)[0], X)
-
-
-def test_dropout_zeroes_elements_and_scales_the_others(backend, make, single):
-    model = make(single("dropout", (2, 16, 16), rate=0.75), dtype="float64")
-    y = backend.forward(model, np.ones((8, 2, 16, 16)), training=True)[0]
-    assert set(np.unique(y)) == {0, 4}
-    assert abs((y == 0).mean() - 0.75) < 0.05
-
-
-def test_stochastic_depth_zeroes_images_whole(backend, make, single):
-    model = make(single("stochastic_depth", (2, 4, 4), rate=0.75), dtype="float64")
-    y = backend.forward(model, np.ones((512, 2, 4, 4)), training=True)[0].reshape(512, -1)
-    assert (y == y[:, :1]).all()
-    assert set(np.unique(y)) == {0, 4}
-    assert abs((y[:, 0] == 0).mean() - 0.75) < 0.1
-
-
-def test_stochastic_depth_of_vectors(backend, make, builder):
-    b = builder(2, 1, 3)
-    b("flatten", "flatten", "input")
-    b("x", "stochastic_depth", "flatten", rate=0.5)
-    y = backend.forward(make(b.graph()), np.ones((64, 2, 1, 3)), training=True)[0]
-    assert (y == y[:, :1]).all()
-    assert set(np.unique(y)) == {0, 2}
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Gradients
-
-BATCH = {"epsilon": 0.1, "momentum": 0.1, "running_variance": "biased"}
-
-
-@pytest.mark.parametrize(
-    ("op", "fields"),
-    [
-        ("std_conv2d", {"channels": 2, "kernel": 3, "epsilon": 0.1, "bias": True}),
-        ("conv_transpose2d", {"channels": 2, "kernel": 3, "stride": 2, "padding": 1, "bias": True}),
-        ("position_batch_norm", BATCH),
-        ("group_norm", {"groups": 2, "epsilon": 0.1}),
-        ("evo_norm_s0", {"groups": 2, "epsilon": 0.1}),
-        ("filter_response_norm", {"threshold": True, "epsilon": 0.1}),
-        ("avg_pool2d", {"kernel": 3, "stride": 2, "padding": 1, "count_include_pad": False, "ceil_mode": True}),
-        ("avg_pool2d", {"kernel": 3, "stride": 2, "padding": "same", "count_include_pad": True}),
-        ("max_pool2d", {"kernel": 3, "stride": 2, "ceil_mode": True}),
-        ("global_max_pool", {}),
-        ("pad2d", {"padding": 2, "mode": "reflect"}),
-        ("pad_channels", {"before": 1, "after": 2}),
-        ("reshape", {"shape": (4, 18)}),
-        ("dropout", {"rate": 0.5}),
-        ("stochastic_depth", {"rate": 0.5}),
-    ],
-)
-def test_gradients_are_those_of_small_differences(make, single, op, fields):
-    from resnet_spec_tensorflow.framework import tf
-
-    graph = single(op, X.shape[1:], **fields)
-    model = make(graph, drawn(graph), dtype="float64")
-    x = tf.Variable(X.transpose(0, 2, 3, 1))
-    variables = [x, *(variable.value for variable in model.trainable_variables)]
-    rng = np.random.default_rng(2)
-    weights = rng.standard_normal(model(x).shape)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(x) * weights)
-    gradients = tape.gradient(loss, variables)
-    steps = [1e-6 * rng.standard_normal(variable.shape) for variable in variables]
-
-    def moved(times):
-        for variable, step in zip(variables, steps, strict=True):
-            variable.assign_add(times * step)
-        return float(tf.reduce_sum(model(x) * weights))
-
-    difference = (moved(1) - moved(-2)) / 2
-    expected = sum(float(tf.reduce_sum(g * step)) for g, step in zip(gradients, steps, strict=True))
-    assert difference == pytest.approx(expected, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Normalizations other than the plain one, and what acts in training only, held against NumPy; gradients of all."""
+"""Normalizations against NumPy, in inference and training, and compiled."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_spec_torch import TorchBackend, emitters
-from tests.resnet_spec_torch.graphs import NORM, Builder, build, layer, random_arrays, random_images, run
+from resnet_spec_torch import TorchBackend
+from tests.resnet_spec_torch.graphs import (
+    NORM,
+    Builder,
+    build,
+    layer,
+    random_arrays,
+    random_images,
+    run,
+)
 
 BACKEND = TorchBackend()
 
@@ -33,7 +41,32 @@ def grouped_variance(images: NDArray[Any], groups: int) -> NDArray[Any]:
     return np.repeat(variance, channels // groups, 1)[..., None, None]
 
 
-# -- group normalization and its kin -----------------------------------------------------------------------------
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("offset", [True, False])
+def test_batch_norm(scale: bool, offset: bool) -> None:
+    graph = Builder(2, 3, 3).add("bn", "batch_norm", epsilon=0.5, scale=scale, offset=offset).graph()
+    arrays = {
+        "bn.weight": np.asarray([2, 3], np.float32),
+        "bn.bias": np.asarray([1, -1], np.float32),
+        "bn.running_mean": np.asarray([4, 5], np.float32),
+        "bn.running_var": np.asarray([3.5, 8.5], np.float32),
+    }
+    arrays = {p.name: arrays[p.name] for p in graph.parameters()}
+    backend = TorchBackend()
+    model = backend.compile(graph)
+    backend.load(model, graph, arrays)
+    images = random_images(2, 2, 3, 3)
+    wanted = (images - np.reshape([4, 5], (2, 1, 1))) / np.reshape([2, 3], (2, 1, 1))
+    wanted = wanted * np.reshape([2, 3] if scale else [1, 1], (2, 1, 1))
+    wanted = wanted + np.reshape([1, -1] if offset else [0, 0], (2, 1, 1))
+    np.testing.assert_allclose(backend.forward(model, images)[0], wanted, rtol=1e-5, atol=1e-6)
+    assert [name for name in model.state_dict() if not name.endswith("tracked")] == list(arrays)
+
+
+def test_batch_norm_has_its_fields() -> None:
+    norm = layer("batch_norm", epsilon=1e-3, momentum=0.01, running_variance="biased")
+    assert type(norm) is nn.BatchNorm2d
+    assert (norm.num_features, norm.eps, norm.momentum) == (8, 1e-3, 0.01)
 
 
 @pytest.mark.parametrize("groups", [1, 3, 6])
@@ -81,9 +114,6 @@ def test_filter_response_norm(threshold: bool) -> None:
     assert repr(norm) == f"FilterResponseNorm(8, epsilon=0.5, threshold={threshold})"
 
 
-# -- normalization by position -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("offset", [True, False])
 def test_position_batch_norm(scale: bool, offset: bool) -> None:
@@ -121,110 +151,6 @@ def test_position_batch_norm_in_training(stated: str, exact: bool, divisor: int)
     assert model.bn.num_batches_tracked == 1
     BACKEND.load(model, graph, before)
     assert model.bn.num_batches_tracked == 0
-
-
-# -- in training only --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("op", ["dropout", "stochastic_depth"])
-def test_nothing_is_dropped_in_inference(op: str) -> None:
-    images = random_images(4, 2, 3, 3)
-    np.testing.assert_array_equal(run(op, images, rate=0.75), images)
-
-
-def test_dropout_drops_elements() -> None:
-    dropout = layer("dropout", rate=0.75)
-    assert type(dropout) is nn.Dropout
-    assert dropout.p == 0.75
-    torch.manual_seed(0)
-    output = dropout(torch.ones(50, 2, 10, 10))
-    assert output.unique().tolist() == [0, 4]
-    assert output.mean() == pytest.approx(1, abs=0.05)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 3), (7,)])
-def test_stochastic_depth_drops_images(shape: tuple[int, ...]) -> None:
-    dropping = layer("stochastic_depth", shape, rate=0.75)
-    assert repr(dropping) == "StochasticDepth(rate=0.75)"
-    images = torch.from_numpy(random_images(4000, *shape)).requires_grad_()
-    torch.manual_seed(0)
-    output = dropping(images)
-    kept = (output != 0).flatten(1).all(1)
-    assert kept.float().mean() == pytest.approx(0.25, abs=0.03)
-    torch.testing.assert_close(output[kept], 4 * images[kept])
-    assert (output[~kept] == 0).all()
-    output.sum().backward()
-    assert torch.equal(images.grad.flatten(1)[:, 0], 4.0 * kept)
-
-
-# -- gradients ---------------------------------------------------------------------------------------------------
-
-WINDOW = {"channels": 4, "kernel": 2, "padding": "same"}
-CASES = [
-    ("std_conv2d", {**WINDOW, "epsilon": 1e-3, "bias": True}),
-    ("conv_transpose2d", {**WINDOW, "bias": True}),
-    ("conv_transpose2d", {**WINDOW, "stride": 3}),
-    ("position_batch_norm", {}),
-    ("position_batch_norm", {"running_variance": "biased", "scale": False}),
-    ("group_norm", {"groups": 2, "epsilon": 0.1}),
-    ("group_norm", {"groups": 4, "epsilon": 0.1, "scale": False}),
-    ("group_norm", {"groups": 4, "epsilon": 0.1, "offset": False}),
-    ("evo_norm_s0", {"groups": 2, "epsilon": 0.1}),
-    ("filter_response_norm", {"epsilon": 0.1, "threshold": True}),
-    ("filter_response_norm", {"epsilon": 0.1, "threshold": False}),
-    ("max_pool2d", {"kernel": 3, "stride": 2, "padding": [[0, 1], [1, 0]], "ceil_mode": True}),
-    ("avg_pool2d", {"kernel": 2, "padding": "same", "count_include_pad": False}),
-    ("global_max_pool", {}),
-    ("pad2d", {"padding": 2, "mode": "reflect"}),
-    ("pad_channels", {"before": 1, "after": 2}),
-    ("reshape", {"shape": [5, 4, 3]}),
-]
-
-
-@pytest.mark.parametrize(("op", "fields"), CASES)
-def test_gradients_agree_with_finite_differences(op: str, fields: dict[str, Any]) -> None:
-    """Also where an activation, and a sum, write over what the operation made."""
-    b = Builder(4, 3, 5).add("x", op, **fields).add("relu", "relu").add("gate", "sigmoid")
-    graph = b.add("again", op, "input", calls="x", **fields).add("sum", "add", "again", "gate").graph()
-    model = build(graph, "float64", exact_statistics=True).train()
-    assert ("accumulate" in model.forward.__code__.co_names) == (op in emitters.NEW_VALUE)
-    images = torch.rand(3, 4, 3, 5, dtype=torch.float64, requires_grad=True)
-    names = [name for name, _ in model.named_parameters()]
-    assert names == [p.name for p in graph.parameters() if p.trainable]
-
-    def outputs(images: torch.Tensor, *values: torch.Tensor) -> Any:
-        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (images,))
-
-    parameters = [p.detach().clone().requires_grad_() for p in model.parameters()]
-    assert torch.autograd.gradcheck(outputs, (images, *parameters), fast_mode=True)
-
-
-def test_every_new_layer_that_makes_a_value_of_its_own_is_checked() -> None:
-    plain = {"conv2d", "conv1d", "linear", "batch_norm", "add", "multiply"}
-    assert set(emitters.NEW_VALUE) - plain <= {op for op, _ in CASES}
-
-
-# -- compilers ---------------------------------------------------------------------------------------------------
-
-
-def normalized() -> Any:
-    b = Builder(3, 6, 6).add("conv", "conv_transpose2d", channels=4, kernel=3, stride=2, padding="same")
-    b.add("gn", "group_norm", groups=2, epsilon=1e-5).add("relu", "relu")
-    b.add("evo", "evo_norm_s0", groups=4, epsilon=1e-5).add("mirror", "pad2d", padding=1, mode="reflect")
-    b.add("frn", "filter_response_norm", epsilon=1e-5, threshold=True).add("wide", "pad_channels", before=1, after=1)
-    b.add("drop", "stochastic_depth", rate=0.1).add("max", "global_max_pool").add("row", "reshape", shape=[1, 6])
-    b.add("eca", "conv1d", channels=1, kernel=3, padding=1).add("gate", "reshape", shape=[6, 1, 1])
-    b.add("scaled", "multiply", "drop", "gate")
-    return b.graph()
-
-
-def test_normalizations_follow_the_size_after_export() -> None:
-    model = build(normalized())
-    dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    exported = torch.export.export(model, (torch.rand(2, 3, 6, 6),), dynamic_shapes=(dynamic,)).module()
-    for batch, height, width in [(1, 6, 6), (3, 5, 9)]:
-        images = torch.rand(batch, 3, height, width)
-        torch.testing.assert_close(exported(images), model(images))
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -1,0 +1,54 @@
+"""Pads and reshapes as Keras layers."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from resnet_spec import operations as ops
+from resnet_spec.operations.fields import Shape
+from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last
+from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, Pad, zeros
+from resnet_spec_tensorflow.framework import keras
+
+
+@EMITTERS.register("pad2d")
+def _pad2d(op: ops.Pad2d, context: LayerContext) -> Steps:
+    if op.mode == "reflect":
+        return (Pad(op.padding, None, context.name),)
+    return (Pad(op.padding, op.value, context.name) if op.value else zeros(op.padding, **context.common),)
+
+
+@EMITTERS.register("pad_channels")
+def _pad_channels(op: ops.PadChannels, context: LayerContext) -> Steps:
+    # Called channels first, a layer of Keras pads the last two axes: here the width, by nothing, and the channels.
+    edges = ((0, 0), (op.before, op.after))
+    return (keras.layers.ZeroPadding2D(edges, data_format="channels_first", **context.common),)
+
+
+@EMITTERS.register("flatten")
+def _flatten(op: ops.Flatten, context: LayerContext) -> Steps:
+    flatten = keras.layers.Flatten(data_format=CHANNELS_LAST, **context.common)
+    # A map of 1×1 for another reason may be larger at another input size.
+    pooled = context.fed_by("global_avg_pool", "global_max_pool")
+    if pooled or all(len(shape) == 1 or shape[0] == 1 for shape in context.shapes):
+        return (flatten,)
+    return _to_channels_first(context), flatten
+
+
+@EMITTERS.register("reshape")
+def _reshape(op: ops.Reshape, context: LayerContext) -> Steps:
+    before = () if all(map(_same_either_way, context.shapes)) else (_to_channels_first(context),)
+    if _same_either_way(op.shape):
+        return *before, keras.layers.Reshape(channels_last(op.shape), **context.common)
+    to_channels_last = keras.layers.Permute((*range(2, len(op.shape) + 1), 1), **context.common)
+    return *before, keras.layers.Reshape(op.shape, **context.helper("reshape")), to_channels_last
+
+
+def _to_channels_first(context: LayerContext) -> Any:
+    return keras.layers.Permute((context.rank, *range(1, context.rank)), **context.helper("permute"))
+
+
+def _same_either_way(shape: Shape) -> bool:
+    """Whether values follow one another in the same order, channels first or last."""
+    return shape[0] == 1 or prod(shape[1:]) == 1

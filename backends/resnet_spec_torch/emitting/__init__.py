@@ -1,0 +1,32 @@
+"""From a graph's operations to PyTorch: one function per operation, in a module per group of operations.
+
+The modules are those of ``resnet_spec.operations``; importing this package fills the tables with all of them.
+"""
+
+from resnet_spec_torch.emitting import (
+    activation,
+    convolution,
+    joining,
+    linear,
+    normalization,
+    pooling,
+    regularization,
+    reshaping,
+)
+from resnet_spec_torch.emitting.emitters import EXPRESSIONS, IN_PLACE, LAYERS, NEW_VALUE, Options
+
+__all__ = [
+    "EXPRESSIONS",
+    "IN_PLACE",
+    "LAYERS",
+    "NEW_VALUE",
+    "Options",
+    "activation",
+    "convolution",
+    "joining",
+    "linear",
+    "normalization",
+    "pooling",
+    "regularization",
+    "reshaping",
+]

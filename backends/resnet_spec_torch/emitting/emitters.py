@@ -1,0 +1,69 @@
+"""The two tables of emitters, and what every emitter gets.
+
+An emitter makes an empty native layer, or, for what PyTorch writes as a function, the expression for the generated
+``forward``. It never sees a weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import torch
+from torch import nn
+
+from resnet_spec.backend.table import Table
+from resnet_spec.operations.fields import Shape
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+
+class Options(NamedTuple):
+    """What every layer of one model shares."""
+
+    dtype: torch.dtype = torch.float32
+    exact_statistics: bool = False
+
+
+LayerEmitter: TypeAlias = Callable[[Any, Shape, Options], nn.Module]
+ExpressionEmitter: TypeAlias = Callable[..., str]
+
+LAYERS: Table[LayerEmitter] = Table("emitter")
+"""Operations that become a module: (operation, shape of its input, options) to an empty layer."""
+
+EXPRESSIONS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
+"""Operations that become an expression: (operation, variables...) to source text."""
+
+IN_PLACE = {"relu": "activate", "add": "accumulate"}
+"""Operations that may overwrite an input, and the function in ``forwards`` that does so where it is safe."""
+
+NEW_VALUE = frozenset(
+    {
+        "conv2d",
+        "std_conv2d",
+        "conv_transpose2d",
+        "conv1d",
+        "linear",
+        "batch_norm",
+        "position_batch_norm",
+        "group_norm",
+        "evo_norm_s0",
+        "filter_response_norm",
+        "add",
+        "multiply",
+    }
+)
+"""Operations whose output is memory of its own that their gradient does not need."""
+
+
+@cache
+def _uninitialized(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})  # pyright: ignore[reportUnknownLambdaType]
+
+
+def empty(kind: type[ModuleType], *arguments: Any, **settings: Any) -> ModuleType:
+    """A layer on the meta device, without the random numbers its constructor would draw."""
+    module: Any = _uninitialized(kind)(*arguments, device="meta", **settings)
+    module.__class__ = kind
+    return module

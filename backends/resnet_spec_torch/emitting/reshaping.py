@@ -1,0 +1,28 @@
+"""Pads and reshapes as PyTorch expressions."""
+
+from __future__ import annotations
+
+from resnet_spec import operations as ops
+from resnet_spec_torch.emitting.emitters import EXPRESSIONS
+from resnet_spec_torch.layers import pads
+
+
+@EXPRESSIONS.register("flatten")
+def _flatten(op: ops.Flatten, x: str) -> str:
+    return f"torch.flatten({x}, 1)"
+
+
+@EXPRESSIONS.register("pad2d")
+def _pad2d(op: ops.Pad2d, x: str) -> str:
+    how = f"value={op.value!r}" if op.mode == "constant" else f"mode={op.mode!r}"
+    return f"functional.pad({x}, {pads(op.padding)}, {how})"
+
+
+@EXPRESSIONS.register("pad_channels")
+def _pad_channels(op: ops.PadChannels, x: str) -> str:
+    return f"functional.pad({x}, {(0, 0, 0, 0, op.before, op.after)})"
+
+
+@EXPRESSIONS.register("reshape")
+def _reshape(op: ops.Reshape, x: str) -> str:
+    return f"{x}.reshape({x}.shape[0], {', '.join(map(str, op.shape))})"
