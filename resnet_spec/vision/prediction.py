@@ -173,7 +173,7 @@ def predict(
 
 def imagenet_labels() -> tuple[str, ...]:
     """The names of ImageNet-1k's classes, in the order of their numbers."""
-    return tuple(files("resnet_spec").joinpath("labels", "imagenet1k.txt").read_text("utf-8").splitlines())
+    return tuple(files("resnet_spec.vision").joinpath("labels", "imagenet1k.txt").read_text("utf-8").splitlines())
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
