@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ def build(
     dtype: DType = "float32",
     *,
     exact_statistics: bool = False,
-    adapt: Sequence[str] = (),
+    adapt: str | Collection[str] = (),
     ema: bool = False,
     check_finite: bool = False,
     mmap: bool = False,

@@ -271,7 +271,7 @@ class Graph(_Frozen):
 
         Nodes that nothing returned needs are left out.
         """
-        outputs = tuple(outputs)
+        outputs, names = ((given,) if isinstance(given, str) else tuple(given) for given in (outputs, names))
         unknown = [name for name in outputs if name not in self.by_name]
         if unknown:
             raise GraphError([Problem(f"no node is named {name!r}{suggest(name, self.by_name)}") for name in unknown])
@@ -279,9 +279,7 @@ class Graph(_Frozen):
         nodes = tuple(node for node in self.nodes if node.name not in dead)
         scopes = tuple(scope for scope in self.scopes if scope.output not in dead)
         declaration = tuple(name for name in self.declaration if name not in dead)
-        return self._with(
-            nodes=nodes, outputs=outputs, output_names=tuple(names), scopes=scopes, declaration=declaration
-        )
+        return self._with(nodes=nodes, outputs=outputs, output_names=names, scopes=scopes, declaration=declaration)
 
     def _with(self, **fields: Any) -> Graph:
         # Not checked again, and without the cached properties that model_copy would carry along.

@@ -231,6 +231,7 @@ def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overri
     if size is None:
         return overrides
     height, width = size
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     if isinstance(overrides, Mapping):
         return {**overrides, "input.height": height, "input.width": width}
     return [*(overrides or ()), f"input.height={height}", f"input.width={width}"]

@@ -40,10 +40,12 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     """Read a spec.
 
     ``spec`` is a shipped name (``resnet50``, ``keras/resnet50``) or a path that ends in .yaml or .yml. ``overrides``
-    maps dotted paths to values, or lists ``KEY=VALUE`` texts; they are validated like the file, and a stated depth or
-    number of parameters is then no longer checked. Raises SpecError with every mistake.
+    maps dotted paths to values, or is one or several ``KEY=VALUE`` texts; they are validated like the file, and a
+    stated depth or number of parameters is then no longer checked. Raises SpecError with every mistake.
     """
     catalog = catalog or Catalog.shipped()
+    # One text would be read letter by letter.
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     path = _path(spec, catalog)
     document = _extended(path, catalog, ())
     document = _with_blocks(document, catalog)

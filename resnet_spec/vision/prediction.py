@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.registry import find
-from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError
+from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError, shown
 from resnet_spec.parity.compare import at_size
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.report import ratio
@@ -123,12 +123,12 @@ def predict(
     spec: str | Path,
     images: Photographs,
     weights: str | Path,
-    backends: Sequence[str] = ("torch", "tensorflow"),
+    backends: str | Sequence[str] = ("torch", "tensorflow"),
     *,
     overrides: Overrides | None = None,
     preprocessing: str | Preprocessing | None = None,
     labels: Sequence[str] | None = None,
-    adapt: Sequence[str] = (),
+    adapt: str | Collection[str] = (),
     ema: bool = False,
     check_finite: bool = False,
     progress: Progress = lambda step: None,
@@ -210,8 +210,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines)
 
 
-def _distinct(backends: Sequence[str]) -> list[str]:
-    names = [find(name).name for name in backends]
+def _distinct(backends: str | Sequence[str]) -> list[str]:
+    names = [find(name).name for name in ([backends] if isinstance(backends, str) else backends)]
     if not names or len(names) > len(set(names)):
         raise BackendError("name one backend or more, each once")
     return names
@@ -228,6 +228,9 @@ def _classifier(graph: Graph) -> int:
 
 
 def _labeled(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        message = f"not a list of {classes} labels; read_labels(PATH) reads them from a file"
+        raise LabelsError(f"{shown(labels)} is one text, {message}")
     if labels is not None:
         if len(labels) != classes:
             raise LabelsError(f"there are {len(labels)} labels for {classes} classes")

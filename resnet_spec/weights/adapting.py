@@ -37,18 +37,20 @@ def is_counter(name: str) -> bool:
     return name.rpartition(".")[2] == COUNTER
 
 
-def check_adaptations(adapt: Collection[str]) -> None:
-    """Raise WeightsError for an adaptation that there is not."""
+def checked_adaptations(adapt: str | Collection[str]) -> Collection[str]:
+    """The adaptations asked for, one of which may be given as text; raises WeightsError for one that does not exist."""
+    adapt = [adapt] if isinstance(adapt, str) else adapt
     known = ", ".join(ADAPTATIONS)
     unknown = [name for name in adapt if name not in ADAPTATIONS]
     if unknown:
         said = [f"there is no adaptation {name!r}{suggest(name, ADAPTATIONS)} (there are: {known})" for name in unknown]
         raise WeightsError(map(Problem, said))
+    return adapt
 
 
-def adapt_to(graph: Graph, tensors: Mapping[str, NDArray[Any]], adapt: Collection[str], seed: int = 0) -> Tensors:
+def adapt_to(graph: Graph, tensors: Mapping[str, NDArray[Any]], adapt: str | Collection[str], seed: int = 0) -> Tensors:
     """Tensors changed as asked; what already fits is left as it is. Raises WeightsError for an unknown adaptation."""
-    check_adaptations(adapt)
+    adapt = checked_adaptations(adapt)
     adapted = dict(tensors)
     # In this order, whatever the user's: a half-precision head is widened before it is cut.
     for name, adaptation in ADAPTATIONS.items():

@@ -6,14 +6,14 @@ The canonical file is safetensors with the graph's JSON and fingerprint in its m
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import first_difference
-from resnet_spec.weights.adapting import adapt_to, adaptations_between, check_adaptations
+from resnet_spec.weights.adapting import adapt_to, adaptations_between, checked_adaptations
 from resnet_spec.weights.atomic import replacing
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, nonfinite, too_large
@@ -37,7 +37,7 @@ def read_weights(
     path: str | Path,
     graph: Graph,
     *,
-    adapt: Sequence[str] = (),
+    adapt: str | Collection[str] = (),
     ema: bool = False,
     check_finite: bool = False,
     seed: int = 0,
@@ -67,7 +67,7 @@ def read_weights(
     the file says which architecture it is for.
     """
     path = Path(path)
-    check_adaptations(adapt)
+    adapt = checked_adaptations(adapt)
     checkpoint = read_checkpoint(path, graph, mmap=mmap)
     check_architecture(path, checkpoint, graph, adapt)
     tensors = _chosen(path, checkpoint, ema)
@@ -85,7 +85,7 @@ def fit(
     tensors: Tensors,
     source: str,
     *,
-    adapt: Sequence[str] = (),
+    adapt: str | Collection[str] = (),
     check_finite: bool = False,
     seed: int = 0,
 ) -> dict[str, NDArray[Any]]:

@@ -27,6 +27,7 @@ from resnet_spec import (
     write_weights,
 )
 from resnet_spec.backend.registry import get_backend
+from resnet_spec.vision import prediction
 from resnet_spec.vision.prediction import Prediction, imagenet_labels, read_labels
 from resnet_spec.weights.formats.safetensors import read_safetensors
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
@@ -404,3 +405,14 @@ def test_a_sigmoid_at_the_end_is_told(thin: Path, write: Callable[..., Path]) ->
 
     with pytest.raises(SpecError, match="ending ends in the sigmoid 'gate', whose classes do not exclude each other"):
         predict(ending, "chelsea.png", "thin.safetensors")
+
+
+def test_labels_in_one_text_are_refused(lines: Callable[..., list[str]]) -> None:
+    """Not read letter by letter, even where there are as many letters as classes."""
+    (line,) = lines(lambda: prediction._labeled(3, "abc"))
+
+    assert line == "'abc' is one text, not a list of 3 labels; read_labels(PATH) reads them from a file"
+
+
+def test_one_backend_is_given_as_text() -> None:
+    assert prediction._distinct("tf") == ["tensorflow"]

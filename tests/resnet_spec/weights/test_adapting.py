@@ -12,6 +12,7 @@ import pytest
 from resnet_spec import Graph, available, initialize, load, read_weights, write_weights
 from resnet_spec.weights.adapting import ADAPTATIONS, adapt_to, adaptations_between, first_kernels, head_parameters
 from resnet_spec.weights.formats.safetensors import write_safetensors
+from resnet_spec.weights.io import fit
 
 Lines = Callable[..., list[str]]
 Variant = Callable[..., Graph]
@@ -354,3 +355,35 @@ def test_networks_of_vectors_and_of_images_are_no_variants_of_each_other() -> No
 
     assert adaptations_between(decoder, wider) == ()
     assert adaptations_between(decoder, load("resnet18").to_graph()) == ()
+
+
+# -- one text where several are taken ----------------------------------------------------------------------------
+
+
+def test_one_adaptation_is_given_as_text(variant: Variant, plain: Callable[..., Path]) -> None:
+    other = variant("head.fc.linear.features=3")
+    given = initialize(variant())
+    path = plain(given)
+
+    expected = read_weights(path, other, adapt=["classes"])
+    assert same(read_weights(path, other, adapt="classes"), expected)
+    assert same(fit(other, given, "x", adapt="classes"), expected)
+    assert same(read_weights(fingerprinted(path.parent, variant()), other, adapt="classes"), expected)
+
+
+def test_text_that_is_not_an_adaptation_is_an_error_about_the_whole_of_it(small: Graph, lines: Lines) -> None:
+    for call in (
+        lambda: read_weights("none.safetensors", small, adapt="clases"),
+        lambda: fit(small, initialize(small), "x", adapt="clases"),
+    ):
+        (line,) = lines(call)
+        assert line.startswith("there is no adaptation 'clases'; did you mean 'classes'? (")
+
+
+def test_one_override_and_one_output_are_given_as_text(variant: Variant) -> None:
+    graph = variant()
+    name = graph.nodes[4].name
+
+    assert load("spec.yaml", "head.fc.linear.features=3").to_graph() == variant("head.fc.linear.features=3")
+    assert graph.with_outputs(name) == graph.with_outputs([name])
+    assert graph.with_outputs(name, "maps") == graph.with_outputs([name], ["maps"])
