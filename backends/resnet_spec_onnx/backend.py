@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resnet_spec.errors import BackendError
-from resnet_spec_onnx import INPUTS, OUTPUTS
+from resnet_spec_onnx import INPUTS, OUTPUTS, environment, execution, single_node
 from resnet_spec_onnx.compilation import build_skeleton, compile_graph
-from resnet_spec_onnx.environment import environment
-from resnet_spec_onnx.execution import forward
 from resnet_spec_onnx.model import OnnxModel
 from resnet_spec_onnx.reading import read_onnx
-from resnet_spec_onnx.single_node import apply
 from resnet_spec_onnx.writing import write_model
 
 if TYPE_CHECKING:
@@ -63,13 +60,13 @@ class OnnxBackend:
         """
         if training:
             raise BackendError(f"{INFERENCE_ONLY}; list a backend that trains before it")
-        return forward(model, images)
+        return execution.forward(model, images)
 
     def apply(
         self, model: OnnxModel, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]
     ) -> NDArray[np.floating[Any]]:
         """Return one node's value for (batch, ...) inputs, computed by its ONNX nodes as ``forward`` computes them."""
-        return apply(model, name, inputs)
+        return single_node.apply(model, name, inputs)
 
     def gradients(
         self, model: OnnxModel, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
@@ -98,4 +95,4 @@ class OnnxBackend:
 
     def environment(self) -> dict[str, str]:
         """Return versions and settings that change rounding."""
-        return environment()
+        return environment.describe()

@@ -1,4 +1,4 @@
-"""The versions and settings that change rounding, for reports."""
+"""Versions and settings of ONNX and ONNX Runtime that change rounding."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import onnx
 from resnet_spec_onnx.execution import PROVIDERS
 
 
-def environment() -> dict[str, str]:
-    """Return the versions of onnx and ONNX Runtime, its execution providers and the number of CPU cores."""
+def describe() -> dict[str, str]:
+    """Return versions, execution providers and the number of CPU cores by name, as reports show them."""
     return {
         "onnx": onnx.__version__,
         "onnxruntime": _version("onnxruntime"),

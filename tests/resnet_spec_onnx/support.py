@@ -1,4 +1,4 @@
-"""One operation or one graph, run from its ONNX: by ONNX Runtime in float32, by ONNX's reference in float64."""
+"""Runs one operation or one graph as ONNX: float32 in ONNX Runtime, float64 in ONNX's reference implementation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.resnet_spec_torch.graphs import Builder, random_arrays
 
 DTYPES = ("float32", "float64")
 TOLERANCES = {"float32": 2e-5, "float64": 1e-10}
-"""Largest difference of one operation, of values of about 1. An epsilon is a float32 in either."""
+"""The largest allowed difference of one operation, for values of about 1."""
 
 MAPS = (2, 4, 7, 8), (1, 4, 8, 5), (3, 4, 9, 9)
 """Shapes of inputs of four channels, with even and odd heights and widths."""
 
 
 def model_of(graph: Graph, arrays: Mapping[str, NDArray[Any]], dtype: str = "float32") -> OnnxModel:
-    """A model that ONNX's checker passes, with the arrays given."""
+    """A model that ONNX's checker accepts, with these arrays."""
     backend = OnnxBackend()
     model = backend.compile(graph, dtype=dtype)  # pyright: ignore[reportArgumentType]
     check(model.skeleton)
@@ -41,13 +41,13 @@ def run(op: str, images: NDArray[Any], arrays: Mapping[str, NDArray[Any]] | None
 
 
 def nodes(op: str, shape: tuple[int, ...], **fields: Any) -> list[NodeProto]:
-    """What one operation is written as, constants left out."""
+    """The nodes of one operation, without constants."""
     graph = Builder(*shape).add("x", op, **fields).graph()
     return [node for node in OnnxBackend().compile(graph).skeleton.graph.node if node.op_type != "Constant"]
 
 
 def assert_as_torch(graph: Graph, *shapes: tuple[int, ...], seed: int = 0) -> None:
-    """Hold a graph, for inputs of each shape, to the torch backend's float64, in either dtype."""
+    """Compare a graph in both dtypes, for inputs of each shape, with the torch backend's float64."""
     arrays = random_arrays(graph, seed, "float64")
     torch = TorchBackend()
     reference = torch.compile(graph, dtype="float64")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from onnx import ModelProto
 
-from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
 from resnet_spec_onnx import OnnxBackend
-from tests.resnet_spec_onnx.support import assert_as_torch, model_of, single
-from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
+from tests.resnet_spec_onnx.support import assert_as_torch, single
+from tests.resnet_spec_torch.graphs import Builder, small_resnet
 
 
 def skeleton(graph: Graph) -> ModelProto:
@@ -39,7 +37,7 @@ def test_nodes_values_and_initializers_have_the_graph_s_names() -> None:
     assert model.name == graph.name
 
 
-def test_nodes_beside_a_node_are_named_after_it() -> None:
+def test_helper_nodes_are_named_after_their_node() -> None:
     model = skeleton(single("evo_norm_s0", 4, 5, 6, groups=2, epsilon=1e-5)).graph
     names = [node.name for node in model.node]
     assert len(set(names)) == len(names)
@@ -49,7 +47,7 @@ def test_nodes_beside_a_node_are_named_after_it() -> None:
 
 
 def test_a_name_that_is_taken_gets_a_number() -> None:
-    # Beside the first convolution a pad would have the second's name, and the third's is the output's.
+    # The first convolution's pad would have the second's name, and the third has the output's.
     b = Builder(2, 9, 9).add("a", "conv2d", channels=2, kernel=3, stride=4, padding="same")
     b.add("a.pad", "conv2d", channels=2, kernel=1).add("logits", "conv2d", channels=2, kernel=1)
     graph = b.add("pool", "global_avg_pool").add("flatten", "flatten").graph()
@@ -67,7 +65,7 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
         (("conv",), (), ["conv"]),
         (("conv", "flatten"), (), ["conv", "flatten"]),
         (("conv", "flatten"), ("map", "vector"), ["map", "vector"]),
-        # One value under two names, and one that passes through what acts in training only.
+        # One value under two names, and one that passes through dropout.
         (("drop", "conv"), ("a", "b"), ["a", "b"]),
         (("conv", "conv"), (), ["conv", "conv_1"]),
         (("through", "flatten"), (), ["through", "flatten"]),
@@ -92,14 +90,14 @@ def test_batch_height_and_width_are_dynamic() -> None:
     assert_as_torch(graph, (1, 3, 32, 32), (3, 3, 47, 50), (2, 3, 65, 33))
 
 
-def test_a_vector_may_follow_the_size() -> None:
+def test_a_vector_may_depend_on_the_size() -> None:
     graph = single("flatten", 2, 4, 4)
     assert shape_of(skeleton(graph).graph.output[0]) == ["batch", None]
     assert_as_torch(graph, (1, 2, 3, 5))
 
 
 @pytest.mark.parametrize("fixed", [{}, {"op": "reshape", "shape": [4, 2, 4]}])
-def test_a_graph_that_depends_on_its_size_is_of_that_size(fixed: dict[str, Any]) -> None:
+def test_a_graph_that_depends_on_its_size_has_fixed_dimensions(fixed: dict[str, Any]) -> None:
     b = Builder(2, 4, 4)
     b = b.add("x", **fixed) if fixed else b.add("flatten", "flatten").add("x", "linear", features=3)
     graph = b.graph()
@@ -135,53 +133,3 @@ def test_metadata_names_the_architecture() -> None:
     assert metadata["resnet_spec.fingerprint"] == graph.fingerprint
     assert model.producer_name == "resnet-spec"
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
-
-
-def test_the_model_is_there_as_a_proto_with_its_weights() -> None:
-    graph = small_resnet()
-    arrays = random_arrays(graph)
-    model = model_of(graph, arrays)
-    proto = model.to_proto()
-    assert {tensor.name: tensor.raw_data for tensor in proto.graph.initializer} == {
-        name: array.tobytes() for name, array in arrays.items()
-    }
-    assert not any(tensor.raw_data for tensor in model.skeleton.graph.initializer)
-
-
-def test_weights_come_back_as_they_were_loaded() -> None:
-    graph = small_resnet()
-    arrays = random_arrays(graph)
-    backend = OnnxBackend()
-    model = model_of(graph, arrays)
-    kept = backend.arrays(model, graph)
-    assert list(kept) == [parameter.name for parameter in graph.parameters()]
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(kept[name], array, strict=True)
-        assert not np.shares_memory(kept[name], model.weights[name])
-        assert model.weights[name] is array
-
-
-def test_read_only_arrays_are_copied() -> None:
-    graph = single("linear", 5, features=3)
-    arrays = random_arrays(graph)
-    for array in arrays.values():
-        array.flags.writeable = False
-    model = model_of(graph, arrays)
-    assert not any(np.shares_memory(model.weights[name], array) for name, array in arrays.items())
-
-
-def test_weights_may_be_set_again() -> None:
-    graph = single("linear", 2, features=1, bias=False)
-    backend = OnnxBackend()
-    model = model_of(graph, {"x.weight": np.array([[1, 2]], np.float32)})
-    images = np.ones((1, 2), np.float32)
-    assert backend.forward(model, images)[0].item() == 3
-    backend.load(model, graph, {"x.weight": np.array([[3, 4]], np.float32)})
-    assert backend.forward(model, images)[0].item() == 7
-
-
-def test_a_model_without_weights_says_so() -> None:
-    backend = OnnxBackend()
-    graph = small_resnet()
-    with pytest.raises(BackendError, match=r"^the ONNX model has no weights yet; load them first$"):
-        backend.forward(backend.compile(graph), random_images(1, 3, 32, 32))

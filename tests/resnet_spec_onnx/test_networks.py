@@ -1,4 +1,4 @@
-"""Shipped networks as ONNX beside the torch backend: every operation and block in use, and each family.
+"""Shipped networks as ONNX against the torch backend: every operation and block in use, and each family.
 
 They are thinner than the originals, and the images small: what is compared is the structure.
 """
@@ -147,7 +147,7 @@ def other_padding(operation: Any) -> Any:
 
 
 @pytest.mark.parametrize("other", [other_epsilon, other_padding])
-def test_a_small_mistake_is_seen(other: Callable[[Any], Any]) -> None:
+def test_small_mistakes_exceed_the_gate(other: Callable[[Any], Any]) -> None:
     graph = small("torchvision/resnet18")
     mistaken = graph.with_nodes(node.model_copy(update={"operation": other(node.operation)}) for node in graph.nodes)
     assert errors_of(graph)["float64"] < GATES["float64"] < errors_of(graph, mistaken)["float64"]

@@ -1,4 +1,4 @@
-"""Files: what is in them, what is refused, and that they run where this package is not."""
+"""Files: their contents, what is refused, and that they run without this package."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_file_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_protobuf_writes_the_same_fields(tmp_path: Path) -> None:
-    """Every length is right: what the library writes of the same message is as long, and reads the same."""
+    """Every length is right: protobuf writes the same message in as many bytes, and it reads the same."""
     path = write(everything(), tmp_path / "x.onnx")
     assert len(onnx.load(path).SerializeToString()) == path.stat().st_size
 
@@ -68,7 +68,7 @@ def test_lengths_are_varints(value: int) -> None:
     assert [byte >> 7 for byte in encoded] == [1] * (len(encoded) - 1) + [0]
 
 
-def test_the_file_runs_where_this_package_is_not(tmp_path: Path) -> None:
+def test_the_file_runs_without_this_package(tmp_path: Path) -> None:
     graph = everything()
     path = write(graph, tmp_path / "x.onnx")
     code = """
@@ -89,7 +89,7 @@ print(json.dumps(session.run(["logits"], {"input": images})[0].tolist()))
 # -- half precision ----------------------------------------------------------------------------------------------
 
 
-def test_half_stores_what_is_trained_in_half_and_computes_in_float32(tmp_path: Path) -> None:
+def test_half_stores_trainable_parameters_in_half_precision_and_computes_in_float32(tmp_path: Path) -> None:
     graph = everything()
     arrays = random_arrays(graph)
     path = write(graph, tmp_path / "x.onnx", arrays, half=True)
@@ -108,7 +108,7 @@ def test_half_stores_what_is_trained_in_half_and_computes_in_float32(tmp_path: P
     np.testing.assert_allclose(session.run(None, {"input": images})[0], wanted, rtol=0, atol=1e-6)
 
 
-def test_the_model_stays_as_it_was_after_writing_half(tmp_path: Path) -> None:
+def test_writing_half_precision_does_not_change_the_model(tmp_path: Path) -> None:
     graph = small_resnet()
     arrays = random_arrays(graph)
     model = model_of(graph, arrays)
@@ -127,7 +127,7 @@ def test_a_value_too_large_for_half_is_refused(tmp_path: Path) -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------
 
 
-def test_more_than_protobuf_holds_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_more_than_2_gib_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     graph = single("linear", 2**15, features=2**14, bias=False)
     nothing = np.broadcast_to(np.float32(0), (2**14, 2**15))
     with pytest.raises(OutputError, match=r"^x\.onnx: would be 2\.0 GiB, but an ONNX file holds 2 GiB at most$"):
@@ -135,7 +135,7 @@ def test_more_than_protobuf_holds_is_refused_before_anything_is_written(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
+def test_a_model_rejected_by_the_checker_is_not_written(tmp_path: Path) -> None:
     graph = single("linear", 2, features=1, bias=False)
     broken = build_skeleton(graph, np.dtype("float32"))
     broken.graph.node[0].op_type = "Gem"
@@ -144,7 +144,7 @@ def test_what_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_checker_looks_at_shapes() -> None:
+def test_the_checker_checks_shapes() -> None:
     broken = build_skeleton(single("linear", 2, features=1, bias=False), np.dtype("float32"))
     broken.graph.initializer[0].dims[1] = 3
     with pytest.raises(OutputError, match=r"^ONNX's checker rejects the model"):

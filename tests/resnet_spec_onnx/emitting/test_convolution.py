@@ -26,7 +26,7 @@ def test_a_standardized_kernel_has_mean_0_and_variance_1(epsilon: float) -> None
     kernel = 3 * random_images(6, 2, 3, 3).astype(np.float64) + 1
     rows = kernel.reshape(6, -1)
     wanted = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + epsilon)
-    # A window on a map of nothing but one 1 is the kernel itself, turned round.
+    # A convolution of a map of zeros and a single 1 is the kernel itself, rotated by 180°.
     image = np.zeros((1, 2, 5, 5))
     for channel in (0, 1):
         image[:] = 0

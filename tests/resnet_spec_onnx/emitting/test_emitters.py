@@ -22,7 +22,7 @@ def test_a_second_emitter_is_refused() -> None:
         EMITTERS.register("relu")(lambda: "")
 
 
-def test_an_operation_without_an_emitter_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operation_without_an_emitter_is_reported_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emitters, "EMITTERS", {op: emit for op, emit in EMITTERS.items() if op != "relu"})
     with pytest.raises(BackendError, match=r"^x: the onnx backend has no relu$"):
         OnnxBackend().compile(single("relu", 3, 4, 4))
@@ -45,5 +45,5 @@ def test_an_operation_without_an_emitter_is_told_by_name(monkeypatch: pytest.Mon
         ("flatten", {}, "Flatten"),
     ],
 )
-def test_what_onnx_has_is_one_node(op: str, fields: dict[str, Any], wanted: str) -> None:
+def test_operations_that_onnx_has_are_one_node(op: str, fields: dict[str, Any], wanted: str) -> None:
     assert [node.op_type for node in nodes(op, (4, 9, 9), **fields)] == [wanted]

@@ -25,17 +25,17 @@ def test_explicit_pools(padding: Any, counted: bool | None, ceil_mode: bool) -> 
         assert_as_torch(single(op, 2, 9, 9, kernel=kernel, stride=stride, **fields), *sizes)
 
 
-def test_a_window_that_would_begin_below_the_map_is_dropped() -> None:
+def test_a_window_that_begins_below_the_map_is_dropped() -> None:
     image = np.arange(3.0).reshape(1, 1, 3, 1)
     fields = {"kernel": [2, 1], "stride": [3, 1], "padding": [[0, 1], [0, 0]], "ceil_mode": True}
     assert run("max_pool2d", image, **fields).ravel().tolist() == [1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_ceil_mode_adds_never_counts(dtype: str) -> None:
+def test_rows_added_by_ceil_mode_do_not_count(dtype: str) -> None:
     image = np.full((1, 1, 1, 5), 6, dtype)
     fields = {"kernel": [1, 3], "stride": [1, 2], "padding": [[0, 0], [1, 0]], "ceil_mode": True}
-    # A padding's zero among three, none, and two, since the third is no padding.
+    # One zero of the padding among three values; none; and two values, since the third row is not padding.
     counted = run("avg_pool2d", image, count_include_pad=True, **fields)
     assert counted.ravel().tolist() == [4, 6, 6]
     assert run("avg_pool2d", image, count_include_pad=False, **fields).ravel().tolist() == [6, 6, 6]

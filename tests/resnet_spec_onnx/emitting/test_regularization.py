@@ -10,7 +10,7 @@ from tests.resnet_spec_torch.graphs import Builder
 
 
 @pytest.mark.parametrize("op", ["dropout", "stochastic_depth"])
-def test_what_acts_in_training_only_is_not_there(op: str) -> None:
+def test_training_only_operations_add_no_node(op: str) -> None:
     graph = Builder(3, 4, 4).add("a", "relu").add("drop", op, rate=0.5).add("b", "sigmoid").graph()
     assert [node.op_type for node in OnnxBackend().compile(graph).skeleton.graph.node] == ["Relu", "Sigmoid"]
     assert_as_torch(graph, (2, 3, 4, 4))

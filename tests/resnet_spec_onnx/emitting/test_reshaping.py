@@ -24,7 +24,7 @@ def test_pad_channels() -> None:
 
 
 @pytest.mark.parametrize("between", [(), ("drop", "dropout")])
-def test_a_pad_of_zeros_before_a_max_pool_stays_one(between: tuple[str, ...]) -> None:
+def test_a_pad_of_zeros_before_a_max_pool_is_not_fused(between: tuple[str, ...]) -> None:
     b = Builder(1, 4, 4).add("pad", "pad2d", padding=1)
     b = b.add(*between, rate=0.5) if between else b
     graph = b.add("pool", "max_pool2d", kernel=3, stride=2).graph()

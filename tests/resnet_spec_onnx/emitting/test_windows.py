@@ -33,7 +33,7 @@ def assert_close(result: NDArray[Any], wanted: NDArray[Any]) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dilation", [1, 2, [1, 3]])
 @pytest.mark.parametrize(("kernel", "stride"), SAME)
-def test_same_convolution_follows_the_input(kernel: Any, stride: Any, dilation: Any, dtype: str) -> None:
+def test_same_convolutions_depend_on_the_input_size(kernel: Any, stride: Any, dilation: Any, dtype: str) -> None:
     fields = {"channels": 3, "kernel": kernel, "stride": stride, "dilation": dilation, "padding": "same"}
     graph = single("conv2d", 2, 9, 9, **fields)
     weight = random_images(*graph.parameters()[0].shape).astype(dtype)
@@ -48,7 +48,7 @@ def test_same_convolution_follows_the_input(kernel: Any, stride: Any, dilation: 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("counted", [None, True, False])
 @pytest.mark.parametrize(("kernel", "stride"), SAME)
-def test_same_pools_follow_the_input(kernel: Any, stride: Any, counted: bool | None, dtype: str) -> None:
+def test_same_pools_depend_on_the_input_size(kernel: Any, stride: Any, counted: bool | None, dtype: str) -> None:
     op = "max_pool2d" if counted is None else "avg_pool2d"
     reduce = {None: np.max, True: np.mean, False: np.nanmean}[counted]
     value = {None: -np.inf, True: 0.0, False: np.nan}[counted]
@@ -63,7 +63,7 @@ def test_same_pools_follow_the_input(kernel: Any, stride: Any, counted: bool | N
         assert_close(OnnxBackend().forward(model, images)[0], wanted)
 
 
-def test_same_is_upper_where_onnx_runtime_has_it_and_else_worked_out() -> None:
+def test_same_is_an_attribute_where_onnx_runtime_supports_it_else_nodes() -> None:
     def written(**fields: Any) -> list[str]:
         found = nodes("conv2d", (2, 9, 9), channels=2, padding="same", **fields)
         return [attribute.s.decode() for attribute in found[-1].attribute if attribute.name == "auto_pad"] or [
@@ -72,6 +72,6 @@ def test_same_is_upper_where_onnx_runtime_has_it_and_else_worked_out() -> None:
 
     assert written(kernel=3) == written(kernel=1, stride=2) == written(kernel=2, stride=2) == ["1"]
     assert written(kernel=3, stride=2) == ["SAME_UPPER"]
-    # Its shape, eight steps to the pads, the pad.
+    # Its shape, the nodes that compute the pads, and the pad.
     for fields in ({"kernel": 3, "stride": 2, "dilation": 2}, {"kernel": 3, "stride": 4}):
         assert int(*written(**fields)) > 5

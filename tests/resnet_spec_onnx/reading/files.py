@@ -23,7 +23,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def proto(graph: Graph, arrays: Arrays | None = None, dtype: str = "float32") -> ModelProto:
-    """A graph's model, which says nothing of the graph."""
+    """A graph's model without its metadata."""
     model = model_of(graph, arrays or random_arrays(graph, dtype=dtype), dtype).to_proto()
     del model.metadata_props[:]
     return model
@@ -41,7 +41,7 @@ def renamed(model: ModelProto, names: Iterable[tuple[str, str]]) -> ModelProto:
 
 
 def anonymous(model: ModelProto) -> ModelProto:
-    """The model with numbers for names, in an order that tells nothing."""
+    """The model with numbers in random order for names."""
     names = [tensor.name for tensor in model.graph.initializer]
     numbers = [str(number) for number in range(len(names))]
     random.Random(0).shuffle(numbers)
@@ -55,12 +55,12 @@ def read(model: ModelProto, graph: Graph | None, folder: Path) -> Checkpoint:
 
 
 def refused(model: ModelProto, graph: Graph | None, folder: Path) -> str:
-    """What is said of a file that is refused, in one line."""
+    """Read a file that must be refused, and return the message, which is one line, without the path."""
     with pytest.raises(WeightsError) as caught:
         read(model, graph, folder)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said.removeprefix(f"{folder / 'model.onnx'}: ")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{folder / 'model.onnx'}: ")
 
 
 def assert_equal(checkpoint: Checkpoint, arrays: Arrays) -> None:
@@ -88,7 +88,7 @@ def made(
     opset: int = 17,
     output: str = "y",
 ) -> ModelProto:
-    """A model of nodes from ``x`` to ``y``, not looked at by ONNX's checker."""
+    """A model of nodes from ``x`` to ``y``, not checked by ONNX's checker."""
     tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))]
     outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
@@ -97,7 +97,7 @@ def made(
 
 
 def node(op_type: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
-    """A node that bears its output's name."""
+    """A node named after its output."""
     return helper.make_node(op_type, inputs.split(), [output], output, **attributes)
 
 
@@ -108,7 +108,7 @@ def convolution(bias: bool = False, size: int = 16, **fields: Any) -> Graph:
 
 
 def convolved(*before: NodeProto, behind: str = "x", **attributes: Any) -> list[NodeProto]:
-    """Nodes, and a convolution of what they give."""
+    """Nodes, and a convolution of their output."""
     return [*before, node("Conv", f"{behind} kernel", "y", **attributes)]
 
 

@@ -25,7 +25,7 @@ from tests.resnet_spec_torch.graphs import Builder, random_images
 
 
 def chain(*ops: str, shape: tuple[int, ...] = (4, 1, 1)) -> ModelProto:
-    """A convolution and constants behind it."""
+    """A convolution followed by constants."""
     names = ["kernel", *(str(index) for index in range(len(ops)))]
     nodes = [node("Conv", "x kernel", "c")]
     for index, op in enumerate(ops):
@@ -34,7 +34,7 @@ def chain(*ops: str, shape: tuple[int, ...] = (4, 1, 1)) -> ModelProto:
     return made(nodes, dict(zip(names, arrays, strict=True)))
 
 
-def test_an_offset_behind_a_convolution_is_its_bias_to_the_bit(tmp_path: Path) -> None:
+def test_an_offset_after_a_convolution_is_its_bias_bit_for_bit(tmp_path: Path) -> None:
     assert_equal(read(chain("Add"), convolution(bias=True), tmp_path), {"conv.weight": KERNEL, "conv.bias": VECTORS[0]})
     held = read(chain("Sub"), convolution(bias=True), tmp_path)
     assert_equal(held, {"conv.weight": KERNEL, "conv.bias": -VECTORS[0]})
@@ -42,9 +42,7 @@ def test_an_offset_behind_a_convolution_is_its_bias_to_the_bit(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("ops", [("Add", "Sub", "Mul", "Add"), ("Mul", "Sub"), ("Sub", "Div", "Add"), ("Mul",)])
-def test_constants_behind_a_convolution_are_multiplied_out_and_rounded_once(
-    ops: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_constants_after_a_convolution_are_multiplied_and_rounded_once(ops: tuple[str, ...], tmp_path: Path) -> None:
     held = read(chain(*ops), convolution(bias=True), tmp_path)
     factor, offset = np.ones(4), np.zeros(4)
     for op, vector in zip(ops, VECTORS.astype(np.float64), strict=False):
@@ -65,7 +63,7 @@ def test_constants_behind_a_convolution_are_multiplied_out_and_rounded_once(
     np.testing.assert_allclose(ours, session.run(None, {"x": images})[0], rtol=2e-5, atol=2e-5)
 
 
-def test_constants_elsewhere_are_no_part_of_a_convolution(tmp_path: Path) -> None:
+def test_other_constants_are_not_folded(tmp_path: Path) -> None:
     graph = convolution(bias=True)
     along_rows = made(
         [node("Conv", "x kernel", "c"), node("Add", "c b", "y")], {"kernel": KERNEL, "b": np.ones((14, 1), np.float32)}
@@ -78,11 +76,11 @@ def test_constants_elsewhere_are_no_part_of_a_convolution(tmp_path: Path) -> Non
         {"kernel": KERNEL, "b": VECTORS[0].reshape(4, 1, 1)},
     )
     b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("relu", "relu")
-    said = refused(shared, b.add("sum", "add", "conv", "relu").graph(), tmp_path)
-    assert said.startswith("the spec has 'relu' (relu) where the file has 'd' (Add), one constant per channel")
+    message = refused(shared, b.add("sum", "add", "conv", "relu").graph(), tmp_path)
+    assert message.startswith("the spec has 'relu' (relu) where the file has 'd' (Add), one constant per channel")
 
 
-def test_a_normalization_in_front_is_refused(tmp_path: Path) -> None:
+def test_a_normalization_of_the_input_is_refused(tmp_path: Path) -> None:
     arrays = {"mean": np.full((1, 3, 1, 1), 100, np.float32), "kernel": KERNEL}
     model = made([node("Sub", "x mean", "v"), node("Conv", "v kernel", "y")], arrays)
     assert refused(model, convolution(), tmp_path) == (
@@ -91,12 +89,12 @@ def test_a_normalization_in_front_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_normalization_of_constants_alone_is_refused(tmp_path: Path) -> None:
+def test_a_normalization_written_as_constants_is_refused(tmp_path: Path) -> None:
     graph = Builder(4, 8, 8).add("relu", "relu").add("norm", "batch_norm").graph()
     nodes = [node("Relu", "x", "r"), node("Mul", "r a", "v"), node("Add", "v b", "y")]
     arrays = {"a": VECTORS[0].reshape(4, 1, 1), "b": VECTORS[1].reshape(4, 1, 1)}
-    said = refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
-    assert said == (
+    message = refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
+    assert message == (
         "the spec has 'norm' (batch_norm) where the file has 'v' (Mul), one constant per channel: "
         "a normalization written so no longer has its statistics"
     )

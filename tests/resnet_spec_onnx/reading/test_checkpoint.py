@@ -56,7 +56,7 @@ def networks() -> dict[str, Callable[[], Graph]]:
 
 
 @pytest.mark.parametrize("name", networks())
-def test_what_we_write_comes_back_to_the_bit(name: str, tmp_path: Path) -> None:
+def test_written_weights_are_read_bit_for_bit(name: str, tmp_path: Path) -> None:
     graph = networks()[name]()
     arrays = random_arrays(graph)
     model = proto(graph, arrays)
@@ -70,7 +70,7 @@ def test_what_we_write_comes_back_to_the_bit(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["std_conv2d", "evo_norm_s0", "filter_response_norm", "position_batch_norm"])
-def test_what_is_not_compared_is_read_by_name_alone(name: str, tmp_path: Path) -> None:
+def test_operations_without_a_normal_form_are_read_by_name_only(name: str, tmp_path: Path) -> None:
     fields: dict[str, Any] = {
         "std_conv2d": {"channels": 4, "kernel": 3, "epsilon": 1e-6},
         "evo_norm_s0": {"groups": 2, "epsilon": 1e-5},
@@ -87,14 +87,14 @@ def test_what_is_not_compared_is_read_by_name_alone(name: str, tmp_path: Path) -
     assert unknown.remarks[0].startswith(
         "was read by names only; whether its architecture is the spec's was not checked: 'a' "
     )
-    said = refused(anonymous(model), graph, tmp_path)
-    assert said == (
+    message = refused(anonymous(model), graph, tmp_path)
+    assert message == (
         "its weights do not have the spec's names and cannot be found by structure: "
         f"'a' ({name}) is not compared with files"
     )
 
 
-def test_without_a_graph_the_initializers_come_as_they_are(tmp_path: Path) -> None:
+def test_without_a_graph_initializers_are_returned_unchanged(tmp_path: Path) -> None:
     graph = small_resnet()
     arrays = random_arrays(graph)
     assert_equal(read(proto(graph, arrays), None, tmp_path), arrays)
@@ -110,7 +110,7 @@ def test_the_names_of_another_library_are_read(tmp_path: Path) -> None:
     assert set(checkpoint.tensors) == set(names.values())
 
 
-def test_a_weight_that_an_exporter_keeps_once_has_both_names(tmp_path: Path) -> None:
+def test_a_weight_stored_once_for_two_names_has_both(tmp_path: Path) -> None:
     graph = Builder(4, 8, 8).add("a", "batch_norm").add("b", "batch_norm").graph()
     arrays = random_arrays(graph)
     arrays["b.weight"] = arrays["a.weight"]
@@ -122,7 +122,7 @@ def test_a_weight_that_an_exporter_keeps_once_has_both_names(tmp_path: Path) -> 
         assert_equal(read(model, graph, tmp_path), arrays)
 
 
-def test_constants_that_are_no_weights_are_counted(tmp_path: Path) -> None:
+def test_constants_that_are_not_weights_are_counted(tmp_path: Path) -> None:
     graph = small_resnet()
     arrays = random_arrays(graph)
     for change in (lambda model: model, anonymous):
@@ -134,8 +134,8 @@ def test_constants_that_are_no_weights_are_counted(tmp_path: Path) -> None:
         assert checkpoint.ignored == {NOT_WEIGHTS: 2}
 
 
-def test_widths_are_left_to_the_shapes(tmp_path: Path) -> None:
-    """So that other classes are told as such, and can be adapted."""
+def test_other_widths_are_reported_as_shapes(tmp_path: Path) -> None:
+    """So that another number of classes is reported as one, and can be adapted."""
     graph = small_resnet()
     path = tmp_path / "model.onnx"
     path.write_bytes(anonymous(proto(graph)).SerializeToString())
@@ -152,7 +152,7 @@ def test_widths_are_left_to_the_shapes(tmp_path: Path) -> None:
     assert np.array_equal(adapted["conv1.weight"], random_arrays(graph)["conv1.weight"])
 
 
-def test_a_file_may_go_on_where_the_graph_ends(tmp_path: Path) -> None:
+def test_a_file_may_continue_after_the_graphs_output(tmp_path: Path) -> None:
     graph = small_resnet()
     backbone = graph.with_outputs(["layer2.0.relu3"])
     path = tmp_path / "model.onnx"
@@ -160,17 +160,17 @@ def test_a_file_may_go_on_where_the_graph_ends(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"\(2 unexpected\)"):
         resnet_spec.read_weights(path, backbone)
     assert len(resnet_spec.read_weights(path, backbone, adapt=["backbone"])) == len(backbone.parameters())
-    said = refused(proto(backbone), graph, tmp_path)
-    assert said == "the spec has 'avgpool' (global_avg_pool) after 'layer2.0.relu3' (relu), where the file ends"
+    message = refused(proto(backbone), graph, tmp_path)
+    assert message == "the spec has 'avgpool' (global_avg_pool) after 'layer2.0.relu3' (relu), where the file ends"
 
 
 def _swap_inputs(model: ModelProto) -> None:
-    """Two convolutions of equal shape change places, with their names."""
+    """Swap two convolutions of equal shape, with their names."""
     first, second = node_of(model, "layer1.0.conv2"), node_of(model, "layer1.1.conv2")
     first.input[1], second.input[1] = second.input[1], first.input[1]
 
 
-def test_names_that_are_not_where_they_belong_are_refused(tmp_path: Path) -> None:
+def test_names_at_other_positions_are_refused(tmp_path: Path) -> None:
     graph = small_resnet()
     model = proto(graph)
     _swap_inputs(model)
@@ -178,7 +178,7 @@ def test_names_that_are_not_where_they_belong_are_refused(tmp_path: Path) -> Non
         "'layer1.0.conv2' (conv2d) in the spec and 'layer1.0.conv2' (Conv) in the file differ in weights: "
         "[layer1.0.conv2.weight] and [layer1.1.conv2.weight]"
     )
-    # Where not all are named, those that are must not lie.
+    # Where not all have the graph's names, those that do must be at their positions.
     model = renamed(model, [("fc.weight", "0")])
     assert refused(model, graph, tmp_path) == (
         "'layer1.1.conv2.weight' is named after 'layer1.1.conv2.weight', "
@@ -186,7 +186,7 @@ def test_names_that_are_not_where_they_belong_are_refused(tmp_path: Path) -> Non
     )
 
 
-def test_a_file_of_ours_for_another_spec_is_left_to_the_core(tmp_path: Path) -> None:
+def test_another_fingerprint_is_reported_by_the_core(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     backend, graph = OnnxBackend(), small_resnet()
     backend.write(model_of(graph, random_arrays(graph)), graph, path)
@@ -194,7 +194,7 @@ def test_a_file_of_ours_for_another_spec_is_left_to_the_core(tmp_path: Path) -> 
         resnet_spec.read_weights(path, convolution())
 
 
-def test_half_precision_is_taken_only_where_asked_for(tmp_path: Path) -> None:
+def test_half_precision_needs_adapt_half(tmp_path: Path) -> None:
     graph = small_resnet()
     backend, arrays = OnnxBackend(), random_arrays(graph)
     path = tmp_path / "half.onnx"
@@ -226,7 +226,7 @@ def _graph_within(model: ModelProto) -> None:
     ("change", "what"),
     [(_sparse, "sparse tensors"), (_function, "functions"), (_graph_within, "subgraphs")],
 )
-def test_what_is_more_than_layers_and_weights_is_refused(
+def test_subgraphs_functions_and_sparse_tensors_are_refused(
     change: Callable[[ModelProto], None], what: str, tmp_path: Path
 ) -> None:
     model = proto(convolution())
@@ -235,7 +235,7 @@ def test_what_is_more_than_layers_and_weights_is_refused(
         assert refused(model, graph, tmp_path) == f"has {what}, which are not supported"
 
 
-def test_reading_holds_little_more_than_the_file(tmp_path: Path) -> None:
+def test_reading_needs_little_more_memory_than_the_file(tmp_path: Path) -> None:
     graph = Builder(64, 8, 8).add("conv", "conv2d", channels=1024, kernel=3).graph()
     path = tmp_path / "x.onnx"
     OnnxBackend().write(model_of(graph, random_arrays(graph)), graph, path)

@@ -1,4 +1,4 @@
-"""Which array of a file is which parameter, and what is said of differences that do not matter."""
+"""Which array of a file is which parameter, and the remarks about differences that do not matter."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.resnet_spec_onnx.reading.files import (
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
 
 
-def test_another_networks_file_is_told_by_place(tmp_path: Path) -> None:
-    said = refused(proto(convolution()), small_resnet(), tmp_path)
-    assert "'conv1' (conv2d) in the spec and 'conv' (Conv) in the file differ in kernel: [7, 7] and [3, 3]" in said
+def test_another_architecture_is_reported_by_layer(tmp_path: Path) -> None:
+    message = refused(proto(convolution()), small_resnet(), tmp_path)
+    assert "'conv1' (conv2d) in the spec and 'conv' (Conv) in the file differ in kernel: [7, 7] and [3, 3]" in message
     vector = Builder(8).add("fc", "linear", features=2).graph()
     assert refused(proto(vector), small_resnet(), tmp_path) == "its input has 2 axes, but the spec's has 4"
 
 
-def test_folded_normalizations_are_told_as_such(tmp_path: Path) -> None:
+def test_folded_normalizations_are_reported_as_such(tmp_path: Path) -> None:
     graph = small_resnet()
     folded = fold_arrays(graph, random_arrays(graph))
     assert refused(anonymous(proto(fold(graph), folded)), graph, tmp_path) == (
@@ -47,7 +47,7 @@ def test_folded_normalizations_are_told_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda model: model, anonymous], ids=["named", "anonymous"])
-def test_normalizations_that_are_not_folded_are_told_as_such(
+def test_unfolded_normalizations_are_reported_as_such(
     change: Callable[[ModelProto], ModelProto], tmp_path: Path
 ) -> None:
     graph = small_resnet()
@@ -57,27 +57,28 @@ def test_normalizations_that_are_not_folded_are_told_as_such(
     )
 
 
-def test_a_bias_that_a_file_lacks_is_zero(tmp_path: Path) -> None:
+def test_a_missing_bias_is_zero(tmp_path: Path) -> None:
     model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
     held = read(model, convolution(bias=True), tmp_path)
     assert_equal(held, {"conv.weight": KERNEL, "conv.bias": np.zeros(4, np.float32)})
     assert held.remarks == ("has no bias for 1 convolutions that have one in the spec; zeros are used",)
     biased = made([node("Conv", "x kernel b", "y")], {"kernel": KERNEL, "b": VECTORS[0]})
-    said = refused(biased, convolution(), tmp_path)
-    assert said == "'y' (Conv) has a bias in the file, but 'conv' (conv2d) has none in the spec"
+    message = refused(biased, convolution(), tmp_path)
+    assert message == "'y' (Conv) has a bias in the file, but 'conv' (conv2d) has none in the spec"
 
 
-def test_a_scale_that_a_spec_lacks_must_be_one(tmp_path: Path) -> None:
+def test_a_scale_missing_in_the_spec_must_be_one(tmp_path: Path) -> None:
     graph = Builder(4, 8, 8).add("norm", "batch_norm", scale=False).graph()
     arrays = random_arrays(graph)
     model = anonymous(proto(graph, arrays))
     assert_equal(read(model, graph, tmp_path), arrays)
     whole = Builder(4, 8, 8).add("norm", "batch_norm").graph()
-    said = refused(anonymous(proto(whole)), graph, tmp_path)
-    assert said == "'norm' (BatchNormalization) has a weight in the file, but 'norm' (batch_norm) has none in the spec"
+    assert refused(anonymous(proto(whole)), graph, tmp_path) == (
+        "'norm' (BatchNormalization) has a weight in the file, but 'norm' (batch_norm) has none in the spec"
+    )
 
 
-def test_a_softmax_at_the_end_is_told(tmp_path: Path) -> None:
+def test_a_softmax_on_one_side_is_a_remark(tmp_path: Path) -> None:
     b = Builder(4, 8, 8).add("pool", "global_avg_pool").add("flatten", "flatten").add("fc", "linear", features=3)
     bare = b.graph()
     whole = b.add("softmax", "softmax").graph()

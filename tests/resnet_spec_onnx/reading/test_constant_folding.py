@@ -22,7 +22,7 @@ from tests.resnet_spec_onnx.reading.files import (
 )
 
 
-def test_a_constant_node_is_a_constant() -> None:
+def test_constant_nodes_are_evaluated() -> None:
     held = evaluate(helper.make_node("Constant", [], ["c"], value_ints=[1, 2]), [], 17)
     assert isinstance(held, Constant)
     assert (held.array.tolist(), held.names) == ([1, 2], ())
@@ -39,8 +39,8 @@ def test_weights_in_constant_nodes_are_found_by_place(tmp_path: Path) -> None:
     assert_equal(read(model, convolution(), tmp_path), {"conv.weight": KERNEL})
 
 
-def test_constants_that_grow_are_not_worked_out(tmp_path: Path) -> None:
-    """Each node squares what the one before it holds, or makes a tensor as large as a number says."""
+def test_constants_that_grow_are_not_evaluated(tmp_path: Path) -> None:
+    """A number says how large a tensor is, or a product broadcasts two vectors to a matrix."""
     arrays = {"kernel": KERNEL, "n": np.array([2**30, 2**30]), "v": np.ones((2**9, 1), np.float32)}
     nodes = [node("ConstantOfShape", "n", "big"), node("Conv", "x big", "y")]
     assert "'big' (ConstantOfShape) is not evaluated" in refused(made(nodes, arrays), convolution(), tmp_path)
@@ -48,10 +48,10 @@ def test_constants_that_grow_are_not_worked_out(tmp_path: Path) -> None:
     assert "'a' (Mul) is not evaluated" in refused(made(nodes, arrays), convolution(), tmp_path)
 
 
-def test_constants_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_evaluations_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normal_form, "MAX_EVALUATED", 10)
     names = ["kernel", *map(str, range(12))]
     nodes = [node("Neg", before, after) for before, after in pairwise(names)]
     nodes.append(node("Conv", f"x {names[-1]}", "y"))
-    said = refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
-    assert said.endswith("more than 10 of its nodes compute constants")
+    message = refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
+    assert message.endswith("more than 10 of its nodes compute constants")

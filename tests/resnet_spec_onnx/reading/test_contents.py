@@ -43,14 +43,14 @@ def test_every_precision_is_read_as_it_is_stored(kind: int, raw: bool, tmp_path:
         assert checkpoint.widened == ({name} if widened else set())
 
 
-def external(folder: Path, location: str, **said: int) -> Path:
+def external(folder: Path, location: str, **settings: int) -> Path:
     model = proto(convolution())
     tensor = model.graph.initializer[0]
     data = tensor.raw_data
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
-    for key, value in said.items():
+    for key, value in settings.items():
         tensor.external_data.add(key=key, value=str(value))
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -59,14 +59,14 @@ def external(folder: Path, location: str, **said: int) -> Path:
     return folder / "model.onnx"
 
 
-def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
+def test_external_data_are_read(tmp_path: Path) -> None:
     path = external(tmp_path / "model", "weights.bin", offset=64, length=432)
     assert_equal(read_onnx(path, convolution()), random_arrays(convolution()))
     assert_equal(read_onnx(path), random_arrays(convolution()))
 
 
 @pytest.mark.parametrize(
-    ("location", "said", "message"),
+    ("location", "settings", "message"),
     [
         ("../outside.bin", {"offset": 64}, "refused: its data file .* is outside the model's folder"),
         ("link.bin", {"offset": 64}, "refused: its data file .* is outside the model's folder"),
@@ -79,24 +79,24 @@ def test_data_beside_the_model_are_read(tmp_path: Path) -> None:
         ("weights\0.bin", {}, "null"),
     ],
 )
-def test_data_elsewhere_or_not_there_are_refused(
-    location: str, said: dict[str, int], message: str, tmp_path: Path
+def test_external_data_outside_the_folder_or_incomplete_are_refused(
+    location: str, settings: dict[str, int], message: str, tmp_path: Path
 ) -> None:
-    path = external(tmp_path / "model", location, **said)
+    path = external(tmp_path / "model", location, **settings)
     (tmp_path / "model" / "link.bin").symlink_to(tmp_path / "outside.bin")
     for graph in (convolution(), None):
         with pytest.raises(WeightsError, match=message):
             read_onnx(path, graph)
 
 
-def test_an_absolute_place_is_refused(tmp_path: Path) -> None:
+def test_an_absolute_location_is_refused(tmp_path: Path) -> None:
     path = external(tmp_path / "model", str(tmp_path / "outside.bin"), offset=64)
     with pytest.raises(WeightsError, match="refused"):
         read_onnx(path)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda tensor: tensor.dims.append(2), "has 432 bytes, but its shape [4, 3, 3, 3, 2] needs another number"),
         (lambda tensor: tensor.dims.__setitem__(0, 2**40), "needs another number"),
@@ -105,13 +105,13 @@ def test_an_absolute_place_is_refused(tmp_path: Path) -> None:
         (lambda tensor: tensor.ClearField("raw_data"), "kernel"),
     ],
 )
-def test_a_tensor_that_is_not_what_it_claims_is_refused(
-    change: Callable[[TensorProto], Any], said: str, tmp_path: Path
+def test_a_tensor_whose_data_do_not_fit_its_shape_is_refused(
+    change: Callable[[TensorProto], Any], message: str, tmp_path: Path
 ) -> None:
     model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
     change(model.graph.initializer[0])
     for graph in (convolution(), None):
-        assert said in refused(model, graph, tmp_path)
+        assert message in refused(model, graph, tmp_path)
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     assert refused(model, None, tmp_path) == "is not a complete ONNX file (two initializers are named 'kernel')"
 
 
-def test_a_type_that_is_not_read_is_told_where_it_is_needed(tmp_path: Path) -> None:
+def test_an_unsupported_type_is_reported_only_where_it_is_needed(tmp_path: Path) -> None:
     model = made([node("Conv", "x kernel", "y")], {"kernel": KERNEL})
     tensor = model.graph.initializer[0]
     tensor.data_type, tensor.raw_data = TensorProto.FLOAT8E4M3FN, bytes(KERNEL.size)
@@ -130,7 +130,7 @@ def test_a_type_that_is_not_read_is_told_where_it_is_needed(tmp_path: Path) -> N
     assert read(model, None, tmp_path).ignored == {NOT_WEIGHTS: 1}
 
 
-def test_fields_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "MAX_FIELDS", 100)
     (tmp_path / "x.onnx").write_bytes(b"\x08\x08" * 200)
     with pytest.raises(WeightsError, match="it has more than 100 fields"):
@@ -138,7 +138,7 @@ def test_fields_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"This is no model.\n" * 20, b"\x08\x08", bytes(1000), b"\xff" * 99])
-def test_what_is_no_model_is_told(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(content)
     for graph in (None, small_resnet()):
         with pytest.raises(WeightsError, match=r"^[^\n]*x\.onnx: is not a complete ONNX file \([^\n]*\)$"):
@@ -146,7 +146,7 @@ def test_what_is_no_model_is_told(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"kernel", b"metadata", b"doubled"])
-def test_names_that_are_no_text_are_told(name: bytes, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_reported(name: bytes, tmp_path: Path) -> None:
     nodes = [node("Identity", "kernel", "doubled"), node("Conv", "x doubled", "y")]
     model = made(nodes, {"kernel": KERNEL})
     helper.set_model_props(model, {"metadata": ""})
@@ -156,14 +156,14 @@ def test_names_that_are_no_text_are_told(name: bytes, tmp_path: Path) -> None:
             read_onnx(tmp_path / "x.onnx", graph)
 
 
-def test_a_path_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
         read_onnx(tmp_path)
     with pytest.raises(WeightsError, match="cannot be read"):
         read_onnx(tmp_path / "absent.onnx")
 
 
-def test_a_file_cut_at_every_tenth_is_refused(tmp_path: Path) -> None:
+def test_a_file_truncated_at_every_tenth_is_refused(tmp_path: Path) -> None:
     graph = small_resnet()
     whole = proto(graph).SerializeToString()
     path = tmp_path / "model.onnx"
@@ -190,11 +190,11 @@ def test_a_file_that_is_truncated_while_it_is_read_is_refused(tmp_path: Path, mo
         read_onnx(path)
 
 
-def test_flipped_bytes_are_refused_or_do_no_harm(tmp_path: Path) -> None:
-    """Nothing but a WeightsError of one line ever comes; outside of the weights' own bytes, most are told."""
+def test_flipped_bytes_raise_nothing_but_a_weights_error(tmp_path: Path) -> None:
+    """Every error is a WeightsError of one line; outside of the weights' own bytes, most changes are detected."""
     graph = small_resnet()
     rng = random.Random(5)
-    told = lines = 0
+    detected = lines = 0
     for model in (proto(graph), anonymous(proto(graph))):
         whole = model.SerializeToString()
         for _ in range(80):
@@ -204,7 +204,7 @@ def test_flipped_bytes_are_refused_or_do_no_harm(tmp_path: Path) -> None:
             try:
                 read_onnx(tmp_path / "x.onnx", graph)
             except WeightsError as error:
-                told += 1
+                detected += 1
                 lines = max(lines, str(error).count("\n") + 1)
     assert lines == 1
-    assert told > 50
+    assert detected > 50

@@ -33,7 +33,7 @@ def _move_stride(model: ModelProto) -> None:
 
 
 def _other_shortcut(model: ModelProto) -> None:
-    """The second block's shortcut comes from before the first one's activation."""
+    """Connect the second block's shortcut before the first block's activation."""
     node_of(model, "layer1.1.add").input[1] = "layer1.0.add"
 
 
@@ -88,9 +88,9 @@ def test_another_architecture_is_refused_by_its_first_difference(
 ) -> None:
     graph = small_resnet()
     model = change(proto(graph))
-    mutate, said = MUTATIONS[name]
+    mutate, message = MUTATIONS[name]
     mutate(model)
-    assert refused(model, graph, tmp_path).startswith(said)
+    assert refused(model, graph, tmp_path).startswith(message)
 
 
 def branches(**second: Any) -> Graph:
@@ -102,7 +102,7 @@ def branches(**second: Any) -> Graph:
     return b.add("sum", "add", "middle", "two").graph()
 
 
-def test_branches_are_told_apart_by_what_reads_them(tmp_path: Path) -> None:
+def test_branches_are_distinguished_by_their_consumers(tmp_path: Path) -> None:
     graph = branches()
     arrays = random_arrays(graph)
     model = anonymous(proto(graph, arrays))
@@ -110,7 +110,7 @@ def test_branches_are_told_apart_by_what_reads_them(tmp_path: Path) -> None:
     assert_equal(read(model, graph, tmp_path), arrays)
 
 
-def test_a_branch_that_is_read_again_later_is_told_apart(tmp_path: Path) -> None:
+def test_branches_are_distinguished_by_a_later_second_use(tmp_path: Path) -> None:
     """Both read the same and are added; one of them is an output, too."""
     b = Builder(4, 8, 8).add("before", "relu")
     for name in ("one", "two"):
@@ -121,14 +121,14 @@ def test_a_branch_that_is_read_again_later_is_told_apart(tmp_path: Path) -> None
     assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
 
 
-def test_branches_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+def test_indistinguishable_branches_are_refused(tmp_path: Path) -> None:
     b = Builder(4, 8, 8)
     for name in ("one", "two"):
         b.add(name, "conv2d", "input", channels=4, kernel=3)
     graph = b.add("sum", "add", "one", "two").graph()
     arrays = random_arrays(graph)
-    said = refused(anonymous(proto(graph, arrays)), graph, tmp_path)
-    assert said == (
+    message = refused(anonymous(proto(graph, arrays)), graph, tmp_path)
+    assert message == (
         "'one' (conv2d) can be 'one' (Conv) or 'two' (Conv), whose weights differ: "
         "neither names nor structure tell which"
     )
@@ -143,15 +143,15 @@ def test_a_layer_that_is_called_twice_has_one_set_of_weights(tmp_path: Path) -> 
         Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", calls="a", **fields).graph()
     )
     twice = Builder(3, 8, 8).add("a", "conv2d", **fields).add("r", "relu").add("b", "conv2d", **fields).graph()
-    said = refused(anonymous(proto(twice)), once, tmp_path)
-    assert said == "'a.weight' is shared by layers of the spec, but 'b' (Conv) has different weights in the file"
+    message = refused(anonymous(proto(twice)), once, tmp_path)
+    assert message == "'a.weight' is shared by layers of the spec, but 'b' (Conv) has different weights in the file"
     arrays = random_arrays(once)
     read_twice = read(anonymous(proto(once, arrays)), twice, tmp_path).tensors
     assert np.array_equal(read_twice["a.weight"], read_twice["b.weight"])
 
 
-def test_a_value_that_two_layers_read_is_no_two_values(tmp_path: Path) -> None:
-    """Both compute the same sum from the same layers, but for the weights, of which the file has twice as many."""
+def test_one_shared_layer_is_not_two_layers(tmp_path: Path) -> None:
+    """Both add two activations: in one of the same convolution, in the other of two convolutions."""
     one = Builder(4, 8, 8).add("a", "conv2d", channels=4, kernel=3).add("r", "relu").add("s", "sigmoid", "a")
     two = Builder(4, 8, 8).add("a", "conv2d", channels=4, kernel=3).add("r", "relu")
     two.add("b", "conv2d", "input", channels=4, kernel=3).add("s", "sigmoid")

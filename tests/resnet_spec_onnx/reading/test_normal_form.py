@@ -26,7 +26,7 @@ from tests.resnet_spec_torch.graphs import Builder, random_arrays
 
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
 def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
-    """A gate, a pool over everything and a linear layer, as either order of axes has them."""
+    """A gate, a global pool and a linear layer, channels first and channels last."""
     b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("relu", "relu")
     b.add("squeeze", "global_avg_pool").add("excite", "conv2d", channels=4, kernel=1, bias=True).add("gate", "sigmoid")
     b.add("scale", "multiply", "relu", "gate").add("pool", "global_avg_pool").add("flatten", "flatten")
@@ -59,7 +59,7 @@ def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    ("nodes", "message"),
     [
         (convolved(domain="ours"), "'y' (Conv) is an operator of 'ours'"),
         (convolved(node("Softplus", "x", "s"), behind="s"), "'s' (Softplus) is an operator that is not supported"),
@@ -89,11 +89,11 @@ def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_graph_that_is_not_understood_is_told(nodes: list[NodeProto], said: str, tmp_path: Path) -> None:
-    assert said in refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
+def test_unsupported_nodes_are_reported(nodes: list[NodeProto], message: str, tmp_path: Path) -> None:
+    assert message in refused(made(nodes, {"kernel": KERNEL}), convolution(), tmp_path)
 
 
-def test_several_inputs_are_not_understood(tmp_path: Path) -> None:
+def test_several_or_integer_inputs_are_refused(tmp_path: Path) -> None:
     model = anonymous(proto(convolution()))
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
     assert "it has 2 inputs; one is supported" in refused(model, convolution(), tmp_path)
@@ -102,7 +102,7 @@ def test_several_inputs_are_not_understood(tmp_path: Path) -> None:
     assert "its input 'input' is not floating-point" in refused(model, convolution(), tmp_path)
 
 
-def test_a_deep_chain_is_read_and_an_endless_one_refused(tmp_path: Path) -> None:
+def test_deep_chains_are_read_up_to_a_limit(tmp_path: Path) -> None:
     def deep(number: int) -> ModelProto:
         names = ["c", *map(str, range(number)), "y"]
         nodes = [node("Conv", "x kernel", "c")]

@@ -24,7 +24,7 @@ def test_a_linear_layer_is_a_convolution_of_one_position(tmp_path: Path) -> None
     assert_equal(read(model, graph, tmp_path), arrays)
 
 
-def test_what_depends_on_the_size_is_told_by_its_shape(tmp_path: Path) -> None:
+def test_a_size_dependent_layer_is_reported_by_its_shape(tmp_path: Path) -> None:
     graph = Builder(3, 4, 4).add("flatten", "flatten").add("fc", "linear", features=2).graph()
     nodes = [node("Flatten", "x", "f"), node("Gemm", "f k b", "y", transB=1)]
     model = made(nodes, {"k": np.zeros((2, 768), np.float32), "b": np.zeros(2, np.float32)})
