@@ -37,15 +37,32 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    top = {name.split("/")[0] for name in names}
-    info = next(name for name in top if name.endswith(".dist-info"))
-    assert top == {"resnet_spec", "resnet_spec_onnx", "resnet_spec_tensorflow", "resnet_spec_torch", info}
-    specs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "specs").rglob("*.yaml")}
-    assert {f"resnet_spec/{spec}" for spec in specs} <= set(names)
-    assert "resnet_spec/parity/render/templates/page.html" in names
-    assert {f"{package}/py.typed" for package in top - {info}} <= set(names)
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    names = set(zipfile.ZipFile(wheel).namelist())
+    (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
+    folders = {"resnet_spec": ROOT / "resnet_spec", "resnet_spec/specs": ROOT / "specs"}
+    folders |= {path.name: path for path in (ROOT / "backends").iterdir() if path.name.startswith("resnet_spec_")}
+    # Modules, stubs, templates, labels, specs: whatever stands in a package.
+    files = {
+        f"{target}/{path.relative_to(folder).as_posix()}"
+        for target, folder in folders.items()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if not name.startswith(info)} == files
+    # What type checkers look for.
+    assert "resnet_spec/__init__.pyi" in names
+    assert {f"{package}/py.typed" for package in folders if "/" not in package} <= names
+    assert f"{info}/licenses/LICENSE" in names
+
+
+def test_every_public_name_and_every_kind_of_data_is_there(environment: Path) -> None:
+    script = """
+import resnet_spec
+from resnet_spec.parity.render.html import html_page
+from resnet_spec.vision.prediction import imagenet_labels
+print(all(getattr(resnet_spec, name) for name in resnet_spec.__all__), len(imagenet_labels()), len(html_page([])) > 999)
+"""
+    assert call(environment / "env" / "bin" / "python", "-c", script, cwd=environment) == "True 1000 True\n"
 
 
 def test_the_commands_work_without_a_framework(environment: Path) -> None:
