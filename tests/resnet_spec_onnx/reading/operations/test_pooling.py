@@ -86,3 +86,25 @@ OTHER: dict[str, tuple[Graph, ModelProto, str]] = {
 def test_a_pool_that_only_looks_the_same_is_refused(name: str, tmp_path: Path) -> None:
     graph, model, message = OTHER[name]
     assert message in refused(model, graph, tmp_path)
+
+
+@pytest.mark.parametrize("op_type", ["GlobalMaxPool", "ReduceMax"])
+def test_global_max_pools_are_read(op_type: str, tmp_path: Path) -> None:
+    b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("pool", "global_max_pool")
+    attributes = {"axes": [2, 3]} if op_type == "ReduceMax" else {}
+    model = made([node("Conv", "x kernel", "c"), node(op_type, "c", "y", **attributes)], {"kernel": KERNEL})
+    assert_equal(read(model, b.graph(), tmp_path), {"conv.weight": KERNEL})
+
+
+@pytest.mark.parametrize(
+    ("op_type", "attributes", "message"),
+    [
+        ("MaxPool", {"kernel_shape": [3]}, "has a window [3]"),
+        ("MaxPool", {"kernel_shape": [3, 3], "dilations": [2, 2]}, "is dilated"),
+        ("ReduceMean", {"axes": [1]}, "reduces other axes than height and width"),
+        ("ReduceMean", {"axes": [4]}, "has no axis 4"),
+    ],
+)
+def test_unsupported_pools_are_reported(op_type: str, attributes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    model = made([node("Conv", "x kernel", "c"), node(op_type, "c", "y", **attributes)], {"kernel": KERNEL})
+    assert f"'y' ({op_type}) {message}" in refused(model, pooled(), tmp_path)

@@ -1,0 +1,53 @@
+"""Group normalizations as one node or three, and normalizations whose parameters do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import NodeProto
+
+from tests.resnet_spec_onnx.reading.files import VECTORS, assert_equal, made, node, read, refused
+from tests.resnet_spec_torch.graphs import Builder
+
+
+def test_a_group_normalization_is_one_node_or_three(tmp_path: Path) -> None:
+    graph = Builder(4, 8, 8).add("norm", "group_norm", groups=2, epsilon=1e-3).graph()
+    scale, offset = VECTORS[:2]
+    one = [node("GroupNormalization", "x scale offset", "y", num_groups=2, epsilon=1e-3)]
+    arrays = {"scale": scale, "offset": offset}
+    wanted = {"norm.weight": scale, "norm.bias": offset}
+    assert_equal(read(made(one, arrays, (1, 4, 8, 8), opset=21), graph, tmp_path), wanted)
+    three = [
+        node("Reshape", "x groups", "g"),
+        node("InstanceNormalization", "g ones zeros", "i", epsilon=1e-3),
+        node("Reshape", "i shape", "r"),
+        node("Mul", "r scale", "m"),
+        node("Add", "m offset", "y"),
+    ]
+    arrays = {"scale": scale.reshape(4, 1, 1), "offset": offset.reshape(4, 1, 1)}
+    arrays |= {"ones": np.ones(2, np.float32), "zeros": np.zeros(2, np.float32)}
+    arrays |= {"groups": np.array([0, 2, -1]), "shape": np.array([1, 4, 8, 8])}
+    assert_equal(read(made(three, arrays, (1, 4, 8, 8)), graph, tmp_path), wanted)
+    three[1] = node("InstanceNormalization", "g ones zeros", "i", epsilon=1e-4)
+    message = refused(made(three, arrays, (1, 4, 8, 8)), graph, tmp_path)
+    assert message.endswith("differ in epsilon: 0.001 and 0.0001")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("BatchNormalization", "x a a a b", "y")], "has no parameters for 4 channels"),
+        ([node("BatchNormalization", "x a a a a", "y", spatial=0)], "has an unsupported value of 'spatial'"),
+        ([node("GroupNormalization", "x b b", "y", num_groups=2)], "has no scale and offset for each of 4 channels"),
+        (
+            [node("Reshape", "x groups", "g"), node("InstanceNormalization", "g b b", "y")],
+            "is not part of a group normalization",
+        ),
+    ],
+)
+def test_unsupported_normalizations_are_reported(nodes: list[NodeProto], message: str, tmp_path: Path) -> None:
+    graph = Builder(4, 8, 8).add("norm", "batch_norm").graph()
+    arrays = {"a": np.ones(4, np.float32), "b": np.ones(2, np.float32), "groups": np.array([0, 2, -1])}
+    assert message in refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
