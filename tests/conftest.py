@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
-# A job in the background is started with Ctrl-C ignored, and so would be all that it starts: tests of it would hang.
+import pytest
+
+# A background job starts with Ctrl-C ignored, and so do the processes that it starts: tests of Ctrl-C would hang.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# With a worker on each core, threads that wait for one another only spin: up to ten times the CPU time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_name, "1")
+
+SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packaging"))
+"""Folders in which every test is slow."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Slow folders import several libraries: ``make test`` does without."""
+    return True if config.option.markexpr == "not slow" and collection_path in SLOW else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW):
+            item.add_marker(pytest.mark.slow)

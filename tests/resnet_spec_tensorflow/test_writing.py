@@ -180,12 +180,14 @@ def rounding(wanted):
     return 3e-5 * wanted.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOCK)
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 def test_a_keras_file_loads_without_this_package(written, name, ending):
     assert within(written, name, f"{name}{ending}", rounding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HDF5)
 def test_a_file_in_kerass_older_format_loads_without_this_package(written, name):
     assert within(written, name, f"{name}.h5", rounding)
@@ -198,11 +200,13 @@ def test_the_older_format_refuses_what_it_would_not_give_back(backend, make, sma
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_saved_model_serves_without_this_package(written, name):
     assert within(written, name, name, rounding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_saved_models_signature_has_names_and_free_sizes(written, graphs, name):
     size = [21, 16] if name in FIXED else [None, None]
@@ -218,6 +222,7 @@ def test_a_saved_models_signature_has_names_and_free_sizes(written, graphs, name
     assert all(shape[0] is None for shape in said["outputs"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LITE)
 def test_a_tflite_model_runs_in_its_interpreter_at_any_size(written, name):
     assert within(written, name, f"{name}.tflite", rounding)
@@ -225,6 +230,7 @@ def test_a_tflite_model_runs_in_its_interpreter_at_any_size(written, name):
     assert written[2][f"{name}.tflite"] == ["serving_default", {"inputs": ["input"], "outputs": outputs}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_a_tflite_model_in_half_precision_rounds_its_weights_alone(written, graphs, name):
     kernels = [p for p in graphs[name].parameters() if len(p.shape) > 1]
@@ -236,11 +242,13 @@ def test_a_tflite_model_in_half_precision_rounds_its_weights_alone(written, grap
     assert halves >= {(p.shape[0], *p.shape[2:], *p.shape[1:2]) for p in kernels}
 
 
+@pytest.mark.slow
 def test_what_keras_lacks_needs_this_package(written):
     assert "Could not locate class 'UnbiasedBatchNormalization'" in written[2]["exact.keras"]
     assert "Could not locate class 'StandardizedConv2D'" in written[2]["own.keras"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, batches, name):
     from resnet_spec_tensorflow.framework import keras
@@ -253,6 +261,7 @@ def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, batche
     assert list(backend.arrays(model, graphs[name]))
 
 
+@pytest.mark.slow
 def test_names_survive(written, small_resnet):
     from resnet_spec_tensorflow.framework import keras
 
@@ -265,6 +274,7 @@ def test_names_survive(written, small_resnet):
     [(name, ending) for name in SINGLE for ending in (".keras", ".weights.h5", "", ".ckpt")]
     + [(name, ".h5") for name in HDF5],
 )
+@pytest.mark.slow
 def test_what_is_written_is_read_again_to_the_bit(written, graphs, random_arrays, name, ending):
     result = read_weights(written[0] / f"{name}{ending}", graphs[name])
 
@@ -272,6 +282,7 @@ def test_what_is_written_is_read_again_to_the_bit(written, graphs, random_arrays
         np.testing.assert_array_equal(result[parameter], array, err_msg=parameter)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_slims_names_in_the_networks_scope(written, graphs):
     from resnet_spec_tensorflow.framework import tf
 

@@ -291,7 +291,10 @@ def test_state_dict_is_saved_and_loaded(model: nn.Module, images: Tensor, tmp_pa
 
 @pytest.mark.usefixtures("fresh_dynamo")
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("graph", "exact"), [(small_resnet, False), (shared_norm, False), (shared_norm, True)])
+@pytest.mark.parametrize(
+    ("graph", "exact"),
+    [pytest.param(small_resnet, False, marks=pytest.mark.slow), (shared_norm, False), (shared_norm, True)],
+)
 def test_compile(graph: Any, exact: bool, training: bool, images: Tensor) -> None:
     model = build(graph(), exact_statistics=exact).train(training)
     plain = copy.deepcopy(model)
@@ -304,6 +307,7 @@ def test_compile(graph: Any, exact: bool, training: bool, images: Tensor) -> Non
     torch.testing.assert_close(compiled(images), plain(images))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_dynamo")
 def test_compile_with_dynamic_sizes_keeps_the_padding() -> None:
     model = build(shared_norm())

@@ -106,6 +106,7 @@ def vectors() -> Graph:
     return b.add("drop", "dropout", rate=0.5).graph("up", "drop", output_names=("b", "a"))
 
 
+@pytest.mark.slow
 def test_programs_run_where_this_package_is_not(tmp_path: Path) -> None:
     """At every size, or at every batch of the graph's own size where its parameters depend on that."""
     wanted: dict[str, Any] = {}
