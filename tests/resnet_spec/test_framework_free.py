@@ -1,4 +1,4 @@
-"""The core imports no framework, nor does any command that can do without one."""
+"""The core imports no framework, and neither do the commands that need none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# Refuses a framework even where it is installed, and with it whatever the framework would have brought in.
+# Refuses a framework even where it is installed, and so whatever the framework would import.
 BLOCKER = """
 import sys
 
@@ -57,7 +57,7 @@ with h5py.File("in.h5", "w") as file:
 
 
 def modules_of(*arguments: str) -> set[str]:
-    """The modules that a command imports, from the interpreter's own account."""
+    """The modules that a command imports, as the interpreter reports them."""
     command = [sys.executable, "-X", "importtime", str(Path(sys.executable).with_name(arguments[0])), *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
@@ -71,7 +71,7 @@ def test_the_blocker_blocks(python: Callable[..., Any]) -> None:
     assert "AssertionError: torch was imported" in done.stderr
 
 
-def test_every_public_name_is_there_without_a_framework(python: Callable[..., Any]) -> None:
+def test_every_public_name_is_imported_without_a_framework(python: Callable[..., Any]) -> None:
     program = (
         BLOCKER + "import resnet_spec\nfor name in resnet_spec.__all__:\n    getattr(resnet_spec, name)\nprint('done')"
     )
@@ -90,7 +90,7 @@ print("done")
     assert python(BLOCKER + walk).out == "done\n"
 
 
-def test_weights_are_drawn_written_and_read_without_a_framework(python: Callable[..., Any]) -> None:
+def test_weights_are_initialized_written_and_read_without_a_framework(python: Callable[..., Any]) -> None:
     assert python(BLOCKER + WEIGHTS + "print('done')").out == "done\n"
 
 
@@ -143,7 +143,7 @@ def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Ca
         ["resnet18", "in.h5", "out"],
     ],
 )
-def test_a_conversion_that_cannot_be_is_told_without_a_framework(
+def test_an_impossible_conversion_is_reported_without_a_framework(
     python: Callable[..., Any], arguments: list[str]
 ) -> None:
     done = python(RUN, "resnet-spec", "convert", *arguments)
@@ -162,14 +162,16 @@ def test_a_conversion_that_cannot_be_is_told_without_a_framework(
         ["resnet18", "--backend", "tf", "--output", "x.pth"],
     ],
 )
-def test_wrong_input_is_told_before_a_framework_is_imported(python: Callable[..., Any], arguments: list[str]) -> None:
+def test_wrong_input_is_reported_before_a_framework_is_imported(
+    python: Callable[..., Any], arguments: list[str]
+) -> None:
     done = python(RUN, "resnet-build", *arguments)
 
     assert done.status in (2, 3)
     assert "was imported" not in done.err
 
 
-def test_the_help_of_resnet_build_imports_next_to_nothing() -> None:
+def test_the_help_of_resnet_build_imports_click_only() -> None:
     imported = {name.partition(".")[0] for name in modules_of("resnet-build", "--help")}
 
     assert "click" in imported
