@@ -1,12 +1,11 @@
-"""The closed set of operations: one class holds everything the core knows of each.
+"""The closed set of operations: one class contains all that the core knows of each.
 
-A class gives an operation's fields, its output shape, its parameters with their roles, and its
-multiply-accumulates. What is made of several operations (a residual block, squeeze-and-excitation, a deep stem) is
-a block, written in YAML. Shapes leave out the batch: ``(channels, height, width)``, ``(channels, length)`` or
-``(features,)``.
+A class defines an operation's fields, output shape, parameters with their roles, multiply-accumulates and roundings.
+What is composed of several operations (a residual block, squeeze-and-excitation, a deep stem) is a block, written in
+YAML. Shapes omit the batch: (channels, height, width), (channels, length) or (features,).
 
-What frameworks default differently has no default here (epsilon, momentum, which running variance), or is written
-out whenever a graph is (bias).
+What frameworks default differently has no default here (epsilon, momentum, which running variance), or is written out
+in every graph (bias).
 """
 
 from resnet_spec.operations.activation import ReLU, Sigmoid, Softmax
@@ -20,6 +19,7 @@ from resnet_spec.operations.base import (
     Stride,
 )
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
+from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.operations.joining import Add, Multiply
 from resnet_spec.operations.linear import Linear
 from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
@@ -29,48 +29,58 @@ from resnet_spec.operations.regularization import Dropout, StochasticDepth
 from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape
 from resnet_spec.operations.roles import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
-__all__ = [
-    "BIASES",
-    "KERNELS",
-    "MEANS",
-    "NORMALIZING",
-    "OFFSETS",
+__all__ = [  # noqa: RUF022 (in the order a reader needs)
+    # The set, and what each operation answers
     "OPERATIONS",
-    "SAME_RESOLUTION",
-    "SCALES",
-    "STATISTICS",
-    "TRANSCENDENTAL",
-    "VARIANCES",
-    "Add",
+    "Operation",
     "AnyOperation",
-    "AvgPool2d",
     "BaseOperation",
-    "BatchNorm",
     "Category",
-    "Conv1d",
+    "Shape",
+    "ShapeError",
+    # Convolutions and linear layers
     "Conv2d",
+    "StdConv2d",
     "ConvTranspose2d",
-    "Dropout",
+    "Conv1d",
+    "Linear",
+    # Normalizations
+    "BatchNorm",
+    "PositionBatchNorm",
+    "GroupNorm",
     "EvoNormS0",
     "FilterResponseNorm",
-    "Flatten",
-    "GlobalAvgPool",
-    "GlobalMaxPool",
-    "GroupNorm",
-    "Linear",
-    "MaxPool2d",
-    "Multiply",
-    "Operation",
-    "Pad2d",
-    "PadChannels",
-    "ParameterSlot",
-    "PositionBatchNorm",
+    # Activations and regularization
     "ReLU",
-    "Reshape",
-    "Role",
     "Sigmoid",
     "Softmax",
-    "StdConv2d",
+    "Dropout",
     "StochasticDepth",
+    # Pools
+    "MaxPool2d",
+    "AvgPool2d",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    # Reshapings and joins
+    "Pad2d",
+    "PadChannels",
+    "Flatten",
+    "Reshape",
+    "Add",
+    "Multiply",
+    # Parameters and their roles
+    "ParameterSlot",
+    "Role",
+    "KERNELS",
+    "BIASES",
+    "SCALES",
+    "OFFSETS",
+    "MEANS",
+    "VARIANCES",
+    "STATISTICS",
+    # Resolution and rounding
     "Stride",
+    "SAME_RESOLUTION",
+    "NORMALIZING",
+    "TRANSCENDENTAL",
 ]

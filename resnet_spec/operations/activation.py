@@ -9,13 +9,13 @@ from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
 
 class _Activation(BaseOperation):
-    """A function of each element."""
+    """A function applied to each element; the shape stays the same."""
 
     category = Category.ACTIVATION
 
 
 class ReLU(_Activation):
-    """max(x, 0)."""
+    """Rectified linear unit: max(x, 0)."""
 
     label = "ReLU"
 
@@ -23,7 +23,7 @@ class ReLU(_Activation):
 
 
 class Sigmoid(_Activation):
-    """1 / (1 + exp(-x))."""
+    """Logistic function: 1 / (1 + exp(-x))."""
 
     label = "Sigmoid"
 
@@ -34,7 +34,7 @@ class Sigmoid(_Activation):
 
 
 class Softmax(BaseOperation):
-    """Softmax over the features, turning logits into probabilities; a comparison looks at its input."""
+    """Softmax over the features of a vector, from logits to probabilities; parity compares its input."""
 
     category = Category.OUTPUT
     label = "Softmax"
@@ -46,5 +46,5 @@ class Softmax(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != 1:
-            raise ShapeError(f"needs a vector, not {as_text(inputs[0])}")
+            raise ShapeError(f"needs a vector, not {as_text(inputs[0])}; add a flatten before it")
         return inputs[0]

@@ -1,9 +1,11 @@
-"""What every operation answers: its output shape, its parameters with their roles, and its multiply-accumulates."""
+"""What every operation answers: output shape, parameters with their roles, multiply-accumulates, roundings."""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from fractions import Fraction
+from inspect import getdoc
 from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -11,13 +13,15 @@ from pydantic import BaseModel, ConfigDict
 from resnet_spec.operations.fields import Shape
 from resnet_spec.operations.roles import Role
 
-NORMALIZING, TRANSCENDENTAL = 8, 4
-"""Roundings of a value that is normalized, beside those of the sums behind mean and variance where they are of the
-input itself, and of one that goes through an exponential."""
+NORMALIZING = 8
+"""Roundings of one normalized value, without those of the sums for its mean and variance."""
+
+TRANSCENDENTAL = 4
+"""Roundings of one value that passes through an exponential."""
 
 
 class ParameterSlot(NamedTuple):
-    """One array that an operation owns: its name within the layer, its shape as PyTorch lays it out, its role."""
+    """An array that an operation owns: its name within the layer, its shape in PyTorch's layout, and its role."""
 
     name: str
     shape: Shape
@@ -25,7 +29,7 @@ class ParameterSlot(NamedTuple):
 
 
 class Category(StrEnum):
-    """Groups of operations, as a summary shows them: joins, reshapings and output functions have no row."""
+    """Groups of operations in a summary, which shows no rows for joins, reshapings and output functions."""
 
     CONVOLUTION = "convolution"
     LINEAR = "linear"
@@ -39,50 +43,130 @@ class Category(StrEnum):
 
 
 Stride: TypeAlias = tuple[Fraction, Fraction]
-"""Rows and columns of the input to one of the output; below 1 where a map grows."""
+"""Rows and columns of the input per row and column of the output; below 1 for an operation that enlarges a map."""
 
 
 SAME_RESOLUTION: Stride = (Fraction(1), Fraction(1))
-
-
-def mapping(data: Any) -> dict[str, Any]:
-    """A model's input as a mapping of fields; empty where it is something else."""
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+"""The stride of an operation whose output has the resolution of its input."""
 
 
 class BaseOperation(BaseModel):
-    """What every operation answers; fields are the attributes written in a spec."""
+    """The interface of every operation; its fields are the arguments that a spec states.
+
+    Shapes omit the batch: (channels, height, width), (channels, length) or (features,).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: ClassVar[Category]
     label: ClassVar[str]
+    """The name of PyTorch's module, shown in summaries."""
     joins: ClassVar[bool] = False
-    """Whether it takes two inputs or more; the others take exactly one."""
+    """Whether the operation takes two or more inputs instead of exactly one."""
     aliases: ClassVar[tuple[str, ...]] = ()
-    """What a spec may write besides the fields, and a graph never holds."""
+    """Arguments that a spec may state in place of a field and that a graph never contains."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        """The output's shape; raises ShapeError where the inputs do not suit."""
+        """Return the shape of the output.
+
+        Args:
+            *inputs: The shapes of the inputs.
+
+        Returns:
+            The shape of the output, without the batch.
+
+        Raises:
+            ShapeError: The operation does not accept inputs of these shapes.
+
+        Examples:
+            >>> from resnet_spec.operations import Conv2d
+            >>> conv = Conv2d(op="conv2d", channels=64, kernel=7, stride=2, padding=3)
+            >>> conv.output_shape((3, 224, 224))
+            (64, 112, 112)
+        """
         return inputs[0]
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
-        """The arrays a layer of this operation owns, in a state_dict's order."""
+        """Return the arrays that a layer of this operation owns.
+
+        Args:
+            *inputs: The shapes of the inputs.
+
+        Returns:
+            A slot per array, in the order of a state_dict, with shapes in PyTorch's layout.
+
+        Examples:
+            >>> from resnet_spec.operations import Linear
+            >>> [(slot.name, slot.shape) for slot in Linear(op="linear", features=10).parameters((512,))]
+            [('weight', (10, 512)), ('bias', (10,))]
+        """
         return ()
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Multiply-accumulates of one image; convolutions and linear layers count, nothing else does."""
+        """Return the multiply-accumulates for one image.
+
+        Args:
+            inputs: The shapes of the inputs.
+            output: The shape of the output.
+
+        Returns:
+            The count, 0 unless the operation is a convolution or a linear layer.
+
+        Examples:
+            >>> from resnet_spec.operations import Linear
+            >>> Linear(op="linear", features=10).macs(((512,),), (10,))
+            5120
+        """
         return 0
 
     def roundings(self, *inputs: Shape) -> int:
-        """How many roundings in a row a value may meet on its way through: the terms of a sum, or 0 for a choice."""
+        """Return how many roundings in a row one value may undergo; float32 bounds are derived from it.
+
+        Args:
+            *inputs: The shapes of the inputs.
+
+        Returns:
+            The number of terms of a sum, or 0 for an operation that only selects or moves values.
+
+        Examples:
+            >>> from resnet_spec.operations import Linear, ReLU
+            >>> Linear(op="linear", features=10).roundings((512,)), ReLU(op="relu").roundings((64, 56, 56))
+            (513, 0)
+        """
         return 0
 
     def resolution(self) -> Stride | None:
-        """How much coarser the output is than the input; None where it is no map in the input's sense any more."""
+        """Return how much coarser the output is than the input.
+
+        Returns:
+            Rows and columns of the input per row and column of the output, or None if the output is not a map of the
+            input's positions.
+
+        Examples:
+            >>> from resnet_spec.operations import ConvTranspose2d
+            >>> ConvTranspose2d(op="conv_transpose2d", channels=8, kernel=2, stride=2).resolution()
+            (Fraction(1, 2), Fraction(1, 2))
+        """
         return SAME_RESOLUTION
 
 
-def coarser(stride: tuple[int, int]) -> Stride:
-    """The resolution of an operation that moves by ``stride`` rows and columns."""
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
+
+
+def describe(operation: type[BaseOperation]) -> tuple[str, dict[str, str]]:
+    """Return an operation's description, and that of each field, from its docstring and those of its bases."""
+    fields: dict[str, str] = {}
+    for base in operation.__mro__:
+        section = (getdoc(base) or "").partition("Attributes:\n")[2] if base.__doc__ else ""
+        fields = {name: " ".join(text.split()) for name, text in _ENTRY.findall(section)} | fields
+    return (getdoc(operation) or "").partition("\n\nAttributes:\n")[0], fields
+
+
+def as_fields(data: Any) -> dict[str, Any]:
+    """Return a model's input as a mapping of fields, empty if it is not a mapping."""
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def as_resolution(stride: tuple[int, int]) -> Stride:
+    """Return the resolution of an operation that moves by ``stride`` rows and columns."""
     return Fraction(stride[0]), Fraction(stride[1])

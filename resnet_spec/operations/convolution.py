@@ -1,4 +1,4 @@
-"""Convolutions of rank 1 and 2, standardized and transposed ones."""
+"""Convolutions: 2-d, with weight standardization, transposed, and 1-d."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, coarser
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_resolution
 from resnet_spec.operations.fields import (
     UNPADDED,
     Count,
@@ -36,7 +36,18 @@ from resnet_spec.operations.windows import (
 
 
 class _Convolution(BaseOperation):
-    """A window of weights that slides over a map."""
+    """A window of weights that slides over a (channels, height, width) map.
+
+    Attributes:
+        channels: Number of output channels.
+        kernel: Height and width of the window; one number means both.
+        stride: Rows and columns that the window moves by.
+        padding: Rows and columns of zeros: one number for all sides, [[top, bottom], [left, right]], or ``same`` as
+            TensorFlow defines it.
+        dilation: Rows and columns between neighboring weights.
+        groups: Number of groups of channels that are convolved separately; it must divide input and output channels.
+        bias: Whether a bias is added to each output channel.
+    """
 
     category = Category.CONVOLUTION
 
@@ -55,12 +66,24 @@ class _Convolution(BaseOperation):
         return (self.channels, *window_counts(shape, self.kernel, self.stride, self.padding, self.dilation))
 
     def explicit_padding(self, shape: Shape) -> Edges:
-        """Return the padding around a map of this shape as ((top, bottom), (left, right))."""
+        """Return the padding for a map of one size; ``same`` is computed.
+
+        Args:
+            shape: The input's (channels, height, width).
+
+        Returns:
+            The rows and columns as ((top, bottom), (left, right)).
+
+        Examples:
+            >>> from resnet_spec.operations import Conv2d
+            >>> Conv2d(op="conv2d", channels=64, kernel=7, stride=2, padding="same").explicit_padding((3, 224, 224))
+            ((2, 3), (2, 3))
+        """
         return explicit_padding(shape[1:], self.kernel, self.stride, self.padding, self.dilation)
 
     @property
     def fixed_padding(self) -> Edges | None:
-        """The padding that gives the same output at every input size; None where ``same`` depends on the size."""
+        """The explicit padding that is correct at every input size, or None if ``same`` depends on the size."""
         return fixed_padding(self.kernel, self.stride, self.padding, self.dilation)
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
@@ -74,7 +97,7 @@ class _Convolution(BaseOperation):
         return inputs[0][0] // self.groups * prod(self.kernel) + self.bias
 
     def resolution(self) -> Stride | None:
-        return coarser(self.stride)
+        return as_resolution(self.stride)
 
 
 class Conv2d(_Convolution):
@@ -86,10 +109,12 @@ class Conv2d(_Convolution):
 
 
 class StdConv2d(_Convolution):
-    """A convolution whose kernel is standardized before use: mean 0 and variance 1 over each output channel's weights.
+    """Convolution with weight standardization (Qiao et al. 2019): each output channel's weights get mean 0, variance 1.
 
-    Qiao et al. 2019, "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization"; the variance
-    is divided by n, and ``epsilon`` is added to it.
+    The variance is divided by n. BiT's and timm's pre-activation ResNets use it with group normalization.
+
+    Attributes:
+        epsilon: Added to the variance before the root is taken.
     """
 
     label = "StdConv2d"
@@ -99,10 +124,15 @@ class StdConv2d(_Convolution):
 
 
 class ConvTranspose2d(BaseOperation):
-    """The transpose of a convolution, by which a map grows; the kernel is (input channels, channels, height, width).
+    """Transposed 2-d convolution, which enlarges a map; the kernel is (input channels, channels, height, width).
 
-    ``padding`` crops the output, as PyTorch has it. With ``same`` the output is the stride times the input: the
-    transpose of a TensorFlow convolution with ``same`` padding, also where the kernel is smaller than the stride.
+    Attributes:
+        channels: Number of output channels.
+        kernel: Height and width of the window; one number means both.
+        stride: Rows and columns of the output per row and column of the input.
+        padding: Rows and columns cropped from the output, as in PyTorch. With ``same`` the output is the stride times
+            the input, as in TensorFlow, even if the kernel is smaller than the stride.
+        bias: Whether a bias is added to each output channel.
     """
 
     category = Category.CONVOLUTION
@@ -119,12 +149,12 @@ class ConvTranspose2d(BaseOperation):
         sizes = need_map(inputs[0])[1:]
         height, width = map(transposed_size, sizes, self.kernel, self.stride, self.crop)
         if min(height, width) < 1:
-            raise ShapeError(f"the feature map vanishes: nothing is left of {as_text(inputs[0])} after the crop")
+            raise ShapeError(f"the feature map vanishes: the crop leaves nothing of {as_text(inputs[0])}")
         return (self.channels, height, width)
 
     @property
     def crop(self) -> Edges:
-        """Rows and columns to crop as ((top, bottom), (left, right)); negative where ``same`` appends zeros."""
+        """Rows and columns to crop as ((top, bottom), (left, right)); negative if ``same`` appends zeros."""
         return explicit_crop(self.kernel, self.stride, self.padding)
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
@@ -142,7 +172,14 @@ class ConvTranspose2d(BaseOperation):
 
 
 class Conv1d(BaseOperation):
-    """1-d cross-correlation of a (channels, length) input; the kernel is (channels, input channels, length)."""
+    """1-d cross-correlation of a (channels, length) input; the kernel is (channels, input channels, length).
+
+    Attributes:
+        channels: Number of output channels.
+        kernel: Length of the window.
+        padding: Number of zeros at either end.
+        bias: Whether a bias is added to each output channel.
+    """
 
     category = Category.CONVOLUTION
     label = "Conv1d"

@@ -1,4 +1,4 @@
-"""What the fields of operations may hold, and the arithmetic of windows that slide over a map."""
+"""Types of the fields of operations, and checks of the shapes that operations accept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class ShapeError(ValueError):
-    """The shapes an operation is given do not suit it."""
+    """An operation does not accept inputs of these shapes."""
 
 
 def _are_two(value: Any) -> bool:
@@ -18,20 +18,20 @@ def _are_two(value: Any) -> bool:
 
 
 def _pair(value: Any) -> Any:
-    """A number stands for the same in height and width."""
+    """Expand a number to (height, width)."""
     if isinstance(value, int):
         return value, value
     if not _are_two(value):
-        raise ValueError("must be a whole number, or a list of two for height and width")
+        raise ValueError("must be an integer or [height, width]")
     return value
 
 
 def _edges(value: Any) -> Any:
-    """A number stands for that many rows and columns on every side."""
+    """Expand a number to that many rows and columns on every side."""
     if isinstance(value, int):
         return (value, value), (value, value)
     if not _are_two(value) or not all(map(_are_two, value)):
-        raise ValueError("must be a whole number or [[top, bottom], [left, right]]")
+        raise ValueError("must be an integer or [[top, bottom], [left, right]]")
     return value
 
 
@@ -55,19 +55,19 @@ UNPADDED: Edges = ((0, 0), (0, 0))
 
 
 def as_text(shape: Shape) -> str:
-    """A shape as people write it: ``64×56×56``."""
+    """Return a shape as text: ``64×56×56``."""
     return "×".join(map(str, shape))
 
 
 def need_map(shape: Shape) -> Shape:
-    """The shape itself; raises ShapeError unless it is a map's."""
+    """Return the shape; raises ShapeError unless it is (channels, height, width)."""
     if len(shape) != 3:
         raise ShapeError(f"needs a feature map (channels × height × width), not {as_text(shape)}")
     return shape
 
 
 def need_vector(shape: Shape) -> Shape:
-    """The shape itself; raises ShapeError unless it is a vector's."""
+    """Return the shape; raises ShapeError unless it is (features,)."""
     if len(shape) != 1:
-        raise ShapeError(f"needs a vector, not {as_text(shape)}; put a flatten before it")
+        raise ShapeError(f"needs a vector, not {as_text(shape)}; add a flatten before it")
     return shape

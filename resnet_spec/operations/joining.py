@@ -1,4 +1,4 @@
-"""Operations with several inputs."""
+"""Operations with two or more inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
 
 class Add(BaseOperation):
-    """Sum of maps of equal shape."""
+    """Sum of two or more inputs of equal shape."""
 
     category = Category.JOIN
     label = "Add"
@@ -27,7 +27,7 @@ class Add(BaseOperation):
 
 
 class Multiply(BaseOperation):
-    """Elementwise product; an input of 1×1 scales each channel of the first."""
+    """Elementwise product; a (channels, 1, 1) input scales each channel of the first, as in squeeze-and-excitation."""
 
     category = Category.JOIN
     label = "Multiply"

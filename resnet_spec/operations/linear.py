@@ -10,7 +10,12 @@ from resnet_spec.operations.roles import Role
 
 
 class Linear(BaseOperation):
-    """Matrix product with a (features, input features) kernel."""
+    """Fully connected layer from a vector to a vector; the kernel is (features, input features).
+
+    Attributes:
+        features: Number of output features.
+        bias: Whether a bias is added to each feature.
+    """
 
     category = Category.LINEAR
     label = "Linear"

@@ -1,4 +1,4 @@
-"""Normalizations: by the statistics of a batch, of groups of channels, and of single channels."""
+"""Normalizations by the statistics of a batch, of groups of channels, or of single channels."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from resnet_spec.operations.base import NORMALIZING, TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, mapping
+from resnet_spec.operations.base import NORMALIZING, TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, as_fields
 from resnet_spec.operations.fields import Count, Epsilon, Flag, Real, Shape, ShapeError, need_map
 from resnet_spec.operations.roles import Role
 
 
 class _BatchNormalization(BaseOperation):
-    """Normalization by the statistics of a batch, which are kept for inference.
+    """Normalization by the statistics of a batch in training and by running statistics in inference.
 
-    ``momentum`` is the weight of the newest batch in the running statistics, as PyTorch counts it; a spec may say
-    ``decay`` instead, the weight of the old value, as Keras and TensorFlow count it. ``running_variance`` says
-    whether the variance that is kept is divided by n-1 (``unbiased``, PyTorch) or by n (``biased``, Keras).
+    Attributes:
+        epsilon: Added to the variance before the root is taken.
+        momentum: Weight of the newest batch in the running statistics, as in PyTorch. A spec may state ``decay``
+            instead, which is 1 - momentum, as in Keras and TensorFlow.
+        running_variance: Whether the running variance is divided by n - 1 (``unbiased``, PyTorch) or by n
+            (``biased``, Keras).
+        scale: Whether the result is multiplied by a trainable scale.
+        offset: Whether a trainable offset is added to the result.
     """
 
     category = Category.NORMALIZATION
@@ -32,10 +37,10 @@ class _BatchNormalization(BaseOperation):
     @model_validator(mode="before")
     @classmethod
     def _momentum_from_decay(cls, data: Any) -> Any:
-        fields = mapping(data)
+        fields = as_fields(data)
         decay = fields.get("decay")
         if "momentum" in fields and "decay" in fields:
-            raise ValueError("takes momentum or decay, which is 1 - momentum, not both")
+            raise ValueError("momentum and decay exclude each other (decay is 1 - momentum); remove one")
         if "momentum" in fields or isinstance(decay, bool) or not isinstance(decay, int | float):
             return cast("object", data)
         # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.
@@ -56,7 +61,12 @@ class _BatchNormalization(BaseOperation):
 
 
 class _Grouped(BaseOperation):
-    """A normalization over groups of channels and all positions of one image."""
+    """Normalization over groups of channels and all positions of one image.
+
+    Attributes:
+        groups: Number of groups of channels; it must divide the channels.
+        epsilon: Added to the variance before the root is taken.
+    """
 
     category = Category.NORMALIZATION
 
@@ -74,7 +84,7 @@ class _Grouped(BaseOperation):
 
 
 class BatchNorm(_BatchNormalization):
-    """Batch normalization over batch, height and width."""
+    """Batch normalization (Ioffe and Szegedy 2015) over batch, height and width, with (channels,) parameters."""
 
     label = "BatchNorm2d"
 
@@ -86,7 +96,10 @@ class BatchNorm(_BatchNormalization):
 
 
 class PositionBatchNorm(_BatchNormalization):
-    """Batch normalization over the batch alone: each channel has statistics, scale and offset at each position."""
+    """Batch normalization over the batch only, with (channels, height, width) parameters.
+
+    The input size is part of the architecture.
+    """
 
     label = "PositionBatchNorm2d"
 
@@ -98,7 +111,12 @@ class PositionBatchNorm(_BatchNormalization):
 
 
 class GroupNorm(_Grouped):
-    """Normalization of each image over groups of channels and all positions (Wu and He 2018)."""
+    """Group normalization (Wu and He 2018) with (channels,) parameters.
+
+    Attributes:
+        scale: Whether the result is multiplied by a trainable scale.
+        offset: Whether a trainable offset is added to the result.
+    """
 
     label = "GroupNorm"
 
@@ -113,10 +131,10 @@ class GroupNorm(_Grouped):
 
 
 class EvoNormS0(_Grouped):
-    """Normalization and activation in one (Liu et al. 2020, EvoNorm-S0).
+    """EvoNorm-S0 (Liu et al. 2020), a normalization and activation in one.
 
-    x · sigmoid(v · x) / sqrt(variance + epsilon) · scale + offset, with a biased variance over each group of channels
-    and all positions.
+    x · sigmoid(v · x) / sqrt(variance + epsilon) · scale + offset, with a variance divided by n over each group of
+    channels and all positions. Scale, offset and ``v`` are (channels,).
     """
 
     label = "EvoNormS0"
@@ -136,10 +154,13 @@ class EvoNormS0(_Grouped):
 
 
 class FilterResponseNorm(BaseOperation):
-    """Division by each channel's root mean square over all positions (Singh and Krishnan 2020).
+    """Filter response normalization (Singh and Krishnan 2020): division by each channel's root mean square.
 
-    x / sqrt(mean(x²) + epsilon) · scale + offset; with ``threshold`` the paper's activation follows, a thresholded
-    linear unit: the larger of that and a learned ``tau``.
+    x / sqrt(mean(x²) + epsilon) · scale + offset, with the mean over all positions and (channels,) parameters.
+
+    Attributes:
+        epsilon: Added to the mean square before the root is taken.
+        threshold: Whether the paper's thresholded linear unit follows: max(x, tau) with a trainable ``tau``.
     """
 
     category = Category.NORMALIZATION

@@ -1,4 +1,4 @@
-"""Pools over windows and over whole feature maps."""
+"""Pools over windows and over whole maps."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import Any, Literal, cast
 
 from pydantic import model_validator
 
-from resnet_spec.operations.base import BaseOperation, Category, Stride, coarser, mapping
+from resnet_spec.operations.base import BaseOperation, Category, Stride, as_fields, as_resolution
 from resnet_spec.operations.fields import UNPADDED, Edges, Flag, Padding, Pair, Shape, need_map
 from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
 
 
 class _Pool(BaseOperation):
-    """A window that slides over each channel of a map; its stride is the window unless stated."""
+    """A window that slides over each channel of a (channels, height, width) map.
+
+    Attributes:
+        kernel: Height and width of the window; one number means both.
+        stride: Rows and columns that the window moves by; the kernel by default.
+        padding: Rows and columns around the map, at most half the kernel: one number for all sides,
+            [[top, bottom], [left, right]], or ``same`` as TensorFlow defines it.
+        ceil_mode: Whether a last window that extends beyond the padding counts, as in PyTorch.
+    """
 
     category = Category.POOLING
 
@@ -25,21 +33,21 @@ class _Pool(BaseOperation):
     @model_validator(mode="before")
     @classmethod
     def _stride_from_kernel(cls, data: Any) -> Any:
-        fields = mapping(data)
+        fields = as_fields(data)
         if not fields or "stride" in fields:
             return cast("object", data)
-        # Without a kernel, that alone is told to be missing.
+        # Without a kernel, only the kernel is reported as missing.
         return fields | {"stride": fields.get("kernel", 1)}
 
     @model_validator(mode="after")
     def _some_input_in_every_window(self) -> _Pool:
         if self.padding == "same":
             if self.ceil_mode:
-                raise ValueError("'same' already rounds up: it takes no ceil_mode")
+                raise ValueError("ceil_mode has no effect with padding 'same', which rounds up; remove it")
             return self
         for kernel, edges in zip(self.kernel, self.padding, strict=True):
             if 2 * max(edges) > kernel:
-                raise ValueError(f"a pool's padding may be at most half its kernel, {kernel}, not {max(edges)}")
+                raise ValueError(f"padding {max(edges)} is more than half the kernel, {kernel}")
         return self
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -48,23 +56,36 @@ class _Pool(BaseOperation):
         return (shape[0], *counts)
 
     def explicit_padding(self, shape: Shape) -> Edges:
-        """Return the padding around a map of this shape as ((top, bottom), (left, right)), without ``ceil_mode``'s."""
+        """Return the padding for a map of one size; ``same`` is computed.
+
+        Args:
+            shape: The input's (channels, height, width).
+
+        Returns:
+            The rows and columns as ((top, bottom), (left, right)), without those that ``ceil_mode`` adds.
+
+        Examples:
+            >>> from resnet_spec.operations import MaxPool2d
+            >>> MaxPool2d(op="max_pool2d", kernel=3, stride=2, padding="same").explicit_padding((64, 112, 112))
+            ((0, 1), (0, 1))
+        """
         return explicit_padding(shape[1:], self.kernel, self.stride, self.padding)
 
     @property
     def fixed_padding(self) -> Edges | None:
-        """The padding that gives the same output at every input size with windows counted by rounding down.
+        """The explicit padding that is correct at every input size if the number of windows is rounded down.
 
-        Of it only ``padding`` may count as values of an average. None where ``same`` depends on the size.
+        It includes the rows that ``ceil_mode`` adds, which never count as values of a mean. None if ``same`` depends
+        on the size.
         """
         return fixed_padding(self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
     def resolution(self) -> Stride | None:
-        return coarser(self.stride)
+        return as_resolution(self.stride)
 
 
 class _GlobalPool(BaseOperation):
-    """One value for each channel of a map, kept as a map of 1×1."""
+    """One value per channel of a map, as a (channels, 1, 1) map."""
 
     category = Category.POOLING
 
@@ -76,7 +97,7 @@ class _GlobalPool(BaseOperation):
 
 
 class MaxPool2d(_Pool):
-    """Largest value of each window; padding counts as minus infinity (a zero pad is a ``pad2d`` before the pool)."""
+    """Maximum of each window; padding counts as minus infinity (add a ``pad2d`` before the pool to pad with zeros)."""
 
     label = "MaxPool2d"
 
@@ -84,7 +105,12 @@ class MaxPool2d(_Pool):
 
 
 class AvgPool2d(_Pool):
-    """Mean of each window; ``count_include_pad`` says whether the padding's zeros count as values of it."""
+    """Mean of each window.
+
+    Attributes:
+        count_include_pad: Whether the zeros of the padding count as values of the mean; required unless the padding
+            is 0. Rows that ``ceil_mode`` adds never count.
+    """
 
     label = "AvgPool2d"
 
@@ -97,14 +123,14 @@ class AvgPool2d(_Pool):
     @model_validator(mode="before")
     @classmethod
     def _nothing_to_count(cls, data: Any) -> Any:
-        fields = mapping(data)
+        fields = as_fields(data)
         if fields.get("padding", 0) not in (0, UNPADDED, [[0, 0], [0, 0]]):
             return cast("object", data)
         return {"count_include_pad": False} | fields
 
 
 class GlobalAvgPool(_GlobalPool):
-    """Mean over height and width, kept as a map of 1×1."""
+    """Mean over height and width, as a (channels, 1, 1) map."""
 
     label = "AdaptiveAvgPool2d"
 
@@ -115,7 +141,7 @@ class GlobalAvgPool(_GlobalPool):
 
 
 class GlobalMaxPool(_GlobalPool):
-    """Largest value over height and width, kept as a map of 1×1."""
+    """Maximum over height and width, as a (channels, 1, 1) map."""
 
     label = "AdaptiveMaxPool2d"
 

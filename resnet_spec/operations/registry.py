@@ -1,4 +1,4 @@
-"""The closed set of operations, and each by the name that a spec gives it."""
+"""The closed set of operations, and the table of their names."""
 
 from __future__ import annotations
 
@@ -50,4 +50,4 @@ Operation = Annotated[AnyOperation, Field(discriminator="op")]
 OPERATIONS: dict[str, type[AnyOperation]] = {
     get_args(cls.model_fields["op"].annotation)[0]: cls for cls in get_args(AnyOperation)
 }
-"""Every operation by the name a spec gives it."""
+"""Every operation by its name in a spec."""

@@ -1,4 +1,4 @@
-"""Operations that act in training only."""
+"""Regularization: active in training, the identity in inference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from resnet_spec.operations.fields import Rate
 
 
 class _Regularization(BaseOperation):
-    """What acts in training only: in inference the value itself."""
+    """The identity in inference.
+
+    Attributes:
+        rate: Probability of zeroing, at least 0 and less than 1.
+    """
 
     category = Category.REGULARIZATION
 
@@ -17,7 +21,7 @@ class _Regularization(BaseOperation):
 
 
 class Dropout(_Regularization):
-    """Elements are zeroed at random in training, each with probability ``rate``, and the others scaled up."""
+    """Dropout (Srivastava et al. 2014): zeroes elements at random in training and divides the others by 1 - rate."""
 
     label = "Dropout"
 
@@ -25,7 +29,7 @@ class Dropout(_Regularization):
 
 
 class StochasticDepth(_Regularization):
-    """The whole value of an image is zeroed at random in training, with probability ``rate`` (Huang et al. 2016)."""
+    """Stochastic depth (Huang et al. 2016): zeroes whole images at random and divides the others by 1 - rate."""
 
     label = "StochasticDepth"
 

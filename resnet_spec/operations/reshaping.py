@@ -1,4 +1,4 @@
-"""Operations that change a value's shape and none of its numbers."""
+"""Operations that change the shape of a value and keep its numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from resnet_spec.operations.fields import Count, ExplicitPadding, Real, Shape, S
 
 
 class Pad2d(BaseOperation):
-    """Rows and columns around a map: of a constant, or its own mirrored in its edge, which is not repeated."""
+    """Padding of a map with a constant or by reflection.
+
+    Attributes:
+        padding: Rows and columns to add: one number for all sides, or [[top, bottom], [left, right]].
+        mode: ``constant``, or ``reflect``, which mirrors the map at its edge without repeating the edge.
+        value: The constant; 0 by default.
+    """
 
     category = Category.RESHAPING
     label = "Pad2d"
@@ -25,18 +31,23 @@ class Pad2d(BaseOperation):
     @model_validator(mode="after")
     def _one_meaning(self) -> Pad2d:
         if self.mode == "reflect" and self.value:
-            raise ValueError("a reflecting pad has no value")
+            raise ValueError("value has no effect with mode 'reflect'; remove it")
         return self
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, height, width = need_map(inputs[0])
         if self.mode == "reflect" and (max(self.padding[0]) >= height or max(self.padding[1]) >= width):
-            raise ShapeError(f"{as_text(inputs[0])} has too few rows or columns to mirror")
+            raise ShapeError(f"cannot reflect {as_text(inputs[0])}: the padding must be smaller than the map")
         return channels, height + sum(self.padding[0]), width + sum(self.padding[1])
 
 
 class PadChannels(BaseOperation):
-    """Channels of zeros before and after those of a map."""
+    """Channels of zeros added to a map.
+
+    Attributes:
+        before: Number of channels before those of the map.
+        after: Number of channels after them.
+    """
 
     category = Category.RESHAPING
     label = "PadChannels"
@@ -66,7 +77,11 @@ class Flatten(BaseOperation):
 
 
 class Reshape(BaseOperation):
-    """The same values in another shape, in PyTorch's order (channels first) in every backend."""
+    """The same values in another shape, in PyTorch's order (channels first) in every backend.
+
+    Attributes:
+        shape: One to three sizes, without the batch.
+    """
 
     category = Category.RESHAPING
     label = "Reshape"
@@ -76,7 +91,7 @@ class Reshape(BaseOperation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if prod(inputs[0]) != prod(self.shape):
-            raise ShapeError(f"cannot lay {as_text(inputs[0])} out as {as_text(self.shape)}")
+            raise ShapeError(f"cannot reshape {as_text(inputs[0])} to {as_text(self.shape)}, which has another size")
         return self.shape
 
     def resolution(self) -> Stride | None:

@@ -1,4 +1,4 @@
-"""What a parameter is: the role by which every framework lays it out and names it."""
+"""Roles of parameters, which decide layout, name and initialization in every framework."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a parameter is, hence how each framework lays it out and names it."""
+    """What a parameter is for; each framework's layout and name of it follow from the role."""
 
     CONV_KERNEL = "conv_kernel"
     CONV_BIAS = "conv_bias"
@@ -26,25 +26,14 @@ class Role(StrEnum):
 
     @property
     def trainable(self) -> bool:
+        """Whether an optimizer updates the parameter; running statistics are not trained."""
         return self not in STATISTICS
 
 
 KERNELS = frozenset({Role.CONV_KERNEL, Role.CONV_TRANSPOSE_KERNEL, Role.LINEAR_KERNEL})
-
-
 BIASES = frozenset({Role.CONV_BIAS, Role.LINEAR_BIAS})
-
-
 SCALES = frozenset({Role.NORM_SCALE, Role.POSITION_SCALE})
-
-
 OFFSETS = frozenset({Role.NORM_OFFSET, Role.POSITION_OFFSET})
-
-
 MEANS = frozenset({Role.NORM_MEAN, Role.POSITION_MEAN})
-
-
 VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
-
-
 STATISTICS = MEANS | VARIANCES

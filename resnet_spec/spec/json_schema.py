@@ -10,6 +10,7 @@ from inspect import getdoc
 from typing import Any, TypeAlias, cast
 
 from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations.base import describe
 from resnet_spec.spec.models import Block, Identity, Network, Shortcut, Stage, Step
 
 Schema: TypeAlias = dict[str, Any]
@@ -107,14 +108,14 @@ def _definitions() -> Schema:
 def _operation(name: str) -> Schema:
     """An operation's arguments; every number may be an expression. None is required, since a definition may hold it."""
     schema = OPERATIONS[name].model_json_schema()
+    description, fields = describe(OPERATIONS[name])
     properties: Schema = {
-        field: _or_expression({k: v for k, v in value.items() if k != "default"})
+        field: _or_expression({k: v for k, v in value.items() if k != "default"}) | {"description": fields[field]}
         for field, value in schema["properties"].items()
         if field != "op"
     }
     if "decay" in OPERATIONS[name].aliases:
         properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
-    description = getdoc(OPERATIONS[name])
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
 
 

@@ -50,7 +50,7 @@ MAP = [4, 8, 8]
         (graph_data(node("a", ["input"], [4, 8, 9])), ["a: its shape is [4, 8, 8], not [4, 8, 9]"]),
         (
             graph_data(node("a", ["input"], [3], {"op": "linear", "features": 3})),
-            ["a: needs a vector, not 4×8×8; put a flatten before it (from 'input')"],
+            ["a: needs a vector, not 4×8×8; add a flatten before it (from 'input')"],
         ),
         (
             graph_data(

@@ -647,7 +647,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{conv2d: {channels: 8, kernel: ¦[3]}}",
-            "x.conv2d.kernel: conv2d: kernel must be a whole number, or a list of two for height and width, not [3]",
+            "x.conv2d.kernel: conv2d: kernel must be an integer or [height, width], not [3]",
         ),
         (
             "{conv2d: {channels: 8, kernel: ¦tall}}",
@@ -663,7 +663,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2]}}",
-            "x.conv2d.padding: conv2d: padding must be a whole number or [[top, bottom], [left, right]], not [1, 2]",
+            "x.conv2d.padding: conv2d: padding must be an integer or [[top, bottom], [left, right]], not [1, 2]",
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦smae}}",
@@ -688,9 +688,9 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "¦{max_pool2d: {kernel: 3, padding: 2}}",
-            "x: max_pool2d: a pool's padding may be at most half its kernel, 3, not 2",
+            "x: max_pool2d: padding 2 is more than half the kernel, 3",
         ),
-        ("¦{linear: {features: 3}}", "x: needs a vector, not 4×8×8; put a flatten before it (from input)"),
+        ("¦{linear: {features: 3}}", "x: needs a vector, not 4×8×8; add a flatten before it (from input)"),
         (
             "{batch_norm: {epsilon: ¦small, momentum: 0.1, running_variance: biased}}",
             "x.batch_norm.epsilon: unknown name 'small' (known: in_channels, in_height, in_width)",
@@ -701,13 +701,13 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "¦{batch_norm: {epsilon: 1.0e-5, momentum: 0.1, decay: 0.9, running_variance: biased}}",
-            "x: batch_norm: takes momentum or decay, which is 1 - momentum, not both",
+            "x: batch_norm: momentum and decay exclude each other (decay is 1 - momentum); remove one",
         ),
         ("¦{avg_pool2d: {kernel: 2, padding: 1}}", "x: avg_pool2d needs 'count_include_pad'"),
         ("¦{avg_pool2d: {}}", "x: avg_pool2d needs 'kernel'"),
         (
             "¦{avg_pool2d: {kernel: 3, padding: same, ceil_mode: true, count_include_pad: true}}",
-            "x: avg_pool2d: 'same' already rounds up: it takes no ceil_mode",
+            "x: avg_pool2d: ceil_mode has no effect with padding 'same', which rounds up; remove it",
         ),
         (
             "{avg_pool2d: {kernel: 2, count_include_pad: ¦1}}",
@@ -717,8 +717,14 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
             "{pad2d: {padding: 1, mode: ¦reflct}}",
             "x.pad2d.mode: must be constant or reflect, not 'reflct'; did you mean 'reflect'?",
         ),
-        ("¦{pad2d: {padding: 1, mode: reflect, value: 1}}", "x: pad2d: a reflecting pad has no value"),
-        ("¦{pad2d: {padding: 8, mode: reflect}}", "x: 4×8×8 has too few rows or columns to mirror (from input)"),
+        (
+            "¦{pad2d: {padding: 1, mode: reflect, value: 1}}",
+            "x: pad2d: value has no effect with mode 'reflect'; remove it",
+        ),
+        (
+            "¦{pad2d: {padding: 8, mode: reflect}}",
+            "x: cannot reflect 4×8×8: the padding must be smaller than the map (from input)",
+        ),
         (
             "{pad_channels: {before: ¦-1}}",
             "x.pad_channels.before: pad_channels: before must be greater than or equal to 0, not -1",
@@ -734,7 +740,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "¦{conv_transpose2d: {channels: 2, kernel: 1, padding: 4}}",
-            "x: the feature map vanishes: nothing is left of 4×8×8 after the crop (from input)",
+            "x: the feature map vanishes: the crop leaves nothing of 4×8×8 (from input)",
         ),
         (
             "{conv1d: {channels: 1, kernel: ¦[3]}}",
@@ -743,7 +749,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs channels × length, not 4×8×8 (from input)"),
         ("{reshape: {shape: ¦256}}", "x.reshape.shape: reshape: shape must be a list, not 256"),
         ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 item, not []"),
-        ("¦{reshape: {shape: [4, 8]}}", "x: cannot lay 4×8×8 out as 4×8 (from input)"),
+        ("¦{reshape: {shape: [4, 8]}}", "x: cannot reshape 4×8×8 to 4×8, which has another size (from input)"),
         ("{dropout: {rate: ¦1}}", "x.dropout.rate: dropout: rate must be less than 1, not 1"),
         ("¦{stochastic_depth: {}}", "x: stochastic_depth needs 'rate'"),
         ("¦{add: null, from: [input]}", "x: add takes two inputs or more, not 1; 'from' names them"),
