@@ -159,7 +159,8 @@ def describe(operation: type[BaseOperation]) -> tuple[str, dict[str, str]]:
     for base in operation.__mro__:
         section = (getdoc(base) or "").partition("Attributes:\n")[2] if base.__doc__ else ""
         fields = {name: " ".join(text.split()) for name, text in _ENTRY.findall(section)} | fields
-    return (getdoc(operation) or "").partition("\n\nAttributes:\n")[0], fields
+    description = (getdoc(operation) or "").partition("\n\nAttributes:\n")[0]
+    return description, {name: fields[name] for name in operation.model_fields if name in fields}
 
 
 def as_fields(data: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def _pair(value: Any) -> Any:
     if isinstance(value, int):
         return value, value
     if not _are_two(value):
-        raise ValueError("must be an integer or [height, width]")
+        raise ValueError("must be a whole number or [height, width]")
     return value
 
 
@@ -31,7 +31,7 @@ def _edges(value: Any) -> Any:
     if isinstance(value, int):
         return (value, value), (value, value)
     if not _are_two(value) or not all(map(_are_two, value)):
-        raise ValueError("must be an integer or [[top, bottom], [left, right]]")
+        raise ValueError("must be a whole number or [[top, bottom], [left, right]]")
     return value
 
 

@@ -647,7 +647,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{conv2d: {channels: 8, kernel: ¦[3]}}",
-            "x.conv2d.kernel: conv2d: kernel must be an integer or [height, width], not [3]",
+            "x.conv2d.kernel: conv2d: kernel must be a whole number or [height, width], not [3]",
         ),
         (
             "{conv2d: {channels: 8, kernel: ¦tall}}",
@@ -663,7 +663,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2]}}",
-            "x.conv2d.padding: conv2d: padding must be an integer or [[top, bottom], [left, right]], not [1, 2]",
+            "x.conv2d.padding: conv2d: padding must be a whole number or [[top, bottom], [left, right]], not [1, 2]",
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦smae}}",
