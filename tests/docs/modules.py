@@ -1,4 +1,4 @@
-"""Writes docs/modules.md from the first sentence of each module's docstring: ``python -m tests.docs.modules``."""
+"""Writes docs/modules.md and docs/backend-modules.md from the docstrings: ``python -m tests.docs.modules``."""
 
 from __future__ import annotations
 
@@ -8,42 +8,52 @@ from pathlib import Path
 
 from tests.docs.documents import ROOT
 
-PAGE = ROOT / "docs/modules.md"
-PACKAGES = (
-    *("resnet_spec", "backends/resnet_spec_torch", "backends/resnet_spec_tensorflow"),
-    "backends/resnet_spec_onnx",
-)
-HEAD = """# Modules
+CORE = ROOT / "resnet_spec"
+BACKENDS = tuple(ROOT / "backends" / f"resnet_spec_{name}" for name in ("torch", "tensorflow", "onnx"))
+HEADS = {
+    "docs/modules.md": """# Modules
 
-Every package and module with its purpose, generated from the docstrings by `make modules`; do not edit.
-[Design](design.md#packages) explains how the packages depend on each other.
-"""
+Every package and module of the core with its purpose, generated from the docstrings by `make modules`; do not edit.
+[Design](design.md#packages) explains how the packages depend on each other, and
+[modules of the backends](backend-modules.md) lists the backends.
+""",
+    "docs/backend-modules.md": """# Modules of the backends
+
+Every module of the backends with its purpose, generated from the docstrings by `make modules`; do not edit. The core is
+listed in [modules](modules.md).
+""",
+}
 
 
-def page() -> str:
-    """The text of the page."""
-    parts = [HEAD]
+def pages() -> dict[str, str]:
+    """The text of each page, by its path."""
+    texts = {page: [head] for page, head in HEADS.items()}
     for package in packages():
-        rows = [
-            f"| `{path.relative_to(package).with_suffix('').as_posix()}` | {purpose(path)} |\n"
-            for path in modules(package)
-        ]
+        rows = [f"| `{module(path, package)}` | {purpose(path)} |\n" for path in modules(package)]
         table = "".join(["\n| module | purpose |\n|---|---|\n", *rows]) if rows else ""
-        parts.append(f"## `{package.relative_to(ROOT).as_posix()}`\n\n{purpose(package / '__init__.py')}\n{table}")
-    return "\n".join(parts)
+        page = "docs/backend-modules.md" if package in BACKENDS else "docs/modules.md"
+        texts[page].append(
+            f"## `{package.relative_to(ROOT).as_posix()}`\n\n{purpose(package / '__init__.py')}\n{table}"
+        )
+    return {page: "\n".join(parts) for page, parts in texts.items()}
+
+
+def module(path: Path, package: Path) -> str:
+    """A module's name below its package; a nested package has the name of its folder."""
+    inside = path.relative_to(package).with_suffix("").as_posix()
+    return inside.removesuffix("__init__")
 
 
 def packages() -> Iterator[Path]:
     """The core, its packages, and the backends."""
-    for name in PACKAGES:
-        yield ROOT / name
-        if name == "resnet_spec":
-            yield from sorted(path.parent for path in (ROOT / name).glob("*/__init__.py"))
+    yield CORE
+    yield from sorted(path.parent for path in CORE.glob("*/__init__.py"))
+    yield from BACKENDS
 
 
 def modules(package: Path) -> list[Path]:
     """The modules of a package, with those of nested packages except the core's own packages."""
-    paths = package.glob("*.py") if package.name == "resnet_spec" else package.rglob("*.py")
+    paths = package.glob("*.py") if package == CORE else package.rglob("*.py")
     return sorted(path for path in paths if path != package / "__init__.py")
 
 
@@ -54,4 +64,5 @@ def purpose(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    for name, text in pages().items():
+        (ROOT / name).write_text(text, "utf-8")
