@@ -12,6 +12,7 @@ from .graph.initialization import initialize as initialize
 # From a graph to a native model, and weights.
 from .building import build as build
 from .weights.io import read_weights as read_weights, write_weights as write_weights
+from .weights.converting import write_model as write_model
 
 # Images.
 from .spec.published import Preprocessing as Preprocessing

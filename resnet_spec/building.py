@@ -34,23 +34,45 @@ def build(
 ) -> Any:
     """Build a native model in inference mode.
 
-    ``backend`` is ``torch`` (an ``nn.Module`` that takes NCHW), ``tensorflow`` (a ``keras.Model`` that takes NHWC),
-    ``onnx`` (a model to be written) or another that is installed.
-    ``weights`` is a path, the name of published weights, or arrays by the graph's parameter names; without, they are
-    drawn by the spec's own rules from ``seed``, the same in every backend; given arrays are copied. ``adapt``, ``ema``,
-    ``check_finite`` and ``mmap`` (for a file) are ``read_weights``'s. ``exact_statistics`` keeps the running variance
-    as the spec states it where the framework's own layer keeps the other (biased or unbiased).
+    Args:
+        spec: The name of a shipped spec (``"resnet50"``, ``"timm/resnet50d"``), the path of a YAML file, or a ``Spec``.
+        backend: ``"torch"`` for an ``nn.Module`` that takes NCHW, ``"tensorflow"`` (or ``"tf"``) for a ``keras.Model``
+            that takes NHWC, ``"onnx"`` for a model to be written, or the name of another installed backend.
+        weights: A path, the name of published weights, or arrays by the graph's parameter names, which are copied.
+            Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
+        seed: The seed of the initialization.
+        overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
+        dtype: ``"float32"`` or ``"float64"``.
+        exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
+            framework's own layer keeps the other.
+        adapt: Adaptations of the weights to this network, as in ``read_weights``.
+        ema: Whether to take exponential moving averages, where ``weights`` is a file.
+        check_finite: Whether to refuse weights that contain NaN or infinity.
+        mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.
 
-    Raises SpecError, WeightsError, DownloadError or BackendError.
+    Returns:
+        The framework's own kind of model, with its parameters set.
+
+    Raises:
+        SpecError: The spec or an override is wrong.
+        WeightsError: The weights cannot be read, or do not fit.
+        DownloadError: Published weights cannot be fetched.
+        BackendError: The backend is not installed or cannot be imported.
+        TypeError: ``overrides`` are given for a ``Spec`` that is loaded already.
+
+    Examples:
+        >>> model = build("cifar/resnet20", "torch", overrides="parameters.classes=7")
+        >>> model.linear.out_features
+        7
     """
     if isinstance(spec, Spec):
         if overrides:
-            raise TypeError("overrides are for a spec that is still to be loaded: give them to load()")
+            raise TypeError("overrides apply while a spec is loaded: pass them to load()")
         loaded = spec
     else:
         loaded = load(spec, overrides)
     graph = loaded.to_graph()
-    # Wrong weights are told before seconds go into importing a framework.
+    # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
     if isinstance(weights, str | Path):
         path = resolve(loaded, weights)

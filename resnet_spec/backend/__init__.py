@@ -1,1 +1,29 @@
-"""All that a backend's author needs: the protocol, what a reader gives, and the optimizers."""
+"""All that a backend's author needs, in the order in which it is needed.
+
+A backend is a class with ``Backend``'s methods, which an entry point in the group ``GROUP`` names. Its emitters are
+entered in a ``Table``, ``read`` returns a ``Checkpoint``, ``gradients`` returns ``Gradients``, and ``train`` gets an
+``Optimizer``. Graphs and operations are in ``resnet_spec.graph`` and ``resnet_spec.operations``, errors in
+``resnet_spec.errors``; docs/adding-a-backend.md builds a whole backend.
+"""
+
+from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
+from resnet_spec.backend.protocol import Arrays, Backend, Batch, DType, Gradients
+from resnet_spec.backend.registry import GROUP, backend_names, get_backend
+from resnet_spec.backend.table import Table
+
+__all__ = [
+    "GROUP",
+    "SGD",
+    "AdamW",
+    "Arrays",
+    "Backend",
+    "Batch",
+    "Checkpoint",
+    "DType",
+    "Gradients",
+    "Optimizer",
+    "Table",
+    "backend_names",
+    "get_backend",
+]

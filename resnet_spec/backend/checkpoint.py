@@ -1,4 +1,4 @@
-"""What any reader of a weights file gives: the tensors as they stand there, and what lay beside them."""
+"""What every reader of a weights file returns: its tensors, unchanged, and what else it holds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 class Checkpoint:
     """Tensors by the names that the file has for them, in the file's own layout.
 
-    ``averages`` are exponential moving averages, by the names of the tensors they average. ``ignored`` counts what was
-    left out because it is no weight, by what it is (``optimizer slots``). ``widened`` names the tensors that the file
-    keeps in a half precision that NumPy lacks (bfloat16). ``metadata`` is what the file says of itself, and
-    ``remarks`` are sentences for the user, such as that normalizations are folded.
+    Attributes:
+        tensors: The weights.
+        averages: Exponential moving averages of weights, by the names of the weights that they average.
+        ignored: How many tensors were left out because they are not weights, by what they are
+            (``"optimizer slots"``).
+        widened: Names of the tensors that the file keeps in a half precision that NumPy lacks (bfloat16).
+        metadata: What the file states about itself.
+        remarks: Sentences for the user, such as that normalizations are folded.
     """
 
     tensors: Mapping[str, NDArray[Any]]

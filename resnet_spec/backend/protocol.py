@@ -14,16 +14,25 @@ if TYPE_CHECKING:
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.graph import Graph
 
-    Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-
-    Batch: TypeAlias = tuple[NDArray[Any], Sequence[NDArray[Any]]]
-    """Images (batch, channels, height, width), and targets laid out as the outputs are, one for each."""
-
 DType: TypeAlias = Literal["float32", "float64"]
+"""What a model computes in."""
+
+# Quoted, so that NumPy is not imported for them.
+Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
+"""Arrays by the graph's parameter names, laid out as PyTorch lays them out."""
+
+Batch: TypeAlias = "tuple[NDArray[Any], Sequence[NDArray[Any]]]"
+"""Images (batch, channels, height, width), and targets laid out as the outputs are, one for each."""
 
 
 class Gradients(NamedTuple):
-    """The loss of one batch and its gradients, in the graph's layout."""
+    """The loss of one batch and its gradients, in the graph's layout.
+
+    Attributes:
+        loss: The sum over the outputs of half the mean squared difference from the target.
+        parameters: The gradient of each trainable parameter, by name.
+        images: The gradient of the images, (batch, channels, height, width).
+    """
 
     loss: float
     parameters: Mapping[str, NDArray[np.floating[Any]]]
@@ -31,86 +40,151 @@ class Gradients(NamedTuple):
 
 
 class Backend(Protocol):
-    """A framework's compiler for graphs; ``Model`` stands for its native model.
+    """A framework's compiler for graphs; a model below is an object of the framework's own kind.
 
-    Arrays are NumPy arrays under the graph's parameter names, laid out as PyTorch lays them out; images and maps in
-    ``forward`` are (batch, channels, height, width), whatever the native model takes.
+    Arrays are NumPy arrays by the graph's parameter names, laid out as PyTorch lays them out. Images and maps are
+    (batch, channels, height, width), whatever layout the native model takes.
     """
 
     name: ClassVar[str]
     """The name by which users ask for it."""
 
     outputs: ClassVar[Mapping[str, str]]
-    """The kinds of artifact ``write`` makes: file ending (``""`` for a folder) to description; as with ``inputs``, a
-    package whose class comes with the framework says so as ``OUTPUTS`` too."""
+    """The kinds of artifact that ``write`` makes: file ending (``""`` for a folder) to description. A package whose
+    class needs the framework declares them as ``OUTPUTS`` too, and ``inputs`` as ``INPUTS``."""
 
     inputs: ClassVar[Sequence[str]]
-    """File endings that ``read`` knows and the core does not; known before the framework is imported."""
+    """File endings that ``read`` knows and the core does not."""
 
     running_variance: ClassVar[Literal["biased", "unbiased"]]
-    """Which variance its own batch normalization keeps, without ``exact_statistics``: divided by n, or by n - 1."""
+    """Which variance the framework's batch normalization keeps: divided by n, or by n - 1."""
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
-        """A native model in inference mode, its parameters not yet set.
+        """Compile a graph to a native model in inference mode, whose parameters are not set yet.
 
-        ``exact_statistics`` keeps the running variance as the graph states it (biased or unbiased) where the
-        framework's own layer keeps the other.
+        Args:
+            graph: The network.
+            dtype: What the model computes in.
+            exact_statistics: Whether to keep the running variance as the graph states it (biased or unbiased) where
+                the framework's own layer keeps the other.
+
+        Returns:
+            A model of the framework's own layers.
         """
         ...
 
     def load(self, model: Any, graph: Graph, arrays: Arrays) -> None:
-        """Set every parameter of a model; ``arrays`` must have been checked against the graph."""
+        """Set every parameter of a model.
+
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+            arrays: One array for each parameter, checked against the graph. The model may take over the memory of
+                those that may be written to, and must copy the others.
+        """
         ...
 
     def arrays(self, model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
-        """Every parameter of a model as it is now."""
+        """Copy every parameter of a model as it is now.
+
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+
+        Returns:
+            One array for each parameter, in the graph's order and layout.
+        """
         ...
 
     def forward(self, model: Any, images: NDArray[Any], *, training: bool = False) -> list[NDArray[np.floating[Any]]]:
-        """The outputs for a batch of (batch, channels, height, width) images; maps come back in that layout too.
+        """Compute the outputs for a batch.
 
-        In training mode the running statistics move as they would in a training step.
+        Args:
+            model: A model that ``compile`` returned.
+            images: (batch, channels, height, width), in the model's dtype.
+            training: Whether to compute in training mode; running statistics then move as in a training step.
+
+        Returns:
+            The graph's outputs, in its order: (batch, channels, height, width), or (batch, features).
         """
         ...
 
     def apply(self, model: Any, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[np.floating[Any]]:
-        """One node's value from its inputs' values, by the model's own layer, in inference mode.
+        """Compute one node from its inputs' values, by the model's own layer, in inference mode.
 
-        Values are (batch, *shape) in the graph's layout and the model's dtype.
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+            name: The node.
+            inputs: Its inputs' values, (batch, *shape) in the graph's layout and the model's dtype.
+
+        Returns:
+            The node's value, (batch, *shape).
         """
         ...
 
     def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
-        """Gradients of ``loss`` in training mode: of each trainable parameter, and of the images.
+        """Compute the loss and its gradients in training mode; running statistics move as in a training step.
 
-        The loss is the sum over the outputs of half the mean square of an output less its target. The running
-        statistics move as they would in a training step.
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+            images: (batch, channels, height, width).
+            targets: One array for each output, of its shape.
+
+        Returns:
+            The loss, which is the sum over the outputs of half the mean squared difference from the target, and its
+            gradients with respect to each trainable parameter and to the images.
         """
         ...
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-        """Take a step of an optimizer for each batch, on ``gradients``'s loss; the loss before each step.
+        """Take one step of an optimizer for each batch, on the loss of ``gradients``.
 
-        The next batch is taken after the step, so that whoever gives them can look at the model in between.
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+            batches: Images and targets. The next batch is taken after the step, so that a generator can look at the
+                model in between.
+            optimizer: The optimizer, by its formula.
+
+        Returns:
+            The loss before each step.
         """
         ...
 
     def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
-        """The tensors of a file whose format needs the framework, exactly as they stand in it.
+        """Read the tensors of a file whose format needs the framework, exactly as they are in it.
 
-        Where a format has no names of its own, ``graph`` says what they are; without one any will do. The arrays must
-        not depend on the file afterwards, unless ``mmap`` asks for a memory map; a format that cannot be mapped is
-        read.
+        Args:
+            path: A file with one of the endings in ``inputs``.
+            graph: The graph that is to be filled, for a format that has no names of its own.
+            mmap: Whether to map the file, where the format can be mapped. Otherwise, and by default, the arrays must
+                not depend on the file afterwards.
+
+        Returns:
+            The tensors by the names that the file has for them, and what else it holds.
         """
         ...
 
     def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
-        """Write a model in the format that the path's ending asks for (one of ``outputs``).
+        """Write a model in the format of the path's ending, one of ``outputs``.
 
-        ``half`` stores weights in half precision; raises OutputError where the format cannot.
+        Args:
+            model: A model that ``compile`` returned.
+            graph: The graph that it was compiled from.
+            path: A new file or folder; the caller renames it once it is whole.
+            half: Whether to store the weights in half precision.
+
+        Raises:
+            OutputError: The format cannot hold the model, or half precision.
         """
         ...
 
     def environment(self) -> dict[str, str]:
-        """Versions and settings that change rounding, for reports."""
+        """State versions and settings that change rounding, for reports.
+
+        Returns:
+            What to print, by what it is: ``{"torch": "2.13.0", "threads": "2"}``.
+        """
         ...

@@ -20,7 +20,15 @@ ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
 
 
 def backend_names() -> tuple[str, ...]:
-    """Names of the installed backends, sorted; nothing is imported."""
+    """List the installed backends; none is imported.
+
+    Returns:
+        Their names, sorted.
+
+    Examples:
+        >>> "torch" in backend_names()
+        True
+    """
     return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -62,12 +61,13 @@ def command(
     from resnet_spec.parity.randomization import random_images
     from resnet_spec.spec.loader import load
     from resnet_spec.weights.atomic import check_target
+    from resnet_spec.weights.converting import artifact_path, write_model
     from resnet_spec.weights.download import resolve
     from resnet_spec.weights.matching import report_nonfinite
 
     # Wrong input is told before seconds go into starting a framework.
     kinds = outputs_of(find(backend))
-    targets = [_target(path, kinds, backend) for path in outputs]
+    targets = [artifact_path(path, kinds, backend) for path in outputs]
     for target in targets:
         check_target(target, force=force)
     loaded = load(spec, overrides)
@@ -91,7 +91,7 @@ def command(
             report_nonfinite(compiler.arrays(model, graph), weights)
         for target in targets:
             tell(f"writing {target}")
-            _write(compiler, model, graph, target, force=force)
+            write_model(model, graph, target, compiler, force=force)
     shapes = [tuple(result.shape) for result in results]
     if as_json:
         data = {"name": graph.name, "backend": compiler.name, "fingerprint": graph.fingerprint}
@@ -110,31 +110,6 @@ def command(
     lines |= {"written": ", ".join(map(str, targets))} if targets else {}
     for key, value in lines.items():
         click.echo(f"{key:<11} {value}")
-
-
-def _target(text: str, kinds: Any, backend: str) -> Path:
-    """An output's path, refused before any work is done where the backend does not write its kind."""
-    from resnet_spec.errors import OutputError
-    from resnet_spec.weights.atomic import ending
-
-    path = Path(text)
-    known = {".safetensors": "weights", **kinds}
-    kind = ending(path, known)
-    if kind not in known:
-        endings = ", ".join(name or "a folder" for name in known)
-        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}")
-    return path
-
-
-def _write(compiler: Any, model: Any, graph: Any, path: Path, *, force: bool) -> None:
-    from resnet_spec.weights.atomic import replacing
-    from resnet_spec.weights.io import write_weights
-
-    if path.suffix == ".safetensors":
-        write_weights(path, graph, compiler.arrays(model, graph), force=force)
-        return
-    with replacing(path, force=force) as temporary:
-        compiler.write(model, graph, temporary)
 
 
 def main() -> None:

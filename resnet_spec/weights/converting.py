@@ -1,14 +1,15 @@
-"""Weights from any file to any other: read by the graph, checked, and written by whoever knows the target's format."""
+"""Writing: a native model, or a graph's arrays, in any format that the core or an installed backend knows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_spec.backend.protocol import DType
+from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
+from resnet_spec.graph import Graph
 from resnet_spec.weights.atomic import check_target, ending, replacing
 from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec.weights.io import write_weights
@@ -17,7 +18,7 @@ from resnet_spec.weights.matching import too_large
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec.graph import Graph
+    from resnet_spec.spec.spec import Spec
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -25,7 +26,7 @@ SAFETENSORS, TRANSFORMERS, SAVED_MODEL = "safetensors", "transformers", "saved_m
 
 FOLDERS = (SAVED_MODEL, TRANSFORMERS)
 
-_CORE: Mapping[str, Callable[..., None]] = {SAFETENSORS: write_weights, TRANSFORMERS: write_folder}
+CORE_FORMATS = (SAFETENSORS, TRANSFORMERS)
 """Formats that the core writes itself."""
 
 
@@ -64,7 +65,7 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
 def formats() -> dict[str, str | None]:
     """What can be written, by name, and the backend that does it."""
     installed = {ending.removeprefix(".") or SAVED_MODEL: backend for ending, backend in writers().items()}
-    return {**dict.fromkeys(_CORE), **installed}
+    return {**dict.fromkeys(CORE_FORMATS), **installed}
 
 
 def convert(
@@ -86,12 +87,68 @@ def convert(
         raise WeightsError(
             [Problem(f"{target.path}: not written, since its type does not hold all numbers"), *problems]
         )
-    if target.backend is None:
-        cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
-        _CORE[target.format](target.path, graph, cast, half=half, force=force)
+    if target.backend is not None:
+        compiler = get_backend(target.backend)
+        model = compiler.compile(graph, dtype=kind)
+        compiler.load(model, graph, arrays)
+        write_model(model, graph, target.path, compiler, half=half, force=force)
         return
-    compiler = get_backend(target.backend)
-    model = compiler.compile(graph, dtype=kind)
-    compiler.load(model, graph, arrays)
+    cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
+    if target.format == SAFETENSORS:
+        write_weights(target.path, graph, cast, half=half, force=force)
+        return
     with replacing(target.path, force=force) as temporary:
+        write_folder(temporary, graph, cast, half=half)
+
+
+def write_model(
+    model: Any,
+    graph: Graph | Spec,
+    path: str | Path,
+    backend: str | Backend,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> None:
+    """Write a native model to a file or folder, whole or not at all.
+
+    Args:
+        model: A model that ``backend`` compiled, as ``build`` returns it; it may have been trained since.
+        graph: The graph that it was compiled from, or the spec of that graph.
+        path: Where to write. The ending decides the format: ``.safetensors`` holds the weights; a backend writes the
+            others, such as ``.pth`` and ``.pt2`` (torch), ``.keras``, ``.h5`` and a folder without an ending
+            (tensorflow), and ``.onnx`` (onnx).
+        backend: The name of the model's backend, or the backend itself.
+        half: Whether to store the weights in half precision, in the formats that can.
+        force: Whether to replace what exists at ``path``.
+
+    Raises:
+        OutputError: The backend does not write this format, or the path exists or cannot be written.
+        WeightsError: The model's parameters are not those of the graph, or are too large for half precision.
+        BackendError: The backend is not installed or cannot be imported.
+
+    Examples:
+        >>> from resnet_spec import build, load
+        >>> spec = load("cifar/resnet20")
+        >>> model = build(spec, "torch")
+        >>> write_model(model, spec, "resnet20.pth", "torch")
+    """
+    graph = graph if isinstance(graph, Graph) else graph.to_graph()
+    compiler = get_backend(backend) if isinstance(backend, str) else backend
+    path = artifact_path(path, compiler.outputs, compiler.name)
+    if path.suffix == ".safetensors":
+        write_weights(path, graph, compiler.arrays(model, graph), half=half, force=force)
+        return
+    with replacing(path, force=force) as temporary:
         compiler.write(model, graph, temporary, half=half)
+
+
+def artifact_path(path: str | Path, outputs: Collection[str], backend: str) -> Path:
+    """The path of an artifact; raises OutputError where a backend with these ``outputs`` does not write its kind."""
+    path = Path(path)
+    known = [".safetensors", *outputs]
+    kind = ending(path, known)
+    if kind not in known:
+        endings = ", ".join(name or "a folder" for name in known)
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}")
+    return path

@@ -43,28 +43,44 @@ def read_weights(
     seed: int = 0,
     mmap: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a weights file by the graph's parameter names, checked against it.
+    """Read a weights file as arrays by the graph's parameter names, checked against the graph.
 
-    The format is told by the content: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
+    The content decides the format: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
     ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index) and SavedModel folders, ONNX,
-    a folder of Hugging Face transformers'. What needs a framework's code is
-    read by the installed backend that knows it. Names and layouts may be PyTorch's or another library's.
+    and Hugging Face transformers' folders. A format that needs a framework's code is read by the installed backend that
+    knows it. Names and layouts may be PyTorch's or another library's. The log reports what was adapted or left out.
 
-    Nothing is fitted unless ``adapt`` asks for it: ``half`` takes half-precision files, ``background`` leaves the first
-    of 1001 classes out, ``classes`` draws the head anew (from ``seed``) where the file has another number of classes,
-    ``channels`` sums or repeats the kernels for red, green and blue for another number of input channels, ``backbone``
-    leaves out tensors for which the graph has no layer. ``ema`` takes exponential moving averages where the file has
-    them. ``check_finite`` looks for NaN and infinity.
+    Args:
+        path: A file, a folder, or a TensorFlow checkpoint's prefix.
+        graph: The graph whose parameters the file must hold.
+        adapt: One or several adaptations, without which every tensor must fit: ``"half"`` accepts half-precision
+            files; ``"background"`` drops the first of 1001 classes; ``"classes"`` reinitializes the head where the
+            number of classes differs; ``"channels"`` sums or repeats the kernels for red, green and blue for another
+            number of input channels; ``"backbone"`` drops tensors after the graph's last layer.
+        ema: Whether to take exponential moving averages, where the file has them.
+        check_finite: Whether to refuse NaN and infinity.
+        seed: The seed from which ``"classes"`` initializes the head.
+        mmap: Whether to map the file copy-on-write instead of reading it, for safetensors and PyTorch's zip files; a
+            tensor is then read when it is first used. The file must stay unchanged while the arrays, and models built
+            from them, are in use: a change of it changes them, and where it is truncated (as ``torch.save`` to the
+            same path does first) the operating system ends the process. By default the arrays are in memory of their
+            own, and the file may be replaced, truncated or deleted as soon as this function returns.
 
-    The arrays are in memory of their own: the file may be changed or deleted once it was read. With ``mmap`` the
-    tensors of safetensors and of PyTorch's zip files are a copy-on-write memory map, so that a tensor is read when it
-    is first used. The file must then stay as it is while the arrays are in use: a change of the file changes them, and
-    where it becomes shorter (as when ``torch.save`` writes to its path) the operating system ends the process.
+    Returns:
+        One array for each parameter, in the graph's order, laid out as PyTorch lays them out (a convolution's kernel
+        as output channels, input channels, height, width). They may be written to; the file does not change.
 
-    What was adapted or left out is told to the log.
+    Raises:
+        WeightsError: The file cannot be read, a tensor is missing, unexpected or of another shape (all are listed), or
+            the file states that it is for another architecture (the first node that differs is named).
+        BackendError: The backend that reads this format cannot be imported.
 
-    Raises WeightsError with every missing, unexpected and misshapen tensor, or with the first node that differs where
-    the file says which architecture it is for.
+    Examples:
+        >>> from resnet_spec import initialize, load
+        >>> graph = load("cifar/resnet20").to_graph()
+        >>> write_weights("weights.safetensors", graph, initialize(graph))
+        >>> read_weights("weights.safetensors", graph)["conv1.weight"].shape
+        (16, 3, 3, 3)
     """
     path = Path(path)
     adapt = checked_adaptations(adapt)
@@ -122,10 +138,23 @@ def write_weights(
     half: bool = False,
     force: bool = False,
 ) -> None:
-    """Write arrays as ``.safetensors`` with the graph's JSON and fingerprint; an existing file needs ``force``.
+    """Write arrays as ``.safetensors``, with the graph's JSON and fingerprint as metadata.
 
-    ``half`` rounds them to half precision. Raises WeightsError where the arrays do not fit the graph, or half precision
-    does not hold them; OutputError where the file cannot be written.
+    Args:
+        path: The file, which ends in ``.safetensors``; it appears whole or not at all.
+        graph: The graph whose parameters the arrays are.
+        arrays: One array for each parameter, as ``read_weights`` and ``initialize`` return them.
+        half: Whether to round to half precision.
+        force: Whether to replace a file that exists.
+
+    Raises:
+        WeightsError: The arrays do not fit the graph, or are too large for half precision.
+        OutputError: The file exists, or cannot be written.
+
+    Examples:
+        >>> from resnet_spec import initialize, load
+        >>> graph = load("cifar/resnet20").to_graph()
+        >>> write_weights("weights.safetensors", graph, initialize(graph), half=True)
     """
     path = Path(path)
     if path.suffix != ".safetensors":

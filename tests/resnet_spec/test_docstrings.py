@@ -34,16 +34,6 @@ PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spe
 # Names of docstrings that are still to be written.
 PENDING: frozenset[str] = frozenset(
     {
-        "resnet_spec.Backend.apply",
-        "resnet_spec.Backend.arrays",
-        "resnet_spec.Backend.compile",
-        "resnet_spec.Backend.environment",
-        "resnet_spec.Backend.forward",
-        "resnet_spec.Backend.gradients",
-        "resnet_spec.Backend.load",
-        "resnet_spec.Backend.read",
-        "resnet_spec.Backend.train",
-        "resnet_spec.Backend.write",
         "resnet_spec.Graph.at_size",
         "resnet_spec.Graph.from_json",
         "resnet_spec.Graph.input_shapes",
@@ -61,9 +51,7 @@ PENDING: frozenset[str] = frozenset(
         "resnet_spec.Spec.to_graph",
         "resnet_spec.Spec.to_yaml",
         "resnet_spec.available",
-        "resnet_spec.build",
         "resnet_spec.compare",
-        "resnet_spec.get_backend",
         "resnet_spec.graph.canonical",
         "resnet_spec.graph.scope_class_name",
         "resnet_spec.graph.strides_of",
@@ -72,14 +60,15 @@ PENDING: frozenset[str] = frozenset(
         "resnet_spec.load",
         "resnet_spec.predict",
         "resnet_spec.preprocess",
-        "resnet_spec.read_weights",
         "resnet_spec.summarize",
-        "resnet_spec.write_weights",
     }
 )
 
 # Examples that need a framework, by the name of the object whose docstring they are in.
-FRAMEWORKS: dict[str, str] = {}
+FRAMEWORKS: dict[str, str] = {
+    "resnet_spec.building.build": "torch",
+    "resnet_spec.weights.converting.write_model": "torch",
+}
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples?|Notes?|Warnings?):$", re.MULTILINE)

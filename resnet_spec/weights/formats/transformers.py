@@ -18,7 +18,6 @@ from resnet_spec.graph import INPUT
 from resnet_spec.operations import BatchNorm, Category, Conv2d, Linear
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.adapting import COUNTER
-from resnet_spec.weights.atomic import replacing
 from resnet_spec.weights.formats.detection import IN_FOLDER, inside
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, too_large
@@ -162,12 +161,12 @@ def _strides(convolutions: list[Conv2d]) -> bool:
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = False, force: bool = False) -> None:
-    """Write a folder that transformers' ``ResNetForImageClassification.from_pretrained`` loads, whole or not at all.
+def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = False) -> None:
+    """Write a new folder that transformers' ``ResNetForImageClassification.from_pretrained`` loads.
 
     It has a config.json and the tensors as ``model.safetensors``, the counters of a fresh model with them; ``half``
-    rounds them to half precision. Raises OutputError where the graph is no such network, naming the first node that
-    transformers' lacks, or the folder cannot be written; WeightsError where the arrays do not fit the graph.
+    rounds them to half precision. Raises OutputError where the graph is not such a network, naming the first node that
+    transformers' lacks; WeightsError where the arrays do not fit the graph.
     """
     configuration = _configuration(graph, path)
     tensors = check_weights(graph, arrays, "the arrays")
@@ -176,10 +175,9 @@ def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = Fals
     if half:
         tensors = {name: array.astype("float16") for name, array in tensors.items()}
     configuration["dtype"] = next(iter(tensors.values())).dtype.name
-    with replacing(path, force=force) as folder:
-        folder.mkdir()
-        (folder / CONFIGURATION).write_text(json.dumps(configuration, indent=2) + "\n", "utf-8")
-        write_safetensors(folder / WEIGHTS, _by_their_names(graph, tensors), {"format": "pt"})
+    path.mkdir()
+    (path / CONFIGURATION).write_text(json.dumps(configuration, indent=2) + "\n", "utf-8")
+    write_safetensors(path / WEIGHTS, _by_their_names(graph, tensors), {"format": "pt"})
 
 
 def _by_their_names(graph: Graph, tensors: Tensors) -> dict[str, NDArray[Any]]:

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from resnet_spec import Graph, initialize, read_weights, write_weights
-from resnet_spec.weights.converting import convert, find_target, formats
+from resnet_spec import Graph, initialize, load, read_weights, write_weights
+from resnet_spec.weights.converting import convert, find_target, formats, write_model
 
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
@@ -26,6 +27,12 @@ KNOWN = "known: safetensors, transformers, rec, weights.rec, saved_model"
 
 class Recorder:
     """A backend that writes what it was given, as it was told to."""
+
+    name = "recorder"
+    outputs = MappingProxyType({".rec": "a record", ".weights.rec": "another", "": "a folder"})
+
+    def arrays(self, model: dict[str, Any], graph: Graph) -> dict[str, Any]:
+        return model["arrays"]
 
     def compile(self, graph: Graph, *, dtype: str) -> dict[str, Any]:
         return {"dtype": dtype}
@@ -135,6 +142,36 @@ def test_numbers_that_are_too_large_are_told_and_nothing_is_written(
             f"fc.bias: {said}",
         ]
         assert list(tmp_path.glob(f"*x.{ending}*")) == []
+
+
+# -- a native model ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_model_is_written_in_its_backends_formats_and_as_safetensors(small: Graph, tmp_path: Path) -> None:
+    arrays = initialize(small, 1)
+    for backend in ("recorder", Recorder()):
+        for name in ("x.rec", "x.weights.rec", "x.safetensors", "x"):
+            path = tmp_path / name
+            write_model({"arrays": arrays}, small, path, backend, force=True)
+            assert all(np.array_equal(read, arrays[key]) for key, read in load_file(path).items())
+            path.unlink()
+    write_model({"arrays": arrays}, load("spec.yaml"), str(tmp_path / "x.safetensors"), "recorder", half=True)
+    assert types(tmp_path / "x.safetensors") == {"float16"}
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_model_that_cannot_be_written_leaves_nothing(small: Graph, tmp_path: Path, lines: Lines) -> None:
+    model, path = {"arrays": initialize(small)}, tmp_path / "x.rec"
+    path.write_text("old")
+
+    assert lines(lambda: write_model(model, small, path, "recorder")) == [f"{path} exists already; --force replaces it"]
+    assert lines(lambda: write_model(model, small, tmp_path / "x.onnx", "recorder")) == [
+        f"{tmp_path / 'x.onnx'}: the recorder backend writes .safetensors, .rec, .weights.rec, a folder, not .onnx"
+    ]
+    assert lines(lambda: write_model({"arrays": {}}, small, tmp_path / "x.safetensors", "recorder"))
+    assert {file.name for file in tmp_path.iterdir()} == {"spec.yaml", "x.rec"}
+    assert path.read_text() == "old"
 
 
 # -- there and back ----------------------------------------------------------------------------------------------

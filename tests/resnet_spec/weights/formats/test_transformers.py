@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from resnet_spec import Graph, OutputError, WeightsError, initialize, load, read_weights
-from resnet_spec.weights.converting import convert, find_target
+from resnet_spec.weights.converting import Target, convert, find_target
 from resnet_spec.weights.formats import transformers as transformers_files
 from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec.weights.naming import to_transformers
@@ -224,9 +224,11 @@ def test_a_folder_is_replaced_by_force_alone(graph: Graph, folder: Path, lines: 
     (folder / "pytorch_model.bin").write_text("old")
     arrays = {name: array + 1 for name, array in initialize(graph).items()}
 
-    assert lines(lambda: write_folder(folder, graph, arrays)) == [f"{folder} exists already; --force replaces it"]
+    target = find_target(folder, "transformers", force=True)
+
+    assert lines(lambda: convert(graph, arrays, target)) == [f"{folder} exists already; --force replaces it"]
     assert same(read_weights(folder, graph), initialize(graph))
-    write_folder(folder, graph, arrays, force=True)
+    convert(graph, arrays, target, force=True)
     assert same(read_weights(folder, graph), arrays)
     assert not (folder / "pytorch_model.bin").exists()
 
@@ -236,7 +238,7 @@ def test_a_folder_of_another_kind_is_not_replaced(graph: Graph, tmp_path: Path) 
     (tmp_path / "thesis" / "config.json").write_text("{}")
 
     with pytest.raises(OutputError, match="it is not replaced"):
-        write_folder(tmp_path / "thesis", graph, initialize(graph), force=True)
+        convert(graph, initialize(graph), Target(tmp_path / "thesis", "transformers", None), force=True)
 
 
 def test_a_folder_whose_writing_fails_stays_as_it_was(
@@ -247,7 +249,7 @@ def test_a_folder_whose_writing_fails_stays_as_it_was(
 
     monkeypatch.setattr(transformers_files, "write_safetensors", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        write_folder(folder, graph, initialize(graph), force=True)
+        convert(graph, initialize(graph), find_target(folder, "transformers", force=True), force=True)
     assert same(read_weights(folder, graph), initialize(graph))
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
