@@ -360,7 +360,7 @@ def test_a_dilated_network_may_be_read(folder: Path) -> None:
     for stride in (8, 16):
         wider = {"stages.layer3.width": 12, "stages.layer3.channels": 48}
         whole, graph = bottlenecks(**wider), bottlenecks(**wider, **{"parameters.output_stride": stride})
-        write_folder(folder, whole, initialize(whole), force=True)
+        convert(whole, initialize(whole), find_target(folder, "transformers", force=True), force=True)
         assert list(read_weights(folder, graph)) == [parameter.name for parameter in graph.parameters()]
 
 
