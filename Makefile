@@ -18,7 +18,7 @@ exit $$status
 endef
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help demo test test-all lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema clean
+.PHONY: help demo test test-all lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema modules clean
 
 help: ## list these commands
 	@sed -nE 's/^([a-z -]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-32s %s\n' "$$name" "$$text"; done
@@ -78,6 +78,9 @@ $(RIVALS)/.installed:
 schema: $(SETUP) ## write the JSON Schemas of specs and blocks
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
 	$(BIN)/resnet-spec schema --block > specs/block.schema.json
+
+modules: $(SETUP) ## write the lists of modules in docs/ from the docstrings
+	$(BIN)/python -m tests.docs.modules
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

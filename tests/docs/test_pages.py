@@ -36,3 +36,17 @@ def test_every_page_is_linked_from_another() -> None:
 def test_no_page_is_too_long(document: str) -> None:
     lines = len(read(document).splitlines())
     assert lines <= LONGEST
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = {name for names in re.findall(r"^([a-z -]+):(?!=)", makefile, re.MULTILINE) for name in names.split()}
+    for document in DOCUMENTS:
+        for words in re.findall(r"`make ([a-z -]+)", read(document)):
+            assert set(words.split()) <= targets, f"{document}: make {words}"
+
+
+def test_paths_exist() -> None:
+    for document in DOCUMENTS:
+        for path in re.findall(r"`((?:resnet_spec|backends|tests|specs|benchmarks)/[\w./-]+)`", read(document)):
+            assert (ROOT / path).exists(), f"{document}: {path}"
