@@ -19,6 +19,7 @@ import pytest
 from resnet_spec import Graph, available, initialize, load, read_weights, summarize, write_weights
 from resnet_spec.cli import common
 from resnet_spec.cli.common import count, progress, shape_text
+from tests.needs import need
 
 Command = Callable[..., Any]
 Write = Callable[..., Path]
@@ -384,6 +385,7 @@ def test_torch_builds_runs_and_writes(process: Command, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tensorflow_builds_by_its_alias_and_prints_nothing_but_the_result(process: Command, tmp_path: Path) -> None:
+    need("tensorflow")
     done = process("resnet-build", "tutorial/resnet18", "--backend", "tf", *SMALL_INPUT, "--output", "model.keras")
 
     assert done.status == 0

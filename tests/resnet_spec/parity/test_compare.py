@@ -12,6 +12,7 @@ import pytest
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
 from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
+from tests.needs import need
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 WRONG = (
@@ -40,6 +41,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_two_backends_agree_on_each_author_s_names() -> None:
+    need("tensorflow")
     specs = ["resnet18", "keras/resnet50", "tutorial/resnet18"]
     done = command(*specs, "--size", "75x64", "--json")
     assert done.returncode == 0, done.stderr

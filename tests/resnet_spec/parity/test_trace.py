@@ -18,6 +18,7 @@ from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
 from resnet_spec.parity.trace import TRACE, Trace, compare_with_trace, machine, read_trace, record
 from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
 from resnet_spec.weights.io import FINGERPRINT, GRAPH
+from tests.needs import need
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 # Ends in a softmax, which no comparison looks at.
@@ -281,6 +282,7 @@ def test_a_backend_that_rounds_too_much_is_held_to_its_own_float64(trace: Path) 
 
 
 def test_the_other_framework_agrees_with_a_trace(trace: Path, process: Callable[..., Any]) -> None:
+    need("tensorflow")
     done = process("resnet-spec", "parity", "--against", trace, "--backend", "tensorflow", "--bisect", "--json")
     assert done.status == 0, done.err
     (report,) = json.loads(done.out)

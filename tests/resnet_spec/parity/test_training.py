@@ -18,6 +18,7 @@ from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import Difference
 from resnet_spec.parity.rounding import CONFIDENCE
 from resnet_spec.parity.training import Plan, TrainingComparison, all_terms, check_batch, moot_biases
+from tests.needs import need
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
 from tests.third_party import distribution, on_path
 
@@ -45,6 +46,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def both(one_thread: None) -> Iterator[list[BackendProcess]]:
+    need("tensorflow")
     with started(["torch", "tensorflow"]) as processes:
         yield processes
 

@@ -30,6 +30,7 @@ from resnet_spec.backend.registry import get_backend
 from resnet_spec.vision import prediction
 from resnet_spec.vision.prediction import Prediction, imagenet_labels, read_labels
 from resnet_spec.weights.formats.safetensors import read_safetensors
+from tests.needs import need
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 Command = Callable[..., Any]
@@ -102,6 +103,7 @@ def fake(**logits: Any) -> Prediction:
 
 
 def test_two_photographs_in_both_backends(thin: Path, command: Command) -> None:
+    need("tensorflow")
     done = command(
         "resnet-spec", "predict", thin, "chelsea.png", "camera.png",
         "--weights", "thin.safetensors", "--preprocessing", INLINE, "--top", 3, "--json",

@@ -14,6 +14,7 @@ import pytest
 
 from resnet_spec.errors import OutputError
 from resnet_spec.weights.atomic import check_target, replacing
+from tests.needs import posix
 
 Lines = Callable[..., list[str]]
 
@@ -210,6 +211,7 @@ def test_an_error_of_the_writers_names_the_path_that_was_asked_for(tmp_path: Pat
     assert lines(refuse) == [f"{tmp_path / 'x'}: cannot be done"]
 
 
+@posix
 def test_ctrl_c_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.weights.converting import convert, find_target, formats, write_model
+from tests.needs import SIGKILL, posix
 
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
@@ -219,12 +220,13 @@ SLOW = """
 """
 
 
+@posix
 @pytest.mark.parametrize(
     ("number", "litter"),
     [
         (signal.SIGINT, 0),
         pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
+        pytest.param(SIGKILL, 1, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("name", ["x.safetensors", pytest.param("y.safetensors", marks=pytest.mark.slow)])

@@ -28,6 +28,7 @@ from resnet_spec.weights import cache as caching
 from resnet_spec.weights import download as downloads
 from resnet_spec.weights.cache import cached_path
 from resnet_spec.weights.download import fetch, resolve
+from tests.needs import SIGKILL, posix
 
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -420,7 +421,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@posix
+@pytest.mark.parametrize("how", [signal.SIGINT, SIGKILL])
 def test_a_process_that_is_stopped_leaves_what_it_had(server: Server, cache: Path, how: signal.Signals) -> None:
     file = server.has(stall=threading.Event())
     wanted = published(server)

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from resnet_spec import Graph, WeightsError, initialize, read_weights
 from resnet_spec.weights.reading import read_checkpoint
+from tests.needs import posix
 
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
@@ -220,6 +221,7 @@ def test_a_part_that_lies_elsewhere_is_refused(tmp_path: Path, lines: Lines, par
     assert said == f"{path}: {missing if part in ('..', '.', '') else refused}"
 
 
+@posix
 @pytest.mark.parametrize("part", ["a\0b", "\ud800", "x" * 5000, "loop.safetensors", "pipe.safetensors", "folder"])
 def test_a_part_that_is_no_file_is_missing(tmp_path: Path, lines: Lines, part: str) -> None:
     (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
@@ -266,6 +268,7 @@ def test_an_index_that_is_too_long_is_not_read(tmp_path: Path, lines: Lines, mon
 # -- what is no file ---------------------------------------------------------------------------------------------
 
 
+@posix
 def test_what_is_no_file_is_told_and_not_waited_for(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     (tmp_path / "loop").symlink_to("loop")
