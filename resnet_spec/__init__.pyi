@@ -23,11 +23,15 @@ from .vision.prediction import Prediction as Prediction, predict as predict
 from .parity.compare import compare as compare
 from .parity.report import ParityReport as ParityReport
 
-# Backends, installed or your own; resnet_spec.backend has what else a backend's author needs.
-from .backend.registry import get_backend as get_backend
-from .backend.protocol import Backend as Backend, Gradients as Gradients
-from .backend.checkpoint import Checkpoint as Checkpoint
-from .backend.optimizers import SGD as SGD, AdamW as AdamW
+# Backends, installed or your own.
+from .backend import (
+    get_backend as get_backend,
+    Backend as Backend,
+    Checkpoint as Checkpoint,
+    Gradients as Gradients,
+    SGD as SGD,
+    AdamW as AdamW,
+)
 
 # Errors.
 from .errors import (
@@ -42,5 +46,8 @@ from .errors import (
     DownloadError as DownloadError,
     BackendError as BackendError,
 )
+
+# Packages with a public interface of their own: what else a backend's author needs.
+from . import backend as backend, graph as graph, operations as operations
 
 __version__: str

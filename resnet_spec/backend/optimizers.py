@@ -28,7 +28,18 @@ class _Optimizer:
                 object.__setattr__(self, field.name, _rounded(value))
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, the first being 1."""
+        """The learning rate of a step.
+
+        Args:
+            step: Counted from 1.
+
+        Returns:
+            ``learning_rate * rate_factor ** (step - 1)``, rounded to float32.
+
+        Example:
+            >>> SGD(learning_rate=0.5).rate(2)
+            0.4000000059604645
+        """
         return _rounded(self.learning_rate * self.rate_factor ** (step - 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_type
 
 import resnet_spec
@@ -28,15 +29,19 @@ from resnet_spec import (
     Summary,
     WeightsError,
     available,
+    backend,
     build,
     compare,
     get_backend,
+    graph,
     initialize,
     load,
+    operations,
     predict,
     preprocess,
     read_weights,
     summarize,
+    write_model,
     write_weights,
 )
 
@@ -49,22 +54,30 @@ def specs_and_graphs() -> None:
     assert_type(available(), list[str])
     spec = load("resnet50")
     assert_type(spec, Spec)
-    graph = spec.to_graph()
-    assert_type(graph, Graph)
-    assert_type(Graph.from_json(graph.to_json()), Graph)
-    assert_type(summarize(graph), Summary)
-    assert_type(graph.fingerprint, str)
+    network = spec.to_graph()
+    assert_type(network, Graph)
+    assert_type(Graph.from_json(network.to_json()), Graph)
+    assert_type(summarize(network), Summary)
+    assert_type(network.fingerprint, str)
+    assert_type(network.nodes, tuple[graph.Node, ...])
+    assert_type(network.nodes[0].operation, operations.AnyOperation)
 
 
-def weights_and_models(graph: Graph, images: NDArray[np.float32]) -> None:
-    arrays = initialize(graph, seed=0)
-    write_weights("weights.safetensors", graph, arrays)
-    assert_type(read_weights("weights.safetensors", graph), "dict[str, NDArray[Any]]")
-    assert_type(build("resnet50", "torch"), Any)
-    backend = get_backend("torch")
-    assert_type(backend, Backend)
-    assert_type(backend.gradients(None, graph, images, [images]), Gradients)
-    Checkpoint(arrays)
+def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
+    arrays = initialize(network, seed=0)
+    write_weights("weights.safetensors", network, arrays)
+    assert_type(read_weights("weights.safetensors", network), "dict[str, NDArray[Any]]")
+    model = build("resnet50", "torch")
+    assert_type(model, Any)
+    assert_type(write_model(model, network, "weights.pth", "torch"), None)
+
+
+def backends(network: Graph, images: NDArray[np.float32]) -> None:
+    torch = get_backend("torch")
+    assert_type(torch, Backend)
+    assert_type(torch.gradients(None, network, images, [images]), Gradients)
+    assert_type(torch.read(Path("weights.pth")), Checkpoint)
+    assert_type(backend.get_backend("torch"), backend.Backend)
     assert_type((SGD(), AdamW()), tuple[SGD, AdamW])
 
 
