@@ -1,11 +1,14 @@
-"""Every error a user can cause: a list of located problems, so that all mistakes are told at once."""
+"""Every error that a user can cause: a list of located problems, so that all mistakes are reported at once."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Keys and indices that lead to a value inside plain data; the root's is ``()``."""
 
 
 class Position(NamedTuple):
@@ -19,8 +22,22 @@ class Position(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Locate(Protocol):
+    """Finds the position of the value, or of the key, at a path; None where no file contains it."""
+
+    def __call__(self, path: KeyPath, *, key: bool = False) -> Position | None:
+        """The position of the value at ``path``, or of its key."""
+        ...
+
+
 class Problem(NamedTuple):
-    """One mistake: what is wrong, the dotted path of the value, and where it stands."""
+    """One mistake: what is wrong, the dotted path of the value, and its position in a file.
+
+    Examples:
+        >>> import resnet_spec
+        >>> print(resnet_spec.Problem("must be at least 1, not 0", "stages.layer1.repeat"))
+        stages.layer1.repeat: must be at least 1, not 0
+    """
 
     message: str
     path: str = ""
@@ -31,9 +48,20 @@ class Problem(NamedTuple):
 
 
 class ResnetSpecError(Exception):
-    """Base of this package's errors; ``str()`` gives one line a problem.
+    """Base of this package's errors: ``problems`` lists every mistake, and ``str()`` has one line for each.
 
-    ``exit_status`` is what the commands exit with: 2, the input is wrong; 3, a step could not be run.
+    ``exit_status`` is the status with which the commands exit: 2 if the input is wrong, 3 if a step could not be run.
+
+    Args:
+        problems: One problem or several, or the message of a single one.
+
+    Examples:
+        >>> import resnet_spec
+        >>> try:
+        ...     resnet_spec.load("resnet18", {"depth": 0, "stages.layer1.block": "bottlneck"})
+        ... except resnet_spec.ResnetSpecError as error:
+        ...     print([problem.path for problem in error.problems], error.exit_status)
+        ['depth', 'stages.layer1.block'] 2
     """
 
     exit_status = 2
@@ -50,11 +78,11 @@ class SpecError(ResnetSpecError):
 
 
 class GraphError(ResnetSpecError):
-    """A graph is not well formed: names, order, arity or shapes."""
+    """A graph is not well-formed: its JSON, names, order, arity or shapes."""
 
 
 class WeightsError(ResnetSpecError):
-    """A weights file is broken, or does not fit the graph."""
+    """Weights cannot be read, or do not fit the graph."""
 
 
 class ImageError(ResnetSpecError):
@@ -62,44 +90,23 @@ class ImageError(ResnetSpecError):
 
 
 class LabelsError(ResnetSpecError):
-    """Names of classes cannot be read, or are not as many as the classes."""
+    """Labels cannot be read, or their number is not the number of classes."""
 
 
 class OutputError(ResnetSpecError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the requested path."""
 
 
 class DownloadError(ResnetSpecError):
-    """Published weights cannot be fetched, or are not what was published."""
+    """Published weights cannot be downloaded, or differ from what was published."""
 
     exit_status = 3
 
 
 class BackendError(ResnetSpecError):
-    """A backend is missing, misconfigured, or died while working."""
+    """A backend is missing or misconfigured, or its process ended."""
 
     exit_status = 3
-
-
-_PLAIN = {
-    r"Input should be": "must be",
-    r"Extra inputs are not permitted": "is not known here",
-    r"a valid integer": "a whole number",
-    r"a valid dictionary": "a mapping",
-    r"a valid tuple": "a list",
-    r"a valid string": "text",
-    r"a valid boolean": "true or false",
-    r"valid (?=number)": "",
-    r" or instance of \w+": "",
-    r"Tuple should have (at (?:least|most) \d+ items?) after validation, not \d+": r"must have \1",
-}
-
-
-def plain(message: str) -> str:
-    """One of pydantic's messages in the words that specs are written about with."""
-    for theirs, ours in _PLAIN.items():
-        message = re.sub(theirs, ours, message)
-    return message[:1].lower() + message[1:]
 
 
 CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -112,13 +119,13 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: a word as YAML has it, anything else as Python does, and not too much of it."""
+    """A value as messages show it: null, true and false as in YAML, anything else as in Python, shortened."""
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest known word, or nothing if none is near."""
+    """``"; did you mean 'x'?"`` with the most similar known word, or nothing if none is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import yaml
 
-from resnet_spec.errors import Position, Problem, SpecError, suggest
+from resnet_spec.errors import KeyPath, Position, Problem, SpecError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +28,13 @@ MAX_DIGITS: Final = 30
 MAX_PROBLEMS: Final = 100
 
 Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
-KeyPath: TypeAlias = tuple[str | int, ...]
 
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data, and where each key and each value of it stands; the root's path is ``()``."""
+    """Plain data, and the position of each key and each value; the root's path is ``()``."""
 
     data: Any
     file: str
@@ -43,10 +42,24 @@ class Document:
     values: dict[KeyPath, Position]
 
     def position(self, path: KeyPath) -> Position:
-        """Where the value at ``path`` stands, or the nearest one around it where the text has none."""
+        """The position of the value at ``path``, or of the nearest one around it where the text has none."""
         while path not in self.values:
             path = path[:-1]
         return self.values[path]
+
+    def locate(self, path: KeyPath, *, key: bool = False) -> Position:
+        """The position of the value at ``path``, or of its key."""
+        return (self.keys.get(path) if key else None) or self.position(path)
+
+    def copy(self) -> Document:
+        """A document that shares nothing mutable with this one."""
+        return Document(_copied(self.data), self.file, dict(self.keys), dict(self.values))
+
+
+def _copied(data: Data) -> Data:
+    if isinstance(data, dict):
+        return {key: _copied(value) for key, value in data.items()}
+    return [_copied(item) for item in data] if isinstance(data, list) else data
 
 
 def dotted(path: KeyPath) -> str:
@@ -349,7 +362,7 @@ class _Builder:
     def _problem(self, message: str, place: Position, path: KeyPath = ()) -> None:
         self.problems.append(Problem(message, dotted(path), place))
         if len(self.problems) == MAX_PROBLEMS:
-            raise self._fatal("too many problems; the rest of the file is not looked at", place)
+            raise self._fatal("too many problems; the rest of the file is not checked", place)
 
     def _fatal(self, message: str, place: Position, path: KeyPath = ()) -> SpecError:
         return SpecError(Problem(message, dotted(path), place))

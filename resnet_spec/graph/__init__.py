@@ -1,9 +1,9 @@
-"""The graph, and what can be said of it without a spec."""
+"""The graph, and what follows from it without a spec."""
 
-from resnet_spec.graph.graph import (
+from resnet_spec.graph.graph import Graph
+from resnet_spec.graph.nodes import (
     INPUT,
     MAX_PARAMETERS,
-    Graph,
     Input,
     Node,
     Parameter,

@@ -1,4 +1,4 @@
-"""Where two graphs differ, in words: for a file written for another network, and for networks that look alike."""
+"""The first difference of two graphs, in words: for a file written for another network, or for similar networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from resnet_spec.graph import INPUT, Graph, Node, canonical
 
 
 def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
-    """The first node that differs and the field in which it does; ``holders`` are words for whose graphs they are."""
+    """The first node and the first field that differ; ``holders`` describe the two graphs in the message."""
     for one, other in zip(first.nodes, second.nodes, strict=False):
         if canonical(one) != canonical(other):
             return _of_nodes(one, other, holders)
@@ -20,19 +20,19 @@ def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> s
 
 
 def same_but_for_names(first: Graph, second: Graph) -> bool:
-    """Whether two graphs compute the same from the same parameters, whatever their other layers are called."""
+    """Whether two graphs compute the same from the same parameters, even if their layers have other names."""
     return first.input.shape == second.input.shape and _anonymous(first) == _anonymous(second)
 
 
 def _anonymous(graph: Graph) -> list[Any]:
-    """Operations, and where their inputs come from, by place instead of name."""
-    place = {INPUT: -1} | {node.name: index for index, node in enumerate(graph.nodes)}
-    nodes = [(node.operation, [place[n] for n in node.inputs], place[node.layer]) for node in graph.nodes]
-    return [*nodes, [place[name] for name in graph.outputs]]
+    """Operations and their inputs, by index instead of name."""
+    index_of = {INPUT: -1} | {node.name: index for index, node in enumerate(graph.nodes)}
+    nodes = [(node.operation, [index_of[n] for n in node.inputs], index_of[node.layer]) for node in graph.nodes]
+    return [*nodes, [index_of[name] for name in graph.outputs]]
 
 
 def _of_graphs(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
-    """What differs beside the nodes."""
+    """The first difference that is not in a node."""
     if first.outputs != second.outputs:
         a, b = (" and ".join(graph.outputs) for graph in (first, second))
         return f"the outputs differ: {a} in {holders[0]}, {b} in {holders[1]}"

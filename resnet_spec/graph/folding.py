@@ -1,6 +1,6 @@
-"""Batch normalizations folded into the convolutions before them, as deployed files have them: one layer instead of two.
+"""Batch normalizations folded into the convolutions before them, as in deployed files: one layer instead of two.
 
-In inference a normalization is a factor and an offset a channel, which the kernel and a bias can carry.
+In inference a normalization is a factor and an offset per channel, which the kernel and a bias can include.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def fold(graph: Graph) -> Graph:
-    """The same network without each batch normalization that alone follows a convolution, which gets a bias.
+    """The same network without the batch normalizations that are the only use of a convolution, which gets a bias.
 
-    Layers that are called twice stay as they are, and so does a convolution whose own value is an output.
+    Layers that are called twice are unchanged, and so is a convolution whose own value is an output.
     """
     convolutions = {norm.name: convolution.name for convolution, norm in _pairs(graph)}
     widened = set(convolutions.values())
@@ -49,8 +49,8 @@ def fold(graph: Graph) -> Graph:
 def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
     """The arrays of ``fold(graph)`` from those of ``graph``, computed in float64 and rounded once.
 
-    kernel · scale / sqrt(variance + epsilon), and offset - mean · scale / sqrt(variance + epsilon), to which a bias
-    of the convolution's own, multiplied too, is added.
+    The kernel becomes kernel · scale / sqrt(variance + epsilon); the bias becomes
+    offset + (bias - mean) · scale / sqrt(variance + epsilon).
     """
     import numpy as np
 
@@ -68,7 +68,7 @@ def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
-    """Each convolution with the normalization that is all that follows it."""
+    """Each convolution with the normalization that is its only use."""
     uses = Counter(name for node in graph.nodes for name in node.inputs)
     calls = Counter(node.layer for node in graph.nodes)
     pairs: list[tuple[Node, Node]] = []
@@ -90,5 +90,5 @@ def _names(graph: Graph, norm: Node) -> list[str]:
 
 
 def _epsilon(norm: Node) -> float:
-    assert isinstance(norm.operation, BatchNorm)  # noqa: S101 - so were the pairs chosen
+    assert isinstance(norm.operation, BatchNorm)  # noqa: S101 - as in every pair
     return norm.operation.epsilon

@@ -1,4 +1,4 @@
-"""The weights a network starts from: drawn once in NumPy by the spec's own rules, hence the same in every backend."""
+"""The initial weights of a network: drawn in NumPy by the spec's own rules, hence the same in every backend."""
 
 from __future__ import annotations
 
@@ -28,16 +28,29 @@ def fans(kernel: tuple[int, ...]) -> tuple[int, int]:
 
 
 def initialize(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Draw every parameter of a graph: float32 arrays by name, shapes as PyTorch lays them out.
+    """Initialize every parameter of a graph at random, by the graph's initialization rules.
 
-    Each parameter has a stream of its own, seeded by ``seed`` and its name, so that adding a layer to a spec leaves
-    the others' weights as they were.
+    Each parameter has its own random stream, seeded by ``seed`` and its name, so that adding a layer to a spec does not
+    change the weights of the others.
+
+    Args:
+        graph: The network.
+        seed: The seed of the random numbers.
+
+    Returns:
+        float32 arrays by parameter name, with shapes as PyTorch lays them out.
+
+    Examples:
+        >>> import resnet_spec
+        >>> arrays = resnet_spec.initialize(resnet_spec.load("cifar/resnet20").to_graph(), seed=1)
+        >>> arrays["linear.weight"].shape, str(arrays["linear.weight"].dtype)
+        ((10, 64), 'float32')
     """
     return draw(graph, graph.parameters(), seed)
 
 
 def draw(graph: Graph, parameters: Iterable[Parameter], seed: int) -> dict[str, NDArray[np.float32]]:
-    """Draw some parameters of a graph, as ``initialize`` does."""
+    """Initialize some parameters of a graph, as ``initialize`` does."""
     import zlib
 
     import numpy as np
@@ -61,7 +74,7 @@ def _draw(rng: np.random.Generator, distribution: str, deviation: float, shape: 
     import numpy as np
 
     if distribution == "uniform":
-        # In place, since the largest kernels are hundreds of megabytes.
+        # In place, since the largest kernels have hundreds of MiB.
         values = rng.random(shape, dtype=np.float32)
         values -= np.float32(0.5)
         values *= np.float32(2 * sqrt(3) * deviation)

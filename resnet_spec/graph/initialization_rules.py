@@ -1,4 +1,4 @@
-"""Which rule draws which parameter's first weights, as a spec states it."""
+"""The rules by which a spec initializes its parameters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VarianceScaling(BaseModel):
 
 
 def _kind(rule: Any) -> str:
-    """Which rule is meant, so that a mistake in it is told of that rule alone."""
+    """Which rule is meant, so that a mistake is reported for that rule only."""
     constant = "constant" in rule if isinstance(rule, dict) else isinstance(rule, Constant)
     return "Constant" if constant else "VarianceScaling"
 
@@ -69,9 +69,9 @@ _DEFAULTS: dict[Role, Rule] = {
 
 
 class InitializationRules(RootModel[dict[str, Rule]]):
-    """Which rule draws which parameter: keys are roles (``conv_kernel``) or patterns over names (``*.bn3.weight``).
+    """Which rule initializes which parameter: keys are roles (``conv_kernel``) or patterns of names (``*.bn3.weight``).
 
-    The last key that matches wins; what no key matches is drawn by the defaults: He's normal over ``fan_out`` for
+    The last key that matches wins; what no key matches is initialized by the defaults: He's normal over ``fan_out`` for
     convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations.
     """
 

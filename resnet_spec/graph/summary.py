@@ -1,4 +1,4 @@
-"""What a network is made of, counted from its graph alone: rows as torchsummary lists them, and totals."""
+"""The layers of a network, counted from its graph: rows as torchsummary lists them, and totals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnet_spec.operations.fields import Shape
 
 MEBIBYTE = 2**20
 BYTES = 4
-"""Of one element: sizes are those of float32."""
+"""Per element: sizes are those of float32."""
 
 _WITHOUT_ROW = (Category.JOIN, Category.RESHAPING, Category.OUTPUT)
 
@@ -21,7 +21,7 @@ _WITHOUT_ROW = (Category.JOIN, Category.RESHAPING, Category.OUTPUT)
 class Row:
     """One layer, or one residual block as a whole (which has no parameters of its own).
 
-    ``shape`` leaves out the batch; ``statistics`` counts the running means and variances, which no gradient moves.
+    ``shape`` excludes the batch; ``statistics`` counts the running means and variances, which gradients do not change.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Module:
 class Tap:
     """One of several outputs, under its layer's, block's or stage's name.
 
-    ``stride`` is how many rows and columns of the input one of its own stands for, None where it is no map.
+    ``stride`` is how many rows and columns of the input one of its own stands for, None for a value that is not a map.
     """
 
     name: str
@@ -58,9 +58,17 @@ class Tap:
 class Summary:
     """Rows in order of execution and totals; sizes are in MiB of float32, for one image.
 
-    ``parameters`` are the trainable ones and ``statistics`` the others. ``macs`` counts the multiply-accumulates of
-    convolutions and linear layers. ``outputs`` lists what a network of several returns. ``forward_backward_mib`` is
-    twice the sum over all rows, as torchsummary has it.
+    ``parameters`` counts the trainable elements and ``statistics`` the others. ``macs`` counts the multiply-accumulates
+    of convolutions and linear layers. ``outputs`` lists the outputs of a network that has several.
+    ``forward_backward_mib`` is twice the sum over all rows, as in torchsummary.
+
+    Examples:
+        >>> import resnet_spec
+        >>> summary = resnet_spec.summarize(resnet_spec.load("torchvision/resnet18").to_graph())
+        >>> summary.parameters, summary.statistics, summary.macs
+        (11689512, 9600, 1814073344)
+        >>> round(summary.parameters_mib, 2), summary.rows[0].label
+        (44.59, 'Conv2d')
     """
 
     name: str
@@ -94,11 +102,23 @@ class Summary:
 
 
 def summarize(graph: Graph) -> Summary:
-    """Count a graph's layers.
+    """Count a graph's parameters, multiply-accumulates and activation sizes.
 
     Each convolution, linear layer, normalization, activation and pooling has a row, and each residual block one after
-    its last layer; additions, paddings, reshapings and a final softmax have none. A layer called again has its
-    parameters counted once.
+    its last layer; additions, paddings, reshapings and a final softmax have none. The parameters of a layer that is
+    called again are counted once.
+
+    Args:
+        graph: The network.
+
+    Returns:
+        Rows, totals per top-level module, and totals.
+
+    Examples:
+        >>> import resnet_spec
+        >>> summary = resnet_spec.summarize(resnet_spec.load("cifar/resnet20").to_graph())
+        >>> summary.parameters, [module.name for module in summary.modules][-2:]
+        (269722, ['avgpool', 'linear'])
     """
     owned = _owned(graph)
     blocks = {scope.output: scope for scope in graph.scopes if scope.residual}

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_spec import __version__
 from resnet_spec.backend.registry import backend_names
-from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError, plain, shown
+from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError, shown
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import first_difference
 from resnet_spec.parity.bisection import Bisection
@@ -33,6 +33,7 @@ from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import Difference, ParityReport, largest_difference, ratio
 from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, draws_for
 from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.validation import invalid_values
 from resnet_spec.weights.atomic import check_target, replacing
 from resnet_spec.weights.download import resolve
 from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
@@ -247,16 +248,17 @@ def read_trace(path: Path) -> Trace:
 
 
 def _read_said(path: Path, text: str) -> _Said:
+    said: Any = None
     try:
         # Before the rest is looked at, which another format may have otherwise.
-        said: Any = json.loads(text)
+        said = json.loads(text)
         if isinstance(said, dict) and "format" in said and said["format"] != FORMAT:
             known = f"of which this version knows {FORMAT}"
             raise WeightsError(f"{path}: is a trace of format {shown(cast('object', said['format']))}, {known}")
         return _Said.model_validate(said)
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc'])) or 'its metadata'}: {plain(first['msg'])}"
+        first = invalid_values(error, said, _Said)[0].problem()
+        problem = f"{first.path or 'its metadata'}: {first.message}"
     except (ValueError, RecursionError) as error:
         problem = f"its metadata are no JSON: {error}"
     raise WeightsError(f"{path}: is not a whole trace ({problem})")

@@ -1,4 +1,4 @@
-"""The shipped specs and blocks, found by name: a spec's name is its path below the folder, without the ending."""
+"""The shipped specs and blocks by name: a spec's name is its path below the folder, without the ending."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_spec.document.parser import Document, read
 from resnet_spec.errors import SpecError, suggest
 
 PREFERRED = "torchvision"
-"""The family a bare name means where several have it."""
+"""The family that a bare name means if several have it."""
 
 ENDINGS = (".yaml", ".yml")
 
@@ -32,7 +32,7 @@ class Catalog:
         return cls(inside if inside.is_dir() else package.parent / "specs")
 
     def names(self) -> list[str]:
-        """Names of the specs, sorted; looked for once."""
+        """Names of the specs, sorted; the folder is searched once."""
         if self._names is None:
             found = (path for path in self.root.rglob("*.yaml") if path.parent.name != "blocks")
             self._names = sorted(map(self._relative, found))
@@ -46,7 +46,7 @@ class Catalog:
         return path.relative_to(self.root).with_suffix("").as_posix()
 
     def find(self, spec: str) -> Path:
-        """The file of a shipped spec by its full or bare name; raises SpecError where there is none, or several."""
+        """The file of a shipped spec by its full or bare name; raises SpecError if there is none, or several."""
         names = self.names()
         if spec in names:
             return self.root / f"{spec}.yaml"
@@ -57,24 +57,33 @@ class Catalog:
             raise SpecError(f"no shipped spec is named {spec!r}{hint} (a file's path ends in .yaml or .yml)")
         preferred = f"{PREFERRED}/{spec}"
         if len(having) > 1 and preferred not in having:
-            raise SpecError(f"several families have a {spec!r}: {', '.join(having)}; say which")
+            raise SpecError(f"several families have a {spec!r}: {', '.join(having)}; give the full name")
         return self.root / f"{preferred if preferred in having else having[0]}.yaml"
 
     def document(self, path: Path) -> Document:
-        """A shipped file, read once."""
+        """A shipped file, read once; the caller may change the document."""
         if path not in self._documents:
             self._documents[path] = read(path)
-        return self._documents[path]
+        return self._documents[path].copy()
 
     def owns(self, path: Path) -> bool:
         """Whether a file is one of this catalog's."""
         return path.is_relative_to(self.root)
 
     def name(self, path: Path) -> str:
-        """The name of a spec file: its name here, or what of the file's own name may stand in one."""
+        """The name of a spec file: its name here, or the file's own with other characters replaced."""
         return self._relative(path) if self.owns(path) else re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:100]
 
 
 def available() -> list[str]:
-    """Names of the shipped specs, sorted."""
+    """Names of the shipped specs.
+
+    Returns:
+        Full names such as ``torchvision/resnet50``, sorted.
+
+    Examples:
+        >>> import resnet_spec
+        >>> [name for name in resnet_spec.available() if name.startswith("keras/")][:2]
+        ['keras/resnet101', 'keras/resnet101v2']
+    """
     return Catalog.shipped().names()

@@ -1,4 +1,8 @@
-"""Arithmetic in specs: a whitelisted walk of Python's syntax tree, with nothing that can call or look anything up."""
+"""Arithmetic in specs: a whitelisted walk of Python's syntax tree, which cannot call or look up anything.
+
+A name may have the value ``UNKNOWN``, after a mistake that is reported where it was made. Whatever is computed from it
+is ``UNKNOWN`` too, so that one mistake is one problem.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,34 @@ import ast
 import operator
 import warnings
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from resnet_spec.errors import suggest
 
+
+class _Unknown(Enum):
+    # An enumeration of one member, which type checkers narrow by identity.
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = _Unknown.UNKNOWN
+"""The value of what an earlier mistake leaves without one."""
+
+Unknown: TypeAlias = Literal[_Unknown.UNKNOWN]
 Number: TypeAlias = int | float | bool
-Names: TypeAlias = Mapping[str, Number]
+Value: TypeAlias = Number | Unknown
+Names: TypeAlias = Mapping[str, Value]
 
 LIMIT = 2**53
-"""No value may be larger: beyond it integers and floats part ways, and no network is that big."""
+"""The largest value: floats do not represent every larger integer, and no network needs one."""
 
 MAX_LENGTH = 200
 
 
 class ExpressionError(ValueError):
-    """An expression that is malformed, names something unknown, or has no value."""
+    """An expression that is malformed, contains an unknown name, or has no value."""
 
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -43,17 +59,24 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.Not: operator.not_}
 
 
-def evaluate(text: str, names: Names) -> Number:
-    """The value of an expression over ``names``.
+def evaluate(text: str, names: Names) -> Value:
+    """The value of an expression over ``names``, ``UNKNOWN`` where it depends on a name whose value is.
 
-    Numbers, names, ``+ - * / // %``, comparisons, ``and or not``, ``a if c else b`` and parentheses; anything else, an
-    unknown name, a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
+    Allowed are numbers, names, ``+ - * / // %``, comparisons, ``and or not``, ``a if c else b`` and parentheses.
+    Anything else, an unknown name, a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
     """
     return _value(_parse(text), names)
 
 
+def limited(value: Value) -> Value:
+    """The value itself; raises ExpressionError where it is beyond ``LIMIT``."""
+    if value is not UNKNOWN and abs(value) > LIMIT:
+        raise ExpressionError(f"a value is larger than {LIMIT}")
+    return value
+
+
 def variables(text: str) -> frozenset[str]:
-    """The names an expression mentions; raises ExpressionError where it is no expression."""
+    """The names an expression mentions; raises ExpressionError where it is not an expression."""
     return frozenset(node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name))
 
 
@@ -70,10 +93,10 @@ def _parse(text: str) -> ast.expr:
         raise ExpressionError(f"{text!r} is neither a known word nor an arithmetic expression") from None
 
 
-def _value(node: ast.expr, names: Names) -> Number:
+def _value(node: ast.expr, names: Names) -> Value:
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
-            return _limited(value)
+            return limited(value)
         case ast.Name(id=name):
             if name not in names:
                 raise ExpressionError(
@@ -81,27 +104,39 @@ def _value(node: ast.expr, names: Names) -> Number:
                 )
             return names[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _limited(_UNARY[type(op)](_value(operand, names)))
+            value = _value(operand, names)
+            return value if value is UNKNOWN else limited(_UNARY[type(op)](value))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            try:
-                return _limited(_BINARY[type(op)](_value(left, names), _value(right, names)))
-            except ZeroDivisionError:
-                raise ExpressionError(f"division by zero in {ast.unparse(node)!r}") from None
+            return _binary(node, _BINARY[type(op)], _value(left, names), _value(right, names))
         case ast.BoolOp(op=op, values=values):
-            results = (bool(_value(value, names)) for value in values)
-            return all(results) if isinstance(op, ast.And) else any(results)
+            return _boolean(values, names, stops_at=isinstance(op, ast.Or))
         case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
             operands = [_value(value, names) for value in (left, *others)]
+            if UNKNOWN in operands:
+                return UNKNOWN
             return all(_COMPARISONS[type(op)](a, b) for op, a, b in zip(ops, operands, operands[1:], strict=False))
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            return _value(body if _value(test, names) else orelse, names)
+            chosen = _value(test, names)
+            return UNKNOWN if chosen is UNKNOWN else _value(body if chosen else orelse, names)
         case _:
             raise ExpressionError(
                 f"{ast.unparse(node)!r} is not allowed in an expression, which is arithmetic over names"
             )
 
 
-def _limited(value: Number) -> Number:
-    if abs(value) > LIMIT:
-        raise ExpressionError(f"a value is larger than {LIMIT}")
-    return value
+def _binary(node: ast.BinOp, operation: Callable[[Any, Any], Any], left: Value, right: Value) -> Value:
+    if left is UNKNOWN or right is UNKNOWN:
+        return UNKNOWN
+    try:
+        return limited(operation(left, right))
+    except ZeroDivisionError:
+        raise ExpressionError(f"division by zero in {ast.unparse(node)!r}") from None
+
+
+def _boolean(values: list[ast.expr], names: Names, *, stops_at: bool) -> Value:
+    """``and`` and ``or``: what follows an operand that decides, or may decide, is not evaluated."""
+    for operand in values:
+        value = _value(operand, names)
+        if value is UNKNOWN or bool(value) is stops_at:
+            return UNKNOWN if value is UNKNOWN else stops_at
+    return not stops_at

@@ -1,7 +1,7 @@
 """The JSON Schema of the language, made from the same models that check a spec, for editors to complete and check by.
 
 Pydantic's own schemas describe a model's fields; what a person writes is wider (a step may be a word, a number may be
-an expression), so the parts that are wider are put together here.
+an expression), so these parts are built here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.base import describe
-from resnet_spec.spec.models import Block, Identity, Network, Shortcut, Stage, Step
+from resnet_spec.spec.models import STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -19,8 +19,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _CHAIN: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/step"}}
 _EXPRESSION: Schema = {"type": "string", "description": "Arithmetic over parameters, such as width * 4."}
-_CONDITION: Schema = {"type": ["string", "boolean"], "description": "Whether this is there, such as stride != 1."}
+_CONDITION: Schema = {"type": ["string", "boolean"], "description": "Whether this is present, such as stride != 1."}
 _DELETED: Schema = {"type": "null"}
+_NOT_A_STEP_KEY: Schema = {"not": {"enum": list(STEP_KEYS)}}
+"""For the names of what steps name by a key."""
+_NAMES: Schema = {"propertyNames": _NOT_A_STEP_KEY}
 
 
 def spec_schema() -> Schema:
@@ -31,10 +34,15 @@ def spec_schema() -> Schema:
     block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, {"type": "string", "description": "A block's own file."}]}
     properties |= {
         "extends": {"type": "string", "description": "The shipped spec or the file that this one changes."},
-        "layers": {"type": "object", "additionalProperties": layer, "description": "Layers by the names steps use."},
-        "blocks": {"type": "object", "additionalProperties": block, "description": "Blocks of this spec's own."},
+        "layers": {
+            "type": "object",
+            "additionalProperties": layer,
+            "description": "Layers by the names that steps use.",
+            **_NAMES,
+        },
+        "blocks": {"type": "object", "additionalProperties": block, "description": "The spec's own blocks.", **_NAMES},
         "stem": _CHAIN | {"description": "Layers before the stages, in order."},
-        "stages": {"type": "object", "additionalProperties": _stage(), "description": "Blocks in rows, in order."},
+        "stages": {"type": "object", "additionalProperties": _stage(), "description": "Sequences of blocks, in order."},
         "final": _CHAIN | {"description": "Layers after the stages that belong to the features, in order."},
         "head": _CHAIN | {"description": "Layers after those, in order."},
     }
@@ -57,7 +65,7 @@ def block_schema() -> Schema:
 
 
 def _for_extending(schema: Any) -> Any:
-    """The schema for a file that may extend another: null deletes what is inherited, and what is, need not be said."""
+    """The schema for a file that may extend another: null deletes an inherited key, and no key is required."""
     if isinstance(schema, list):
         return [_for_extending(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -94,7 +102,7 @@ def _definitions() -> Schema:
         | {
             "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             "when": _CONDITION,
-            "call": {"type": "string", "description": "The earlier layer that is used again, parameters and all."},
+            "call": {"type": "string", "description": "The earlier layer that is used again, with its parameters."},
         },
     }
     return {
@@ -106,7 +114,7 @@ def _definitions() -> Schema:
 
 
 def _operation(name: str) -> Schema:
-    """An operation's arguments; every number may be an expression. None is required, since a definition may hold it."""
+    """An operation's arguments; every number may be an expression. None is required, since a definition may give it."""
     schema = OPERATIONS[name].model_json_schema()
     description, fields = describe(OPERATIONS[name])
     properties: Schema = {
@@ -137,7 +145,9 @@ def _block() -> Schema:
         "properties": {**identity, "when": _CONDITION, "otherwise": otherwise},
         "additionalProperties": False,
     }
-    properties |= {"main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
+    parameters: Schema = properties["parameters"]
+    parameters |= {"propertyNames": parameters.get("propertyNames", {}) | _NOT_A_STEP_KEY}
+    properties |= {"parameters": parameters, "main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
     properties["extends"] = {"type": "string", "description": "The block that this one changes."}
     return {
         "type": "object",
@@ -155,5 +165,5 @@ def _stage() -> Schema:
         "type": "object",
         "description": getdoc(Stage),
         "properties": properties,
-        "additionalProperties": {"description": "An argument of the block: one value, or a list of one a block."},
+        "additionalProperties": {"description": "An argument of the block: one value, or a list of one per block."},
     }

@@ -1,12 +1,17 @@
 """The spec language as pydantic models: what a person may write, before any of it is given a meaning.
 
-A step is one layer of a chain. It names an operation, a block, a layer the spec defines, or a slot of the block it
-stands in; which of them is settled when the spec is lowered, since only then are a block's slots filled.
+A step is one layer of a chain. It names an operation, a block, a layer that the spec defines, or a slot of the block
+around it; lowering decides which, since only then are a block's slots filled.
+
+Layers and steps are written in several forms. Each model reads every form and is dumped in the shortest, so that
+``model_dump(by_alias=True)`` is again what a person would write.
 """
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
@@ -16,7 +21,9 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    ModelWrapValidatorHandler,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -25,34 +32,50 @@ from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.spec.published import Published
+from resnet_spec.validation import matching
 
 ABSENT = "none"
-"""The word for a layer that is not there; what would follow it takes its input instead."""
+"""The word for an absent layer; what follows it takes its input instead."""
 
 TYPES = ("int", "number", "bool", "layer")
-"""What a block's parameter without a default may be."""
+"""The types of a block's parameters that have no default."""
 
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=100)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=60)]
+LayerName = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$",
+        "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
+    ),
+    Field(max_length=100),
+]
+Word = Annotated[
+    str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", "letters, digits and _, no digit first"), Field(max_length=60)
+]
 
 
 def _check_expression(value: Any) -> Any:
-    # Said once, where pydantic would say of each type of the union that it is not the one.
+    # One message, where pydantic has one for each type of the union.
     if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"must be a number or an expression, not {value!r}")
+        raise ValueError(f"must be a number or an expression, not {shown(value)}")
+    return value
+
+
+def _check_condition(value: Any) -> Any:
+    if not isinstance(value, bool | str):
+        raise ValueError(f"must be true, false or an expression, not {shown(value)}")
     return value
 
 
 Expression = Annotated[bool | int | float | str, BeforeValidator(_check_expression)]
 Condition = Annotated[
     str | bool,
-    BeforeValidator(_check_expression),
-    Field(description="An expression that decides whether this is there."),
+    BeforeValidator(_check_condition),
+    Field(description="An expression that decides whether this is present."),
 ]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Layer(_Frozen):
@@ -61,10 +84,17 @@ class Layer(_Frozen):
     kind: str
     arguments: dict[str, Any] = {}
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _from_yaml(cls, data: Any) -> Any:
-        return {"kind": (pair := _reference(data))[0], "arguments": pair[1]}
+    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Layer]) -> Layer:
+        if isinstance(data, Layer):
+            return data
+        kind, arguments = _reference(data)
+        return handler({"kind": kind, "arguments": arguments})
+
+    @model_serializer
+    def _to_yaml(self) -> Any:
+        return {self.kind: self.arguments} if self.arguments else self.kind
 
 
 def _reference(data: Any) -> tuple[str, dict[str, Any]]:
@@ -75,8 +105,6 @@ def _reference(data: Any) -> tuple[str, dict[str, Any]]:
         return data, {}
     if isinstance(data, dict):
         mapping = cast("dict[str, Any]", data)
-        if set(mapping) == {"kind", "arguments"}:
-            return mapping["kind"], mapping["arguments"]
         if len(mapping) == 1:
             ((kind, arguments),) = mapping.items()
             if arguments is None:
@@ -84,16 +112,20 @@ def _reference(data: Any) -> tuple[str, dict[str, Any]]:
             if isinstance(arguments, dict):
                 return kind, cast("dict[str, Any]", arguments)
             raise ValueError(f"the arguments of {kind!r} must be a mapping, such as {{{kind}: {{...}}}}")
-        several = f": {', '.join(mapping)} (null takes one out that 'extends' brought in)" if mapping else ""
+        several = f": {', '.join(map(str, mapping))} (null deletes one that 'extends' brought in)" if mapping else ""
         raise ValueError(f"must name one layer, not {len(mapping)}{several}")
     raise ValueError("must be a layer's name or a mapping such as {conv2d: {channels: 64, kernel: 3}}")
 
 
+STEP_KEYS = ("from", "when", "call")
+"""Keys of a step beside the layer's name, which therefore may not be one of them."""
+
+
 class Step(_Frozen):
-    """One entry of a chain.
+    """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
 
     ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
-    whether it is there; ``call`` uses an earlier step's layer again, parameters and all.
+    whether it is present; ``call`` uses an earlier step's layer again, with its parameters.
     """
 
     layer: Layer
@@ -101,29 +133,42 @@ class Step(_Frozen):
     when: Condition = True
     call: str | None = None
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _from_yaml(cls, data: Any) -> Any:
+    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Step]) -> Step:
+        if isinstance(data, Step):
+            return data
         if not isinstance(data, dict):
-            return {"layer": data}
+            return handler({"layer": data})
         mapping = cast("dict[str, Any]", data)
-        if "layer" in mapping:
-            return mapping
-        modifiers = {key: mapping[key] for key in ("from", "when", "call") if key in mapping}
+        modifiers = {key: mapping[key] for key in STEP_KEYS if key in mapping}
         reference = {key: value for key, value in mapping.items() if key not in modifiers}
         if isinstance(modifiers.get("from"), str):
             modifiers["from"] = [modifiers["from"]]
         if "call" in modifiers:
             if reference:
                 raise ValueError(f"a step with 'call' names no other layer, such as {next(iter(reference))!r}")
-            reference = {"call": None}
-        return modifiers | {"layer": reference}
+            return handler(modifiers | {"layer": None})
+        return handler(modifiers | {"layer": reference})
+
+    @model_serializer
+    def _to_yaml(self) -> Any:
+        modifiers: dict[str, Any] = {}
+        if self.from_:
+            modifiers["from"] = self.from_[0] if len(self.from_) == 1 else list(self.from_)
+        if self.when is not True:
+            modifiers["when"] = self.when
+        if self.call is not None:
+            return {"call": self.call} | modifiers
+        if not modifiers:
+            return self.layer._to_yaml()  # pyright: ignore[reportPrivateUsage]
+        return {self.layer.kind: self.layer.arguments or None} | modifiers
 
 
 Chain: TypeAlias = dict[LayerName, Step]
 
 FEATURES = "features"
-"""As ``outputs``: the feature maps at the end of the stem's stride-2 part and of each stage."""
+"""The value of ``outputs`` for the feature maps at the end of the stem's stride-2 part and of each stage."""
 
 
 def _check_outputs(value: Any) -> Any:
@@ -133,7 +178,7 @@ def _check_outputs(value: Any) -> Any:
 
 
 def _kind_of_outputs(value: Any) -> str:
-    """Which of the two is meant, so that a mistake is told of that one alone."""
+    """Which of the two is meant, so that a mistake is reported for that one only."""
     return "word" if isinstance(value, str) else "list"
 
 
@@ -145,14 +190,14 @@ Outputs = Annotated[
 
 
 class Identity(_Frozen):
-    """The shortcut where no projection is wanted: the layers ``from`` passes through, by default none."""
+    """The shortcut without a projection: the layers that ``from`` passes through, by default none."""
 
     from_: Annotated[str, Field(alias="from")] = "input"
     layers: Chain = {}
 
 
 class Shortcut(_Frozen):
-    """The second input of a residual block's addition: ``layers`` where ``when`` holds, ``otherwise`` else."""
+    """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``."""
 
     when: Condition = True
     from_: Annotated[str, Field(alias="from")] = "input"
@@ -161,6 +206,12 @@ class Shortcut(_Frozen):
 
 
 Section: TypeAlias = Literal["main", "shortcut", "after"]
+
+
+def _check_reserved(what: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name in STEP_KEYS:
+            raise ValueError(f"{name!r} under {what} is a key of every step ({', '.join(STEP_KEYS)}); rename it")
 
 
 class Block(_Frozen):
@@ -189,6 +240,7 @@ class Block(_Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{twice[0]!r} names two layers of the block")
+        _check_reserved("parameters", self.parameters)
         if sorted(self.declare) != ["after", "main", "shortcut"]:
             raise ValueError("'declare' must list main, shortcut and after, each once")
         reserved = sorted(set(self.parameters) & STAGE_KEYS - {"stride"})
@@ -205,9 +257,9 @@ def _check_pattern(pattern: str) -> str:
     rest = re.sub(r"{[^{}]*}", "", pattern)
     if set(placeholders) - set(_PLACEHOLDERS) or not re.fullmatch(r"[A-Za-z0-9_.-]*", rest):
         known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
-        raise ValueError(f"a pattern of names may hold {known}, letters, digits and . _ -")
+        raise ValueError(f"a pattern of names may contain {known}, letters, digits and . _ -")
     if "layer" not in placeholders or not {"index", "number", "remaining"} & set(placeholders):
-        raise ValueError("a pattern of names must hold {layer}, and {index}, {number} or {remaining}")
+        raise ValueError("a pattern of names must contain {layer}, and {index}, {number} or {remaining}")
     return pattern
 
 
@@ -215,10 +267,10 @@ NamePattern = Annotated[str, Field(max_length=200), AfterValidator(_check_patter
 
 
 class Stage(BaseModel):
-    """Blocks in a row. Keys that are not listed here are arguments of the block, one value or a list of one a block.
+    """A sequence of blocks. Keys not listed here are arguments of the block: one value, or a list of one per block.
 
     ``stride`` goes to the first block, or to the last with ``stride_in: last``; the others have 1. ``first`` and
-    ``last`` are arguments of the first and last block alone. ``names``, by default the spec's, says how a layer of a
+    ``last`` are arguments of only the first and the last block. ``names``, by default the spec's, says how a layer of a
     block is named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1), ``{remaining}`` (down to 0) and
     ``{layer}``.
     """
@@ -243,7 +295,7 @@ STAGE_KEYS = frozenset(Stage.model_fields)
 
 
 class Source(_Frozen):
-    """Where a network was published, and its number of trainable parameters there, which is checked."""
+    """Where a network was published, and its number of trainable parameters, which is checked."""
 
     library: str | None = None
     paper: str | None = None
@@ -251,13 +303,25 @@ class Source(_Frozen):
     parameters: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
+SpecName = Annotated[
+    str,
+    matching(r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", "letters, digits and . _ -, in parts joined by slashes"),
+    Field(max_length=100),
+]
+WeightsName = Annotated[
+    str,
+    matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "letters, digits and . _ -, a letter or digit first"),
+    Field(max_length=100),
+]
+
+
 class Network(_Frozen):
     """The keys of a spec file; see ``docs/language/index.md``."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=100)] = "network"
+    name: SpecName = "network"
     description: str = ""
     source: Source = Source()
-    weights: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)], Published] = {}
+    weights: dict[WeightsName, Published] = {}
     depth: Annotated[int, Field(strict=True, ge=1)] | None = None
     input: Input = Input()
     parameters: dict[Word, Expression] = {}
@@ -274,9 +338,16 @@ class Network(_Frozen):
     named_outputs: Annotated[bool, Field(strict=True)] = False
     folded: Annotated[bool, Field(strict=True)] = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _copied(cls, data: Any) -> Any:
+        # Arguments are plain data of any form; a spec keeps its own, whatever happens to what it was made from.
+        return copy.deepcopy(cast("object", data)) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _check(self) -> Network:
         for what, names in (("layers", self.layers), ("blocks", self.blocks)):
+            _check_reserved(what, names)
             taken = sorted(set(names) & OPERATIONS.keys() | set(names) & {ABSENT})
             if taken:
                 raise ValueError(f"{taken[0]!r} under {what} is the name of an operation")

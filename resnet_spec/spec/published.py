@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from resnet_spec.errors import shown
+from resnet_spec.validation import matching
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 MIB = 2**20
-
-
-def _matching(pattern: str, words: str) -> Any:
-    """What holds a text to a pattern, and says in words what it should be."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"must be {words}, not {shown(text)}")
-        return text
-
-    return AfterValidator(check)
-
 
 _URL = r"https?://[^\s/?#@]+/[^\s?#]+"
 _SIZE = r"[0-9]{1,9}(\.[0-9]{1,3})? MiB"
@@ -35,20 +22,14 @@ _HASH = r"sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{8,32}"
 
 Url = Annotated[
     str,
-    _matching(_URL, "an address that starts with https:// or http:// and has no query"),
-    Field(max_length=500, json_schema_extra={"pattern": f"^{_URL}$"}),
+    matching(f"^{_URL}$", "an address that starts with https:// or http:// and has no query"),
+    Field(max_length=500),
 ]
 Length = (
     Annotated[int, Field(strict=True, ge=1)]
-    | Annotated[
-        str, _matching(_SIZE, "bytes, or a text like '97.8 MiB'"), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})
-    ]
+    | Annotated[str, matching(f"^{_SIZE}$", "bytes, or a text like '97.8 MiB'")]
 )
-Hash = Annotated[
-    str,
-    _matching(_HASH, "'sha256:' or 'md5:' and at least eight hexadecimal digits"),
-    Field(json_schema_extra={"pattern": f"^({_HASH})$"}),
-]
+Hash = Annotated[str, matching(f"^({_HASH})$", "'sha256:' or 'md5:' and at least eight hexadecimal digits")]
 
 
 class _Frozen(BaseModel):
@@ -59,7 +40,7 @@ class Preprocessing(_Frozen):
     """From a photograph to the network's input: resize, crop the center, scale to ``range``, normalize.
 
     ``resize`` is the length of the shorter side, or (height, width) to squash to; ``crop`` what is cut from the
-    center. Values of 0 to 255 become 0 to ``range``; then ``mean`` is taken off, and the rest divided by ``std``, in
+    center. Values of 0 to 255 become 0 to ``range``; then ``mean`` is subtracted, and the rest divided by ``std``, in
     the color ``order`` of the network.
     """
 
@@ -73,10 +54,10 @@ class Preprocessing(_Frozen):
 
 
 class Accuracy(_Frozen):
-    """Per cent of ImageNet's validation images, as the publisher reports it."""
+    """Percent of ImageNet's validation images, as the publisher reports it."""
 
-    top1: Annotated[float, Field(ge=0, le=100)]
-    top5: Annotated[float, Field(ge=0, le=100)] | None = None
+    top1: Annotated[float, Field(strict=True, ge=0, le=100)]
+    top5: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
 
 
 class Published(_Frozen):

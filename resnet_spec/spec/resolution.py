@@ -1,42 +1,39 @@
-"""What words mean where they stand: slots and defined layers are followed, expressions are evaluated.
+"""What words mean where they are used: slots and defined layers are followed, expressions are evaluated.
 
-The half of lowering that knows no shapes but those a block's expressions may ask for, and makes no nodes.
+This part of lowering makes no nodes and knows no shapes but those that a block's expressions may ask for.
 """
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown, suggest
 from resnet_spec.operations import OPERATIONS
-from resnet_spec.spec.expressions import ExpressionError, Number, evaluate, variables
-from resnet_spec.spec.models import ABSENT, TYPES, Block, Layer
-
-if TYPE_CHECKING:
-    from resnet_spec.document.parser import KeyPath
-    from resnet_spec.operations.fields import Shape
-    from resnet_spec.spec.diagnostics import Reports
-    from resnet_spec.spec.spec import Spec
-
-
-class _Unknown(int):
-    """A number that an earlier mistake leaves unknown; divisible, so that it causes no mistakes of its own."""
-
-
-UNKNOWN = _Unknown(4096)
+from resnet_spec.operations.fields import Shape
+from resnet_spec.spec.catalog import Catalog
+from resnet_spec.spec.diagnostics import Diagnostics
+from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, Value, evaluate, limited, variables
+from resnet_spec.spec.models import ABSENT, TYPES, Block, Layer, Network
+from resnet_spec.validation import invalid_values
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether a value, or one in a list, hangs on an earlier mistake."""
+    """Whether a value, or one in a list, depends on an earlier mistake."""
     if isinstance(value, list):
         return any(map(is_unknown, typing.cast("list[Any]", value)))
-    return isinstance(value, _Unknown)
+    return value is UNKNOWN
+
+
+def misspelled(name: str, unknown: Iterable[str]) -> bool:
+    """Whether a missing argument may be one of those given under an unknown name."""
+    return any(suggest(word, [name]) for word in unknown)
 
 
 class Written(NamedTuple):
@@ -54,108 +51,115 @@ class Bound(NamedTuple):
     written: Mapping[str, Written]
 
 
-NOTHING = Bound(ABSENT, {}, {})
+NO_LAYER = Bound(ABSENT, {}, {})
+UNKNOWN_LAYER = Bound("unknown", {}, {})
+"""What a reference means after a mistake in it."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What names mean where a step stands: numbers for expressions, layers for slots, and where they were given."""
+    """What names mean to a step: numbers for expressions, layers for slots, and where they were given."""
 
-    numbers: dict[str, Number]
+    numbers: dict[str, Value]
     slots: dict[str, Bound] = field(default_factory=dict[str, Bound])
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
 
 
-class Arguments:
-    """Gives the layers and numbers of one spec their meaning; mistakes go to its reports."""
+class Resolver:
+    """Resolves the references and the expressions of one spec; mistakes go to its diagnostics."""
 
-    def __init__(self, spec: Spec, reports: Reports) -> None:
-        self._spec = spec
-        self._reports = reports
-        self.root = Environment(_sizes(spec.input.shape))
-        for name, text in spec.parameters.items():
-            value = self.number(text, self.root, ("parameters", name))
-            self.root.numbers[name] = 1 if value is None else value
+    def __init__(self, network: Network, diagnostics: Diagnostics) -> None:
+        self._network = network
+        self._diagnostics = diagnostics
+        self.root = Environment(_sizes(network.input.shape))
+        for name, text in network.parameters.items():
+            self.root.numbers[name] = self.number(text, self.root, ("parameters", name))
+
+    def block_names(self) -> set[str]:
+        """Blocks that could be named: the spec's own and the shipped ones."""
+        return {*self._network.blocks, *Catalog.shipped().blocks()}
 
     def bind(self, bound: Bound, shape: Shape | None, path: KeyPath) -> Environment:
         """A block's parameters, given or by default, and the shape of its input, None after a mistake."""
-        block = self._spec.blocks[bound.kind]
-        environment = Environment(_sizes((UNKNOWN,) * 3 if shape is None else shape), written=bound.written)
+        block = self._network.blocks[bound.kind]
+        environment = Environment(_sizes(shape), written=bound.written)
         for name, declared in block.parameters.items():
             where = (*path, "parameters", name)
             if name in bound.arguments:
                 result = bound.arguments[name]
             elif isinstance(declared, str) and declared in TYPES:
-                self._reports.problem(f"block {bound.kind!r} needs a value for {name!r}", self._reports.use)
-                result = NOTHING if declared == "layer" else UNKNOWN
+                if not misspelled(name, bound.arguments.keys() - block.parameters.keys()):
+                    message = f"block {bound.kind!r} needs a value for {name!r}"
+                    self._diagnostics.problem(message, self._diagnostics.used_at)
+                result = UNKNOWN_LAYER if declared == "layer" else UNKNOWN
             elif parameter_type(block, name) == "layer":
                 result = self.slot(declared, environment, where)
             else:
                 result = self.number(declared, environment, where)
             if isinstance(result, Bound):
                 environment.slots[name] = result
-                # A slot in an expression says whether it is filled.
-                environment.numbers[name] = result.kind != ABSENT
+                # In an expression, a slot's name says whether it is filled.
+                environment.numbers[name] = UNKNOWN if result is UNKNOWN_LAYER else result.kind != ABSENT
             else:
-                environment.numbers[name] = UNKNOWN if result is None else result
+                environment.numbers[name] = result
         return environment
 
-    def resolve(
-        self, layer: Layer, environment: Environment, path: KeyPath, seen: tuple[str, ...] = ()
-    ) -> Bound | None:
-        """Follow a reference through slots and defined layers to an operation or a block."""
+    def resolve(self, layer: Layer, environment: Environment, path: KeyPath, seen: tuple[str, ...] = ()) -> Bound:
+        """Follow a reference through slots and defined layers to an operation or a block, else UNKNOWN_LAYER."""
         kind = layer.kind
         if kind == ABSENT:
-            return NOTHING
+            return NO_LAYER
         if kind in environment.slots:
             base = environment.slots[kind]
-        elif kind in self._spec.layers and kind not in seen:
-            # Defined layers mean the same wherever they are used: their arguments see the spec's parameters alone.
-            found = self.resolve(self._spec.layers[kind], self.root, ("layers", kind), (*seen, kind))
-            if found is None:
-                return None
-            base = found
-        elif kind in OPERATIONS or kind in self._spec.blocks:
+        elif kind in self._network.layers and kind not in seen:
+            # Defined layers mean the same wherever they are used: their arguments see only the spec's parameters.
+            base = self.resolve(self._network.layers[kind], self.root, ("layers", kind), (*seen, kind))
+        elif kind in OPERATIONS or kind in self._network.blocks:
             base = Bound(kind, {}, {})
         elif kind in seen:
-            self._reports.problem(f"layer {kind!r} is defined by itself", path)
-            return None
+            self._diagnostics.problem(f"layer {kind!r} is defined by itself", path)
+            return UNKNOWN_LAYER
         else:
-            known = [*environment.slots, *self._spec.layers, *OPERATIONS, *self._spec.block_names(), ABSENT]
-            self._reports.problem(f"unknown operation, block or layer {kind!r}{suggest(kind, known)}", path)
-            return None
-        if not layer.arguments or base.kind == ABSENT:
+            known = [*environment.slots, *self._network.layers, *OPERATIONS, *self.block_names(), ABSENT]
+            self._diagnostics.problem(f"unknown operation, block or layer {kind!r}{suggest(kind, known)}", path)
+            return UNKNOWN_LAYER
+        if not layer.arguments or base.kind == ABSENT or base is UNKNOWN_LAYER:
             return base
         arguments, written = dict(base.arguments), dict(base.written)
         for name, value in layer.arguments.items():
             where = (*path, kind, name)
-            if self.known_argument(base.kind, name, where):
-                arguments[name] = self.argument(base.kind, name, value, environment, where)
-                given = environment.written.get(value) if isinstance(value, str) else None
-                written[name] = given or Written(where, value)
+            if not self.known_argument(base.kind, name, where):
+                # It may stand for a known one, which is then not missing.
+                arguments[name] = UNKNOWN
+                continue
+            arguments[name] = self.argument(base.kind, name, value, environment, where)
+            given = environment.written.get(value) if isinstance(value, str) else None
+            written[name] = given or Written(where, value)
         return Bound(base.kind, arguments, written)
 
     def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
-        """Whether an operation or a block takes an argument of this name; a problem where not."""
+        """Whether an operation or a block takes an argument of this name; reports a problem if not."""
         if kind in OPERATIONS:
             known = {*OPERATIONS[kind].model_fields, *OPERATIONS[kind].aliases} - {"op"}
         else:
-            known = set(self._spec.blocks[kind].parameters)
+            known = set(self._network.blocks[kind].parameters)
         if name in known:
             return True
         what = "operation" if kind in OPERATIONS else "block"
-        self._reports.problem(f"unknown key {name!r} of {what} {kind!r}{suggest(name, known | also)}", path, key=True)
+        self._diagnostics.problem(
+            f"unknown key {name!r} of {what} {kind!r}{suggest(name, known | also)}", path, key=True
+        )
         return False
 
     def argument(self, kind: str, name: str, value: Any, environment: Environment, path: KeyPath) -> Any:
-        """The value of one argument of an operation or a block, with its expressions evaluated where they stand."""
+        """The value of one argument of an operation or a block; its expressions see ``environment``."""
         if kind in OPERATIONS:
             return self.operation_argument(kind, name, value, environment, path)
-        wanted = parameter_type(self._spec.blocks[kind], name)
+        wanted = parameter_type(self._network.blocks[kind], name)
         if wanted == "layer":
             return self.slot(value, environment, path)
         number = self.number(value, environment, path)
-        if number is None:
+        if number is UNKNOWN:
             return UNKNOWN
         fits = {
             "bool": isinstance(number, bool),
@@ -163,7 +167,7 @@ class Arguments:
             "number": not isinstance(number, bool),
         }[wanted]
         if not fits:
-            self._reports.problem(f"must be {_ARTICLE[wanted]}, not {shown(number)}", path)
+            self._diagnostics.problem(f"must be {_ARTICLE[wanted]}, not {shown(number)}", path)
             return UNKNOWN
         return number
 
@@ -176,10 +180,9 @@ class Arguments:
             if words and value.isidentifier() and value not in environment.numbers:
                 known = [*words, *environment.numbers]
                 wanted = " or ".join(words) + (", or a number" if _takes_numbers(kind, name) else "")
-                self._reports.problem(f"must be {wanted}, not {value!r}{suggest(value, known)}", path)
-                return next(iter(words))
-            number = self.number(value, environment, path)
-            return UNKNOWN if number is None else number
+                self._diagnostics.problem(f"must be {wanted}, not {value!r}{suggest(value, known)}", path)
+                return UNKNOWN
+            return self.number(value, environment, path)
         if isinstance(value, list):
             items = typing.cast("list[Any]", value)
             return [self.operation_argument(kind, name, item, environment, (*path, i)) for i, item in enumerate(items)]
@@ -190,40 +193,42 @@ class Arguments:
         try:
             layer = Layer.model_validate(value)
         except ValidationError as error:
-            for item in error.errors():
-                self._reports.problem(str(item.get("ctx", {}).get("error", item["msg"])), path)
-            return NOTHING
-        return self.resolve(layer, environment, path) or NOTHING
+            for invalid in invalid_values(error, value, Layer):
+                self._diagnostics.problem(invalid.message, (*path, *invalid.path))
+            return UNKNOWN_LAYER
+        return self.resolve(layer, environment, path)
 
-    def number(self, value: Any, environment: Environment, path: KeyPath) -> Number | None:
-        """The value of a number or an expression, None after a mistake."""
-        if isinstance(value, int | float):
-            return value
-        if not isinstance(value, str):
-            self._reports.problem(f"must be a number or an expression, not {shown(value)}", path)
-            return None
+    def number(self, value: Any, environment: Environment, path: KeyPath) -> Value:
+        """The value of a number or an expression, UNKNOWN after a mistake."""
         try:
-            return evaluate(value, environment.numbers)
+            if isinstance(value, int | float):
+                return limited(value)
+            if isinstance(value, str):
+                return evaluate(value, environment.numbers)
+            self._diagnostics.problem(f"must be a number or an expression, not {shown(value)}", path)
         except ExpressionError as error:
-            self._reports.problem(str(error), path)
-            return None
+            self._diagnostics.problem(str(error), path)
+        return UNKNOWN
 
-    def condition(self, value: bool | str, environment: Environment, path: KeyPath) -> bool:
-        """Whether what ``when`` guards is there."""
-        return bool(self.number(value, environment, path)) if value is not True else True
+    def condition(self, value: bool | str, environment: Environment, path: KeyPath) -> Value:
+        """Whether what ``when`` guards is present, UNKNOWN after a mistake."""
+        return value if value is True else self.number(value, environment, path)
 
 
-def _sizes(shape: Shape) -> dict[str, Number]:
-    """What expressions call the sizes of an input: a map's, a row of channels', or a vector's."""
-    names = {3: ("in_channels", "in_height", "in_width"), 2: ("in_channels", "in_length"), 1: ("in_features",)}
-    return dict(zip(names[len(shape)], shape, strict=True))
+def _sizes(shape: Shape | None) -> dict[str, Value]:
+    """What expressions call the sizes of an input: a map's, a row of channels', or a vector's; all after a mistake."""
+    if shape is None:
+        return dict.fromkeys({name for names in _SIZES.values() for name in names}, UNKNOWN)
+    return dict(zip(_SIZES[len(shape)], shape, strict=True))
 
+
+_SIZES = {3: ("in_channels", "in_height", "in_width"), 2: ("in_channels", "in_length"), 1: ("in_features",)}
 
 _ARTICLE = {"bool": "true or false", "int": "a whole number", "number": "a number"}
 
 
 def parameter_type(block: Block, name: str) -> str:
-    """What a block's parameter is: one of ``TYPES``, from its declared type or from its default."""
+    """The type of a block's parameter, one of ``TYPES``: declared, or that of its default."""
     declared = block.parameters[name]
     if isinstance(declared, bool):
         return "bool"
@@ -235,7 +240,7 @@ def parameter_type(block: Block, name: str) -> str:
         return "layer"
     if declared in TYPES:
         return declared
-    # A word is a layer, unless it is one of the numbers known before it; arithmetic is a number.
+    # A word is a layer, unless it is a number declared before it; arithmetic is a number.
     if declared.isidentifier():
         names = list(block.parameters)
         known = declared in names[: names.index(name)] and parameter_type(block, declared) != "layer"
@@ -249,7 +254,7 @@ def parameter_type(block: Block, name: str) -> str:
 
 @lru_cache(maxsize=256)
 def _words(kind: str, name: str) -> tuple[str, ...]:
-    """The words that an operation's field may hold, such as ``same``."""
+    """The words that an operation's field accepts, such as ``same``."""
     info = OPERATIONS[kind].model_fields.get(name)
 
     def literals(annotation: Any) -> Iterator[str]:
@@ -263,5 +268,5 @@ def _words(kind: str, name: str) -> tuple[str, ...]:
 
 
 def _takes_numbers(kind: str, name: str) -> bool:
-    """Whether a field that may hold a word may hold a number, too."""
+    """Whether a field that accepts a word accepts a number, too."""
     return typing.get_origin(OPERATIONS[kind].model_fields[name].annotation) is not typing.Literal

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from resnet_spec.errors import ImageError, Problem, SpecError, plain, shown, suggest
+from resnet_spec.errors import ImageError, Problem, SpecError
 from resnet_spec.spec.loader import load
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.spec.spec import Spec
@@ -80,29 +80,15 @@ def parse_preprocessing(text: str) -> Preprocessing:
     from pydantic import ValidationError
 
     from resnet_spec.document.parser import parse
+    from resnet_spec.validation import invalid_values
 
     data = parse(text, "preprocessing").data
     try:
         return Preprocessing.model_validate(data)
     except ValidationError as error:
-        raise SpecError(_mistakes(error.errors(), data)) from None
-
-
-def _mistakes(errors: Sequence[Any], data: Any) -> list[Problem]:
-    """One problem for each key that is wrong, however many types pydantic tried it as."""
-    if not isinstance(data, dict):
-        return [Problem(f"must be a mapping, not {shown(data)}", "preprocessing")]
-    told: dict[str, list[str]] = {}
-    for item in errors:
-        message = "must have three values" if item["type"] == "missing" else plain(item["msg"])
-        told.setdefault(str(item["loc"][0]), []).append(message)
-    known = Preprocessing.model_fields
-    return [
-        Problem(f"{' or '.join(dict.fromkeys(messages))}, not {shown(cast('Any', data)[key])}", f"preprocessing.{key}")
-        if key in known
-        else Problem(f"unknown key {key!r}{suggest(key, known)}", "preprocessing")
-        for key, messages in told.items()
-    ]
+        problems = [invalid.problem() for invalid in invalid_values(error, data, Preprocessing)]
+        paths = [".".join(filter(None, ("preprocessing", problem.path))) for problem in problems]
+        raise SpecError([Problem(p.message, path) for p, path in zip(problems, paths, strict=True)]) from None
 
 
 def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -34,33 +34,12 @@ PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spe
 # Names of docstrings that are still to be written.
 PENDING: frozenset[str] = frozenset(
     {
-        "resnet_spec.Graph.at_size",
-        "resnet_spec.Graph.from_json",
-        "resnet_spec.Graph.input_shapes",
-        "resnet_spec.Graph.parameters",
-        "resnet_spec.Graph.stride",
-        "resnet_spec.Graph.to_json",
-        "resnet_spec.Graph.with_nodes",
-        "resnet_spec.Graph.with_outputs",
         "resnet_spec.ParityReport.to_dict",
         "resnet_spec.Prediction.to_dict",
         "resnet_spec.Prediction.top",
-        "resnet_spec.Spec.block_names",
-        "resnet_spec.Spec.data",
-        "resnet_spec.Spec.position",
-        "resnet_spec.Spec.to_graph",
-        "resnet_spec.Spec.to_yaml",
-        "resnet_spec.available",
         "resnet_spec.compare",
-        "resnet_spec.graph.canonical",
-        "resnet_spec.graph.scope_class_name",
-        "resnet_spec.graph.strides_of",
-        "resnet_spec.graph.unused",
-        "resnet_spec.initialize",
-        "resnet_spec.load",
         "resnet_spec.predict",
         "resnet_spec.preprocess",
-        "resnet_spec.summarize",
     }
 )
 

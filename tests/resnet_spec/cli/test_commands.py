@@ -176,9 +176,9 @@ duplicate.yaml:2:1: extends: duplicate key 'extends', first on line 1
 tabs.yaml:3:1: not valid YAML: a tab where YAML expects spaces
 latin.yaml:1:17: not UTF-8: byte 0xe9
 bomb.yaml:{bomb}: more than 100000 values, aliases counted as often as they are used
-repeat.yaml:2:27: stages.layer1.repeat: must be less than or equal to 10000, not 1000000000
-zero.yaml:2:29: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not 0
-negative.yaml:2:29: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not -64
+repeat.yaml:2:27: stages.layer1.repeat: must be at most 10000, not 1000000000
+zero.yaml:2:29: stages.layer1.channels: conv2d: channels must be at least 1, not 0
+negative.yaml:2:29: stages.layer1.channels: conv2d: channels must be at least 1, not -64
 groups.yaml:2:18: stages.layer1: 33 groups do not divide 128 input and 128 output channels (from layer1.0.relu1){inside}
 shapes.yaml:1:41: stem.b: cannot add 3×224×224 and 3×112×112 (from input and a)
 list.yaml:2:29: stages.layer1.channels: must list one value for each block: 3 where 'repeat' is 2

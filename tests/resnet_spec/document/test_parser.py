@@ -257,7 +257,7 @@ class TestRefused:
     def test_not_without_end(self) -> None:
         found = refused("a: 1\n" * 500)
         assert found[0] == "f:2:1: a: duplicate key 'a', first on line 1"
-        assert found[-1] == "f:101:1: too many problems; the rest of the file is not looked at"
+        assert found[-1] == "f:101:1: too many problems; the rest of the file is not checked"
         assert len(found) == 101
 
     def test_odd_keys_leave_one_short_line(self) -> None:

@@ -42,9 +42,9 @@ MAP = [4, 8, 8]
         (graph_data(node("input", ["input"], MAP)), ["input: the name is the input's"]),
         (
             graph_data(node("conv", ["input"], MAP), node("b", ["cnov"], MAP), outputs=["conv", "b"]),
-            ["b: its input 'cnov' is no earlier node; did you mean 'conv'?"],
+            ["b: its input 'cnov' is not an earlier node; did you mean 'conv'?"],
         ),
-        (graph_data(node("a", ["b"], MAP), node("b", ["a"], MAP)), ["a: its input 'b' is no earlier node"]),
+        (graph_data(node("a", ["b"], MAP), node("b", ["a"], MAP)), ["a: its input 'b' is not an earlier node"]),
         (graph_data(node("a", ["input", "input"], MAP)), ["a: relu takes one input, not 2"]),
         (graph_data(node("a", ["input"], MAP, {"op": "add"})), ["a: add takes two inputs or more, not 1"]),
         (graph_data(node("a", ["input"], [4, 8, 9])), ["a: its shape is [4, 8, 8], not [4, 8, 9]"]),
@@ -61,7 +61,7 @@ MAP = [4, 8, 8]
         ),
         (
             graph_data(node("conv", ["input"], MAP), outputs=["cnov"]),
-            ["the output 'cnov' is no node; did you mean 'conv'?", "conv: no output needs its value"],
+            ["the output 'cnov' is not a node; did you mean 'conv'?", "conv: no output needs its value"],
         ),
         (
             graph_data(node("a", ["input"], MAP), node("b", ["input"], MAP)),
@@ -69,7 +69,7 @@ MAP = [4, 8, 8]
         ),
         (
             graph_data(node("a", ["input"], MAP), scopes=[{"name": "s", "kind": "stage", "output": "b"}]),
-            ["s: its output 'b' is no node"],
+            ["s: its output 'b' is not a node"],
         ),
         (
             graph_data(node("a", ["input"], MAP), declaration=["b"]),
@@ -77,15 +77,15 @@ MAP = [4, 8, 8]
         ),
         (
             graph_data(node("a", ["input"], MAP), output_names=["x", "y"]),
-            ["output_names must give each output a name of its own"],
+            ["output_names must give each output a unique name"],
         ),
         (
             graph_data(node("a", ["input"], MAP), outputs=["a", "a"], output_names=["x", "x"]),
-            ["output_names must give each output a name of its own"],
+            ["output_names must give each output a unique name"],
         ),
         (
             graph_data(node("a", ["input"], MAP, CONV), node("b", ["a"], MAP, CONV, calls="c")),
-            ["b: it calls 'c', which is no earlier layer"],
+            ["b: it calls 'c', which is not an earlier layer"],
         ),
         (
             graph_data(node("a", ["input"], MAP), node("b", ["a"], MAP, CONV, calls="a")),
@@ -101,7 +101,7 @@ MAP = [4, 8, 8]
         ),
         (
             graph_data(node("a", ["x"], MAP, CONV), node("b", ["a"], MAP, CONV, calls="a")),
-            ["a: its input 'x' is no earlier node"],
+            ["a: its input 'x' is not an earlier node"],
         ),
     ],
 )
@@ -131,8 +131,23 @@ def test_an_unknown_operation_or_field_is_told_where(lines: Lines) -> None:
     data = graph_data(node("a", ["input"], MAP, {"op": "gelu"}), node("b", ["a"], MAP, {**CONV, "x": 1}))
     said = lines(lambda: Graph.from_json(json.dumps(data)))
 
-    assert said[0].startswith("nodes.0.operation: Input tag 'gelu' found using 'op'")
-    assert said[1] == "nodes.1.operation.conv2d.x: Extra inputs are not permitted"
+    assert said == [
+        "nodes.0.operation: unknown op 'gelu'; did you mean 'relu'?",
+        "nodes.1.operation: unknown key 'x' (known: channels, kernel, stride, padding, dilation, groups, bias, op)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not valid JSON: line 1, column 1"),
+        ('{"name": "a",\n "nodes": [1, }', "not valid JSON: line 2, column 15"),
+        ("[" * 100_000, "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+    ],
+)
+def test_what_is_not_json_is_located(text: str | bytes, said: str, lines: Lines) -> None:
+    assert lines(lambda: Graph.from_json(text)) == [said]
 
 
 # -- what can be asked -------------------------------------------------------------------------------------------

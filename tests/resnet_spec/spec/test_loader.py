@@ -186,7 +186,7 @@ def test_claims_that_are_overridden_themselves_are_still_checked(lines: Lines) -
         ("input.height=tall", "input.height: must be a whole number, not 'tall'"),
         (
             "stages.layer1.repeat=1000000000",
-            "stages.layer1.repeat: must be less than or equal to 10000, not 1000000000",
+            "stages.layer1.repeat: must be at most 10000, not 1000000000",
         ),
         ("stages.layer4", "an override is written KEY=VALUE"),
         (
@@ -225,11 +225,11 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
         ("extends: resnet18\ninput: {height: '32'}\n", "2:17: input.height: must be a whole number, not '32'"),
         (
             "extends: resnet18\ninput: {channels: 0}\n",
-            "2:19: input.channels: must be greater than or equal to 1, not 0",
+            "2:19: input.channels: must be at least 1, not 0",
         ),
         (
             "extends: resnet18\ninput: {channels: -3}\n",
-            "2:19: input.channels: must be greater than or equal to 1, not -3",
+            "2:19: input.channels: must be at least 1, not -3",
         ),
         ("extends: resnet18\nsource: torchvision\n", "2:9: source: must be a mapping, not 'torchvision'"),
         ("extends: resnet18\noutputs: layer4\n", "2:10: outputs: must be a list, or 'features', not 'layer4'"),
@@ -249,11 +249,11 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
         ),
         (
             "extends: resnet18\nstages:\n  layer1: {repeat: 1000000000}\n",
-            "3:20: stages.layer1.repeat: must be less than or equal to 10000, not 1000000000",
+            "3:20: stages.layer1.repeat: must be at most 10000, not 1000000000",
         ),
         (
             "extends: resnet18\nstages:\n  layer1: {repeat: 0}\n",
-            "3:20: stages.layer1.repeat: must be greater than or equal to 1, not 0",
+            "3:20: stages.layer1.repeat: must be at least 1, not 0",
         ),
         ("extends: resnet18\nstages:\n  layer5: {repeat: 2}\n", "3:3: stages.layer5: needs 'block'"),
         (

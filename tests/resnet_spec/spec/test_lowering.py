@@ -496,7 +496,7 @@ def test_an_output_named_twice_is_told(mistakes: Mistakes) -> None:
     text = "extends: resnet18\noutputs: [layer4, layer4]\n"
 
     assert mistakes(text + "named_outputs: true\n") == [
-        "spec.yaml:2:19: outputs.1: 'layer4' stands here twice, where 'named_outputs' needs each once"
+        "spec.yaml:2:19: outputs.1: 'layer4' is listed twice; with 'named_outputs' each name is unique"
     ]
 
 
@@ -619,19 +619,19 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ("{relu: {¦inplace: true}}", "x.relu.inplace: unknown key 'inplace' of operation 'relu'"),
         (
             "{conv2d: {channels: ¦0, kernel: 3}}",
-            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not 0",
+            "x.conv2d.channels: conv2d: channels must be at least 1, not 0",
         ),
         (
             "{conv2d: {channels: ¦-8, kernel: 3}}",
-            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not -8",
+            "x.conv2d.channels: conv2d: channels must be at least 1, not -8",
         ),
         (
             "{conv2d: {channels: ¦4 - in_height, kernel: 3}}",
-            "x.conv2d.channels: conv2d: channels must be greater than or equal to 1, not -4 (from '4 - in_height')",
+            "x.conv2d.channels: conv2d: channels must be at least 1, not -4 (from '4 - in_height')",
         ),
         (
             "{conv2d: {channels: ¦2000000, kernel: 3}}",
-            "x.conv2d.channels: conv2d: channels must be less than or equal to 1048576, not 2000000",
+            "x.conv2d.channels: conv2d: channels must be at most 1048576, not 2000000",
         ),
         (
             "{conv2d: {channels: ¦8.5, kernel: 3}}",
@@ -659,7 +659,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦-1}}",
-            "x.conv2d.padding: conv2d: padding must be greater than or equal to 0, not -1",
+            "x.conv2d.padding: conv2d: padding must be at least 0, not -1",
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2]}}",
@@ -672,7 +672,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ("{conv2d: {channels: 8, kernel: 3, bias: ¦1}}", "x.conv2d.bias: conv2d: bias must be true or false, not 1"),
         (
             "{conv2d: {channels: 8, kernel: 3, groups: ¦0}}",
-            "x.conv2d.groups: conv2d: groups must be greater than or equal to 1, not 0",
+            "x.conv2d.groups: conv2d: groups must be at least 1, not 0",
         ),
         (
             "¦{conv2d: {channels: 8, kernel: 3, groups: 3}}",
@@ -684,7 +684,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{max_pool2d: {kernel: ¦0}}",
-            "x.max_pool2d.kernel: max_pool2d: kernel must be greater than or equal to 1, not 0",
+            "x.max_pool2d.kernel: max_pool2d: kernel must be at least 1, not 0",
         ),
         (
             "¦{max_pool2d: {kernel: 3, padding: 2}}",
@@ -727,7 +727,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         (
             "{pad_channels: {before: ¦-1}}",
-            "x.pad_channels.before: pad_channels: before must be greater than or equal to 0, not -1",
+            "x.pad_channels.before: pad_channels: before must be at least 0, not -1",
         ),
         ("¦{group_norm: {groups: 2}}", "x: group_norm needs 'epsilon'"),
         ("¦{group_norm: {groups: 3, epsilon: 1.0e-5}}", "x: 3 groups do not divide 4 channels (from input)"),
@@ -748,7 +748,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ),
         ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs channels × length, not 4×8×8 (from input)"),
         ("{reshape: {shape: ¦256}}", "x.reshape.shape: reshape: shape must be a list, not 256"),
-        ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 item, not []"),
+        ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 value, not []"),
         ("¦{reshape: {shape: [4, 8]}}", "x: cannot reshape 4×8×8 to 4×8, which has another size (from input)"),
         ("{dropout: {rate: ¦1}}", "x.dropout.rate: dropout: rate must be less than 1, not 1"),
         ("¦{stochastic_depth: {}}", "x: stochastic_depth needs 'rate'"),
@@ -760,7 +760,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
             "x.when: unknown name 'in_heigth'; did you mean 'in_height'? (known: in_channels, in_height, in_width)",
         ),
         ("{call: ¦y}", "x.call: no earlier layer here is named 'y'"),
-        ("{call: ¦input}", "x.call: 'input' is no single layer, which alone can be called again"),
+        ("{call: ¦input}", "x.call: 'input' is not a single layer, and only those can be called again"),
     ],
 )
 def test_a_wrong_layer_is_told_in_one_line(mistakes: Mistakes, layer: str, said: str) -> None:
@@ -808,7 +808,7 @@ def test_an_input_too_small_for_a_window_is_told(mistakes: Mistakes) -> None:
 
 def test_a_layer_that_nothing_uses_is_told(mistakes: Mistakes) -> None:
     assert mistakes("stem:\n  a: relu\n  b: {sigmoid: null, from: input}\n") == [
-        "spec.yaml:2:6: stem.a: nothing uses the value of 'a', and it is no output"
+        "spec.yaml:2:6: stem.a: nothing uses the value of 'a', and it is not an output"
     ]
 
 
@@ -827,14 +827,14 @@ def test_a_list_of_the_wrong_length_is_told(mistakes: Mistakes) -> None:
 
 def test_zero_and_negative_channels_of_a_stage_are_told_once_each(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nstages:\n  layer1: {channels: 0}\n  layer2: {channels: -4}\n") == [
-        "spec.yaml:3:22: stages.layer1.channels: conv2d: channels must be greater than or equal to 1, not 0",
-        "spec.yaml:4:22: stages.layer2.channels: conv2d: channels must be greater than or equal to 1, not -4",
+        "spec.yaml:3:22: stages.layer1.channels: conv2d: channels must be at least 1, not 0",
+        "spec.yaml:4:22: stages.layer2.channels: conv2d: channels must be at least 1, not -4",
     ]
 
 
 def test_a_mistake_in_a_defined_layer_is_told_there_once(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nlayers:\n  norm: {batch_norm: {momentum: 2}}\n") == [
-        "spec.yaml:3:33: layers.norm.batch_norm.momentum: batch_norm: momentum must be less than or equal to 1, not 2"
+        "spec.yaml:3:33: layers.norm.batch_norm.momentum: batch_norm: momentum must be at most 1, not 2"
     ]
 
 
@@ -962,7 +962,7 @@ def test_mistakes_without_end_are_cut_off(mistakes: Mistakes) -> None:
     said = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000, channels: 1 - index}}\n")
 
     assert len(said) == reports.MAX_PROBLEMS + 1
-    assert said[-1] == "too many problems; the rest of the spec is not looked at"
+    assert said[-1] == "too many problems; the rest of the spec is not checked"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_pattern_names_every_layer_of_every_block(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", ["{stage}.{layer}", "{stage}.{index}", "layer", ""])
 def test_a_pattern_without_the_layer_or_the_block_would_name_two_layers_alike(pattern: str) -> None:
     assert refusals(Stage, {"block": "b", "names": pattern}) == [
-        "a pattern of names must hold {layer}, and {index}, {number} or {remaining}"
+        "a pattern of names must contain {layer}, and {index}, {number} or {remaining}"
     ]
 
 
@@ -80,7 +80,7 @@ def test_a_pattern_without_the_layer_or_the_block_would_name_two_layers_alike(pa
 def test_a_pattern_of_anything_else_lists_what_it_may_hold(pattern: str) -> None:
     known = "{stage}, {index}, {number}, {remaining}, {layer}"
     assert refusals(Stage, {"block": "b", "names": pattern}) == [
-        f"a pattern of names may hold {known}, letters, digits and . _ -"
+        f"a pattern of names may contain {known}, letters, digits and . _ -"
     ]
 
 
@@ -98,7 +98,7 @@ def test_a_stage_repeats_its_block_a_sensible_number_of_times(repeat: object) ->
 def test_a_number_may_be_an_expression_and_is_refused_in_one_line_otherwise() -> None:
     assert Stage.model_validate({"block": "b", "stride": "width // 2"}).stride == "width // 2"
     assert refusals(Stage, {"block": "b", "stride": [2, 1]}) == ["must be a number or an expression, not [2, 1]"]
-    assert refusals(Shortcut, {"when": [1]}) == ["must be a number or an expression, not [1]"]
+    assert refusals(Shortcut, {"when": [1]}) == ["must be true, false or an expression, not [1]"]
 
 
 def test_a_block_names_each_layer_once_across_its_sections() -> None:

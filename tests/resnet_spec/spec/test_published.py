@@ -31,12 +31,12 @@ def spec(weights: str) -> str:
         ("url: https://user:word@host/x", ".url: must be an address that starts with"),
         ("url: https://host/x y", ".url: must be an address that starts with"),
         (f"url: {URL}, size: 5 MB", ".size: must be bytes, or a text like '97.8 MiB', not '5 MB'"),
-        (f"url: {URL}, size: 0", ".size: must be greater than or equal to 1, not 0"),
+        (f"url: {URL}, size: 0", ".size: must be at least 1, not 0"),
         (f"url: {URL}, hash: 'sha1:00000000'", ".hash: must be 'sha256:' or 'md5:' and at least eight"),
         (f"url: {URL}, hash: 'sha256:0000000'", ".hash: must be 'sha256:' or 'md5:' and at least eight"),
-        (f"url: {URL}, classes: -1", ".classes: must be greater than or equal to 0, not -1"),
+        (f"url: {URL}, classes: -1", ".classes: must be at least 0, not -1"),
         (f"url: {URL}, licens: mit", ": unknown key 'licens'; did you mean 'license'?"),
-        (f"url: {URL}, accuracy: {{top1: 101}}", ".accuracy.top1: must be less than or equal to 100, not 101"),
+        (f"url: {URL}, accuracy: {{top1: 101}}", ".accuracy.top1: must be at most 100, not 101"),
         (f"url: {URL}, accuracy: {{top1: 1, topp: 2}}", ".accuracy: unknown key 'topp'; did you mean 'top"),
         (f"url: {URL}, preprocessing: {{crp: 1}}", ".preprocessing: unknown key 'crp'; did you mean 'crop'?"),
         (f"url: {URL}, preprocessing: {{order: gbr}}", ".preprocessing.order: must be 'rgb' or 'bgr', not 'gbr'"),
@@ -94,11 +94,12 @@ def test_no_two_entries_share_an_address() -> None:
 
 
 def test_a_shipped_address_has_a_place_of_its_own_in_the_cache() -> None:
-    from resnet_spec.weights.download import _place  # pyright: ignore[reportPrivateUsage]
+    from resnet_spec.weights.cache import cache_folder, cached_path
 
     for name in SHIPPED:
         for weights in load(name).weights.values():
-            assert _place(weights.url) == weights.url.removeprefix("https://")
+            path = cached_path(weights.url).relative_to(cache_folder())
+            assert path.as_posix() == weights.url.removeprefix("https://")
 
 
 def test_listing_weights_does_not_change_a_fingerprint() -> None:

@@ -10,6 +10,8 @@ import pytest
 from resnet_spec import Graph, Spec, load
 from resnet_spec.errors import Position
 from resnet_spec.spec.catalog import Catalog
+from resnet_spec.spec.diagnostics import Diagnostics
+from resnet_spec.spec.resolution import Resolver
 from tests.shipped import networks
 
 Write = Callable[..., Path]
@@ -55,7 +57,7 @@ def test_a_spec_made_of_plain_data_has_no_places() -> None:
 def test_the_blocks_that_could_be_named_are_the_specs_own_and_the_shipped(write: Write) -> None:
     spec = load(write("blocks: {mine: {main: {a: relu}}}\nstages: {s: {block: mine}}\n"))
 
-    assert spec.block_names() == {"mine", *Catalog.shipped().blocks()}
+    assert Resolver(spec, Diagnostics(spec.position)).block_names() == {"mine", *Catalog.shipped().blocks()}
 
 
 @pytest.mark.parametrize("name", list(Catalog.shipped().blocks()))

@@ -1,0 +1,71 @@
+"""What a well-formed graph satisfies: unique names, earlier inputs, arity, shapes, and outputs that need every node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from resnet_spec.errors import Problem, suggest
+from resnet_spec.graph.nodes import INPUT, Input, Node, Scope, unused
+from resnet_spec.operations.fields import Shape, ShapeError
+
+
+def node_problems(input: Input, nodes: Iterable[Node]) -> Iterable[Problem]:
+    """What is wrong with each node: its name, its inputs, its shape, the layer that it calls again."""
+    shapes: dict[str, Shape] = {INPUT: input.shape}
+    seen: dict[str, Node] = {}
+    for node in nodes:
+        if node.name in seen or node.name == INPUT:
+            yield Problem("two nodes have this name" if node.name in seen else "the name is the input's", node.name)
+        missing = [name for name in node.inputs if name not in shapes]
+        for name in missing:
+            yield Problem(f"its input {name!r} is not an earlier node{suggest(name, shapes)}", node.name)
+        arity = len(node.inputs)
+        if arity < 2 if node.operation.joins else arity != 1:
+            wanted = "two inputs or more" if node.operation.joins else "one input"
+            yield Problem(f"{node.operation.op} takes {wanted}, not {arity}", node.name)
+        elif not missing:
+            yield from _shape_problems(node, shapes, seen)
+        shapes[node.name] = node.shape
+        seen[node.name] = node
+
+
+def output_problems(
+    nodes: Sequence[Node], outputs: Sequence[str], output_names: Sequence[str], scopes: Iterable[Scope]
+) -> Iterable[Problem]:
+    """What is wrong with the outputs of a graph and of its scopes."""
+    names = {node.name for node in nodes}
+    for name in dict.fromkeys(outputs):
+        if name not in names:
+            yield Problem(f"the output {name!r} is not a node{suggest(name, names)}")
+    if not outputs:
+        yield Problem("the graph has no output")
+    if output_names and len(set(output_names)) != len(outputs):
+        yield Problem("output_names must give each output a unique name")
+    yield from (Problem("no output needs its value", name) for name in unused(nodes, outputs))
+    for scope in scopes:
+        if scope.output not in names:
+            yield Problem(f"its output {scope.output!r} is not a node{suggest(scope.output, names)}", scope.name)
+
+
+def _shape_problems(node: Node, shapes: Mapping[str, Shape], seen: Mapping[str, Node]) -> Iterable[Problem]:
+    inputs = [shapes[name] for name in node.inputs]
+    try:
+        shape = node.operation.output_shape(*inputs)
+    except ShapeError as error:
+        yield Problem(f"{error} (from {', '.join(map(repr, node.inputs))})", node.name)
+        return
+    if shape != node.shape:
+        yield Problem(f"its shape is {list(shape)}, not {list(node.shape)}", node.name)
+    if node.calls is not None:
+        owner = seen.get(node.calls)
+        if owner is None or owner.calls is not None:
+            yield Problem(
+                f"it calls {node.calls!r}, which is not an earlier layer{suggest(node.calls, seen)}", node.name
+            )
+        elif owner.operation != node.operation:
+            yield Problem(f"it calls {node.calls!r}, which is another operation", node.name)
+        else:
+            # The owner's inputs that are not nodes are reported for the owner.
+            owned = [shapes[name] for name in owner.inputs if name in shapes]
+            if owned and node.operation.parameters(*inputs) != node.operation.parameters(*owned):
+                yield Problem(f"it calls {node.calls!r}, whose parameters have other shapes", node.name)

@@ -1,0 +1,195 @@
+"""What a graph is made of: nodes, scopes, parameters and the input; and what follows from nodes alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+from resnet_spec.operations import SAME_RESOLUTION, Operation, Role, Stride
+from resnet_spec.operations.fields import Shape
+from resnet_spec.validation import matching
+
+INPUT = "input"
+"""The name by which nodes refer to the graph's input."""
+
+MAX_PARAMETERS = 10**11
+
+Name = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$",
+        "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
+    ),
+    Field(max_length=200),
+]
+Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+
+
+class Frozen(BaseModel):
+    """A model that cannot be changed and has no other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(Frozen):
+    """What the network reads: images of ``channels`` × ``height`` × ``width``, or vectors of ``features``.
+
+    Examples:
+        >>> from resnet_spec.graph import Input
+        >>> Input(height=32, width=32).shape, Input(features=10).shape
+        ((3, 32, 32), (10,))
+    """
+
+    channels: Size = 3
+    height: Size = 224
+    width: Size = 224
+    features: Size | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Input:
+        if self.features is not None and self.model_fields_set & {"channels", "height", "width"}:
+            raise ValueError("is a vector ('features') or an image ('channels', 'height', 'width'), not both")
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, height, width), or (features,)."""
+        return (self.channels, self.height, self.width) if self.features is None else (self.features,)
+
+    @model_serializer
+    def _serialize(self) -> dict[str, int]:
+        names = ("channels", "height", "width") if self.features is None else ("features",)
+        return dict(zip(names, self.shape, strict=True))
+
+
+class Node(Frozen):
+    """One application of an operation; ``calls`` names an earlier node whose layer, parameters too, is used again."""
+
+    name: Name
+    operation: Operation
+    inputs: tuple[str, ...]
+    shape: Annotated[Shape, Field(min_length=1)]
+    calls: Name | None = None
+
+    @property
+    def layer(self) -> str:
+        """Name of the node that owns the layer: this one's, or the one it calls again."""
+        return self.calls or self.name
+
+
+class Scope(Frozen):
+    """A group of nodes: a stage of blocks, or one block, whose value is its ``output`` node's.
+
+    ``residual`` marks a block that adds a shortcut. The name is the dotted prefix of the nodes' names if the block's
+    names are nested, and otherwise only a name for the group (``conv2_block1``).
+    """
+
+    name: Name
+    kind: Literal["stage", "block"]
+    output: Name
+    block: str | None = None
+    residual: bool = False
+
+
+class Parameter(NamedTuple):
+    """A named array: its shape as PyTorch lays it out, its role, and the node that owns it."""
+
+    name: str
+    shape: Shape
+    role: Role
+    node: str
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients change it, which they do not for running statistics."""
+        return self.role.trainable
+
+
+def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
+    """The stride of the input and of each node's value, along the first input of each join.
+
+    Args:
+        input: What the network reads.
+        nodes: Nodes in order of execution.
+
+    Returns:
+        By name, how many (rows, columns) of the input one of the value stands for, or None for a value that is not a
+        map.
+
+    Examples:
+        >>> import resnet_spec
+        >>> from resnet_spec.graph import strides_of
+        >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+        >>> float(strides_of(graph.input, graph.nodes)["maxpool"][0])
+        4.0
+    """
+    strides: dict[str, Stride | None] = {INPUT: SAME_RESOLUTION if input.features is None else None}
+    for node in nodes:
+        before, step = strides[node.inputs[0]], node.operation.resolution()
+        strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
+    return strides
+
+
+def unused(nodes: Sequence[Node], outputs: Iterable[str]) -> list[str]:
+    """Names of the nodes that no output needs.
+
+    Args:
+        nodes: Nodes in order of execution.
+        outputs: Names of the nodes whose values are needed.
+
+    Returns:
+        Names in order of execution.
+
+    Examples:
+        >>> import resnet_spec
+        >>> from resnet_spec.graph import unused
+        >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+        >>> unused(graph.nodes, ["layer4.1.relu2"])
+        ['avgpool', 'flatten', 'fc']
+    """
+    needed = set(outputs)
+    dead: list[str] = []
+    for node in reversed(nodes):
+        if node.name in needed:
+            needed |= {*node.inputs, node.layer}
+        else:
+            dead.append(node.name)
+    return dead[::-1]
+
+
+def canonical(node: Node) -> dict[str, Any]:
+    """A node as the fingerprint includes it: without its shape, and without fields at their default.
+
+    Args:
+        node: A node of a graph.
+
+    Returns:
+        Plain data for JSON.
+
+    Examples:
+        >>> import resnet_spec
+        >>> from resnet_spec.graph import canonical
+        >>> canonical(resnet_spec.load("torchvision/resnet18").to_graph().by_name["relu"])
+        {'name': 'relu', 'operation': {'op': 'relu'}, 'inputs': ['bn1']}
+    """
+    return node.model_dump(mode="json", exclude={"shape"}, exclude_defaults=True)
+
+
+def scope_class_name(block: str) -> str:
+    """A block's name as a class's name.
+
+    Args:
+        block: A block's name.
+
+    Returns:
+        The name in CamelCase, ``Block`` if the block's has no letters or digits.
+
+    Examples:
+        >>> from resnet_spec.graph import scope_class_name
+        >>> scope_class_name("basic_block")
+        'BasicBlock'
+    """
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", block) if part) or "Block"

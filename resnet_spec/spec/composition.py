@@ -1,0 +1,158 @@
+"""Files put together before they are checked: ``extends`` is merged, and blocks are brought in.
+
+Everything becomes one document with the position of every key and value, so that an error can point into the file that
+it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from resnet_spec.document.merge import merge
+from resnet_spec.document.parser import Document, KeyPath, dotted, graft, read
+from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.spec.catalog import ENDINGS, Catalog
+
+NOT_INHERITED = ("name", "description", "source", "weights", "depth", "block")
+"""Keys that describe one file's network or block, so that ``extends`` does not pass them on."""
+
+
+def composed(path: Path, catalog: Catalog) -> Document:
+    """A spec's file with what it extends and every block that it mentions."""
+    return with_blocks(_extended(path, catalog, ()), catalog)
+
+
+def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document:
+    """A file merged over the one it extends."""
+    document = catalog.document(path) if catalog.owns(path) else read(path)
+    resolved = path.resolve()
+    if resolved in below:
+        chain = " → ".join(file.name for file in (*below, resolved))
+        raise SpecError(Problem(f"'extends' goes in a circle: {chain}"))
+    if not isinstance(document.data, dict):
+        raise SpecError(Problem("a spec is a mapping", position=document.position(())))
+    document = _block_files(document, path)
+    data = cast("dict[str, Any]", document.data)
+    if "extends" not in data:
+        return document
+    base = data["extends"]
+    if not isinstance(base, str):
+        message = "must be a shipped spec's name or a file's path"
+        raise SpecError(Problem(message, "extends", document.position(("extends",))))
+    with _located_at(document, ("extends",)):
+        source = path.parent / base if base.endswith(ENDINGS) else catalog.find(base)
+        under = _extended(source, catalog, (*below, resolved))
+    return _over(document, under)
+
+
+def _over(document: Document, base: Document) -> Document:
+    """A file or a block merged over the one it extends."""
+    inherited = {key: value for key, value in base.data.items() if key not in NOT_INHERITED}
+    own = {key: value for key, value in document.data.items() if key != "extends"}
+    return merge(replace(base, data=inherited), replace(document, data=own))
+
+
+@contextmanager
+def _located_at(document: Document, path: KeyPath) -> Generator[None]:
+    """Report a file that cannot be read at the value that names it."""
+    try:
+        yield
+    except SpecError as error:
+        if any(problem.position is not None for problem in error.problems):
+            raise
+        position = document.position(path)
+        raise SpecError([Problem(p.message, dotted(path), position) for p in error.problems]) from None
+
+
+def _block_files(document: Document, path: Path) -> Document:
+    """Replace ``blocks: {mine: mine.yaml}`` by what the file holds."""
+    blocks = document.data.get("blocks")
+    if not isinstance(blocks, dict):
+        return document
+    for name, value in cast("dict[str, Any]", blocks).items():
+        if isinstance(value, str) and value.endswith(ENDINGS):
+            with _located_at(document, ("blocks", name)):
+                block = read(path.parent / value)
+            document = add_block(document, name, block)
+    return document
+
+
+def with_blocks(document: Document, catalog: Catalog) -> Document:
+    """Bring in the shipped blocks that a document mentions, and those that they mention."""
+    shipped = catalog.blocks()
+    data = cast("dict[str, Any]", document.data)
+    pending: list[Any] = [data]
+    blocks = data.get("blocks")
+    present: set[str] = set(cast("dict[str, Any]", blocks)) if isinstance(blocks, dict) else set()
+    if "blocks" in data and not isinstance(blocks, dict):
+        return document
+    while pending:
+        for word in words(pending.pop()):
+            if word in shipped and word not in present:
+                present.add(word)
+                block = catalog.document(shipped[word])
+                document = add_block(document, word, block)
+                pending.append(block.data)
+    for name in cast("dict[str, Any]", document.data.get("blocks", {})):
+        document = _extended_block(document, name, (), shipped)
+    return document
+
+
+def _extended_block(document: Document, name: str, below: tuple[str, ...], shipped: Iterable[str]) -> Document:
+    """The document with one of its blocks merged over the block that it extends, another of the document's."""
+    blocks = cast("dict[str, Any]", document.data["blocks"])
+    if not isinstance(blocks[name], dict) or "extends" not in blocks[name]:
+        return document
+    base, path = blocks[name]["extends"], ("blocks", name, "extends")
+    position = document.position(path)
+    if not isinstance(base, str) or not isinstance(blocks.get(base), dict):
+        raise SpecError(
+            Problem(f"unknown block {base!r}{suggest(str(base), {*blocks, *shipped})}", dotted(path), position)
+        )
+    if base in (*below, name):
+        chain = " → ".join((*below, name, base))
+        raise SpecError(Problem(f"'extends' goes in a circle: {chain}", dotted(path), position))
+    document = _extended_block(document, base, (*below, name), shipped)
+    try:
+        block = _over(_block_document(document, name), _block_document(document, base))
+    except SpecError as error:
+        raise SpecError([p._replace(path=f"blocks.{name}.{p.path}") for p in error.problems]) from None
+    return add_block(document, name, block)
+
+
+def _block_document(document: Document, name: str) -> Document:
+    """One of a document's blocks as a document of its own."""
+    target = Document(None, document.file, {}, {})
+    path: KeyPath = ("blocks", name)
+    return replace(target, data=graft(document.data["blocks"][name], document, path, target, ()))
+
+
+def add_block(document: Document, name: str, block: Document) -> Document:
+    """The document with a block's own file as one of its blocks, with that file's positions."""
+    data = dict(document.data)
+    data["blocks"] = {**data.get("blocks", {}), name: block.data}
+    prefix: KeyPath = ("blocks", name)
+    # A document has a position for each of its keys, and its file may not contain these two.
+    known = {path: document.position(path) for path in (prefix[:1], prefix)}
+    keys = known | document.keys | {(*prefix, *path): position for path, position in block.keys.items()}
+    values = known | document.values | {(*prefix, *path): position for path, position in block.values.items()}
+    return Document(data, document.file, keys, values)
+
+
+def words(data: Any) -> Iterable[str]:
+    """Every key and every text in plain data, any of which may name a block."""
+    stack = [data]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            mapping = cast("dict[str, Any]", item)
+            yield from mapping
+            stack.extend(mapping.values())
+        elif isinstance(item, list):
+            stack.extend(cast("list[Any]", item))

@@ -1,0 +1,168 @@
+"""A graph's nodes, made one after the other: operations are validated, shapes follow, layers are called again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+from pydantic import ValidationError
+
+from resnet_spec.document.parser import KeyPath
+from resnet_spec.errors import shown
+from resnet_spec.graph import Node
+from resnet_spec.operations import OPERATIONS, AnyOperation
+from resnet_spec.operations.fields import Shape, ShapeError
+from resnet_spec.spec.diagnostics import Diagnostics
+from resnet_spec.spec.resolution import Bound, is_unknown, misspelled
+from resnet_spec.validation import InvalidValue, invalid_values
+
+
+class Value(NamedTuple):
+    """What a step computes: the node, and its shape, or None after a mistake."""
+
+    node: str
+    shape: Shape | None
+
+    def after_mistake(self) -> Value:
+        """The value of a step that takes this one and whose own is unknown."""
+        return self._replace(shape=None)
+
+
+class _Owner(NamedTuple):
+    """The node that owns a layer, and the shapes its layer was made for."""
+
+    node: Node
+    inputs: tuple[Shape, ...]
+
+
+class NodeBuilder:
+    """Makes the nodes of one graph in order of execution; mistakes go to its diagnostics."""
+
+    def __init__(self, diagnostics: Diagnostics) -> None:
+        self.nodes: list[Node] = []
+        self.written: dict[str, KeyPath] = {}
+        self.declared: list[str] = []
+        self._owners: dict[str, _Owner] = {}
+        self._operations: dict[Any, AnyOperation] = {}
+        self._problem = diagnostics.problem
+
+    @contextmanager
+    def declaring(self, sections: dict[str, list[str]], section: str) -> Generator[None]:
+        """Note the layers that are made inside under a block's section instead of declaring them at once."""
+        outer, self.declared = self.declared, []
+        yield
+        sections[section] = sections.get(section, []) + self.declared
+        self.declared = outer
+
+    def declaration(self) -> tuple[str, ...]:
+        """The layers in order of declaration, empty where that is the order of execution."""
+        executed = [node.name for node in self.nodes if node.calls is None]
+        return tuple(self.declared) if self.declared != executed else ()
+
+    def apply(self, bound: Bound, inputs: Sequence[Value], name: str, path: KeyPath) -> Value:
+        """Add a node for an operation."""
+        operation = self._operation(bound, path)
+        return inputs[0].after_mistake() if operation is None else self._add(operation, inputs, name, path)
+
+    def call(self, target: str, owner_name: str, inputs: Sequence[Value], name: str, path: KeyPath) -> Value:
+        """Add a node that uses an earlier layer again; ``target`` is what the step calls it."""
+        owner = self._owners.get(owner_name)
+        shapes = tuple(value.shape for value in inputs if value.shape is not None)
+        if owner is None:
+            self._problem(f"{target!r} is not a single layer, and only those can be called again", (*path, "call"))
+            return inputs[0].after_mistake()
+        operation = owner.node.operation
+        if len(shapes) == len(inputs) and operation.parameters(*shapes) != operation.parameters(*owner.inputs):
+            wanted, given = list(owner.inputs[0]), list(shapes[0])
+            message = f"the parameters of {target!r} are for an input of {wanted}, not {given} (from {inputs[0].node})"
+            self._problem(message, (*path, "call"), of_shapes=True)
+            return inputs[0].after_mistake()
+        return self._add(operation, inputs, name, path, calls=owner.node.name)
+
+    # -- operations ----------------------------------------------------------------------------------------------
+
+    def _operation(self, bound: Bound, path: KeyPath) -> AnyOperation | None:
+        """The operation with its arguments validated, None where one is wrong or unknown."""
+        known = {name: value for name, value in bound.arguments.items() if not is_unknown(value)}
+        try:
+            key = (bound.kind, tuple((name, _hashable(value)) for name, value in bound.arguments.items()))
+            if key in self._operations:
+                return self._operations[key]
+        except TypeError:
+            key = None
+        data = {"op": bound.kind, **known}
+        try:
+            operation = OPERATIONS[bound.kind].model_validate(data)
+        except ValidationError as error:
+            self._report(bound, invalid_values(error, data, OPERATIONS[bound.kind]), path)
+            return None
+        if len(known) < len(bound.arguments):
+            return None
+        if key is not None:
+            self._operations[key] = operation
+        return operation
+
+    def _report(self, bound: Bound, invalid: list[InvalidValue], path: KeyPath) -> None:
+        """One problem for each wrong argument, except what may follow from unknown or from other wrong ones."""
+        unknown = {name for name, value in bound.arguments.items() if is_unknown(value)}
+        other = unknown - {*OPERATIONS[bound.kind].model_fields, *OPERATIONS[bound.kind].aliases}
+        first = {(each.missing or str(next(iter(each.path), ""))): each for each in reversed(invalid)}
+        for name, each in reversed(first.items()):
+            derived = name not in bound.arguments and not each.missing
+            if name in unknown or (derived and (unknown or len(first) > 1)):
+                continue
+            if each.missing and misspelled(name, other):
+                continue
+            written = bound.written.get(name)
+            message = f"{bound.kind} {each.text}" if each.missing else f"{bound.kind}: {each.text}"
+            if name in bound.arguments:
+                message = f"{bound.kind}: {name} {each.text}, not {shown(each.value)}"
+                if written and isinstance(written.value, str) and written.value != each.value:
+                    message += f" (from {written.value!r})"
+            self._problem(message, written.path if written else path)
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def _add(
+        self, operation: AnyOperation, inputs: Sequence[Value], name: str, path: KeyPath, calls: str | None = None
+    ) -> Value:
+        arity = len(inputs)
+        if arity < 2 if operation.joins else arity != 1:
+            wanted = "two inputs or more" if operation.joins else "one input"
+            self._problem(f"{operation.op} takes {wanted}, not {arity}; 'from' names them", path)
+            return inputs[0].after_mistake()
+        shapes = [value.shape for value in inputs if value.shape is not None]
+        if len(shapes) < arity:
+            return inputs[0].after_mistake()
+        try:
+            shape = operation.output_shape(*shapes)
+        except ShapeError as error:
+            sources = " and ".join(value.node for value in inputs)
+            self._problem(f"{error} (from {sources})", path, of_shapes=True)
+            return inputs[0].after_mistake()
+        if name in self._owners:
+            self._problem(f"two layers are named {name!r}", path)
+            return Value(name, None)
+        data = {"name": name, "operation": operation, "inputs": tuple(v.node for v in inputs), "shape": shape}
+        try:
+            node = Node.model_validate(data | {"calls": calls})
+        except ValidationError as error:
+            (invalid,) = (each for each in invalid_values(error, data, Node) if each.path == ("name",))
+            self._problem(f"the layer's name {invalid.message}", path)
+            return inputs[0].after_mistake()
+        self.nodes.append(node)
+        self.written[name] = path
+        if calls is None:
+            self._owners[name] = _Owner(node, tuple(shapes))
+            self.declared.append(name)
+        else:
+            self._owners[name] = self._owners[calls]
+        return Value(name, shape)
+
+
+def _hashable(value: Any) -> Any:
+    # True and 1 are equal but not both valid, hence the type.
+    if isinstance(value, list):
+        return tuple(_hashable(item) for item in cast("list[Any]", value))
+    return (type(value), value)
