@@ -13,6 +13,7 @@ import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
 from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
 from tests.needs import need
+from tests.shipped import slow_unless
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
 WRONG = (
@@ -40,6 +41,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", run, "parity", *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_two_backends_agree_on_each_author_s_names() -> None:
     need("tensorflow")
     specs = ["resnet18", "keras/resnet50", "tutorial/resnet18"]
@@ -60,11 +62,12 @@ def test_a_right_third_party_backend_agrees_to_the_bit() -> None:
     assert all(d.largest == 0 for d in report.differences if d.backend == "right" and d.reference == "torch")
 
 
+@pytest.mark.slow
 def test_what_a_backend_prints_does_not_disturb() -> None:
     assert compared("noisy").passed
 
 
-@pytest.mark.parametrize("wrong", ["epsilon", "stride", "padding"])
+@pytest.mark.parametrize("wrong", slow_unless({"epsilon"}, ["epsilon", "stride", "padding"]))
 def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
     # A block of ResNet-18 has no first 1×1 to which a stride could move.
     report = compared(wrong, "resnet50" if wrong == "stride" else "resnet18")
@@ -73,6 +76,7 @@ def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
     assert failed(report) == [("float64", wrong, "torch")]
 
 
+@pytest.mark.slow
 def test_one_epsilon_of_many_is_caught_in_float64() -> None:
     assert failed(compared("one_epsilon")) == [("float64", "one_epsilon", "torch")]
 
@@ -85,6 +89,7 @@ def failed(report: ParityReport) -> list[tuple[str, str, str]]:
     return [(d.dtype, d.backend, d.reference) for d in report.differences if not d.passed]
 
 
+@pytest.mark.slow
 def test_the_bounds_are_those_that_follow_from_the_network() -> None:
     report = compared("right")
     float64, *float32 = report.differences
@@ -101,10 +106,12 @@ def test_the_node_that_is_wrong_is_found() -> None:
     assert [node.name for node in report.nodes if not node.passed] == ["layer3.0.bn2"]
 
 
+@pytest.mark.slow
 def test_nan_is_a_difference() -> None:
     assert not compared("nan").passed
 
 
+@pytest.mark.slow
 def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
     done = command("resnet18", "--backends", "torch,epsilon", "--size", "64")
     assert done.returncode == 1, done.stderr
@@ -134,11 +141,13 @@ def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_backend_out_of_memory_is_told_as_such() -> None:
     with pytest.raises(BackendError, match="the failing backend failed: out of memory"):
         compared("failing")
 
 
+@pytest.mark.slow
 def test_a_backend_killed_in_the_middle_of_a_bisection_is_no_difference() -> None:
     done = command("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
     assert done.returncode == 3
@@ -146,6 +155,7 @@ def test_a_backend_killed_in_the_middle_of_a_bisection_is_no_difference() -> Non
     assert "DIFFERS" not in done.stdout
 
 
+@pytest.mark.slow
 def test_memory_that_ends_in_the_middle_of_a_bisection_is_no_difference() -> None:
     with pytest.raises(BackendError, match="the failing_later backend failed: out of memory"):
         compared("failing_later", bisect=True)
@@ -173,6 +183,7 @@ def test_a_network_of_vectors_is_compared(tmp_path: Path) -> None:
     assert "is a vector ('features') or an image" in done.stderr
 
 
+@pytest.mark.slow
 def test_given_weights_are_compared(tmp_path: Path) -> None:
     graph = resnet_spec.load("resnet18", {"parameters.classes": 7}).to_graph()
     resnet_spec.write_weights(tmp_path / "w.safetensors", graph, resnet_spec.initialize(graph, 3))
