@@ -196,7 +196,7 @@ def _assign(step: Step, candidates: Sequence[Step], tensors: dict[str, Tensor]) 
 def _ambiguous(step: Step, name: str, candidates: Sequence[Step]) -> str:
     if len(candidates) > 1:
         found = " or ".join(candidate.source for candidate in candidates)
-        return f"{step.source} can be {found}, whose weights differ: neither names nor structure tell which"
+        return f"{step.source} can be {found}, whose weights differ: neither names nor structure distinguish them"
     return f"{name!r} is shared by layers of the spec, but {candidates[0].source} has different weights in the file"
 
 

@@ -130,7 +130,7 @@ def test_indistinguishable_branches_are_refused(tmp_path: Path) -> None:
     message = refused(anonymous(proto(graph, arrays)), graph, tmp_path)
     assert message == (
         "'one' (conv2d) can be 'one' (Conv) or 'two' (Conv), whose weights differ: "
-        "neither names nor structure tell which"
+        "neither names nor structure distinguish them"
     )
     assert_equal(read(proto(graph, arrays), graph, tmp_path), arrays)
     equal = dict.fromkeys(arrays, arrays["one.weight"])
