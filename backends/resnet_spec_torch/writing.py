@@ -38,7 +38,7 @@ def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
     state = _on_cpu(model.state_dict())
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     if problems := too_large({name: tensor.numpy() for name, tensor in floats.items()}, "float16"):
-        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+        raise WeightsError([Problem("some values are too large for half precision"), *problems])
     for name, tensor in floats.items():
         state[name] = tensor.half()
     torch.save(state, path)

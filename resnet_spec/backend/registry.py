@@ -49,7 +49,7 @@ def find(name: str) -> EntryPoint:
 def readers() -> dict[str, str]:
     """Which installed backend reads which file ending; asked only for a file that the core does not read itself.
 
-    A backend that cannot be imported is left out; ``unusable`` says why.
+    A backend that cannot be imported is left out; ``unusable`` states why.
     """
     return _by_ending("inputs")
 
@@ -72,7 +72,7 @@ def unusable() -> list[str]:
 
 
 def outputs_of(point: EntryPoint) -> Mapping[str, str]:
-    """What a backend writes, known before its framework is imported where its package says so.
+    """What a backend writes, known before its framework is imported where its package declares it.
 
     Raises BackendError where the package cannot be imported.
     """
@@ -114,7 +114,7 @@ def _by_ending(attribute: str) -> dict[str, str]:
 
 
 def _declared(point: EntryPoint, attribute: str) -> Any:
-    """What a backend's class declares; its package may say so in capitals, where the class comes with the framework."""
+    """What a backend's class declares; or its package in capitals, where the class needs the framework."""
     try:
         package = import_module(point.module)
         constant = attribute.upper()

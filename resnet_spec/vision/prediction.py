@@ -146,10 +146,10 @@ def predict(
     """
     from resnet_spec.weights.download import resolve
 
-    names = _distinct(backends)
+    names = _backend_names(backends)
     loaded = load(spec, overrides)
-    labeled = _labeled(_classifier(loaded.to_graph()), labels)
-    chosen = _chosen(loaded, weights, preprocessing)
+    labeled = _checked_labels(_classifier(loaded.to_graph()), labels)
+    chosen = _preprocessing_for(loaded, weights, preprocessing)
     batch = preprocess(loaded, images, chosen)
     # At the images' size, which the spec's expressions may look at.
     graph = load(spec, at_size(overrides, (batch.shape[2], batch.shape[3]))).to_graph()
@@ -164,7 +164,7 @@ def predict(
         logits = _logits(processes, batch)
         bound = 0.0
         if len(processes) > 1:
-            progress(f"{graph.name}: what rounding may do")
+            progress(f"{graph.name}: estimating float32 rounding error")
             bound = _bound(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
         environment = {process.name: process.environment for process in processes}
     sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
@@ -210,10 +210,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines)
 
 
-def _distinct(backends: str | Sequence[str]) -> list[str]:
+def _backend_names(backends: str | Sequence[str]) -> list[str]:
     names = [find(name).name for name in ([backends] if isinstance(backends, str) else backends)]
     if not names or len(names) > len(set(names)):
-        raise BackendError("name one backend or more, each once")
+        raise BackendError("name at least one backend, and each only once")
     return names
 
 
@@ -227,20 +227,20 @@ def _classifier(graph: Graph) -> int:
     return node.shape[0]
 
 
-def _labeled(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+def _checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(labels, str):
         message = f"not a list of {classes} labels; read_labels(PATH) reads them from a file"
         raise LabelsError(f"{shown(labels)} is one text, {message}")
     if labels is not None:
         if len(labels) != classes:
-            raise LabelsError(f"there are {len(labels)} labels for {classes} classes")
+            raise LabelsError(f"got {len(labels)} labels for {classes} classes")
         return tuple(labels)
     if classes in (BACKGROUND, BACKGROUND - 1):
         return ("background",) * (classes == BACKGROUND) + imagenet_labels()
     return tuple(map(str, range(classes)))
 
 
-def _chosen(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None) -> Preprocessing:
+def _preprocessing_for(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None) -> Preprocessing:
     """The preprocessing asked for, else that of the weights, else of the spec's default, which is then told."""
     if isinstance(wanted, Preprocessing):
         return wanted

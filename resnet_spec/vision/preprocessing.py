@@ -1,4 +1,4 @@
-"""From photographs to a batch, as the weights were trained: once, in Pillow and NumPy, for whichever backend runs it.
+"""From photographs to a batch, as the weights were trained: once, in Pillow and NumPy, for every backend.
 
 Images are resized and cut as the original libraries do it, as 8-bit images by Pillow, and become float32 only then;
 the order of the operations below is theirs too, so that the result is theirs to the bit.
@@ -65,7 +65,7 @@ def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
 
     if weights is None and not spec.weights:
         raise SpecError(
-            f"{spec.name} lists no published weights, and with them no preprocessing; "
+            f"{spec.name} lists no published weights, and so no preprocessing; "
             "give one, such as {resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
         )
     name = weights or next(iter(spec.weights))
@@ -101,7 +101,7 @@ def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.flo
     for number, photograph in enumerate(photographs, start=1):
         name = f"image {number}" + (f", {path}" if (path := path_of(photograph)) else "")
         try:
-            pixels[name] = np.asarray(_shaped(_rgb(photograph), preprocessing))
+            pixels[name] = np.asarray(_resized_and_cropped(_rgb(photograph), preprocessing))
         except MemoryError:
             raise
         except ImageError as error:
@@ -126,7 +126,7 @@ def listed(images: Photographs) -> Sequence[Photograph]:
     """Several images; a single one is one of them."""
     if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
         if not len(cast("Sequence[Photograph]", images)):
-            raise ImageError("there is no image")
+            raise ImageError("no image was given")
         return cast("Sequence[Photograph]", images)
     return [cast("Photograph", images)]
 
@@ -146,7 +146,7 @@ def _rgb(photograph: Photograph) -> Image:
         with Image.open(photograph, formats=FORMATS) as image:
             return _converted(image)
     except UnidentifiedImageError:
-        raise ImageError(f"is no image (known: {', '.join(FORMATS)})") from None
+        raise ImageError(f"is not an image (known: {', '.join(FORMATS)})") from None
 
 
 def _from_array(array: NDArray[Any]) -> Image:
@@ -167,7 +167,9 @@ def _converted(image: Image) -> Image:
     image.load()
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned != 1:
-        log.warning("%s: is stored turned (EXIF orientation %s), and taken so", path_of(image) or "an image", turned)
+        log.warning(
+            "%s: is stored turned (EXIF orientation %s) and used as it is stored", path_of(image) or "an image", turned
+        )
     if image.mode.startswith("I;16"):
         # Pillow would cut off at 255. Of a color of 16 bits it takes the high byte, and so do we.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
@@ -179,7 +181,7 @@ def _converted(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _shaped(image: Image, preprocessing: Preprocessing) -> Image:
+def _resized_and_cropped(image: Image, preprocessing: Preprocessing) -> Image:
     """Resized and cut."""
     from PIL.Image import Resampling
 
@@ -224,7 +226,7 @@ def _check_size(size: tuple[int, int]) -> None:
 def _check_sizes(pixels: dict[str, NDArray[np.uint8]]) -> None:
     shapes = {name: array.shape[:2] for name, array in pixels.items()}
     first, wanted = next(iter(shapes.items()))
-    message = "is {} pixels high and {} wide, not {} and {} as {}; a batch has one size, which 'crop' would see to"
+    message = "is {} pixels high and {} wide, not {} and {} as {}; preprocessing with 'crop' gives all images one size"
     problems = [Problem(message.format(*s, *wanted, first), name) for name, s in shapes.items() if s != wanted]
     if problems:
         raise ImageError(problems)

@@ -1,4 +1,4 @@
-"""Weights of a network that differs a little: each adaptation is asked for by its name, and says what it did."""
+"""Weights of a network that differs a little: each adaptation is requested by its name, and logs what it did."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BACKGROUND = 1001
 """Classes of a network that counts "background" first among ImageNet's thousand."""
 
-COLOURS = 3
+COLORS = 3
 """Red, green and blue, from whose kernels those for other channels are made."""
 
 COUNTER = "num_batches_tracked"
@@ -43,8 +43,8 @@ def checked_adaptations(adapt: str | Collection[str]) -> Collection[str]:
     known = ", ".join(ADAPTATIONS)
     unknown = [name for name in adapt if name not in ADAPTATIONS]
     if unknown:
-        said = [f"there is no adaptation {name!r}{suggest(name, ADAPTATIONS)} (there are: {known})" for name in unknown]
-        raise WeightsError(map(Problem, said))
+        messages = [f"unknown adaptation {name!r}{suggest(name, ADAPTATIONS)} (known: {known})" for name in unknown]
+        raise WeightsError(map(Problem, messages))
     return adapt
 
 
@@ -99,10 +99,10 @@ def _layers(graph: Graph) -> Mapping[str, list[Parameter]]:
     return layers
 
 
-def other_width(held: Shape, wanted: Shape, axis: int) -> int | None:
+def other_width(given: Shape, wanted: Shape, axis: int) -> int | None:
     """What a shape has along an axis, if that is all in which it differs from the one wanted."""
-    alike = len(held) == len(wanted) and held[:axis] == wanted[:axis] and held[axis + 1 :] == wanted[axis + 1 :]
-    return held[axis] if alike and held[axis] != wanted[axis] else None
+    alike = len(given) == len(wanted) and given[:axis] == wanted[:axis] and given[axis + 1 :] == wanted[axis + 1 :]
+    return given[axis] if alike and given[axis] != wanted[axis] else None
 
 
 def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
@@ -114,13 +114,13 @@ def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
     if other.input.features != graph.input.features:
         return ()
     channels = ("channels",) if other.input.channels != graph.input.channels else ()
-    held, wanted = _without_widths(other), _without_widths(graph)
-    if list(held.items()) == list(wanted.items()) and _ends(other) == _ends(graph):
+    given, wanted = _without_widths(other), _without_widths(graph)
+    if list(given.items()) == list(wanted.items()) and _ends(other) == _ends(graph):
         classes = [[parameter.shape[0] for parameter in head_parameters(g)] for g in (other, graph)]
         return channels + (("classes",) if classes[0] != classes[1] else ())
     layers, tail = _layers(graph), _beyond_maps(graph)
     trunk = wanted.keys() - tail
-    if any(graph.by_name[name].layer in layers for name in tail) or any(held.get(n) != wanted[n] for n in trunk):
+    if any(graph.by_name[name].layer in layers for name in tail) or any(given.get(n) != wanted[n] for n in trunk):
         return ()
     return (*channels, "backbone")
 
@@ -159,18 +159,18 @@ def _drop_background(graph: Graph, tensors: Tensors, seed: int) -> None:
             continue
         if other_width(tensor.shape, parameter.shape, 0) == BACKGROUND:
             tensors[parameter.name] = tensor[1:]
-            log.warning("%s: the first of its 1001 classes, the background, was left out", parameter.name)
+            log.warning("%s: dropped the first of its 1001 classes, the background", parameter.name)
 
 
-def _renew_head(graph: Graph, tensors: Tensors, seed: int) -> None:
+def _reinitialize_head(graph: Graph, tensors: Tensors, seed: int) -> None:
     head = [parameter for parameter in head_parameters(graph) if parameter.name in tensors]
     widths = {other_width(tensors[parameter.name].shape, parameter.shape, 0) for parameter in head}
-    if len(widths) != 1 or not (held := widths.pop()):
+    if len(widths) != 1 or not (given := widths.pop()):
         return
     tensors.update(draw(graph, head, seed))
     names = ", ".join(parameter.name for parameter in head)
-    message = "%s: left out of the file, which has %d classes, not %d, and drawn at random"
-    log.warning(message, names, held, head[0].shape[0])
+    message = "%s: reinitialized at random, since the file has %d classes, not %d"
+    log.warning(message, names, given, head[0].shape[0])
 
 
 def _spread_channels(graph: Graph, tensors: Tensors, seed: int) -> None:
@@ -179,24 +179,24 @@ def _spread_channels(graph: Graph, tensors: Tensors, seed: int) -> None:
     channels = graph.input.channels
     for parameter in first_kernels(graph):
         tensor = tensors.get(parameter.name)
-        if tensor is None or other_width(tensor.shape, parameter.shape, 1) != COLOURS:
+        if tensor is None or other_width(tensor.shape, parameter.shape, 1) != COLORS:
             continue
         if channels == 1:
             tensors[parameter.name] = tensor.sum(axis=1, keepdims=True)
-            log.warning("%s: its kernels for red, green and blue were added up", parameter.name)
+            log.warning("%s: summed its kernels for red, green and blue", parameter.name)
         else:
             repeated = np.take(tensor, range(channels), axis=1, mode="wrap")
-            tensors[parameter.name] = repeated * np.asarray(COLOURS / channels, tensor.dtype)
-            message = "%s: its kernels for red, green and blue were repeated for %d channels, times 3/%d"
+            tensors[parameter.name] = repeated * np.asarray(COLORS / channels, tensor.dtype)
+            message = "%s: repeated its kernels for red, green and blue for %d channels, times 3/%d"
             log.warning(message, parameter.name, channels, channels)
 
 
-def _leave_out_rest(graph: Graph, tensors: Tensors, seed: int) -> None:
+def _drop_rest(graph: Graph, tensors: Tensors, seed: int) -> None:
     rest = beyond_backbone(graph, tensors)
     for name in rest:
         del tensors[name]
     if rest:
-        log.warning("left out, since the network has no such layers: %s", ", ".join(rest))
+        log.warning("dropped, since the network has no such layers: %s", ", ".join(rest))
 
 
 def beyond_backbone(graph: Graph, names: Collection[str]) -> list[str]:
@@ -214,8 +214,8 @@ def beyond_backbone(graph: Graph, names: Collection[str]) -> list[str]:
 ADAPTATIONS: Mapping[str, Callable[[Graph, Tensors, int], None]] = {
     "half": _widen,
     "background": _drop_background,
-    "classes": _renew_head,
+    "classes": _reinitialize_head,
     "channels": _spread_channels,
-    "backbone": _leave_out_rest,
+    "backbone": _drop_rest,
 }
 """By name: half-precision files; 1001 classes for 1000; another number of classes; of input channels; no head."""

@@ -51,20 +51,20 @@ def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     try:
         temporary = scratch / path.name
         yield temporary
-        _as_any_new_file(temporary)
+        _apply_umask(temporary)
         _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     except OutputError as error:
-        # Whoever writes knows the temporary path alone.
-        told = [p._replace(message=p.message.replace(str(scratch / path.name), str(path))) for p in error.problems]
-        raise OutputError(told) from error
+        # The writer knows only the temporary path.
+        problems = [p._replace(message=p.message.replace(str(scratch / path.name), str(path))) for p in error.problems]
+        raise OutputError(problems) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _as_any_new_file(path: Path) -> None:
-    """Let others read it as the umask says: some libraries write files that their owner alone may read."""
+def _apply_umask(path: Path) -> None:
+    """Set the permissions of any new file: some libraries write files that only their owner may read."""
     if path.is_file():
         probe = path.with_name(f"{path.name}.mode")
         probe.touch()

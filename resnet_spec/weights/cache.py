@@ -1,6 +1,6 @@
 """Where downloaded weights are kept, and whether what is kept is still what was published.
 
-A note beside a file says which hash its content has, for one size and time of change; only where they differ, or the
+A note beside a file states which hash its content has, for one size and time of change; only where they differ, or the
 note is missing or broken, is the file hashed again.
 """
 
@@ -84,7 +84,7 @@ def _file_name(part: str) -> str:
 
 @dataclass(frozen=True)
 class _Verified:
-    """What a note says: the hash of a file's content, and the file's size and time of change (in ns) at that time."""
+    """What a note states: the hash of a file's content, and the file's size and time of change (in ns) at that time."""
 
     size: int
     modified: int
@@ -98,8 +98,8 @@ _verified: set[tuple[Path, _Verified]] = set()
 def wrong_with(path: Path, published: Published) -> str | None:
     """What is wrong with a cached file, as the end of a sentence; None where it is the published one.
 
-    Its size is always compared with the one stated; its content is hashed unless a note says that it was already, for
-    this size and time of change. Where no hash is published, it is held to the hash that it had when it was fetched.
+    Its size is always compared with the one stated; its content is hashed unless a note states that it was already, for
+    this size and time of change. Where no hash is published, that of the time of the download counts.
     """
     status = path.stat()
     if not published.may_have(status.st_size):

@@ -48,7 +48,7 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
     ended = ending(path, (f".{name}" for name in known)).removeprefix(".")
     chosen = format or ended
     if not chosen:
-        raise OutputError(f"{path}: say which kind of folder, --to {' or --to '.join(FOLDERS)}")
+        raise OutputError(f"{path}: give the kind of folder: --to {' or --to '.join(FOLDERS)}")
     if chosen not in known:
         message = f"{path}: no installed backend writes {chosen}{suggest(chosen, known)} (known: {', '.join(known)})"
         if reasons := unusable():
@@ -85,7 +85,7 @@ def convert(
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
     if problems := too_large(arrays, "float16" if half else kind):
         raise WeightsError(
-            [Problem(f"{target.path}: not written, since its type does not hold all numbers"), *problems]
+            [Problem(f"{target.path}: not written, since some values are too large for its type"), *problems]
         )
     if target.backend is not None:
         compiler = get_backend(target.backend)

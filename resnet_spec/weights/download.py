@@ -1,7 +1,7 @@
 """Published weights, fetched into a cache where a file has its name only once it is whole and has been verified.
 
-A download is a ``.part`` beside that name, with a note of what the server said of the file, so that whoever comes next
-goes on where it stopped. A lock lets one process write; others wait for it and find the file there.
+A download is a ``.part`` beside that name, with a note of what the server states about the file, so that the next
+attempt resumes where it stopped. A lock lets one process write; others wait for it, and then find the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from resnet_spec.errors import DownloadError
 from resnet_spec.spec.published import MIB, Published
 from resnet_spec.weights.cache import LOCK, PART, PART_NOTE, cached_path, digest_of, remember, url_parts, wrong_with
 from resnet_spec.weights.published import find, is_path
-from resnet_spec.weights.reading import located
+from resnet_spec.weights.reading import find_weights_file
 
 if TYPE_CHECKING:
     from requests import RequestException, Response, Session
@@ -54,7 +54,7 @@ def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
     Raises WeightsError for an unknown name or where no file is, DownloadError as ``fetch`` does.
     """
     if isinstance(weights, Path) or is_path(spec, weights):
-        located(Path(weights))
+        find_weights_file(Path(weights))
         return Path(weights)
     return fetch(find(spec, weights), progress=progress)
 
@@ -87,7 +87,7 @@ def _problem(published: Published, target: Path) -> str | None:
 def _download(published: Published, target: Path, problem: str, *, progress: bool) -> None:
     source = _source(published.url)
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise DownloadError(f"{source}: not fetched, since {OFFLINE} is set, and {target} {problem}")
+        raise DownloadError(f"{source}: not downloaded, since {OFFLINE} is set and {target} {problem}")
     if target.is_file():
         log.warning("%s: %s; it is downloaded again", target, problem)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def _lock(target: Path, *, progress: bool) -> Generator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever gets a lock whose file is gone makes a new one. Windows deletes it on release.
+        # While it is held: a process that gets a lock whose file is gone makes a new one. Windows deletes it itself.
         with suppress(OSError):
             path.unlink()
         lock.release()
@@ -136,7 +136,7 @@ def _console() -> Console:
 
 
 @contextmanager
-def _shown(source: str, target: Path, *, progress: bool) -> Generator[Show]:
+def _progress_bar(source: str, target: Path, *, progress: bool) -> Generator[Show]:
     """A bar in a terminal, elsewhere a line, or nothing."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -159,16 +159,16 @@ def _shown(source: str, target: Path, *, progress: bool) -> Generator[Show]:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a server says of a file: its size in bytes, its SHA-256, and the validator by which to ask for the rest."""
+class ServerMetadata:
+    """What a server states about a file: its size in bytes, its SHA-256, and the validator for asking for the rest."""
 
     size: int | None = None
     sha256: str | None = None
     validator: str | None = None
 
 
-class _AgainError(Exception):
-    """An attempt failed that another may follow."""
+class _RetryableError(Exception):
+    """An attempt failed, and another one may succeed."""
 
 
 class _Download:
@@ -185,9 +185,9 @@ class _Download:
     def run(self, *, progress: bool) -> None:
         """Download, verify and rename."""
         try:
-            with _shown(self.source, self.target, progress=progress) as show:
-                said = self._fetch(show)
-            found = self._verify(said)
+            with _progress_bar(self.source, self.target, progress=progress) as show:
+                metadata = self._fetch(show)
+            found = self._verify(metadata)
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
             self.part.replace(self.target)
@@ -199,8 +199,8 @@ class _Download:
             self._discard()
             raise DownloadError(f"{self.part}: the disk is full; what had arrived was deleted") from None
 
-    def _fetch(self, show: Show) -> _Said:
-        """Bring the whole file, in several attempts if need be; what the server says of it."""
+    def _fetch(self, show: Show) -> ServerMetadata:
+        """Fetch the whole file, in several attempts if need be, and return what the server states about it."""
         from requests import RequestException, Session
 
         reason = ""
@@ -211,15 +211,15 @@ class _Download:
             try:
                 with Session() as session:
                     return self._attempt(session, show)
-            except _AgainError as error:
+            except _RetryableError as error:
                 reason = str(error)
             except RequestException as error:
-                if not _may_pass(error, self.answered):
+                if not _is_transient(error, self.answered):
                     raise self._failed(_reason(error)) from None
                 reason = _reason(error)
         raise self._failed(reason)
 
-    def _attempt(self, session: Session, show: Show) -> _Said:
+    def _attempt(self, session: Session, show: Show) -> ServerMetadata:
         from resnet_spec import __version__
 
         have, known = self._kept()
@@ -231,75 +231,77 @@ class _Download:
         with session.get(self.source, headers=headers, stream=True, timeout=TIMEOUTS) as response:
             self.answered = True
             self._check_answer(response)
-            said = _said(response)
+            metadata = _metadata(response)
             if response.status_code == OK:
                 have = 0
-            elif _start(response) != have or (said.size, said.validator) != (known.size, known.validator):
+            elif _range_start(response) != have or (metadata.size, metadata.validator) != (known.size, known.validator):
                 # The end of one file must not follow the start of another, whatever If-Range is to a server.
                 self._discard()
-                raise _AgainError("the file has changed there")
-            self._check_size(said, have)
-            return self._write(response, said, have, show)
+                raise _RetryableError("the file has changed on the server")
+            self._check_size(metadata, have)
+            return self._write(response, metadata, have, show)
 
-    def _write(self, response: Response, said: _Said, have: int, show: Show) -> _Said:
+    def _write(self, response: Response, metadata: ServerMetadata, have: int, show: Show) -> ServerMetadata:
         if not have:
-            # Before the note changes, or an older file's start could be gone on from with this one's end.
+            # Before the note changes, or an older file's start could be completed with this one's end.
             self._discard()
-        self.note.write_text(json.dumps(asdict(said)), "utf-8")
+        self.note.write_text(json.dumps(asdict(metadata)), "utf-8")
         with self.part.open("ab") as file:
-            show(have, said.size)
+            show(have, metadata.size)
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 have += len(chunk)
-                show(have, said.size)
-                if said.size is not None and have > said.size:
+                show(have, metadata.size)
+                if metadata.size is not None and have > metadata.size:
                     self._discard()
-                    raise self._failed(f"the server sends more than the {said.size:,} bytes that it states")
-        if said.size is not None and have < said.size:
-            raise _AgainError("the connection was cut")
-        return said
+                    raise self._failed(f"the server sends more than the {metadata.size:,} bytes that it states")
+        if metadata.size is not None and have < metadata.size:
+            raise _RetryableError("the connection was cut")
+        return metadata
 
-    def _kept(self) -> tuple[int, _Said]:
-        """How many bytes an earlier attempt left that can be gone on from, and what the server said then."""
+    def _kept(self) -> tuple[int, ServerMetadata]:
+        """How many bytes an earlier attempt left that can be resumed from, and what the server stated then."""
         try:
-            said = _Said(**json.loads(self.note.read_text("utf-8")))
-            return (self.part.stat().st_size if said.validator else 0), said
+            metadata = ServerMetadata(**json.loads(self.note.read_text("utf-8")))
+            return (self.part.stat().st_size if metadata.validator else 0), metadata
         except (OSError, ValueError, TypeError):
-            return 0, _Said()
+            return 0, ServerMetadata()
 
     def _check_answer(self, response: Response) -> None:
         steps = (*response.history, response)
         if self.source.startswith("https:") and not all(step.url.startswith("https:") for step in steps):
-            raise self._failed("leads to an address that is not encrypted")
+            raise self._failed("redirects to an address that is not encrypted")
         status = f"the server answers {response.status_code} {response.reason}".strip()
         if response.status_code == RANGE_NOT_SATISFIABLE:
             self._discard()
         if response.status_code in (TIMED_OUT, RANGE_NOT_SATISFIABLE, TOO_MANY) or response.status_code >= 500:
-            raise _AgainError(status)
+            raise _RetryableError(status)
         if response.status_code not in (OK, PARTIAL):
             raise self._failed(status + (f" ({MIRROR} is set)" if self.source != self.published.url else ""))
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._failed(f"comes as {response.headers['Content-Encoding']}, which was not asked for")
+            raise self._failed(f"is encoded as {response.headers['Content-Encoding']}, which was not requested")
 
-    def _check_size(self, said: _Said, have: int) -> None:
+    def _check_size(self, metadata: ServerMetadata, have: int) -> None:
         """Refuse what cannot be right, or cannot be verified or kept, before it is fetched."""
-        if said.size is None:
-            if self.published.hash is None and said.sha256 is None:
+        if metadata.size is None:
+            if self.published.hash is None and metadata.sha256 is None:
                 raise self._failed("neither the spec nor the server states a hash or even a length to verify it by")
             return
-        if not self.published.may_have(said.size):
-            raise self._failed(f"has {said.size:,} bytes there, but the spec states {self.published.size}")
+        if not self.published.may_have(metadata.size):
+            raise self._failed(f"has {metadata.size:,} bytes on the server, but the spec states {self.published.size}")
         free = shutil.disk_usage(self.target.parent).free
-        if said.size - have > free:
-            raise self._failed(f"{_mib(said.size - have)} are to come, but {self.target.parent} has {_mib(free)} free")
+        if metadata.size - have > free:
+            raise self._failed(
+                f"{_mib(metadata.size - have)} remain to be downloaded, but {self.target.parent} has {_mib(free)} free"
+            )
 
-    def _verify(self, said: _Said) -> str:
+    def _verify(self, metadata: ServerMetadata) -> str:
         """Compare what has arrived with its hash, and return that; what is wrong is deleted."""
         size = self.part.stat().st_size
         if not self.published.may_have(size):
             self._discard()
             raise self._failed(f"has {size:,} bytes, but the spec states {self.published.size}; it was deleted")
-        wanted = self.published.hash or (said.sha256 and f"sha256:{said.sha256}")
+        wanted = self.published.hash or (metadata.sha256 and f"sha256:{metadata.sha256}")
         if not wanted:
             log.warning("%s: no hash was published: only its length was checked", self.source)
         kind, _, digits = (wanted or "sha256:").partition(":")
@@ -316,19 +318,19 @@ class _Download:
             path.unlink(missing_ok=True)
 
     def _failed(self, reason: str) -> DownloadError:
-        have, said = self._kept()
-        of = f" of {_mib(said.size)}" if said.size else ""
-        kept = f"; {_mib(have)}{of} are kept, and the next attempt goes on from there" if have else ""
+        have, metadata = self._kept()
+        of = f" of {_mib(metadata.size)}" if metadata.size else ""
+        kept = f"; {_mib(have)}{of} were kept; the next attempt resumes from there" if have else ""
         return DownloadError(f"{self.source}: {reason}{kept}")
 
 
 OK, PARTIAL, TIMED_OUT, RANGE_NOT_SATISFIABLE, TOO_MANY = 200, 206, 408, 416, 429
 
 
-def _said(response: Response) -> _Said:
-    """What an answer, and those that led to it, say of the whole file."""
+def _metadata(response: Response) -> ServerMetadata:
+    """What a response, and the redirects that led to it, state about the whole file."""
     headers = response.headers
-    # Hugging Face says so in the answer that leads to the store of files.
+    # Hugging Face states it in the response that redirects to its store of files.
     linked = {name: value for step in (*response.history, response) for name, value in step.headers.lower_items()}
     sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', linked.get("x-linked-etag", ""))
     if response.status_code == OK:
@@ -336,7 +338,7 @@ def _said(response: Response) -> _Said:
     else:
         size = headers.get("Content-Range", "").rpartition("/")[2]
     tag = headers.get("ETag", "W/")
-    return _Said(
+    return ServerMetadata(
         size=int(size) if size and size.isdecimal() else None,
         sha256=sha256[1] if sha256 else None,
         # A weak tag does not say that the bytes are the same.
@@ -344,7 +346,7 @@ def _said(response: Response) -> _Said:
     )
 
 
-def _start(response: Response) -> int | None:
+def _range_start(response: Response) -> int | None:
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
@@ -353,12 +355,12 @@ def _mib(size: int) -> str:
     return f"{size / MIB:,.1f} MiB"
 
 
-def _may_pass(error: RequestException, answered: bool) -> bool:
-    """Whether to ask again may help: it is a matter of the connection, and to a server that has answered before."""
+def _is_transient(error: RequestException, answered: bool) -> bool:
+    """Whether another attempt may succeed: the connection failed, and the server has answered before."""
     from requests import exceptions
     from urllib3.exceptions import NewConnectionError
 
-    if isinstance(error, exceptions.Timeout) or isinstance(_heart(error), NewConnectionError):
+    if isinstance(error, exceptions.Timeout) or isinstance(_root_cause(error), NewConnectionError):
         return answered
     passing = exceptions.ChunkedEncodingError | exceptions.ConnectionError
     return isinstance(error, passing) and not isinstance(error, exceptions.SSLError)
@@ -368,18 +370,18 @@ def _reason(error: RequestException) -> str:
     """An error in few words."""
     from requests import exceptions
 
-    heart = str(_heart(error))
+    cause = str(_root_cause(error))
     if isinstance(error, exceptions.ConnectTimeout):
         return f"the server cannot be reached within {TIMEOUTS[0]:g} s"
-    if isinstance(error, exceptions.Timeout) or "timed out" in heart:
+    if isinstance(error, exceptions.Timeout) or "timed out" in cause:
         return f"the server has sent nothing for {TIMEOUTS[1]:g} s"
     if isinstance(error, exceptions.ChunkedEncodingError):
         return "the connection was cut"
-    return heart.rpartition(": ")[2]
+    return cause.rpartition(": ")[2]
 
 
-def _heart(error: BaseException) -> BaseException:
-    """What is inside of an error: those of requests and urllib3 hold one another."""
-    held = (getattr(error, "reason", None), *error.args)
-    inner = next((inner for inner in held if isinstance(inner, BaseException)), None)
-    return error if inner is None else _heart(inner)
+def _root_cause(error: BaseException) -> BaseException:
+    """The innermost error: those of requests and urllib3 contain one another."""
+    contents = (getattr(error, "reason", None), *error.args)
+    inner = next((inner for inner in contents if isinstance(inner, BaseException)), None)
+    return error if inner is None else _root_cause(inner)

@@ -1,4 +1,4 @@
-"""Which network is this file for? Every shipped spec's parameters are held to the tensors that it has."""
+"""Which network is this file for? Every shipped spec's parameters are compared with the tensors in it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Match:
     """A shipped spec beside a file: ``share`` is the part of all names and shapes that both have, 1 where it fits.
 
     ``overrides`` are what the spec needs to fit, such as another number of classes. ``differences`` is what
-    ``read_weights`` would say of it. ``unlike`` is in what it differs, beside weights, from the first that fits too.
+    ``read_weights`` would report. ``unlike`` is how it differs, apart from weights, from the first that fits too.
     """
 
     spec: str
@@ -62,24 +62,24 @@ class Match:
 def identify(path: str | Path, progress: Callable[[str], None] = lambda step: None) -> list[Match]:
     """The shipped specs whose parameters a file holds, else the nearest with what differs; none if nothing is alike.
 
-    Specs that differ in nothing that weights show (a stride, a padding) all match, unless the file says which it is
+    Specs that differ in nothing that weights show (a stride, a padding) all match, unless the file states which it is
     for. Raises WeightsError where the file cannot be read.
     """
     path = Path(path)
     # Only names and shapes are used, and only here.
     checkpoint = read_checkpoint(path, mmap=True)
-    tensors = _hollow({**checkpoint.averages, **checkpoint.tensors})
+    tensors = _shape_only({**checkpoint.averages, **checkpoint.tensors})
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")
     progress("comparing with the shipped specs")
     best = _best_of_each(tensors)
     likely = [match for match in best if match.share == 1] or [match for match in best[:NEAREST] if match.share]
-    held = [_held(match, path, checkpoint, tensors) for match in likely]
-    fitting = [(match, graph) for match, graph in held if match.fits]
+    found = [_compared(match, path, checkpoint, tensors) for match in likely]
+    fitting = [(match, graph) for match, graph in found if match.fits]
     if not fitting:
-        return [match for match, _ in held]
+        return [match for match, _ in found]
     (first, model), *others = fitting
-    return [first, *(replace(match, unlike=_unlike(first, model, match, graph)) for match, graph in others)]
+    return [first, *(replace(match, unlike=_difference_between(first, model, match, graph)) for match, graph in others)]
 
 
 def _best_of_each(tensors: Tensors) -> list[Match]:
@@ -100,7 +100,7 @@ def _best_of_each(tensors: Tensors) -> list[Match]:
     return list(best.values())
 
 
-def _hollow(tensors: Tensors) -> Tensors:
+def _shape_only(tensors: Tensors) -> Tensors:
     """Arrays of the same shapes that hold nothing, so that laying them out as a graph has them costs nothing."""
     import numpy as np
 
@@ -136,16 +136,16 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
     return Match(name, tuple(overrides), _share(wanted, shapes))
 
 
-def _share(wanted: Shapes, held: Shapes) -> float:
+def _share(wanted: Shapes, found: Shapes) -> float:
     """Jaccard's index of names with their shapes; where no name is known, of the shapes alone, and then never 1."""
-    both = len(wanted.items() & held.items())
-    if both or not held:
-        return both / (len(wanted) + len(held) - both)
-    alike = (Counter(wanted.values()) & Counter(held.values())).total()
-    return 0.5 * alike / (len(wanted) + len(held) - alike)
+    both = len(wanted.items() & found.items())
+    if both or not found:
+        return both / (len(wanted) + len(found) - both)
+    alike = (Counter(wanted.values()) & Counter(found.values())).total()
+    return 0.5 * alike / (len(wanted) + len(found) - alike)
 
 
-def _held(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
+def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
     """A match with what differs, and its graph; without overrides if the spec does nothing with them."""
     plain = load(match.spec).to_graph()
     try:
@@ -162,7 +162,7 @@ def _held(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) ->
     return match, graph
 
 
-def _unlike(first: Match, model: Graph, match: Match, graph: Graph) -> str:
+def _difference_between(first: Match, model: Graph, match: Match, graph: Graph) -> str:
     if same_but_for_names(model, graph):
         return f"computes the same as {first.spec}"
     return first_difference(model, graph, (first.spec, match.spec))

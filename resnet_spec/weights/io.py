@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
-"""Keys of the metadata in which a file says which architecture it was written for."""
+"""Keys of the metadata in which a file states which architecture it was written for."""
 
 
 def read_weights(
@@ -86,13 +86,13 @@ def read_weights(
     adapt = checked_adaptations(adapt)
     checkpoint = read_checkpoint(path, graph, mmap=mmap)
     check_architecture(path, checkpoint, graph, adapt)
-    tensors = _chosen(path, checkpoint, ema)
+    tensors = _trained_or_averaged(path, checkpoint, ema)
     halves = len(checkpoint.widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in tensors.values())
     arrays = fit(graph, by_graph_names(graph, tensors), str(path), adapt=adapt, check_finite=check_finite, seed=seed)
     if halves and "half" not in adapt:
-        message = f"{halves} tensors are in half precision, which is taken only where asked for (--adapt half)"
+        message = f"{halves} tensors are in half precision; --adapt half accepts them"
         raise WeightsError(f"{path}: {message}")
-    _tell(path, checkpoint, halves)
+    _log_remarks(path, checkpoint, halves)
     return arrays
 
 
@@ -112,8 +112,8 @@ def fit(
     return arrays
 
 
-def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
-    """The tensors as trained, or their averages over them."""
+def _trained_or_averaged(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
+    """The tensors as trained, or with their averages in their place."""
     if ema and not checkpoint.averages:
         raise WeightsError(f"{path}: holds no exponential moving averages")
     if ema or not checkpoint.tensors:
@@ -121,9 +121,9 @@ def _chosen(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
     return checkpoint.tensors
 
 
-def _tell(path: Path, checkpoint: Checkpoint, halves: int) -> None:
+def _log_remarks(path: Path, checkpoint: Checkpoint, halves: int) -> None:
     for what, number in checkpoint.ignored.items():
-        log.info("%s: left out: %s (%d)", path, what, number)
+        log.info("%s: skipped %s (%d)", path, what, number)
     if halves:
         log.warning("%s: %d tensors are in half precision", path, halves)
     for remark in checkpoint.remarks:
@@ -158,17 +158,17 @@ def write_weights(
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the canonical weights file ends in .safetensors")
+        raise WeightsError(f"{path}: the name of a weights file must end in .safetensors")
     checked = check_weights(graph, arrays, "the arrays")
     if half and (problems := too_large(checked, "float16")):
-        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+        raise WeightsError([Problem("some values are too large for half precision"), *problems])
     metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
     with replacing(path, force=force) as temporary:
         write_safetensors(temporary, checked, metadata, dtype="float16" if half else None)
 
 
 def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Collection[str] = ()) -> None:
-    """Raise WeightsError where a file says that it is for another architecture, but for what is to be adapted."""
+    """Raise WeightsError where a file states that it is for another architecture, except for what is to be adapted."""
     metadata = checkpoint.metadata
     if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
         return
@@ -177,11 +177,11 @@ def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: 
     except (KeyError, GraphError):
         other = graph
     if other.fingerprint == graph.fingerprint:
-        message = f"was written for another architecture than {graph.name} (its fingerprint differs)"
+        message = f"was written for an architecture other than {graph.name} (its fingerprint differs)"
         raise WeightsError(f"{path}: {message}")
     wanted = adaptations_between(other, graph)
     lacking = [name for name in wanted if name not in adapt and not (name == "classes" and "background" in adapt)]
     if lacking or not wanted:
-        said = f"{path}: was written for another architecture ({other.name}, not {graph.name})"
+        message = f"{path}: was written for another architecture ({other.name}, not {graph.name})"
         hint = "".join(f"; --adapt {name}" for name in lacking)
-        raise WeightsError(f"{said}: {first_difference(other, graph, ('the file', 'the spec'))}{hint}")
+        raise WeightsError(f"{message}: {first_difference(other, graph, ('the file', 'the spec'))}{hint}")

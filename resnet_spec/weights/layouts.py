@@ -1,4 +1,4 @@
-"""How TensorFlow names and lays out each kind of parameter, for whoever reads or writes its files; no framework here.
+"""How TensorFlow names and lays out each kind of parameter, to read and write its files without a framework.
 
 A graph's arrays are laid out as PyTorch lays them out: channels, outputs too, before positions. TensorFlow has the
 positions first and the outputs last.
@@ -64,7 +64,7 @@ def from_tensorflow(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[st
     """Arrays under TensorFlow's names (``block1/unit_1/conv1/weights``) as the graph names and lays them out.
 
     What comes last may be Keras' word, slim's, or the variable's number within its layer. A scope that all names share
-    is taken off where they fit only then. An array that fits no parameter keeps its name, a misshapen one its shape.
+    is removed where they fit only then. An array that fits no parameter keeps its name, a misshapen one its shape.
     Arrays are views where they can be.
     """
     known = _tensorflow_names(graph)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.adapting import (
     BACKGROUND,
-    COLOURS,
+    COLORS,
     beyond_backbone,
     first_kernels,
     head_parameters,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_PAIRS = 400
-"""Names, missing times unexpected, to compare letter by letter, which takes seconds for more."""
+MAX_SPELLING_PAIRS = 400
+"""Pairs of a missing and an unexpected name that are compared letter by letter; more would take seconds."""
 
 SIMILAR = {True: 0.6, False: 0.8}
 """How alike two names are that may be meant for each other, of one shape or not, as ``difflib`` measures it."""
@@ -44,15 +44,15 @@ def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArr
     unexpected = {name: array.shape for name, array in given.items() if name not in wanted}
     guesses = _guesses(missing, unexpected)
     meant = {guess: name for name, guess in guesses.items()}
-    problems = [Problem(f"missing{_guessed(guesses.get(name))}", name) for name in missing]
-    problems += [Problem(f"unexpected{_guessed(meant.get(name))}", name) for name in unexpected]
+    problems = [Problem(f"missing{_did_you_mean(guesses.get(name))}", name) for name in missing]
+    problems += [Problem(f"unexpected{_did_you_mean(meant.get(name))}", name) for name in unexpected]
     checked = {name: given[name] for name in wanted if name in given}
     wrong = [problem for name, array in checked.items() for problem in _misfits(name, array, wanted[name])]
     if not problems and not wrong:
         return checked
-    counts = {"missing": len(missing), "unexpected": len(unexpected), "not as they should be": len(wrong)}
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    head = Problem(f"{source}: not the {len(wanted)} tensors of {graph.name} ({said})")
+    counts = {"missing": len(missing), "unexpected": len(unexpected), "mismatched": len(wrong)}
+    summary = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    head = Problem(f"{source}: not the {len(wanted)} tensors of {graph.name} ({summary})")
     shapes = {name: array.shape for name, array in given.items()}
     raise WeightsError([head, *problems, *wrong, *map(Problem, _hints(graph, shapes))])
 
@@ -64,25 +64,26 @@ def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
         yield Problem(f"holds {array.dtype}, not floating-point numbers", name)
 
 
-def _hints(graph: Graph, held: Mapping[str, Shape]) -> Iterator[str]:
-    """What would mend it, where anything would."""
+def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
+    """What would make the file fit."""
     head = head_parameters(graph)
     for parameter in head[:1]:
-        wanted, classes = parameter.shape[0], other_width(held.get(parameter.name, ()), parameter.shape, 0)
+        wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)
         if classes:
-            yield f"the file has {classes} classes, not {wanted}; --adapt classes draws the head anew"
+            yield f"the file has {classes} classes, not {wanted}; --adapt classes reinitializes the head"
         if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
-            yield "--adapt background leaves the first of the 1001 out"
+            yield "--adapt background drops the first of the 1001"
     for parameter in first_kernels(graph)[:1]:
-        if other_width(held.get(parameter.name, ()), parameter.shape, 1) == COLOURS:
-            yield "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs"
-    if beyond_backbone(graph, held):
-        yield "--adapt backbone leaves out the layers that the network ends before"
-    if head and set(held) == {p.name for p in graph.parameters()} - {p.name for p in head}:
-        yield "the file has no head; --set head=null leaves it out of the network too"
+        if other_width(given.get(parameter.name, ()), parameter.shape, 1) == COLORS:
+            derived = "--adapt channels derives the kernels of other channels from theirs"
+            yield f"the file is for red, green and blue; {derived}"
+    if beyond_backbone(graph, given):
+        yield "--adapt backbone drops the layers after the network's end"
+    if head and set(given) == {p.name for p in graph.parameters()} - {p.name for p in head}:
+        yield "the file has no head; --set head=null removes it from the network too"
 
 
-def _guessed(name: str | None) -> str:
+def _did_you_mean(name: str | None) -> str:
     return f"; did you mean {name!r}?" if name else ""
 
 
@@ -92,8 +93,8 @@ def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
     Where few differ, the nearest in spelling; where many do, as in another library's naming, the one of the same shape
     that comes at the same place among them, since both list layers in order.
     """
-    if len(missing) * len(unexpected) <= MAX_PAIRS:
-        return _spelled(missing, unexpected)
+    if len(missing) * len(unexpected) <= MAX_SPELLING_PAIRS:
+        return _by_spelling(missing, unexpected)
     places: dict[Shape, list[str]] = defaultdict(list)
     for name, shape in unexpected.items():
         places[shape].append(name)
@@ -102,7 +103,7 @@ def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
     return {name: places[shape].pop() for name, shape in missing.items() if places.get(shape)}
 
 
-def _spelled(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
+def _by_spelling(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
     """The nearest pairs first, and those of one shape before all others."""
     pairs = [
         (missing[name] == unexpected[other], SequenceMatcher(None, name, other).ratio(), name, other)
@@ -117,7 +118,7 @@ def _spelled(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
 
 
 def report_nonfinite(arrays: Tensors, source: str) -> None:
-    """Tell the log which weights are not finite."""
+    """Log which weights are not finite."""
     for problem in nonfinite(arrays):
         log.warning("%s: %s", source, problem)
 

@@ -1,4 +1,4 @@
-"""From the names that a file has to the graph's: wrappers taken off, then the conventions of other libraries."""
+"""From the names that a file has to the graph's: wrappers are removed, then other libraries' conventions translated."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def unwrapped(tensors: Tensors) -> Tensors:
 
 
 def _without_scope(tensors: Tensors) -> Tensors:
-    """Tensors without the name of an attribute that held the whole model (``model.conv1.weight``)."""
+    """Tensors without the name of an attribute that contained the whole model (``model.conv1.weight``)."""
     scopes = {name.partition(".")[0] + "." for name in tensors}
     if len(scopes) != 1:
         return tensors

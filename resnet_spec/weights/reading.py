@@ -1,4 +1,4 @@
-"""From a path to what is in it: the format is told by the content, and its reader asked."""
+"""From a path to its tensors: the content decides the format, and with it the reader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
 
     Raises WeightsError where there is none, or it is broken, or would run code or lead out of its folder.
     """
-    file = located(path)
+    file = find_weights_file(path)
     if file != path and os.path.isdir(path) and not inside(path, file):
         raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
     try:
@@ -47,14 +47,14 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
     return checkpoint
 
 
-def located(path: Path) -> Path:
+def find_weights_file(path: Path) -> Path:
     """The file that a path means, which may be a folder or a checkpoint's prefix; raises WeightsError where none is."""
     file = find_file(path)
     if file is not None:
         return file
     if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder without weights")
-    raise WeightsError(f"{path}: {'is no regular file' if os.path.exists(path) else 'no such file'}")
+    raise WeightsError(f"{path}: {'is not a regular file' if os.path.exists(path) else 'no such file'}")
 
 
 def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool) -> Checkpoint:

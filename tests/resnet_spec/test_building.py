@@ -63,10 +63,10 @@ def test_arrays_that_do_not_fit_are_refused(lines: Lines) -> None:
     arrays = initialize(load("resnet18").to_graph())
 
     assert lines(lambda: build("resnet18", "recorder", arrays, overrides=["parameters.classes=10"])) == [
-        "the given arrays: not the 102 tensors of torchvision/resnet18 (2 not as they should be)",
+        "the given arrays: not the 102 tensors of torchvision/resnet18 (2 mismatched)",
         "fc.weight: has shape [1000, 512], not [10, 512]",
         "fc.bias: has shape [1000], not [10]",
-        "the file has 1000 classes, not 10; --adapt classes draws the head anew",
+        "the file has 1000 classes, not 10; --adapt classes reinitializes the head",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which format a weights file or folder has, told by its bytes: a name may lack an ending, or have a wrong one."""
+"""Which format a weights file or folder has, decided by its bytes: a name may lack an ending, or have a wrong one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
 
 
 def ending_of(path: Path) -> str:
-    """The ending by which a file's format is known here, by its bytes where they tell, else that of its name.
+    """The ending by which a file's format is known here, by its bytes where they decide it, else that of its name.
 
     The empty ending is a SavedModel's, which is a folder.
     """
@@ -50,7 +50,7 @@ def ending_of(path: Path) -> str:
         return ".index" if path.suffix == ".index" else ".ckpt"
     if head.lstrip()[:1] == b"{":
         return INDEX
-    # ONNX starts with its version, a small number in field 1; an old one of another kind has no such start.
+    # ONNX starts with its version, a small number in field 1; an old one of another kind does not start so.
     if len(head) == 9 and head[0] == 8 and 1 <= head[1] < 32 and path.suffix != ".index":
         return ".onnx"
     return path.suffix

@@ -51,10 +51,10 @@ def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
 
     Raises WeightsError for a file that is broken, or would read other files or more than it holds.
     """
-    with _telling(path, "is not a whole HDF5 file of weights"):
+    with _reporting(path, "is not a whole HDF5 file of weights"):
         with path.open("rb") as content:
             _check_heaps(content)
-        with _opened(path) as file:
+        with _open_hdf5(path) as file:
             return _checkpoint(file, {})
 
 
@@ -65,17 +65,17 @@ def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
 
     Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
     """
-    with _telling(path, "is not a whole Keras archive"):
+    with _reporting(path, "is not a whole Keras archive"):
         with zipfile.ZipFile(path) as archive:
             names = _layer_names(json.loads(_member(archive, CONFIGURATION)))
             weights = _member(archive, WEIGHTS)
         _check_heaps(BytesIO(weights))
-        with _opened(BytesIO(weights)) as file:
+        with _open_hdf5(BytesIO(weights)) as file:
             return _checkpoint(file, names)
 
 
 @contextmanager
-def _telling(path: Path, what: str) -> Generator[None]:
+def _reporting(path: Path, what: str) -> Generator[None]:
     try:
         yield
     except WeightsError as error:
@@ -106,7 +106,7 @@ def _check_heaps(file: BinaryIO) -> None:
 
 
 @contextmanager
-def _opened(source: Path | BytesIO) -> Generator[Any]:
+def _open_hdf5(source: Path | BytesIO) -> Generator[Any]:
     import h5py  # pyright: ignore[reportMissingTypeStubs]
 
     file: Any = h5py.File(source, "r")  # pyright: ignore[reportUnknownMemberType]

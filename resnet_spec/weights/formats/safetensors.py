@@ -34,7 +34,7 @@ _DTYPES = {
     "I8": "int8",
     "U8": "uint8",
     "BOOL": "bool",
-    # Its bits: NumPy has no such numbers.
+    # Its bits, since NumPy has no such type.
     "BF16": "uint16",
 }
 """What NumPy calls the format's types of numbers."""
@@ -104,7 +104,7 @@ def _header(content: bytes, size: int) -> dict[str, Any]:
         if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
             raise ValueError(f"{name[:40]!r} has no possible shape or place")
         if dtype not in _DTYPES:
-            raise WeightsError(f"{name} is stored as {dtype[:40]}, which is not read")
+            raise WeightsError(f"{name} is stored as {dtype[:40]}, which is not supported")
         if prod(shape) * _stored_as(dtype).itemsize != end - begin:
             raise ValueError(f"the shape and the size of {name[:40]!r} differ")
     filled = 0
@@ -193,14 +193,14 @@ def write_safetensors(
 ) -> None:
     """Write arrays straight to ``path``, as they are or as ``dtype``, never more than one of them copied at a time.
 
-    Raises WeightsError where the format has no such numbers.
+    Raises WeightsError where the format has no such type.
     """
     import numpy as np
 
     dtypes = {name: np.dtype(dtype or array.dtype) for name, array in arrays.items()}
     unknown = [name for name in arrays if dtypes[name].name not in _WORDS]
     if unknown:
-        raise WeightsError([Problem(f"safetensors does not hold {dtypes[name].name}", name) for name in unknown])
+        raise WeightsError([Problem(f"safetensors has no type {dtypes[name].name}", name) for name in unknown])
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, array in arrays.items():
@@ -217,7 +217,7 @@ def write_safetensors(
 
 
 def _reason(error: Exception) -> str:
-    """Why a header cannot be read; what JSON or Python say of it is cut where they quote it at length."""
+    """Why a header cannot be read; long quotations are cut."""
     if isinstance(error, KeyError | TypeError | AttributeError):
         return "its header is not that of the format"
     return "its header is nested too deep" if isinstance(error, RecursionError) else str(error)[:200]

@@ -1,4 +1,4 @@
-"""Hugging Face transformers' folders of a ResNet: what config.json says is held to the graph, and taken from it.
+"""Hugging Face transformers' folders of a ResNet: config.json is compared with the graph, and written from it.
 
 A graph is described by the names of its layers, which ``naming`` translates; that it is such a network and nothing
 else is shown by building, from the spec beside this module, what transformers would build from the description.
@@ -61,8 +61,8 @@ MAX_CONFIGURATION = 2**24
 def check_configuration(file: Path, tensors: Tensors, graph: Graph) -> None:
     """Raise WeightsError where the config.json beside transformers' weights describes another network than ``graph``.
 
-    It is asked only where the file is named and its tensors are as transformers has them: a file of another kind may
-    lie beside anything. Labels and channels are held to the tensors, since the graph's may be others to be adapted to.
+    It is read only where the file's name and its tensors' are those of transformers: a file of another kind may lie
+    beside anything. Labels and channels are compared with the tensors, since the graph's may be adapted to.
     """
     path = file.with_name(CONFIGURATION)
     theirs = {ours: tensor for name, tensor in tensors.items() if (ours := from_transformers(name))}
@@ -92,7 +92,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _of_tensors(configuration: Mapping[str, Any], tensors: Tensors) -> list[Problem]:
-    """What the configuration says that the tensors beside it do not."""
+    """Where the configuration and the tensors beside it disagree."""
     labels = configuration.get("num_labels", configuration.get("id2label", DEFAULT_LABELS))
     claims = {
         ("num_labels", "fc.weight", 0): len(cast("Any", labels)) if isinstance(labels, dict) else labels,
@@ -106,7 +106,7 @@ def _of_tensors(configuration: Mapping[str, Any], tensors: Tensors) -> list[Prob
 
 
 def _of_graph(configuration: Mapping[str, Any], graph: Graph) -> list[Problem]:
-    """What the configuration says that the graph, or the beginning of a network that it is, does not."""
+    """Where the configuration and the graph, which may be the beginning of a network, disagree."""
     whole = "fc" in graph.by_name
     problems: list[Problem] = []
     for key, ours in describe(graph).items():
@@ -124,7 +124,7 @@ def _beginning(claim: Any, ours: Any) -> Any:
 
 
 def describe(graph: Graph) -> dict[str, Any]:
-    """What a config.json would say of a graph, by its layers' names; a key of which they say nothing is left out.
+    """The config.json that describes a graph, by its layers' names; a key that they do not determine is left out.
 
     Other networks have layers of these names too: that a graph has no others is not looked at.
     """
@@ -138,7 +138,7 @@ def describe(graph: Graph) -> dict[str, Any]:
     if not firsts:
         return {}
     activations = {node.operation.op for node in graph.nodes if node.operation.category is Category.ACTIVATION}
-    said: dict[str, Any] = {
+    configuration: dict[str, Any] = {
         "hidden_sizes": [first[-1].channels for first in firsts],
         "depths": [len(stage) for stage in stages],
         "layer_type": "bottleneck" if len(firsts[0]) == 3 else "basic",
@@ -147,11 +147,11 @@ def describe(graph: Graph) -> dict[str, Any]:
     }
     stem = graph.by_name.get("conv1")
     if stem and isinstance(stem.operation, Conv2d):
-        said["embedding_size"] = stem.operation.channels
+        configuration["embedding_size"] = stem.operation.channels
     # In a dilated network no block may have a stride, and basic blocks have but one place for it.
-    if any(map(_strides, firsts)) and said["layer_type"] == "bottleneck":
-        said["downsample_in_bottleneck"] = any(_strides(first[:1]) for first in firsts)
-    return said
+    if any(map(_strides, firsts)) and configuration["layer_type"] == "bottleneck":
+        configuration["downsample_in_bottleneck"] = any(_strides(first[:1]) for first in firsts)
+    return configuration
 
 
 def _strides(convolutions: list[Conv2d]) -> bool:
@@ -171,7 +171,7 @@ def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = Fals
     configuration = _configuration(graph, path)
     tensors = check_weights(graph, arrays, "the arrays")
     if half and (problems := too_large(tensors, "float16")):
-        raise WeightsError([Problem("half precision does not hold all numbers"), *problems])
+        raise WeightsError([Problem("some values are too large for half precision"), *problems])
     if half:
         tensors = {name: array.astype("float16") for name, array in tensors.items()}
     configuration["dtype"] = next(iter(tensors.values())).dtype.name
@@ -192,12 +192,12 @@ def _by_their_names(graph: Graph, tensors: Tensors) -> dict[str, NDArray[Any]]:
 def _configuration(graph: Graph, path: Path) -> dict[str, Any]:
     """The config.json of a graph; raises OutputError where transformers would not build that graph from it."""
     nothing: dict[str, Any] = {"hidden_sizes": [], "depths": []}
-    said = DEFAULTS | nothing | describe(graph)
+    configuration = DEFAULTS | nothing | describe(graph)
     linear = graph.by_name["fc"].operation if "fc" in graph.by_name else None
     labels = linear.features if isinstance(linear, Linear) else DEFAULT_LABELS
-    _check_same(graph, said, labels, path)
+    _check_same(graph, configuration, labels, path)
     names = {number: f"LABEL_{number}" for number in range(labels)}
-    return said | {
+    return configuration | {
         "architectures": ["ResNetForImageClassification"],
         "model_type": MODEL_TYPE,
         "num_channels": graph.input.channels,
@@ -206,10 +206,10 @@ def _configuration(graph: Graph, path: Path) -> dict[str, Any]:
     }
 
 
-def _check_same(graph: Graph, said: Mapping[str, Any], labels: int, path: Path) -> None:
+def _check_same(graph: Graph, configuration: Mapping[str, Any], labels: int, path: Path) -> None:
     """Raise OutputError unless a graph is, node for node, what transformers builds."""
     try:
-        wanted = load(SPEC, _overrides(said, labels, graph.input.channels)).to_graph()
+        wanted = load(SPEC, _overrides(configuration, labels, graph.input.channels)).to_graph()
     except SpecError:
         raise OutputError(f"{path}: transformers' ResNet has no blocks of these widths") from None
     numbers: dict[Hashable, int] = {}
@@ -223,18 +223,18 @@ def _check_same(graph: Graph, said: Mapping[str, Any], labels: int, path: Path) 
         raise OutputError(f"{path}: the network returns {outputs}; transformers' ResNet returns {wanted.outputs[0]}")
 
 
-def _overrides(said: Mapping[str, Any], labels: int, channels: int) -> dict[str, Any]:
+def _overrides(configuration: Mapping[str, Any], labels: int, channels: int) -> dict[str, Any]:
     """What turns the spec beside this module into the network that a configuration describes."""
-    bottleneck = "downsample_in_bottleneck" if said["downsample_in_bottleneck"] else "bottleneck"
+    bottleneck = "downsample_in_bottleneck" if configuration["downsample_in_bottleneck"] else "bottleneck"
     overrides: dict[str, Any] = {
         "input.channels": channels,
         "parameters.classes": labels,
-        "parameters.embedding_size": said["embedding_size"],
+        "parameters.embedding_size": configuration["embedding_size"],
     }
-    for number, (depth, size) in enumerate(zip(said["depths"], said["hidden_sizes"], strict=True), 1):
-        stride = 2 if number > 1 or said["downsample_in_first_stage"] else 1
+    for number, (depth, size) in enumerate(zip(configuration["depths"], configuration["hidden_sizes"], strict=True), 1):
+        stride = 2 if number > 1 or configuration["downsample_in_first_stage"] else 1
         stage: dict[str, Any] = {"repeat": depth, "channels": size, "stride": stride, "block": "basic_block"}
-        if said["layer_type"] == "bottleneck":
+        if configuration["layer_type"] == "bottleneck":
             stage |= {"block": bottleneck, "width": size // 4}
         overrides[f"stages.layer{number}"] = stage
     return overrides

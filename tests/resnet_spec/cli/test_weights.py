@@ -80,9 +80,9 @@ def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_pa
     refused = convert(*overrides, "--adapt", "classes")
     assert (refused.status, refused.out) == (2, "")
     assert refused.err.splitlines()[1:] == [
-        f"{file}: not the 43 tensors of spec (1 not as they should be)",
+        f"{file}: not the 43 tensors of spec (1 mismatched)",
         "conv1.weight: has shape [8, 3, 3, 3], not [8, 1, 3, 3]",
-        "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs",
+        "the file is for red, green and blue; --adapt channels derives the kernels of other channels from theirs",
     ]
     assert not (tmp_path / "out.safetensors").exists()
 
@@ -90,8 +90,8 @@ def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_pa
     assert (done.status, done.err.splitlines()) == (
         0,
         [
-            "fc.weight, fc.bias: left out of the file, which has 5 classes, not 7, and drawn at random",
-            "conv1.weight: its kernels for red, green and blue were added up",
+            "fc.weight, fc.bias: reinitialized at random, since the file has 5 classes, not 7",
+            "conv1.weight: summed its kernels for red, green and blue",
         ],
     )
 
@@ -101,7 +101,7 @@ def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file:
         "resnet-spec", "convert", "spec.yaml", file, "x.safetensors", "--set", "head=null", "--adapt", "backbone"
     )
 
-    assert (done.status, done.err) == (0, "left out, since the network has no such layers: fc.bias, fc.weight\n")
+    assert (done.status, done.err) == (0, "dropped, since the network has no such layers: fc.bias, fc.weight\n")
 
 
 def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkey
     done = convert()
 
     assert [line.partition(": ")[2] for line in done.err.splitlines()] == [
-        "left out: optimizer slots (3)",
+        "skipped optimizer slots (3)",
         "its normalizations are folded",
     ]
 
@@ -123,8 +123,7 @@ def test_an_adaptation_that_there_is_not_is_told(convert: Command) -> None:
     assert convert("--adapt", "clases") == (
         2,
         "",
-        "there is no adaptation 'clases'; did you mean 'classes'?"
-        " (there are: half, background, classes, channels, backbone)\n",
+        "unknown adaptation 'clases'; did you mean 'classes'? (known: half, background, classes, channels, backbone)\n",
     )
 
 
@@ -136,7 +135,7 @@ def test_half_precision_is_written_and_read_where_asked_for(
     refused = command("resnet-spec", "convert", "spec.yaml", half, single)
     assert (refused.status, refused.err) == (
         2,
-        f"{half}: 43 tensors are in half precision, which is taken only where asked for (--adapt half)\n",
+        f"{half}: 43 tensors are in half precision; --adapt half accepts them\n",
     )
     done = command("resnet-spec", "convert", "spec.yaml", half, single, "--adapt", "half")
     assert (done.status, done.err) == (0, f"{half}: 43 tensors are in half precision\n")

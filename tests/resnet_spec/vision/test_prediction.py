@@ -350,12 +350,12 @@ def test_labels_from_an_endless_device_are_refused() -> None:
     ("arguments", "status", "told"),
     [
         (["none.png"], 2, "image 1, none.png: no such file"),
-        (["thin.yaml", "camera.png", "dot.txt"], 2, "image 1, thin.yaml: is no image (known: JPEG, "),
+        (["thin.yaml", "camera.png", "dot.txt"], 2, "image 1, thin.yaml: is not an image (known: JPEG, "),
         (["chelsea.png", "--labels", "dot.txt"], 2, "there are 1 labels for 1000 classes"),
         (["chelsea.png", "--labels", "none.txt"], 2, "none.txt: cannot be read (No such file or directory)"),
         (["chelsea.png", "--backends", "torch,tensorfolw"], 3, "no backend is named 'tensorfolw'; did you mean"),
-        (["chelsea.png", "--backends", "tf,tensorflow"], 3, "name one backend or more, each once"),
-        (["chelsea.png", "--backends", ","], 3, "name one backend or more, each once"),
+        (["chelsea.png", "--backends", "tf,tensorflow"], 3, "name at least one backend, and each only once"),
+        (["chelsea.png", "--backends", ","], 3, "name at least one backend, and each only once"),
         (["chelsea.png", "--preprocessing", "V9"], 2, "thin has no published weights 'V9'"),
         (["chelsea.png", "--preprocessing", "V3"], 2, "the published weights V3 of thin state no preprocessing"),
         (["chelsea.png", "--preprocessing", "{corp: 3}"], 2, "preprocessing: unknown key 'corp'; did you mean 'crop'?"),
@@ -411,10 +411,10 @@ def test_a_sigmoid_at_the_end_is_told(thin: Path, write: Callable[..., Path]) ->
 
 def test_labels_in_one_text_are_refused(lines: Callable[..., list[str]]) -> None:
     """Not read letter by letter, even where there are as many letters as classes."""
-    (line,) = lines(lambda: prediction._labeled(3, "abc"))
+    (line,) = lines(lambda: prediction._checked_labels(3, "abc"))
 
     assert line == "'abc' is one text, not a list of 3 labels; read_labels(PATH) reads them from a file"
 
 
 def test_one_backend_is_given_as_text() -> None:
-    assert prediction._distinct("tf") == ["tensorflow"]
+    assert prediction._backend_names("tf") == ["tensorflow"]

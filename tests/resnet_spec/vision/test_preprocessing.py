@@ -184,7 +184,7 @@ def test_a_turned_photograph_is_taken_as_stored_and_that_is_told(
         batch = prepare(tmp_path / "a.png", PLAIN)
 
     assert batch.shape == (1, 3, 4, 8)
-    assert caplog.messages == [f"{tmp_path / 'a.png'}: is stored turned (EXIF orientation 6), and taken so"]
+    assert caplog.messages == [f"{tmp_path / 'a.png'}: is stored turned (EXIF orientation 6) and used as it is stored"]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------
@@ -212,14 +212,14 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n"
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"some text", "is no image (known: JPEG, PNG, "),
-        (b"", "is no image"),
+        (b"some text", "is not an image (known: JPEG, PNG, "),
+        (b"", "is not an image"),
         (truncated(), "cannot be read (image file is truncated"),
         (png(30_000, 30_000, zlib.compress(b"")), "cannot be read (Image size (900000000 pixels) exceeds limit"),
         (png(8, 8, b"no deflate"), "cannot be read ("),
-        (png(0, 8, zlib.compress(b"")), "is no image"),
+        (png(0, 8, zlib.compress(b"")), "is not an image"),
         # Pillow would have Ghostscript run it.
-        (EPS, "is no image"),
+        (EPS, "is not an image"),
     ],
     ids=["text", "empty", "truncated", "bomb", "garbage", "no width", "program"],
 )
@@ -254,7 +254,7 @@ def test_an_array_of_another_shape_is_told(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("images", [[], (), np.zeros((0, 4, 4, 3), np.uint8)])
 def test_no_image_is_told(images: Any) -> None:
-    with pytest.raises(ImageError, match="there is no image"):
+    with pytest.raises(ImageError, match="no image was given"):
         prepare(images, PLAIN)
 
 
@@ -262,7 +262,8 @@ def test_images_of_several_sizes_are_no_batch(lines: Lines) -> None:
     images = [gradient(4, 5), gradient(4, 4), gradient(4, 5)]
 
     assert lines(lambda: prepare(images, PLAIN)) == [
-        "image 2: is 4 pixels high and 4 wide, not 4 and 5 as image 1; a batch has one size, which 'crop' would see to"
+        "image 2: is 4 pixels high and 4 wide, not 4 and 5 as image 1; "
+        "preprocessing with 'crop' gives all images one size"
     ]
     assert prepare(images, Preprocessing(crop=3)).shape == (3, 3, 3, 3)
 
@@ -305,7 +306,7 @@ def test_weights_without_a_preprocessing_are_told(write: Callable[..., Path], li
 def test_a_spec_without_published_weights_says_what_to_give(write: Callable[..., Path], lines: Lines) -> None:
     (line,) = lines(lambda: preprocess(write("extends: resnet18"), gradient(9, 9)))
 
-    assert line.startswith("spec lists no published weights, and with them no preprocessing; give one, such as {resize")
+    assert line.startswith("spec lists no published weights, and so no preprocessing; give one, such as {resize")
 
 
 def test_a_network_that_reads_no_colors_is_told(write: Callable[..., Path], lines: Lines) -> None:

@@ -116,8 +116,8 @@ def test_the_head_is_drawn_anew_for_other_classes(name: str, caplog: pytest.LogC
     drawn = initialize(other, 3)
     assert all(np.array_equal(adapted[name], drawn[name]) for name in head)
     assert caplog.messages == [
-        f"{', '.join(head)}: left out of the file, which has {head_parameters(graph)[0].shape[0]} classes, not 7,"
-        " and drawn at random"
+        f"{', '.join(head)}: reinitialized at random, since the file has "
+        f"{head_parameters(graph)[0].shape[0]} classes, not 7"
     ]
 
 
@@ -178,7 +178,7 @@ def test_the_background_is_the_first_of_1001_classes(name: str, caplog: pytest.L
 
     assert all(np.array_equal(adapted[p.name], given[p.name][1:]) for p in head)
     assert {adapted[p.name].shape for p in head} == {p.shape for p in head}
-    assert caplog.messages == [f"{p.name}: the first of its 1001 classes, the background, was left out" for p in head]
+    assert caplog.messages == [f"{p.name}: dropped the first of its 1001 classes, the background" for p in head]
 
 
 def test_1001_classes_are_drawn_anew_where_no_background_is_named() -> None:
@@ -233,7 +233,7 @@ def test_a_backbone_leaves_out_what_follows(
     assert same(arrays, {parameter.name: whole[parameter.name] for parameter in graph.parameters()})
     left_out = [name for name in whole if name not in arrays]
     assert "fc.weight" in left_out
-    assert caplog.messages == [f"left out, since the network has no such layers: {', '.join(left_out)}"]
+    assert caplog.messages == [f"dropped, since the network has no such layers: {', '.join(left_out)}"]
 
 
 def test_a_backbone_that_lacks_a_tensor_is_refused(variant: Variant, plain: Callable[..., Path], lines: Lines) -> None:
@@ -377,7 +377,7 @@ def test_text_that_is_not_an_adaptation_is_an_error_about_the_whole_of_it(small:
         lambda: fit(small, initialize(small), "x", adapt="clases"),
     ):
         (line,) = lines(call)
-        assert line.startswith("there is no adaptation 'clases'; did you mean 'classes'? (")
+        assert line.startswith("unknown adaptation 'clases'; did you mean 'classes'? (")
 
 
 def test_one_override_and_one_output_are_given_as_text(variant: Variant) -> None:

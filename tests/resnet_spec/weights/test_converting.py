@@ -81,7 +81,7 @@ def test_a_target_is_told_by_its_ending_or_by_its_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
-        ("x", None, "say which kind of folder, --to saved_model or --to transformers"),
+        ("x", None, "give the kind of folder: --to saved_model or --to transformers"),
         ("x.caffe", None, f"no installed backend writes caffe ({KNOWN})"),
         ("x", "savedmodel", f"no installed backend writes savedmodel; did you mean 'saved_model'? ({KNOWN})"),
         ("x.rec", "safetensors", "a file in the format safetensors ends in .safetensors"),
@@ -139,7 +139,7 @@ def test_numbers_that_are_too_large_are_told_and_nothing_is_written(
     for options, said in (({"half": True}, "2 of 5 elements are too large for float16"),
                           ({"dtype": "float32"}, "1 of 5 elements are too large for float32")):  # fmt: skip
         assert lines(lambda options=options: convert(small, arrays, find_target(path), **options)) == [
-            f"{path}: not written, since its type does not hold all numbers",
+            f"{path}: not written, since some values are too large for its type",
             f"fc.bias: {said}",
         ]
         assert list(tmp_path.glob(f"*x.{ending}*")) == []

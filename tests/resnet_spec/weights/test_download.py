@@ -168,7 +168,7 @@ def published(server: Server, path: str = NAME, **stated: Any) -> Published:
     return Published(url=f"{server.url}/{path}", **({"hash": f"sha256:{SHA256}"} | stated))
 
 
-def left(cache: Path) -> dict[str, int]:
+def cached_files(cache: Path) -> dict[str, int]:
     """Every file below the cache with its size, except the notes of what was verified."""
     files = [path for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".verified.json")]
     return {path.name: path.stat().st_size for path in files}
@@ -195,7 +195,7 @@ def test_a_file_is_fetched_once_and_nothing_else_stays(server: Server, cache: Pa
     assert path.read_bytes() == BODY
     assert fetch(wanted) == path
     assert len(server.asked) == 1
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_wrong_hash_leaves_nothing_and_is_told(server: Server, cache: Path, ha
 
     assert digits in line
     assert hashlib.new(kind, BODY).hexdigest() in line
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_without_a_hash_what_the_first_server_says_is_checked(server: Server, cache: Path) -> None:
@@ -233,7 +233,7 @@ def test_without_a_hash_what_the_first_server_says_is_checked(server: Server, ca
 
     assert fetch(published(server, hash=None)).read_bytes() == BODY
     assert f"{SHA256}, not {'0' * 64}" in refusal(lambda: fetch(published(server, "bad", hash=None)))
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 def test_that_only_the_length_was_checked_is_told(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -251,7 +251,7 @@ def test_what_nothing_could_verify_is_not_fetched(server: Server, cache: Path) -
     server.has(length=None)
 
     assert "neither the spec nor the server states a hash" in refusal(lambda: fetch(published(server, hash=None)))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_length_may_be_missing_where_a_hash_is_stated(server: Server) -> None:
@@ -275,8 +275,8 @@ def test_another_size_than_stated(server: Server, cache: Path, size: int | str, 
     line = refusal(lambda: fetch(published(server, size=size)))
 
     # Before anything is fetched, where the server says it.
-    assert f"has {len(BODY):,} bytes{' there' if length else ''}, but the spec states {size}" in line
-    assert left(cache) == {}
+    assert f"has {len(BODY):,} bytes{' on the server' if length else ''}, but the spec states {size}" in line
+    assert cached_files(cache) == {}
 
 
 def test_more_bytes_than_the_server_said(server: Server, cache: Path) -> None:
@@ -284,14 +284,14 @@ def test_more_bytes_than_the_server_said(server: Server, cache: Path) -> None:
     server.has(length=None, headers=linked)
 
     assert f"more than the {len(BODY) - 5000:,} bytes" in refusal(lambda: fetch(published(server, hash=None)))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_fewer_bytes_than_the_server_said(server: Server, cache: Path) -> None:
     server.has(length=None, headers={"X-Linked-Size": str(len(BODY) + 1), "X-Linked-Etag": f'"{SHA256}"'})
 
     refusal(lambda: fetch(published(server, hash=None)))
-    assert "weights.safetensors" not in left(cache)
+    assert "weights.safetensors" not in cached_files(cache)
 
 
 # -- a connection that is cut ------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_a_cut_connection_is_gone_on_with(server: Server, cache: Path, validator
     assert 500_000 - downloads.CHUNK < begins[0] <= 500_000
     assert begins[0] < begins[1] <= begins[0] + 100_000
     assert [headers.get("if-range") for _, headers in server.asked][1:] == [validator.get("modified", '"one"')] * 2
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 def test_what_has_arrived_is_kept_for_the_next_time(server: Server, cache: Path) -> None:
@@ -321,16 +321,16 @@ def test_what_has_arrived_is_kept_for_the_next_time(server: Server, cache: Path)
     part = cache.rglob("*.part")
 
     assert re.fullmatch(
-        r"http://.*: the connection was cut; 0\.\d MiB of 1\.0 MiB are kept, and the next attempt goes on from there",
+        r"http://.*: the connection was cut; 0\.\d MiB of 1\.0 MiB were kept; the next attempt resumes from there",
         line,
     )
-    assert next(part).read_bytes() == BODY[: max(left(cache).values())]
+    assert next(part).read_bytes() == BODY[: max(cached_files(cache).values())]
     assert len(server.asked) == 4
     before = server.sent
     assert file.cuts == []
     assert fetch(published(server)).read_bytes() == BODY
     assert server.sent - before < len(BODY) - 400_000
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_part_is_gone_before_its_note_changes(server: Server, cache: Path, mon
 
     with pytest.raises(KeyboardInterrupt):
         fetch(published(server))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_part_that_is_whole_is_not_asked_for_again(
@@ -375,7 +375,7 @@ def test_a_part_that_is_whole_is_not_asked_for_again(
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fetch(published(server))
-    assert sorted(left(cache)) == ["weights.safetensors.part", "weights.safetensors.part.json"]
+    assert sorted(cached_files(cache)) == ["weights.safetensors.part", "weights.safetensors.part.json"]
 
     assert fetch(published(server)).read_bytes() == BODY
     assert len(server.asked) == 1
@@ -427,7 +427,7 @@ def test_a_process_that_is_stopped_leaves_what_it_had(server: Server, cache: Pat
     file = server.has(stall=threading.Event())
     wanted = published(server)
     with program(wanted) as process:
-        wait_for(lambda: any(size > 400_000 for name, size in left(cache).items() if name.endswith(".part")))
+        wait_for(lambda: any(size > 400_000 for name, size in cached_files(cache).items() if name.endswith(".part")))
         process.send_signal(how)
         process.communicate(timeout=30)
     assert file.stall is not None
@@ -437,7 +437,7 @@ def test_a_process_that_is_stopped_leaves_what_it_had(server: Server, cache: Pat
     assert fetch(wanted).read_bytes() == BODY
     start = int(server.asked[-1][1]["range"].removeprefix("bytes=").removesuffix("-"))
     assert start > 400_000
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 # -- several at once ---------------------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server: Server, cach
 
     assert len(server.asked) == 1
     assert server.sent == len(BODY)
-    assert left(cache) == {"weights.safetensors": len(BODY)}
+    assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
 def _until(process: subprocess.Popen[str], wanted: re.Pattern[str], said: list[str]) -> None:
@@ -480,7 +480,7 @@ def test_what_is_not_there_is_asked_for_once(server: Server, cache: Path, status
 
     assert f"the server answers {status}" in refusal(lambda: fetch(published(server)))
     assert len(server.asked) == 1
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 @pytest.mark.parametrize("status", [HANG_UP, 408, 429, 500, 502, 503, 504])
@@ -495,7 +495,7 @@ def test_a_server_that_stays_in_trouble(server: Server, cache: Path) -> None:
 
     assert "the server answers 503 Service Unavailable" in refusal(lambda: fetch(published(server)))
     assert len(server.asked) == 4
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_pauses_grow_between_attempts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,7 +516,7 @@ def test_a_server_that_does_not_answer_is_told(server: Server, monkeypatch: pyte
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
 
         assert refusal(lambda: fetch(Published(url=url))) == f"{url}: the server has sent nothing for 0.2 s"
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_server_that_stalls_is_asked_again(server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -526,7 +526,7 @@ def test_a_server_that_stalls_is_asked_again(server: Server, monkeypatch: pytest
     line = refusal(lambda: fetch(published(server)))
 
     assert f"{server.url}/{NAME}: the server has sent nothing for 0.2 s; " in line
-    assert " are kept" in line
+    assert " were kept" in line
     assert len(server.asked) == 4
     assert file.stall is not None
     file.stall.set()
@@ -538,7 +538,7 @@ def test_a_server_that_is_not_there_is_asked_once(cache: Path, monkeypatch: pyte
         port = closed.getsockname()[1]
 
     assert "Connection refused" in refusal(lambda: fetch(Published(url=f"http://127.0.0.1:{port}/file")))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_redirect_leads_to_another_host(server: Server, cache: Path) -> None:
@@ -562,7 +562,7 @@ def test_a_redirect_that_leads_nowhere(server: Server, cache: Path, location: st
     server.has(location=location)
 
     refusal(lambda: fetch(published(server)))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_redirect_out_of_encryption_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -577,15 +577,15 @@ def test_a_redirect_out_of_encryption_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Session, "get", answer)
 
     line = refusal(lambda: fetch(Published(url="https://127.0.0.1/file")))
-    assert line == "https://127.0.0.1/file: leads to an address that is not encrypted"
+    assert line == "https://127.0.0.1/file: redirects to an address that is not encrypted"
 
 
 def test_an_encoding_that_was_not_asked_for_is_refused(server: Server, cache: Path) -> None:
     server.has(headers={"Content-Encoding": "gzip"})
 
-    assert "comes as gzip" in refusal(lambda: fetch(published(server)))
+    assert "is encoded as gzip" in refusal(lambda: fetch(published(server)))
     assert server.asked[0][1]["accept-encoding"] == "identity"
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -618,7 +618,7 @@ def test_a_disk_that_fills_up_is_told_and_freed(
     monkeypatch.setattr(Path, "open", full)
 
     assert "the disk is full" in refusal(lambda: fetch(published(server)))
-    assert left(cache) == {}
+    assert cached_files(cache) == {}
 
 
 def test_a_disk_too_small_is_told_before_anything_is_fetched(
@@ -627,8 +627,8 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(
     server.has()
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
 
-    assert "1.0 MiB are to come" in refusal(lambda: fetch(published(server)))
-    assert left(cache) == {}
+    assert "1.0 MiB remain to be downloaded" in refusal(lambda: fetch(published(server)))
+    assert cached_files(cache) == {}
 
 
 def test_a_cache_that_cannot_be_made(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -676,7 +676,7 @@ def test_offline_the_cache_is_all_there_is(server: Server, monkeypatch: pytest.M
     assert fetch(published(server)) == path
     line = refusal(lambda: fetch(published(server, "other")))
     place = cache / f"127.0.0.1_{server.server_port}" / "other"
-    assert line == f"{server.url}/other: not fetched, since RESNET_SPEC_OFFLINE is set, and {place} does not exist"
+    assert line == f"{server.url}/other: not downloaded, since RESNET_SPEC_OFFLINE is set and {place} does not exist"
     assert server.asked == []
 
 
@@ -822,7 +822,7 @@ def test_offline_a_cached_file_that_is_wrong_is_an_error(
 
     line = refusal(lambda: fetch(published(server)))
     assert line.startswith(
-        f"{server.url}/{NAME}: not fetched, since RESNET_SPEC_OFFLINE is set, and {path} is not the file"
+        f"{server.url}/{NAME}: not downloaded, since RESNET_SPEC_OFFLINE is set and {path} is not the file"
     )
     assert path.read_bytes() == BODY[:-1] + b"x"
 
@@ -978,5 +978,5 @@ def test_a_command_takes_a_name_for_weights(
     monkeypatch.setenv(downloads.OFFLINE, "1")
     done = command("resnet-spec", "convert", "mine.yaml", "mine", "none.safetensors")
     assert done.status == 3
-    assert done.err.startswith(f"{server.url}/{NAME}: not fetched")
+    assert done.err.startswith(f"{server.url}/{NAME}: not downloaded")
     assert not Path("none.safetensors").exists()

@@ -275,7 +275,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(tiny: Graph, tmp_path: Path,
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "folder").mkdir()
     for name, said in {
-        "pipe.safetensors": "is no regular file",
+        "pipe.safetensors": "is not a regular file",
         "loop": "no such file",
         "dangling": "no such file",
         "no.safetensors": "no such file",
@@ -285,7 +285,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(tiny: Graph, tmp_path: Path,
     }.items():
         path = tmp_path / name
         assert lines(lambda path=path: read_weights(path, tiny)) == [f"{path}: {said}"]
-    assert lines(lambda: read_weights("/dev/zero", tiny)) == ["/dev/zero: is no regular file"]
+    assert lines(lambda: read_weights("/dev/zero", tiny)) == ["/dev/zero: is not a regular file"]
 
 
 def test_a_folders_weights_that_are_a_link_out_of_it_are_refused(tiny: Graph, plain: Path, lines: Lines) -> None:
@@ -320,7 +320,7 @@ def test_equal_names_with_other_shapes_are_refused(tiny: Graph, plain: Path, com
 
     assert (done.status, done.out) == (2, "")
     assert done.err.splitlines() == [
-        f"{plain}: not the 3 tensors of tiny (3 not as they should be)",
+        f"{plain}: not the 3 tensors of tiny (3 mismatched)",
         "conv.weight: has shape [2, 3, 3, 3, 2], not [2, 3, 3, 3]",
         "fc.weight: has shape [2, 2, 2], not [2, 2]",
         "fc.bias: has shape [2, 2], not [2]",

@@ -106,7 +106,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(tiny: Graph, pl
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, plain)
 
     assert lines(lambda: read_weights(plain, tiny)) == [
-        f"{plain}: not the 8 tensors of tiny (2 missing, 2 unexpected, 2 not as they should be)",
+        f"{plain}: not the 8 tensors of tiny (2 missing, 2 unexpected, 2 mismatched)",
         "bn.running_mean: missing",
         "fc.weight: missing; did you mean 'fc.wieght'?",
         "extra: unexpected",
@@ -119,7 +119,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(tiny: Graph, pl
 def test_the_weights_of_another_network_are_listed_without_guessing(tiny: Graph, lines: Lines) -> None:
     said = lines(lambda: check_weights(tiny, initialize(load("resnet18").to_graph()), "x"))
 
-    assert said[0] == "x: not the 8 tensors of tiny (6 missing, 100 unexpected, 2 not as they should be)"
+    assert said[0] == "x: not the 8 tensors of tiny (6 missing, 100 unexpected, 2 mismatched)"
     assert len(said) == 1 + 6 + 100 + 2
     assert not [line for line in said if "did you mean" in line]
 
@@ -160,7 +160,7 @@ def test_a_file_for_another_architecture_that_does_not_say_which_is_refused(
     save_file(initialize(tiny), plain, {"resnet_spec.fingerprint": "0" * 64})
 
     assert lines(lambda: read_weights(plain, tiny)) == [
-        f"{plain}: was written for another architecture than tiny (its fingerprint differs)"
+        f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
     ]
 
 
@@ -182,7 +182,7 @@ def test_only_the_canonical_ending_is_written(tiny: Graph, tmp_path: Path, lines
     path = tmp_path / "x.pth"
 
     assert lines(lambda: write_weights(path, tiny, initialize(tiny))) == [
-        f"{path}: the canonical weights file ends in .safetensors"
+        f"{path}: the name of a weights file must end in .safetensors"
     ]
 
 
@@ -235,7 +235,7 @@ def test_half_precision_is_read_only_where_asked_for(tiny: Graph, tmp_path: Path
     write_weights(path, tiny, initialize(tiny), half=True)
 
     assert lines(lambda: read_weights(path, tiny, adapt=["classes"])) == [
-        f"{path}: 8 tensors are in half precision, which is taken only where asked for (--adapt half)"
+        f"{path}: 8 tensors are in half precision; --adapt half accepts them"
     ]
 
 
@@ -256,7 +256,7 @@ def test_bfloat16_is_read_only_where_asked_for(
     path.write_bytes(len(header).to_bytes(8, "little") + header + body)
 
     assert lines(lambda: read_weights(path, tiny)) == [
-        f"{path}: 8 tensors are in half precision, which is taken only where asked for (--adapt half)"
+        f"{path}: 8 tensors are in half precision; --adapt half accepts them"
     ]
     read = read_weights(path, tiny, adapt=["half"])
     assert same(read, {name: (bits << 16).view("<f4") for name, bits in upper.items()})
@@ -272,7 +272,7 @@ def test_numbers_too_large_for_half_precision_are_told_and_not_written(
     arrays["bn.bias"][:3] = -1e30
 
     assert lines(lambda: write_weights(tmp_path / "x.safetensors", tiny, arrays, half=True)) == [
-        "half precision does not hold all numbers",
+        "some values are too large for half precision",
         "bn.bias: 3 of 4 elements are too large for float16",
         "fc.weight: 1 of 8 elements are too large for float16",
     ]
@@ -321,8 +321,8 @@ def test_what_lies_beside_the_weights_is_told(
     read_weights("x", tiny)
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("INFO", "x: left out: optimizer slots (12)"),
-        ("INFO", "x: left out: counters (1)"),
+        ("INFO", "x: skipped optimizer slots (12)"),
+        ("INFO", "x: skipped counters (1)"),
         ("WARNING", "x: its normalizations are folded"),
     ]
 
@@ -354,7 +354,6 @@ def test_numbers_that_are_finite_pass(tiny: Graph, plain: Path) -> None:
 
 def test_an_adaptation_that_there_is_not_is_told_before_anything_is_read(tiny: Graph, lines: Lines) -> None:
     assert lines(lambda: read_weights("nowhere", tiny, adapt=["clases", "half", "x"])) == [
-        "there is no adaptation 'clases'; did you mean 'classes'?"
-        " (there are: half, background, classes, channels, backbone)",
-        "there is no adaptation 'x' (there are: half, background, classes, channels, backbone)",
+        "unknown adaptation 'clases'; did you mean 'classes'? (known: half, background, classes, channels, backbone)",
+        "unknown adaptation 'x' (known: half, background, classes, channels, backbone)",
     ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resnet_spec import Graph, initialize, load
-from resnet_spec.weights.matching import MAX_PAIRS, check_weights, nonfinite, report_nonfinite, too_large
+from resnet_spec.weights.matching import MAX_SPELLING_PAIRS, check_weights, nonfinite, report_nonfinite, too_large
 
 Lines = Callable[..., list[str]]
 
@@ -93,7 +93,7 @@ def test_ten_thousand_names_are_not_compared_letter_by_letter(
 
     check = renamed(arrays, {"fc.bias": "fc.bais"})
     lines(lambda: check_weights(small, check, "x"))
-    assert 0 < len(compared) <= MAX_PAIRS
+    assert 0 < len(compared) <= MAX_SPELLING_PAIRS
 
 
 # -- hints -------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_other_classes_are_told_with_what_would_mend_them(small: Graph, lines: L
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
         "fc.weight: has shape [7, 12], not [5, 12]",
         "fc.bias: has shape [7], not [5]",
-        "the file has 7 classes, not 5; --adapt classes draws the head anew",
+        "the file has 7 classes, not 5; --adapt classes reinitializes the head",
     ]
 
 
@@ -114,8 +114,8 @@ def test_a_class_for_the_background_is_told_with_what_would_mend_it(lower: Calla
     arrays = {"fc.weight": np.zeros((1001, 3)), "fc.bias": np.zeros(1001)}
 
     assert lines(lambda: check_weights(graph, arrays, "x"))[-2:] == [
-        "the file has 1001 classes, not 1000; --adapt classes draws the head anew",
-        "--adapt background leaves the first of the 1001 out",
+        "the file has 1001 classes, not 1000; --adapt classes reinitializes the head",
+        "--adapt background drops the first of the 1001",
     ]
 
 
@@ -125,7 +125,7 @@ def test_other_input_channels_are_told_with_what_would_mend_them(lines: Lines) -
 
     assert lines(lambda: check_weights(graph, shapes, "x"))[1:] == [
         "conv1.weight: has shape [64, 3, 7, 7], not [64, 4, 7, 7]",
-        "the file is for red, green and blue; --adapt channels makes other channels' kernels from theirs",
+        "the file is for red, green and blue; --adapt channels derives the kernels of other channels from theirs",
     ]
 
 
@@ -144,12 +144,12 @@ def test_a_head_too_many_and_a_head_too_few_are_told_with_what_would_mend_them(s
     assert lines(lambda: check_weights(backbone, arrays, "x"))[1:] == [
         "fc.weight: unexpected",
         "fc.bias: unexpected",
-        "--adapt backbone leaves out the layers that the network ends before",
+        "--adapt backbone drops the layers after the network's end",
     ]
     assert lines(lambda: check_weights(small, initialize(backbone), "x"))[1:] == [
         "fc.weight: missing",
         "fc.bias: missing",
-        "the file has no head; --set head=null leaves it out of the network too",
+        "the file has no head; --set head=null removes it from the network too",
     ]
 
 

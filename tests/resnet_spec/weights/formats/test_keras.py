@@ -289,7 +289,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(
     path.write_bytes(hdf5(by_layer, arrays))
 
     assert lines(lambda: read_weights(path, tiny)) == [
-        f"{path}: not the 9 tensors of tiny (1 missing, 1 unexpected, 2 not as they should be)",
+        f"{path}: not the 9 tensors of tiny (1 missing, 1 unexpected, 2 mismatched)",
         "conv.1.weight: missing",
         "stray/kernel: unexpected",
         "bn.weight: has shape [1, 4], not [4]",

@@ -83,8 +83,8 @@ def test_a_type_that_the_format_lacks_is_told(tmp_path: Path, lines: Lines) -> N
     arrays = {"a": np.zeros(1, "complex128"), "b": np.zeros(1), "c": np.zeros(1, "longdouble")}
 
     assert lines(lambda: write_safetensors(tmp_path / "x", arrays)) == [
-        "a: safetensors does not hold complex128",
-        f"c: safetensors does not hold {np.dtype('longdouble').name}",
+        "a: safetensors has no type complex128",
+        f"c: safetensors has no type {np.dtype('longdouble').name}",
     ]
     assert not (tmp_path / "x").exists()
 
@@ -122,7 +122,7 @@ def test_a_type_that_is_not_read_is_told(tmp_path: Path, lines: Lines, dtype: st
     entries = {"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}
     path = stored(tmp_path / "x", entries, b"\0" * size)
 
-    assert lines(lambda: read_safetensors(path)) == [f"{path}: a is stored as {dtype}, which is not read"]
+    assert lines(lambda: read_safetensors(path)) == [f"{path}: a is stored as {dtype}, which is not supported"]
 
 
 def test_the_data_are_aligned(tmp_path: Path) -> None:
