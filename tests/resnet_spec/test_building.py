@@ -93,5 +93,5 @@ def test_a_spec_that_is_loaded_is_taken_as_it_is() -> None:
     spec = load("resnet18", ["parameters.classes=3"])
 
     assert build(spec, "recorder")["arrays"]["fc.bias"].shape == (3,)
-    with pytest.raises(TypeError, match="overrides are for a spec that is still to be loaded"):
+    with pytest.raises(TypeError, match="overrides apply while a spec is loaded"):
         build(spec, "recorder", overrides=["parameters.classes=4"])

@@ -155,7 +155,7 @@ def test_wrong_targets_are_told_before_anything_is_read(command: Command, tmp_pa
         ("nowhere/x.safetensors", "nowhere/x.safetensors: the folder {}/nowhere does not exist"),
         ("there.safetensors/x.safetensors", "{}/there.safetensors does not exist"),
         ("x.caffe", "x.caffe: no installed backend writes caffe"),
-        ("x", "x: say which kind of folder"),
+        ("x", "x: give the kind of folder"),
     ):
         done = command("resnet-spec", "convert", "resnet18", "in.safetensors", tmp_path / target)
         assert (done.status, done.out) == (2, "")

@@ -330,11 +330,14 @@ def test_a_preprocessing_written_as_yaml() -> None:
         ("{corp: 6}", ["preprocessing: unknown key 'corp'; did you mean 'crop'?"]),
         ("{range: -1}", ["preprocessing.range: must be greater than 0, not -1"]),
         ("{order: grb}", ["preprocessing.order: must be 'rgb' or 'bgr', not 'grb'"]),
-        ("{mean: [1, 2]}", ["preprocessing.mean: must have three values, not [1, 2]"]),
-        ("{resize: x, crop: 2}", ["preprocessing.resize: must be a whole number or must be a list, not 'x'"]),
+        ("{mean: [1, 2]}", ["preprocessing.mean: must have 3 values, not [1, 2]"]),
+        ("{resize: x, crop: 2}", ["preprocessing.resize: must be a whole number or a list, not 'x'"]),
         (
             "{std: [.inf, 0, 1]}",
-            ["preprocessing.std: must be a finite number or must be greater than 0, not [inf, 0, 1]"],
+            [
+                "preprocessing.std.0: must be a finite number, not inf",
+                "preprocessing.std.1: must be greater than 0, not 0",
+            ],
         ),
         ("[1]", ["preprocessing: must be a mapping, not [1]"]),
     ],
