@@ -1,1 +1,1 @@
-"""Timings beside the libraries that users have now; ``python -m benchmarks`` writes them to docs/benchmarks.md."""
+"""Comparisons with other libraries; ``python -m benchmarks`` writes them to docs/benchmarks.md."""

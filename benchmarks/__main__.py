@@ -1,4 +1,4 @@
-"""``python -m benchmarks [PART…]``: each part in a process of its own; what it measured replaces its rows in docs."""
+"""``python -m benchmarks [PART…]``: run each part in its own process and replace its rows in docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def report(ratios: list[Ratio]) -> str:
     rows = "\n".join(row(ratio) for ratio in ratios)
     return (
         "# Benchmarks\n\n"
-        "Made by `make benchmark`; do not edit. Each row times two ways of doing one thing in turn, in one\n"
-        "process. Ours and theirs are median seconds, the ratio is the median of the pairs' ratios ours / theirs, and\n"
-        "its interval is from a bootstrap over the pairs. A part's rows are of its last run. Seconds are a machine's;\n"
-        "ratios carry over.\n\n"
+        "Written by `make benchmark`; do not edit. Each row times two implementations of one task alternately in one\n"
+        "process. *Ours* and *theirs* are median seconds, or GiB where a row says so; *ratio* is the median of ours /\n"
+        "theirs over the pairs, with a 95 % bootstrap interval. Each row comes from the last run of its benchmark.\n"
+        "Seconds depend on the machine; ratios carry over.\n\n"
         f"Machine: {processor()}. {versions}.\n\n{header}\n{rows}\n"
     )
 

@@ -1,4 +1,4 @@
-"""Two ways of doing one thing, timed in turn, since a machine's speed drifts: what counts is the ratio of each pair."""
+"""Time two implementations alternately: a machine's speed drifts, the ratio within a pair does not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def seconds(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     result = run()
     elapsed = time.perf_counter() - start
-    # Freed outside the timing, on both sides.
+    # Freed outside the timing, for both.
     del result
     return elapsed
 

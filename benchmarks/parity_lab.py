@@ -1,4 +1,4 @@
-"""Comparing backends: seconds beside a conversion that checks nothing, and memory beside what all activations take."""
+"""Comparing backends: time vs. a conversion that checks nothing, and memory vs. the size of all activations."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ BATCH = 2
 
 def run() -> Iterator[Ratio]:
     """Seconds and GiB."""
-    yield from _beside_conversion()
+    yield from _versus_conversion()
     for network in NETWORKS:
         plain, bisected = ([_run(network, *options) for _ in range(RUNS)] for options in ((), ("--bisect",)))
         times = np.array([(b.seconds, p.seconds) for b, p in zip(bisected, plain, strict=True)])
-        yield summarize(f"parity --bisect {network}, beside parity (seconds of whole commands)", times)
+        yield summarize(f"parity --bisect {network} vs. parity (seconds, whole commands)", times)
         memory = np.array([(b.peak / GIB, p.peak / GIB) for b, p in zip(bisected, plain, strict=True)])
-        yield summarize(f"peak memory of parity --bisect {network}, beside parity (GiB of all processes)", memory)
+        yield summarize(f"peak memory of parity --bisect {network} vs. parity (GiB, all processes)", memory)
         beyond = [((b.peak - p.peak) / GIB, _activations(network) / GIB) for b, p in zip(bisected, plain, strict=True)]
-        label = f"what --bisect {network} holds beyond parity, beside every float64 activation of both (GiB)"
+        label = f"additional memory of --bisect {network} vs. all float64 activations of both backends (GiB)"
         yield summarize(label, np.array(beyond), target="< 1")
 
 
-def _beside_conversion() -> Iterator[Ratio]:
+def _versus_conversion() -> Iterator[Ratio]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         onnx = folder / "resnet50.onnx"
@@ -54,12 +54,12 @@ def _beside_conversion() -> Iterator[Ratio]:
         for index in range(RUNS):
             _, theirs = timed(RIVALS / "bin" / "python", THEIRS, folder, onnx, folder / f"out{index}")
             rows.append((_run(NETWORKS[0]).seconds, theirs))
-    label = "parity resnet50 (float64, float32 and their bounds), beside onnx2tf converting it (whole processes)"
+    label = "parity resnet50 (float64, float32 and their bounds) vs. a conversion by onnx2tf (whole processes)"
     yield summarize(label, np.array(rows), target="< 1")
 
 
 class _Outcome:
-    """How long a command took, and the most that it and its processes held at once."""
+    """The duration of a command, and the peak memory of it and its child processes together."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -96,7 +96,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _resident(pid: int) -> int:
-    """Anonymous memory: pages of files, such as weights that are mapped, can be dropped at any time."""
+    """Anonymous memory only: the system can drop pages of mapped files at any time."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

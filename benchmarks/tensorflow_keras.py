@@ -1,4 +1,4 @@
-"""Building and running ``keras/resnet50`` beside keras.applications."""
+"""Building and running ``keras/resnet50`` vs. keras.applications."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run() -> Iterator[Ratio]:
             model.load_weights(h5)
             return touch(model)
 
-        name = "build keras/resnet50 with weights in Keras, beside keras.applications + load_weights"
+        name = "build keras/resnet50 with weights in Keras vs. keras.applications + load_weights"
         yield measure(name, build_ours, build_theirs, 9, target="≤ 1")
         ours = resnet_spec.build("keras/resnet50", "tensorflow", weights=safetensors)
         for batch, pairs in ((1, 80), (8, 40)):
@@ -57,5 +57,5 @@ def run() -> Iterator[Ratio]:
                 lambda mine=mine, images=images: mine(images).numpy(),
                 lambda other=other, images=images: other(images).numpy(),
                 pairs,
-                target="middle ≤ 1.02",
+                target="median ≤ 1.02",
             )

@@ -1,4 +1,4 @@
-"""Building a torch model with weights, every tensor read, beside torchvision's constructor and loaders."""
+"""Building a torch model with weights, every tensor read, vs. torchvision's constructor and loaders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.oracles.torchvision_original import models
 
 
 def touch(model: nn.Module) -> nn.Module:
-    """Read every element, so that a mapped file does not count as loaded before it is."""
+    """Read every element, so that a mapped file counts as loaded only once it is read."""
     for tensor in model.state_dict().values():
         tensor.sum()
     return model
@@ -43,6 +43,6 @@ def run() -> Iterator[Ratio]:
                 model.load_state_dict(load_file(path))
                 return touch(model)
 
-            label = f"build {name} with weights in torch, beside torchvision"
+            label = f"build {name} with weights in torch vs. torchvision"
             yield measure(f"{label} + torch.load", ours, by_pickle, 9, target="≤ 1/4")
             yield measure(f"{label} + safetensors", ours, by_safetensors, 9, target="≤ 1/3")

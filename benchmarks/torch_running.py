@@ -1,4 +1,4 @@
-"""Running a torch model beside torchvision's: eager inference, and a training step with its peak memory."""
+"""Running a torch model vs. torchvision's: eager inference, and a training step with its peak memory."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def run() -> Iterator[Ratio]:
     for batch, pairs in ((1, 120), (BATCH, 40)):
         images = torch.randn(batch, 3, 224, 224)
         name = f"eager inference of {NAME} in torch, batch {batch}"
-        yield measure(name, inference(ours, images), inference(theirs, images), pairs, target="middle ≤ 1.02")
+        yield measure(name, inference(ours, images), inference(theirs, images), pairs, target="median ≤ 1.02")
     name = f"training step of {NAME} in torch, batch {BATCH}"
-    yield measure(name, step(ours, BATCH), step(theirs, BATCH), 40, target="middle ≤ 1.02")
+    yield measure(name, step(ours, BATCH), step(theirs, BATCH), 40, target="median ≤ 1.02")
     peaks = [(peak("ours"), peak("theirs")) for _ in range(5)]
-    yield summarize(f"peak memory of a process that trains {NAME}, batch {BATCH} (in GiB)", np.array(peaks))
+    yield summarize(f"peak memory of a process that trains {NAME}, batch {BATCH} (GiB)", np.array(peaks))
 
 
 def peak(side: str) -> float:

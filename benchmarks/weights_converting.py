@@ -1,6 +1,6 @@
-"""Converting resnet50 to a trainable Keras model, beside onnx2tf: with the frameworks imported, and as whole processes.
+"""Converting resnet50 to a trainable Keras model vs. onnx2tf: after importing the frameworks, and as whole processes.
 
-onnx2tf pins other versions of the same libraries, so it has an environment of its own (``make rivals``).
+onnx2tf pins other versions of the same libraries, so it has its own environment, which ``make benchmark`` sets up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ assert model.trainable_variables
 print("seconds", time.perf_counter() - start)
 """
 
-# Strict mode compares layers while it converts, and what it writes as TFLite is not asked of us: both are left out.
+# Without strict mode, which compares layers during conversion, and without writing TFLite, which ours does not do here.
 THEIRS = """
 import sys, time
 import tensorflow, onnx2tf
@@ -63,7 +63,7 @@ def run() -> Iterator[Ratio]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), str(onnx), dynamo=False)
-        # It would be downloaded otherwise.
+        # onnx2tf downloads this file if it is missing.
         sample = np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
         np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", sample)
         rows = []
@@ -72,13 +72,13 @@ def run() -> Iterator[Ratio]:
             theirs = timed(RIVALS / "bin" / "python", THEIRS, folder, onnx, folder / f"out{index}")
             rows.append((ours, theirs))
         times = np.array(rows)
-    label = "resnet50.pth to a trainable Keras model, beside onnx2tf from its ONNX file"
+    label = "resnet50.pth to a trainable Keras model vs. onnx2tf from ONNX"
     yield summarize(f"{label}, frameworks imported", times[:, :, 0], target="≤ 1/5")
     yield summarize(f"{label}, whole processes", times[:, :, 1], target="≤ 1/2.5")
 
 
 def timed(python: str | Path, code: str, folder: Path, *arguments: Path) -> tuple[float, float]:
-    """Seconds without imports, as the process says, and of the whole process."""
+    """Seconds after imports, as the process prints them, and of the whole process."""
     start = time.perf_counter()
     process = subprocess.run(
         [python, "-c", code, *map(str, arguments)], cwd=folder, check=True, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Filling a large torch network from safetensors, every tensor read, beside safetensors' own loader."""
+"""Filling a large torch network from safetensors, every tensor read, vs. safetensors' own loader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NETWORK = "torchvision/resnext101_64x4d"
 def run() -> Iterator[Ratio]:
     graph = resnet_spec.load(NETWORK).to_graph()
     backend = get_backend("torch")
-    # Compiled before the clock starts: the graph is given, and what is timed is the file.
+    # Compiled in advance: only reading the file and filling the model are timed.
     models = [backend.compile(graph) for _ in range(20)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
@@ -27,7 +27,7 @@ def run() -> Iterator[Ratio]:
         def ours() -> object:
             model = models.pop()
             backend.load(model, graph, resnet_spec.read_weights(path, graph))
-            # The file's tensors, as beside: not the counters of training steps, which are no part of it.
+            # Only the file's tensors, as in `theirs`: the counters of training steps are not in the file.
             for name, tensor in model.state_dict().items():
                 if not name.endswith("num_batches_tracked"):
                     tensor.sum()
@@ -39,4 +39,4 @@ def run() -> Iterator[Ratio]:
                 tensor.sum()
             return tensors
 
-        yield measure("fill resnext101_64x4d, beside safetensors' load_file", ours, theirs, 15, target="≤ 1.1")
+        yield measure("fill resnext101_64x4d vs. safetensors' load_file", ours, theirs, 15, target="≤ 1.1")

@@ -1,4 +1,4 @@
-"""Peak memory of conversions: what a process holds beyond its imports, beside the file plus its largest tensor."""
+"""Peak memory of conversions: a process's memory after imports vs. the file plus its largest tensor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ for known in (readers(), writers()):
         if path.suffix in known:
             get_backend(known[path.suffix])
 def peak():
-    # Not ru_maxrss, which a process takes over from the one that started it.
+    # Not ru_maxrss, which a process inherits from its parent.
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 imported = peak()
 convert(graph, resnet_spec.read_weights(source, graph), find_target(target))
@@ -55,7 +55,7 @@ def run() -> Iterator[Ratio]:
                 figures = measured(folder / f"weights{before}", folder / f"{index}{after}")
                 rows.append((figures["beyond"] / 2**30, (figures["file"] + largest) / 2**30))
             label = (
-                f"peak memory of resnet152{before} to {after} beyond imports (in GiB), beside file and largest tensor"
+                f"peak memory of resnet152{before} to {after} after imports vs. the file plus its largest tensor (GiB)"
             )
             yield summarize(label, np.array(rows), target="≤ 1")
 
