@@ -91,12 +91,41 @@ class Prediction:
         return self.relative <= self.bound and all((first == other).all() for other in others)
 
     def top(self, image: int, backend: str, count: int = 5) -> list[int]:
-        """The classes that a backend finds likeliest for an image, the likeliest first."""
+        """Return the most probable classes of an image.
+
+        Args:
+            image: The image's index.
+            backend: The backend's name.
+            count: How many classes to return.
+
+        Returns:
+            The numbers of the classes, the most probable first.
+
+        Example:
+            >>> import numpy as np
+            >>> logits = {"torch": np.array([[0.1, 2.0, 1.0]])}
+            >>> Prediction("tiny", "w.pth", ("cat.png",), ("ant", "cat", "dog"), logits, 0).top(0, "torch", 2)
+            [1, 2]
+        """
         order = (-self.logits[backend][image]).argsort(kind="stable")
         return [int(number) for number in order[:count]]
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
-        """The likeliest classes as plain data, for JSON."""
+        """Return the most probable classes as plain data, for JSON.
+
+        Args:
+            count: How many classes to include for each image.
+
+        Returns:
+            The verdict, the differences, and for each image and backend the classes with labels and probabilities.
+
+        Example:
+            >>> import numpy as np
+            >>> logits = {"torch": np.array([[0.0, 0.0]])}
+            >>> data = Prediction("tiny", "w.pth", ("cat.png",), ("ant", "cat"), logits, 0).to_dict(count=1)
+            >>> data["images"]
+            [{'image': 'cat.png', 'top': {'torch': [{'class': 0, 'label': 'ant', 'probability': 0.5}]}}]
+        """
         return {
             "passed": self.passed,
             "spec": self.spec,
@@ -135,14 +164,43 @@ def predict(
 ) -> Prediction:
     """Classify photographs in one backend or several.
 
-    ``images`` are as ``preprocess`` takes them, and ``weights``, ``adapt``, ``ema`` and ``check_finite`` as
-    ``read_weights`` does; ``weights`` may also name published ones. ``preprocessing`` may name published weights whose
-    preprocessing to use; by default it is that of ``weights`` where they are published, else that of the spec's first.
-    ``labels`` are the names of the classes, by default ImageNet's where there are 1000 of them, or 1001 with the
-    background first, else their numbers. A final softmax is left out of the network, and done in float64 for all alike.
+    A final softmax is left out of the network and computed in float64, the same for every backend.
 
-    Raises ImageError, LabelsError, SpecError, WeightsError, DownloadError or BackendError, the last alone after seconds
-    have gone into starting the backends.
+    Args:
+        spec: A shipped name, or a path that ends in .yaml or .yml.
+        images: A path, a Pillow image or a uint8 array (height, width, 3) or (height, width), or several of them.
+        weights: A file or folder that ``read_weights`` reads, or the name of published weights.
+        backends: Names of backends; the first is the reference.
+        overrides: Values to change in the spec, as ``load`` takes them.
+        preprocessing: The preprocessing to use, or the name of the published weights that state it. By default that of
+            ``weights`` if they are published, else that of the spec's first published weights.
+        labels: The names of the classes, in order. By default ImageNet's for 1000 classes, or for 1001 with the
+            background first; otherwise the classes' numbers.
+        adapt: Adaptations of the weights, as ``read_weights`` takes them.
+        ema: Whether to use the exponential moving averages in the file.
+        check_finite: Whether to refuse weights with NaN or infinity.
+        progress: A function that is called with a description of each step.
+
+    Returns:
+        The logits (images, classes) of each backend, with the names of classes and images.
+
+    Raises:
+        ImageError: An image cannot be read.
+        LabelsError: There are not as many labels as classes.
+        SpecError: The spec is wrong, states no preprocessing, or is not a classifier.
+        WeightsError: The weights do not fit the spec.
+        DownloadError: Published weights cannot be downloaded.
+        BackendError: A backend cannot be run.
+
+    Example:
+        >>> import numpy as np
+        >>> from resnet_spec import Preprocessing, initialize, load, write_weights
+        >>> graph = load("cifar/resnet20").to_graph()
+        >>> write_weights("resnet20.safetensors", graph, initialize(graph))
+        >>> gray = np.full((32, 32, 3), 128, np.uint8)
+        >>> found = predict("cifar/resnet20", gray, "resnet20.safetensors", ["torch"], preprocessing=Preprocessing())
+        >>> found.logits["torch"].shape
+        (1, 10)
     """
     from resnet_spec.weights.download import resolve
 

@@ -39,14 +39,30 @@ _ORIENTATION = 0x0112
 def preprocess(
     spec: str | Path | Spec, images: Photographs, weights: str | Preprocessing | None = None
 ) -> NDArray[np.float32]:
-    """What a network is to be given for photographs: (batch, channels, height, width), for every backend.
+    """Prepare photographs as a network's weights expect them.
 
-    ``images`` is a path, a Pillow image or a uint8 array (height, width, 3) or (height, width), or several of them;
-    gray, palette, CMYK and 16-bit images become RGB, and what is transparent loses that. As in torchvision, timm and
-    Keras, an image is taken as it is stored, whichever side its EXIF data say is up. ``weights`` names the spec's
-    published weights whose preprocessing is wanted, by default its first, or is a ``Preprocessing``.
+    As in torchvision, timm and Keras, an image is used as it is stored, whatever orientation its EXIF data state. Gray,
+    palette, CMYK and 16-bit images become RGB, and transparency is dropped.
 
-    Raises ImageError for each image that cannot be read, SpecError where the spec states no preprocessing.
+    Args:
+        spec: A shipped name, a path that ends in .yaml or .yml, or a loaded spec.
+        images: A path, a Pillow image or a uint8 array (height, width, 3) or (height, width), or several of them.
+        weights: The name of the published weights whose preprocessing to use, by default the spec's first; or a
+            ``Preprocessing``.
+
+    Returns:
+        A float32 array (batch, channels, height, width), the same for every backend.
+
+    Raises:
+        ImageError: An image cannot be read, or the images differ in size after preprocessing.
+        SpecError: The spec states no preprocessing, or does not read images of as many channels.
+        WeightsError: The spec has no published weights of that name.
+
+    Example:
+        >>> import numpy as np
+        >>> photograph = np.zeros((300, 400, 3), np.uint8)
+        >>> preprocess("resnet50", photograph).shape
+        (1, 3, 224, 224)
     """
     spec = spec if isinstance(spec, Spec) else load(spec)
     chosen = weights if isinstance(weights, Preprocessing) else preprocessing_of(spec, weights)
