@@ -189,7 +189,7 @@ def release(tmp_path: Path) -> Path:
     """A repository whose version 1.2.3 is built, with a twine that accepts everything."""
     files = {
         "resnet_spec/__init__.py": 'import sys\n\n__version__ = "1.2.3"\n',
-        "CHANGELOG.md": "# Changelog\n\n## 1.2.3 (2026-01-31)\n",
+        "CHANGELOG.md": "# Changelog\n\n## [1.2.3] - 2026-01-31\n",
         "CITATION.cff": "cff-version: 1.2.0\nversion: 1.2.3\n",
         "pyproject.toml": 'Homepage = "https://github.com/someone/resnet-spec"\n',
         "docs/ci.md": "text\n",
@@ -221,8 +221,8 @@ def test_a_release_that_is_complete_passes(release: Path, tag: str) -> None:
     ("file", "text", "tag", "message"),
     [
         ("docs/ci.md", "text\n", "v1.2.4", "the tag is v1.2.4 and the version is 1.2.3"),
-        ("CHANGELOG.md", "## 1.2.3 (unreleased)\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 (YYYY-MM-DD)'"),
-        ("CHANGELOG.md", "## 1x2.3 (2026-01-31)\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 (YYYY-MM-DD)'"),
+        ("CHANGELOG.md", "## 1.2.3 - unreleased\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 - YYYY-MM-DD'"),
+        ("CHANGELOG.md", "## 1x2.3 - 2026-01-31\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 - YYYY-MM-DD'"),
         ("CITATION.cff", "version: 1.2.2\n", "v1.2.3", "CITATION.cff is not of version 1.2.3"),
         ("docs/ci.md", "https://github.com/OWNER/resnet-spec\n", "v1.2.3", "replace OWNER by the repository's owner"),
     ],
