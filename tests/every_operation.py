@@ -1,4 +1,4 @@
-"""A graph that uses every operation once at least, and a layer twice; without a framework, for all backends' tests."""
+"""A graph that uses every operation, and one layer twice; all backends' tests share it, and it needs no framework."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CALLS = {"norm_again": "norm"}
 
 
 def every_operation() -> Graph:
-    """The graph, each of whose values differs from its inputs but for what acts in training only."""
+    """The graph; each node's value differs from its inputs, except for what acts only in training."""
     shapes: dict[str, tuple[int, ...]] = {INPUT: SHAPE}
     nodes: list[dict[str, Any]] = []
     last = INPUT
@@ -69,7 +69,7 @@ def every_operation() -> Graph:
 
 
 def arrays_for(graph: Graph, dtype: DType) -> dict[str, NDArray[Any]]:
-    """Every parameter at random, variances and scales around 1."""
+    """Random values for every parameter, variances and scales around 1."""
     generator = np.random.default_rng(0)
     return {
         parameter.name: (
@@ -90,7 +90,7 @@ def alone_and_within(backend: Backend, dtype: DType) -> dict[str, tuple[NDArray[
     model = backend.compile(whole, dtype=dtype)
     backend.load(model, whole, arrays)
     within = {INPUT: images} | dict(zip(whole.outputs, backend.forward(model, images), strict=True))
-    # One output, as in use: what a node becomes may depend on whether it is one.
+    # One output, as usual: a node may compile differently if it is an output.
     model = backend.compile(graph, dtype=dtype)
     backend.load(model, graph, arrays)
     return {

@@ -1,4 +1,4 @@
-"""The optimizers' formulas in plain NumPy, on one linear layer; what frameworks do is held to them."""
+"""The optimizers' formulas in plain NumPy, on one linear layer, to compare frameworks with."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def batches(steps: int = STEPS) -> list[Batch]:
 
 
 def loss_and_gradients(arrays: Arrays, images: Array, targets: Array) -> tuple[float, Arrays]:
-    """Half the mean square of what is left, differentiated by hand."""
+    """Half the mean square of the residual, differentiated by hand."""
     left = images @ arrays["fc.weight"].T + arrays["fc.bias"] - targets
     slope = left / left.size
     return float(np.square(left).mean() / 2), {"fc.weight": slope.T @ images, "fc.bias": slope.sum(0)}

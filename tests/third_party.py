@@ -1,4 +1,4 @@
-"""Backends as a third party provides them: a distribution with entry points, on the path of whoever looks for it."""
+"""Third-party backends: a distribution with entry points, put on the path of this process and its children."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def distribution(folder: Path, name: str, backends: Mapping[str, str], *modules:
 
 
 def on_path(patch: pytest.MonkeyPatch, *folders: Path) -> None:
-    """Put folders first on the path of this process and of those that it starts."""
+    """Put folders first on the path of this process and its children."""
     for folder in reversed(folders):
         patch.syspath_prepend(folder)
     patch.setenv("PYTHONPATH", python_path(*folders))
 
 
 def python_path(*folders: Path) -> str:
-    """The variable of that name with folders before what it holds."""
+    """The value of PYTHONPATH with folders put first."""
     return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -135,6 +135,7 @@ def summary(repository: Path) -> str:
     return (repository.parent / "GITHUB_STEP_SUMMARY").read_text()
 
 
+@pytest.mark.slow
 def test_the_workflow_compares_every_spec_and_keeps_the_reports(repository: Path) -> None:
     done = step("Validate")
     assert (done.returncode, done.stdout) == (0, "specs/tiny.yaml: valid\nspecs/tiny_wide.yaml: valid\n")

@@ -85,7 +85,7 @@ def _block(name: str, pattern: str, make: Callable[[Any], Any]) -> Original:
             variable.assign(array.transpose(order) if order else array)
         if len(whole.variables) != len(graph.parameters()):
             raise ValueError(f"{name} has other variables")
-        # What serves twice has no value of its own.
+        # A layer called twice has no single value.
         found = {node: layers[theirs] for node, theirs in names.items() if theirs in layers}
         outputs = {node: layer.output for node, layer in found.items() if len(layer._inbound_nodes) == 1}
         outputs[graph.outputs[-1]] = whole.output

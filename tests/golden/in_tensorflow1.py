@@ -29,11 +29,11 @@ Make = Callable[[Any], Any]
 
 
 def _session(name: str, libraries: tuple[str, ...], make: Make, our_name: Callable[[str], str]) -> Original:
-    """What a function adds to a TensorFlow graph, run in a session; ``our_name`` says whose value an operation's is."""
+    """Run what a function adds to a TensorFlow graph; ``our_name`` maps an operation to the node whose value it has."""
 
     def run(graph: Graph, arrays: Arrays, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         with tf.Graph().as_default() as theirs, warnings.catch_warnings(), tf.Session() as session:
-            # Every function of tf.layers says that it is deprecated.
+            # Every function of tf.layers warns that it is deprecated.
             warnings.simplefilter("ignore")
             channels, *size = graph.input.shape
             given = tf.placeholder("float64", [None, *size, channels])
@@ -58,7 +58,7 @@ def _session(name: str, libraries: tuple[str, ...], make: Make, our_name: Callab
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
     """A parameter in TensorFlow's layout: (H, W, in, out), of a transposed convolution (H, W, out, in)."""
     if array.ndim == 3:
-        # Of each position.
+        # One for each position.
         return array.transpose(1, 2, 0)[np.newaxis]
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-# Read when transformers is imported: nothing is looked for on the network.
+# transformers reads this at import: no access to the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
@@ -23,7 +23,7 @@ from ..oracles.originals import papers
 from ..oracles.torchvision_original import models
 from .original import PREFIX, Arrays, Original, only
 
-# timm and transformers import torchvision, which has to be told of its operators first.
+# timm and transformers import torchvision, whose operators must be registered first.
 models()
 
 from timm.layers.blur_pool import BlurPool2d, create_aa  # noqa: E402
@@ -99,7 +99,7 @@ def _module(
         recorder = _Recorder(graph, prefix)
         for path, module in model.named_modules():
             recorder.watch(module, names[path], (called or {}).get(path, [names[path]]))
-        # EvoNorm and filter response normalization go through float32, whatever they are given.
+        # EvoNorm and filter response normalization compute in float32 for any input type.
         with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.Tensor, "float", torch.Tensor.double)
             value = model(torch.from_numpy(images))
@@ -117,7 +117,7 @@ def _renamed(path: str, renamed: Mapping[str, str]) -> str:
 
 
 def _load(model: nn.Module, arrays: Arrays, names: Mapping[str, str]) -> None:
-    """Set every parameter and statistic; raises where one is left over on either side."""
+    """Set every parameter and statistic; raises if one is left over on either side."""
     state = model.state_dict()
     theirs: dict[str, str] = {}
     for key in state:

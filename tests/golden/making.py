@@ -1,7 +1,7 @@
-"""``python -m tests.golden.making``: the golden traces anew, each by the original implementation of what it is of.
+"""``python -m tests.golden.making``: record the golden traces again, each with the original implementation.
 
-The originals run in processes of their own, one for PyTorch, one for Keras 3 and one for TensorFlow 1, whose Keras is
-another. Names or patterns (``blocks/*``) choose some. No backend of this package has a part in it.
+The originals run in three processes: PyTorch, Keras 3, and TensorFlow 1 with its own Keras. Names or patterns
+(``blocks/*``) choose some of them. No backend of this package takes part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODULES = ("in_torch", "in_tensorflow", "in_tensorflow1")
 
 
 def main() -> None:
-    """Make what the patterns choose; status 1 where a case has no original, or an original no case."""
+    """Record the traces that the patterns choose; status 1 if a case has no original, or an original no case."""
     if sys.argv[1:2] and sys.argv[1] in MODULES:
         _make(sys.argv[1], sys.argv[2:])
         return

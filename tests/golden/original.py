@@ -21,7 +21,7 @@ PREFIX = "block.0."
 
 
 class Original(NamedTuple):
-    """Somebody else's code for a case: ``name`` is its own dotted name, ``libraries`` what it runs on."""
+    """Another library's code for a case: ``name`` is its dotted name, ``libraries`` the ones it needs."""
 
     name: str
     libraries: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Do the backends compute what the original libraries computed? Kept in traces, which need none of those libraries."""
+"""The backends compute what the original libraries computed, read from traces that need none of those libraries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_value_is_the_original_s(name: str, backend: BackendProcess, tmp_path: Path) -> None:
+def test_every_value_equals_the_original(name: str, backend: BackendProcess, tmp_path: Path) -> None:
     trace = read_trace(path_of(name))
     write_safetensors(tmp_path / "weights.safetensors", trace.weights)
     wanted = {**trace.nodes, trace.graph.outputs[-1]: trace.exact}
@@ -39,7 +39,7 @@ def test_every_value_is_the_original_s(name: str, backend: BackendProcess, tmp_p
         assert largest_difference(value, wanted[node]) <= STRUCTURE * wanted[node].std(), node
 
 
-def test_a_block_is_compared_with_its_original_as_anyone_would_do_it() -> None:
+def test_a_block_agrees_with_its_original_through_the_public_function() -> None:
     report = compare_with_trace(path_of("blocks/bottleneck"), "torch", bisect=True)
     assert report.passed
     assert [difference.dtype for difference in report.differences] == ["float64", "float32"]
@@ -49,8 +49,8 @@ def test_a_block_is_compared_with_its_original_as_anyone_would_do_it() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_trace_is_of_its_case(name: str) -> None:
-    """A case that has changed needs its original's values anew: ``python -m tests.golden.making``."""
+def test_the_trace_matches_its_case(name: str) -> None:
+    """After a change to a case, record its trace again: ``python -m tests.golden.making``."""
     trace, graph = read_trace(path_of(name)), graph_of(name)
     assert trace.graph.fingerprint == graph.fingerprint
     assert trace.graph.input == graph.input
@@ -61,7 +61,7 @@ def test_the_trace_is_of_its_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_trace_says_who_made_it_and_is_small(name: str) -> None:
+def test_the_trace_names_its_source_and_is_small(name: str) -> None:
     trace = read_trace(path_of(name))
     library, version = trace.source.rpartition(" of ")[2].split(" ")
     assert trace.environment[library] == version
@@ -75,7 +75,7 @@ def test_every_case_has_a_trace_and_every_trace_a_case() -> None:
 
 
 def test_every_operation_has_a_trace() -> None:
-    """One of its own, where it computes the output."""
+    """A separate trace, in which the operation computes the output."""
     graphs = [graph_of(name) for name in CASES if name.startswith("operations/")]
     assert {graph.by_name[graph.outputs[-1]].operation.op for graph in graphs} == OPERATIONS.keys()
 

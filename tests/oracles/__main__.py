@@ -1,6 +1,6 @@
-"""``python -m tests.oracles``: every network beside its original, in parallel, from where it last stopped.
+"""``python -m tests.oracles``: compare networks with their originals in parallel, continuing where the last run ended.
 
-A network is done when its record was made for the spec as it is; ``--again`` does it anew. Names or patterns
+A network is done when its record was made for the spec as it is; ``--again`` repeats it. Names or patterns
 (``timm/*``) choose some. Ends with status 1 where a network differs.
 """
 
@@ -27,12 +27,12 @@ from .verification import BOTH, THINNER, Backends, Record, is_current, verify
 @click.option("--again", is_flag=True, help="Do networks anew that have a current record.")
 @click.option("--jobs", default=max(1, (os.cpu_count() or 2) // 2), show_default=True, help="Networks at a time.")
 def main(patterns: tuple[str, ...], again: bool, jobs: int) -> None:
-    """Hold the shipped networks to their originals."""
+    """Compare the shipped networks with their originals."""
     console = Console(stderr=True)
     names = [name for name in resnet_spec.available() if not patterns or any(fnmatch(name, p) for p in patterns)]
     open_names = [name for name in names if again or not is_current(name)]
     console.print(f"{len(names)} networks, {len(names) - len(open_names)} done before")
-    # The cheap ones first, so that a mistake shows early.
+    # The cheap ones first, to fail early.
     open_names.sort(key=lambda name: summarize(resnet_spec.load(name).to_graph()).macs)
     failed = _run(open_names, jobs, console)
     for name in failed:
@@ -78,7 +78,7 @@ class _Workers:
         try:
             record = verify(name, self._local.backends, THINNER.get(name, ()))
         except Exception:
-            # Whatever went wrong, the next network starts with fresh backends.
+            # After any failure, the next network starts with fresh backends.
             self._local.backends.__exit__()
             raise
         record.write()

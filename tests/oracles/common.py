@@ -1,4 +1,4 @@
-"""What the comparisons with original implementations share: gates, sizes, images, and a worker process a backend."""
+"""Shared by the comparisons with original implementations: gates, sizes, images, and one worker process per backend."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .gates import GATES
 # 224 and 150 are even at the stem; 199 is odd at every stage but does not stay so, so that `same` is asymmetric there.
 SIZES = (224, 150, 199)
 BATCHES = (1, 3)
-# In float64 each size once: structure does not hang on the batch, and grouped convolutions are slow there.
+# In float64 each size once: structure does not depend on the batch, and grouped convolutions are slow there.
 DOUBLE = ((224, 1), (150, 3), (199, 1))
 
 
 def images(size: int, batch: int, channels: int = 3) -> NDArray[np.float64]:
-    """Images of one size, other ones for each size and batch."""
+    """Images of one size; they differ for each size and batch."""
     return random_images((batch, channels, size, size), seed=1000 * size + batch)
 
 
@@ -41,14 +41,14 @@ def deviation_of(wanted: Mapping[tuple[int, int], Mapping[str, NDArray[Any]]]) -
 
 @contextmanager
 def worker(backend: str) -> Iterator[BackendProcess]:
-    """A backend in a process of its own: two frameworks never share one."""
+    """A backend in its own process: two frameworks never share one."""
     with BackendProcess(backend) as process:
         process.ready()
         yield process
 
 
 def logits_of(process: BackendProcess, batch: NDArray[Any]) -> NDArray[Any]:
-    """What the process's model gives for a batch."""
+    """The output of the process's model for a batch."""
     process.forward(batch)
     return process.outputs()[-1]
 
@@ -56,7 +56,7 @@ def logits_of(process: BackendProcess, batch: NDArray[Any]) -> NDArray[Any]:
 def assert_within_gates(
     process: BackendProcess, graph: Graph, weights: Path, wanted: Mapping[tuple[int, int], Mapping[str, NDArray[Any]]]
 ) -> None:
-    """Hold a backend to an original's logits, given by (size, batch) and dtype."""
+    """Compare a backend with an original's logits, given by (size, batch) and dtype."""
     graph = graph.with_outputs([graph.logits])
     deviation = deviation_of(wanted)
     for dtype, gate in GATES.items():

@@ -1,4 +1,4 @@
-"""Keras models written by others beside ours: the same weights in and out by layer name, and their logits."""
+"""Keras models of other libraries compared with ours: the same weights in and out by layer name, and their logits."""
 
 from __future__ import annotations
 

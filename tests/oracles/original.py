@@ -36,7 +36,7 @@ class Original(ABC):
 
     @abstractmethod
     def set(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Set every parameter; raises where one is left over on either side."""
+        """Set every parameter; raises if one is left over on either side."""
 
     @abstractmethod
     def train(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def images(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """What both sides are run on: other values for each shape."""
+    """The inputs of both sides; they differ for each shape."""
     return random_images(shape, seed=sum(size * 1009**place for place, size in enumerate(shape)) % 2**32)
 
 

@@ -21,18 +21,18 @@ def touched(name: str, graph: Graph) -> frozenset[str]:
 
 
 def thinner(name: str) -> tuple[str, ...]:
-    """Overrides under which CI has the memory and the time for a network that is large by nature."""
+    """Overrides that make a large network fit CI's memory and time."""
     if name.startswith("mirror/decoder"):
         return ("parameters.filters=128", "parameters.height=64", "parameters.width=96")
     return ("input.height=64", "input.width=96") if name.startswith("mirror/") else ()
 
 
 WITH_TESTS_OF_THEIR_OWN = ("keras", "torchvision", "tutorial")
-"""Families that ``test_keras`` and the like hold to their originals on each change, a training step too."""
+"""Families that other test modules compare with their originals on each change, including a training step."""
 
 
 def candidates() -> dict[str, Graph]:
-    """The other networks, made thinner where need be."""
+    """The other networks, made thinner where necessary."""
     names = [name for name in resnet_spec.available() if name.partition("/")[0] not in WITH_TESTS_OF_THEIR_OWN]
     return {name: resnet_spec.load(name, thinner(name)).to_graph() for name in names}
 

@@ -1,6 +1,6 @@
-"""The weights that libraries publish, by their own tables.
+"""The weights that libraries publish, according to their own tables.
 
-``python -m tests.oracles.publishing`` writes them into the specs. Each library is asked in a process of its own, since
+``python -m tests.oracles.publishing`` writes them into the specs. Each library is asked in its own process, since
 two frameworks do not share one. What a library does not state is left out: no accuracy of timm's, which is not in its
 package, no license of Keras', no hash where none is given.
 
@@ -78,7 +78,7 @@ def timm(names: Sequence[str]) -> dict[str, Entries]:
 
 
 def _timm_cfgs(names: Sequence[str]) -> list[Any]:
-    """What timm knows of an architecture's weights, the default ones first."""
+    """What timm records about an architecture's weights, the default ones first."""
     from .torchvision_original import models
 
     models()
@@ -121,7 +121,7 @@ KERAS_VALUES = (
     {"order": "bgr", "range": 255.0, "mean": [103.939, 116.779, 123.68], "std": [1.0, 1.0, 1.0]},
     {"order": "rgb", "range": 2.0, "mean": [1.0, 1.0, 1.0], "std": [1.0, 1.0, 1.0]},
 )
-"""What Keras' modes "caffe" and "tf" do, in our words and its own steps; its own functions say which it is."""
+"""What Keras' modes "caffe" and "tf" do, in our words and its own steps; its own functions determine which."""
 
 
 def keras(names: Sequence[str]) -> dict[str, Entries]:
@@ -176,7 +176,7 @@ LIBRARIES: Mapping[str, Callable[[Sequence[str]], dict[str, Entries]]] = {
 
 
 def gathered(library: str) -> dict[str, Entries]:
-    """What a library publishes for each of its shipped networks, by the spec's name, in a process of its own."""
+    """What a library publishes for each of its shipped networks, by the spec's name, in its own process."""
     line = [sys.executable, "-m", __spec__.name, library]
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
     return json.loads(done.stdout)

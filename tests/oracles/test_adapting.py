@@ -11,7 +11,7 @@ from resnet_spec.weights.adapting import adapt_to, first_kernels
 
 from .torchvision_original import models
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 models()
 
 import timm  # noqa: E402

@@ -70,7 +70,7 @@ def set_to(network: Network, arrays: Mapping[str, Any]) -> Network:
 
 @pytest.fixture(scope="module")
 def backends() -> Iterator[dict[str, BackendProcess]]:
-    # Not a parameter: pytest would make each original anew for each.
+    # Not a parameter: pytest would build each original again for each.
     with worker("torch") as torch, worker("tensorflow") as tensorflow:
         yield {"torch": torch, "tensorflow": tensorflow}
 

@@ -61,7 +61,7 @@ def save(model: Any, folder: Path, name: str) -> None:
     model.compile("adam", "categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     with warnings.catch_warnings():
-        # Keras reads its variables in a way that NumPy 2 is about to forbid.
+        # Keras reads its variables in a way that NumPy 2 deprecates.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")

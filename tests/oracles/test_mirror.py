@@ -26,7 +26,7 @@ from .verification import NAMES, Backends
 ROOT = Path(__file__).parents[2]
 BATCH = 3
 
-# Odd ratios and kernels, one of them smaller than its stride; as wide as rounding lets float32 be told from a mistake.
+# Odd ratios and kernels, one of them smaller than its stride; as wide as float32 can detect a mistake.
 CASES = {
     "mirror/encoder18": ["input.height=64", "input.width=32"],
     "mirror/encoder50": ["input.height=96", "input.width=64", "parameters.filters=16"],
@@ -51,7 +51,7 @@ PARAMETERS = {
 
 
 class Case(NamedTuple):
-    """A small network, what its original gave in a process of its own, and the original's files as we read them."""
+    """A small network, what its original gave in its own process, and the original's files as we read them."""
 
     graph: Graph
     folder: Path

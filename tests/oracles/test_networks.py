@@ -1,4 +1,4 @@
-"""The shipped networks beside their originals: a part of them anew on each run, all of them by their records."""
+"""The shipped networks compared with their originals: some on each run, all of them by their records."""
 
 from __future__ import annotations
 

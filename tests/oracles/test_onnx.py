@@ -1,4 +1,4 @@
-"""Originals beside the ONNX files written from their weights, run by ONNX Runtime from the file alone."""
+"""Originals compared with the ONNX files written from their weights, which ONNX Runtime runs."""
 
 from __future__ import annotations
 

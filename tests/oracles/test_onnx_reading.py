@@ -1,6 +1,6 @@
 """Files that PyTorch's own exporter writes of torchvision's and timm's networks, read as the specs that we have.
 
-The exporter folds batch normalizations unless told not to, keeps equal weights once, and numbers what it makes itself.
+The exporter folds batch normalizations unless disabled, keeps equal weights once, and numbers what it makes itself.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def export(model: nn.Module, path: Path, *, folded: bool, free: bool) -> None:
     if free:
         settings["dynamic_axes"] = {"input": {0: "batch", 2: "height", 3: "width"}}
     with warnings.catch_warnings():
-        # The exporter that needs no further package says at length that there is another.
+        # The exporter that needs no other package warns that a newer one exists.
         warnings.simplefilter("ignore")
         torch.onnx.export(model, (torch.zeros(2, 3, 64, 64),), path, dynamo=False, input_names=["input"], **settings)
 

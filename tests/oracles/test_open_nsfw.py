@@ -1,4 +1,4 @@
-"""A trained network that nobody here made: Yahoo's open_nsfw, as a package carries it in ONNX, on real photographs.
+"""A trained network from another project: Yahoo's open_nsfw, as a package carries it in ONNX, on real photographs.
 
 Its file has anonymous weights, channels last, TensorFlow's paddings worked out by nodes, and normalizations that are
 folded and written out as constants. All of it must come out as a spec's network, in both backends, with its numbers.
@@ -83,7 +83,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(original: Original, weights: Path) -> Mapping[tuple[str, str, str], NDArray[Any]]:
-    """What each backend gives, in a process of its own, in each precision."""
+    """What each backend gives, in its own process, in each precision."""
     whole = resnet_spec.load(SPEC).to_graph()
     found: dict[tuple[str, str, str], NDArray[Any]] = {}
     for backend in ("torch", "tensorflow"):
@@ -124,7 +124,7 @@ def test_the_packages_own_scores_are_the_networks(
     assert (scores < 0.2).sum() >= len(PHOTOGRAPHS) - 2
 
 
-def test_normalizations_that_were_folded_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_folded_normalizations_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "resnet_spec"):
         resnet_spec.read_weights(FILE, resnet_spec.load(SPEC).to_graph())
     assert "has folded normalizations as nodes after 53 convolutions" in caplog.text

@@ -1,6 +1,6 @@
 """timm's pre-activation layers and blocks beside ours, one by one on small maps: values in both backends, gradients.
 
-The whole networks are compared elsewhere; a mistake here is told by the layer that makes it.
+The whole networks are compared elsewhere; here a mistake shows in its own layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .common import relative, worker
 from .gates import GATES
 from .torchvision_original import models
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 models()
 
 from timm.layers.create_conv2d import create_conv2d  # noqa: E402
@@ -54,7 +54,7 @@ AVERAGING = {
 
 
 class Case(NamedTuple):
-    """A layer as timm makes it and as a spec says it, with what the spec's words mean."""
+    """A layer as timm builds it and as a spec defines it."""
 
     original: Callable[..., nn.Module]
     layer: dict[str, Any]
@@ -118,7 +118,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _double_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
-    # EvoNorm and filter response normalization compute their statistics in float32, whatever they are given.
+    # EvoNorm and filter response normalization compute their statistics in float32 for any input type.
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
@@ -141,7 +141,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 
 
 def spec_of(case: Case, folder: Path) -> Spec:
-    """A network of this layer alone, on a map with an even and an odd side."""
+    """A network of only this layer, on a map with an even and an odd side."""
     size = {"channels": CHANNELS, "height": 10, "width": 13}
     path = folder / "spec.yaml"
     path.write_text(json.dumps({"input": size, "layers": case.definitions, "stem": {"layer": case.layer}}))
@@ -149,7 +149,7 @@ def spec_of(case: Case, folder: Path) -> Spec:
 
 
 def drawn(graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """Values for every array, none of them the one it starts with."""
+    """Values for every array that differ from its initial ones."""
     rng = np.random.default_rng(0)
     arrays = {p.name: rng.standard_normal(p.shape) / sqrt(prod(p.shape[1:])) for p in graph.parameters()}
     arrays |= {name: abs(array) + 0.5 for name, array in arrays.items() if name.endswith("running_var")}

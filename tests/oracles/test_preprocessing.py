@@ -21,7 +21,7 @@ from resnet_spec.vision.preprocessing import prepare
 
 from .torchvision_original import models
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 WEIGHTS = models()
 
 import timm  # noqa: E402
@@ -143,7 +143,7 @@ for path in folder.glob("*.png"):
 
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Keras makes of the photographs, in a process of its own: TensorFlow must not meet torch."""
+    """What Keras makes of the photographs, in a separate process: TensorFlow and torch must not share one."""
     folder = tmp_path_factory.mktemp("keras")
     for name, photograph in PHOTOS.items():
         photograph.save(folder / f"{name}.png")

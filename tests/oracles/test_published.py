@@ -1,4 +1,4 @@
-"""The published weights that specs list, held to the libraries' own tables."""
+"""The published weights that specs list match the libraries' own tables."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_torchvisions_sizes_are_those_of_its_parameters() -> None:
                 assert size == pytest.approx(width * numbers, rel=0.01), (name, tag)
 
 
-def test_every_entry_says_how_to_verify_it_or_is_where_the_server_does() -> None:
+def test_every_entry_can_be_verified() -> None:
     for name in resnet_spec.available():
         for tag, weights in load(name).weights.items():
             assert weights.hash or weights.url.startswith("https://huggingface.co/"), (name, tag)

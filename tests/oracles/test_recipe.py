@@ -1,4 +1,4 @@
-"""Is the recipe for random weights one under which a comparison means something?"""
+"""Comparisons under the recipe for random weights are sensitive and well-conditioned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def logits(model: nn.Module, images: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_a_change_of_one_percent_in_any_tensor_is_seen(name: str) -> None:
+def test_a_change_of_one_percent_in_any_tensor_is_detected(name: str) -> None:
     graph = small(name)
     arrays = randomize(graph, train)
     model = resnet_spec.build(resnet_spec.load(name), "torch", weights=arrays, dtype="float64")

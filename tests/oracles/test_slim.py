@@ -1,4 +1,4 @@
-"""TF-Slim's networks beside ours: every variable of all of them, and what slim's own arguments make of some."""
+"""TF-Slim's networks compared with ours: every variable of each, and the effect of slim's own arguments."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CASES["resnet_v2_50-16-dense"] = strided("resnet_v2_50", 16, **DENSE)
 
 
 class Slim(NamedTuple):
-    """What slim has and gives, and the graphs and weights it was given."""
+    """Slim's variables and outputs, and the graphs and weights they come from."""
 
     folder: Path
     graphs: Mapping[str, Graph]
@@ -92,7 +92,7 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> Slim:
 
 
 def weights(graph: Graph) -> dict[str, NDArray[Any]]:
-    """Weights as they are drawn first, with statistics that are not 0 and 1."""
+    """Initial weights, with statistics other than 0 and 1."""
     arrays: dict[str, NDArray[Any]] = dict(initialize(graph))
     rng = np.random.default_rng(5)
     for parameter in graph.parameters():

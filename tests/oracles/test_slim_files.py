@@ -37,7 +37,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def restored(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of what slim has after restoring our checkpoints, made of its own."""
+    """A folder of slim's values after restoring our checkpoints, which were converted from slim's own."""
     folder = tmp_path_factory.mktemp("ours")
     backend = TensorFlowBackend()
     for name in NETWORKS:
@@ -69,7 +69,7 @@ def test_slim_restores_its_own_values_from_what_we_write(saved: Path, restored: 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_everything_of_slims_training_is_told_apart(saved: Path, name: str) -> None:
+def test_every_variable_of_slims_training_is_recognized(saved: Path, name: str) -> None:
     checkpoint = TensorFlowBackend().read(saved / f"{name}.ckpt-1.index")
     wanted = values(saved, name)
     trainable = sum(parameter.trainable for parameter in graph_of(name).parameters())
@@ -82,7 +82,7 @@ def test_everything_of_slims_training_is_told_apart(saved: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_moving_averages_take_the_variables_places(saved: Path, name: str) -> None:
+def test_moving_averages_replace_the_variables(saved: Path, name: str) -> None:
     graph = graph_of(name)
     arrays = resnet_spec.read_weights(saved / f"{name}.ckpt-1", graph, ema=True)
     wanted = values(saved, name)

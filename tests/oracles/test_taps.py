@@ -1,4 +1,4 @@
-"""Feature maps beside timm's ``features_only`` networks, at output strides of 32, 16 and 8, in both backends."""
+"""Feature maps compared with timm's ``features_only`` networks, at output strides of 32, 16 and 8, in both backends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def features_of_timm(name: str, stride: int, arrays: Mapping[str, NDArray[Any]],
     options = {"features_only": True, "output_stride": stride, "pretrained": False}
     model = timm.create_model(name.removeprefix("timm/"), **options).double().eval()
     assert model.feature_info.reduction() == REDUCTIONS[stride]
-    # It flattens some names, stages.0 to stages_0, and leaves the head out.
+    # timm flattens some names, stages.0 to stages_0, and omits the head.
     flat = {key.replace(".", "_"): value for key, value in arrays.items()}
     state = model.state_dict()
     for key, value in state.items():

@@ -1,4 +1,4 @@
-"""Every ResNet of timm beside ours: keys, shapes and sizes of the state_dict, and where its feature maps are tapped.
+"""Every ResNet of timm compared with ours: keys, shapes and sizes of the state_dict, and the feature maps' nodes.
 
 timm builds on the meta device, where parameters have shapes and no values, so that all of them are compared in seconds.
 """
@@ -16,7 +16,7 @@ from resnet_spec import Graph
 
 from .torchvision_original import models
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 models()
 
 import timm  # noqa: E402
@@ -56,7 +56,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, Any]:
 
 
 def reductions(graph: Graph) -> list[int]:
-    """How many rows, and as many columns, of the input each output has one of."""
+    """The stride of each output, equal in both directions."""
     strides = [graph.stride(name) for name in graph.outputs]
     assert all(stride is not None and stride[0] == stride[1] for stride in strides)
     return [int(stride[0]) for stride in strides if stride is not None]

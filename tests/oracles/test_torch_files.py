@@ -1,4 +1,4 @@
-"""torchvision's and timm's files go in and come out to the bit, and what comes out needs nothing of ours."""
+"""torchvision's and timm's files are read and written back bit for bit, and load without this package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from resnet_spec_torch import TorchBackend
 from .common import images, relative
 from .torchvision_original import models
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 models()
 
 import timm  # noqa: E402
@@ -49,7 +49,7 @@ NAMES = (
 
 
 def original(name: str) -> nn.Module:
-    """The library's model, every tensor but the counters random."""
+    """The library's model, with random values in every tensor except the counters."""
     library, _, network = name.partition("/")
     torch.manual_seed(5)
     model = timm.create_model(network) if library == "timm" else getattr(models(), network)()

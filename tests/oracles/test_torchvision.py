@@ -1,4 +1,4 @@
-"""torchvision's ten ResNets beside ours: names, weights, logits in both backends, one training step in torch."""
+"""torchvision's ten ResNets compared with ours: names, weights, logits in both backends, one training step in torch."""
 
 from __future__ import annotations
 

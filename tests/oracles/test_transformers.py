@@ -1,4 +1,4 @@
-"""Hugging Face transformers' ResNets beside ours: folders in and out to the bit, and the logits."""
+"""Hugging Face transformers' ResNets compared with ours: folders read and written back bit for bit, and logits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Read when the library is imported: nothing is looked for on the network.
+# transformers reads this at import: no access to the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
@@ -26,7 +26,7 @@ from .common import images, relative
 from .gates import GATES
 from .torchvision_original import models
 
-# transformers imports torchvision, which has to be told of its operators first.
+# transformers imports torchvision, whose operators must be registered first.
 models()
 
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel  # noqa: E402
@@ -39,7 +39,7 @@ CLASSES = 7
 
 
 class Network(NamedTuple):
-    """The same network in both languages."""
+    """The same network as a spec and as a transformers configuration."""
 
     spec: str
     overrides: Mapping[str, Any]
@@ -159,14 +159,14 @@ def test_a_folder_goes_in_and_out_to_the_bit(
     for name, tensor in wanted.items():
         assert state[name].dtype == tensor.dtype
         assert torch.equal(state[name], tensor), name
-    # What was said of the network; the rest is said of the file, where transformers saved it.
+    # The keys about the network; transformers adds keys about the file when it saves.
     said, wanted = again.config.to_diff_dict(), model.config.to_diff_dict()
     assert said == wanted | {"architectures": ["ResNetForImageClassification"], "dtype": "float32"}
 
 
 @pytest.mark.parametrize("network", SMALL.values(), ids=SMALL)
 def test_our_configuration_is_theirs(network: Network, tmp_path: Path) -> None:
-    """But for what follows from the rest: the names of the stages, and the last of them."""
+    """Except for what follows from other keys: the names of the stages, and the last one."""
     network.model().save_pretrained(tmp_path / "theirs")
     graph = network.graph
     write_folder(tmp_path / "ours", graph, read_weights(tmp_path / "theirs", graph))

@@ -1,4 +1,4 @@
-"""The TensorFlow 2 tutorial's ResNets, written here in plain Keras from their description, beside ours."""
+"""The TensorFlow 2 tutorial's ResNets, written here in plain Keras from their description, compared with ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One SGD step of our torch model, in a process of its own: ``torch_step.py SPEC WEIGHTS IMAGES RESULT RATE``."""
+"""One SGD step of our torch model, in its own process: ``torch_step.py SPEC WEIGHTS IMAGES RESULT RATE``."""
 
 from __future__ import annotations
 

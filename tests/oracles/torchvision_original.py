@@ -1,4 +1,4 @@
-"""torchvision's own models beside a CPU build of torch, where its compiled operators do not load."""
+"""torchvision's own models with a CPU build of torch, for which its compiled operators do not load."""
 
 from __future__ import annotations
 

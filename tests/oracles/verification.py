@@ -1,4 +1,4 @@
-"""One network held to its original: what that gave in its own process, beside what both backends make of its file."""
+"""Compare one network with its original: the original's output from its own process, both backends' from its file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class VerificationError(AssertionError):
 
 @dataclass(frozen=True)
 class Record:
-    """What was found: the largest errors in standard deviations of the original's float64 logits, over all sizes."""
+    """The result: the largest errors in standard deviations of the original's float64 logits, over all sizes."""
 
     spec: str
     fingerprint: str
@@ -74,11 +74,11 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """Where the record is kept."""
+        """The path of the record."""
         return RECORDS / f"{self.spec}.json"
 
     def write(self) -> None:
-        """Keep the record; whole or not at all."""
+        """Write the record atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".part")
         temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
@@ -101,7 +101,7 @@ def is_current(spec: str) -> bool:
 
 
 def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
-    """The (height, width, batch) at which a network is compared; a height of 0 stands for a vector."""
+    """The (height, width, batch) at which a network is compared; a height of 0 means a vector."""
     if graph.input.features is not None:
         return [(0, 0, 2)]
     height, width = graph.input.height, graph.input.width
@@ -123,7 +123,7 @@ def _runs(graph: Graph, size: int) -> bool:
 
 
 class Backends:
-    """Both backends, each in a process of its own that starts when it is first asked for."""
+    """Both backends, each in its own process, started on first use."""
 
     def __init__(self) -> None:
         self._processes: dict[str, BackendProcess] = {}
@@ -144,14 +144,14 @@ class Backends:
         return self._processes[name]
 
     def end(self, name: str) -> None:
-        """Give a backend's memory back."""
+        """End a backend's process and release its memory."""
         process = self._processes.pop(name, None)
         if process is not None:
             process.__exit__(None, None, None)
 
 
 def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Record:
-    """Compare one network; raises VerificationError where an error is beyond its gate, or a count or a size differs."""
+    """Compare one network; raises VerificationError if an error exceeds its gate, or a count or a size differs."""
     graph = resnet_spec.load(spec, overrides).to_graph()
     plan = plan_for(graph)
     with TemporaryDirectory(prefix="oracle-") as name:
@@ -270,5 +270,5 @@ def _size_text(graph: Graph, size: tuple[int, int, int]) -> str:
 
 
 def _form(path: Path) -> str:
-    """What a file is called in the record: its ending, or ``checkpoint`` for TensorFlow's prefix."""
+    """A file's name in the record: its ending, or ``checkpoint`` for TensorFlow's prefix."""
     return "".join(path.suffixes[-2:]) if path.suffixes[-2:-1] == [".weights"] else path.suffix or "checkpoint"

@@ -1,4 +1,4 @@
-"""A wheel and an editable install, each in an environment of its own that holds no framework."""
+"""A wheel and an editable install, each in its own environment without any framework."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
     (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
     folders = {"resnet_spec": ROOT / "resnet_spec", "resnet_spec/specs": ROOT / "specs"}
     folders |= {path.name: path for path in (ROOT / "backends").iterdir() if path.name.startswith("resnet_spec_")}
-    # Modules, stubs, templates, labels, specs: whatever stands in a package.
+    # Every file of a package: modules, stubs, templates, labels, specs.
     files = {
         f"{target}/{path.relative_to(folder).as_posix()}"
         for target, folder in folders.items()
@@ -49,7 +49,7 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {name for name in names if not name.startswith(info)} == files
-    # What type checkers look for.
+    # Type checkers look for this file.
     assert "resnet_spec/__init__.pyi" in names
     assert {f"{package}/py.typed" for package in folders if "/" not in package} <= names
     assert f"{info}/licenses/LICENSE" in names

@@ -107,7 +107,7 @@ def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> 
         ("resnet-build", ["--version"]),
         ("resnet-spec", ["--help"]),
         ("resnet-spec", ["list"]),
-        ("resnet-spec", ["validate", "--all"]),
+        pytest.param("resnet-spec", ["validate", "--all"], marks=pytest.mark.slow),
         ("resnet-spec", ["summary", "resnet18"]),
         ("resnet-spec", ["show", "resnet18", "--graph"]),
         ("resnet-spec", ["schema"]),

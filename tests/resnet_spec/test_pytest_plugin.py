@@ -236,6 +236,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_an_interrupted_session_ends_its_backends(project: Project) -> None:
     project.write("test_interrupted.py", INTERRUPTED)
     done = project.run()
@@ -243,6 +244,7 @@ def test_an_interrupted_session_ends_its_backends(project: Project) -> None:
     assert not any(map(is_alive, project.started()))
 
 
+@pytest.mark.slow
 def test_workers_of_a_parallel_run_hand_their_reports_on(project: Project) -> None:
     project.write(
         "test_parallel.py",

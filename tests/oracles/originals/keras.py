@@ -70,7 +70,7 @@ class Network(Original):
     def save(self, folder: Path) -> list[Path]:
         paths = [folder / "model.h5", folder / "model.keras", folder / "model.weights.h5"]
         with warnings.catch_warnings():
-            # Keras reads its variables in a way that NumPy 2 is about to forbid.
+            # Keras reads its variables in a way that NumPy 2 deprecates.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             for path in paths[:2]:
                 self.model.save(path)

@@ -144,7 +144,7 @@ def _network(graph: Graph, training: bool) -> Encoder | Decoder:
 
 
 class Network(Original):
-    """An encoder or a decoder in a session of its own."""
+    """An encoder or a decoder in its own session."""
 
     version = f"TensorFlow {tensorflow.__version__}, tf.compat.v1.layers"
 
@@ -162,7 +162,7 @@ class Network(Original):
     def _run(self, training: bool) -> Any:
         """The network's value; a second time with the variables of the first."""
         with warnings.catch_warnings(), tf.variable_scope("", reuse=tf.AUTO_REUSE):
-            # Every function of tf.layers says that it is deprecated.
+            # Every function of tf.layers warns that it is deprecated.
             warnings.simplefilter("ignore")
             return _network(self._described, training)(self._images)
 
@@ -180,7 +180,7 @@ class Network(Original):
     def train(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         with self._graph.as_default():
             value = self._run(training=True)
-            # Those of this run alone.
+            # Only those of this run.
             updates = tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)
             self._session.run([value, *updates], {self._images: _channels_last(images)})
             updates.clear()

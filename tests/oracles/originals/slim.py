@@ -1,4 +1,4 @@
-"""TF-Slim's ResNets, in a TensorFlow 1 graph and session; in a process of its own, since slim needs Keras 2.
+"""TF-Slim's ResNets, in a TensorFlow 1 graph and session; in its own process, since slim needs Keras 2.
 
 ``python -m tests.oracles.originals.slim FOLDER`` does what ``FOLDER/plan.json`` asks: lists the variables of networks,
 and runs some in float64 with slim's own arguments.
@@ -79,7 +79,7 @@ class Network(Original):
             tf_slim.arg_scope(resnet_utils.resnet_arg_scope(batch_norm_decay=decay)),
             tf_slim.arg_scope([tf_slim.layers.batch_norm], fused=fused),
         ):
-            # Every function of tf.layers says that it is deprecated.
+            # Every function of tf.layers warns that it is deprecated.
             warnings.simplefilter("ignore")
             return network(self._images, is_training=is_training, **self._arguments)[0]
 
@@ -87,7 +87,7 @@ class Network(Original):
         differing = sorted(arrays.keys() ^ self._variables.keys())
         if differing:
             raise ValueError(f"only on one side: {', '.join(differing)}")
-        # One run for all: TensorFlow prepares the graph anew for each set of values that it is asked for.
+        # One run for all: TensorFlow prepares the graph again for each set of requested values.
         initializers = [variable.initializer for variable in self._variables.values()]
         values = {
             variable.initializer.inputs[1]: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
@@ -140,7 +140,7 @@ def _as_torch(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def main() -> None:
-    """Leave the variables in ``variables.json``, and the logits of each case in a file of its own."""
+    """Leave the variables in ``variables.json``, and the logits of each case in its own file."""
     folder = Path(sys.argv[1])
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "variables.json").write_text(json.dumps({name: variables(name) for name in plan["names"]}))

@@ -23,7 +23,7 @@ def build(name: str, is_training: bool) -> Any:
     """The logits of a network for two small images."""
     images = tf.random_uniform([2, 33, 33, 3], seed=1)
     with warnings.catch_warnings(), tf_slim.arg_scope(resnet_utils.resnet_arg_scope()):
-        # Every function of tf.layers says that it is deprecated.
+        # Every function of tf.layers warns that it is deprecated.
         warnings.simplefilter("ignore")
         module = resnet_v1 if "_v1_" in name else resnet_v2
         return getattr(module, name)(images, CLASSES, is_training=is_training)[0]
@@ -62,7 +62,7 @@ def restore(folder: Path, name: str) -> None:
 
 
 def main() -> None:
-    """Do what is asked for, each network in a graph of its own."""
+    """Run the requested actions, each network in its own graph."""
     action, folder, *names = sys.argv[1:]
     for name in names:
         with tf.Graph().as_default():

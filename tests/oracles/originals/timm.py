@@ -12,7 +12,7 @@ from torch import nn
 from ..torchvision_original import models
 from .torch_network import TorchNetwork
 
-# timm imports torchvision, which has to be told of its operators first.
+# timm imports torchvision, whose operators must be registered first.
 models()
 
 import timm  # noqa: E402
@@ -29,6 +29,6 @@ class Network(TorchNetwork):
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:
         with pytest.MonkeyPatch.context() as patch:
             if self.dtype == torch.float64:
-                # timm's EvoNorm and filter response norm go through float32 whatever they are given.
+                # timm's EvoNorm and filter response norm compute in float32 for any input type.
                 patch.setattr(torch.Tensor, "float", torch.Tensor.double)
             return super().logits(images)

@@ -30,7 +30,7 @@ class TorchNetwork(Original):
 
     @abstractmethod
     def build(self, name: str) -> nn.Module:
-        """The library's network of this name, with weights drawn at random."""
+        """The library's network of this name, with random weights."""
 
     def set(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         # Strict but for the counters, which are added as they are.

@@ -119,6 +119,7 @@ def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_another_shape_is_a_difference(tmp_path: Path) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(
