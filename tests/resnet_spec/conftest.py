@@ -137,7 +137,7 @@ def process(tmp_path: Path) -> Callable[..., Outcome]:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "error:::resnet_spec"}
         executable = Path(sys.executable).with_name(name) if "/" not in name else name
         line = [str(executable), *map(str, arguments)]
-        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120} | options
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300} | options
         done = subprocess.run(line, check=False, **options)
         assert "Traceback" not in (done.stderr or "")
         return Outcome(done.returncode, done.stdout, done.stderr)

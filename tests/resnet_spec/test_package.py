@@ -28,7 +28,7 @@ NAMES = {alias.name: module for alias, module in IMPORTS}
 def python(program: str, *options: str, **variables: str) -> str:
     """What a program prints in an interpreter of its own."""
     command = [sys.executable, *options, "-c", program]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -483,7 +483,7 @@ def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> No
         running.send_signal(signal.SIGINT)
         # So that it goes on even where the signal came just before it began to wait.
         os.close(writing)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
 
     assert (running.returncode, out, err.strip()) == (130, "", "interrupted")
 
@@ -494,7 +494,7 @@ def test_a_reader_that_goes_away_is_no_failure(arguments: str) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [executable, *arguments.split()], stdout=write, stderr=subprocess.PIPE, timeout=60, check=False
+        [executable, *arguments.split()], stdout=write, stderr=subprocess.PIPE, timeout=300, check=False
     )
     os.close(write)
 

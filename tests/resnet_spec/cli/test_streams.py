@@ -87,7 +87,7 @@ def test_a_closed_pipe_never_changes_the_exit_status(start: Callable[..., Any], 
         writing = closed()
         with start(arguments, **{stream: writing, other: subprocess.PIPE}) as running:
             os.close(writing)
-            told = b"".join(part or b"" for part in running.communicate(timeout=120))
+            told = b"".join(part or b"" for part in running.communicate(timeout=300))
         assert running.returncode == status, (stream, told)
         assert b"Traceback" not in told
         assert b"Exception ignored" not in told
@@ -97,7 +97,7 @@ def test_a_closed_pipe_never_changes_the_exit_status(start: Callable[..., Any], 
         running.stdout.readline()
         running.stdout.close()
         told = running.stderr.read()
-        running.wait(timeout=120)
+        running.wait(timeout=300)
     assert running.returncode == status, told
     assert b"Traceback" not in told
     assert b"Exception ignored" not in told
@@ -111,7 +111,7 @@ def test_streams_that_are_not_there_at_all_change_nothing(start: Callable[..., A
         for name in ("parity differs", "build"):
             arguments, status = SHOWN_BY_THE_STATUS[name]
             with start(arguments, preexec_fn=without(*descriptors)) as running:
-                running.wait(timeout=120)
+                running.wait(timeout=300)
             assert running.returncode == status, (descriptors, name)
 
 
@@ -125,7 +125,7 @@ def test_files_are_written_though_nobody_reads_the_output(start: Callable[..., A
         writing = closed()
         with start(arguments, stdout=writing, stderr=writing) as running:
             os.close(writing)
-            running.wait(timeout=120)
+            running.wait(timeout=300)
     assert (folder / "r.xml").read_text("utf-8").count("<testsuite ") == 2
     assert "0 of 2 specs agree" in (folder / "r.html").read_text("utf-8")
     assert (folder / "t.safetensors").is_file()
@@ -137,5 +137,5 @@ def test_output_that_cannot_be_written_is_an_error(start: Callable[..., Any]) ->
         open("/dev/full", "wb") as full,
         start(["resnet-spec", "list"], stdout=full, stderr=subprocess.PIPE) as running,
     ):
-        _, told = running.communicate(timeout=60)
+        _, told = running.communicate(timeout=300)
     assert (running.returncode, told) == (3, b"the output cannot be written: No space left on device\n")

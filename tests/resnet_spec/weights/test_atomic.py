@@ -107,7 +107,7 @@ check_target(Path("x") if os.getcwd() == {str(folder)!r} else Path({str(folder /
 """
     # Imported before the user changes, since the test's own environment may be closed to another one.
     program = "import resnet_spec.weights.atomic\n" + program
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
 
     assert done.stderr.splitlines()[-1].endswith("is not writable")
 
@@ -232,7 +232,7 @@ with replacing(Path(sys.argv[1]), force=True) as temporary:
         assert running.stdout.readline() == "writing\n"
         assert len(names(tmp_path)) == 2
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=300)
     assert "KeyboardInterrupt" in said
     assert (path.read_text(), names(tmp_path)) == ("old", ["x"])
 

@@ -244,7 +244,7 @@ def test_a_conversion_that_is_killed_leaves_the_old_target(
     with subprocess.Popen(command, preexec_fn=hearing, **pipes) as running:
         assert running.stdout.readline() == "writing\n"
         running.send_signal(number)
-        said, _ = running.communicate(timeout=60)
+        said, _ = running.communicate(timeout=300)
 
     assert "Traceback" not in said
     assert {path: path.read_bytes() for path in before} == before

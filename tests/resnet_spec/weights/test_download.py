@@ -429,7 +429,7 @@ def test_a_process_that_is_stopped_leaves_what_it_had(server: Server, cache: Pat
     with program(wanted) as process:
         wait_for(lambda: any(size > 400_000 for name, size in cached_files(cache).items() if name.endswith(".part")))
         process.send_signal(how)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert file.stall is not None
     file.stall.set()
     server.has()
