@@ -121,9 +121,9 @@ def validate(
     if not names and revision is None:
         raise click.UsageError("name a spec, or --all")
     if dependents:
-        from resnet_spec.spec.changes import touched_by
+        from resnet_spec.spec.changes import affected_by
 
-        names = list(dict.fromkeys([*names, *map(str, touched_by(map(Path, specs)))]))
+        names = list(dict.fromkeys([*names, *map(str, affected_by(map(Path, specs)))]))
     failed = False
     for name in names:
         try:

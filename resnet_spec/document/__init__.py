@@ -1,1 +1,1 @@
-"""YAML as plain data, with the place of every key and value: parsed, merged and written again."""
+"""YAML as plain data with the position of every key and value: parsed, merged, written."""

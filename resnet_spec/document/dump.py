@@ -1,4 +1,4 @@
-"""Plain data as YAML that our own reader, and readers of YAML 1.1 and 1.2, all take for the same data."""
+"""Plain data as YAML that this package and readers of YAML 1.1 and 1.2 all read as the same data."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from resnet_spec.document.parser import PLAIN
 
 
 def to_yaml(data: Any) -> str:
-    """YAML that ``parse`` reads back to the same data; what YAML 1.1 readers would misread is quoted."""
+    """YAML that ``parse`` reads back to the same data; values that YAML 1.1 readers would misread are quoted."""
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
 _FLOW_WIDTH = 88
-# YAML 1.1 takes these for line breaks, and libyaml turns some of them into others.
+# Line breaks in YAML 1.1, some of which libyaml converts into others.
 _ODD_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's dumper, which knows YAML 1.1; the resolvers below add what YAML 1.2 would misread."""
+    """PyYAML's dumper for YAML 1.1; the resolvers below add what YAML 1.2 would misread."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -52,7 +52,7 @@ def _has_mapping(nodes: Iterable[yaml.Node]) -> bool:
 
 
 def _width(node: yaml.Node) -> float:
-    """Characters on one line, infinite for what must have lines of its own."""
+    """Characters on one line, infinite for what needs several lines."""
     if isinstance(node, yaml.ScalarNode):
         return math.inf if "\n" in node.value else len(node.value) + 2
     children = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value

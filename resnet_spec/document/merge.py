@@ -1,4 +1,4 @@
-"""Documents put together, each word still known by its own place: what ``extends`` and overrides mean."""
+"""Documents merged with the positions of their values: what ``extends`` and overrides mean."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from resnet_spec.errors import Position, Problem, SpecError, suggest
 def merge(base: Document, override: Document) -> Document:
     """``override`` on top of ``base``, as ``extends`` means it.
 
-    Mappings that both have merge by key, in the base's order; a new key goes behind the key that the override has
-    before it, even one it deletes, or to the end if it has none. There null deletes a key, and is wrong where the base
-    has no such key; all else is replaced. What both have stands where the override has it.
+    Mappings that both have are merged by key, in the base's order. A new key goes after the key that precedes it in the
+    override, even one that it deletes, or to the end if there is none. In them null deletes a key and is an error if
+    the base has no such key. Everything else is replaced. What both have gets the override's position.
     """
     merger = _Merger(base, override)
     data = merger.root()
@@ -28,7 +28,7 @@ def merge(base: Document, override: Document) -> Document:
 def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -> Document:
     """The document with values replaced, by ``"a.b.c=VALUE"`` texts or by a mapping of dotted keys to plain data.
 
-    VALUE is YAML in flow style. Where keys hold dots, the longest existing one wins. Only the last key may be new; null
+    VALUE is YAML in flow style. If keys contain dots, the longest existing one wins. Only the last key may be new; null
     deletes it.
     """
     draft = _copy(document)
@@ -69,7 +69,7 @@ def _remove(document: Document, path: KeyPath) -> None:
 
 
 def _order(old: Iterable[str], new: Iterable[str]) -> list[str]:
-    """The base's keys, and each new one behind the key that it is written behind, so that a chain can be added to."""
+    """The base's keys, and each new one after the key that it is written after, so that steps can be inserted."""
     order = list(old)
     before: str | None = None
     for key in new:
@@ -119,16 +119,16 @@ def _from_pair(key: str, value: Any) -> _Assignment:
 
 
 def _from_text(text: str) -> _Assignment:
-    place = Position("--set " + short(text), 1, 1)
+    position = Position("--set " + short(text), 1, 1)
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals:
-        raise SpecError(Problem("an override is written KEY=VALUE", position=place))
+        raise SpecError(Problem("an override is written KEY=VALUE", position=position))
     try:
-        return _Assignment(place, key, _parse_flow(value, place.file))
+        return _Assignment(position, key, _parse_flow(value, position.file))
     except SpecError as error:
         found = [(problem.message, ".".join(filter(None, (key, problem.path)))) for problem in error.problems]
-        raise SpecError(Problem(message, short(path), place) for message, path in found) from None
+        raise SpecError(Problem(message, short(path), position) for message, path in found) from None
 
 
 def _parse_flow(text: str, file: str) -> Data:
@@ -142,7 +142,7 @@ def _parse_flow(text: str, file: str) -> Data:
 
 @dataclass(frozen=True, slots=True)
 class _Assignment:
-    place: Position
+    position: Position
     key: str
     value: Any
 
@@ -154,7 +154,7 @@ class _Assignment:
         mapping, key = _mapping_at(draft, path[:-1]), str(path[-1])
         if self.value is not None:
             _forget(draft, path)
-            draft.keys[path] = self.place
+            draft.keys[path] = self.position
             mapping[key] = self._adopt(self.value, draft, path)
         elif key in mapping:
             _remove(draft, path)
@@ -178,15 +178,15 @@ class _Assignment:
             data = data[key]
 
     def _adopt(self, value: Any, draft: Document, path: KeyPath) -> Data:
-        draft.values[path] = self.place
+        draft.values[path] = self.position
         if isinstance(value, Mapping):
-            check_depth(path, self.place)
+            check_depth(path, self.position)
             return dict(self._entry(item, draft, path) for item in cast("Mapping[Any, Any]", value).items())
         if isinstance(value, (list, tuple)):
-            check_depth(path, self.place)
+            check_depth(path, self.position)
             items = enumerate(cast("Iterable[Any]", value))
             return [self._adopt(item, draft, (*path, index)) for index, item in items]
-        # Subclasses (an enum, a NumPy number) would not come through JSON or YAML as they are.
+        # Subclasses (an enum, a NumPy number) would change in JSON or YAML.
         if type(value) in (str, int, bool, type(None)) or (type(value) is float and not math.isnan(value)):
             return value
         raise self._error(f"{short(repr(value))} is not plain data", dotted(path))
@@ -195,8 +195,8 @@ class _Assignment:
         key, value = item
         if not isinstance(key, str):
             raise self._error(f"key {short(repr(key))} is not a string", dotted(path))
-        draft.keys[(*path, key)] = self.place
+        draft.keys[(*path, key)] = self.position
         return key, self._adopt(value, draft, (*path, key))
 
     def _error(self, message: str, path: str | None = None) -> SpecError:
-        return SpecError(Problem(message, short(self.key) if path is None else path, self.place))
+        return SpecError(Problem(message, short(self.key) if path is None else path, self.position))

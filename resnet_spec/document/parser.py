@@ -1,4 +1,4 @@
-"""YAML as plain data plus the place of each key and value, built from parser events because they alone know both."""
+"""YAML as plain data with the position of each key and value, built from parser events, which have both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import yaml
 
@@ -53,24 +53,25 @@ class Document:
 
     def copy(self) -> Document:
         """A document that shares nothing mutable with this one."""
-        return Document(_copied(self.data), self.file, dict(self.keys), dict(self.values))
+        return Document(copied(self.data), self.file, dict(self.keys), dict(self.values))
 
 
-def _copied(data: Data) -> Data:
+def copied(data: Any) -> Any:
+    """Plain data that shares no mapping and no list with ``data``."""
     if isinstance(data, dict):
-        return {key: _copied(value) for key, value in data.items()}
-    return [_copied(item) for item in data] if isinstance(data, list) else data
+        return {key: copied(value) for key, value in cast("dict[Any, Any]", data).items()}
+    return [copied(item) for item in cast("list[Any]", data)] if isinstance(data, list) else data
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as errors show it, on one line whatever its keys hold."""
+    """A path as errors show it, always on one line."""
     return ".".join(short(str(part)) for part in path)
 
 
 def parse(text: str, file: str) -> Document:
     """Read one YAML 1.2 document; ``file`` is its name in errors.
 
-    Numbers, booleans and null follow the core schema of YAML 1.2, except that ``.nan`` is refused; keys stay text.
+    Numbers, booleans and null follow the core schema of YAML 1.2, except that ``.nan`` is an error; keys remain text.
     """
     text = text.removeprefix("\ufeff")
     _check_text(text, file)
@@ -91,7 +92,7 @@ def read(path: Path) -> Document:
     try:
         with path.open("rb") as file:
             too_large = os.fstat(file.fileno()).st_size > MAX_BYTES
-            # The size of a pipe or a device is not known beforehand.
+            # The size of a pipe or a device is unknown.
             content = b"" if too_large else file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
@@ -105,7 +106,7 @@ def read(path: Path) -> Document:
 # Text
 
 
-# What YAML forbids in a stream; the two loaders word it differently, and neither gives line and column.
+# What YAML forbids in a stream; libyaml and PyYAML report it differently, and neither gives line and column.
 _FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -140,7 +141,7 @@ def _position_at(text: str, offset: int, file: str) -> Position:
 
 
 def short(text: str, quote: bool = False) -> str:
-    """A text as messages show it, on one line and not too much of it."""
+    """A text as messages show it, on one line and shortened."""
     short = text if len(text) <= 80 else text[:77] + "..."
     return short if short.isprintable() and not quote else repr(short)
 
@@ -161,7 +162,7 @@ PLAIN = re.compile(
 
 
 def _integer(text: str, base: int = 10) -> int:
-    # Python itself refuses 4300 digits with a traceback, and no size in a network has 30.
+    # Python raises an error at 4300 digits, and no size in a network has 30.
     if len(text) > MAX_DIGITS + 1 or len(text.lstrip("+-")) > MAX_DIGITS:
         raise ValueError(f"an integer of more than {MAX_DIGITS} digits")
     return int(text, base)
@@ -201,7 +202,7 @@ def _resolve(text: str) -> bool | int | float | str | None:
 
 @dataclass(slots=True)
 class _Frame:
-    """A collection that is still open; ``key`` is the next value's, None where a mapping's next key is due."""
+    """A collection that is still open; ``key`` is that of the next value, None if a mapping's next key comes first."""
 
     container: list[Data] | dict[str, Data]
     path: KeyPath
@@ -222,7 +223,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 
 class _Builder:
-    """Data out of events, on a stack of its own: the nesting is the file's, and must not be the interpreter's."""
+    """Builds data from events with its own stack, so that deep nesting in a file cannot exhaust the interpreter's."""
 
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
@@ -249,80 +250,82 @@ class _Builder:
 
     def _start(self, event: yaml.DocumentStartEvent) -> None:
         if self._started:
-            raise self._fatal("a second document starts here; a file holds one", self._place(event))
+            raise self._fatal("a second document starts here; a file contains only one", self._position_of(event))
         self._started = True
         if event.version == (1, 1):
-            self._problem("the file asks for YAML 1.1; it is read as YAML 1.2, so drop this line", self._place(event))
+            self._problem(
+                "the file declares YAML 1.1 but is read as YAML 1.2; remove this line", self._position_of(event)
+            )
 
     def _node(self, event: yaml.NodeEvent) -> None:
-        place = self._place(event)
+        position = self._position_of(event)
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._problem(f"tag {short(tag)} is not allowed; quote a value to make it text", place, self._path())
+            self._problem(f"tag {short(tag)} is not allowed; quote the value to make it text", position, self._path())
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.key is None:
-            self._key(event, frame, place)
+            self._key(event, frame, position)
         elif isinstance(event, yaml.ScalarEvent):
-            self._scalar(event, place)
+            self._scalar(event, position)
         elif isinstance(event, yaml.AliasEvent):
-            self._alias(event, place)
+            self._alias(event, position)
         else:
-            self._open(event, place)
+            self._open(event, position)
 
-    def _key(self, event: yaml.NodeEvent, frame: _Frame, place: Position) -> None:
+    def _key(self, event: yaml.NodeEvent, frame: _Frame, position: Position) -> None:
         if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
-            raise self._fatal("a key must be plain text, without anchor, alias or structure", place, frame.path)
+            raise self._fatal("a key must be plain text, without anchor, alias or structure", position, frame.path)
         key = event.value
         path = (*frame.path, key)
         if not event.style and not key:
-            self._problem("a key is missing in front of ':'", place, frame.path)
+            self._problem("a key is missing before ':'", position, frame.path)
         if not event.style and key == "<<":
-            self._problem("merge keys ('<<') are not supported; inherit with 'extends'", place, frame.path)
+            self._problem("merge keys ('<<') are not supported; inherit with 'extends'", position, frame.path)
         if key in frame.container:
             first = self._target.keys[path].line
-            self._problem(f"duplicate key {short(key, quote=True)}, first on line {first}", place, path)
+            self._problem(f"duplicate key {short(key, quote=True)}, first on line {first}", position, path)
         else:
-            self._target.keys[path] = place
+            self._target.keys[path] = position
         frame.key = key
-        self._weigh(len(key) // 100, place)
+        self._weigh(len(key) // 100, position)
 
-    def _scalar(self, event: yaml.ScalarEvent, place: Position) -> None:
+    def _scalar(self, event: yaml.ScalarEvent, position: Position) -> None:
         if not (self._stack or event.style or event.value):
             return
-        # A long text weighs more than a number, or aliases could repeat it beyond all memory.
+        # A long text counts as several values, or aliases could repeat it until memory is exhausted.
         weight = 1 + len(event.value) // 100
-        self._weigh(weight, place)
+        self._weigh(weight, position)
         path = self._path()
         data: Data = event.value
         if not event.style:
             try:
                 data = _resolve(event.value)
             except ValueError as error:
-                self._problem(str(error), place, path)
+                self._problem(str(error), position, path)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(data, path, weight)
-        self._put(data, path, place)
+        self._put(data, path, position)
 
-    def _alias(self, event: yaml.AliasEvent, place: Position) -> None:
+    def _alias(self, event: yaml.AliasEvent, position: Position) -> None:
         path, name = self._path(), event.anchor or ""
         anchor = self._anchors.get(name)
         data: Data = None
         if anchor is not None:
-            self._weigh(anchor.weight, place)
+            self._weigh(anchor.weight, position)
             data = graft(anchor.data, self._target, anchor.path, self._target, path)
         elif name in self._anchors:
-            self._problem(f"alias *{short(name)} stands inside the value it names", place, path)
+            self._problem(f"alias *{short(name)} is inside the value that it names", position, path)
         else:
-            self._problem(f"unknown alias *{short(name)}{suggest(name, self._anchors)}", place, path)
-        self._put(data, path, place)
+            self._problem(f"unknown alias *{short(name)}{suggest(name, self._anchors)}", position, path)
+        self._put(data, path, position)
 
-    def _open(self, event: yaml.NodeEvent, place: Position) -> None:
+    def _open(self, event: yaml.NodeEvent, position: Position) -> None:
         path = self._path()
-        check_depth(path, place)
+        check_depth(path, position)
         is_list = isinstance(event, yaml.SequenceStartEvent)
         frame = _Frame([] if is_list else {}, path, 0 if is_list else None, event.anchor, self._weight)
-        self._weigh(1, place)
-        self._put(frame.container, path, place)
+        self._weigh(1, position)
+        self._put(frame.container, path, position)
         self._stack.append(frame)
         if event.anchor is not None:
             self._anchors[event.anchor] = None
@@ -332,8 +335,8 @@ class _Builder:
         if frame.anchor is not None:
             self._anchors[frame.anchor] = _Anchor(frame.container, frame.path, self._weight - frame.weight)
 
-    def _put(self, data: Data, path: KeyPath, place: Position) -> None:
-        self._target.values[path] = place
+    def _put(self, data: Data, path: KeyPath, position: Position) -> None:
+        self._target.values[path] = position
         if not self._stack:
             self._data = data
             return
@@ -345,10 +348,10 @@ class _Builder:
             frame.container[str(frame.key)] = data
             frame.key = None
 
-    def _weigh(self, weight: int, place: Position) -> None:
+    def _weigh(self, weight: int, position: Position) -> None:
         self._weight += weight
         if self._weight > MAX_VALUES:
-            raise self._fatal(f"more than {MAX_VALUES} values, aliases counted as often as they are used", place)
+            raise self._fatal(f"more than {MAX_VALUES} values, counting aliases each time that they are used", position)
 
     def _path(self) -> KeyPath:
         if not self._stack:
@@ -356,19 +359,19 @@ class _Builder:
         frame = self._stack[-1]
         return frame.path if frame.key is None else (*frame.path, frame.key)
 
-    def _place(self, event: yaml.Event) -> Position:
+    def _position_of(self, event: yaml.Event) -> Position:
         return _position(event.start_mark, self._target.file)
 
-    def _problem(self, message: str, place: Position, path: KeyPath = ()) -> None:
-        self.problems.append(Problem(message, dotted(path), place))
+    def _problem(self, message: str, position: Position, path: KeyPath = ()) -> None:
+        self.problems.append(Problem(message, dotted(path), position))
         if len(self.problems) == MAX_PROBLEMS:
-            raise self._fatal("too many problems; the rest of the file is not checked", place)
+            raise self._fatal("too many problems; the rest of the file is not checked", position)
 
-    def _fatal(self, message: str, place: Position, path: KeyPath = ()) -> SpecError:
-        return SpecError(Problem(message, dotted(path), place))
+    def _fatal(self, message: str, position: Position, path: KeyPath = ()) -> SpecError:
+        return SpecError(Problem(message, dotted(path), position))
 
 
-# What the parser says, what we say, and whether the start of the construct is the better place to point at.
+# A part of the parser's message, our message, and whether to point at the start of the construct.
 _SYNTAX: tuple[tuple[str, str, bool], ...] = (
     ("tab character", "a tab where YAML expects spaces", False),
     ("mapping values are not allowed", "no ':' is expected here; check the indentation, or quote the text", False),
@@ -405,14 +408,14 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[str, _Mark | None]
     return said, mark
 
 
-def check_depth(path: KeyPath, place: Position) -> None:
-    """Raise SpecError where a value would nest too deep."""
+def check_depth(path: KeyPath, position: Position) -> None:
+    """Raise SpecError if a value is nested too deep."""
     if len(path) >= MAX_DEPTH:
-        raise SpecError(Problem(f"nested deeper than {MAX_DEPTH} levels", dotted(path[:3]) + "...", place))
+        raise SpecError(Problem(f"nested deeper than {MAX_DEPTH} levels", dotted(path[:3]) + "...", position))
 
 
 def graft(data: Data, source: Document, at: KeyPath, target: Document, to: KeyPath) -> Data:
-    """A copy of what stands ``at`` in the source, its positions noted in the target, but for the key of ``to``."""
+    """A copy of the value ``at`` in the source; its positions, except that of the key of ``to``, go to the target."""
     target.values[to] = source.values[at]
     if isinstance(data, dict):
         check_depth(to, source.values[at])

@@ -1,4 +1,4 @@
-"""Which specs a change touches: git knows the files that changed, and each spec the files that it is read from."""
+"""Which specs a change affects, from the files that git reports as changed and the files that each spec depends on."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from resnet_spec.spec.dependencies import files, kind
 
 
 class GitError(ResnetSpecError):
-    """There is no git to be asked."""
+    """git is not installed."""
 
     exit_status = 3
 
 
 def changed_since(revision: str, where: Iterable[str] = ()) -> list[Path]:
-    """The specs that a change since a git revision touches; what is not committed yet, or untracked, counts too.
+    """The specs that changes since a git revision affect, including uncommitted changes and untracked files.
 
-    As in a pull request, a change is one since the last commit that the revision and HEAD have in common. ``where``
-    are folders and single specs, by default the current folder. A deleted file is none of the specs, but touches those
-    that were read from it. Raises SpecError outside a repository, or where the revision is unknown.
+    As in a pull request, changes count from the last commit that the revision and HEAD have in common. ``where`` lists
+    folders and single specs, by default the current folder. A deleted spec is not listed, but affects those that depend
+    on it. Raises SpecError outside a repository, or if the revision is unknown.
     """
-    return touched_by(_changed_files(revision), where)
+    return affected_by(_changed_files(revision), where)
 
 
-def touched_by(changed: Iterable[Path], where: Iterable[str] = ()) -> list[Path]:
-    """The specs among ``where`` that are read from one of the ``changed`` files; see ``changed_since``."""
-    places = {_place(path) for path in changed}
-    touched = {spec: None for spec in _specs(where or (".",)) if any(_is_in(places, file) for file in files(spec))}
-    return [spec for spec in touched if spec.exists() or not _is_in(places, spec)]
+def affected_by(changed: Iterable[Path], where: Iterable[str] = ()) -> list[Path]:
+    """The specs among ``where`` that depend on one of the ``changed`` files; see ``changed_since``."""
+    paths = {_unique(path) for path in changed}
+    affected = {spec: None for spec in _specs(where or (".",)) if any(_is_in(paths, file) for file in files(spec))}
+    return [spec for spec in affected if spec.exists() or not _is_in(paths, spec)]
 
 
 def _specs(where: Iterable[str]) -> Iterator[Path]:
@@ -50,11 +50,11 @@ def _shipped(name: str) -> Path:
     try:
         return Catalog.shipped().find(name)
     except SpecError as error:
-        raise SpecError(f"{name!r} is no folder, and {error}") from None
+        raise SpecError(f"{name!r} is not a folder, and {error}") from None
 
 
 def _specs_below(folder: Path) -> Iterator[Path]:
-    """As git lists them, which leaves out what is ignored: environments, build outputs."""
+    """As git lists them, without ignored files such as environments and build outputs."""
     listed = _git(
         folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *map("*{}".format, ENDINGS)
     )
@@ -64,7 +64,7 @@ def _specs_below(folder: Path) -> Iterator[Path]:
             if path.exists() and kind(path) == "spec":
                 yield path
         except SpecError:
-            # Other programs have YAML that is none by this language's rules, such as templates.
+            # Other programs' YAML need not follow this language's rules, such as templates.
             continue
 
 
@@ -77,14 +77,14 @@ def _changed_files(revision: str) -> list[Path]:
 
 
 def _start(revision: str) -> str:
-    """The commit from which on changes count."""
+    """The commit from which changes count."""
     here = Path()
     try:
         commit = _git(here, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}").strip()
     except SpecError:
         shallow = _git(here, "rev-parse", "--is-shallow-repository").strip() == "true"
-        hint = "; this is a shallow clone, which lacks most of them" if shallow else ""
-        raise SpecError(f"git knows no revision {revision!r}{hint}") from None
+        hint = "; this is a shallow clone, which lacks most revisions" if shallow else ""
+        raise SpecError(f"unknown git revision {revision!r}{hint}") from None
     try:
         return _git(here, "merge-base", commit, "HEAD").strip()
     except SpecError:
@@ -92,22 +92,22 @@ def _start(revision: str) -> str:
         return commit
 
 
-def _is_in(places: Collection[Path], file: Path) -> bool:
-    """Whether a file or, of a symbolic link, what it leads to is among some places."""
-    return _place(file) in places or file.resolve() in places
+def _is_in(paths: Collection[Path], file: Path) -> bool:
+    """Whether a file, or the target of a symbolic link, is among some paths."""
+    return _unique(file) in paths or file.resolve() in paths
 
 
-def _place(file: Path) -> Path:
-    """One name for a file, whichever way leads to it; of a symbolic link its own."""
+def _unique(file: Path) -> Path:
+    """A unique path for a file; for a symbolic link, that of the link."""
     return file.parent.resolve() / file.name
 
 
 def _git(folder: Path, *arguments: str) -> str:
     program = shutil.which("git")
     if program is None:
-        raise GitError("git is not installed, which alone knows what has changed")
+        raise GitError("git is not installed, and is needed to find what has changed")
     done = subprocess.run([program, "-C", folder, *arguments], capture_output=True, check=False)  # noqa: S603
     if done.returncode:
-        said = os.fsdecode(done.stderr).strip().splitlines()
-        raise SpecError(f"git: {said[0].removeprefix('fatal: ')}" if said else f"git {arguments[0]} failed")
+        output = os.fsdecode(done.stderr).strip().splitlines()
+        raise SpecError(f"git: {output[0].removeprefix('fatal: ')}" if output else f"git {arguments[0]} failed")
     return os.fsdecode(done.stdout)

@@ -1,4 +1,4 @@
-"""What a YAML file holds, and which files it is read from; told without checking, since a wrong file counts too."""
+"""What a YAML file contains and which files it depends on, without validation, so that invalid files count too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_spec.spec.models import Block, Network
 Kind = Literal["spec", "block"]
 
 CHAINS = ("stem", "stages", "final", "head")
-"""The keys of a spec's layers: whoever writes one without ``extends`` has one of them."""
+"""The keys of a spec's layers, of which a spec without ``extends`` has at least one."""
 
 _OF_SPECS = {*Network.model_fields, "extends"}
 _OF_BLOCKS = set(Block.model_fields) - _OF_SPECS
@@ -24,10 +24,10 @@ _BEGINS_LIKE_A_SPEC = re.compile(rf"^({'|'.join(CHAINS)}|extends):", re.MULTILIN
 
 
 def kind(path: Path) -> Kind | None:
-    """Whether a file holds a spec or a block; None is other YAML, which a folder may hold too.
+    """Whether a file contains a spec or a block; None for other YAML, which a folder may contain too.
 
-    A file that is no valid YAML is taken for a spec where it begins like one, and so will be told. Raises SpecError
-    where it cannot be read.
+    A file that is not valid YAML counts as a spec if it begins like one, so that its error is reported. Raises
+    SpecError if it cannot be read.
     """
     try:
         data = _data(path, Catalog.shipped())
@@ -48,7 +48,7 @@ def kind(path: Path) -> Kind | None:
 
 
 def check_kind(path: Path) -> None:
-    """Raise SpecError where a file has none of the language's keys: that says more than that each is unknown."""
+    """Raise SpecError if a file has none of the language's keys, which says more than that each key is unknown."""
     data = _data(path, Catalog.shipped())
     if data and (_OF_SPECS | _OF_BLOCKS).isdisjoint(data):
         keys = ", ".join((*CHAINS, "extends"))
@@ -56,16 +56,16 @@ def check_kind(path: Path) -> None:
 
 
 def files(path: Path) -> list[Path]:
-    """The files that a spec's is read from, its own first: by ``extends`` and ``blocks``, and the shipped blocks.
+    """The files that a spec depends on, its own first: by ``extends``, by ``blocks``, and the shipped blocks.
 
-    One that cannot be read is among them, but leads no further.
+    A file that cannot be read is included, but its dependencies are unknown.
     """
     catalog = Catalog.shipped()
     found: dict[Path, Path] = {}
     pending = [path]
     while pending:
         file = pending.pop()
-        # Resolved, since a circle of references may make a path longer each time around.
+        # Resolved, since circular references may make a path longer each time.
         if file.resolve() not in found:
             found[file.resolve()] = file
             try:

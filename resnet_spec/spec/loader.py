@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias, cast
 from pydantic import ValidationError
 
 from resnet_spec.document.merge import assign
-from resnet_spec.document.parser import Document, KeyPath, parse, read
+from resnet_spec.document.parser import Document, KeyPath, copied, parse, read
 from resnet_spec.errors import Problem, SpecError, suggest
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.composition import add_block, composed, with_blocks, words
@@ -144,7 +143,7 @@ def _further_problems(document: Document, mistakes: list[KeyPath]) -> list[Probl
     if any(path[-1:] in _DEFINING for path in mistakes):
         # Whatever they define would look unknown.
         return []
-    rest = copy.deepcopy(document.data)
+    rest = copied(document.data)
     for path in mistakes:
         _remove(rest, path)
     try:

@@ -9,7 +9,6 @@ Layers and steps are written in several forms. Each model reads every form and i
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -27,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from resnet_spec.document.parser import copied
 from resnet_spec.errors import shown
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
@@ -342,7 +342,7 @@ class Network(_Frozen):
     @classmethod
     def _copied(cls, data: Any) -> Any:
         # Arguments are plain data of any form; a spec keeps its own, whatever happens to what it was made from.
-        return copy.deepcopy(cast("object", data)) if isinstance(data, dict) else data
+        return copied(data)
 
     @model_validator(mode="after")
     def _check(self) -> Network:

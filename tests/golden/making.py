@@ -10,7 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 
 from resnet_spec.parity.trace import Trace, machine, write_trace
 
@@ -39,7 +39,7 @@ def _make(module: str, patterns: list[str]) -> None:
     for name, original in originals.items():
         if name not in CASES:
             raise SystemExit(f"{module}: {name} is no case")
-        if not patterns or any(fnmatch(name, pattern) for pattern in patterns):
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns):
             trace = made(name, original)
             path_of(name).parent.mkdir(parents=True, exist_ok=True)
             write_trace(path_of(name), trace)

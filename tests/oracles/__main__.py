@@ -10,7 +10,7 @@ import os
 import threading
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 
 import click
 from rich.console import Console
@@ -29,7 +29,7 @@ from .verification import BOTH, THINNER, Backends, Record, is_current, verify
 def main(patterns: tuple[str, ...], again: bool, jobs: int) -> None:
     """Compare the shipped networks with their originals."""
     console = Console(stderr=True)
-    names = [name for name in resnet_spec.available() if not patterns or any(fnmatch(name, p) for p in patterns)]
+    names = [name for name in resnet_spec.available() if not patterns or any(fnmatchcase(name, p) for p in patterns)]
     open_names = [name for name in names if again or not is_current(name)]
     console.print(f"{len(names)} networks, {len(names) - len(open_names)} done before")
     # The cheap ones first, to fail early.

@@ -171,11 +171,11 @@ block.yaml:2:26: stages.layer2.block: unknown block 'bottlneck'; did you mean 'b
 operation.yaml:2:14: stem.relu: unknown operation, block or layer 'rellu'; did you mean 'relu'?
 circle.yaml:1:10: extends: 'extends' goes in a circle: circle.yaml → circle.yaml
 empty.yaml:1:1: the file is empty
-two.yaml:2:1: a second document starts here; a file holds one
+two.yaml:2:1: a second document starts here; a file contains only one
 duplicate.yaml:2:1: extends: duplicate key 'extends', first on line 1
 tabs.yaml:3:1: not valid YAML: a tab where YAML expects spaces
 latin.yaml:1:17: not UTF-8: byte 0xe9
-bomb.yaml:{bomb}: more than 100000 values, aliases counted as often as they are used
+bomb.yaml:{bomb}: more than 100000 values, counting aliases each time that they are used
 repeat.yaml:2:27: stages.layer1.repeat: must be at most 10000, not 1000000000
 zero.yaml:2:29: stages.layer1.channels: conv2d: channels must be at least 1, not 0
 negative.yaml:2:29: stages.layer1.channels: conv2d: channels must be at least 1, not -64

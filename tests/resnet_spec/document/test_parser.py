@@ -186,8 +186,8 @@ class TestRefused:
             ("", "1:1: the file is empty"),
             ("# comment\n", "1:1: the file is empty"),
             ("---\n", "1:1: the file is empty"),
-            ("a: 1\n---\nb: 2\n", "2:1: a second document starts here; a file holds one"),
-            ("%YAML 1.1\n---\na: no\n", "1:1: the file asks for YAML 1.1; it is read as YAML 1.2, so drop this line"),
+            ("a: 1\n---\nb: 2\n", "2:1: a second document starts here; a file contains only one"),
+            ("%YAML 1.1\n---\na: no\n", "1:1: the file declares YAML 1.1 but is read as YAML 1.2; remove this line"),
             ("a: 1\nb: {<<: 2}\n", "2:5: b: merge keys ('<<') are not supported; inherit with 'extends'"),
             ("a:\n  b: 1\n  b: 2\n", "3:3: a.b: duplicate key 'b', first on line 2"),
             ("'0': 1\n0: 2\n", "2:1: 0: duplicate key '0', first on line 1"),
@@ -195,15 +195,15 @@ class TestRefused:
             ("a: {{b}}\n", "1:5: a: a key must be plain text, without anchor, alias or structure"),
             ("a: &x b\n*x : 1\n", "2:1: a key must be plain text, without anchor, alias or structure"),
             ("&x a: 1\n", "1:1: a key must be plain text, without anchor, alias or structure"),
-            ("? \n: 1\n", "1:2: a key is missing in front of ':'"),
+            ("? \n: 1\n", "1:2: a key is missing before ':'"),
             ("a: !!python/name:os.system x", "1:4: a: tag !!python/name:os.system is not allowed"),
             ("a: [!foo {b: 1}]", "1:5: a.0: tag !foo is not allowed"),
             ("!!str a: 1", "1:1: tag !!str is not allowed"),
             ("a: ! 1", "1:4: a: tag ! is not allowed"),
             ("a: [*x]", "1:5: a.0: unknown alias *x"),
             ("a: &bottleneck 1\nb: *bottlneck", "2:4: b: unknown alias *bottlneck; did you mean 'bottleneck'?"),
-            ("a: &x [1, *x]", "1:11: a.1: alias *x stands inside the value it names"),
-            ("a: &x 1\nb: &x [*x]", "2:8: b.0: alias *x stands inside the value it names"),
+            ("a: &x [1, *x]", "1:11: a.1: alias *x is inside the value that it names"),
+            ("a: &x 1\nb: &x [*x]", "2:8: b.0: alias *x is inside the value that it names"),
             ("a: 1\nb: \x00", "2:4: character U+0000 is not allowed in YAML"),
             ("\ufeffa: \x07", "1:4: character U+0007 is not allowed in YAML"),
             ("a:\r\n- \ud800", "2:3: character U+D800 is not allowed in YAML"),
@@ -211,7 +211,7 @@ class TestRefused:
     )
     def test_structure(self, text: str, message: str) -> None:
         [line] = refused(text)
-        assert line.removesuffix("; quote a value to make it text") == f"f:{message}"
+        assert line.removesuffix("; quote the value to make it text") == f"f:{message}"
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -247,7 +247,7 @@ class TestRefused:
     def test_problems_are_collected(self) -> None:
         assert refused("a: 1\na: !x 2\n<<: 3\nb: [.nan, *y]\nc: 'd") == [
             "f:2:1: a: duplicate key 'a', first on line 1",
-            "f:2:4: a: tag !x is not allowed; quote a value to make it text",
+            "f:2:4: a: tag !x is not allowed; quote the value to make it text",
             "f:3:1: merge keys ('<<') are not supported; inherit with 'extends'",
             "f:4:5: b.0: not-a-number is not allowed",
             "f:4:11: b.1: unknown alias *y",
@@ -302,7 +302,7 @@ class TestLimits:
         monkeypatch.setattr(documents, "MAX_VALUES", 1000)
         assert len(parse("[" + "1," * 999 + "]", "f").data) == 999
         [line] = refused("[" + "1," * 1000 + "]")
-        assert line == "f:1:2000: more than 1000 values, aliases counted as often as they are used"
+        assert line == "f:1:2000: more than 1000 values, counting aliases each time that they are used"
 
     def test_alias_bomb(self) -> None:
         rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
@@ -311,13 +311,13 @@ class TestLimits:
         found = refused("\n".join(rows))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert found == ["f:5:45: more than 100000 values, aliases counted as often as they are used"]
+        assert found == ["f:5:45: more than 100000 values, counting aliases each time that they are used"]
         assert peak < 64 << 20
 
     @pytest.mark.parametrize("anchor", ["&x " + "y" * 500_000, "&x {? " + "y" * 500_000 + " : 1}"])
     def test_long_texts_weigh_more_in_aliases(self, anchor: str) -> None:
         [line] = refused(f"a: {anchor}\nb: [{'*x, ' * 1000}]")
-        assert line.endswith("more than 100000 values, aliases counted as often as they are used")
+        assert line.endswith("more than 100000 values, counting aliases each time that they are used")
 
     def test_size(self) -> None:
         assert refused("#" * ((1 << 20) + 1)) == ["f: larger than 1 MiB"]
@@ -551,7 +551,7 @@ class TestAssign:
             ("list={a: 1, a: 2}", "list.a: duplicate key 'a', first on line 1"),
             (
                 "list=!!python/name:os.system x",
-                "list: tag !!python/name:os.system is not allowed; quote a value to make it text",
+                "list: tag !!python/name:os.system is not allowed; quote the value to make it text",
             ),
             ("stm.conv1.stride=1", "stm.conv1.stride: there is no 'stm'; did you mean 'stem'?"),
             ("stem.cnv1.stride=1", "stem.cnv1.stride: there is no 'cnv1' in stem; did you mean 'conv1'?"),

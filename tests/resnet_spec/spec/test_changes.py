@@ -152,7 +152,7 @@ def test_folders_and_single_specs_may_be_named(git: Run) -> None:
     touch("specs/other.yaml")
     assert changed(where=["specs/deep"]) == ["specs/deep/top.yaml"]
     assert changed(where=["specs/other.yaml", "specs/shipped.yaml", "resnet18"]) == ["specs/other.yaml"]
-    with pytest.raises(SpecError, match="'spces' is no folder, and no shipped spec is named 'spces'"):
+    with pytest.raises(SpecError, match="'spces' is not a folder, and no shipped spec is named 'spces'"):
         changed(where=["spces"])
 
 
@@ -203,7 +203,7 @@ def test_the_files_of_a_spec_are_told_even_where_it_goes_in_a_circle(git: Run) -
 def test_an_unknown_revision_is_one_line(git: Run, revision: str) -> None:
     with pytest.raises(SpecError) as caught:
         changed(revision)
-    assert str(caught.value) == f"git knows no revision {revision!r}"
+    assert str(caught.value) == f"unknown git revision {revision!r}"
     assert not Path("written").exists()
 
 
@@ -212,7 +212,7 @@ def test_a_shallow_clone_is_told_as_the_likely_reason(git: Run, monkeypatch: pyt
     git("commit", "--quiet", "--all", "--message=second")
     git("clone", "--quiet", "--depth=1", Path.cwd().as_uri(), "../shallow")
     monkeypatch.chdir("../shallow")
-    with pytest.raises(SpecError, match="git knows no revision 'HEAD~1'; this is a shallow clone"):
+    with pytest.raises(SpecError, match="unknown git revision 'HEAD~1'; this is a shallow clone"):
         changed("HEAD~1")
 
 
@@ -220,7 +220,7 @@ def test_a_shallow_clone_is_told_as_the_likely_reason(git: Run, monkeypatch: pyt
 def test_what_cannot_be_told_ends_with_a_line_and_a_status(
     git: Run, name: str, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert command("resnet-spec", name, "--changed-since", "x") == (2, "", "git knows no revision 'x'\n")
+    assert command("resnet-spec", name, "--changed-since", "x") == (2, "", "unknown git revision 'x'\n")
     monkeypatch.chdir(tmp_path)
     done = command("resnet-spec", name, "--changed-since", "HEAD")
     assert (done.status, done.out) == (2, "")
@@ -228,7 +228,7 @@ def test_what_cannot_be_told_ends_with_a_line_and_a_status(
     assert len(done.err.splitlines()) == 1
     monkeypatch.setenv("PATH", "")
     done = command("resnet-spec", name, "--changed-since", "HEAD")
-    assert done == (3, "", "git is not installed, which alone knows what has changed\n")
+    assert done == (3, "", "git is not installed, and is needed to find what has changed\n")
 
 
 # -- the commands ------------------------------------------------------------------------------------------------

@@ -285,7 +285,7 @@ def test_every_wrong_override_is_told(lines: Lines) -> None:
         ("text\n", "1:1: a spec is a mapping"),
         ("", "1:1: the file is empty"),
         ("# nothing\n", "1:1: the file is empty"),
-        ("extends: resnet18\n---\nextends: resnet50\n", "2:1: a second document starts here; a file holds one"),
+        ("extends: resnet18\n---\nextends: resnet50\n", "2:1: a second document starts here; a file contains only one"),
         (
             "extends: resnet18\nstages:\n  layer1: {repeat: 2}\n  layer1: {repeat: 3}\n",
             "4:3: stages.layer1: duplicate key 'layer1', first on line 3",
@@ -318,7 +318,7 @@ def test_an_alias_bomb_is_refused_while_it_is_small(mistakes: Lines) -> None:
     (said,) = mistakes("\n".join(levels))
 
     assert said.startswith("spec.yaml:5:")
-    assert said.endswith("more than 100000 values, aliases counted as often as they are used")
+    assert said.endswith("more than 100000 values, counting aliases each time that they are used")
 
 
 def test_a_missing_file_a_folder_and_a_loop_of_links_are_told(write: Write, lines: Lines) -> None:
