@@ -1,4 +1,4 @@
-"""What a test needs that is not there everywhere: a framework, or what only POSIX has."""
+"""Conditions of a test: a framework that is not installed everywhere, or features that only POSIX has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ posix = pytest.mark.skipif(
     os.name == "nt", reason="Windows has no named pipes, no SIGKILL and no SIGINT to another process"
 )
 
-# At import a test's parameters are to be there on every system.
+# A test's parameters are evaluated on import, on every system.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
