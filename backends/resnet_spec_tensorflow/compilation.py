@@ -1,4 +1,4 @@
-"""From a graph to a Keras functional model: one walk over the nodes, each calling its layers on its inputs."""
+"""Compiles a graph to a Keras functional model: one pass over the nodes, each calling its layers on its inputs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
-    """A ``keras.Model`` that takes (batch, height, width, channels), or (batch, features); its parameters not yet set.
+    """Return a ``keras.Model`` of (batch, height, width, channels) or (batch, features), its parameters not yet set.
 
-    Layers bear the names of the nodes that own them. Height and width are free, unless a parameter's shape depends
-    on them. Several outputs are a list, those with names a dict.
+    Layers have the names of the nodes that own them. Height and width are dynamic, unless a parameter's shape depends
+    on them. Several outputs are a list, named outputs a dict.
 
     Raises:
         BackendError: Keras cannot express an operation.
@@ -45,17 +45,17 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
 
 
 _STEPS: WeakKeyDictionary[Any, dict[str, Steps]] = WeakKeyDictionary()
-"""The steps that each model was made of, since Keras does not say which of its layers are one node's."""
+"""The steps of each model by layer, since Keras does not record which of its layers are one node's."""
 
 
 def apply(model: Any, node: Node, inputs: Sequence[Any]) -> Any:
-    """One node's value by a compiled model's own layers, from its inputs' values, channels last."""
+    """Compute one node's value by a compiled model's own layers, from its inputs' values, channels last."""
     return _applied(_STEPS[model][node.layer], node, inputs)
 
 
 def _applied(steps: Steps, node: Node, inputs: Sequence[Any]) -> Any:
-    # Keras lists layers in the order of what they are added in, and counts them so in its files: keras.applications
-    # has the shortcut first.
+    # The order of an addition's inputs determines the order of layers in Keras, also in its files, where
+    # keras.applications has the shortcut first.
     joined = list(reversed(inputs)) if node.operation.op == "add" else list(inputs)
     value = joined if node.operation.joins else joined[0]
     for step in steps:
@@ -65,7 +65,7 @@ def _applied(steps: Steps, node: Node, inputs: Sequence[Any]) -> Any:
 
 @contextmanager
 def _recursion(depth: int) -> Generator[None]:
-    """Room for Keras, which follows a model from its end to its start by a call a layer."""
+    """Raise the recursion limit for Keras, which traverses a model with one call per layer."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + 4 * depth)
     try:
@@ -82,7 +82,7 @@ def _outputs(graph: Graph, values: Mapping[str, Any]) -> Any:
 
 
 class _LayerContexts:
-    """What the emitters are told of each layer, worked out for all its calls at once."""
+    """The context of each layer, computed over all its calls."""
 
     def __init__(self, graph: Graph, dtype: DType, exact_statistics: bool) -> None:
         self._policy = keras.DTypePolicy(dtype)
@@ -120,5 +120,5 @@ def _input_shape(graph: Graph) -> tuple[int | None, ...]:
 
 
 def _model_name(name: str) -> str:
-    # Keras refuses slashes, and TensorFlow's scopes most other punctuation and a leading dash.
+    # Keras rejects slashes, and TensorFlow's scopes most other punctuation and a leading dash.
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("_-") or "resnet"

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray[np.floating[Any]]]:
-    """The outputs of a channels-last model for (batch, channels, height, width) images or (batch, features) vectors.
+    """Return a model's outputs for (batch, channels, height, width) images or (batch, features) vectors.
 
-    Maps, and values of (batch, channels, length), come back channels first too.
+    The model is channels last; maps, and values of (batch, channels, length), are returned channels first.
     """
-    # Called directly: tracing a function costs more than the forward pass that a comparison makes once a size.
+    # Called directly: tracing a function costs more than the one forward pass per size of a comparison.
     # Keras casts the images to the model's dtype.
     with quiet():
         return [channels_first(value) for value in outputs(model, channels_last(images), training=training)]
 
 
 def outputs(model: Any, images: Any, *, training: bool) -> list[Any]:
-    """A model's own outputs in the graph's order."""
+    """Return a model's own outputs in the graph's order."""
     values: Any = model(images, training=training)
     if isinstance(values, dict):
         values = list(cast("dict[str, Any]", values).values())
@@ -38,24 +38,24 @@ def outputs(model: Any, images: Any, *, training: bool) -> list[Any]:
 
 
 def apply(model: Any, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[np.floating[Any]]:
-    """One node's value from channels-first values, by the model's own layers."""
+    """Compute one node's value from channels-first values, by the model's own layers."""
     with quiet():
         return channels_first(apply_node(model, node, [tf.convert_to_tensor(channels_last(x)) for x in inputs]))
 
 
 def channels_last(value: NDArray[Any]) -> NDArray[Any]:
-    """A (batch, channels, ...) array as (batch, ..., channels)."""
+    """Return a (batch, channels, ...) array as (batch, ..., channels)."""
     return np.ascontiguousarray(np.moveaxis(value, 1, -1))
 
 
 def channels_first(value: Any) -> NDArray[Any]:
-    """A (batch, ..., channels) tensor as a (batch, channels, ...) array."""
+    """Return a (batch, ..., channels) tensor as a (batch, channels, ...) array."""
     return np.ascontiguousarray(np.moveaxis(value.numpy(), -1, 1))
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Without TensorFlow's remarks on how Keras calls it: Keras retraces each grouped convolution on purpose."""
+    """Suppress TensorFlow's warnings about how Keras calls it: Keras retraces each grouped convolution on purpose."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")

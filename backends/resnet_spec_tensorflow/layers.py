@@ -1,7 +1,7 @@
-"""The few layers Keras lacks; a ``.keras`` file with one of them needs this package to load.
+"""Layers that Keras does not have; a ``.keras`` file with one of them needs this package to load.
 
-A graph that asks for an unbiased running variance is compiled with Keras' own layer all the same, unless exact
-statistics are wanted, so that the saved model loads on a machine without this package. Maps are channels last.
+A graph with an unbiased running variance is still compiled with Keras' own layer, unless exact statistics are
+requested, so that the saved model loads on a machine without this package. Maps are channels last.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class UnbiasedBatchNormalization(keras.layers.BatchNormalization):
         parent: Any = super()
         if not (training and self.trainable):
             return parent.call(inputs, training=training, mask=mask)
-        # A product, since what merely reads a variable sees a later assignment too.
+        # A product, since a read of the variable would see a later assignment.
         kept = self.moving_variance * self.momentum
         outputs = parent.call(inputs, training=training, mask=mask)
         added = self.moving_variance - kept
-        # What the batch added, times n/(n-1), is what it added once more divided by n-1.
+        # The batch's part times n / (n - 1) is the part plus the part divided by n - 1.
         self.moving_variance.assign_add(added / keras.ops.cast(_others(inputs), added.dtype))
         return outputs
 
 
 def _others(inputs: Any) -> Any:
-    """How many values a channel has besides one, and at least 1."""
+    """Return the number of values per channel minus 1, and at least 1."""
     values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
     return keras.ops.maximum(values - 1, 1)
 
@@ -152,7 +152,7 @@ class FilterResponseNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
-    """AveragePooling2D over a map with ``edges`` of zeros around it, of which those within ``counted`` count as values.
+    """AveragePooling2D over a map with ``edges`` of zeros, of which those within ``counted`` count as values.
 
     Takes the arguments of ``keras.layers.AveragePooling2D``. No window may lie outside what counts.
     """
@@ -188,7 +188,7 @@ class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class SamePadding2D(keras.layers.Layer):
-    """The zeros that a window with TensorFlow's ``same`` padding has around a map, for an average that counts them."""
+    """The zeros of TensorFlow's ``same`` padding around a map, for an average pool that counts them."""
 
     def __init__(self, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
         parent: Any = super()
@@ -197,7 +197,7 @@ class SamePadding2D(keras.layers.Layer):
         self.strides = strides
 
     def call(self, inputs: Any) -> Any:
-        """``inputs`` (batch, height, width, channels) with as many rows and columns more as its size needs."""
+        """Pad ``inputs`` (batch, height, width, channels) as its size requires."""
         sizes = tf.unstack(tf.shape(inputs)[1:3])
         return tf.pad(inputs, _around(explicit_padding(sizes, self.kernel, self.strides, maximum=tf.maximum)))
 
@@ -215,5 +215,5 @@ class SamePadding2D(keras.layers.Layer):
 
 
 def _around(edges: Any) -> Any:
-    """What is added on each axis of a batch of maps."""
+    """Return the padding of each axis of a batch of maps."""
     return [(0, 0), *edges, (0, 0)]

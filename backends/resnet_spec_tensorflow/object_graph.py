@@ -1,4 +1,4 @@
-"""What a checkpoint of TensorFlow 2 says of the objects that held its variables: their names, and whose they are."""
+"""Parses the object graph of a TensorFlow 2 checkpoint: the names of variables, and which belong to optimizers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""The key under which a checkpoint keeps them."""
+"""The key of the object graph in a checkpoint."""
 
 OPTIMIZER_WORDS = frozenset({"optimizer", "_optimizer"})
-"""What an optimizer is called by the object that has it."""
+"""Attribute names of optimizers."""
 
 OPTIMIZER_PARTS = frozenset({"_iterations", "_variables"})
-"""What every optimizer of Keras has, since version 2.11."""
+"""Attributes of every Keras optimizer since version 2.11."""
 
 
 @dataclass(frozen=True)
 class ObjectGraph:
-    """By the checkpoint's keys: variables' own names, the variable and the name of each slot, what optimizers hold."""
+    """By the checkpoint's keys: names of variables, (variable, name) of each slot, and variables of optimizers."""
 
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     slots: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
@@ -26,7 +26,7 @@ class ObjectGraph:
 
 
 def parse_object_graph(serialized: bytes) -> ObjectGraph:
-    """What the serialized graph of objects says; raises where it is broken."""
+    """Parse a serialized object graph; raises if it is broken."""
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph  # type: ignore[import]
 
     graph: Any = TrackableObjectGraph.FromString(serialized)

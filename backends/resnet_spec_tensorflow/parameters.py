@@ -1,4 +1,4 @@
-"""Parameters set, read and initialized where they live in Keras layers, by the tables of names and layouts."""
+"""Sets, reads and initializes parameters in Keras layers, by the tables of names and layouts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def variables(model: Any, graph: Graph) -> dict[str, Any]:
-    """The Keras variable of every parameter, by the graph's names."""
+    """Return the Keras variable of every parameter, by the graph's names."""
     layers = _layers(model)
     return {p.name: getattr(layers[p.node], KERAS_NAMES[p.role]) for p in graph.parameters()}
 
 
 def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set every parameter of a model from arrays laid out as PyTorch lays them out, by the graph's names."""
-    held = variables(model, graph)
+    """Set every parameter of a model from arrays in PyTorch's layout, by the graph's names."""
+    by_name = variables(model, graph)
     for parameter in graph.parameters():
-        variable = held[parameter.name]
-        # TensorFlow's transposition is several times quicker than NumPy's copy of a strided array.
+        variable = by_name[parameter.name]
+        # TensorFlow's transposition is several times faster than NumPy's copy of a strided array.
         tensor = tf.convert_to_tensor(np.asarray(arrays[parameter.name], variable.dtype))
         if len(parameter.shape) > 1:
             tensor = tf.transpose(tensor, tensorflow_axes(parameter.role, len(parameter.shape)))
@@ -42,21 +42,21 @@ def set_arrays(model: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> 
 
 
 def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
-    """Every parameter of a model under the graph's names, laid out as PyTorch lays them out; the arrays are copies."""
-    held = variables(model, graph)
+    """Return a copy of every parameter in PyTorch's layout, by the graph's names."""
+    by_name = variables(model, graph)
     # The variable itself, since Keras' conversion to NumPy warns under NumPy 2.
-    return {p.name: laid_out(p, held[p.name].value.numpy()) for p in graph.parameters()}
+    return {p.name: laid_out(p, by_name[p.name].value.numpy()) for p in graph.parameters()}
 
 
 def laid_out(parameter: Parameter, value: NDArray[Any]) -> NDArray[Any]:
-    """A parameter's values, or its gradient, from Keras' layout to PyTorch's; a copy."""
+    """Return a copy of a parameter's values, or of its gradient, in PyTorch's layout."""
     axes = tensorflow_axes(parameter.role, len(parameter.shape))
     shaped = value.reshape([parameter.shape[axis] for axis in axes])
     return np.ascontiguousarray(shaped.transpose(np.argsort(axes)))
 
 
 def set_initializers(model: Any, graph: Graph) -> None:
-    """Give the layers the graph's own initialization, for whoever clones the model or rebuilds it from its config."""
+    """Give the layers the graph's initialization, for anyone who clones the model or rebuilds it from its config."""
     layers = _layers(model)
     kernels = {p.node: p.shape for p in graph.parameters() if p.role in KERNELS}
     for parameter in graph.parameters():
@@ -65,7 +65,7 @@ def set_initializers(model: Any, graph: Graph) -> None:
 
 
 def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
-    # One object a parameter: a Keras initializer draws the same numbers each time it is called.
+    # One object per parameter: a Keras initializer returns the same numbers each time it is called.
     if isinstance(rule, Constant):
         return {0.0: keras.initializers.Zeros, 1.0: keras.initializers.Ones}.get(
             rule.constant, lambda: keras.initializers.Constant(rule.constant)
@@ -77,7 +77,7 @@ def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
 
 
 def _vector_initializer(rule: VarianceScaling, kernel: Shape) -> Any:
-    """Keras would count a vector's own length as its fans; the rule means those of the layer's kernel."""
+    """Keras would use a vector's own length as its fans; the rule means those of the layer's kernel."""
     fan_in, fan_out = fans(kernel)
     deviation = sqrt(rule.scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[rule.fan])
     if rule.distribution == "uniform":

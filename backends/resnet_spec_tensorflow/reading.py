@@ -1,6 +1,6 @@
-"""TensorFlow's checkpoints, of both versions and within SavedModels, as tensors by the names of their variables.
+"""Reads TensorFlow's checkpoints, of both versions and within SavedModels, by the names of their variables.
 
-Only tensors are read: no function of a SavedModel is restored, let alone run.
+Only tensors are read: no function of a SavedModel is restored or run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AVERAGE = "ExponentialMovingAverage"
-"""The variable that TensorFlow 1 keeps below the one it averages; Keras' optimizers say ``average``."""
+"""The last part of the name of TensorFlow 1's averages; Keras' optimizers call theirs ``average``."""
 
 COUNTER = re.compile(r"(global_step|save_counter|beta[12]_power)(_\d+)?")
 
@@ -35,20 +35,20 @@ IMAGE_MEAN = "mean_rgb"
 RANDOM_STATE = "seed_generator_state"
 
 METRICS = "keras_api"
-"""What Keras 2 keeps beside a model's layers."""
+"""Key of the metrics that Keras 2 saves with a model's layers."""
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 MAX_EXPANSION = 20
-"""How much larger than its files a checkpoint may be; those of TensorFlow before 0.12 are compressed."""
+"""Maximum size of a checkpoint's tensors, in multiples of its files'; before TensorFlow 0.12 they are compressed."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a checkpoint: its ``.index`` file, the one file of the oldest format, or a SavedModel folder.
+    """Return the tensors of a checkpoint: an ``.index`` file, the one file of the oldest format, or a SavedModel.
 
-    Names are those that the variables had; where a checkpoint of TensorFlow 2 has none, or the same one for several,
-    their places in its objects. What training leaves beside the weights is counted, if it is certainly no weight.
-    Raises WeightsError where a file is broken, missing, or a link out of the folder.
+    Names are those of the variables; if a checkpoint of TensorFlow 2 has none, or the same one for several, the keys
+    of its object graph. Training state that is certainly not a weight is counted and left out. Raises WeightsError if
+    a file is broken, missing, or a link out of the folder.
     """
     files = _saved_model_files(path) if os.path.isdir(path) else _files(path)
     prefix = files[0].with_suffix("") if files[0].suffix == ".index" else files[0]
@@ -61,14 +61,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     # Broken files fail in as many ways as there are bytes to break.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: is not a whole TensorFlow checkpoint ({reason})") from None
+        raise WeightsError(f"{path}: is a broken or incomplete TensorFlow checkpoint ({reason})") from None
     if not checkpoint.tensors and not checkpoint.averages:
-        raise WeightsError(f"{path}: holds no weights")
+        raise WeightsError(f"{path}: contains no weights")
     return checkpoint
 
 
 def _files(path: Path) -> list[Path]:
-    """The index, or the one file, and those that hold the data."""
+    """Return the index, or the one file, and the files with the data."""
     start = f"{path.with_suffix('').name}.data-"
     return [path, *sorted(file for file in path.parent.iterdir() if file.name.startswith(start))]
 
@@ -90,7 +90,7 @@ def _refuse_bomb(reader: Any, path: Path, files: Iterable[Path]) -> None:
     claimed = sum(int(np.prod(shape, dtype=object)) * types[key].size for key, shape in shapes.items())
     held = sum(file.stat().st_size for file in files)
     if claimed > MAX_EXPANSION * held:
-        raise WeightsError(f"{path}: refused: it claims {claimed:,} bytes, of which its files hold {held:,}")
+        raise WeightsError(f"{path}: refused: its tensors need {claimed:,} bytes, but its files contain {held:,}")
 
 
 def _read(reader: Any) -> Checkpoint:
@@ -100,11 +100,11 @@ def _read(reader: Any) -> Checkpoint:
     averages = _averages(objects, names)
     ignored: Counter[str] = Counter()
     keys: dict[str, list[str]] = {}
-    beside = _Beside(reader, objects, {name: shapes[key] for key, name in names.items()})
+    state = _TrainingState(reader, objects, {name: shapes[key] for key, name in names.items()})
     for key, name in names.items():
         if key in averages:
             continue
-        if what := beside.kind(key, name, shapes[key]):
+        if what := state.kind(key, name, shapes[key]):
             ignored[what] += 1
         else:
             keys.setdefault(name, []).append(key)
@@ -119,7 +119,7 @@ def _read(reader: Any) -> Checkpoint:
 
 
 def _averages(objects: ObjectGraph, names: Mapping[str, str]) -> dict[str, str]:
-    """The names of the variables that are averaged, by the keys of their averages."""
+    """Return the names of the averaged variables by the keys of their averages."""
     # Keras 3 calls an optimizer's variable after the model's: adam/conv1_kernel_average.
     keras = {f"{name.replace('/', '_')}_average": name for name in names.values()}
     found: dict[str, str] = {}
@@ -134,8 +134,8 @@ def _averages(objects: ObjectGraph, names: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-class _Beside:
-    """Tells what is certainly no weight."""
+class _TrainingState:
+    """Recognizes variables that are certainly not weights."""
 
     def __init__(self, reader: Any, objects: ObjectGraph, shapes: Mapping[str, list[int]]) -> None:
         self._types: dict[str, Any] = reader.get_variable_to_dtype_map()
@@ -143,16 +143,16 @@ class _Beside:
         self._shapes = shapes
 
     def kind(self, key: str, name: str, shape: list[int]) -> str | None:
-        """What a variable is instead, or None where it may be a weight."""
+        """Return what a variable is, or None if it may be a weight."""
         owner, _, last = name.rpartition("/")
         if self._types[key] == tf.string:
             return "texts"
         if key.endswith(VALUE) and METRICS in key.split("/"):
             return "metrics"
-        # No weight is a whole number.
+        # No weight is an integer.
         if not shape and (key in self._objects.optimizers or COUNTER.fullmatch(last) or self._types[key].is_integer):
             return "counters"
-        # What is below another variable (conv1/weights/Momentum) is what an optimizer keeps for it.
+        # A variable below another one (conv1/weights/Momentum) is an optimizer's.
         below = owner in self._shapes and shape in ([], self._shapes[owner])
         if below or key in self._objects.slots or key in self._objects.optimizers:
             return "optimizer slots"
@@ -162,7 +162,7 @@ class _Beside:
 
 
 def _arrays(reader: Any, name: str, keys: list[str]) -> list[tuple[str, NDArray[Any]]]:
-    """One array under a variable's name: Keras 3 exports each variable twice. Under their keys where they differ."""
+    """Return one array under a variable's name, since Keras 3 exports each twice; if they differ, all by key."""
     first, *others = ((key, reader.get_tensor(key)) for key in keys)
     if all(np.array_equal(array, first[1]) for _, array in others):
         return [(name, first[1])]
@@ -174,5 +174,5 @@ def _is_bfloat16(array: NDArray[Any]) -> bool:
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    # NumPy itself knows no bfloat16.
+    # NumPy has no bfloat16.
     return array.astype("float32") if _is_bfloat16(array) else array

@@ -15,24 +15,26 @@ _LOG_LEVEL = "3"
 
 
 def prepare() -> None:
-    """Quieten TensorFlow's C++ log, unless the user set its level, and make sure that Keras will run on TensorFlow.
+    """Silence TensorFlow's C++ log, unless the user set its level, and check that Keras runs on TensorFlow.
 
     Raises:
-        BackendError: Keras is set to run on another framework; names the setting and how to change it.
+        BackendError: Keras is configured for another framework; the message names the setting and how to change it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _LOG_LEVEL)
     backend, setting, remedy = _selected()
     if backend != "tensorflow":
-        raise BackendError(f"Keras is set to run on {backend!r} by {setting}, not on 'tensorflow'; {remedy}")
+        raise BackendError(
+            f"Keras is configured for {backend!r} by {setting}, but this backend needs 'tensorflow'; {remedy}"
+        )
 
 
 def _selected() -> tuple[str, str, str]:
-    """The framework Keras runs on or will run on, what says so, and how to change it."""
+    """Return the framework that Keras runs on, the setting that selects it, and how to change it."""
     keras = sys.modules.get("keras")
     if keras is not None and hasattr(keras, "config"):
         remedy = "set the environment variable KERAS_BACKEND=tensorflow before keras is imported"
-        return str(keras.config.backend()), "the program, which has imported keras already", remedy
-    # The variable wins over the file, and an empty one counts as unset, as in Keras itself.
+        return str(keras.config.backend()), "the program, which has already imported keras", remedy
+    # The variable takes precedence over the file, and an empty one counts as unset, as in Keras.
     if variable := os.environ.get("KERAS_BACKEND"):
         return variable, f"the environment variable KERAS_BACKEND={variable}", "unset it or set it to tensorflow"
     path = _config_path()
@@ -51,7 +53,7 @@ def _configured(path: Path) -> str:
     try:
         config: Any = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        # Keras, too, takes its defaults where the file is missing or broken.
+        # Keras, too, uses its defaults if the file is missing or broken.
         return "tensorflow"
     if not isinstance(config, dict):
         return "tensorflow"

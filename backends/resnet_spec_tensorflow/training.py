@@ -1,4 +1,4 @@
-"""Gradients and training steps, with Keras' optimizers made to mean what ``resnet_spec.backend.optimizers`` says."""
+"""Gradients and training steps; Keras' optimizers are adjusted to ``resnet_spec.backend.optimizers``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
-    """The loss in training mode, and its gradients to each trainable parameter and to the images, channels first."""
+    """Return the loss in training mode and the gradients of trainable parameters and images, channels first."""
     sources = [variable.value for variable in _trainable(model, graph).values()]
     batch = _tensor(model, images)
     with quiet():
@@ -31,11 +31,11 @@ def gradients(model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[
 
 
 def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-    """Steps of a Keras optimizer; the loss before each."""
-    held = list(_trainable(model, graph).values())
-    values = [variable.value for variable in held]
+    """Take a step of a Keras optimizer per batch; return the loss before each step."""
+    parameters = list(_trainable(model, graph).values())
+    values = [variable.value for variable in parameters]
     native = _native(optimizer)
-    native.build(held)
+    native.build(parameters)
     losses: list[float] = []
     with quiet():
         for step, (images, targets) in enumerate(batches, start=1):
@@ -50,13 +50,13 @@ def train(model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimiz
                 case AdamW():
                     # Keras adds its epsilon before the bias correction of the second moment.
                     native.epsilon = optimizer.epsilon * (1 - optimizer.beta2**step) ** 0.5
-            native.apply(found, held)
+            native.apply(found, parameters)
             losses.append(float(loss))
     return losses
 
 
 def _rescale(native: Any, optimizer: SGD, step: int) -> None:
-    """Keras' momentum holds the learning rates that its gradients came with; make that this step's rate."""
+    """Rescale Keras' momentum, which contains past learning rates, to this step's rate."""
     if step > 1 and optimizer.momentum:
         for momentum in native.momentums:
             momentum.assign(momentum * (optimizer.rate(step) / optimizer.rate(step - 1)))
@@ -67,23 +67,23 @@ def _parameters(graph: Graph) -> list[Any]:
 
 
 def _trainable(model: Any, graph: Graph) -> dict[str, Any]:
-    held = variables(model, graph)
-    return {parameter.name: held[parameter.name] for parameter in _parameters(graph)}
+    parameters = variables(model, graph)
+    return {parameter.name: parameters[parameter.name] for parameter in _parameters(graph)}
 
 
 def _tensor(model: Any, array: NDArray[Any]) -> Any:
-    # The input's own type: the model's policy is the program's, whatever its layers have.
+    # The input's own dtype: the model's policy is the global one, whatever its layers have.
     return tf.convert_to_tensor(channels_last(array).astype(model.inputs[0].dtype))
 
 
 def _differentiated(
     model: Any, batch: Any, targets: Sequence[NDArray[Any]], sources: Sequence[Any]
 ) -> tuple[Any, list[Any]]:
-    """The loss in training mode, and its gradients; zeros where it does not depend on a source."""
+    """Return the loss in training mode and its gradients, zeros for a source that it does not depend on."""
     with tf.GradientTape() as tape:
         tape.watch(batch)
         pairs = zip(outputs(model, batch, training=True), targets, strict=True)
-        loss = tf.add_n([tf.reduce_mean(tf.square(value - _tensor(model, wanted))) / 2 for value, wanted in pairs])
+        loss = tf.add_n([tf.reduce_mean(tf.square(value - _tensor(model, target))) / 2 for value, target in pairs])
     return loss, tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of file that a finished model is written as, a function each; none of them needs this package to load."""
+"""Writes models in every format, one function each; none of the files needs this package to load."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 LITE = ".tflite"
 
 LACKING = re.compile(r"^(?:TF Select|Custom) ops:(.*)", re.MULTILINE)
-"""How the converter lists the operations that TFLite has not, after a page for each."""
+"""The converter's list of operations that TFLite does not have, after a page for each."""
 
 
 def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
-    """Write a model in the format that the path's ending, or its lack, asks for.
+    """Write a model in the format of the path's ending; a path without one becomes a folder.
 
-    Raises OutputError for another ending, for ``half`` where the format has no half precision, and where the format
-    cannot hold the model.
+    Raises OutputError for another ending, for ``half`` if the format has no half precision, and if the format cannot
+    store the model.
     """
     kind = ending(path, OUTPUTS)
     if kind not in _WRITERS:
         known = ", ".join(known or "a folder" for known in OUTPUTS)
-        raise OutputError(f"{path}: the tensorflow backend does not write {kind} (but {known})")
+        raise OutputError(f"{path}: the tensorflow backend cannot write {kind}; it writes {known}")
     if half and kind != LITE:
-        raise OutputError(f"{path}: of what the tensorflow backend writes, only {LITE} may be in half precision")
+        raise OutputError(f"{path}: the tensorflow backend writes only {LITE} in half precision")
     with quiet(), _silent():
         if half:
             _write_lite(model, graph, path, tf.float16)
@@ -57,9 +57,9 @@ def _write_keras(model: Any, graph: Graph, path: Path) -> None:
 def _write_hdf5(model: Any, graph: Graph, path: Path) -> None:
     others = [operation.name for operation in model.operations if not isinstance(operation, keras.Layer)]
     if others:
-        # Keras writes them, but never reads them again.
-        said = f"the older format of Keras holds layers alone, and {others[0]} is none; .keras and .weights.h5 have it"
-        raise OutputError(f"{path}: {said}")
+        # Keras writes them, but cannot read them again.
+        message = f"the .h5 format can store layers only, and {others[0]} is not a layer; write .keras or .weights.h5"
+        raise OutputError(f"{path}: {message}")
     model.save(path, include_optimizer=False)
 
 
@@ -102,7 +102,7 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
             converter.target_spec.supported_types = [weights]
         try:
             content = converter.convert()
-        # The converter raises its own errors, and others of Python's, for what TFLite has not.
+        # The converter raises its own errors and Python's for operations that TFLite does not have.
         except Exception as error:
             lacking = LACKING.search(str(error))
             reason = f"it has no {lacking[1].strip()}" if lacking else str(error).strip().split("\n")[0]
@@ -113,8 +113,8 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
 def _write_checkpoint(model: Any, graph: Graph, path: Path) -> None:
     """Variables under TF-Slim's names, in the scope of the network's own name.
 
-    In the format of TensorFlow before 0.12, which all later versions read: that of today is three files, and no
-    renaming brings in three at once.
+    In the format of TensorFlow before 0.12, which all later versions read: today's is three files, which cannot be
+    renamed into place at once.
     """
     scope = graph.name.rpartition("/")[2]
     held = variables(model, graph)
@@ -122,7 +122,7 @@ def _write_checkpoint(model: Any, graph: Graph, path: Path) -> None:
     try:
         tf.raw_ops.Save(filename=str(path), tensor_names=names, data=[held[p.name].value for p in graph.parameters()])
     except tf.errors.OpError as error:
-        raise OutputError(f"{path}: a checkpoint cannot hold {graph.name} ({error.message})") from None
+        raise OutputError(f"{path}: {graph.name} cannot be written as a checkpoint ({error.message})") from None
 
 
 _WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
@@ -137,13 +137,13 @@ _WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
 
 @contextmanager
 def _silent() -> Generator[None]:
-    """Without what Keras and the converter print, and the remark that ``.h5`` is an older format."""
+    """Suppress what Keras and the converter print, and the warning that ``.h5`` is an older format."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel("ERROR")
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            # Keras reads its variables in a way that NumPy 2 is about to forbid.
+            # Keras reads its variables in a way that NumPy 2 deprecates.
             message = "__array__ implementation doesn't accept a copy keyword"
             warnings.filterwarnings("ignore", message, DeprecationWarning)
             yield

@@ -1,8 +1,8 @@
-"""From a graph to nested native modules whose ``forward`` is Python, written once per distinct block.
+"""Compiles a graph to nested native modules, with a ``forward`` in Python generated once per distinct block.
 
-A chain is ``nn.Sequential``; any other group is a small class of its own whose ``forward`` is generated as text, as
-``dataclass`` generates ``__init__``. ``torch.fx.GraphModule`` would do the same, but it takes longer to make, one class
-an instance, loses its name on ``deepcopy`` and prints its code.
+A chain is ``nn.Sequential``; any other group is a small class whose ``forward`` is generated as source, as
+``dataclass`` generates ``__init__``. ``torch.fx.GraphModule`` does the same, but it is slower to build, needs a class
+per instance, loses its name on ``deepcopy`` and prints its code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 
 from resnet_spec.errors import GraphError, Problem
 from resnet_spec.graph import Graph, Node, scope_class_name
-from resnet_spec_torch import forwards
+from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
 from resnet_spec_torch.source import forward_text
@@ -30,18 +30,18 @@ TOP_CLASS = "ResNet"
 
 
 @dataclass
-class _Branch:
-    """A dotted name in the tree of modules: a layer, a group of them, or both."""
+class _ModuleTree:
+    """A dotted name in the tree of modules: a layer, a group of layers, or both."""
 
     path: Path
     node: Node | None = None
-    children: dict[str, _Branch] = field(default_factory=dict[str, "_Branch"])
+    children: dict[str, _ModuleTree] = field(default_factory=dict[str, "_ModuleTree"])
 
 
 def compile_graph(graph: Graph, options: Options) -> nn.Module:
-    """A native model for a graph, its parameters empty, on the meta device; names nest at the dots.
+    """Return a native model for a graph, its parameters empty on the meta device; names nest at the dots.
 
-    Raises GraphError where a name cannot be a module's, since every ``nn.Module`` has an attribute of that name.
+    Raises GraphError if a name cannot be a module's, since every ``nn.Module`` has an attribute of that name.
     """
     layers = [node for node in graph.layers if node.operation.op in LAYERS]
     groups = group(graph, [node.name for node in layers])
@@ -52,8 +52,8 @@ def compile_graph(graph: Graph, options: Options) -> nn.Module:
 
 @contextmanager
 def _collection_paused() -> Generator[None]:
-    """No garbage collection for a while: a module is a dozen containers, and passing over all that torch has imported
-    each time there are so many new ones takes twice as long as the building."""
+    """Pause garbage collection: a module is a dozen containers, and a pass over everything that torch has imported each
+    time enough new ones exist takes twice as long as building the model."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -63,14 +63,14 @@ def _collection_paused() -> Generator[None]:
             gc.enable()
 
 
-def _tree(layers: list[Node]) -> _Branch:
-    """The layers by the parts of their names, in order of declaration."""
-    top = _Branch(TOP)
+def _tree(layers: list[Node]) -> _ModuleTree:
+    """Return the layers by the parts of their names, in order of declaration."""
+    top = _ModuleTree(TOP)
     for node in layers:
-        place = top
+        tree = top
         for part in split(node.name):
-            place = place.children.setdefault(part, _Branch((*place.path, part)))
-        place.node = node
+            tree = tree.children.setdefault(part, _ModuleTree((*tree.path, part)))
+        tree.node = node
     return top
 
 
@@ -83,12 +83,12 @@ class _Compiler:
         self.groups = groups
         self.blocks = blocks
 
-    def module(self, place: _Branch) -> nn.Module:
-        """The module at a place, with what hangs below it."""
-        module = self.layer(place.node) if place.node else self.container(place)
-        for name, child in place.children.items():
+    def module(self, tree: _ModuleTree) -> nn.Module:
+        """Return the module for a name, with its children."""
+        module = self.layer(tree.node) if tree.node else self.container(tree)
+        for name, child in tree.children.items():
             if hasattr(module, name):
-                message = f"{name!r} cannot name a layer in PyTorch: its modules have such an attribute"
+                message = f"{name!r} cannot be the name of a PyTorch layer (modules have such an attribute); rename it"
                 raise GraphError(Problem(message, ".".join(child.path)))
             module.add_module(name, self.module(child))
         return module
@@ -96,20 +96,20 @@ class _Compiler:
     def layer(self, node: Node) -> nn.Module:
         return LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
 
-    def container(self, place: _Branch) -> nn.Module:
-        """An empty module for a group, or for a prefix whose layers are called from outside."""
-        contents = self.groups.get(place.path)
-        block = self.blocks.get(place.path)
-        name = self.class_name(place.path)
+    def container(self, tree: _ModuleTree) -> nn.Module:
+        """Return an empty module for a group, or for a prefix whose layers are called from outside."""
+        contents = self.groups.get(tree.path)
+        block = self.blocks.get(tree.path)
+        name = self.class_name(tree.path)
         if contents is None:
-            numbered = list(place.children) == [str(index) for index in range(len(place.children))]
+            numbered = list(tree.children) == [str(index) for index in range(len(tree.children))]
             return nn.ModuleList() if numbered and block is None else _class(name, nn.Module)()
-        if place.path and contents.is_chain(place.children):
+        if tree.path and contents.is_chain(tree.children):
             return nn.Sequential() if block is None else _class(name, nn.Sequential)()
         return _class(name, nn.Module, forward_text(contents))()
 
     def class_name(self, path: Path) -> str:
-        """The block's name, or else the last word of the group's own."""
+        """Return the block's name, or the last word of the group's own."""
         words = [part for part in path if not part.isdecimal()]
         return scope_class_name(self.blocks.get(path) or (words[-1] if words else "Block")) if path else TOP_CLASS
 
@@ -120,29 +120,29 @@ class _Compiler:
 
 @cache
 def _class(name: str, base: type[nn.Module], source: str | None = None) -> type[nn.Module]:
-    """A class of modules; equal texts give one class, so that the blocks of a network share a handful."""
+    """Return a class of modules; equal source gives one class, so that the blocks of a network share a few classes."""
     namespace: dict[str, Any] = {"__module__": __name__, "__doc__": f"A {name}, generated from a graph."}
     if source is not None:
         namespace["forward"] = _function(name, source)
     kind = type(name, (base,), namespace)
-    # No module holds the class by its name, so that an instance is copied and pickled with the text it came from.
+    # No module has the class as an attribute, so that an instance is copied and pickled with its source.
     copyreg.pickle(kind, lambda module: (_blank, (name, base, source), module.__getstate__()))  # type: ignore[arg-type]
     return kind
 
 
 def _blank(name: str, base: type[nn.Module], source: str | None) -> nn.Module:
-    """An instance for ``copy`` and ``pickle`` to fill."""
+    """Return an instance for ``copy`` and ``pickle`` to fill."""
     kind = _class(name, base, source)
     return kind.__new__(kind)
 
 
 def _function(name: str, source: str) -> Callable[..., Any]:
-    """The function a text defines, with the text where tracebacks and ``inspect`` look for it."""
+    """Return the function that source defines, with the source where tracebacks and ``inspect`` look for it."""
     file = f"<{name} {hashlib.sha256(source.encode()).hexdigest()[:12]}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {}
-    # The text is made of this package's own words and of names that the graph has checked: letters, digits, - and _.
-    exec(compile(source, file, "exec"), forwards.__dict__, namespace)  # noqa: S102
+    # The source consists of this package's own text and of names that the graph has checked: letters, digits, - and _.
+    exec(compile(source, file, "exec"), forward_namespace.__dict__, namespace)  # noqa: S102
     function = namespace["forward"]
     function.__qualname__ = f"{name}.forward"
     return function

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_spec_torch import forwards
+from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import EXPRESSIONS
 from resnet_spec_torch.parameters import from_numpy
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def batch_for(model: nn.Module, images: NDArray[Any]) -> Tensor:
-    """Images (N, *input) in the dtype and on the device of a model's parameters."""
+    """Return images (N, *input) in the dtype and on the device of a model's parameters."""
     batch = from_numpy(np.require(images, requirements=["C", "W"]))
     parameter = next(model.parameters(), batch)
     return batch.to(parameter.device, parameter.dtype)
 
 
 def outputs(model: nn.Module, batch: Tensor) -> list[Tensor]:
-    """A model's outputs in the graph's order."""
+    """Return a model's outputs in the graph's order."""
     output: Tensor | list[Tensor] | dict[str, Tensor] = model(batch)
     return [output] if isinstance(output, Tensor) else list(output.values() if isinstance(output, dict) else output)
 
 
 def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """One node's value, by the model's layer, or by the expression that stands in its ``forward``."""
+    """Compute one node's value by the model's layer, or by the expression in its ``forward``."""
     values = [batch_for(model, value) for value in inputs]
     with torch.no_grad():
         if node.operation.op in EXPRESSIONS:
@@ -52,5 +52,5 @@ def _names(count: int) -> list[str]:
 
 @cache
 def _function(expression: str, arguments: int) -> Callable[..., Tensor]:
-    # The emitters' own words, and numbers that the graph has checked.
-    return eval(f"lambda {', '.join(_names(arguments))}: {expression}", forwards.__dict__)  # noqa: S307
+    # The source consists of the emitters' own text and of numbers that the graph has checked.
+    return eval(f"lambda {', '.join(_names(arguments))}: {expression}", forward_namespace.__dict__)  # noqa: S307

@@ -1,4 +1,4 @@
-"""The few layers torch lacks, as small subclasses of its own, so that names, weights and ``isinstance`` stay native."""
+"""Layers that torch does not have, as small subclasses of its own: names, weights and ``isinstance`` stay native."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INFINITY = float("inf")
 
 
 def pads(edges: Edges) -> _Pads:
-    """((top, bottom), (left, right)) in the order of ``torch.nn.functional.pad``: left, right, top, bottom."""
+    """Return ((top, bottom), (left, right)) in the order of ``torch.nn.functional.pad``: left, right, top, bottom."""
     return *edges[1], *edges[0]
 
 
@@ -36,22 +36,26 @@ def _maximum(a: int, b: int) -> int:
     return -_minimum(-a, -b)
 
 
+def _sizes(input: Tensor) -> tuple[int, int]:
+    # One by one, since a shape cannot be iterated while torch.fx traces it.
+    return input.shape[2], input.shape[3]
+
+
 def _conv_pads(conv: PaddedConv2d, input: Tensor) -> _Pads:
-    """What to pad a convolution's input (N, C, H, W) with; ``same`` is computed from the input's own size."""
+    """Return the padding for a convolution's input (N, C, H, W); ``same`` is computed from the input's size."""
     kernel, stride = cast("tuple[int, int]", conv.kernel_size), cast("tuple[int, int]", conv.stride)
     dilation = cast("tuple[int, int]", conv.dilation)
-    return pads(explicit_padding(input.shape[2:], kernel, stride, conv.edges, dilation, maximum=_maximum))
+    return pads(explicit_padding(_sizes(input), kernel, stride, conv.edges, dilation, maximum=_maximum))
 
 
 def _pool_pads(pool: PaddedMaxPool2d | PaddedAvgPool2d, input: Tensor) -> _Pads:
-    """What to pad a pool's input (N, C, H, W) with."""
+    """Return the padding for a pool's input (N, C, H, W)."""
     kernel, stride = cast("tuple[int, int]", pool.kernel_size), cast("tuple[int, int]", pool.stride)
     if pool.edges == "same" or not pool.ceil_mode:
-        return pads(explicit_padding(input.shape[2:], kernel, stride, pool.edges, maximum=_maximum))
-    # The native count under ceil_mode, given a padded input, would take the padding after it for input.
+        return pads(explicit_padding(_sizes(input), kernel, stride, pool.edges, maximum=_maximum))
+    # Under ceil_mode the native layer would count padding after the map as part of the map.
     rows, columns = (
-        reached_padding(*axis, minimum=_minimum)
-        for axis in zip(input.shape[2:], kernel, stride, pool.edges, strict=True)
+        reached_padding(*axis, minimum=_minimum) for axis in zip(_sizes(input), kernel, stride, pool.edges, strict=True)
     )
     return pads((rows, columns))
 
@@ -77,7 +81,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 class StdConv2d(nn.Conv2d):
-    """A convolution by its kernel standardized: mean 0 and variance 1 (divided by n) over an output channel's weights.
+    """A convolution with weight standardization: mean 0 and variance 1 (divided by n) over an output channel's weights.
 
     ``epsilon`` is added to the variance.
     """
@@ -98,7 +102,7 @@ class StdConv2d(nn.Conv2d):
 
 
 class PaddedStdConv2d(PaddedConv2d, StdConv2d):
-    """A convolution by its kernel standardized, with a padding that is not native."""
+    """A convolution with weight standardization and a padding that is not native."""
 
 
 class CroppedConvTranspose2d(nn.ConvTranspose2d):
@@ -151,7 +155,7 @@ class PaddedAvgPool2d(nn.AvgPool2d):
         mean = super().forward(functional.pad(input, padding))
         if self.count_include_pad:
             return mean
-        ones = input.new_ones(1, 1, *input.shape[2:])
+        ones = input.new_ones(1, 1, *_sizes(input))
         return mean / super().forward(functional.pad(ones, padding))
 
     def extra_repr(self) -> str:
@@ -164,7 +168,7 @@ class PaddedAvgPool2d(nn.AvgPool2d):
 
 
 def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
-    """(N, features, ...) to the same, by a layer's arrays as vectors; ``biased`` says which variance training keeps."""
+    """Normalize (N, features, ...) by a layer's arrays as vectors; ``biased`` selects the running variance to keep."""
     mean, variance, weight, bias = (
         None if tensor is None else tensor.view(-1)
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
@@ -174,8 +178,8 @@ def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
         norm.num_batches_tracked.add_(1)
     if not (training and biased) or variance is None:
         return functional.batch_norm(input, mean, variance, weight, bias, training, momentum, norm.eps)
-    # The native function adds momentum times the unbiased variance to what it is given, and keeps that for the
-    # gradient: the buffer itself, were it changed again afterwards, could not be.
+    # The native function adds momentum times the unbiased variance to its argument and saves the argument for the
+    # gradient: the buffer itself could not be changed again afterwards.
     added = torch.zeros_like(variance)
     output = functional.batch_norm(input, mean, added, weight, bias, training, momentum, norm.eps)
     count = input.numel() // input.shape[1]
@@ -194,7 +198,7 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
 
 class PositionBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization over the batch alone: statistics, scale and offset are (C, H, W)."""
+    """Batch normalization over the batch only: statistics, scale and offset are (C, H, W)."""
 
     def __init__(self, *arguments: Any, biased: bool, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
@@ -202,12 +206,12 @@ class PositionBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        # The native function has one statistic a channel: here every position is one.
+        # The native function has one statistic per channel: here every position is a channel.
         return _batch_norm(self, input.flatten(1), biased=self.biased).reshape(input.shape)
 
 
 class OffsetGroupNorm(nn.GroupNorm):
-    """Group normalization with an offset and no scale, of which the native function has no gradient."""
+    """Group normalization with an offset and no scale, for which the native function has no gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -215,7 +219,7 @@ class OffsetGroupNorm(nn.GroupNorm):
 
 
 class ChannelNorm(nn.GroupNorm):
-    """Group normalization of each channel by itself, which may be one value: the native layer refuses that."""
+    """Group normalization of single channels; the native layer rejects a channel of one value."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -235,7 +239,7 @@ class EvoNormS0(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
         grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
-        # Not var, which sums one after the other: over a large map that loses two digits.
+        # Not var, which sums sequentially and loses two digits over a large map.
         centered = grouped - grouped.mean((2, 3, 4), keepdim=True)
         variance = centered.square().mean((2, 3, 4), keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
@@ -279,7 +283,7 @@ def _by_channel(parameter: Tensor) -> Tensor:
 
 
 class StochasticDepth(nn.Module):
-    """In training zero for an image with probability ``rate``, else its value over 1 - ``rate``; else the value."""
+    """In training, zeroes an image with probability ``rate`` and divides the others by 1 - ``rate``."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

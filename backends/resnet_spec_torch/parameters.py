@@ -27,7 +27,7 @@ from_numpy: Callable[[NDArray[Any]], Tensor] = torch.from_numpy  # pyright: igno
 
 ALIGNMENT = 64
 """Bytes to which PyTorch aligns its own memory. Of a memory-mapped file's tensors only a linear kernel must be: the
-matrix product of one image rounds otherwise at an address off it, so that a model would differ by its file's layout."""
+matrix product of one image rounds differently at other addresses, so that a model would depend on its file's layout."""
 
 
 class _Slot(NamedTuple):
@@ -43,8 +43,8 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
     """Set every parameter of a model from arrays by the graph's names; batch counters start at 0.
 
     A parameter still on the meta device becomes a tensor over the array's own memory where dtype and layout fit and the
-    array may be written to; otherwise values are copied. Raises WeightsError where a layer was taken out of the model
-    or replaced by one of another shape.
+    array may be written to; otherwise values are copied. Raises WeightsError if a layer of the model was removed or
+    replaced by one of another shape.
     """
     slots = _slots(model, graph)
     taken: set[int] = set()
@@ -63,17 +63,17 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
 
 
 def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
-    """A copy of every parameter in the graph's order; raises WeightsError where ``set_parameters`` does."""
+    """Return a copy of every parameter in the graph's order; raises WeightsError as ``set_parameters`` does."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors(model, graph).items()}
 
 
 def tensors(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
-    """A model's own tensor of every parameter in the graph's order; raises WeightsError as ``set_parameters`` does."""
+    """Return a model's own tensors in the graph's order; raises WeightsError as ``set_parameters`` does."""
     return {slot.parameter.name: slot.tensor for slot in _slots(model, graph)}
 
 
 def _modules(module: nn.Module, prefix: str, found: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Every module by its path, one that stands in two places by both; ``named_modules`` takes several times longer."""
+    """Return every module by its path, a shared one by each of its paths; ``named_modules`` is several times slower."""
     for name, child in cast("Any", module)._modules.items():
         if child is not None:
             found[prefix + name] = child
@@ -82,7 +82,7 @@ def _modules(module: nn.Module, prefix: str, found: dict[str, nn.Module]) -> dic
 
 
 def _tensor(module: nn.Module | None, name: str) -> Tensor | None:
-    """A module's own tensor, looked up where it is kept; an attribute of another kind is found as Python does."""
+    """Return a module's tensor from its dictionaries, or another attribute of that name."""
     kept = cast("Any", module)
     if module is None or (tensor := kept._parameters.get(name, kept._buffers.get(name))) is None:
         return getattr(module, name, None)
@@ -109,7 +109,7 @@ def _slots(model: nn.Module, graph: Graph) -> list[_Slot]:
 
 
 def _replace(slot: _Slot, value: Tensor) -> None:
-    # Assigning to the attribute would look up again, slowly, what has just been found.
+    # Assigning to the attribute would repeat the lookup, slowly.
     module = cast("Any", slot.module)
     if slot.name in module._parameters:
         module._parameters[slot.name] = nn.Parameter(value)
@@ -118,7 +118,7 @@ def _replace(slot: _Slot, value: Tensor) -> None:
 
 
 def _adopt(array: NDArray[Any], dtype: torch.dtype, taken: set[int]) -> Tensor:
-    """A tensor over the array's memory if it can be: not for a view that repeats, nor for an array given twice."""
+    """Return a tensor that shares the array's memory, or a copy for a strided view or an array that occurs twice."""
     if not (array.flags.carray and array.dtype.isnative):
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     tensor = from_numpy(array)

@@ -1,6 +1,6 @@
-"""PyTorch's state_dicts, read without ever unpickling code.
+"""Reads PyTorch's state_dicts without unpickling code.
 
-torch's own reader is asked not to run code; what it does not look at is looked at here, before and after it.
+``torch.load`` is called with ``weights_only=True``; what it does not check is checked here, before and after.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STATES = ("state_dict", "model", "model_state_dict", "net")
-"""Under which key training scripts keep the state_dict; the first that is there is the model's."""
+"""Keys under which training scripts save the state_dict; the first that exists is the model's."""
 
 AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict")
-"""Under which key they keep its exponential moving average."""
+"""Keys under which they save its exponential moving average."""
 
 AVERAGED = "n_averaged"
-"""What torch's AveragedModel has beside the averages: how many steps they are over."""
+"""The number of averaged steps, which ``torch.optim.swa_utils.AveragedModel`` saves with the averages."""
 
 MAX_SHARING = 4
-"""How many times the file's size all tensors together may be, since some share their numbers."""
+"""Maximum size of all tensors, in multiples of the file's size; some tensors share their storage."""
 
-_ADVICE = "of a whole model, save its state_dict(): torch.save(model.state_dict(), PATH)"
+_ADVICE = "save the model's state_dict() instead: torch.save(model.state_dict(), PATH)"
 
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_PLACE = b"ustar", 257
 
 _ALLOCATES = b"bytearray\n"
-"""What a pickle makes as large as it likes of a number alone, and no state_dict has."""
+"""A pickle can allocate a bytearray of any size from a number; no state_dict contains one."""
 
 
 def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
-    """The tensors of a ``.pth`` or ``.pt`` file by the names in it; bfloat16 becomes float32, exactly.
+    """Return the tensors of a ``.pth`` or ``.pt`` file by their names; bfloat16 becomes float32, exactly.
 
-    Both of torch's formats are read, and a training script's checkpoint, where the state_dict is under a key beside
-    other things. ``mmap`` makes a zip archive's tensors a copy-on-write memory map.
+    Both of torch's formats are read, and training scripts' checkpoints, which have the state_dict under a key.
+    ``mmap`` makes a zip archive's tensors a copy-on-write memory map.
 
-    Raises WeightsError for a file that is broken, would run code, or holds anything but named tensors.
+    Raises WeightsError for a file that is broken, would run code, or contains anything but named tensors.
     """
     content = _load(path, mmap=mmap)
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not named tensors (a state_dict)")
+        raise WeightsError(f"{path}: contains a {type(content).__name__} instead of a state_dict (tensors by name)")
     entries = cast("Mapping[Any, Any]", content)
     state, averages = _first(entries, STATES), _first(entries, AVERAGES)
     nested = state is not None or averages is not None
@@ -77,7 +77,7 @@ def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
         averages=_widened(arrays[1], halves),
         ignored={what: count for what, count in counts.items() if count},
         widened=frozenset(halves),
-        remarks=("holds only an exponential moving average, which was taken",) if nested and state is None else (),
+        remarks=("contains only an exponential moving average, which is used",) if nested and state is None else (),
     )
 
 
@@ -86,7 +86,7 @@ def _first(entries: Mapping[Any, Any], keys: Iterable[str]) -> Mapping[Any, Any]
 
 
 def _count(values: Iterable[Any]) -> int:
-    """How many tensors there are in anything nested, which may hold itself."""
+    """Return the number of tensors in nested containers, which may contain themselves."""
     count, left, seen = 0, list(values), set[int]()
     while left:
         value = left.pop()
@@ -100,20 +100,20 @@ def _count(values: Iterable[Any]) -> int:
 
 
 def _arrays(path: Path, state: Mapping[Any, Any]) -> dict[str, NDArray[Any]]:
-    """Views of a state_dict's tensors, bfloat16 as integers of the same bits; all that is wrong is told at once."""
+    """Return views of a state_dict's tensors, bfloat16 as integers of the same bits; reports all problems at once."""
     arrays: dict[str, NDArray[Any]] = {}
     problems: list[Problem] = []
     for name, value in state.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
-            problems.append(Problem(f"is a {type(value).__name__}, not a tensor under a name", str(name)))
+            problems.append(Problem(f"is a {type(value).__name__}, not a named tensor", str(name)))
         elif name != AVERAGED:
             try:
                 arrays[name] = _view(value.detach())
             except (TypeError, RuntimeError, ValueError):
                 kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
-                problems.append(Problem(f"is stored as {kind}, which has no array", name))
+                problems.append(Problem(f"is stored as {kind}, which NumPy cannot represent", name))
     if problems:
-        raise WeightsError([Problem(f"{path}: is no plain state_dict"), *problems])
+        raise WeightsError([Problem(f"{path}: is not a plain state_dict"), *problems])
     return arrays
 
 
@@ -122,11 +122,11 @@ def _view(tensor: Tensor) -> NDArray[Any]:
 
 
 def _check_claims(path: Path, arrays: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-    """Raise WeightsError where a few numbers of the file are to be repeated for ever."""
+    """Raise WeightsError if a few numbers of the file stand for huge tensors."""
     claimed = sum(array.nbytes for state in arrays for array in state.values())
     held = path.stat().st_size
     if claimed > MAX_SHARING * held:
-        raise WeightsError(f"{path}: refused: its tensors claim {claimed:,} bytes, of which the file holds {held:,}")
+        raise WeightsError(f"{path}: refused: its tensors need {claimed:,} bytes, but the file contains {held:,}")
 
 
 def _halves(state: Mapping[str, Any]) -> set[str]:
@@ -134,23 +134,23 @@ def _halves(state: Mapping[str, Any]) -> set[str]:
 
 
 def _widened(arrays: Mapping[str, NDArray[Any]], halves: set[str]) -> dict[str, NDArray[Any]]:
-    """Arrays whose bits are those of bfloat16, the upper half of a float32's, as float32."""
+    """Return arrays with the bits of bfloat16, the upper half of a float32's, as float32."""
     return {
         name: (array.astype("<u4") << 16).view("<f4") if name in halves else array for name, array in arrays.items()
     }
 
 
-# -- what torch's reader is given --------------------------------------------------------------------------------
+# -- what torch.load receives -------------------------------------------------------------------------------------
 
 
 def _load(path: Path, *, mmap: bool) -> Any:
     try:
         zipped = _check_container(path)
-        # torch asks the safetensors library to read a file of that name, whatever is in it.
+        # torch.load passes a file of that name to the safetensors library, whatever it contains.
         misnamed = path.suffix == ".safetensors"
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings(action="ignore"))
-            # What argparse returns, beside many a checkpoint, is a bag of plain values; making one runs no code.
+            # Many checkpoints contain the arguments that argparse returns: plain values, whose unpickling runs no code.
             stack.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
             source = stack.enter_context(path.open("rb")) if misnamed else path
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap and zipped and not misnamed)
@@ -163,11 +163,11 @@ def _load(path: Path, *, mmap: bool) -> Any:
     # A broken archive or pickle fails in as many ways as there are bytes to break.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: is not a whole file of tensors ({reason})") from None
+        raise WeightsError(f"{path}: is broken or incomplete ({reason})") from None
 
 
 def _check_container(path: Path) -> bool:
-    """Whether a file is a zip archive; raises WeightsError where it holds what torch's reader must not be given."""
+    """Return whether a file is a zip archive; raises WeightsError if ``torch.load`` must not read it."""
     with path.open("rb") as file:
         head = file.read(_TAR_PLACE + len(_TAR))
         if head.startswith(_ZIP):
@@ -188,21 +188,21 @@ def _check_archive(path: Path) -> None:
             raise WeightsError(f"{path}: refused: it is compressed, which PyTorch's files are not")
         pickles = [member for member in members if member.filename.endswith("/data.pkl")]
         if not pickles:
-            raise WeightsError(f"{path}: is an archive without tensors of PyTorch's (it has no data.pkl)")
+            raise WeightsError(f"{path}: is a zip archive, but not PyTorch's (it has no data.pkl)")
         for member in pickles:
-            # torch may be told to write no checksums: they are 0, and None is not checked.
+            # Without checksums, which torch can omit, they are 0; zipfile does not check None.
             member.CRC = member.CRC or cast("int", None)
             _check_pickle(path, BytesIO(archive.read(member)))
 
 
 def _check_pickle(path: Path, content: BinaryIO) -> None:
     if occurrences(content, _ALLOCATES):
-        raise WeightsError(f"{path}: refused: besides tensors it holds a bytearray")
+        raise WeightsError(f"{path}: refused: it contains a bytearray")
 
 
 def _unpickling_problem(error: Exception) -> str:
-    # torch's own text advises to load the file without the check.
+    # torch's own message advises loading the file without the check.
     forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
     if forbidden:
-        return f"refused: besides tensors it holds {forbidden[1]}, and loading that would run code; {_ADVICE}"
-    return "is not a whole file of tensors (its pickle cannot be read)"
+        return f"refused: it contains {forbidden[1]}, and loading it would run code; {_ADVICE}"
+    return "is broken or incomplete (its pickle cannot be read)"

@@ -1,7 +1,7 @@
-"""The text of a group's ``forward``, as a person would write it: one call a line, a variable reused after its last use.
+"""Generates the source of a group's ``forward``: one call a line, a variable reused after its last use.
 
-What no longer has a name is freed while the rest runs, as in a hand-written network; keeping every value under its own
-name would hold all feature maps at once.
+A value without a name is freed while the rest runs, as in a hand-written network; a name per value would keep all
+feature maps in memory at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from resnet_spec_torch.grouping import Call, Group, Path
 
 
 def module_text(path: Path) -> str:
-    """Source text for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, '0')``."""
+    """Return the source for the module at a path from ``self``: ``self.conv1``, ``getattr(self.layers, '0')``."""
     text = "self"
     for part in path:
         text = f"{text}.{part}" if part.isidentifier() and not iskeyword(part) else f"getattr({text}, {part!r})"
@@ -22,7 +22,7 @@ def module_text(path: Path) -> str:
 
 
 def forward_text(group: Group) -> str:
-    """Source text of ``def forward(self, x)`` for a group."""
+    """Return the source of ``def forward(self, x)`` for a group."""
     return _Writer(group).text()
 
 
@@ -70,7 +70,7 @@ class _Writer:
         return EXPRESSIONS[call.node.operation.op](call.node.operation, *arguments)
 
     def in_place_text(self, call: Call) -> str | None:
-        """The call that may overwrite one of its inputs, or None where none may be: see ``forwards``."""
+        """Return the call that may overwrite one of its inputs, or None: see ``forward_namespace``."""
         function = IN_PLACE.get(call.node.operation.op) if call.node else None
         if function is None or len(call.inputs) > 2:
             return None
@@ -87,7 +87,7 @@ class _Writer:
         return f"{function}({', '.join(arguments)})"
 
     def is_new(self, name: str) -> bool:
-        """Whether a value is made here, by an operation that writes to new memory, and used once."""
+        """Return whether a value is computed in this group by an operation that allocates memory, and used once."""
         maker = self.makers.get(name)
         node = maker.node if maker else None
         return self.uses[name] == 1 and node is not None and node.operation.op in NEW_VALUE

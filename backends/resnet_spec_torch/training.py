@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 def gradients(model: nn.Module, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
-    """The loss of a model in the mode it is in, and its gradients to each trainable parameter and to the images."""
-    held = _trainable(model, graph)
+    """Return the loss in the model's current mode, and its gradients for each trainable parameter and the images."""
+    parameters = _trainable(model, graph)
     batch = batch_for(model, images).detach().requires_grad_()
-    loss, found = _differentiated(model, batch, targets, [*held.values(), batch])
+    loss, found = _differentiated(model, batch, targets, [*parameters.values(), batch])
     arrays = [gradient.cpu().numpy() for gradient in found]
-    return Gradients(loss, dict(zip(held, arrays, strict=False)), arrays[-1])
+    return Gradients(loss, dict(zip(parameters, arrays, strict=False)), arrays[-1])
 
 
 def train(model: nn.Module, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
-    """Steps of the native optimizer, whose formulas are those of ``resnet_spec.backend.optimizers``."""
-    held = list(_trainable(model, graph).values())
-    native = _native(held, optimizer)
+    """Take a step of the native optimizer per batch; return the loss before each step."""
+    parameters = list(_trainable(model, graph).values())
+    native = _native(parameters, optimizer)
     losses: list[float] = []
     for step, (images, targets) in enumerate(batches, start=1):
         native.param_groups[0]["lr"] = optimizer.rate(step)
-        loss, found = _differentiated(model, batch_for(model, images), targets, held)
-        for tensor, gradient in zip(held, found, strict=True):
+        loss, found = _differentiated(model, batch_for(model, images), targets, parameters)
+        for tensor, gradient in zip(parameters, found, strict=True):
             tensor.grad = gradient
         native.step()  # pyright: ignore[reportUnknownMemberType]
         losses.append(loss)
@@ -51,9 +51,9 @@ def _trainable(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
 def _differentiated(
     model: nn.Module, batch: Tensor, targets: Sequence[NDArray[Any]], sources: Sequence[Tensor]
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """The loss, and its gradients; zeros where it does not depend on a source."""
+    """Return the loss and its gradients, zeros for a source that it does not depend on."""
     pairs = zip(outputs(model, batch), targets, strict=True)
-    loss = torch.stack([(value - batch_for(model, wanted)).square().mean() / 2 for value, wanted in pairs]).sum()
+    loss = torch.stack([(value - batch_for(model, target)).square().mean() / 2 for value, target in pairs]).sum()
     return loss.item(), torch.autograd.grad(loss, sources, allow_unused=True, materialize_grads=True)
 
 
@@ -64,7 +64,7 @@ def _native(parameters: list[Tensor], optimizer: Optimizer) -> torch.optim.Optim
                 parameters,
                 momentum=optimizer.momentum,
                 weight_decay=optimizer.weight_decay,
-                # Which it refuses without momentum, where it changes nothing.
+                # torch rejects Nesterov momentum without momentum, where it changes nothing.
                 nesterov=optimizer.nesterov and optimizer.momentum > 0,
             )
         case AdamW():

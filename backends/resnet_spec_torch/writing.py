@@ -1,4 +1,4 @@
-"""Every kind of file that a finished model is written as, a function each: state_dicts and exported programs."""
+"""Writes models as state_dicts and exported programs, one function per file ending."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def write(model: nn.Module, graph: Graph, path: Path, *, half: bool) -> None:
-    """Write a model in inference mode in the format that the path's ending asks for.
+    """Write a model in inference mode in the format of the path's ending.
 
-    Raises OutputError for another ending, and for ``half`` where the format has no half precision.
+    Raises OutputError for another ending, and for ``half`` if the format has no half precision.
     """
     writers = _HALF_WRITERS if half else _WRITERS
     if path.suffix not in writers:
-        raise OutputError(f"{path}: in half precision PyTorch's files are {' or '.join(writers)}")
+        precision = " in half precision" if half else ""
+        raise OutputError(f"{path}: the torch backend writes {' and '.join(writers)}{precision}, not {path.suffix}")
     writers[path.suffix](model, graph, path)
 
 
@@ -34,7 +35,7 @@ def _write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
 
 
 def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
-    """Write a model's state_dict rounded to half precision; raises WeightsError where that does not hold a number."""
+    """Write a model's state_dict rounded to half precision; raises WeightsError if a number is too large."""
     state = _on_cpu(model.state_dict())
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     if problems := too_large({name: tensor.numpy() for name, tensor in floats.items()}, "float16"):
@@ -45,7 +46,7 @@ def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
 
 
 def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping, since it has attributes that torch.save keeps."""
+    """Move the tensors of a state_dict, which keeps the attributes that ``torch.save`` saves."""
     for name, tensor in state.items():
         state[name] = tensor.cpu()
     return state
@@ -54,13 +55,12 @@ def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
 def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model as a ``torch.export`` program, which runs without this package.
 
-    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A feature
-    map that is 1×1 at the graph's own size may not grow, and one that is not may not shrink to it: torch takes 1 for a
-    constant.
+    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A map that
+    is 1×1 at the graph's own size must stay so, and no other may become 1×1: torch treats a size of 1 as a constant.
     """
     fixed = graph.depends_on_size or graph.input.features is not None
     sizes = {} if fixed else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
-    # Two images, since a dimension of 1 is taken for a constant.
+    # Two images, since torch treats a dimension of 1 as a constant.
     images = torch.zeros(2, *graph.input.shape)
     parameter = next(model.parameters(), images)
     images = images.to(parameter.device, parameter.dtype)

@@ -262,7 +262,7 @@ def test_a_link_out_of_a_saved_model_is_refused(backend, graph, trained, tmp_pat
 
 def test_a_saved_model_without_variables_is_refused(backend, graph, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "empty"))
-    with pytest.raises(WeightsError, match="empty: holds no weights"):
+    with pytest.raises(WeightsError, match="empty: contains no weights"):
         read_weights(tmp_path / "empty", graph)
     shutil.rmtree(tmp_path / "empty" / "variables")
     with pytest.raises(WeightsError, match="empty: is a SavedModel without variables"):
@@ -333,7 +333,7 @@ def test_a_checkpoint_that_claims_more_than_it_holds_is_refused(graph, ours, tmp
     (tmp_path / "y.ckpt.data-00000-of-00001").write_bytes(bytes(100))
     (tmp_path / "x.ckpt.data-00000-of-00001").unlink()
     assert prefix.with_name("y.ckpt.index").exists()
-    with pytest.raises(WeightsError, match=r"refused: it claims 268,435,456 bytes, of which its files hold"):
+    with pytest.raises(WeightsError, match=r"refused: its tensors need 268,435,456 bytes, but its files contain"):
         read_weights(tmp_path / "y.ckpt", graph)
 
 

@@ -265,5 +265,5 @@ def test_flat_names_stay_flat() -> None:
 @pytest.mark.parametrize("name", ["type", "stage.forward", "stage._modules", "conv.weight", "s.0.training"])
 def test_a_name_that_every_module_has_is_refused(name: str) -> None:
     b = Builder(2, 4, 4).add("conv", "conv2d", channels=2, kernel=1).add(name, "relu")
-    with pytest.raises(GraphError, match=f"{name}: .* cannot name a layer in PyTorch"):
+    with pytest.raises(GraphError, match=f"{name}: .* cannot be the name of a PyTorch layer"):
         TorchBackend().compile(b.graph())

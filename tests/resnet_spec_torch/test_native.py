@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_spec_torch.forwards import accumulate, activate
+from resnet_spec_torch.forward_namespace import accumulate, activate
 from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_resnet
 
 SIZE = 32

@@ -35,7 +35,7 @@ TENSORS = OrderedDict(
         "b.num_batches_tracked": torch.tensor(3),
     }
 )
-ADVICE = "; of a whole model, save its state_dict(): torch.save(model.state_dict(), PATH)"
+ADVICE = "; save the model's state_dict() instead: torch.save(model.state_dict(), PATH)"
 
 
 def error(path: Path) -> str:
@@ -186,7 +186,7 @@ def test_averages_alone_are_told(key: str, tmp_path: Path) -> None:
     checkpoint = read(tmp_path / "w.pth", {key: TENSORS, "epoch": 1})
     assert not checkpoint.tensors
     assert_is_tensors(checkpoint.averages)
-    assert checkpoint.remarks == ("holds only an exponential moving average, which was taken",)
+    assert checkpoint.remarks == ("contains only an exponential moving average, which is used",)
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
@@ -273,7 +273,7 @@ def test_a_file_that_would_run_code_does_not(which: int, how: str, tmp_path: Pat
         one_line(path)
     else:
         torch.save(content, path, _use_new_zipfile_serialization=how != "legacy")
-        assert one_line(path) == f"refused: besides tensors it holds {name}, and loading that would run code{ADVICE}"
+        assert one_line(path) == f"refused: it contains {name}, and loading it would run code{ADVICE}"
     assert [file.name for file in tmp_path.iterdir()] == ["w.pth"]
 
 
@@ -291,7 +291,7 @@ class _WithState(OrderedDict[str, Any]):
 def test_a_whole_model_is_refused_with_advice(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "w.pth")
     message = one_line(tmp_path / "w.pth")
-    assert message.startswith("refused: besides tensors it holds torch.nn.modules.linear.Linear")
+    assert message.startswith("refused: it contains torch.nn.modules.linear.Linear")
     assert message.endswith(ADVICE)
 
 
@@ -307,7 +307,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     graph = small_resnet()
     BACKEND.write(build(graph), graph, tmp_path / "m.pt2")
     (tmp_path / "m.pt2").rename(tmp_path / "w.pth")
-    wanted = "is an archive without tensors of PyTorch's (it has no data.pkl)"
+    wanted = "is a zip archive, but not PyTorch's (it has no data.pkl)"
     assert one_line(tmp_path / "w.pth") == wanted
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("thesis.tex", "")
@@ -330,9 +330,7 @@ def test_a_file_truncated_anywhere_is_refused(zipped: bool, tmp_path: Path) -> N
     for length in {0, 1, 3, 20, *(len(whole) * tenth // 10 for tenth in range(1, 10)), len(whole) - 1}:
         path.write_bytes(whole[:length])
         # A name that is cut off is one that nobody allows.
-        assert one_line(path).startswith(
-            ("is not a whole file of tensors (", "refused: besides tensors it holds torch.")
-        )
+        assert one_line(path).startswith(("is broken or incomplete (", "refused: it contains torch."))
 
 
 def _pickle_places(whole: bytes, zipped: bool) -> range:
@@ -485,14 +483,14 @@ def test_memory_of_a_number_alone_is_refused(zipped: bool, checksums: bool, tmp_
     with config.patch("save.compute_crc32", checksums):
         content = {"state_dict": TENSORS, "x": bytearray(b"x")}
         torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert one_line(tmp_path / "w.pth") == "refused: besides tensors it holds a bytearray"
+    assert one_line(tmp_path / "w.pth") == "refused: it contains a bytearray"
 
 
 def test_tensors_that_share_too_much_are_refused(tmp_path: Path) -> None:
     row = torch.ones(2**14)
     torch.save({str(number): row for number in range(2**7)}, tmp_path / "w.pth")
     claimed, held = 2**7 * 2**16, (tmp_path / "w.pth").stat().st_size
-    wanted = f"refused: its tensors claim {claimed:,} bytes, of which the file holds {held:,}"
+    wanted = f"refused: its tensors need {claimed:,} bytes, but the file contains {held:,}"
     assert one_line(tmp_path / "w.pth") == wanted
 
 
@@ -506,15 +504,15 @@ def test_recursion_ends(tmp_path: Path) -> None:
     assert checkpoint.ignored == {"tensors beside the state_dict": 1 + len(TENSORS)}
     itself["state_dict"] = itself
     torch.save(itself, path)
-    assert error(path).splitlines()[0] == "is no plain state_dict"
+    assert error(path).splitlines()[0] == "is not a plain state_dict"
     deep = b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b"."
     _replaced(path, "/data.pkl", deep)
-    assert one_line(path) == "holds a list, not named tensors (a state_dict)"
+    assert one_line(path) == "contains a list instead of a state_dict (tensors by name)"
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"hello world\n" * 50)
-    assert one_line(tmp_path / "w.pth").startswith("is not a whole file of tensors (")
+    assert one_line(tmp_path / "w.pth").startswith("is broken or incomplete (")
     assert one_line(tmp_path / "missing.pth") == "cannot be read (No such file or directory)"
     assert one_line(tmp_path) == "cannot be read (Is a directory)"
 
@@ -522,17 +520,17 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save([torch.ones(2)], path)
-    assert one_line(path) == "holds a list, not named tensors (a state_dict)"
+    assert one_line(path) == "contains a list instead of a state_dict (tensors by name)"
     torch.save({"epoch": 3, 7: torch.ones(2), b"x": torch.ones(2), "fine": torch.ones(2)}, path)
     wanted = [
-        "is no plain state_dict",
-        "epoch: is a int, not a tensor under a name",
-        "7: is a Tensor, not a tensor under a name",
-        "b'x': is a Tensor, not a tensor under a name",
+        "is not a plain state_dict",
+        "epoch: is a int, not a named tensor",
+        "7: is a Tensor, not a named tensor",
+        "b'x': is a Tensor, not a named tensor",
     ]
     assert error(path).splitlines() == wanted
     torch.save({"state_dict": {"a": {"b": torch.ones(2)}}}, path)
-    assert error(path).splitlines() == ["is no plain state_dict", "a: is a dict, not a tensor under a name"]
+    assert error(path).splitlines() == ["is not a plain state_dict", "a: is a dict, not a named tensor"]
 
 
 def _quantized() -> torch.Tensor:
@@ -552,7 +550,7 @@ def _quantized() -> torch.Tensor:
 )
 def test_tensors_without_an_array_are_refused_by_name(tensor: torch.Tensor, kind: str, tmp_path: Path) -> None:
     torch.save({"v": torch.ones(2), "w": tensor}, tmp_path / "w.pth")
-    wanted = ["is no plain state_dict", f"w: is stored as {kind}, which has no array"]
+    wanted = ["is not a plain state_dict", f"w: is stored as {kind}, which NumPy cannot represent"]
     assert error(tmp_path / "w.pth").splitlines() == wanted
 
 

@@ -53,7 +53,7 @@ def test_what_half_precision_does_not_hold_is_told(tmp_path: Path) -> None:
         BACKEND.write(model, graph, tmp_path / "w.pth", half=True)
     wanted = ["some values are too large for half precision", "fc.bias: 1 of 5 elements are too large for float16"]
     assert str(caught.value).splitlines() == wanted
-    with pytest.raises(OutputError, match=r"in half precision PyTorch's files are \.pth"):
+    with pytest.raises(OutputError, match=r"the torch backend writes \.pth in half precision, not \.pt2"):
         BACKEND.write(model, graph, tmp_path / "w.pt2", half=True)
     assert not list(tmp_path.iterdir())
 

@@ -25,7 +25,7 @@ def _std_conv2d(op: ops.StdConv2d, context: LayerContext) -> Steps:
 
 
 def _convolution(layer: Any, op: ops.Conv2d | ops.StdConv2d, context: LayerContext, **more: Any) -> Steps:
-    # A kernel of one row or column has nothing to dilate, and Keras refuses a stride beside a dilation.
+    # Dilation has no effect on a kernel of size 1, and Keras rejects a stride together with a dilation.
     dilation = tuple(d if k > 1 else 1 for k, d in zip(op.kernel, op.dilation, strict=True))
     if max(op.stride) > 1 and max(dilation) > 1:
         raise BackendError(Problem("TensorFlow has no convolution that is both strided and dilated", context.name))
@@ -56,7 +56,7 @@ def _conv_transpose2d(op: ops.ConvTranspose2d, context: LayerContext) -> Steps:
         op.kernel,
         strides=op.stride,
         padding="same" if same else "valid",
-        # Else Keras adds rows where the kernel is smaller than the stride.
+        # With None, Keras would add rows if the kernel is smaller than the stride.
         output_padding=None if same else 0,
         data_format=CHANNELS_LAST,
         use_bias=op.bias,

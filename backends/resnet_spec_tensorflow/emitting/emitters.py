@@ -22,7 +22,7 @@ Steps: TypeAlias = tuple[Callable[[Any], Any], ...]
 
 @dataclass(frozen=True)
 class LayerContext:
-    """Where an operation stands: what its layers are called, their dtype policy, and what is known of its input.
+    """What an emitter needs besides the operation: names and dtype policy of the layers, and facts about the input.
 
     ``producers`` are the operations whose values reach the layer, over all its calls, and ``shapes`` the shapes of
     those values, channels first and without the batch. ``free_name`` makes a name that no other layer has.
@@ -37,23 +37,23 @@ class LayerContext:
 
     @property
     def common(self) -> dict[str, Any]:
-        """Arguments of the layer that bears the node's name."""
+        """Arguments of the layer that has the node's name."""
         return {"name": self.name, "dtype": self.policy}
 
     def helper(self, kind: str) -> dict[str, Any]:
-        """Arguments of a layer beside that one."""
+        """Return the arguments of an additional layer."""
         return {"name": self.free_name(f"{self.name}.{kind}"), "dtype": self.policy}
 
     @property
     def rank(self) -> int:
-        """How many axes its input has, without the batch; raises BackendError where the calls differ."""
+        """Number of axes of the input, without the batch; raises BackendError if the calls differ."""
         ranks = {len(shape) for shape in self.shapes}
         if len(ranks) > 1:
-            raise BackendError(Problem("Keras calls no layer on values of different ranks", self.name))
+            raise BackendError(Problem("a Keras layer cannot be called on values of different ranks", self.name))
         return ranks.pop()
 
     def fed_by(self, *ops: str) -> bool:
-        """Whether nothing but the values of these operations reaches the layer."""
+        """Return whether only values of these operations reach the layer."""
         return self.producers <= {*ops}
 
 
@@ -64,7 +64,7 @@ EMITTERS: Table[Emitter] = Table("emitter")
 
 
 def emit(operation: AnyOperation, context: LayerContext) -> Steps:
-    """The steps of one operation; raises BackendError where Keras cannot express it."""
+    """Return the steps of one operation; raises BackendError if Keras cannot express it."""
     if operation.op not in EMITTERS:
         raise BackendError(Problem(f"the tensorflow backend has no {operation.op}", context.name))
     return EMITTERS[operation.op](operation, context)

@@ -18,7 +18,7 @@ def _batch_norm(op: ops.BatchNorm, context: LayerContext) -> Steps:
 
 @EMITTERS.register("position_batch_norm")
 def _position_batch_norm(op: ops.PositionBatchNorm, context: LayerContext) -> Steps:
-    # Every call has the same, since the parameters have.
+    # Every call has the same shape, since the parameters have it.
     (shape,) = context.shapes
     flat = keras.layers.Reshape((prod(shape),), **context.helper("flat"))
     return flat, _batch_normalization(op, context), keras.layers.Reshape(channels_last(shape), **context.helper("map"))

@@ -20,7 +20,7 @@ def _max_pool2d(op: ops.MaxPool2d, context: LayerContext) -> Steps:
         return (pool,)
     pad = context.helper("pad")
     if context.fed_by("relu"):
-        # A zero never beats what a ReLU puts out, no window is padding only, and a layer is plainer than an operation.
+        # A zero is never larger than a ReLU's output, and no window is padding only; a stock layer is preferable.
         return zeros(edges, **pad), pool
     return Pad(edges, float("-inf"), pad["name"]), pool
 
@@ -29,7 +29,7 @@ def _max_pool2d(op: ops.MaxPool2d, context: LayerContext) -> Steps:
 def _avg_pool2d(op: ops.AvgPool2d, context: LayerContext) -> Steps:
     mode, edges = mode_of(op), op.fixed_padding
     window = {"pool_size": op.kernel, "strides": op.stride, "data_format": CHANNELS_LAST, **context.common}
-    # What ceil_mode adds never counts.
+    # Rows that ceil_mode adds never count.
     explicit = edges if op.padding == "same" else op.padding
     counted = explicit if op.count_include_pad else UNPADDED
     if mode is not None and counted == UNPADDED:

@@ -21,7 +21,7 @@ def _pad2d(op: ops.Pad2d, context: LayerContext) -> Steps:
 
 @EMITTERS.register("pad_channels")
 def _pad_channels(op: ops.PadChannels, context: LayerContext) -> Steps:
-    # Called channels first, a layer of Keras pads the last two axes: here the width, by nothing, and the channels.
+    # With channels first, the Keras layer pads the last two axes: here the width, by 0, and the channels.
     edges = ((0, 0), (op.before, op.after))
     return (keras.layers.ZeroPadding2D(edges, data_format="channels_first", **context.common),)
 
@@ -29,7 +29,7 @@ def _pad_channels(op: ops.PadChannels, context: LayerContext) -> Steps:
 @EMITTERS.register("flatten")
 def _flatten(op: ops.Flatten, context: LayerContext) -> Steps:
     flatten = keras.layers.Flatten(data_format=CHANNELS_LAST, **context.common)
-    # A map of 1×1 for another reason may be larger at another input size.
+    # Any other 1×1 map may be larger at another input size.
     pooled = context.fed_by("global_avg_pool", "global_max_pool")
     if pooled or all(len(shape) == 1 or shape[0] == 1 for shape in context.shapes):
         return (flatten,)
@@ -38,8 +38,8 @@ def _flatten(op: ops.Flatten, context: LayerContext) -> Steps:
 
 @EMITTERS.register("reshape")
 def _reshape(op: ops.Reshape, context: LayerContext) -> Steps:
-    before = () if all(map(_same_either_way, context.shapes)) else (_to_channels_first(context),)
-    if _same_either_way(op.shape):
+    before = () if all(map(_is_order_independent, context.shapes)) else (_to_channels_first(context),)
+    if _is_order_independent(op.shape):
         return *before, keras.layers.Reshape(channels_last(op.shape), **context.common)
     to_channels_last = keras.layers.Permute((*range(2, len(op.shape) + 1), 1), **context.common)
     return *before, keras.layers.Reshape(op.shape, **context.helper("reshape")), to_channels_last
@@ -49,6 +49,6 @@ def _to_channels_first(context: LayerContext) -> Any:
     return keras.layers.Permute((context.rank, *range(1, context.rank)), **context.helper("permute"))
 
 
-def _same_either_way(shape: Shape) -> bool:
-    """Whether values follow one another in the same order, channels first or last."""
+def _is_order_independent(shape: Shape) -> bool:
+    """Return whether the order of the values is the same, channels first or last."""
     return shape[0] == 1 or prod(shape[1:]) == 1

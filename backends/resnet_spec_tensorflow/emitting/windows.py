@@ -1,4 +1,4 @@
-"""Rows and columns around a map: those a window needs, and the steps that add them. Maps are channels last."""
+"""Padding as Keras layers take it, and the steps that add other paddings. Maps are channels last."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def mode_of(op: Windowed) -> str | None:
 
 
 def zeros(edges: Edges, name: str, dtype: Any) -> Any:
-    """A layer that adds rows and columns of zeros."""
+    """Return a layer that adds rows and columns of zeros."""
     return keras.layers.ZeroPadding2D(edges, data_format=CHANNELS_LAST, name=name, dtype=dtype)
 
 
 class Pad:
-    """Padding with any value, or the mirrored map where it is None, as an operation of the functional model.
+    """Padding with any value, or by reflection if it is None, as an operation of the functional model.
 
     ``edges`` are those of the axes between batch and channels. It saves and loads like a layer.
     """
@@ -49,7 +49,7 @@ class Pad:
             return self._operation(inputs, constant_values=self._value)
         mode = "reflect" if self._value is None else "constant"
         outputs = keras.ops.pad(inputs, ((0, 0), *self._edges, (0, 0)), mode, constant_values=self._value)
-        # keras.ops takes no name, and the one it makes up could be a node's.
+        # keras.ops takes no name, and the one it generates could be a node's.
         self._operation = outputs._keras_history.operation
         self._operation.name = self._name
         return outputs

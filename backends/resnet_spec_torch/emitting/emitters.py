@@ -20,7 +20,7 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 class Options(NamedTuple):
-    """What every layer of one model shares."""
+    """Settings that all layers of a model share."""
 
     dtype: torch.dtype = torch.float32
     exact_statistics: bool = False
@@ -36,7 +36,7 @@ EXPRESSIONS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
 """Operations that become an expression: (operation, variables...) to source text."""
 
 IN_PLACE = {"relu": "activate", "add": "accumulate"}
-"""Operations that may overwrite an input, and the function in ``forwards`` that does so where it is safe."""
+"""Operations that may overwrite an input, with the function of ``forward_namespace`` that does so if it is safe."""
 
 NEW_VALUE = frozenset(
     {
@@ -54,7 +54,7 @@ NEW_VALUE = frozenset(
         "multiply",
     }
 )
-"""Operations whose output is memory of its own that their gradient does not need."""
+"""Operations whose output is new memory that their gradient does not need."""
 
 
 @cache
@@ -63,7 +63,7 @@ def _uninitialized(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def empty(kind: type[ModuleType], *arguments: Any, **settings: Any) -> ModuleType:
-    """A layer on the meta device, without the random numbers its constructor would draw."""
+    """Return a layer on the meta device, without the random initialization of its constructor."""
     module: Any = _uninitialized(kind)(*arguments, device="meta", **settings)
     module.__class__ = kind
     return module

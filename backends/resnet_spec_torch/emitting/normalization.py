@@ -20,7 +20,7 @@ from resnet_spec_torch.layers import (
 
 
 def _without_unstated(norm: ModuleType, op: ops.BatchNorm | ops.PositionBatchNorm | ops.GroupNorm) -> ModuleType:
-    """The layer without the scale or the offset that is not stated: a native one is made with both or neither."""
+    """Remove the scale or the offset if the operation has none; a native layer has both or neither."""
     if not op.scale:
         norm.register_parameter("weight", None)
     if not op.offset:

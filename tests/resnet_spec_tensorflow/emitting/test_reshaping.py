@@ -86,7 +86,7 @@ def test_a_layer_for_values_of_different_ranks_is_told(backend, builder):
     b = builder(2, 2, 2)
     b("flatten", "flatten", "input")
     b("again", "flatten", "flatten", calls="flatten")
-    with pytest.raises(BackendError, match="flatten: Keras calls no layer on values of different ranks"):
+    with pytest.raises(BackendError, match="flatten: a Keras layer cannot be called on values of different ranks"):
         backend.compile(b.graph())
 
 

@@ -59,3 +59,21 @@ def test_normalizations_follow_the_size_after_export() -> None:
     for batch, height, width in [(1, 6, 6), (3, 5, 9)]:
         images = torch.rand(batch, 3, height, width)
         torch.testing.assert_close(exported(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("conv2d", {"channels": 2, "kernel": 3, "stride": 2, "padding": "same"}),
+        ("conv2d", {"channels": 2, "kernel": 1, "stride": 2, "padding": "same"}),
+        ("std_conv2d", {"channels": 2, "kernel": 3, "stride": 2, "padding": "same", "epsilon": 1e-6}),
+        ("avg_pool2d", {"kernel": 2, "stride": 3, "padding": "same", "count_include_pad": False}),
+        ("max_pool2d", ROUNDED_UP),
+    ],
+)
+def test_computed_paddings_are_traced_by_fx(op: str, fields: dict[str, Any]) -> None:
+    model = build(Builder(3, 24, 24).add("x", op, **fields).graph())
+    traced = torch.fx.symbolic_trace(model)
+    for height, width in [(24, 24), (23, 30)]:
+        images = torch.rand(2, 3, height, width)
+        assert torch.equal(traced(images), model(images))
