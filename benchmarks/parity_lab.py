@@ -90,7 +90,7 @@ def _watch(process: subprocess.Popen[bytes], outcome: _Outcome) -> None:
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
     except OSError:
         return []
 
@@ -98,7 +98,7 @@ def _children(pid: int) -> list[int]:
 def _resident(pid: int) -> int:
     """Anonymous memory only: the system can drop pages of mapped files at any time."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))

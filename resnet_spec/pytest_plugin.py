@@ -1,4 +1,4 @@
-"""A pytest plugin: a team's tests hold its specs to two backends, in a few lines; docs/ci.md shows them.
+"""A pytest plugin: tests compare a team's specs in two backends, in a few lines; docs/ci.md shows them.
 
 pytest loads it wherever this package is installed, so nothing heavy is imported before a test asks for a comparison.
 """

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from codecs import lookup
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
@@ -28,9 +29,7 @@ WIDE = 1000
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
 )
-SEED = click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of whatever is drawn at random."
-)
+SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything random.")
 CHANGED_SINCE = click.option(
     "--changed-since",
     "revision",
@@ -42,11 +41,12 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _READING = (
     click.option(
         "--adapt", multiple=True, metavar="WHAT",
-        help="Fit weights of a network that differs: classes (draw the head anew), background (1001 to 1000 classes), "
-        "channels (of the input), backbone (leave out what the network lacks), half (half precision). May be repeated.",
+        help="Adapt weights of another network: classes (reinitialize the head), background (1001 to 1000 classes), "
+        "channels (of the input), backbone (leave out layers that the network lacks), half (half precision). May be "
+        "repeated.",
     ),
-    click.option("--ema", is_flag=True, help="Take the exponential moving averages of a training checkpoint."),
-    click.option("--check-finite", is_flag=True, help="Refuse weights that are not all finite."),
+    click.option("--ema", is_flag=True, help="Use the exponential moving averages of a training checkpoint."),
+    click.option("--check-finite", is_flag=True, help="Raise an error for weights that are not all finite."),
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
 
 
 def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
-    """The specs that ``CHANGED_SINCE`` asks for; that there are none is told."""
+    """Return the specs that ``CHANGED_SINCE`` asks for, and say so if there are none."""
     from resnet_spec.spec.changes import changed_since
 
     names = list(map(str, changed_since(revision, where)))
@@ -106,22 +106,23 @@ def _status(command: click.Command) -> object:
 
 
 def console() -> Console:
-    """Where tables go: stdout, at full width when it is piped."""
+    """Return a console for tables on stdout, at full width when it is piped."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=WIDE)
 
 
 def print_json(data: Any) -> None:
-    """Print plain data as JSON."""
-    import json
+    """Print data as JSON, which has neither NaN nor infinity; with escapes where stdout is not UTF-8."""
+    from resnet_spec.document.plain import to_json
 
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(to_json(data, ascii_only=lookup(encoding).name != "utf-8"))
 
 
 @contextmanager
 def progress() -> Generator[Callable[[str], None]]:
-    """Tell on stderr what is going on: a spinner in a terminal, elsewhere a line every two seconds."""
+    """Show progress on stderr: a spinner in a terminal, elsewhere a line every two seconds."""
     from rich.console import Console
 
     with _own_stderr() as stream:
@@ -130,13 +131,13 @@ def progress() -> Generator[Callable[[str], None]]:
             with screen.status("") as status:
                 yield lambda step: status.update(step)
             return
-        told = time.monotonic()
+        last = time.monotonic()
 
         def tell(step: str) -> None:
-            nonlocal told
+            nonlocal last
             now = time.monotonic()
-            if now - told > 2:
-                told = now
+            if now - last > 2:
+                last = now
                 click.echo(f"{step} …", file=stream)
 
         yield tell
@@ -144,7 +145,7 @@ def progress() -> Generator[Callable[[str], None]]:
 
 @contextmanager
 def tell_remarks() -> Generator[None]:
-    """Print on stderr what the package says while it works: what was adapted, what left out."""
+    """Print on stderr what the package logs: what was adapted, what was left out."""
     logger = logging.getLogger("resnet_spec")
     level, propagates = logger.level, logger.propagate
     with _own_stderr() as stream:
@@ -173,21 +174,21 @@ def _own_stderr() -> Generator[TextIO]:
 
 @contextmanager
 def quiet_stdout() -> Generator[None]:
-    """Send to stderr whatever frameworks print, down to the file descriptor; stdout is for results."""
+    """Send what frameworks print to stderr, down to the file descriptor; stdout is for results."""
     with _redirected(1, 2):
         yield
 
 
 @contextmanager
 def muted_stderr() -> Generator[None]:
-    """Drop what is written to stderr: TensorFlow's C++ makes remarks on import that no setting turns off."""
-    with open(os.devnull, "w") as sink, _redirected(2, sink.fileno()):
+    """Drop what is written to stderr: TensorFlow's C++ prints on import, and no setting turns it off."""
+    with open(os.devnull, "w", encoding="utf-8") as sink, _redirected(2, sink.fileno()):
         yield
 
 
 @contextmanager
 def _redirected(descriptor: int, target: int) -> Generator[None]:
-    """What is written to one file descriptor goes to another; Python's own buffers go where they were meant to."""
+    """Redirect one file descriptor to another; Python's own buffers are flushed before, and again after."""
     _flush()
     kept = os.dup(descriptor)
     os.dup2(target, descriptor)
@@ -205,7 +206,7 @@ def _flush() -> None:
 
 
 def count(number: int) -> str:
-    """A number as people read it: 4.09 G."""
+    """Return a number in short: ``4.09 G``."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:
             return f"{number / size:.2f} {letter}"
@@ -213,5 +214,5 @@ def count(number: int) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as a summary shows it: [64, 112, 112]."""
+    """Return a shape as a summary shows it: ``[64, 112, 112]``."""
     return f"[{', '.join(map(str, shape))}]"

@@ -1,9 +1,9 @@
-"""``resnet-spec parity`` and ``resnet-spec record``: compare backends, here or by way of a file."""
+"""``resnet-spec parity`` and ``resnet-spec record``: compare backends, here or through a file."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from resnet_spec.errors import Problem
     from resnet_spec.parity.report import ParityReport
     from resnet_spec.spec.loader import Overrides
+    from resnet_spec.spec.spec import Spec
 
-_SIZE = click.option("--size", metavar="H[xW]", help="Height and width of the images, by default the spec's.")
-_BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Images at once.")
+_SIZE = click.option("--size", metavar="H[xW]", help="Height and width of the images.  [default: the spec's]")
+_BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Number of images.")
 _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these weights instead of random ones.")
 
 
@@ -25,20 +26,20 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
 @CHANGED_SINCE
-@click.option("--against", metavar="TRACE", type=Path, help="Compare with what 'record' kept, in one --backend.")
+@click.option("--against", metavar="TRACE", type=Path, help="Compare --backend with a trace that 'record' wrote.")
 @click.option("--backend", metavar="NAME", help="The backend to compare with a trace.")
 @_WEIGHTS
 @SET
 @SEED
 @_SIZE
 @_BATCH
-@click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of what differs.")
+@click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
-    help="Compare gradients and statistics too, and so many steps of SGD and AdamW.",
+    help="Compare gradients, running statistics, and this many steps of SGD and AdamW too.",
 )  # fmt: skip
-@click.option("--junit", metavar="PATH", type=Path, help="Write JUnit XML, for a CI.")
-@click.option("--html", metavar="PATH", type=Path, help="Write a page for people, which needs no network.")
+@click.option("--junit", metavar="PATH", type=Path, help="Write JUnit XML, for a CI server.")
+@click.option("--html", metavar="PATH", type=Path, help="Write an HTML page, which needs no network.")
 @JSON
 def parity(
     specs: tuple[str, ...],
@@ -57,77 +58,122 @@ def parity(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Give two backends the same weights and images and compare what they compute; status 1 if they differ."""
-    from resnet_spec.parity.compare import at_size
+    """Give two backends the same weights and images, and compare what they compute.
+
+    Every SPEC is compared, even after one that cannot be. The exit status is the highest that applies: 1 if a spec
+    differs, 2 if the input is wrong, 3 if a spec could not be compared because a backend failed.
+    """
     from resnet_spec.weights.atomic import check_target
 
     extent = _extent(size)
     for path in (junit, html):
         if path is not None:
             check_target(path, force=True)
-    reports: list[ParityReport] = []
+    results = _Results()
     if against is not None or backend is not None:
-        with _telling_what_was_found(reports, specs or [str(against)], junit, html, as_json=as_json):
-            reports.append(_against(against, backend, specs, overrides, bisect=bisect))
-        _tell(reports, junit, html, as_json=as_json)
-        return
-    if revision is not None:
-        specs = tuple(changed_specs(revision, specs))
-    elif not specs:
-        raise click.UsageError("name a spec")
-    _check(specs, at_size(overrides, extent), weights)
-    names = [name for name in backends.split(",") if name]
-    with _telling_what_was_found(reports, specs, junit, html, as_json=as_json):
-        for report in _compared(
-            specs,
-            names,
-            weights=weights,
-            seed=seed,
-            overrides=overrides,
-            size=extent,
-            batch=batch,
-            bisect=bisect,
-            training_steps=training_steps,
-        ):
-            reports.append(report)  # noqa: PERF402 - what was there before a death stays
-    _tell(reports, junit, html, as_json=as_json)
+        with results.recording(specs[0] if specs else str(against)):
+            results.add(_against(against, backend, specs, overrides, bisect=bisect))
+    else:
+        if revision is not None:
+            specs = tuple(changed_specs(revision, specs))
+        elif not specs:
+            raise click.UsageError("name a spec")
+        loaded = _loaded(specs, overrides, extent, weights)
+        options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect, "training_steps": training_steps}
+        _compare(loaded, [name for name in backends.split(",") if name], results, options)
+    _write(results, junit, html)
+    if as_json:
+        print_json(results.entries)
+    else:
+        _print(results.reports)
+    if len(results.entries) > 1:
+        for spec, message in results.errors.items():
+            click.echo(f"{spec}: {message}", err=True)
+    else:
+        for message in results.errors.values():
+            click.echo(message, err=True)
+    if results.status:
+        click.get_current_context().exit(results.status)
 
 
-def _check(specs: Sequence[str], overrides: Overrides | None, weights: str | None) -> None:
-    """Tell every mistake of every spec, before seconds go into starting frameworks."""
+class _Results:
+    """What was found of each spec, in order: a report, or the error that prevented one."""
+
+    def __init__(self) -> None:
+        self.reports: list[ParityReport] = []
+        self.errors: dict[str, str] = {}
+        self.entries: list[dict[str, Any]] = []
+        self.status = 0
+
+    def add(self, report: ParityReport) -> None:
+        """Add a report."""
+        self.reports.append(report)
+        self.entries.append(report.to_dict())
+        self.status = max(self.status, 0 if report.passed else 1)
+
+    @contextmanager
+    def recording(self, spec: str) -> Generator[None]:
+        """Record the error that comparing a spec ends in, so that the other specs can be compared."""
+        from resnet_spec.errors import ResnetSpecError
+
+        try:
+            yield
+        except ResnetSpecError as error:
+            self.errors[spec] = str(error)
+            self.entries.append({"spec": spec, "passed": None, "error": str(error)})
+            self.status = max(self.status, error.exit_status)
+
+
+def _loaded(
+    specs: Sequence[str], overrides: Overrides | None, size: tuple[int, int] | None, weights: str | None
+) -> dict[str, Spec]:
+    """The specs by name; raises SpecError with every mistake of every spec, before backends are started."""
     from resnet_spec.errors import GraphError, SpecError
-    from resnet_spec.spec.loader import load
+    from resnet_spec.parity.compare import loaded_spec
     from resnet_spec.weights.download import resolve
 
     problems: list[Problem] = []
+    loaded: dict[str, Spec] = {}
     for spec in specs:
         try:
-            loaded = load(spec, overrides)
-            loaded.to_graph()
+            loaded[spec] = loaded_spec(spec, overrides, size)
+            loaded[spec].to_graph()
         except (SpecError, GraphError) as error:
             problems += error.problems
             continue
         if weights:
             # A download has a bar of its own.
-            resolve(loaded, weights)
+            resolve(loaded[spec], weights)
     if problems:
         raise SpecError(problems)
+    return loaded
 
 
-def _compared(specs: Sequence[str], backends: Sequence[str], **options: Any) -> Generator[ParityReport]:
-    """Report after report; no framework is started for no spec."""
+def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Results, options: Mapping[str, Any]) -> None:
+    """Compare spec after spec; no backend is started for no spec."""
+    from resnet_spec.errors import BackendError
     from resnet_spec.parity.compare import comparing
 
-    if specs:
-        with progress() as tell, comparing(backends, tell) as comparison:
+    if not specs:
+        return
+    with progress() as tell, ExitStack() as stack:
+        try:
+            comparison = stack.enter_context(comparing(backends, tell))
+        except BackendError as error:
+            # A backend that cannot be started compares nothing.
             for spec in specs:
-                yield comparison.run(spec, **options)
+                with results.recording(spec):
+                    raise BackendError(error.problems) from None
+            return
+        for spec, loaded in specs.items():
+            with results.recording(spec):
+                results.add(comparison.run(loaded, **options))
 
 
 def _against(
     trace: Path | None, backend: str | None, specs: tuple[str, ...], overrides: tuple[str, ...], *, bisect: bool
 ) -> ParityReport:
-    """Compare with a trace, which fixes whatever else could be asked for."""
+    """Compare with a trace, which fixes everything else that could be asked for."""
     from resnet_spec.parity.trace import compare_with_trace
 
     if trace is None or backend is None:
@@ -144,50 +190,19 @@ def _against(
         return compare_with_trace(trace, backend, spec=spec, overrides=overrides, bisect=bisect, progress=tell)
 
 
-@contextmanager
-def _telling_what_was_found(
-    reports: Sequence[ParityReport], specs: Sequence[str], junit: Path | None, html: Path | None, *, as_json: bool
-) -> Generator[None]:
-    """Where a backend dies, what was found until then holds, and is told with what could not be compared."""
-    from resnet_spec.errors import BackendError
-
-    try:
-        yield
-    except BackendError as error:
-        undone = dict.fromkeys(specs[len(reports) :], str(error))
-        _write(reports, undone, junit, html)
-        if as_json:
-            done = [report.to_dict() for report in reports]
-            print_json({"error": str(error), "undone": list(undone), "reports": done})
-        else:
-            _print(reports)
-        raise
-
-
-def _tell(reports: Sequence[ParityReport], junit: Path | None, html: Path | None, *, as_json: bool) -> None:
-    """Reports where they were asked for; status 1 where one is of a difference."""
-    _write(reports, {}, junit, html)
-    if as_json:
-        print_json([report.to_dict() for report in reports])
-    else:
-        _print(reports)
-    if not all(report.passed for report in reports):
-        click.get_current_context().exit(1)
-
-
-def _write(reports: Sequence[ParityReport], undone: Mapping[str, str], junit: Path | None, html: Path | None) -> None:
+def _write(results: _Results, junit: Path | None, html: Path | None) -> None:
     from resnet_spec.weights.atomic import replacing
 
     if junit is not None:
         from resnet_spec.parity.render.junit import junit_xml
 
         with replacing(junit, force=True) as temporary:
-            temporary.write_text(junit_xml(reports, undone), "utf-8")
+            temporary.write_text(junit_xml(results.reports, results.errors), "utf-8")
     if html is not None:
         from resnet_spec.parity.render.html import html_page
 
         with replacing(html, force=True) as temporary:
-            temporary.write_text(html_page(reports, undone), "utf-8")
+            temporary.write_text(html_page(results.reports, results.errors), "utf-8")
 
 
 def _print(reports: Sequence[ParityReport]) -> None:
@@ -220,8 +235,8 @@ def _extent(text: str | None) -> tuple[int, int] | None:
 @SEED
 @_SIZE
 @_BATCH
-@click.option("--nodes", is_flag=True, help="Keep every node's value too, for --bisect at the other end.")
-@click.option("--force", is_flag=True, help="Replace a trace that exists already.")
+@click.option("--nodes", is_flag=True, help="Record every node's value too, for --bisect.")
+@click.option("--force", is_flag=True, help="Replace an existing trace.")
 def record(
     spec: str,
     backend: str,
@@ -234,7 +249,7 @@ def record(
     nodes: bool,
     force: bool,
 ) -> None:
-    """Run one backend and keep what it computes, for a comparison on another machine (``parity --against``)."""
+    """Run one backend and record what it computes, for a comparison on another machine (parity --against)."""
     from resnet_spec.parity.trace import record as record_trace
 
     with progress() as tell:

@@ -1,8 +1,8 @@
 """Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
 
-Every backend is given the reference's float64 values as the inputs of a node: what differs after it was added by it,
-whatever came before. Nodes are compared one by one as they are computed, and a value is dropped after its last use.
-Nodes may all be right and the model wrong, where a backend puts them together in another way than the graph says; then
+Every backend is given the reference's float64 values as the inputs of a node, so that the node itself added any
+difference after it. Nodes are compared one by one as they are computed, and a value is dropped after its last use.
+Nodes may all be right and the model wrong, where a backend connects them in another way than the graph does; then
 prefixes of the network are compared.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resnet_spec.graph import INPUT, Graph, Node, Scope
 from resnet_spec.parity.diagnosis import Explainer, rewirings
+from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import BackendProcess, Progress
 from resnet_spec.parity.report import Difference, Finding, NodeReport, largest_difference, ratio, root_mean_square
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT
+from resnet_spec.parity.rounding import rounding_tolerance, structure_tolerance
 from resnet_spec.parity.walk import Values
 
 if TYPE_CHECKING:
@@ -28,14 +30,11 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 MOST_EXPLAINED = 8
-"""Nodes of one backend whose cause is looked for; one mistake in an emitter shows in every node of an operation."""
-
-FLUSHED: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
-"""What a processor may take for 0: the smallest normal numbers."""
+"""Nodes of one backend that are diagnosed; one mistake in an emitter shows in every node of an operation."""
 
 
 class _Suspect(NamedTuple):
-    """A node that adds too much, and all that is needed to look for the cause."""
+    """A node that adds too large a difference, and what its diagnosis needs."""
 
     node: Node
     difference: Difference
@@ -50,7 +49,7 @@ class Side(Protocol):
     name: str
 
     def load(self, graph: Graph, weights: Path, *dtypes: DType) -> None:
-        """Take the network, in each precision."""
+        """Load the network, in each precision."""
         ...
 
     def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
@@ -62,22 +61,22 @@ class Side(Protocol):
         ...
 
     def named_outputs(self) -> dict[str, NDArray[Any]]:
-        """What ``walking.Walk.step`` found at the node."""
+        """Return what ``walk.Walk.step`` found at the node."""
         ...
 
 
 class Bisection:
     """Sides ready to be compared node by node; the first is the reference, the others are running backends.
 
-    ``explaining`` finds a backend in which causes are tried, which should not be the one that is wrong; it is asked
-    where there is something to explain.
+    ``explaining`` returns a backend in which hypotheses are computed, which should not be the one that is wrong; it is
+    called where there is something to explain.
     """
 
     def __init__(
         self,
         reference: Side,
         others: Sequence[BackendProcess],
-        folder: Path,
+        files: Scratch,
         progress: Progress,
         explaining: Callable[[], BackendProcess | None],
     ) -> None:
@@ -85,22 +84,27 @@ class Bisection:
         self._others = others
         self._sides: list[Side] = [reference, *others]
         self._running = [side for side in self._sides if isinstance(side, BackendProcess)]
-        # A trace cannot say what rounding may do; then the first backend that runs does.
+        # A trace cannot estimate rounding errors; then the first backend that runs does.
         self._judging = self._running[0]
-        self._folder = folder
+        self._files = files
         self._progress = progress
         self._explaining = explaining
 
     def run(
-        self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int
+        self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int, error: float
     ) -> tuple[tuple[NodeReport, ...], tuple[Finding, ...]]:
-        """A report on every node in order of execution, and what was found wrong, the first node first."""
+        """Return a report on every node in order of execution, and what was found wrong, the first node first.
+
+        ``error`` is the float32 rounding error estimated for the logits.
+        """
+        import numpy as np
+
         for side in self._sides:
             side.load(graph, weights, "float64", "float32")
             side.begin(images, leading=side is self._reference, judging=side is self._judging, seed=seed)
-        places = _places(graph)
+        places = _stages_and_blocks(graph)
         shared = Values(graph, images)
-        handed: Path | None = None
+        shared_file: Path | None = None
         nodes: list[NodeReport] = []
         suspects: dict[str, list[_Suspect]] = {side.name: [] for side in self._sides}
         last: dict[str, Mapping[str, NDArray[Any]]] = {}
@@ -108,7 +112,7 @@ class Bisection:
             place = places.get(node.name, ("", ""))
             self._progress(f"{graph.name}: nodes of {place[1] or 'stem and head'}")
             for side in self._sides:
-                side.step(handed)
+                side.step(shared_file)
             last = {side.name: side.named_outputs() for side in self._sides}
             report = self._report(node, place, last)
             nodes.append(report)
@@ -122,13 +126,14 @@ class Bisection:
                         values = self._in_both(difference.backend, node, inputs)
                     found.append(_Suspect(node, difference, inputs, *values))
             shared.put(node.name, exact)
-            handed = self._hand(exact)
-        strays = self._strays(images, last)
+            shared_file = self._files.new("shared.npy")
+            np.save(shared_file, exact)
+        strays = self._strays(images, last, error)
         findings = self._explained(graph, arrays, suspects)
         order = {node.name: index for index, node in enumerate(graph.nodes)}
         for process in strays:
             if not suspects[process.name]:
-                findings += self._misassembled(graph, weights, arrays, images, process, strays)
+                findings += self._assembly(graph, weights, arrays, images, process, strays)
         return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
 
     def _in_both(self, backend: str, node: Node, inputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -138,56 +143,52 @@ class Bisection:
         narrow, wide = process.outputs()
         return wide, narrow
 
-    def _hand(self, value: NDArray[Any]) -> Path:
-        import numpy as np
-
-        path = self._folder / "shared.npy"
-        np.save(path, value)
-        return path
-
     def _report(
         self, node: Node, place: tuple[str, str], found: Mapping[str, Mapping[str, NDArray[Any]]]
     ) -> NodeReport:
         reference = self._reference.name
         exact = found[reference]["float64"]
         size = root_mean_square(exact)
-        reach = float(found[self._judging.name]["reach"])
+        error = float(found[self._judging.name]["rounding_error"])
 
         def judged(dtype: DType, backend: str, against: str, largest: float) -> Difference:
-            allowed = CONFIDENCE * reach * UNIT[dtype] / UNIT["float32"] + FLUSHED[dtype]
-            relative, bound = ratio(largest, size), ratio(allowed, size)
-            return Difference("node", dtype, backend, against, largest, relative, bound, node.name)
+            return Difference(
+                "node", dtype, backend, against, largest, rounding_tolerance(error, dtype), size, node.name
+            )
 
         others = [side.name for side in self._others]
         differences = [
             judged("float64", name, reference, largest_difference(found[name]["float64"], exact)) for name in others
         ]
         differences += [
-            judged("float32", side.name, f"{side.name} float64", float(found[side.name]["rounding"]))
+            judged("float32", side.name, f"{side.name} float64", float(found[side.name]["float32_difference"]))
             for side in self._running
         ]
-        drifts = [
+        accumulated = [
             ratio(largest_difference(found[name]["free"], exact), size) for name in others if "free" in found[name]
         ]
-        drift = max(drifts) if len(drifts) == len(others) else float("inf")
-        return NodeReport(node.name, node.operation.op, *place, node.shape, drift, tuple(differences))
+        # Not max() alone: NaN must not be lost.
+        worst = max(accumulated, key=lambda value: (isnan(value), value)) if len(accumulated) == len(others) else inf
+        return NodeReport(node.name, node.operation.op, *place, node.shape, worst, tuple(differences))
 
-    def _strays(self, images: NDArray[Any], last: Mapping[str, Mapping[str, NDArray[Any]]]) -> list[BackendProcess]:
-        """The backends whose whole model gives something else than its nodes, one after another."""
+    def _strays(
+        self, images: NDArray[Any], last: Mapping[str, Mapping[str, NDArray[Any]]], error: float
+    ) -> list[BackendProcess]:
+        """The backends whose whole model computes something else than its nodes one after another."""
         for process in self._running:
             process.forward(images, "float64")
         strays: list[BackendProcess] = []
         for process in self._running:
             whole, values = process.outputs()[-1], last[process.name]
             by_nodes = values["float64"] if process is self._reference else values.get("free")
-            if by_nodes is not None and not _agree(whole, by_nodes):
+            if by_nodes is not None and not _agree(whole, by_nodes, error):
                 strays.append(process)
         return strays
 
     def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
         findings: list[Finding] = []
         witness = self._explaining() if any(suspects.values()) else None
-        explainer = Explainer(witness, self._folder) if witness else None
+        explainer = Explainer(witness, self._files) if witness else None
         for backend, found in suspects.items():
             for suspect in found:
                 self._progress(f"{graph.name}: why {suspect.node.name}")
@@ -199,7 +200,7 @@ class Bisection:
                 findings.append(Finding(backend, suspect.node.name, "node", suspect.difference, causes, tried))
         return findings
 
-    def _misassembled(
+    def _assembly(
         self,
         graph: Graph,
         weights: Path,
@@ -208,35 +209,31 @@ class Bisection:
         process: BackendProcess,
         strays: list[BackendProcess],
     ) -> list[Finding]:
-        """The first node whose value in a whole model is not what its inputs make it, and what it was given instead."""
+        """The first node whose value in a whole model is not what its inputs make it, and the inputs it has instead."""
         witness = next((other for other in self._running if other not in strays), None) or self._explaining()
         if witness is None or witness in strays:
-            return [self._assembly_finding(graph, process, process, graph.outputs[-1], float("inf"))]
+            return [self._assembly_finding(process, process, graph.outputs[-1])]
 
-        def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], float]]:
-            """The value in the whole model of each node that differs, and by how much."""
+        def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+            """The value in the whole model of each node that differs, and that in the witness's."""
             part = graph.with_outputs(names)
             for side in (process, witness):
                 side.load(part, weights, "float64")
                 side.forward(images, "float64")
             results = zip(names, process.outputs(), witness.outputs(), strict=True)
-            return {
-                name: (ours, ratio(largest_difference(ours, theirs), root_mean_square(theirs)))
-                for name, ours, theirs in results
-                if not _agree(ours, theirs)
-            }
+            return {name: (ours, theirs) for name, ours, theirs in results if not _agree(ours, theirs)}
 
-        self._progress(f"{graph.name}: how {process.name} is put together")
+        self._progress(f"{graph.name}: how {process.name} connects its nodes")
         ends = _landmarks(graph)
         wrong = differing(ends)
         if not wrong:
-            return [self._assembly_finding(graph, process, witness, graph.outputs[-1], float("inf"))]
+            return [self._assembly_finding(process, witness, graph.outputs[-1])]
         end = next(name for name in ends if name in wrong)
         start = ends[ends.index(end) - 1] if end != ends[0] else INPUT
         between = _between(graph, start, end)
         inside = differing(between) or {end: wrong[end]}
         name = next(node for node in between if node in inside)
-        value, error = inside[name]
+        value, wanted = inside[name]
         causes: list[str] = []
         trials = rewirings(graph, graph.by_name[name])
         for description, rewired in trials:
@@ -244,34 +241,36 @@ class Bisection:
             witness.forward(images, "float64")
             if _agree(witness.outputs()[-1], value):
                 causes.append(description)
-        finding = self._assembly_finding(graph, process, witness, name, error, tuple(causes), len(trials))
+        largest, size = largest_difference(value, wanted), root_mean_square(wanted)
+        finding = self._assembly_finding(process, witness, name, largest, size, tuple(causes), len(trials))
         if causes:
             return [finding]
-        # Not another value: perhaps one that something was done to on its way.
+        # Not another value: perhaps the right one, changed on its way.
         node = graph.by_name[name]
         inputs, exact = _given(graph, weights, images, witness, node)
-        explainer = Explainer(witness, self._folder)
+        explainer = Explainer(witness, self._files)
         found, tried = explainer.explain(graph, node, arrays, inputs, exact, value, finding.difference)
         return [replace(finding, causes=found, tried=finding.tried + tried)]
 
     def _assembly_finding(
         self,
-        graph: Graph,
         process: BackendProcess,
         witness: BackendProcess,
         name: str,
-        error: float,
+        largest: float = inf,
+        size: float = 0.0,
         causes: tuple[str, ...] = (),
         tried: int = 0,
     ) -> Finding:
-        difference = Difference("assembly", "float64", process.name, witness.name, error, error, STRUCTURE, name)
+        allowed = structure_tolerance(size)
+        difference = Difference("assembly", "float64", process.name, witness.name, largest, allowed, size, name)
         return Finding(process.name, name, "assembly", difference, causes, tried)
 
 
 def _given(
     graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, node: Node
 ) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """What a node is given in a right model, and what it makes of it."""
+    """The inputs of a node in a right model, and its value."""
     names = [*dict.fromkeys(name for name in node.inputs if name != INPUT), node.name]
     process.load(graph.with_outputs(names), weights, "float64")
     process.forward(images, "float64")
@@ -279,7 +278,7 @@ def _given(
     return [values[name] for name in node.inputs], values[node.name]
 
 
-def _places(graph: Graph) -> dict[str, tuple[str, str]]:
+def _stages_and_blocks(graph: Graph) -> dict[str, tuple[str, str]]:
     """The stage and the block that each node belongs to, by the names of the scopes; empty in the stem and the head."""
     order = {node.name: index for index, node in enumerate(graph.nodes)}
     places: dict[str, tuple[str, str]] = {}
@@ -297,19 +296,19 @@ def _places(graph: Graph) -> dict[str, tuple[str, str]]:
 
 
 def _outer_blocks(graph: Graph) -> list[Scope]:
-    """The blocks that everything flows through: not a shortcut or a gate within one."""
+    """The blocks that every path passes: not a shortcut or a gate within one."""
     blocks = [scope for scope in graph.scopes if scope.kind == "block"]
     return [scope for scope in blocks if scope.residual] or blocks
 
 
 def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
-    """Where the nodes of the first block begin: its names, as far as they are nested, tell."""
+    """Where the nodes of the first block begin, by its name, if names are nested."""
     inside = [order[node.name] for node in graph.nodes if node.name.startswith((f"{scope}.", f"{scope}_"))]
     return min(inside, default=0)
 
 
 def _landmarks(graph: Graph) -> list[str]:
-    """Nodes that everything flows through: the ends of blocks, and the output."""
+    """Nodes that every path passes: the ends of blocks, and the output."""
     ends = {scope.output for scope in _outer_blocks(graph)} | {graph.outputs[-1]}
     return [node.name for node in graph.nodes if node.name in ends]
 
@@ -319,5 +318,5 @@ def _between(graph: Graph, start: str, end: str) -> list[str]:
     return names[names.index(start) + 1 if start != INPUT else 0 : names.index(end) + 1]
 
 
-def _agree(result: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    return ratio(largest_difference(result, wanted), root_mean_square(wanted)) <= STRUCTURE
+def _agree(result: NDArray[Any], wanted: NDArray[Any], error: float = 0.0) -> bool:
+    return largest_difference(result, wanted) <= structure_tolerance(root_mean_square(wanted), error)

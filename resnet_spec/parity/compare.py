@@ -1,7 +1,8 @@
-"""Do two backends compute the same? The same weights and images go through both, each in a process of its own.
+"""Do two backends compute the same? Both are given the same weights and images, each in a process of its own.
 
-float64 proves structure: there, two correct backends are some 10⁻¹³ apart, and whatever else differs shows. In float32
-each backend is held to its own float64 result, by the distance that rounding may take this very network (``rounding``).
+float64 proves structure: there, two correct backends are some 10⁻¹³ apart, and any other difference shows. In float32
+each backend is compared with its own float64 result, and the allowed difference follows from the network
+(``rounding``).
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.errors import SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.bisection import Bisection
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images, randomize
-from resnet_spec.parity.report import Difference, ParityReport, largest_difference, ratio
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, draws_for
-from resnet_spec.parity.training import Plan, TrainingComparison
+from resnet_spec.parity.report import (
+    Difference,
+    ParityReport,
+    largest_difference,
+    logits_size,
+    ratio,
+    standard_deviation,
+)
+from resnet_spec.parity.rounding import draws_for, rounding_tolerance, structure_tolerance
+from resnet_spec.parity.training import TrainingComparison
 from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.download import resolve
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.io import read_weights
@@ -28,11 +39,13 @@ from resnet_spec.weights.io import read_weights
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.protocol import DType
+
     Arrays = Mapping[str, NDArray[Any]]
 
 
 def compare(
-    spec: str | Path,
+    spec: str | Path | Spec,
     backends: Sequence[str] = ("torch", "tensorflow"),
     *,
     weights: str | Path | None = None,
@@ -44,13 +57,39 @@ def compare(
     training_steps: int | None = None,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
-    """Run a spec in two backends or more on the same random images and compare them with the first.
+    """Compare what backends compute for a spec, given the same weights and random images.
 
-    ``weights`` is a file or the name of published ones; without, they are drawn so that every mistake shows
-    (``randomization``). ``size`` is (height, width), by default the spec's. A final softmax is left out. In float64
-    each backend is held to the first, in float32 each to its own float64. ``bisect`` compares every node too, and
-    looks for the cause of what differs. ``training_steps``, which may be 0, compares gradients and running statistics
-    too, and so many steps of each optimizer. Raises BackendError where a backend cannot be run.
+    Each backend runs in a process of its own. In float64 each is compared with the first, in float32 each with its own
+    float64 result; what is allowed follows from the network (``resnet_spec.parity.rounding``). A final softmax is left
+    out.
+
+    Args:
+        spec: A shipped name, a path that ends in .yaml or .yml, or a loaded spec.
+        backends: Two backends or more by name; the first is the reference.
+        weights: A file of weights, or the name of published ones; by default random weights under which every mistake
+            shows.
+        seed: The seed of images and random weights.
+        overrides: Values to change in the spec, as ``resnet_spec.load`` takes them.
+        size: (height, width) of the images in pixels; by default the spec's.
+        batch: How many images to compare.
+        bisect: Whether to compare every node too, and look for the cause of a difference.
+        training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
+            these alone, None nothing of training.
+        progress: A function that is called with a description of each step.
+
+    Returns:
+        A report; ``report.passed`` is False where the backends differ.
+
+    Raises:
+        SpecError: The spec is wrong, or fewer than two backends are named.
+        WeightsError: The weights do not fit the spec.
+        BackendError: A backend is missing, fails or dies.
+
+    Examples:
+        >>> import resnet_spec
+        >>> report = resnet_spec.compare("resnet18", ("torch", "tensorflow"), size=(64, 64))  # doctest: +SKIP
+        >>> report.passed  # doctest: +SKIP
+        True
     """
     with comparing(backends, progress) as comparison:
         return comparison.run(
@@ -67,25 +106,32 @@ def compare(
 
 @contextmanager
 def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -> Generator[Comparison]:
-    """Backends started once for several specs."""
-    if len(backends) < 2:
-        raise SpecError("a comparison takes two backends or more")
-    with started(backends, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:
+    """Start backends once for several specs."""
+    if isinstance(backends, str) or len(backends) < 2:
+        raise SpecError(f"a comparison takes two backends or more, such as ('torch', 'tensorflow'), not {backends!r}")
+    # Files that a worker holds outlive it by a moment on Windows.
+    with (
+        TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
+        started(backends, progress) as processes,
+    ):
         yield Comparison(processes, Path(folder), progress)
 
 
 class Comparison:
-    """Running backends, ready to compare specs one after the other."""
+    """Running backends, ready to compare specs one after the other.
+
+    After a BackendError the next comparison starts again what died, and finishes what was asked of the others.
+    """
 
     def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
         self._processes = processes
-        self._folder = folder
-        self._weights = folder / "weights.safetensors"
+        self._files = Scratch(folder)
+        self._failed = False
         self._progress = progress
 
     def run(
         self,
-        spec: str | Path,
+        spec: str | Path | Spec,
         *,
         weights: str | Path | None = None,
         seed: int = 0,
@@ -96,18 +142,12 @@ class Comparison:
         training_steps: int | None = None,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
-        graph, arrays = prepared(
-            self._processes[0], self._weights, spec, weights, seed, overrides, size, self._progress
-        )
-        return self.compare(
-            graph,
-            arrays,
-            seed=seed,
-            batch=batch,
-            weights=str(weights or "random"),
-            bisect=bisect,
-            training_steps=training_steps,
-        )
+        loaded = loaded_spec(spec, overrides, size)
+        with self._recovering():
+            graph, arrays = prepared(self._processes[0], self._files, loaded, weights, seed, self._progress)
+            return self._compared(
+                graph, arrays, seed, batch, str(weights or "random"), bisect=bisect, training_steps=training_steps
+            )
 
     def compare(
         self,
@@ -121,19 +161,44 @@ class Comparison:
         training_steps: int | None = None,
     ) -> ParityReport:
         """Compare one graph under given arrays."""
+        with self._recovering():
+            return self._compared(graph, arrays, seed, batch, weights, bisect=bisect, training_steps=training_steps)
+
+    @contextmanager
+    def _recovering(self) -> Generator[None]:
+        """Begin with every backend ready, and remember where one fails."""
+        if self._failed:
+            for process in self._processes:
+                process.recover()
+        self._failed = True
+        yield
+        self._failed = False
+
+    def _compared(
+        self,
+        graph: Graph,
+        arrays: Arrays,
+        seed: int,
+        batch: int,
+        weights: str,
+        *,
+        bisect: bool,
+        training_steps: int | None,
+    ) -> ParityReport:
         images = random_images((batch, *graph.input.shape), seed + 1)
-        write_safetensors(self._weights, arrays)
-        exact, reach = self._exact(graph, images, seed)
-        rounded = self._rounded(graph, images)
-        deviation = float(exact[0].std())
-        differences = judged(self._processes, exact, rounded, deviation, reach / deviation if deviation else 0.0)
+        file = self._files.new("weights.safetensors")
+        write_safetensors(file, arrays)
+        exact, error = self._exact(graph, file, images, seed)
+        rounded = self._rounded(graph, file, images)
+        size = logits_size(exact[0])
+        differences = judged(self._processes, exact, rounded, size, error)
         nodes, findings = (), ()
         if bisect:
             first, *others = self._processes
-            bisection = Bisection(first, others, self._folder, self._progress, explaining=lambda: first)
-            nodes, findings = bisection.run(graph, self._weights, arrays, images, seed)
+            bisection = Bisection(first, others, self._files, self._progress, explaining=lambda: first)
+            nodes, findings = bisection.run(graph, file, arrays, images, seed, error)
         if training_steps is not None:
-            training = TrainingComparison(self._processes, self._folder, self._progress)
+            training = TrainingComparison(self._processes, self._files, self._progress)
             plan = Plan(training_steps, batch, seed + 2)
             differences += training.run(graph, arrays, plan=plan)
         return ParityReport(
@@ -143,64 +208,65 @@ class Comparison:
             batch=batch,
             weights=weights,
             seed=seed,
-            deviation=deviation,
-            reach=reach / deviation if deviation else 0.0,
+            deviation=standard_deviation(exact[0]),
+            rounding_tolerance=ratio(rounding_tolerance(error), size),
             differences=tuple(differences),
             environment={process.name: process.environment for process in self._processes},
             nodes=nodes,
             findings=findings,
         )
 
-    def _exact(self, graph: Graph, images: NDArray[Any], seed: int) -> tuple[list[NDArray[Any]], float]:
-        """Everyone's float64 logits, and how far float32's rounding may move the first's."""
-        import numpy as np
-
+    def _exact(self, graph: Graph, weights: Path, images: NDArray[Any], seed: int) -> tuple[list[NDArray[Any]], float]:
+        """Every backend's float64 logits, and the float32 rounding error estimated for the first's."""
         self._progress(f"{graph.name}: float64")
         for process in self._processes:
-            process.load(graph, self._weights, "float64")
+            process.load(graph, weights, "float64")
             process.forward(images, "float64")
         exact = [process.outputs()[-1] for process in self._processes]
-        self._progress(f"{graph.name}: what rounding may do")
+        self._progress(f"{graph.name}: estimating float32 rounding error")
         first = self._processes[0]
-        first.jitter(images, seed, draws_for(exact[0].size))
-        return exact, max(float(np.abs(moved - exact[0]).max()) for moved in first.outputs())
+        first.perturbed(images, seed, draws_for(exact[0].size))
+        return exact, max(largest_difference(moved, exact[0]) for moved in first.outputs())
 
-    def _rounded(self, graph: Graph, images: NDArray[Any]) -> list[NDArray[Any]]:
+    def _rounded(self, graph: Graph, weights: Path, images: NDArray[Any]) -> list[NDArray[Any]]:
         self._progress(f"{graph.name}: float32")
         for process in self._processes:
-            process.load(graph, self._weights)
+            process.load(graph, weights)
             process.forward(images)
         return [process.outputs()[-1] for process in self._processes]
 
 
-def prepared(
-    first: BackendProcess,
-    path: Path,
-    spec: str | Path,
-    weights: str | Path | None,
-    seed: int,
-    overrides: Overrides | None,
-    size: tuple[int, int] | None,
-    progress: Progress,
-) -> tuple[Graph, Arrays]:
-    """The graph of a spec up to its logits, and the arrays of a file or, without one, random ones.
+def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: tuple[int, int] | None) -> Spec:
+    """Return a spec with overrides at an input size; one that is loaded takes neither."""
+    # The size is an override, not Graph.at_size, since a spec's expressions may use it.
+    changes = at_size(overrides, size)
+    if not isinstance(spec, Spec):
+        return load(spec, changes)
+    if changes:
+        raise SpecError(f"{spec.name} is loaded already: give overrides and the size to load()")
+    return spec
 
-    Those are drawn with the help of a running backend, by way of a file at ``path``.
+
+def prepared(
+    first: BackendProcess, files: Scratch, spec: Spec, weights: str | Path | None, seed: int, progress: Progress
+) -> tuple[Graph, Arrays]:
+    """Return the graph of a spec up to its logits, and the arrays of a file or, without one, random ones.
+
+    Running statistics of random weights are those of a batch in a running backend.
     """
-    # An override, not Graph.at_size, since a spec's expressions may look at the size.
-    loaded = load(spec, at_size(overrides, size))
-    whole = loaded.to_graph()
+    whole = spec.to_graph()
     graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
     if weights is not None:
-        return graph, read_weights(resolve(loaded, weights), whole)
+        return graph, read_weights(resolve(spec, weights), whole)
 
     def train(calibrated: Graph, arrays: Arrays, images: Any) -> Arrays:
+        path = files.new("calibration.safetensors")
         write_safetensors(path, arrays)
         first.load(calibrated, path)
         first.forward(images, training=True)
         return first.arrays_after()
 
-    progress(f"{graph.name}: drawing weights")
+    progress(f"{graph.name}: initializing weights")
     return graph, randomize(graph, train, seed)
 
 
@@ -208,28 +274,44 @@ def judged(
     processes: Sequence[BackendProcess],
     exact: Sequence[NDArray[Any]],
     rounded: Sequence[NDArray[Any]],
-    deviation: float,
-    reach: float,
+    size: float,
+    error: float,
 ) -> list[Difference]:
-    """The differences of the logits: in float64 from the first backend, in float32 from each backend's own float64."""
+    """Return the differences of the logits: in float64 from the first backend, in float32 from each one's own float64.
+
+    ``size`` is what logits are measured by, and ``error`` the float32 rounding error estimated for them.
+    """
     first, *others = processes
-    found: list[Difference] = []
-    for process, logits in zip(others, exact[1:], strict=True):
-        largest = largest_difference(logits, exact[0])
-        found.append(
-            Difference("logits", "float64", process.name, first.name, largest, ratio(largest, deviation), STRUCTURE)
-        )
-    for process, own, logits in zip(processes, exact, rounded, strict=True):
-        largest = largest_difference(logits, own)
-        relative, reference = ratio(largest, deviation), f"{process.name} float64"
-        found.append(Difference("logits", "float32", process.name, reference, largest, relative, CONFIDENCE * reach))
-    return found
+    found = [
+        logits_difference("float64", process.name, first.name, logits, exact[0], size, error)
+        for process, logits in zip(others, exact[1:], strict=True)
+    ]
+    return found + [
+        logits_difference("float32", process.name, f"{process.name} float64", logits, own, size, error)
+        for process, own, logits in zip(processes, exact, rounded, strict=True)
+    ]
+
+
+def logits_difference(
+    dtype: DType,
+    backend: str,
+    reference: str,
+    logits: NDArray[Any],
+    wanted: NDArray[Any],
+    size: float,
+    error: float,
+) -> Difference:
+    """Return the difference of logits from those wanted; see ``judged``."""
+    allowed = structure_tolerance(size, error) if dtype == "float64" else rounding_tolerance(error)
+    return Difference("logits", dtype, backend, reference, largest_difference(logits, wanted), allowed, size)
 
 
 def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overrides | None:
-    """Overrides with the input's (height, width) among them."""
+    """Return overrides with the input's (height, width) among them."""
     if size is None:
         return overrides
+    if isinstance(size, str) or len(size) != 2:
+        raise SpecError(f"size is a pair (height, width), not {size!r}")
     height, width = size
     overrides = [overrides] if isinstance(overrides, str) else overrides
     if isinstance(overrides, Mapping):

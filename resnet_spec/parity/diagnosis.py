@@ -1,19 +1,20 @@
-"""Why a node differs: it is computed again in the reference, changed in each way that ports are known to go wrong.
+"""Why a node differs: it is computed again in the reference under each hypothesis, a change that ports often make.
 
-Where one of the changes makes the difference vanish, that is the cause; where two do, they cannot be told apart under
+A hypothesis under which the difference vanishes is the cause; where two explain it, they cannot be told apart under
 this input, and both are named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, GraphError
 from resnet_spec.graph import INPUT, Graph, Input, Node
 from resnet_spec.operations.fields import Shape, ShapeError
+from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.hypotheses import JOINS, Trial, trials_of
 from resnet_spec.parity.precision import PRECISIONS, bfloat16, float16
 from resnet_spec.parity.process import BackendProcess
@@ -30,7 +31,7 @@ Array = Any
 Arrays = Mapping[str, Array]
 
 VANISHES = 1e-4
-"""What is left of a difference, at most, where a change explains it."""
+"""The part of a difference that remains, at most, where a hypothesis explains it."""
 
 REWIRINGS = 12
 """How many other values of the same shape are tried in place of an input, the nearest first."""
@@ -42,9 +43,9 @@ ELSEWHERE = 12
 class Explainer:
     """A running backend in which changed nodes are computed."""
 
-    def __init__(self, process: BackendProcess, folder: Path) -> None:
+    def __init__(self, process: BackendProcess, files: Scratch) -> None:
         self._process = process
-        self._weights = folder / "trial.safetensors"
+        self._files = files
 
     def explain(
         self,
@@ -66,12 +67,12 @@ class Explainer:
         given = [value.astype(dtype).astype("float64") for value in inputs]
         causes: list[str] = []
         tried = 0
-        left = _left(exact, observed, difference.bound)
+        left = _unexplained(exact, observed, difference.allowed)
         for trials in rounds(graph, node, arrays, dtype):
             for trial in trials:
                 tried += 1
                 result = self._result(node, own, given, exact, trial)
-                if result is not None and largest_difference(result, observed) <= left:
+                if result is not None and largest_difference(result, observed) <= left < inf:
                     causes.append(trial.cause)
             if causes:
                 break
@@ -100,19 +101,20 @@ class Explainer:
             # A trial may have padded its input.
             alone = _alone(node, trial.operation or node.operation, given[0].shape[1:])
             images = given[0].reshape(len(given[0]), *alone.input.shape)
-            write_safetensors(self._weights, {f"{node.name}.{name}": value for name, value in parameters.items()})
-            self._process.load(alone, self._weights, "float64")
+            weights = self._files.new("trial.safetensors")
+            write_safetensors(weights, {f"{node.name}.{name}": value for name, value in parameters.items()})
+            self._process.load(alone, weights, "float64")
             self._process.forward(images, "float64")
             return trial.after(self._process.outputs()[-1])
         except (BackendError, GraphError, ShapeError, ValueError):
             return None
 
 
-def _left(exact: Array, observed: Array, bound: float) -> float:
-    """How far from what was observed a trial may end that explains it; ``bound`` is in root mean squares."""
+def _unexplained(exact: Array, observed: Array, allowed: float) -> float:
+    """How far from the observed value the result of a hypothesis may be that explains it."""
     if observed.shape != exact.shape:
         return STRUCTURE * root_mean_square(observed)
-    return max(bound * root_mean_square(exact), VANISHES * largest_difference(observed, exact))
+    return max(allowed, VANISHES * largest_difference(observed, exact))
 
 
 def _alone(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:

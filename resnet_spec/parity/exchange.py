@@ -1,12 +1,14 @@
-"""Arrays that two processes hand each other: a folder with a file each, and an index that gives their order.
+"""Files by which processes exchange arrays: a folder with one file an array, and an index of their names in order.
 
-Not one archive, whose checksums take longer than all the rest of a comparison's bookkeeping.
+Not one archive, whose checksums take longer than the rest of a comparison's bookkeeping.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +16,41 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def leave(folder: Path, arrays: Mapping[Any, ArrayLike]) -> None:
-    """Leave arrays in a folder, in the place of those that were left there before."""
+def save_arrays(folder: Path, arrays: Mapping[Any, ArrayLike]) -> None:
+    """Save arrays in a folder, replacing those saved there before."""
     import numpy as np
 
     folder.mkdir(exist_ok=True)
     for number, array in enumerate(arrays.values()):
         np.save(folder / f"{number}.npy", array)
-    (folder / "index.json").write_text(json.dumps([str(name) for name in arrays]))
+    (folder / "index.json").write_text(json.dumps([str(name) for name in arrays]), "utf-8")
 
 
-def left(folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays that were left in a folder last, by name, in order."""
+def load_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """Load the arrays saved last in a folder, by name, in order; they are read, not mapped."""
     import numpy as np
 
-    names: list[str] = json.loads((folder / "index.json").read_text())
+    names: list[str] = json.loads((folder / "index.json").read_text("utf-8"))
     return {name: np.load(folder / f"{number}.npy") for number, name in enumerate(names)}
+
+
+class Scratch:
+    """Paths in a folder, none of them twice.
+
+    Another process may have mapped a file that it read, and then a new one in its place would change that process's
+    arrays, or end it; Windows refuses to write it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._numbers = count()
+        self._last: dict[str, Path] = {}
+
+    def new(self, name: str) -> Path:
+        """Return the path of a new file, and delete the last one of that name, which must have been read."""
+        if name in self._last:
+            # Windows keeps a file that is mapped; it goes with the folder.
+            with suppress(OSError):
+                self._last[name].unlink(missing_ok=True)
+        self._last[name] = self.folder / f"{next(self._numbers)}-{name}"
+        return self._last[name]

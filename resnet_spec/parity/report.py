@@ -1,13 +1,14 @@
-"""What a comparison finds, as plain data: each difference beside the bound it is judged by, and the verdict."""
+"""The results of a comparison as plain data: each difference with the largest that is allowed, and the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import isfinite
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec.backend.protocol import DType
+from resnet_spec.document.plain import plain_data
 from resnet_spec.operations.fields import Shape
 
 if TYPE_CHECKING:
@@ -18,10 +19,24 @@ Quantity = Literal["logits", "node", "assembly", "gradients", "statistics", "los
 
 @dataclass(frozen=True)
 class Difference:
-    """One comparison: the largest absolute difference, that over the reference's own size, and the bound of the latter.
+    """One comparison of a backend with a reference: the largest difference, and the largest that is allowed.
 
-    Logits are measured in standard deviations of the reference's float64 logits, nodes in root mean squares of the
-    node's value. What else is measured says ``quantity``; see ``training``. ``subject`` is a node or an optimizer.
+    Attributes:
+        quantity: What was compared: ``logits``, a ``node``'s value, ``gradients``, ``statistics``, ...
+        dtype: The precision of the computation.
+        backend: The backend that was compared.
+        reference: What it was compared with: another backend, or in float32 the same backend's float64 result.
+        largest: The largest absolute difference; of weights after training the Euclidean distance.
+        allowed: The largest difference that rounding explains, in the same units (see ``resnet_spec.parity.rounding``).
+        size: The size of the reference, in the same units: for logits the standard deviation (for constant logits the
+            root mean square), for a node's value the root mean square. Zero where the reference is zero.
+        subject: The node, parameter or optimizer that was compared; empty for logits.
+
+    Examples:
+        >>> from resnet_spec.parity.report import Difference
+        >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
+        >>> found.passed, found.relative, found.bound
+        (True, 6e-13, 2e-09)
     """
 
     quantity: Quantity
@@ -29,27 +44,45 @@ class Difference:
     backend: str
     reference: str
     largest: float
-    relative: float
-    bound: float
+    allowed: float
+    size: float
     subject: str = ""
 
     @property
+    def relative(self) -> float:
+        """The largest difference over the reference's size; infinite where the reference is zero and it is not."""
+        return ratio(self.largest, self.size)
+
+    @property
+    def bound(self) -> float:
+        """The largest ``relative`` that is allowed; infinite where the reference is zero."""
+        return ratio(self.allowed, self.size)
+
+    @property
     def passed(self) -> bool:
-        """Whether the difference is within its bound; NaN never is."""
-        return self.relative <= self.bound
+        """Whether the difference is allowed; never with NaN or infinity on either side."""
+        return isfinite(self.largest) and isfinite(self.allowed) and self.largest <= self.allowed
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as plain data, with its verdict."""
-        return _finite(asdict(self)) | {"passed": self.passed}
+        """Return the difference as data for JSON, with its verdict; NaN and infinity become None."""
+        derived = {"relative": self.relative, "bound": self.bound, "passed": self.passed}
+        return plain_data(asdict(self) | derived)
 
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node's part in a difference.
+    """The comparison of one node, given the same inputs in every backend.
 
-    ``drift`` is how far the two backends are apart there in float64, each on its own so far, in root mean squares of
-    the reference's value. ``differences`` are what the node itself adds: every backend is given the reference's values
-    as inputs. In float64 a backend is held to the reference, in float32 each to its own float64.
+    Attributes:
+        name: The node's name.
+        operation: The operation's name, such as ``conv2d``.
+        stage: The stage that the node belongs to; empty in the stem and the head.
+        block: The block that the node belongs to, likewise.
+        shape: The shape of its value, without the batch.
+        accumulated_error: The difference of two backends at this node in float64 when each runs from the images on its
+            own, over the root mean square of the reference's value.
+        differences: The differences that the node itself adds: in float64 between backends, in float32 between a
+            backend and its own float64.
     """
 
     name: str
@@ -57,27 +90,33 @@ class NodeReport:
     stage: str
     block: str
     shape: Shape
-    drift: float
+    accumulated_error: float
     differences: tuple[Difference, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether all that the node adds is within its bounds."""
+        """Whether every difference is allowed."""
         return all(difference.passed for difference in self.differences)
 
     def to_dict(self) -> dict[str, Any]:
-        """The node as plain data."""
+        """Return the node as data for JSON."""
         differences = [difference.to_dict() for difference in self.differences]
-        return {"passed": self.passed, **_finite(asdict(self)), "differences": differences}
+        return {"passed": self.passed, **plain_data(asdict(self)), "differences": differences}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A node at which a backend is wrong, and what explains it.
+    """A node at which a backend is wrong, with the changes that explain it.
 
-    ``kind`` is ``node`` where the node itself computes something else, and ``assembly`` where each node is right by
-    itself but the model gives it something else than the graph says. ``causes`` are the changes under which the
-    reference computes what the backend did, each tried; none where nothing that was tried explains it.
+    Attributes:
+        backend: The backend that is wrong.
+        node: The node's name.
+        kind: ``node`` where the node itself computes something else; ``assembly`` where each node is right on its own
+            and the backend connects this one to different inputs than the graph does.
+        difference: The difference that was found there.
+        causes: The changes under which the reference computes what the backend did, each confirmed by computing it;
+            empty where none of those tried explains the difference.
+        tried: How many changes were tried.
     """
 
     backend: str
@@ -88,17 +127,34 @@ class Finding:
     tried: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as plain data."""
-        return asdict(self) | {"difference": self.difference.to_dict()}
+        """Return the finding as data for JSON."""
+        return plain_data(asdict(self)) | {"difference": self.difference.to_dict()}
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What ``compare`` found.
+    """The result of ``resnet_spec.compare``.
 
-    ``size`` is (height, width), or (features,) of a vector; ``deviation`` is the standard deviation of the reference's
-    float64 logits, and ``reach`` how far float32's rounding may move them, in those (``rounding``). ``nodes`` and
-    ``findings`` are those of a bisection, in the order of execution; the first finding is where to look.
+    Attributes:
+        spec: The network's name.
+        fingerprint: The graph's fingerprint (SHA-256), which names the architecture.
+        size: (height, width) of the images, or (features,) of vectors.
+        batch: How many images were compared.
+        weights: The file or published weights that were compared under, or ``random``.
+        seed: The seed of images and random weights.
+        deviation: The standard deviation of the reference's float64 logits.
+        rounding_tolerance: How far float32 rounding may move the logits, in those (for constant logits in their root
+            mean square): the bound of the float32 differences.
+        differences: The differences of the logits and, where asked for, of training.
+        environment: By backend, the versions and settings that change rounding.
+        nodes: The nodes in order of execution, where ``bisect`` compared them.
+        findings: What ``bisect`` found wrong, the first node first: where to look.
+
+    Examples:
+        >>> import resnet_spec
+        >>> report = resnet_spec.compare("resnet18", ("torch", "tensorflow"), bisect=True)  # doctest: +SKIP
+        >>> report.passed  # doctest: +SKIP
+        True
     """
 
     spec: str
@@ -108,7 +164,7 @@ class ParityReport:
     weights: str
     seed: int
     deviation: float
-    reach: float
+    rounding_tolerance: float
     differences: tuple[Difference, ...]
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     nodes: tuple[NodeReport, ...] = ()
@@ -116,40 +172,71 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every difference is within its bound."""
+        """Whether every difference is allowed and nothing was found wrong."""
         return all(item.passed for item in (*self.differences, *self.nodes)) and not self.findings
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data, for JSON."""
+        """Return the report as data for JSON; NaN and infinity, which JSON lacks, become None.
+
+        Returns:
+            The attributes above by name, ``passed``, and for each difference ``relative`` and ``bound``.
+        """
         parts = {
             "differences": [difference.to_dict() for difference in self.differences],
             "nodes": [node.to_dict() for node in self.nodes],
             "findings": [finding.to_dict() for finding in self.findings],
         }
-        return {"passed": self.passed, **asdict(self), **parts}
-
-
-def _finite(data: dict[str, Any]) -> dict[str, Any]:
-    """JSON has neither infinity nor NaN: null stands for both."""
-    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in data.items()}
+        return {"passed": self.passed, **plain_data(asdict(self)), **parts}
 
 
 def largest_difference(result: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """The largest absolute difference, computed in float64; infinite where the shapes differ."""
+    """Return the largest absolute difference, in float64; infinite where the shapes differ, NaN where either is NaN."""
     import numpy as np
 
     if result.shape != wanted.shape:
         return float("inf")
-    return float(np.abs(result.astype(np.float64) - wanted.astype(np.float64)).max())
+    # Infinity on both sides is NaN, and so no agreement.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.abs(result.astype(np.float64) - wanted.astype(np.float64)).max())
 
 
 def ratio(largest: float, size: float) -> float:
-    """A difference in units of what it is measured by; nothing over nothing is no difference."""
-    return largest / size if size else (float("inf") if largest else 0.0)
+    """Return a difference over a size; 0 where both are 0, infinite where only the size is."""
+    if size or isnan(largest):
+        return largest / size if size else largest
+    return float("inf") if largest else 0.0
 
 
 def root_mean_square(value: NDArray[Any]) -> float:
-    """The size of a value, computed in float64."""
+    """Return the root mean square, computed in float64 without overflow; not finite where the value is not."""
     import numpy as np
 
-    return float(np.sqrt(np.square(value, dtype=np.float64).mean()))
+    scale, scaled = _scaled(value)
+    return scale * float(np.sqrt(np.square(scaled).mean())) if scaled is not None else scale
+
+
+def standard_deviation(value: NDArray[Any]) -> float:
+    """Return the standard deviation, computed in float64 without overflow; not finite where the value is not."""
+    scale, scaled = _scaled(value)
+    return scale * float(scaled.std()) if scaled is not None else scale
+
+
+def logits_size(logits: NDArray[Any]) -> float:
+    """Return what differences of logits are measured by: their standard deviation, or where that is 0 their root mean
+    square; 0 where every logit is 0."""
+    return standard_deviation(logits) or root_mean_square(logits)
+
+
+def _scaled(value: NDArray[Any]) -> tuple[float, NDArray[Any] | None]:
+    """A power of two near a value's largest element, and the value over it; the largest alone if it is 0 or not finite.
+
+    A square of a large number would overflow; a power of two changes no digit.
+    """
+    import numpy as np
+
+    wide = value.astype(np.float64)
+    largest = float(np.abs(wide).max())
+    if not largest or not isfinite(largest):
+        return largest, None
+    scale = float(2.0 ** (int(np.frexp(largest)[1]) - 1))
+    return scale, wide / scale

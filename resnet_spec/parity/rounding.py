@@ -1,12 +1,27 @@
-"""How far rounding alone may move a result: computed from the network, not chosen.
+"""How large a difference rounding alone may make: computed from the network, not chosen.
 
 A sum of k terms computed in floating point with unit roundoff u is the exact sum of terms each moved by at most
-λ·√k·u of itself, but for a probability that falls with λ like a normal distribution's tail (Higham and Mary 2019, "A
-New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). Terms share the roundings of
+λ·√k·u of itself, except with a probability that falls with λ like a normal distribution's tail (Higham and Mary 2019,
+"A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). Terms share the roundings of
 the partial sums that they are in, so a sum of positive terms may be off by all of √k·u. So a network run in float64
-whose every operation is given inputs moved at random by √k·u, with float32's u, and whose result is moved by as much,
-is a sample of what float32 may do to it: ``reach``, the distance of that run from the undisturbed one. It grows with
-depth, with the terms of each sum and with whatever the network amplifies. ``CONFIDENCE`` is λ.
+with every operation's inputs moved at random by √k·u, with float32's u, and its result moved by as much, is a sample
+of what float32 may do to it. The distance of that run from the unperturbed one is the *rounding error*, an estimate in
+the units of the result. It grows with depth, with the terms of each sum and with whatever the network amplifies.
+``CONFIDENCE`` is λ, and λ times the rounding error the *rounding tolerance*.
+
+Every verdict compares two absolute quantities, the largest difference and the largest that is allowed:
+
+- float32 against the same backend's float64: the rounding tolerance.
+- One node in float64, given the same inputs in two backends: the rounding tolerance with float64's u for float32's.
+- A whole network in float64: ``STRUCTURE`` times the size of the reference's result, or the rounding tolerances of two
+  float64 runs where those are more.
+
+The last two need no reference that differs from zero. A result that is zero because everything in it is zero (after a
+ReLU of negative values, under kernels of zeros) has no rounding error, since moving zero by a part of itself moves
+nothing; the other backend must give zero too. A result that is zero, constant or a single number because terms cancel
+has the rounding error of those terms, since each was moved by a part of its own. A quotient of the difference and the
+reference's size would be infinite for both, whatever was computed. To either tolerance the smallest normal number is
+added, below which a processor may take a number for zero.
 """
 
 from __future__ import annotations
@@ -22,22 +37,40 @@ if TYPE_CHECKING:
 UNIT: dict[DType, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
 """Unit roundoff: the largest relative error of rounding one number."""
 
+SMALLEST: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
+"""The smallest normal numbers; a processor may take what is less for zero."""
+
 CONFIDENCE = 2.0
 
 STRUCTURE = 1e-9
 """Largest difference of float64 results, in their standard deviations, that rounding may explain: 10⁷ units."""
 
 SAMPLES = 256
-"""Values from which the reach of rounding is taken at least: the largest of few says little, so few are drawn again."""
+"""Values from which a rounding error is estimated at least: the largest of few says little, so few are drawn again."""
+
+
+def rounding_tolerance(error: float, dtype: DType = "float32") -> float:
+    """Return how far rounding may take a result from its exact value, given the float32 rounding error estimated."""
+    return CONFIDENCE * error * UNIT[dtype] / UNIT["float32"] + SMALLEST[dtype]
+
+
+def structure_tolerance(size: float, error: float = 0.0) -> float:
+    """Return how far two correct float64 results may be apart.
+
+    ``size`` is that of the reference, and ``error`` the float32 rounding error estimated for it.
+    """
+    return max(STRUCTURE * size, 2 * rounding_tolerance(error, "float64"))
 
 
 def draws_for(values: int) -> int:
-    """How often a network, or a node, of so many output values is disturbed."""
+    """Return how often a network, or a node, of so many output values is perturbed."""
     return max(1, min(8, -(-SAMPLES // values)))
 
 
-def jittered(value: NDArray[Any], roundings: int, generator: np.random.Generator, unit: float) -> NDArray[Any]:
-    """A value with each element moved by a random part of itself, of standard deviation √roundings · unit."""
+def with_rounding_noise(
+    value: NDArray[Any], roundings: int, generator: np.random.Generator, unit: float
+) -> NDArray[Any]:
+    """Return a value with each element moved by a random part of itself, of standard deviation √roundings · unit."""
     if not roundings:
         return value
     import numpy as np

@@ -27,12 +27,14 @@ from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import first_difference
 from resnet_spec.parity.bisection import Bisection
-from resnet_spec.parity.compare import at_size, prepared
+from resnet_spec.parity.compare import at_size, loaded_spec, logits_difference, prepared
+from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images
-from resnet_spec.parity.report import Difference, ParityReport, largest_difference, ratio
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, draws_for
+from resnet_spec.parity.report import ParityReport, largest_difference, logits_size, ratio, standard_deviation
+from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.spec import Spec
 from resnet_spec.validation import invalid_values
 from resnet_spec.weights.atomic import check_target, replacing
 from resnet_spec.weights.download import resolve
@@ -83,7 +85,7 @@ class Trace:
 
 
 def record(
-    spec: str | Path,
+    spec: str | Path | Spec,
     backend: str,
     path: Path,
     *,
@@ -106,14 +108,17 @@ def record(
     if path.suffix != ".safetensors":
         raise SpecError(f"{path}: a trace's file ends in .safetensors")
     check_target(path, force=force)
-    loaded = load(spec, at_size(overrides, size))
+    loaded = loaded_spec(spec, overrides, size)
     loaded.to_graph()
     if weights is not None:
         resolve(loaded, weights)
-    with started([backend], progress) as (process,), TemporaryDirectory(prefix="resnet-spec-") as name:
-        folder = Path(name)
-        file = folder / "weights.safetensors"
-        graph, arrays = prepared(process, file, spec, weights, seed, overrides, size, progress)
+    with (
+        TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
+        started([backend], progress) as (process,),
+    ):
+        files = Scratch(Path(folder))
+        graph, arrays = prepared(process, files, loaded, weights, seed, progress)
+        file = files.new("weights.safetensors")
         write_safetensors(file, arrays)
         images = random_images((batch, *graph.input.shape), seed + 1)
         logits: dict[DType, NDArray[Any]] = {}
@@ -132,7 +137,7 @@ def record(
             weights=arrays,
             exact=logits["float64"],
             rounded=logits["float32"],
-            nodes=_walked(process, graph, images, folder, progress) if nodes else {},
+            nodes=_walked(process, graph, images, Path(folder), progress) if nodes else {},
             environment=process.environment,
             machine=machine(),
         )
@@ -149,13 +154,13 @@ def _walked(
 
     process.begin(images, leading=True, judging=False, seed=0)
     values: dict[str, NDArray[Any]] = {}
-    handed: Path | None = None
+    shared: Path | None = None
     for index, node in enumerate(graph.nodes):
         progress(f"{graph.name}: {index} of {len(graph.nodes)} nodes")
-        process.step(handed)
-        handed = folder / f"{index}.npy"
-        np.save(handed, process.named_outputs()["float64"])
-        values[node.name] = np.load(handed, mmap_mode="r")
+        process.step(shared)
+        shared = folder / f"{index}.npy"
+        np.save(shared, process.named_outputs()["float64"])
+        values[node.name] = np.load(shared, mmap_mode="r")
     return values
 
 
@@ -181,7 +186,7 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-class _Said(BaseModel):
+class _Metadata(BaseModel):
     """What a trace's metadata say beside the graph."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -201,7 +206,7 @@ def write_trace(path: Path, trace: Trace) -> None:
         arrays[_ROUNDED] = trace.rounded
     arrays |= {f"{_WEIGHTS}{name}": array for name, array in trace.weights.items()}
     arrays |= {f"{_NODES}{name}": array for name, array in trace.nodes.items()}
-    said = _Said(
+    said = _Metadata(
         format=FORMAT,
         source=trace.source,
         seed=trace.seed,
@@ -223,7 +228,7 @@ def read_trace(path: Path) -> Trace:
     metadata, tensors = checkpoint.metadata, checkpoint.tensors
     if TRACE not in metadata:
         raise WeightsError(f"{path}: is no trace; 'resnet-spec record' makes one")
-    said = _read_said(path, metadata[TRACE])
+    said = _read_metadata(path, metadata[TRACE])
     try:
         graph = Graph.from_json(metadata.get(GRAPH, ""))
     except (GraphError, RecursionError) as error:
@@ -247,7 +252,7 @@ def read_trace(path: Path) -> Trace:
     )
 
 
-def _read_said(path: Path, text: str) -> _Said:
+def _read_metadata(path: Path, text: str) -> _Metadata:
     said: Any = None
     try:
         # Before the rest is looked at, which another format may have otherwise.
@@ -255,9 +260,9 @@ def _read_said(path: Path, text: str) -> _Said:
         if isinstance(said, dict) and "format" in said and said["format"] != FORMAT:
             known = f"of which this version knows {FORMAT}"
             raise WeightsError(f"{path}: is a trace of format {shown(cast('object', said['format']))}, {known}")
-        return _Said.model_validate(said)
+        return _Metadata.model_validate(said)
     except ValidationError as error:
-        first = invalid_values(error, said, _Said)[0].problem()
+        first = invalid_values(error, said, _Metadata)[0].problem()
         problem = f"{first.path or 'its metadata'}: {first.message}"
     except (ValueError, RecursionError) as error:
         problem = f"its metadata are no JSON: {error}"
@@ -335,16 +340,20 @@ def compare_with_trace(
         _check_same(path, trace, spec, overrides)
     if bisect and len(trace.nodes) < len(graph.nodes):
         raise WeightsError(f"{path}: the trace lacks the nodes' values; 'resnet-spec record --nodes' keeps them")
-    with started([backend], progress) as (process,), TemporaryDirectory(prefix="resnet-spec-") as name:
-        weights = Path(name, "weights.safetensors")
+    with (
+        TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
+        started([backend], progress) as (process,),
+    ):
+        files = Scratch(Path(folder))
+        weights = files.new("weights.safetensors")
         write_safetensors(weights, trace.weights)
         progress(f"{graph.name}: float64")
         process.load(graph, weights, "float64")
         process.forward(images, "float64")
         exact = process.outputs()[-1]
-        progress(f"{graph.name}: what rounding may do")
-        process.jitter(images, trace.seed, draws_for(exact.size))
-        reach = max(largest_difference(moved, exact) for moved in process.outputs())
+        progress(f"{graph.name}: estimating float32 rounding error")
+        process.perturbed(images, trace.seed, draws_for(exact.size))
+        error = max(largest_difference(moved, exact) for moved in process.outputs())
         progress(f"{graph.name}: float32")
         process.load(graph, weights)
         process.forward(images)
@@ -353,25 +362,20 @@ def compare_with_trace(
         if bisect:
             with ExitStack() as stack:
                 witness = cache(lambda: _witness(trace, process, stack, progress))
-                bisection = Bisection(_Replay(trace), [process], Path(name), progress, explaining=witness)
-                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed)
+                bisection = Bisection(_Replay(trace), [process], files, progress, explaining=witness)
+                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed, error)
         environment = {
             process.name: process.environment | machine(),
             trace.name: {**trace.environment, **trace.machine},
         }
-    deviation = float(trace.exact.std())
-
-    def judged(dtype: DType, name: str, against: str, largest: float, bound: float) -> Difference:
-        return Difference("logits", dtype, name, against, largest, ratio(largest, deviation), bound)
-
-    bound = CONFIDENCE * ratio(reach, deviation)
+    size = logits_size(trace.exact)
     differences = [
-        judged("float64", process.name, trace.name, largest_difference(exact, trace.exact), STRUCTURE),
-        judged("float32", process.name, f"{process.name} float64", largest_difference(rounded, exact), bound),
+        logits_difference("float64", process.name, trace.name, exact, trace.exact, size, error),
+        logits_difference("float32", process.name, f"{process.name} float64", rounded, exact, size, error),
     ]
     if trace.rounded is not None:
-        largest = largest_difference(trace.rounded, trace.exact)
-        differences.append(judged("float32", trace.name, f"{trace.name} float64", largest, bound))
+        recorded = f"{trace.name} float64"
+        differences.append(logits_difference("float32", trace.name, recorded, trace.rounded, trace.exact, size, error))
     return ParityReport(
         spec=graph.name,
         fingerprint=graph.fingerprint,
@@ -379,8 +383,8 @@ def compare_with_trace(
         batch=len(images),
         weights=trace.drawn,
         seed=trace.seed,
-        deviation=deviation,
-        reach=ratio(reach, deviation),
+        deviation=standard_deviation(trace.exact),
+        rounding_tolerance=ratio(rounding_tolerance(error), size),
         differences=tuple(differences),
         environment=environment,
         nodes=nodes,

@@ -4,16 +4,20 @@ Nothing is dropped at random: the rates of dropout and stochastic depth are 0. T
 output less random targets, which means the same in every framework.
 
 How far rounding alone takes two runs apart is computed as in ``rounding``, with float64's unit roundoff u: each backend
-trains again, disturbed by what its roundings may do (``disturbed``), and ``CONFIDENCE`` times the largest distance of
-``RUNS`` such runs from its undisturbed one is how far its roundings may take it; the bound is the sum of both's. It
+trains again with rounding noise (``perturbed_batches``), and ``CONFIDENCE`` times the largest distance of ``RUNS`` such
+runs from its unperturbed one is its tolerance; a difference may be as large as both backends' tolerances together. It
 grows with the steps and with whatever training amplifies. More than one run, since differences soon point along the
-direction that training amplifies most, and how far a single one happens to go along it says little. Both backends,
-since where terms cancel in a gradient the noise that is left is each one's own, and Adam divides by its size.
+direction that training amplifies most, and a single one may have little of that direction. Both backends, since where
+terms cancel in a gradient the noise that is left is each one's own, and Adam divides by its size.
+
+Distances and tolerances are absolute. Gradients and statistics are compared with ``STRUCTURE`` times the size of the
+reference; where that is zero, the other backend's must be zero too, but a running mean, whose batch may have the mean
+zero up to rounding, has the deviation of its layer's values for a size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,101 +38,34 @@ from resnet_spec.operations import (
     PositionBatchNorm,
 )
 from resnet_spec.operations.fields import UNPADDED
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.plan import UPDATE, Plan, U, all_terms, random_batch
 from resnet_spec.parity.process import BackendProcess, Progress
-from resnet_spec.parity.randomization import random_images, undropped
-from resnet_spec.parity.report import Difference, Quantity, ratio
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT, jittered
+from resnet_spec.parity.randomization import undropped
+from resnet_spec.parity.report import Difference, Quantity, largest_difference, ratio
+from resnet_spec.parity.rounding import CONFIDENCE, SMALLEST, structure_tolerance
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backend.protocol import Backend, Batch
-
     Arrays = Mapping[str, NDArray[Any]]
 
 OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), AdamW())
 
 RUNS = 3
-"""Disturbed runs, of which the farthest counts. Along one direction, where distances fall like a normal distribution,
+"""Perturbed runs, of which the farthest counts. Along one direction, where distances fall like a normal distribution,
 one run in 12 goes less than a tenth of a standard deviation; the farthest of three does so in one case of 2000."""
-
-UPDATE = 2
-"""Roundings of a weight in one step: of its decay, and of its sum with the step, which is smaller by far."""
-
-U = UNIT["float64"]
-
-
-class Plan(NamedTuple):
-    """How many steps are taken, and from which random images and targets."""
-
-    steps: int
-    batch: int
-    seed: int
-
-
-def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
-    """Images, and targets of each output's shape."""
-    targets = [
-        random_images((batch, *graph.by_name[name].shape), seed + 10**6 * index)
-        for index, name in enumerate(graph.outputs, start=1)
-    ]
-    return random_images((batch, *graph.input.shape), seed), targets
-
-
-def batches(graph: Graph, plan: Plan) -> Iterator[Batch]:
-    """A batch a step, drawn from the plan's seed."""
-    for step in range(plan.steps):
-        yield random_batch(graph, plan.batch, plan.seed + step)
-
-
-def disturbed(backend: Backend, model: Any, graph: Graph, plan: Plan, draw: int) -> Iterator[Batch]:
-    """The same batches, while what rounding in float64 may do is done to the model that takes them.
-
-    For each step every parameter is moved at random by √k · u of itself, k the terms of its layer's sums, and the
-    images by √K · u, K the terms of all sums forward and backward: what each adds on the way, added at the start, since
-    the images move every value within the network. After the step the parameters are moved back, and by what rounds
-    the update.
-    """
-    import numpy as np
-
-    generator = np.random.default_rng([plan.seed, draw, 3])
-    terms = _terms(graph)
-    everywhere = all_terms(graph, plan.batch)
-    for images, targets in batches(graph, plan):
-        before = backend.arrays(model, graph)
-        moved = {name: jittered(before[name], count, generator, U) for name, count in terms.items()}
-        backend.load(model, graph, before | moved)
-        yield jittered(images, everywhere, generator, U), targets
-        after = backend.arrays(model, graph)
-        steps = {name: before[name] + (after[name] - moved[name]) for name in terms}
-        backend.load(model, graph, after | {n: jittered(w, UPDATE, generator, U) for n, w in steps.items()})
-
-
-def _terms(graph: Graph) -> dict[str, int]:
-    """The terms of the sums that each trainable parameter is part of, by its name."""
-    found: dict[str, int] = {}
-    for parameter in graph.parameters():
-        if parameter.trainable:
-            node = graph.by_name[parameter.node]
-            found[parameter.name] = node.operation.roundings(*graph.input_shapes(node))
-    return found
-
-
-def all_terms(graph: Graph, batch: int) -> int:
-    """The terms of each node's sum, and of its gradients' over images and positions, added up over the network."""
-    return sum(
-        node.operation.roundings(*graph.input_shapes(node)) + batch * prod(node.shape[1:]) for node in graph.nodes
-    )
 
 
 class TrainingComparison:
     """Training one graph in several running backends; the first is the reference."""
 
-    def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
+    def __init__(self, processes: Sequence[BackendProcess], files: Scratch, progress: Progress) -> None:
         self._processes = processes
-        self._weights = folder / "training.safetensors"
+        self._files = files
+        self._weights: Path
         self._progress = progress
 
     def run(
@@ -139,12 +76,13 @@ class TrainingComparison:
         plan: Plan,
         optimizers: Sequence[Optimizer] = OPTIMIZERS,
     ) -> list[Difference]:
-        """Every difference in gradients, statistics and training; see the module.
+        """Return every difference in gradients, statistics and training; see the module.
 
         Raises SpecError where a batch leaves a normalization one value a channel, which has no variance.
         """
         graph = undropped(graph)
         check_batch(graph, plan.batch)
+        self._weights = self._files.new("training.safetensors")
         write_safetensors(self._weights, arrays)
         self._progress(f"{graph.name}: gradients")
         found = self._gradients(graph, arrays, plan, exact=False)
@@ -185,7 +123,7 @@ class TrainingComparison:
         theirs: Arrays,
         ours: Arrays,
     ) -> list[Difference]:
-        """Running statistics after a step; where one side keeps unbiased variances, these made biased by (n-1)/n."""
+        """Compare running statistics after a step; where only one side's variances are unbiased, make them biased."""
         if not any(parameter.role in STATISTICS for parameter in graph.parameters()):
             return []
         if process.running_variance != first.running_variance:
@@ -199,29 +137,28 @@ class TrainingComparison:
     def _steps(self, graph: Graph, arrays: Arrays, plan: Plan, optimizer: Optimizer) -> list[Difference]:
         import numpy as np
 
-        kept = moving(graph)
+        names = trainable_parameters(graph)
         runs = self._trained(graph, plan, optimizer)
-        reaches = [np.zeros(2) for _ in runs]
+        errors = [np.zeros(2) for _ in runs]
         for draw in range(RUNS):
             moved = self._trained(graph, plan, optimizer, draw)
-            for run, own, reach in zip(moved, runs, reaches, strict=True):
+            for run, own, error in zip(moved, runs, errors, strict=True):
                 # NaN stays.
-                np.maximum(reach, run.distance(own, arrays, kept), out=reach)
-        bounds = [
-            CONFIDENCE * (reach + _floors(graph, plan, arrays, run, kept))
-            for run, reach in zip(runs, reaches, strict=True)
+                np.maximum(error, run.distance(own, names), out=error)
+        sizes = [run.sizes(arrays, names) for run in runs]
+        tolerances = [
+            CONFIDENCE * (error + _floors(graph, plan, arrays, size, names)) * _to_scale(sizes[0], size)
+            + SMALLEST["float64"]
+            for size, error in zip(sizes, errors, strict=True)
         ]
         first, *others = self._processes
         quantities: tuple[Quantity, Quantity] = ("losses", "weights")
         subject = f"{plan.steps} steps of {optimizer.kind}"
         found: list[Difference] = []
-        for process, run, bound in zip(others, runs[1:], bounds[1:], strict=True):
-            both = bounds[0] + bound
-            for quantity, relative, allowed in zip(
-                quantities, run.distance(runs[0], arrays, kept).tolist(), both.tolist(), strict=True
-            ):
-                names = process.name, first.name
-                found.append(Difference(quantity, "float64", *names, relative, relative, allowed, subject))
+        for process, run, tolerance in zip(others, runs[1:], tolerances[1:], strict=True):
+            figures = run.distance(runs[0], names), tolerances[0] + tolerance, sizes[0]
+            for quantity, largest, allowed, size in zip(quantities, *map(np.ndarray.tolist, figures), strict=True):
+                found.append(Difference(quantity, "float64", process.name, first.name, largest, allowed, size, subject))
         return found
 
     def _trained(self, graph: Graph, plan: Plan, optimizer: Optimizer, draw: int | None = None) -> list[_Run]:
@@ -238,25 +175,26 @@ class _Run(NamedTuple):
 
     @classmethod
     def of(cls, process: BackendProcess) -> _Run:
-        """What a process was asked to do, once it is done."""
+        """Wait for a process that was asked to train."""
         import numpy as np
 
         return cls(np.array(process.wait()["losses"]), process.arrays_after())
 
-    def distance(self, other: _Run, start: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
-        """How far apart two runs are: the largest difference of losses over the largest loss, and the Euclidean
-        distance of their weights over how far the other's have come."""
+    def distance(self, other: _Run, names: Sequence[str]) -> NDArray[np.float64]:
+        """The distances of two runs: the largest difference of losses, and the Euclidean distance of their weights."""
         import numpy as np
 
-        largest = float(np.abs(self.losses - other.losses).max())
-        apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
-        losses = ratio(largest, float(np.abs(other.losses).max()))
-        return np.array([losses, ratio(apart, other.traveled(start, names))])
+        with np.errstate(invalid="ignore"):
+            largest = float(np.abs(self.losses - other.losses).max())
+            apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
+        return np.array([largest, apart])
 
-    def traveled(self, start: Arrays, names: Sequence[str]) -> float:
-        """The Euclidean distance that the weights have come, or, where they have not moved, their own norm."""
+    def sizes(self, start: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
+        """What those are measured by: the largest loss, and the distance the weights moved, or if none their norm."""
+        import numpy as np
+
         moved = _norm({name: self.arrays[name] - start[name] for name in names})
-        return moved or _norm({name: start[name] for name in names})
+        return np.array([float(np.abs(self.losses).max()), moved or _norm({name: start[name] for name in names})])
 
 
 def _norm(arrays: Arrays) -> float:
@@ -265,24 +203,32 @@ def _norm(arrays: Arrays) -> float:
     return sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
 
 
-def _floors(graph: Graph, plan: Plan, start: Arrays, run: _Run, names: Sequence[str]) -> NDArray[np.float64]:
-    """What rounding does to losses and weights at the least, in units of ``_Run.distance``, were nothing amplified.
+def _to_scale(reference: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What makes a run's tolerance one of the reference's size, so that a run that explodes is not allowed more."""
+    import numpy as np
 
-    What is moved at random averages out in a sum of many values, but the rounding of a sum of positive ones does not:
-    it is up to √k · u of it. A loss and a gradient are such sums of all that was before; a loss has its own, of n
-    squares, too, each of a difference, and is divided by n. A weight is rounded in each step as ``UPDATE`` says.
+    return np.divide(reference, own, out=np.ones_like(own), where=(reference > 0) & (own > 0) & np.isfinite(own))
+
+
+def _floors(
+    graph: Graph, plan: Plan, start: Arrays, sizes: NDArray[np.float64], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """The least error of rounding in losses and weights: if nothing were amplified.
+
+    Random noise averages out in a sum of many values, but the rounding of a sum of positive ones does not: it is up to
+    √k · u of it. A loss and a gradient are such sums of everything before; a loss has its own too, of n squares, each
+    of a difference, and is divided by n. A weight is rounded in each step as ``UPDATE`` says.
     """
     import numpy as np
 
     terms = all_terms(graph, plan.batch)
     values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
-    weights = _norm({name: start[name] for name in names})
-    update = ratio((UPDATE * plan.steps) ** 0.5 * weights, run.traveled(start, names))
-    return U * np.array([(terms + values + 3) ** 0.5, terms**0.5 + update])
+    update = (UPDATE * plan.steps) ** 0.5 * _norm({name: start[name] for name in names})
+    return U * (np.array([(terms + values + 3) ** 0.5, terms**0.5]) * sizes + np.array([0.0, update]))
 
 
 def check_batch(graph: Graph, batch: int) -> None:
-    """Refuse a batch that leaves a normalization one value a channel: no variance, and torch raises."""
+    """Raise SpecError for a batch that leaves a normalization one value a channel, which has no variance."""
     for node in graph.nodes:
         if isinstance(node.operation, BatchNorm | PositionBatchNorm) and _values(graph, node, batch) < 2:
             raise SpecError(
@@ -296,16 +242,17 @@ def _values(graph: Graph, node: Node, batch: int) -> int:
     return batch * (prod(graph.input_shapes(node)[0][1:]) if node.operation.op == "batch_norm" else 1)
 
 
-def moving(graph: Graph) -> list[str]:
-    """The trainable parameters whose gradient is not 0 for a reason: see ``moot_biases``."""
-    moot = moot_biases(graph)
-    return [p.name for p in graph.parameters() if p.trainable and p.name not in moot]
+def trainable_parameters(graph: Graph) -> list[str]:
+    """Return the trainable parameters without those of ``zero_gradient_biases``."""
+    without = zero_gradient_biases(graph)
+    return [p.name for p in graph.parameters() if p.trainable and p.name not in without]
 
 
-def moot_biases(graph: Graph) -> set[str]:
-    """Biases and offsets of layers whose values end in normalizations of each channel alone, which subtract them again.
+def zero_gradient_biases(graph: Graph) -> set[str]:
+    """Return biases and offsets of layers whose values all end in normalizations of single channels.
 
-    Their gradient in training mode is 0; what is computed is noise, which Adam would amplify.
+    These subtract them again, so that their gradient in training mode is 0: what is computed is noise, which Adam would
+    amplify.
     """
     users: dict[str, list[Node]] = {name: [] for name in (INPUT, *graph.by_name)}
     for node in graph.nodes:
@@ -333,7 +280,7 @@ _SHIFTS = BIASES | OFFSETS
 
 
 def _subtracts_shifts(node: Node) -> bool:
-    """Whether a normalization takes the mean of each channel by itself."""
+    """Whether a normalization subtracts the mean of each channel."""
     operation = node.operation
     if isinstance(operation, GroupNorm):
         return operation.groups == node.shape[0]
@@ -357,10 +304,10 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
 def _gradient_differences(
     graph: Graph, process: BackendProcess, first: BackendProcess, theirs: Arrays, ours: Arrays
 ) -> list[Difference]:
-    """The parameter, and the input, whose gradients differ most, over the largest norm of a parameter's gradient."""
+    """The parameter, and the input, whose gradients differ most, measured by the largest norm of a gradient."""
     import numpy as np
 
-    names = moving(graph)
+    names = trainable_parameters(graph)
     largest_norm = max((float(np.linalg.norm(ours[name])) for name in names), default=0.0)
     apart = {name: float(np.linalg.norm(theirs[name] - ours[name])) for name in (*names, INPUT)}
     largest_norm = largest_norm or float(np.linalg.norm(ours[INPUT]))
@@ -374,28 +321,33 @@ def _gradient_differences(
 
 
 def _worst(graph: Graph, theirs: Arrays, ours: Arrays, roles: frozenset[Any]) -> tuple[float, float, str]:
-    """The largest difference of an array over its own largest value: difference, largest value, name."""
+    """The array that differs most for its size: its largest difference, its size, and its name."""
     import numpy as np
 
+    variances = {p.node: ours[p.name] for p in graph.parameters() if p.role in VARIANCES and p.name in ours}
     found: list[tuple[float, float, str]] = []
     for parameter in graph.parameters():
         if parameter.role in roles and parameter.name in theirs.keys() & ours.keys():
             left, right = theirs[parameter.name], ours[parameter.name]
-            found.append((float(np.abs(left - right).max()), float(np.abs(right).max()), parameter.name))
+            size = float(np.abs(right).max())
+            if not size and parameter.node in variances:
+                # A mean of zero, perhaps of values that add up to zero but for their rounding.
+                size = float(np.abs(variances[parameter.node]).max()) ** 0.5
+            found.append((largest_difference(left, right), size, parameter.name))
     return max(found, key=lambda item: (np.isnan(item[0]), ratio(item[0], item[1])))
 
 
 def biased(graph: Graph, start: Arrays, after: Arrays, batch: int) -> dict[str, NDArray[Any]]:
-    """Arrays after one training batch, as they were if the variance of the batch had been divided by n, not n - 1.
+    """Return arrays after one training batch as if the variance of the batch had been divided by n, not n - 1.
 
-    Without the variances of a layer that is called on maps of several sizes, each with an n of its own.
+    Variances of a layer that is called on maps of several sizes, each with its own n, are left out.
     """
     arrays = dict(after)
     for parameter in graph.parameters():
         if parameter.role in VARIANCES:
             calls = [node for node in graph.nodes if node.layer == parameter.node]
             operation = calls[0].operation
-            assert isinstance(operation, BatchNorm | PositionBatchNorm)  # noqa: S101 - who else has a variance
+            assert isinstance(operation, BatchNorm | PositionBatchNorm)  # noqa: S101 - no other operation has a variance
             n, *others = {_values(graph, call, batch) for call in calls}
             if others:
                 del arrays[parameter.name]
@@ -408,4 +360,5 @@ def biased(graph: Graph, start: Arrays, after: Arrays, batch: int) -> dict[str, 
 def _difference(
     quantity: Quantity, process: BackendProcess, first: BackendProcess, largest: float, size: float, subject: str
 ) -> Difference:
-    return Difference(quantity, "float64", process.name, first.name, largest, ratio(largest, size), STRUCTURE, subject)
+    allowed = structure_tolerance(size)
+    return Difference(quantity, "float64", process.name, first.name, largest, allowed, size, subject)

@@ -1,4 +1,4 @@
-"""A network run node by node, each by the backend's own layer; a value is dropped after its last use."""
+"""Running a network node by node, each by the backend's own layer; a value is dropped after its last use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.parity.report import largest_difference
-from resnet_spec.parity.rounding import UNIT, draws_for, jittered
+from resnet_spec.parity.rounding import UNIT, draws_for, with_rounding_noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Walk:
     """One backend's part in a comparison of every node.
 
-    Each step computes the next node of the float64 model from what the reference computed before it (``float64``), and
-    from what this backend computed itself (``free``, which the reference's own values are). With a float32 model
-    ``rounding`` is how far that is from float64 at most, both given what float32 holds of the inputs; with a generator
-    ``reach`` is how far float32's rounding may move the value.
+    Each step computes the next node of the float64 model from the reference's values of its inputs (``float64``), and
+    from this backend's own (``free``; the reference's own are the former). With a float32 model ``float32_difference``
+    is the largest difference from float64, both given the inputs as float32 holds them; with a generator
+    ``rounding_error`` is the float32 rounding error estimated for the node (see ``rounding``).
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Walk:
         self._shared = Values(graph, images)
         self._nodes = iter(graph.nodes)
         self._last = ""
-        self._strayed = leading
+        self._stopped = leading
 
     def give(self, value: NDArray[Any]) -> None:
-        """Share the last node's value, as the reference computed it."""
+        """Take the reference's value of the last node, for the nodes that need it."""
         self._shared.put(self._last, value)
 
     def step(self) -> dict[str, NDArray[Any]]:
-        """Compute the next node; what was found by the names above. ``free`` is missing once shapes fit no more."""
+        """Compute the next node; the results by the names above. ``free`` is missing once shapes no longer fit."""
         node = next(self._nodes)
         self._last = node.name
         inputs = self._shared.take(node)
@@ -59,24 +59,24 @@ class Walk:
         found: dict[str, Any] = {"float64": value}
         if "float32" in self._models:
             narrow, wide = self.both(node, inputs)
-            found["rounding"] = largest_difference(narrow, wide)
+            found["float32_difference"] = largest_difference(narrow, wide)
         if self._generator is not None:
-            found["reach"] = self._reach(node, inputs, value, self._generator)
-        if not self._strayed:
+            found["rounding_error"] = self._rounding_error(node, inputs, value, self._generator)
+        if not self._stopped:
             try:
                 found["free"] = self._apply("float64", node, self._free.take(node))
                 self._free.put(node.name, found["free"])
             except Exception:
-                # A node before this one made another shape; that is told there.
-                self._strayed = True
+                # A node before this one has another shape, which is reported there.
+                self._stopped = True
         return found
 
-    def _reach(
+    def _rounding_error(
         self, node: Node, inputs: list[NDArray[Any]], value: NDArray[Any], generator: np.random.Generator
     ) -> float:
         exact = self._models["float64"]
         draws = (
-            apply_jittered(self._backend, exact, self._graph, node, inputs, generator)
+            apply_with_noise(self._backend, exact, self._graph, node, inputs, generator)
             for _ in range(draws_for(value.size))
         )
         return max(largest_difference(moved, value) for moved in draws)
@@ -95,37 +95,37 @@ class Values:
     """Values by the names of their nodes, each kept until the last node that needs it has taken it."""
 
     def __init__(self, graph: Graph, images: NDArray[Any]) -> None:
-        self._left = Counter(name for node in graph.nodes for name in node.inputs)
-        self._held = {INPUT: images}
+        self._uses = Counter(name for node in graph.nodes for name in node.inputs)
+        self._values = {INPUT: images}
 
     def take(self, node: Node) -> list[NDArray[Any]]:
         """The inputs of a node, which come in the graph's order."""
-        inputs = [self._held[name] for name in node.inputs]
-        self._left.subtract(node.inputs)
+        inputs = [self._values[name] for name in node.inputs]
+        self._uses.subtract(node.inputs)
         for name in set(node.inputs):
-            if not self._left[name]:
-                del self._held[name]
+            if not self._uses[name]:
+                del self._values[name]
         return inputs
 
     def put(self, name: str, value: NDArray[Any]) -> None:
         """Keep a node's value, if any node needs it."""
-        if self._left[name]:
-            self._held[name] = value
+        if self._uses[name]:
+            self._values[name] = value
 
 
-def walk_jittered(
+def walk_with_noise(
     backend: Backend, model: Any, graph: Graph, images: NDArray[Any], generator: np.random.Generator
 ) -> NDArray[Any]:
     """The last output of a float64 model that rounds as float32 might: see ``rounding``."""
     values = Values(graph, images)
     value = images
     for node in graph.nodes:
-        value = apply_jittered(backend, model, graph, node, values.take(node), generator)
+        value = apply_with_noise(backend, model, graph, node, values.take(node), generator)
         values.put(node.name, value)
     return value
 
 
-def apply_jittered(
+def apply_with_noise(
     backend: Backend,
     model: Any,
     graph: Graph,
@@ -133,12 +133,12 @@ def apply_jittered(
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
 ) -> NDArray[Any]:
-    """One node's value from inputs moved by what the roundings within it may do, and moved so itself.
+    """One node's value with rounding noise in its inputs and in the result.
 
-    Moves of the inputs show what cancels in a sum; where nothing cancels they average out, and the result's own show
-    the roundings that partial sums share.
+    Noise in the inputs shows what cancels in a sum; where nothing cancels it averages out, and noise in the result
+    shows the roundings that partial sums share.
     """
     count = node.operation.roundings(*graph.input_shapes(node))
     unit = UNIT["float32"]
-    moved = [jittered(value, count, generator, unit) for value in inputs]
-    return jittered(backend.apply(model, graph, node.name, moved), count, generator, unit)
+    moved = [with_rounding_noise(value, count, generator, unit) for value in inputs]
+    return with_rounding_noise(backend.apply(model, graph, node.name, moved), count, generator, unit)

@@ -1,7 +1,7 @@
-"""One backend in a process of its own, so that two frameworks never share one; arrays travel in files.
+"""One backend in a process of its own, so that two frameworks never share one; arrays are exchanged in files.
 
 Run as ``python -m resnet_spec.parity.worker BACKEND``. A request is a line of JSON on standard input, an answer one on
-standard output; whatever a framework prints goes to standard error.
+standard output, both of ASCII alone; what a framework prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
-from resnet_spec.parity.exchange import leave, left
-from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
+from resnet_spec.parity.exchange import load_arrays, save_arrays
+from resnet_spec.weights.formats.safetensors import read_safetensors
 
 if TYPE_CHECKING:
+    import io
+
     from resnet_spec.parity.walk import Walk
 
 
@@ -40,7 +42,7 @@ class _Worker:
         exact: bool = request["exact_statistics"]
         wanted = graph, request["dtypes"], exact
         if wanted != self.compiled:
-            # The last models' memory is needed before, not after, the next are there.
+            # Free the last models' memory before the next are compiled, not after.
             self.models = {}
             self.compiled = None
             self.graph = Graph.from_json(graph)
@@ -53,29 +55,29 @@ class _Worker:
         self.compiled = wanted
 
     def forward(self, request: Mapping[str, Any]) -> None:
-        """Run a model once; the outputs, and in training the arrays after it, are left in files."""
+        """Run a model once, and save the outputs, and in training the arrays after it."""
         import numpy as np
 
         dtype: DType = request["dtype"] or next(iter(self.models))
         images = np.load(request["images"]).astype(dtype, copy=False)
         outputs = self.backend.forward(self.models[dtype], images, training=request["training"])
-        leave(Path(request["result"]), dict(enumerate(outputs)))
+        save_arrays(Path(request["result"]), dict(enumerate(outputs)))
         if request["training"]:
-            self._leave_arrays(dtype, request)
+            self._save_model_arrays(dtype, request)
 
-    def jitter(self, request: Mapping[str, Any]) -> None:
-        """The last output of the float64 model, several times, as float32's rounding may move it."""
+    def perturbed(self, request: Mapping[str, Any]) -> None:
+        """Run the float64 model several times with float32's rounding noise, and save the last outputs."""
         import numpy as np
 
-        from resnet_spec.parity.walk import walk_jittered
+        from resnet_spec.parity.walk import walk_with_noise
 
         model, images = self.models["float64"], np.load(request["images"])
         generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
-        moved = [walk_jittered(self.backend, model, self.graph, images, generator) for generator in generators]
-        leave(Path(request["result"]), dict(enumerate(moved)))
+        moved = [walk_with_noise(self.backend, model, self.graph, images, generator) for generator in generators]
+        save_arrays(Path(request["result"]), dict(enumerate(moved)))
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Differentiate the float64 model once; the gradients, and the arrays after it, are left in files."""
+        """Differentiate the float64 model once, and save the gradients and the arrays after it."""
         import numpy as np
 
         from resnet_spec.graph import INPUT
@@ -83,21 +85,23 @@ class _Worker:
         images = np.load(request["images"])
         targets = [np.load(request[f"targets{index}"]) for index in range(len(self.graph.outputs))]
         found = self.backend.gradients(self.models["float64"], self.graph, images, targets)
-        write_safetensors(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
-        self._leave_arrays("float64", request)
+        save_arrays(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
+        self._save_model_arrays("float64", request)
         return {"loss": found.loss}
 
     def train(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Train the float64 model for some steps; the arrays after them are left in a file."""
+        """Train the float64 model for some steps, and save the arrays after them."""
         from resnet_spec.backend.optimizers import from_data
-        from resnet_spec.parity.training import Plan, batches, disturbed
+        from resnet_spec.parity.plan import Plan, batches, perturbed_batches
 
         plan = Plan(**request["plan"])
         model, optimizer = self.models["float64"], from_data(request["optimizer"])
         draw = request["draw"]
-        given = batches(self.graph, plan) if draw is None else disturbed(self.backend, model, self.graph, plan, draw)
+        given = batches(self.graph, plan)
+        if draw is not None:
+            given = perturbed_batches(self.backend, model, self.graph, plan, draw)
         losses = self.backend.train(model, self.graph, given, optimizer)
-        self._leave_arrays("float64", request)
+        self._save_model_arrays("float64", request)
         return {"losses": losses}
 
     def begin(self, request: Mapping[str, Any]) -> None:
@@ -112,30 +116,33 @@ class _Worker:
         )
 
     def step(self, request: Mapping[str, Any]) -> None:
-        """Compute the walk's next node; its values are left in a file. ``shared`` is the last node's, for its users."""
+        """Compute the walk's next node, and save its values. ``shared`` is the file of the last node's value."""
         import numpy as np
 
         if request["shared"]:
             self.walk.give(np.load(request["shared"]))
-        leave(Path(request["result"]), self.walk.step())
+        save_arrays(Path(request["result"]), self.walk.step())
 
     def inspect(self, request: Mapping[str, Any]) -> None:
         """A node's value in float32, and in float64 from what float32 holds of the inputs."""
-        inputs = list(left(Path(request["inputs"])).values())
+        inputs = list(load_arrays(Path(request["inputs"])).values())
         both = self.walk.both(self.graph.by_name[request["node"]], inputs)
-        leave(Path(request["result"]), dict(enumerate(both)))
+        save_arrays(Path(request["result"]), dict(enumerate(both)))
 
-    def _leave_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
-        write_safetensors(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
+    def _save_model_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
+        save_arrays(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
 
 
-COMMANDS = ("load", "forward", "jitter", "gradients", "train", "begin", "step", "inspect")
+COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect")
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    # A framework's remark is not worth an error, whatever the locale can hold.
+    for stream in (sys.stdout, sys.stderr):
+        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
     try:
         worker = _Worker(get_backend(sys.argv[1]))
     except ResnetSpecError as error:

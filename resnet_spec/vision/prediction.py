@@ -7,16 +7,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.registry import find
+from resnet_spec.document.plain import plain_data
 from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError, shown
 from resnet_spec.parity.compare import at_size
 from resnet_spec.parity.process import BackendProcess, Progress, started
-from resnet_spec.parity.report import ratio
-from resnet_spec.parity.rounding import CONFIDENCE, draws_for
+from resnet_spec.parity.report import largest_difference, logits_size, ratio
+from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
@@ -47,8 +49,8 @@ BATCH = 16
 class Prediction:
     """What ``predict`` found; ``logits`` are (images, classes) by backend, and the first is the reference.
 
-    ``bound`` is how far two backends' logits may be apart, in standard deviations of the reference's: twice what
-    rounding may do to one (``rounding``); 0 where there is one backend alone.
+    ``allowed`` is how far two backends' logits may be apart: twice the rounding tolerance of one (``parity.rounding``);
+    0 where there is only one backend.
     """
 
     spec: str
@@ -56,7 +58,7 @@ class Prediction:
     images: tuple[str, ...]
     labels: tuple[str, ...]
     logits: Mapping[str, NDArray[np.floating[Any]]]
-    bound: float
+    allowed: float
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @property
@@ -76,19 +78,24 @@ class Prediction:
 
     @cached_property
     def relative(self) -> float:
-        """The largest difference of a logit, in standard deviations of the reference's logits."""
-        import numpy as np
+        """The largest difference of a logit, in standard deviations of the reference's logits.
 
-        largest = _largest(self.logits)
-        with np.errstate(invalid="ignore"):
-            deviation = float(self.logits[self.backends[0]].std(dtype=np.float64))
-        return largest / deviation if deviation else float("inf") if largest else 0.0
+        For constant logits it is in their root mean square.
+        """
+        return ratio(_largest(self.logits), logits_size(self.logits[self.backends[0]]))
+
+    @cached_property
+    def bound(self) -> float:
+        """The largest ``relative`` that is allowed; infinite where the reference's logits are all zero."""
+        return ratio(self.allowed, logits_size(self.logits[self.backends[0]]))
 
     @property
     def passed(self) -> bool:
         """Whether all backends name the same class for each image and agree within their bound; never with NaN."""
         first, *others = (logits.argmax(axis=1) for logits in self.logits.values())
-        return self.relative <= self.bound and all((first == other).all() for other in others)
+        largest = _largest(self.logits)
+        near = isfinite(largest) and isfinite(self.allowed) and largest <= self.allowed
+        return near and all((first == other).all() for other in others)
 
     def top(self, image: int, backend: str, count: int = 5) -> list[int]:
         """Return the most probable classes of an image.
@@ -126,7 +133,7 @@ class Prediction:
             >>> data["images"]
             [{'image': 'cat.png', 'top': {'torch': [{'class': 0, 'label': 'ant', 'probability': 0.5}]}}]
         """
-        return {
+        data = {
             "passed": self.passed,
             "spec": self.spec,
             "weights": self.weights,
@@ -139,6 +146,7 @@ class Prediction:
             ],
             "environment": self.environment,
         }
+        return plain_data(data)
 
     def _top(self, image: int, backend: str, count: int) -> list[dict[str, Any]]:
         probabilities = self.probabilities[backend][image]
@@ -220,13 +228,13 @@ def predict(
         for process in processes:
             process.load(graph.with_outputs([graph.logits]), path)
         logits = _logits(processes, batch)
-        bound = 0.0
+        allowed = 0.0
         if len(processes) > 1:
             progress(f"{graph.name}: estimating float32 rounding error")
-            bound = _bound(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
+            allowed = _allowed(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
         environment = {process.name: process.environment for process in processes}
     sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
-    return Prediction(graph.name, str(weights), sources, labeled, logits, bound, environment)
+    return Prediction(graph.name, str(weights), sources, labeled, logits, allowed, environment)
 
 
 def imagenet_labels() -> tuple[str, ...]:
@@ -322,7 +330,7 @@ def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> 
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def _bound(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
+def _allowed(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
     """How far rounding may move two backends' logits apart."""
     import numpy as np
 
@@ -330,9 +338,8 @@ def _bound(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[
     process.load(graph, weights, "float64")
     process.forward(images, "float64")
     exact = process.outputs()[-1]
-    process.jitter(images, seed=0, draws=draws_for(exact.size))
-    reach = max(float(np.abs(moved - exact).max()) for moved in process.outputs())
-    return 2 * CONFIDENCE * ratio(reach, float(exact.std()))
+    process.perturbed(images, seed=0, draws=draws_for(exact.size))
+    return 2 * rounding_tolerance(max(largest_difference(moved, exact) for moved in process.outputs()))
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

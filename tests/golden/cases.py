@@ -363,7 +363,7 @@ def graph_of(name: str) -> Graph:
     }
     with TemporaryDirectory() as folder:
         path = Path(folder, "spec.yaml")
-        path.write_text(json.dumps(spec))
+        path.write_text(json.dumps(spec), encoding="utf-8")
         return resnet_spec.load(path).to_graph()
 
 

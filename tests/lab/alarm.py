@@ -20,7 +20,8 @@ from typing import Any, get_args
 import pytest
 
 from resnet_spec import Graph, ParityReport
-from resnet_spec.parity.compare import Comparison, comparing, prepared
+from resnet_spec.parity.compare import Comparison, comparing, loaded_spec, prepared
+from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.report import Difference, Finding
 from tests.lab.mutated import VARIABLE
 from tests.lab.mutations import MUTATIONS, Mutation, Rows
@@ -129,7 +130,7 @@ def _prepared(comparison: Comparison, mutation: Mutation, folder: Path) -> tuple
     size = (mutation.size, mutation.size) if mutation.size else None
     first = comparison._processes[0]
     path = SPECS / f"{mutation.spec}.yaml"
-    return prepared(first, folder / "drawn.safetensors", path, None, 0, None, size, lambda step: None)
+    return prepared(first, Scratch(folder), loaded_spec(path, None, size), None, 0, lambda step: None)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from resnet_spec import Graph, summarize
 from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.parity.compare import comparing
 from resnet_spec.parity.report import Difference, ParityReport
-from resnet_spec.parity.rounding import CONFIDENCE
 from resnet_spec.parity.trace import compare_with_trace, record
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -132,7 +131,7 @@ def figures(report: ParityReport) -> dict[str, Any]:
         "verdict": "agrees" if report.passed else "DIFFERS",
         "float64": max(d.relative for d in report.differences if d.dtype == "float64"),
         "float32": {d.backend.removesuffix(" (trace)"): d.relative for d in report.differences if d.dtype == "float32"},
-        "bound": CONFIDENCE * report.reach,
+        "bound": report.rounding_tolerance,
         "nodes": {op: {dtype: [max(s), median(s), len(s)] for dtype, s in both.items()} for op, both in nodes.items()},
         "alarms": [d.subject for node in report.nodes for d in node.differences if not d.passed],
         "findings": [finding.node for finding in report.findings],

@@ -21,7 +21,7 @@ VARIABLE = "RESNET_SPEC_MUTATION"
 
 def wanted() -> Change:
     """What is to be wrong now."""
-    name = Path(os.environ[VARIABLE]).read_text()
+    name = Path(os.environ[VARIABLE]).read_text(encoding="utf-8")
     return MUTATIONS[name].change if name else Change()
 
 

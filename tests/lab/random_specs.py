@@ -186,7 +186,7 @@ def _escaped(text: str) -> str:
 
 
 def _story(path: Path) -> str:
-    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     return _escaped(" ".join(line.lstrip("# ") for line in comments))
 
 

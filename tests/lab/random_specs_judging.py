@@ -24,11 +24,12 @@ import numpy as np
 from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import VARIANCES
+from resnet_spec.parity.plan import random_batch
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.randomization import random_images, randomize, undropped
 from resnet_spec.parity.report import ratio
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT, jittered
-from resnet_spec.parity.training import biased, moving, random_batch
+from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT, with_rounding_noise
+from resnet_spec.parity.training import biased, trainable_parameters
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
@@ -211,7 +212,7 @@ class _Case:
         images = random_images((1, *self.graph.input.shape), self.number + 1)
         batch, targets = random_batch(self.graph, TRAINING_BATCH, self.number + 2)
         if generator is not None:
-            images, batch = (jittered(value, 1, generator, UNIT["float64"]) for value in (images, batch))
+            images, batch = (with_rounding_noise(value, 1, generator, UNIT["float64"]) for value in (images, batch))
         for process in processes:
             process.load(self.graph, self.weights, "float64", exact_statistics=self.exact)
             process.forward(images, "float64")
@@ -259,7 +260,7 @@ class _Case:
             for name, theirs, ours in zip(self.graph.outputs, other.outputs, reference.outputs, strict=True)
         }
         found["loss"] = ratio(abs(other.loss - reference.loss), reference.loss)
-        names = (*moving(self.graph), INPUT)
+        names = (*trainable_parameters(self.graph), INPUT)
         norms = {name: float(np.linalg.norm(reference.gradients[name])) for name in names}
         largest = max((norms[name] for name in names[:-1]), default=0.0) or norms[INPUT]
         for name in names:
@@ -290,7 +291,9 @@ def moved(graph: Graph, arrays: Arrays, generator: np.random.Generator) -> Array
     for parameter in graph.parameters():
         node = graph.by_name[parameter.node]
         count = node.operation.roundings(*graph.input_shapes(node))
-        found[parameter.name] = jittered(arrays[parameter.name].astype("float64"), count, generator, UNIT["float64"])
+        found[parameter.name] = with_rounding_noise(
+            arrays[parameter.name].astype("float64"), count, generator, UNIT["float64"]
+        )
     return found
 
 

@@ -62,7 +62,7 @@ def test_a_random_spec_is_refused_at_a_place_or_agrees(lab: Lab, data: Data) -> 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("**/*.yaml")), ids=lambda path: path.stem)
 def test_what_was_mended_agrees_or_is_refused(lab: Lab, path: Path) -> None:
-    outcome = lab.judge(path.read_text())
+    outcome = lab.judge(path.read_text(encoding="utf-8"))
     assert outcome.kind == ("refused" if path.parent.name == "refused" else "agreed"), outcome.reason
 
 

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import resnet_spec
 from resnet_spec.graph import INPUT
-from resnet_spec.parity.compare import at_size, prepared
+from resnet_spec.parity.compare import at_size, loaded_spec, prepared
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import started
 from resnet_spec.parity.rounding import STRUCTURE
-from resnet_spec.parity.training import Plan, TrainingComparison
+from resnet_spec.parity.training import TrainingComparison
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
@@ -82,12 +84,11 @@ def main() -> None:
     todo = [part for part in PARTS if results.get(part.spec, {}).get("fingerprint") != fingerprint(part)]
     if todo:
         with started(["torch", "tensorflow"]) as processes, TemporaryDirectory() as folder:
-            comparison = TrainingComparison(processes, Path(folder), lambda step: None)
+            files = Scratch(Path(folder))
+            comparison = TrainingComparison(processes, files, lambda step: None)
             for part in todo:
-                weights = Path(folder) / "weights.safetensors"
-                graph, arrays = prepared(
-                    processes[0], weights, source(part), None, 0, part.overrides, size(part), lambda step: None
-                )
+                spec = loaded_spec(source(part), part.overrides, size(part))
+                graph, arrays = prepared(processes[0], files, spec, None, 0, lambda step: None)
                 found = comparison.run(graph, arrays, plan=PLAN)
                 rows = [difference.to_dict() for difference in found]
                 results[part.spec] = {"fingerprint": fingerprint(part), "rows": rows}

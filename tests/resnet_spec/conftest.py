@@ -56,7 +56,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
     def write_file(text: str, name: str = "spec.yaml") -> Path:
         path = Path(name)
-        path.write_text(dedent(text).removeprefix("\n"))
+        path.write_text(dedent(text).removeprefix("\n"), encoding="utf-8")
         return path
 
     return write_file
@@ -154,7 +154,7 @@ def python(process: Callable[..., Outcome]) -> Callable[..., Outcome]:
 def difference(relative: float = 3e-15, bound: float = 1e-9, **fields: Any) -> Difference:
     """A difference made by hand: of float64 logits unless it is said of what."""
     values = {"quantity": "logits", "dtype": "float64", "backend": "tensorflow", "reference": "torch"} | fields
-    return Difference(largest=2 * relative, relative=relative, bound=bound, **values)
+    return Difference(largest=2 * relative, allowed=2 * bound, size=2.0, **values)
 
 
 def node(name: str, *shares: float, stage: str = "", block: str = "", operation: str = "conv2d") -> NodeReport:
@@ -170,7 +170,8 @@ def report(**fields: Any) -> ParityReport:
     """A report made by hand, of a comparison in which nothing differs unless it is said what."""
     values: dict[str, Any] = {
         "spec": "family/net", "fingerprint": "f" * 64, "size": (64, 48), "batch": 2, "weights": "random", "seed": 7,
-        "deviation": 0.5, "reach": 2e-6, "environment": {"torch": {"threads": "2"}, "tensorflow": {"keras": "3.15"}},
+        "deviation": 0.5, "rounding_tolerance": 2e-6,
+        "environment": {"torch": {"threads": "2"}, "tensorflow": {"keras": "3.15"}},
         "differences": (difference(), difference(1e-6, 4e-6, dtype="float32", reference="tensorflow float64")),
     }  # fmt: skip
     return ParityReport(**values | fields)

@@ -167,8 +167,8 @@ def test_a_difference_is_a_failure_with_figures_and_cause_and_no_traceback(outco
     kind, text = told(outcome.cases["test_differs[tiny]"])
     assert kind == "failure"
     assert text.startswith("tiny  2×16×16  DIFFERS\n")
-    assert "epsilon computes bn otherwise" in text
-    assert "cause, tried: epsilon 0.001 instead of 1e-05" in text
+    assert "epsilon computes bn differently" in text
+    assert "confirmed cause: epsilon 0.001 instead of 1e-05" in text
     assert "pytest_plugin.py" not in text
     assert "the body was run" not in text
 

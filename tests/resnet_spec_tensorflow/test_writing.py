@@ -356,7 +356,7 @@ def test_a_lambda_layer_in_a_file_is_never_run(ending: str, tmp_path: Path) -> N
     """Keras keeps a lambda's bytecode in the configuration; whoever rebuilds the model from it runs that."""
     name, path = str(tmp_path / "ran"), tmp_path / f"model{ending}"
     inputs = keras.Input((8, 8, 3))
-    mapped = keras.layers.Lambda(lambda x: (open(name, "w").close(), x)[1])(inputs)
+    mapped = keras.layers.Lambda(lambda x: (open(name, "w", encoding="utf-8").close(), x)[1])(inputs)
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3, use_bias=False, name="conv1")(mapped))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_spec.backend.optimizers import SGD
 from resnet_spec.graph import Graph
-from resnet_spec.parity.training import Plan, all_terms, disturbed, random_batch
+from resnet_spec.parity.plan import Plan, all_terms, perturbed_batches, random_batch
 from resnet_spec_torch import TorchBackend
 from tests.optimizer_formulas import CHOICES, LINEAR, apart, batches, loss_and_gradients, start, trained
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images
@@ -78,7 +78,7 @@ def test_training_leaves_the_model_in_the_mode_it_was_in() -> None:
     assert not model.training
 
 
-def test_a_disturbed_run_is_moved_by_its_roundings_and_moved_back() -> None:
+def test_a_perturbed_run_is_moved_by_its_roundings_and_moved_back() -> None:
     graph = Builder(399).add("fc", "linear", features=5).graph()
     model, plan = loaded(graph, random_arrays(graph, dtype="float64")), Plan(1, 2, 0)
 
@@ -87,7 +87,7 @@ def test_a_disturbed_run_is_moved_by_its_roundings_and_moved_back() -> None:
         return float((value / from_where - 1).std() * 2**53)
 
     before = BACKEND.arrays(model, graph)
-    taken = disturbed(BACKEND, model, graph, plan, 0)
+    taken = perturbed_batches(BACKEND, model, graph, plan, 0)
     images, _ = next(taken)
     # 399 products and a bias.
     assert moved(BACKEND.arrays(model, graph)["fc.weight"], before["fc.weight"]) == pytest.approx(20, rel=0.1)
@@ -98,7 +98,7 @@ def test_a_disturbed_run_is_moved_by_its_roundings_and_moved_back() -> None:
     assert 0 < moved(after["fc.weight"], before["fc.weight"]) < 3
     # Another draw moves elsewhere.
     BACKEND.load(model, graph, before)
-    other, _ = next(disturbed(BACKEND, model, graph, plan, 1))
+    other, _ = next(perturbed_batches(BACKEND, model, graph, plan, 1))
     assert (other != images).any()
 
 

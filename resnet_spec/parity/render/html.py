@@ -1,7 +1,7 @@
-"""Reports as one HTML page for people, with all that it needs in it: it opens from a file and asks no network.
+"""Reports as one HTML page, which opens from a file and needs no network.
 
-Here reports become what is drawn, bars and cells with their places and colors; the words, the colors themselves and
-the escaping are the templates'.
+This module turns reports into what is drawn, bars and cells with their positions and colors; words, colors and escaping
+are in the templates.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LOWEST, HIGHEST = -8, 16
 """Powers of ten between which a histogram tells shares apart."""
 
 
-def html_page(reports: Sequence[ParityReport], undone: Mapping[str, str] | None = None) -> str:
-    """A page on a whole run: ``undone`` are the specs that could not be compared, each with what was in the way."""
+def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None = None) -> str:
+    """Return a page on a whole run; ``errors`` are the messages of the specs that could not be compared."""
     environment = Environment(
         loader=PackageLoader("resnet_spec.parity.render"),
         autoescape=True,
@@ -42,7 +42,7 @@ def html_page(reports: Sequence[ParityReport], undone: Mapping[str, str] | None 
     )
     page = environment.get_template("page.html").render(
         drawings=[Drawing(report, f"spec-{index}") for index, report in enumerate(reports, 1)],
-        undone=undone or {},
+        errors=errors or {},
         words=words,
         legend=_legend(),
         structure=f"{STRUCTURE:.0e}",
@@ -52,7 +52,7 @@ def html_page(reports: Sequence[ParityReport], undone: Mapping[str, str] | None 
 
 
 class Cell(NamedTuple):
-    """One node: its color's number, its mark, which says without color what is wrong, and what a pointer is told."""
+    """One node: the number of its color, its mark, which says without color what is wrong, and its tooltip."""
 
     node: NodeReport
     id: str
@@ -97,7 +97,7 @@ class Tick(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How many nodes take which share of their bound in one precision; ``limit`` is where the bound stands."""
+    """How many nodes take which share of their bound in one precision; ``limit`` is the position of the bound."""
 
     dtype: DType
     summary: str
@@ -115,7 +115,7 @@ class Drawing:
 
     @cached_property
     def backends(self) -> list[str]:
-        """Everyone who took part, the reference first."""
+        """The backends compared, the reference first."""
         found: dict[str, None] = dict.fromkeys(self.report.environment)
         for difference in self.report.differences:
             found |= dict.fromkeys((difference.reference.removesuffix(" float64"), difference.backend))
@@ -123,12 +123,12 @@ class Drawing:
 
     @cached_property
     def failed(self) -> list[Difference]:
-        """What differs of logits and training."""
+        """The differences beyond their bounds, of logits and training."""
         return [difference for difference in self.report.differences if not difference.passed]
 
     @cached_property
     def leads(self) -> list[list[Finding]]:
-        """Where to look, first things first."""
+        """Where to look, the first node first."""
         return words.grouped(self.report.findings)
 
     @cached_property
@@ -173,18 +173,18 @@ class Drawing:
         lines = (
             f"{node.name}: {node.operation}, {'×'.join(map(str, node.shape))}",
             f"{words.sides(worst)}: adds {words.figure(worst.relative)}, {words.share_text(worst)} of what is allowed",
-            f"{words.figure(node.drift)} apart so far",
+            f"accumulated error {words.figure(node.accumulated_error)}",
         )
         return Cell(node, self.anchor(node.name), _level(worst), mark, "\n".join(lines))
 
     @cached_property
     def histograms(self) -> list[Histogram]:
-        """The nodes' shares of their bounds, each precision apart."""
+        """The nodes' shares of their bounds, a histogram a precision."""
         return [_histogram(dtype, nodes) for dtype in ("float64", "float32") if (nodes := _by(dtype, self.report))]
 
 
 def _legend() -> list[tuple[str, str]]:
-    """Each color's mark and what it stands for."""
+    """Each color's mark and its meaning."""
     return [("", name) for _, name in WITHIN] + [("✗", name) for _, name in BEYOND]
 
 
@@ -197,7 +197,7 @@ def _level(difference: Difference) -> int:
 
 
 def _unstaged(index: int, staged: Sequence[int]) -> str:
-    """What nodes outside of all stages are called, by where they stand."""
+    """The name of nodes outside of all stages, by their position."""
     if not staged:
         return "network"
     if index < staged[0]:
@@ -215,7 +215,7 @@ CROWDED = 36
 
 
 def _by(dtype: DType, report: ParityReport) -> list[Difference]:
-    """What takes most of its bound in each node in one precision."""
+    """The difference that takes most of its bound in each node in one precision."""
     found: list[Difference] = []
     for node in report.nodes:
         own = [difference for difference in node.differences if difference.dtype == dtype]
@@ -241,7 +241,7 @@ def _histogram(dtype: DType, differences: Sequence[Difference]) -> Histogram:
 
 
 class _Scale(NamedTuple):
-    """Columns of equal width: exactly nothing, powers of ten or parts of them, and what no number says."""
+    """Columns of equal width: zero, powers of ten or parts of them, and infinity."""
 
     low: int
     high: int
@@ -270,7 +270,7 @@ class _Scale(NamedTuple):
         return -self.low * self.parts
 
     def column(self, part: float) -> int:
-        """Where a share is counted; each column has its upper edge, as the bound has."""
+        """The column in which a share is counted; a column includes its upper edge, as the bound does."""
         if not part:
             return 0
         if isinf(part):

@@ -1,6 +1,6 @@
 """Reports as JUnit XML, which CI servers show test by test: a suite a spec, a case a difference and a node.
 
-What differs is a ``<failure>``; what could not be compared at all is an ``<error>``, which says nothing of the spec.
+A difference is a ``<failure>``; a spec that could not be compared is an ``<error>``, which says nothing about the spec.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 from resnet_spec.parity.render.words import (
     causes,
     figure,
+    figures,
     grouped,
     heading,
     input_text,
     legal,
-    share_text,
     sides,
     subject,
 )
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
 
 
-def junit_xml(reports: Sequence[ParityReport], undone: Mapping[str, str] | None = None) -> str:
-    """A file for a whole run: ``undone`` are the specs that could not be compared, each with what was in the way."""
+def junit_xml(reports: Sequence[ParityReport], errors: Mapping[str, str] | None = None) -> str:
+    """Return a file for a whole run; ``errors`` are the messages of the specs that could not be compared."""
     suites = [_suite(report) for report in reports]
-    suites += [_undone(spec, message) for spec, message in (undone or {}).items()]
+    suites += [_error(spec, message) for spec, message in (errors or {}).items()]
     root = ElementTree.Element("testsuites", name="resnet-spec parity")
     root.extend(suites)
     for element in (*suites, root):
@@ -38,7 +38,7 @@ def junit_xml(reports: Sequence[ParityReport], undone: Mapping[str, str] | None 
 
 
 def junit_error(spec: str, message: str) -> str:
-    """A file for a comparison that could not be done."""
+    """Return a file for a comparison that could not be done."""
     return junit_xml([], {spec: message})
 
 
@@ -62,7 +62,7 @@ def _suite(report: ParityReport) -> ElementTree.Element:
     return suite
 
 
-def _undone(spec: str, message: str) -> ElementTree.Element:
+def _error(spec: str, message: str) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=legal(spec))
     case = _case(suite, spec, "comparison")
     ElementTree.SubElement(case, "error", message=legal(message), type="BackendError").text = legal(message)
@@ -74,13 +74,9 @@ def _case(suite: ElementTree.Element, spec: str, name: str) -> ElementTree.Eleme
 
 
 def _fail(case: ElementTree.Element, differences: Sequence[Difference], findings: Iterable[Finding]) -> None:
-    lines = [*(f"{sides(difference)}: {_figures(difference)}" for difference in differences), *_reasons(findings)]
-    failure = ElementTree.SubElement(case, "failure", message=legal(_figures(differences[0])), type="difference")
+    lines = [*(f"{sides(difference)}: {figures(difference)}" for difference in differences), *_reasons(findings)]
+    failure = ElementTree.SubElement(case, "failure", message=legal(figures(differences[0])), type="difference")
     failure.text = legal("\n".join(lines))
-
-
-def _figures(difference: Difference) -> str:
-    return f"{figure(difference.relative)}, where {figure(difference.bound)} is allowed ({share_text(difference)})"
 
 
 def _reasons(findings: Iterable[Finding]) -> Iterator[str]:
@@ -99,7 +95,7 @@ def _properties(report: ParityReport) -> Iterator[tuple[str, str]]:
     yield "weights", report.weights
     yield "seed", str(report.seed)
     yield "deviation", figure(report.deviation)
-    yield "reach", figure(report.reach)
+    yield "rounding_tolerance", figure(report.rounding_tolerance)
     for backend, settings in report.environment.items():
         yield from ((f"{backend}.{name}", value) for name, value in settings.items())
 

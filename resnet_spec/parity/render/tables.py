@@ -30,7 +30,7 @@ MOST = 10
 
 
 def parts(reports: Sequence[ParityReport]) -> Iterator[RenderableType]:
-    """All that a terminal shows of reports, one below the other."""
+    """Return what a terminal shows of reports, one below the other."""
     for index, report in enumerate(reports):
         if index:
             yield ""
@@ -49,9 +49,12 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
         yield _training_table(training)
     if report.nodes:
         shown = _shown(report.nodes)
-        which = "the nearest to them" if shown[0].passed else "the first of the others"
+        which = "those nearest to them" if shown[0].passed else "the first of the others"
         yield f"\n{verdict_of_nodes(report)}; {which}:"
         yield _nodes_table(shown)
+    every = (*report.differences, *(d for node in report.nodes for d in node.differences))
+    if any(d.size == 0 and d.largest for d in every):
+        yield "\ninf: the reference is zero, and the absolute difference is compared"
     for group in grouped(report.findings):
         yield ""
         yield from _finding(group)
@@ -77,16 +80,16 @@ def _training_table(differences: Iterable[Difference]) -> Table:
 
 
 def _nodes_table(nodes: Iterable[NodeReport]) -> Table:
-    """Nodes by what takes most of its bound in each; all within them, or none."""
-    table = _table(("node", "backend", "dtype"), ("adds", "bound", "so far"), verdict=False)
+    """Nodes by the difference that takes most of its bound in each; all within them, or none."""
+    table = _table(("node", "backend", "dtype"), ("adds", "bound", "accumulated"), verdict=False)
     for node in nodes:
         d = worst(node)
-        table.add_row(Text(node.name), d.backend, d.dtype, *map(_figure, (d.relative, d.bound, node.drift)))
+        table.add_row(Text(node.name), d.backend, d.dtype, *map(_figure, (d.relative, d.bound, node.accumulated_error)))
     return table
 
 
 def _shown(nodes: Sequence[NodeReport]) -> list[NodeReport]:
-    """The first nodes that add too much, or else those nearest to their bounds."""
+    """The first nodes beyond their bounds, or else those nearest to them."""
     failed = [node for node in nodes if not node.passed]
     if failed:
         return failed[:MOST]
@@ -101,7 +104,7 @@ def _finding(group: list[Finding]) -> Iterator[RenderableType]:
 
 
 def _table(words: Sequence[str], figures: Sequence[str], *, verdict: bool = True) -> Table:
-    """Columns of words, the first of which gives way where a terminal is narrow, and of figures."""
+    """Columns of words, the first of which wraps where a terminal is narrow, and of figures."""
     table = Table(box=None)
     first, *others = words
     table.add_column(first, overflow="fold")

@@ -1,4 +1,4 @@
-"""How figures, differences and findings are put into words, so that every kind of report says the same."""
+"""Figures, differences and findings in words, so that every kind of report says the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from math import inf, isinf, isnan
 from typing import TYPE_CHECKING
 
+from resnet_spec.parity.report import ratio
+
 if TYPE_CHECKING:
     from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
 
@@ -14,12 +16,12 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def legal(text: str) -> str:
-    """A text without what no XML file can hold, escaped or not: a dying backend's last words may be in color."""
+    """Return a text without characters that XML cannot hold: the last line of a backend that died may be in color."""
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def figure(value: float) -> str:
-    """A difference or a bound: 3.3e-15, or in words what no number says."""
+    """Return a difference or a bound as text: ``3.3e-15``, ``infinite``, ``not a number``."""
     if isnan(value):
         return "not a number"
     if isinf(value):
@@ -28,17 +30,17 @@ def figure(value: float) -> str:
 
 
 def input_text(report: ParityReport) -> str:
-    """The batch and the size of the input: 2×64×64."""
+    """Return the batch and the size of the input: ``2×64×64``."""
     return "×".join(map(str, (report.batch, *report.size)))
 
 
 def subject(difference: Difference) -> str:
-    """What was compared: ``logits``, ``gradients: conv1.weight``."""
+    """Return what was compared: ``logits``, ``gradients: conv1.weight``."""
     return f"{difference.quantity}: {difference.subject}" if difference.subject else difference.quantity
 
 
 def sides(difference: Difference) -> str:
-    """Who was compared with whom: ``tensorflow against torch, float64``."""
+    """Return the two sides of a difference: ``tensorflow against torch, float64``."""
     against = difference.reference
     if against == f"{difference.backend} float64":
         against = "its own float64"
@@ -46,31 +48,39 @@ def sides(difference: Difference) -> str:
 
 
 def share(difference: Difference) -> float:
-    """The part of its bound that a difference takes; infinite where it is no number, or there is no bound to divide."""
-    if isnan(difference.relative) or (difference.relative and not difference.bound):
-        return inf
-    return difference.relative / difference.bound if difference.bound else 0.0
+    """Return the part of its bound that a difference takes; infinite where either is not a number."""
+    part = ratio(difference.largest, difference.allowed)
+    return inf if isnan(part) else part
 
 
 def share_text(difference: Difference) -> str:
-    """That part in words: 28 %, 3.1 ×, 2e+09 ×, or that no number says it."""
+    """Return that part as text: ``28 %``, ``3.1 ×``, ``2e+09 ×``, or ``infinite (the reference is zero)``."""
     part = share(difference)
+    if isnan(difference.largest):
+        return "not a number"
+    if not difference.passed and (isinf(part) or not difference.size):
+        return "infinite" if difference.size else "infinite (the reference is zero)"
     if 0 < part < 0.001:
         return "under 0.1 %"
-    if isinf(part):
-        return "beyond measure"
     if difference.passed:
         return f"{100 * part:.2g} %"
     return f"{part:.3g} ×" if part < 1000 else f"{part:.0e} ×"
 
 
+def figures(difference: Difference) -> str:
+    """Return a difference beside what is allowed: ``4.0e-14, where 1.0e-14 is allowed (4 ×)``."""
+    if difference.size or isnan(difference.largest):
+        return f"{figure(difference.relative)}, where {figure(difference.bound)} is allowed ({share_text(difference)})"
+    return f"{figure(difference.largest)} from a reference of zero, where {figure(difference.allowed)} is allowed"
+
+
 def worst(node: NodeReport) -> Difference:
-    """The difference that takes most of its bound."""
+    """Return the difference that takes most of its bound."""
     return max(node.differences, key=lambda difference: (not difference.passed, share(difference)))
 
 
 def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Findings of one backend with the same causes together, in the order in which the first of each stands."""
+    """Return findings in groups of one backend and the same causes, in the order of the first of each."""
     groups: dict[object, list[Finding]] = {}
     for finding in findings:
         key = (finding.backend, finding.kind, finding.causes or finding.tried)
@@ -79,26 +89,26 @@ def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 
 def heading(group: list[Finding]) -> str:
-    """Where a group of findings begins, in a sentence without its full stop."""
+    """Return the place of a group of findings, as a sentence without its full stop."""
     first, *more = group
     if first.kind == "assembly":
-        return f"{first.backend} puts the network together otherwise at {first.node}"
-    told = f"{first.backend} computes {first.node} otherwise"
+        return f"{first.backend} connects {first.node} to different inputs"
+    text = f"{first.backend} computes {first.node} differently"
     if more:
-        told += f", and in the same way {len(more)} more: {', '.join(finding.node for finding in more)}"
-    return told
+        text += f", and {len(more)} more in the same way: {', '.join(finding.node for finding in more)}"
+    return text
 
 
 def causes(group: list[Finding]) -> list[str]:
-    """What explains a group of findings, or that nothing does, a sentence each."""
+    """Return what explains a group of findings, or that nothing does, a sentence each."""
     first = group[0]
     if first.causes:
-        return [f"cause, tried: {cause}" for cause in first.causes]
+        return [f"confirmed cause: {cause}" for cause in first.causes]
     if first.tried:
-        return [f"none of {first.tried} causes that were tried explains it"]
-    return ["no cause was tried"]
+        return [f"no cause found: none of the {first.tried} known ones explains the difference"]
+    return ["no cause was looked for"]
 
 
 def verdict_of_nodes(report: ParityReport) -> str:
-    """How many nodes are within their bounds."""
+    """Return how many nodes are within their bounds, as text."""
     return f"{sum(node.passed for node in report.nodes)} of {len(report.nodes)} nodes within their bounds"

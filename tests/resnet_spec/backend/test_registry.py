@@ -95,7 +95,7 @@ def test_a_backend_that_cannot_be_imported_says_what_to_install(third: Callable[
 def test_a_missing_framework_says_what_to_install(third: Callable[..., None], lines: Lines) -> None:
     third(name="late", value="late_backend:Backend")
     late = MODULE + "\n    def __init__(self):\n        import a_framework\n"
-    Path(find("late").dist.locate_file("late_backend.py")).write_text(late)  # type: ignore[union-attr]
+    Path(find("late").dist.locate_file("late_backend.py")).write_text(late, encoding="utf-8")  # type: ignore[union-attr]
 
     assert lines(lambda: get_backend("late")) == [
         "the late backend cannot be imported (No module named 'a_framework'); install what its package, late_0, "

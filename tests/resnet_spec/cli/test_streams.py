@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from resnet_spec import Graph, initialize
+from resnet_spec.cli.streams import encodable
 from tests.resnet_spec.parity.numpy_backends import BACKENDS
 from tests.third_party import NUMPY_BACKENDS, distribution, python_path
 
@@ -139,3 +140,44 @@ def test_output_that_cannot_be_written_is_an_error(start: Callable[..., Any]) ->
     ):
         _, told = running.communicate(timeout=300)
     assert (running.returncode, told) == (3, b"the output cannot be written: No space left on device\n")
+
+
+# -- encodings ---------------------------------------------------------------------------------------------------
+
+POSIX = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+ENCODINGS = {"ascii": {"PYTHONIOENCODING": "ascii"}, "cp1252": {"PYTHONIOENCODING": "cp1252"}, "locale": POSIX}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_output_degrades_where_the_encoding_lacks_a_character(
+    start: Callable[..., Any], folder: Path, encoding: str
+) -> None:
+    name = "ascii" if encoding == "locale" else encoding
+    (folder / "café.yaml").write_text("stem: {é: relu}\ndpeth: 3\n", "utf-8")
+    for arguments, status, wanted in (
+        ([*COMPARE, "plain,refusing", "--bisect", "--html", "r.html", "--junit", "r.xml"], 0, "max |d|"),
+        (["resnet-spec", "show", "a.yaml", "--json"], 0, '"name": "a"'),
+        (["resnet-spec", "validate", "café.yaml"], 2, "dpeth"),
+    ):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with start(arguments, env=ENCODINGS[encoding], **pipes) as running:
+            out, err = (part.decode(name) for part in running.communicate(timeout=120))
+        assert (running.returncode, "Traceback" in err) == (status, False), err
+        assert wanted in out + err
+        assert ("2×6" if name == "cp1252" else "2x6") in out or "--bisect" not in arguments
+    assert "2×6" in (folder / "r.html").read_text("utf-8")
+    assert "2×6" in (folder / "r.xml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "wanted"),
+    [
+        ("|Δ| 2×3 … ∞ → café", "utf-8", "|Δ| 2×3 … ∞ → café"),
+        ("|Δ| 2×3 … ∞ → café", "ascii", "|d| 2x3 ... inf -> caf\\xe9"),
+        ("|Δ| 2×3 … ∞ → café", "cp1252", "|d| 2×3 … inf -> café"),
+        ("┏━┓│└╯", "ascii", "+-+|++"),
+        ("\udc80 語", "utf-8", "\\udc80 語"),
+    ],
+)
+def test_a_text_becomes_what_an_encoding_can_hold(text: str, encoding: str, wanted: str) -> None:
+    assert encodable(text, encoding) == wanted

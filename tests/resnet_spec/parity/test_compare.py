@@ -11,7 +11,7 @@ import pytest
 
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
+from resnet_spec.parity.rounding import STRUCTURE
 from tests.needs import need
 from tests.shipped import slow_unless
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
@@ -93,10 +93,10 @@ def failed(report: ParityReport) -> list[tuple[str, str, str]]:
 def test_the_bounds_are_those_that_follow_from_the_network() -> None:
     report = compared("right")
     float64, *float32 = report.differences
-    assert (float64.dtype, float64.bound) == ("float64", STRUCTURE)
-    assert [(d.dtype, d.bound) for d in float32] == [("float32", CONFIDENCE * report.reach)] * 2
+    assert (float64.dtype, float64.bound) == ("float64", pytest.approx(STRUCTURE))
+    assert [(d.dtype, d.bound) for d in float32] == [("float32", report.rounding_tolerance)] * 2
     # Such a network's rounding, by measurement, is some millionths.
-    assert 2e-7 < report.reach < 1e-4
+    assert 4e-7 < report.rounding_tolerance < 2e-4
 
 
 def test_the_node_that_is_wrong_is_found() -> None:

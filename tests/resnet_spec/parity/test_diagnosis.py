@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 from resnet_spec import Graph
 from resnet_spec import operations as ops
 from resnet_spec.graph import INPUT, Input, Node
-from resnet_spec.parity import diagnosis as causes
-from resnet_spec.parity import hypotheses as mistakes
+from resnet_spec.parity import diagnosis, hypotheses
 from resnet_spec.parity.diagnosis import Explainer
+from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.hypotheses import Trial
 from resnet_spec.parity.process import started
-from resnet_spec.parity.report import Difference, largest_difference, ratio, root_mean_square
+from resnet_spec.parity.report import Difference, largest_difference, root_mean_square
 from resnet_spec.parity.rounding import STRUCTURE
 
 # One of each kind, with every field that a trial looks at.
@@ -57,7 +57,7 @@ SHAPES = {"linear": (7,), "conv1d": (5, 9)}
 @pytest.fixture(scope="module")
 def explainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explainer]:
     with started(["torch"]) as (process,):
-        yield Explainer(process, tmp_path_factory.mktemp("trials"))
+        yield Explainer(process, Scratch(tmp_path_factory.mktemp("trials")))
 
 
 class Case:
@@ -97,7 +97,7 @@ class Case:
         self.shapes = self.graph.input_shapes(self.node)
         self.own = {name.partition(".")[2]: array for name, array in self.arrays.items()}
         self.explainer = explainer
-        same = Trial("", formula=mistakes.JOINS.get(op), operation=operation)
+        same = Trial("", formula=hypotheses.JOINS.get(op), operation=operation)
         self.exact = self.result(same, np.zeros(()))
 
     def result(self, trial: Trial, exact: Any = None) -> Any:
@@ -108,8 +108,8 @@ class Case:
     def explained(self, observed: Any) -> tuple[str, ...]:
         """What is said of a backend that made this of the node in float64."""
         largest = largest_difference(observed, self.exact)
-        relative = ratio(largest, root_mean_square(self.exact))
-        difference = Difference("node", "float64", "wrong", "right", largest, relative, STRUCTURE, "node")
+        size = root_mean_square(self.exact)
+        difference = Difference("node", "float64", "wrong", "right", largest, STRUCTURE * size, size, "node")
         found, tried = self.explainer.explain(
             self.graph, self.node, self.arrays, self.inputs, self.exact, observed, difference
         )
@@ -124,7 +124,7 @@ def test_every_operation_that_can_be_wrong_is_here() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_trial_is_another_computation(name: str, explainer: Explainer) -> None:
     case = Case(name, explainer)
-    trials = mistakes.trials_of(case.node.operation, case.shapes)
+    trials = hypotheses.trials_of(case.node.operation, case.shapes)
     results = [(trial.cause, case.result(trial)) for trial in trials]
 
     assert len({cause for cause, result in results if result is not None}) >= 2
@@ -136,7 +136,7 @@ def test_every_trial_is_another_computation(name: str, explainer: Explainer) -> 
 @pytest.mark.parametrize("name", ["conv2d", "batch_norm", "max_pool2d", "relu", "linear", "add"])
 def test_a_trial_is_named_where_a_backend_computes_it(name: str, explainer: Explainer) -> None:
     case = Case(name, explainer)
-    for trial in mistakes.trials_of(case.node.operation, case.shapes)[::4]:
+    for trial in hypotheses.trials_of(case.node.operation, case.shapes)[::4]:
         result = case.result(trial)
         if result is not None:
             # As another framework rounds it.
@@ -182,12 +182,12 @@ def test_another_layer_s_parameters_are_recognized(explainer: Explainer) -> None
 def test_a_lower_precision_is_named_in_float32(cause: str, explainer: Explainer) -> None:
     case = Case("conv2d", explainer)
     slots = case.node.operation.parameters(*case.shapes)
-    (trial,) = [trial for trial in causes._precisions(slots) if trial.cause == cause]
+    (trial,) = [trial for trial in diagnosis._precisions(slots) if trial.cause == cause]
     case.inputs = [value.astype("float32").astype("float64") for value in case.inputs]
     case.exact = case.result(Trial("", operation=case.node.operation), np.zeros(()))
     observed = case.result(trial).astype("float32")
-    relative = ratio(largest_difference(observed, case.exact), root_mean_square(case.exact))
-    difference = Difference("node", "float32", "wrong", "wrong float64", relative, relative, 1e-6, "node")
+    largest, size = largest_difference(observed, case.exact), root_mean_square(case.exact)
+    difference = Difference("node", "float32", "wrong", "wrong float64", largest, 1e-6 * size, size, "node")
     found, _ = explainer.explain(case.graph, case.node, case.arrays, case.inputs, case.exact, observed, difference)
     assert cause in found
     # float16 and TF32 differ only in how large a number may be, and in what becomes of one that lies halfway.
@@ -201,7 +201,7 @@ def test_a_rewired_graph_ends_at_the_node_and_differs() -> None:
     nodes.append(Node(name="c", operation=ops.Multiply(op="multiply"), inputs=("b", "a"), shape=(3, 4, 4)))
     nodes.append(Node(name="d", operation=relu, inputs=("c",), shape=(3, 4, 4)))
     graph = Graph(name="g", input=Input(channels=3, height=4, width=4), nodes=tuple(nodes), outputs=("d",))
-    rewired = dict(causes.rewirings(graph, nodes[2]))
+    rewired = dict(diagnosis.rewirings(graph, nodes[2]))
 
     assert set(rewired) == {
         "it is given input instead of b",

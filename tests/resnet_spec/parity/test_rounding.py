@@ -1,11 +1,11 @@
-"""What float32's rounding is taken to do: the jitter, and the operations' roundings that it follows."""
+"""The model of float32's rounding: the noise, and the tolerances that follow from it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from resnet_spec.parity.rounding import UNIT, jittered
+from resnet_spec.parity.rounding import UNIT, with_rounding_noise
 
 
 def test_the_units_are_half_the_distance_from_1_to_the_next_number() -> None:
@@ -13,10 +13,10 @@ def test_the_units_are_half_the_distance_from_1_to_the_next_number() -> None:
 
 
 @pytest.mark.parametrize("roundings", [1, 9, 400])
-def test_jitter_moves_each_element_by_a_part_of_itself_of_the_deviation_stated(roundings: int) -> None:
+def test_noise_moves_each_element_by_a_part_of_itself_of_the_deviation_stated(roundings: int) -> None:
     value = np.geomspace(1e-3, 1e3, 200_000) * np.where(np.arange(200_000) % 2, 1, -1)
 
-    part = jittered(value, roundings, np.random.default_rng(0), 2.0**-24) / value - 1
+    part = with_rounding_noise(value, roundings, np.random.default_rng(0), 2.0**-24) / value - 1
 
     wanted = roundings**0.5 * 2.0**-24
     assert part.std() == pytest.approx(wanted, rel=0.01)
@@ -25,10 +25,10 @@ def test_jitter_moves_each_element_by_a_part_of_itself_of_the_deviation_stated(r
     assert part[:1000].std() == pytest.approx(part[-1000:].std(), rel=0.1)
 
 
-def test_jitter_keeps_dtype_and_shape_and_leaves_the_value() -> None:
+def test_noise_keeps_dtype_and_shape_and_leaves_the_value() -> None:
     value = np.ones((2, 3), np.float64)
 
-    moved = jittered(value, 4, np.random.default_rng(0), UNIT["float32"])
+    moved = with_rounding_noise(value, 4, np.random.default_rng(0), UNIT["float32"])
 
     assert (moved.dtype, moved.shape) == (value.dtype, value.shape)
     assert (value == 1).all()
@@ -39,5 +39,5 @@ def test_what_is_not_rounded_is_not_moved() -> None:
     value = np.ones(5)
     generator = np.random.default_rng(0)
 
-    assert jittered(value, 0, generator, UNIT["float32"]) is value
+    assert with_rounding_noise(value, 0, generator, UNIT["float32"]) is value
     assert generator.random() == np.random.default_rng(0).random()

@@ -24,7 +24,7 @@ class Counting:
 
 
 @pytest.mark.parametrize(("channels", "draws"), [(2, 8), (64, 4), (256, 1)])
-def test_a_node_of_few_values_is_disturbed_several_times(channels: int, draws: int) -> None:
+def test_a_node_of_few_values_is_perturbed_several_times(channels: int, draws: int) -> None:
     node = Node(name="pool", operation=GlobalAvgPool(op="global_avg_pool"), inputs=("input",), shape=(channels, 1, 1))
     graph = Graph(name="mean", input=Input(channels=channels, height=3, width=3), nodes=(node,), outputs=("pool",))
     images = np.random.default_rng(0).standard_normal((1, channels, 3, 3))
@@ -34,4 +34,4 @@ def test_a_node_of_few_values_is_disturbed_several_times(channels: int, draws: i
     found = walk.step()
     assert backend.calls == 1 + draws
     # A mean of nine, each moved by three roundings or so, and rounded.
-    assert 2.0**-25 < found["reach"] < 2.0**-20
+    assert 2.0**-25 < found["rounding_error"] < 2.0**-20

@@ -62,11 +62,11 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def write(texts: dict[str, str]) -> None:
     for name, text in texts.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(dedent(text))
+        Path(name).write_text(dedent(text), encoding="utf-8")
 
 
 def touch(name: str) -> None:
-    with Path(name).open("a") as file:
+    with Path(name).open("a", encoding="utf-8") as file:
         file.write("# changed\n")
 
 

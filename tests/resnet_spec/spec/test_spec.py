@@ -47,7 +47,12 @@ def test_places_are_those_of_the_files_each_word_comes_from(write: Write) -> Non
         place = spec.position(path)
         assert place is not None
         assert Path(place.file) == Catalog.shipped().root / f"{file}.yaml"
-        assert Path(place.file).read_text().splitlines()[place.line - 1][place.column - 1 :].startswith(text)
+        assert (
+            Path(place.file)
+            .read_text(encoding="utf-8")
+            .splitlines()[place.line - 1][place.column - 1 :]
+            .startswith(text)
+        )
 
 
 def test_a_spec_made_of_plain_data_has_no_places() -> None:

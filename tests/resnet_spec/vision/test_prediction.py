@@ -27,6 +27,7 @@ from resnet_spec import (
     write_weights,
 )
 from resnet_spec.backend.registry import get_backend
+from resnet_spec.parity.report import standard_deviation
 from resnet_spec.vision import prediction
 from resnet_spec.vision.prediction import Prediction, imagenet_labels, read_labels
 from resnet_spec.weights.formats.safetensors import read_safetensors
@@ -96,7 +97,14 @@ def fake(**logits: Any) -> Prediction:
     arrays = {name: np.array(values, np.float32) for name, values in logits.items()}
     images, classes = next(iter(arrays.values())).shape
     names = tuple(f"{index}.png" for index in range(images))
-    return Prediction("spec", "w.pth", names, tuple("abcdefgh"[:classes]), arrays, bound=BOUND)
+    return Prediction(
+        "spec",
+        "w.pth",
+        names,
+        tuple("abcdefgh"[:classes]),
+        arrays,
+        allowed=BOUND * standard_deviation(next(iter(arrays.values()))),
+    )
 
 
 # -- what is predicted -------------------------------------------------------------------------------------------
@@ -256,7 +264,7 @@ def test_weights_that_are_not_finite_are_told_and_refused_on_request(thin: Path,
 
 @pytest.mark.usefixtures("here")
 def test_a_table_for_each_image(thin: Path, command: Command) -> None:
-    Path("labels.txt").write_text("".join(f"class {number} of many\n" for number in range(1000)))
+    Path("labels.txt").write_text("".join(f"class {number} of many\n" for number in range(1000)), encoding="utf-8")
 
     done = command(
         "resnet-spec", "predict", thin, "chelsea.png", "camera.png", "--weights", "thin.safetensors",
@@ -280,7 +288,7 @@ def test_long_names_are_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsy
     swapped = logits.copy()
     swapped[0, [longest, 7]] = 8, 9
     arrays = {"torch": logits, "tensorflow": logits, "third": swapped}
-    found = Prediction("resnet50", "w.pth", ("a.png",), imagenet_labels(), arrays, bound=0.5)
+    found = Prediction("resnet50", "w.pth", ("a.png",), imagenet_labels(), arrays, allowed=0.5 * float(logits.std()))
 
     command._print(found, 2)  # pyright: ignore[reportPrivateUsage]
 
@@ -373,7 +381,7 @@ def test_a_mistake_is_told_before_a_backend_starts(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, told: str
 ) -> None:
     monkeypatch.setattr("resnet_spec.vision.prediction.started", None)
-    Path("dot.txt").write_text(".")
+    Path("dot.txt").write_text(".", encoding="utf-8")
 
     done = command("resnet-spec", "predict", "thin.yaml", "--weights", "thin.safetensors", *arguments)
 

@@ -39,7 +39,7 @@ def test_nothing_is_cut_off_at_80_columns(long: Any) -> None:
         assert figure in text
     assert "0 of 30 nodes within their bounds" in text
     assert text.count("2.0e-05") == 10
-    assert "cause, tried: epsilon 0.001" in text
+    assert "confirmed cause: epsilon 0.001" in text
 
 
 def test_a_piped_table_has_no_wide_lines(handmade: Any) -> None:
@@ -50,7 +50,7 @@ def test_a_piped_table_has_no_wide_lines(handmade: Any) -> None:
 def test_the_first_wrong_nodes_are_shown_or_else_the_nearest_to_their_bounds(handmade: Any) -> None:
     nodes = [handmade.node(f"n{index}", (index + 1) / 100) for index in range(30)]
     text = shown(handmade.report(nodes=tuple(nodes)))
-    assert "30 of 30 nodes within their bounds; the nearest to them:" in text
+    assert "30 of 30 nodes within their bounds; those nearest to them:" in text
     assert [name for name in text.split() if name[0] == "n" and name[1:].isdigit()] == [f"n{i}" for i in range(20, 30)]
     nodes[4] = handmade.node("n4", 7.0)
     text = shown(handmade.report(nodes=tuple(nodes)))
@@ -65,14 +65,14 @@ def test_findings_alike_are_told_once(handmade: Any) -> None:
     findings += [Finding("onnx", "add", "assembly", wrong, ("it is given a instead of b",), 4)]
     lines = shown(handmade.report(findings=tuple(findings))).splitlines()
     assert [line for line in lines[lines.index("") + 1 :] if line] == [
-        "tensorflow computes bn1 otherwise, and in the same way 2 more: bn2, bn3",
-        "  cause, tried: epsilon 0.001",
-        "tensorflow computes pool otherwise",
-        "  none of 4 causes that were tried explains it",
-        "onnx computes fc otherwise",
-        "  no cause was tried",
-        "onnx puts the network together otherwise at add",
-        "  cause, tried: it is given a instead of b",
+        "tensorflow computes bn1 differently, and 2 more in the same way: bn2, bn3",
+        "  confirmed cause: epsilon 0.001",
+        "tensorflow computes pool differently",
+        "  no cause found: none of the 4 known ones explains the difference",
+        "onnx computes fc differently",
+        "  no cause was looked for",
+        "onnx connects add to different inputs",
+        "  confirmed cause: it is given a instead of b",
     ]
 
 

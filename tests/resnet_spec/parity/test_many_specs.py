@@ -1,0 +1,98 @@
+"""A comparison of many specs goes on after one that cannot be compared, and says so everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import resnet_spec
+from resnet_spec import BackendError, SpecError
+from resnet_spec.parity.compare import comparing
+from tests.resnet_spec.parity.numpy_backends import BACKENDS
+from tests.third_party import NUMPY_BACKENDS, distribution, on_path
+
+SPEC = "input: {features: 6}\nstem: {one: {linear: {features: 8}}, relu: relu, fc: {linear: {features: 3}}}\n"
+NAMES = ("first", "refused", "second", "deadly", "third")
+
+
+@pytest.fixture(autouse=True)
+def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five specs, at two of which the backend ``refusing`` fails: it answers with an error, and it dies."""
+    distribution(tmp_path, "numpy-backends", BACKENDS, NUMPY_BACKENDS)
+    on_path(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        Path(f"{name}.yaml").write_text(SPEC, "utf-8")
+
+
+def test_the_rest_is_compared_and_each_report_tells_the_errors(command: Callable[..., Any]) -> None:
+    files = [f"{name}.yaml" for name in NAMES]
+    done = command(
+        "resnet-spec",
+        "parity",
+        *files,
+        "--backends",
+        "plain,refusing",
+        "--json",
+        "--junit",
+        "r.xml",
+        "--html",
+        "r.html",
+    )
+    assert done.status == 3
+    entries = json.loads(done.out)
+    assert [entry["spec"] for entry in entries] == ["first", "refused.yaml", "second", "deadly.yaml", "third"]
+    assert [entry["passed"] for entry in entries] == [True, None, True, None, True]
+    assert entries[1]["error"] == "the refusing backend failed: out of memory"
+    assert entries[3]["error"].startswith("the refusing backend's process was killed by SIGKILL (")
+    assert entries[3]["error"].endswith(": caf\\xe9 \\xff\\xfe")
+    told = [line for line in done.err.splitlines() if not line.endswith("…")]
+    assert told == [f"{name}: {entries[at]['error']}" for at, name in ((1, files[1]), (3, files[3]))]
+
+    suites = ElementTree.parse("r.xml").getroot()
+    assert {suite.get("name") for suite in suites} == {"first", "second", "third", "refused.yaml", "deadly.yaml"}
+    assert (suites.get("errors"), suites.get("failures")) == ("2", "0")
+    assert Path("r.html").read_text("utf-8").count("not compared") == 2
+
+
+@pytest.mark.parametrize(
+    ("backends", "files", "status"),
+    [("plain,shifted", ["first.yaml", "second.yaml"], 1), ("shifted,refusing", ["first.yaml", "refused.yaml"], 3)],
+)
+def test_the_highest_status_is_that_of_the_run(
+    command: Callable[..., Any], backends: str, files: list[str], status: int
+) -> None:
+    done = command("resnet-spec", "parity", *files, "--backends", backends)
+    assert done.status == status
+    assert "DIFFERS" in done.out
+
+
+def test_a_comparison_goes_on_after_an_answered_error_and_after_a_death() -> None:
+    with comparing(("plain", "refusing")) as comparison:
+        for name in ("refused", "first", "deadly", "deadly", "second"):
+            if name in ("refused", "deadly"):
+                with pytest.raises(BackendError):
+                    comparison.run(f"{name}.yaml")
+            else:
+                assert comparison.run(f"{name}.yaml", bisect=True).passed
+
+
+def test_strings_are_not_read_letter_by_letter() -> None:
+    with pytest.raises(SpecError, match=r"two backends or more, such as \('torch', 'tensorflow'\), not 'torch'"):
+        resnet_spec.compare("first.yaml", "torch")
+    with pytest.raises(SpecError, match=r"size is a pair \(height, width\), not '64'"):
+        resnet_spec.compare("first.yaml", ("plain", "plain"), size="64")  # type: ignore[arg-type]
+
+
+def test_a_loaded_spec_is_compared_as_it_is() -> None:
+    spec = resnet_spec.load("first.yaml", {"stem.fc.linear.features": 2})
+    assert resnet_spec.compare(spec, ("plain", "reordered")).passed
+    with pytest.raises(SpecError, match="loaded already"):
+        resnet_spec.compare(spec, ("plain", "reordered"), size=(6, 6))
+    assert dedent(SPEC) == SPEC

@@ -1,0 +1,117 @@
+"""A reference that is zero, constant or a single number: right backends agree, and wrong ones do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+import resnet_spec
+from resnet_spec import ParityReport
+from resnet_spec.parity.trace import compare_with_trace, record
+from resnet_spec.parity.training import _Run  # pyright: ignore[reportPrivateUsage]
+from resnet_spec.vision.prediction import Prediction
+from tests.resnet_spec.parity.numpy_backends import BACKENDS
+from tests.third_party import NUMPY_BACKENDS, distribution, on_path
+
+SPEC = """
+    input: {features: 6}
+    stem:
+      one: {linear: {features: 8}}
+      relu: relu
+      fc: {linear: {features: 3}}
+"""
+ONE_LOGIT = SPEC.replace("features: 3", "features: 1")
+
+Compare = Callable[..., ParityReport]
+
+
+@pytest.fixture
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """Compare a spec of vectors, some of its weights filled with a number, in backends of NumPy alone."""
+    distribution(tmp_path, "numpy-backends", BACKENDS, NUMPY_BACKENDS)
+    on_path(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def compare(spec: str, backend: str, filled: dict[str, float] | None = None, **options: Any) -> ParityReport:
+        Path("spec.yaml").write_text(dedent(spec), "utf-8")
+        if filled is not None:
+            graph = resnet_spec.load(Path("spec.yaml")).to_graph()
+            arrays = resnet_spec.initialize(graph)
+            for name, value in filled.items():
+                arrays[name] = np.full_like(arrays[name], value)
+            resnet_spec.write_weights(Path("w.safetensors"), graph, arrays, force=True)
+            options["weights"] = Path("w.safetensors")
+        return resnet_spec.compare(Path("spec.yaml"), ("plain", backend), **options)
+
+    return compare
+
+
+ZERO = {"fc.weight": 0.0, "fc.bias": 0.0}
+CONSTANT = {"fc.weight": 0.0, "fc.bias": 0.7}
+NEGATIVE = {"one.weight": 0.0, "one.bias": -1.0}
+
+
+@pytest.mark.parametrize("bisect", [False, True])
+@pytest.mark.parametrize(
+    ("spec", "filled", "options"),
+    [(SPEC, ZERO, {}), (SPEC, CONSTANT, {}), (ONE_LOGIT, None, {"batch": 1}), (SPEC, NEGATIVE, {})],
+    ids=["zero logits", "constant logits", "a single logit", "a zero node"],
+)
+def test_backends_that_are_right_agree_and_one_that_shifts_the_logits_does_not(
+    compare: Compare, spec: str, filled: dict[str, float] | None, options: dict[str, Any], bisect: bool
+) -> None:
+    right = compare(spec, "reordered", filled, bisect=bisect, **options)
+    assert right.passed, right
+    wrong = compare(spec, "shifted", filled, bisect=bisect, **options)
+    (exact,) = (d for d in wrong.differences if d.dtype == "float64")
+    assert not exact.passed
+    assert not wrong.passed
+    if bisect:
+        assert [node.name for node in wrong.nodes if not node.passed] == ["fc"]
+
+
+def test_garbage_at_a_node_whose_reference_is_zero_is_found(compare: Compare) -> None:
+    report = compare(SPEC, "leaky", NEGATIVE, bisect=True)
+    assert [node.name for node in report.nodes if not node.passed] == ["relu"]
+    difference, *_ = (d for node in report.nodes for d in node.differences if not d.passed)
+    assert (difference.size, difference.relative, difference.bound) == (0, np.inf, np.inf)
+    assert {finding.node for finding in report.findings} == {"relu"}
+    assert "a leaky ReLU of slope 0.1" in report.findings[0].causes
+
+
+def test_infinity_is_never_an_agreement(compare: Compare) -> None:
+    assert not compare(SPEC, "infinite").passed
+    # On both sides too.
+    Path("spec.yaml").write_text(dedent(SPEC), "utf-8")
+    report = resnet_spec.compare(Path("spec.yaml"), ("infinite", "infinite"))
+    assert not any(difference.passed for difference in report.differences)
+
+
+def test_a_trace_of_zeros_is_judged_alike(compare: Compare) -> None:
+    assert compare(SPEC, "reordered", ZERO).passed
+    record(Path("spec.yaml"), "plain", Path("trace.safetensors"), weights=Path("w.safetensors"), nodes=True)
+    assert compare_with_trace(Path("trace.safetensors"), "reordered", bisect=True).passed
+    wrong = compare_with_trace(Path("trace.safetensors"), "shifted", bisect=True)
+    assert not wrong.differences[0].passed
+    assert [node.name for node in wrong.nodes if not node.passed] == ["fc"]
+
+
+@pytest.mark.parametrize(
+    ("shift", "passes"), [(0.0, True), (1e-8, True), (0.01, False), (np.nan, False), (np.inf, False)]
+)
+@pytest.mark.parametrize("logits", [np.zeros((2, 3)), np.full((1, 1), 0.7), np.full((2, 3), -4.0)])
+def test_a_prediction_of_equal_logits_is_judged_by_an_absolute_bound(logits: Any, shift: float, passes: bool) -> None:
+    other = logits + shift
+    found = Prediction("s", "w", ("a",) * len(logits), ("x", "y", "z"), {"a": logits, "b": other}, 1e-7)
+    assert found.passed == passes
+
+
+def test_weights_that_are_zero_and_stay_are_judged_by_the_other_s_movement() -> None:
+    zero, moved = (_Run(np.zeros(3), {"w": np.full(4, value)}) for value in (0.0, 1.0))
+    assert zero.sizes({"w": np.zeros(4)}, ["w"]).tolist() == [0, 0]
+    assert moved.distance(zero, ["w"]).tolist() == [0, 2]
