@@ -139,12 +139,12 @@ STEPS = [f"{quantity} 3 steps of {kind}" for kind in ("sgd", "adamw") for quanti
 @pytest.mark.parametrize(
     ("graph", "expected"),
     [
-        (small_resnet(), FIXED + STATISTICS + STEPS),
-        (biased().graph(), FIXED + STATISTICS + STEPS),
+        pytest.param(small_resnet(), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
+        pytest.param(biased().graph(), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
         (called_twice(1), FIXED + STATISTICS + STEPS),
-        (called_twice(2), FIXED + STATISTICS + STEPS),
+        pytest.param(called_twice(2), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
         (decoder(), FIXED + STATISTICS + STEPS),
-        (several(), FIXED + STEPS),
+        pytest.param(several(), FIXED + STEPS, marks=pytest.mark.slow),
         (without_parameters(), ["losses first loss", "gradients input"]),
         (statistics_alone(), ["losses first loss", "gradients input", *STATISTICS]),
     ],
@@ -205,6 +205,7 @@ def test_a_bias_that_ends_in_normalizations_alone_is_exempt_and_no_other() -> No
         assert zero_gradient_biases(graph) == {bias for bias in biases if zero(bias)}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("between", "zero"),
     [
