@@ -205,7 +205,6 @@ def test_a_bias_that_ends_in_normalizations_alone_is_exempt_and_no_other() -> No
         assert zero_gradient_biases(graph) == {bias for bias in biases if zero(bias)}, name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("between", "zero"),
     [
@@ -238,6 +237,7 @@ def test_what_a_shift_passes_unchanged_is_what_the_gradient_says(
     assert (float(np.linalg.norm(gradients["conv.bias"])) < 1e-12 * largest) == zero
 
 
+@pytest.mark.slow
 def test_without_the_exemption_adamw_takes_noise_for_a_gradient(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
