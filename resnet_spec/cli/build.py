@@ -26,7 +26,7 @@ from resnet_spec.cli.common import (
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("spec")
 @click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or a third party's.")
-@click.option("--weights", metavar="PATH", help="A file, or the name of published weights; without, they are drawn.")
+@click.option("--weights", metavar="PATH", help="A file, or the name of published weights; by default random weights.")
 @READING
 @SET
 @SEED
@@ -37,7 +37,7 @@ from resnet_spec.cli.common import (
     ".h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), .onnx (onnx). May be "
     "repeated.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace outputs that exist already.")
+@click.option("--force", is_flag=True, help="Replace existing outputs.")
 @JSON
 @click.version_option(__version__, prog_name="resnet-build")
 def command(
@@ -65,7 +65,7 @@ def command(
     from resnet_spec.weights.download import resolve
     from resnet_spec.weights.matching import report_nonfinite
 
-    # Wrong input is told before seconds go into starting a framework.
+    # Wrong input is reported before a framework is started, which takes seconds.
     kinds = outputs_of(find(backend))
     targets = [artifact_path(path, kinds, backend) for path in outputs]
     for target in targets:

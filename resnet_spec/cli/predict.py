@@ -53,14 +53,14 @@ def predict(
     names = [name for name in backends.split(",") if name]
     with tell_remarks():
         # A download has a bar of its own; what follows finds it in the cache.
-        resolve(load(spec, overrides), weights)
+        loaded = load(spec, overrides)
+        resolve(loaded, weights)
     with quiet_stdout(), tell_remarks(), progress() as tell:
         found = prediction.predict(
-            spec,
+            loaded,
             images,
             weights,
             names,
-            overrides=overrides,
             preprocessing=_preprocessing(preprocessing),
             labels=prediction.read_labels(labels) if labels else None,
             progress=tell,

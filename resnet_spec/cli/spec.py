@@ -31,7 +31,7 @@ def command() -> None:
 @command.command("list")
 @JSON
 def list_specs(as_json: bool) -> None:
-    """List the shipped specs; piped, their names alone."""
+    """List the shipped specs; piped, only their names."""
     from resnet_spec.spec.loader import headings
 
     rows = headings()
@@ -55,11 +55,11 @@ def list_specs(as_json: bool) -> None:
 @command.command()
 @click.argument("spec")
 @SET
-@click.option("--resolved", is_flag=True, help="The spec after extends and overrides, with the blocks it uses.")
-@click.option("--graph", "as_graph", is_flag=True, help="The nodes it is lowered to.")
+@click.option("--resolved", is_flag=True, help="Print the spec after extends and overrides, with the blocks it uses.")
+@click.option("--graph", "as_graph", is_flag=True, help="Print the nodes that the spec is lowered to.")
 @JSON
 def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, as_json: bool) -> None:
-    """Print a spec as its file has it, or what becomes of it."""
+    """Print a spec as it is in its file, or resolved."""
     from resnet_spec.spec.loader import load, source_text
 
     if as_graph:
@@ -101,14 +101,14 @@ def _field(value: Any) -> str:
 
 @command.command()
 @click.argument("specs", nargs=-1, metavar="SPEC...")
-@click.option("--all", "every", is_flag=True, help="Every shipped spec.")
+@click.option("--all", "every", is_flag=True, help="Check every shipped spec.")
 @CHANGED_SINCE
-@click.option("--dependents", is_flag=True, help="Also the specs below this folder that are read from the named files.")
+@click.option("--dependents", is_flag=True, help="Also check the specs below this folder that use the named files.")
 @SET
 def validate(
     specs: tuple[str, ...], every: bool, revision: str | None, dependents: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Check specs and the graphs they lower to; every mistake is told with its file, line and column.
+    """Check specs and the graphs they lower to; every mistake is reported with its file, line and column.
 
     A block's own file is checked as far as it can be without a spec that uses it.
     """
@@ -155,7 +155,7 @@ def _checked(name: str, overrides: tuple[str, ...]) -> str:
 @command.command()
 @click.argument("spec")
 @SET
-@click.option("--modules", is_flag=True, help="One row for each top-level module.")
+@click.option("--modules", is_flag=True, help="Print one row for each top-level module.")
 @JSON
 def summary(spec: str, overrides: tuple[str, ...], modules: bool, as_json: bool) -> None:
     """Count a network's layers, parameters, multiply-accumulates and activation sizes; no framework is needed."""
@@ -197,8 +197,8 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
     screen.print(
         f"\n[b]{summary.name}[/b]  {summary.parameters:,} parameters trainable"
         f" ({everything:,} in all, {summary.statistics:,} running statistics not), {count(summary.macs)} MACs"
-        f"\ninput {summary.input_mib:.2f} MB, forward/backward {summary.forward_backward_mib:.2f} MB,"
-        f" parameters {summary.parameters_mib:.2f} MB, {summary.total_mib:.2f} MB in all",
+        f"\ninput {summary.input_mib:.2f} MiB, forward/backward {summary.forward_backward_mib:.2f} MiB,"
+        f" parameters {summary.parameters_mib:.2f} MiB, {summary.total_mib:.2f} MiB in all",
         highlight=False,
     )
 
@@ -217,7 +217,7 @@ def _outputs_table(summary: Summary) -> Any:
 
 
 @command.command()
-@click.option("--block", is_flag=True, help="The schema of a block's own file.")
+@click.option("--block", is_flag=True, help="Print the schema of a file of a block.")
 def schema(block: bool) -> None:
     """Print the JSON Schema of the language, with which an editor completes and checks specs."""
     from resnet_spec.spec.json_schema import block_schema, spec_schema

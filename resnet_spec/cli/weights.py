@@ -26,7 +26,7 @@ SHOWN = 20
 @click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as IN has them]")
 @click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists already.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @JSON
 def convert(
     spec: str,
@@ -43,7 +43,7 @@ def convert(
 ) -> None:
     """Read weights of SPEC from IN (a file, a folder, or the name of published ones) and write them as OUT.
 
-    The format of IN is told by its content, that of OUT by its ending. Every tensor of IN must be one of SPEC's
+    The format of IN follows from its content, that of OUT from its ending. Every tensor of IN must be one of SPEC's
     parameters, and the other way round.
     """
     from resnet_spec.backend.registry import get_backend
@@ -57,7 +57,7 @@ def convert(
 
     if half and dtype:
         raise click.UsageError("--half is a dtype of its own: leave out --dtype")
-    # Wrong input is told before seconds go into starting a framework.
+    # Wrong input is reported before a framework is started, which takes seconds.
     place = find_target(target, format, force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
@@ -97,7 +97,7 @@ def identify(path: str, as_json: bool) -> None:
     if as_json:
         print_json([asdict(match) | {"fits": match.fits} for match in matches])
     else:
-        click.echo("\n".join(_described(match) for match in matches) or "no shipped spec is like it")
+        click.echo("\n".join(_described(match) for match in matches) or "no shipped spec is similar")
     if not any(match.fits for match in matches):
         click.get_current_context().exit(1)
 

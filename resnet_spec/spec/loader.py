@@ -60,7 +60,7 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     if overrides:
         document = with_blocks(_assigned(document, overrides), catalog)
     if "name" not in document.data:
-        document = replace(document, data={"name": catalog.name(path)} | document.data)
+        document = _with_key(document, "name", catalog.name(path))
     return _validated(document, overridden=bool(overrides))
 
 
@@ -86,7 +86,7 @@ def _assigned(document: Document, overrides: Overrides) -> Document:
     sections = {name.partition(".")[0] for name in names if "." in name} & set(_SECTIONS)
     for section in sections - set(document.data):
         # A section that the file leaves at its defaults can be overridden like one that it has.
-        document = _with_section(document, section)
+        document = _with_key(document, section, {})
     changed = assign(document, overrides)
     _check_parameters(changed, document.data.get("parameters"), names)
     data = dict(cast("dict[str, Any]", changed.data))
@@ -111,10 +111,11 @@ def _check_parameters(changed: Document, before: Any, names: Iterable[str]) -> N
             raise SpecError([Problem(message, "parameters", changed.locate(path, key=True))])
 
 
-def _with_section(document: Document, section: str) -> Document:
-    position, path = document.position(()), (section,)
-    data: dict[str, Any] = {**document.data, section: {}}
-    return Document(data, document.file, {**document.keys, path: position}, {**document.values, path: position})
+def _with_key(document: Document, key: str, value: Any) -> Document:
+    """The document with a top-level key that its file does not have, before the others."""
+    position, path = document.position(()), (key,)
+    keys, values = {**document.keys, path: position}, {**document.values, path: position}
+    return Document({key: value, **document.data}, document.file, keys, values)
 
 
 # -- validation --------------------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.backend.registry import find
 from resnet_spec.document.plain import plain_data
 from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError, shown
-from resnet_spec.parity.compare import at_size
+from resnet_spec.parity.compare import loaded_spec
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.report import largest_difference, logits_size, ratio
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
-from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.loader import Overrides, with_overrides
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.weights.adapting import BACKGROUND
@@ -157,7 +157,7 @@ class Prediction:
 
 
 def predict(
-    spec: str | Path,
+    spec: str | Path | Spec,
     images: Photographs,
     weights: str | Path,
     backends: str | Sequence[str] = ("torch", "tensorflow"),
@@ -213,12 +213,12 @@ def predict(
     from resnet_spec.weights.download import resolve
 
     names = _backend_names(backends)
-    loaded = load(spec, overrides)
+    loaded = loaded_spec(spec, overrides, None)
     labeled = _checked_labels(_classifier(loaded.to_graph()), labels)
     chosen = _preprocessing_for(loaded, weights, preprocessing)
     batch = preprocess(loaded, images, chosen)
     # At the images' size, which the spec's expressions may look at.
-    graph = load(spec, at_size(overrides, (batch.shape[2], batch.shape[3]))).to_graph()
+    graph = with_overrides(loaded, {"input.height": batch.shape[2], "input.width": batch.shape[3]}).to_graph()
     arrays = read_weights(resolve(loaded, weights), graph, adapt=adapt, ema=ema, check_finite=check_finite)
     report_nonfinite(arrays, str(weights))
     with started(names, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:

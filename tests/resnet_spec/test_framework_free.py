@@ -130,7 +130,7 @@ def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Ca
     nothing = python(RUN, "resnet-spec", "identify", "out.safetensors")
 
     assert (converted.status, converted.out) == (0, "out.safetensors: 1 tensors of tiny\n")
-    assert (nothing.status, nothing.out) == (1, "no shipped spec is like it\n")
+    assert (nothing.status, nothing.out) == (1, "no shipped spec is similar\n")
 
 
 @pytest.mark.parametrize(

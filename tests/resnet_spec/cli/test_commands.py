@@ -277,7 +277,7 @@ def test_summary_prints_the_rows_and_the_totals(command: Command) -> None:
     assert rows[10][:2] == ["layer1.0", "BasicBlock"]
     assert rows[67] == ["fc", "Linear", "[1000]", "513,000", "0", "513,000", "512.00", "k"]
     assert "11,689,512 parameters trainable (11,699,112 in all, 9,600 running statistics not), 1.81 G MACs" in done.out
-    assert lines[-1] == ("input 0.57 MB, forward/backward 62.79 MB, parameters 44.59 MB, 107.96 MB in all")
+    assert lines[-1] == ("input 0.57 MiB, forward/backward 62.79 MiB, parameters 44.59 MiB, 107.96 MiB in all")
 
 
 def test_summary_prints_modules(command: Command) -> None:

@@ -228,7 +228,7 @@ def test_a_file_that_is_like_nothing_is_told(command: Command, few: Callable[...
     few("torchvision/resnet18")
     save_file({"a": np.zeros(3)}, tmp_path / "x")
 
-    assert command("resnet-spec", "identify", tmp_path / "x") == (1, "no shipped spec is like it\n", "")
+    assert command("resnet-spec", "identify", tmp_path / "x") == (1, "no shipped spec is similar\n", "")
 
 
 def test_a_file_that_is_none_is_told(command: Command, tmp_path: Path) -> None:

@@ -96,3 +96,42 @@ def test_a_loaded_spec_is_compared_as_it_is() -> None:
     with pytest.raises(SpecError, match="loaded already"):
         resnet_spec.compare(spec, ("plain", "reordered"), size=(6, 6))
     assert dedent(SPEC) == SPEC
+
+
+def test_every_command_reads_a_spec_once(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    from resnet_spec.spec import loader
+
+    read: list[Any] = []
+    path_of = loader._path  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(loader, "_path", lambda spec, catalog: read.append(spec) or path_of(spec, catalog))
+    graph = resnet_spec.load("first.yaml").to_graph()
+    resnet_spec.write_weights("w.safetensors", graph, resnet_spec.initialize(graph))
+    seen = resnet_spec.load("resnet18", ["input.height=32", "input.width=32"]).to_graph()
+    resnet_spec.write_weights("r.safetensors", seen, resnet_spec.initialize(seen))
+    Image.new("RGB", (40, 40)).save("a.png")
+
+    def started(*_: object) -> None:
+        raise BackendError("no backend is started here")
+
+    monkeypatch.setattr("resnet_spec.vision.prediction.started", started)
+    predict = ["predict", "resnet18", "a.png", "--weights", "r.safetensors", "--backends", "torch", "--preprocessing"]
+    for arguments, specs in (
+        (["show", "first.yaml", "--resolved"], 1),
+        (["summary", "first.yaml"], 1),
+        (["validate", "first.yaml", "second.yaml"], 2),
+        (["convert", "first.yaml", "w.safetensors", "x.safetensors"], 1),
+        (["record", "first.yaml", "--backend", "plain", "-o", "t.safetensors", "--weights", "w.safetensors"], 1),
+        (["parity", "first.yaml", "second.yaml", "--backends", "plain,reordered"], 2),
+        (["parity", "--against", "t.safetensors", "--backend", "plain", "first.yaml"], 1),
+        ([*predict, "{resize: 32, crop: 32, mean: [0, 0, 0], std: [1, 1, 1]}"], 1),
+    ):
+        read.clear()
+        command("resnet-spec", *arguments)
+        assert len(read) == specs, arguments
+    read.clear()
+    command("resnet-build", "first.yaml", "--backend", "plain")
+    assert len(read) == 1
