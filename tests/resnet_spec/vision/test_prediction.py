@@ -359,8 +359,8 @@ def test_labels_from_an_endless_device_are_refused() -> None:
     [
         (["none.png"], 2, "image 1, none.png: no such file"),
         (["thin.yaml", "camera.png", "dot.txt"], 2, "image 1, thin.yaml: is not an image (known: JPEG, "),
-        (["chelsea.png", "--labels", "dot.txt"], 2, "there are 1 labels for 1000 classes"),
-        (["chelsea.png", "--labels", "none.txt"], 2, "none.txt: cannot be read (No such file or directory)"),
+        (["chelsea.png", "--labels", "dot.txt"], 2, "got 1 labels for 1000 classes"),
+        (["chelsea.png", "--labels", "none.txt"], 2, "none.txt: No such file or directory"),
         (["chelsea.png", "--backends", "torch,tensorfolw"], 3, "no backend is named 'tensorfolw'; did you mean"),
         (["chelsea.png", "--backends", "tf,tensorflow"], 3, "name at least one backend, and each only once"),
         (["chelsea.png", "--backends", ","], 3, "name at least one backend, and each only once"),
