@@ -86,9 +86,8 @@ def compare(
         BackendError: A backend is missing, fails or dies.
 
     Examples:
-        >>> import resnet_spec
-        >>> report = resnet_spec.compare("resnet18", ("torch", "tensorflow"), size=(64, 64))  # doctest: +SKIP
-        >>> report.passed  # doctest: +SKIP
+        >>> report = compare("cifar/resnet20", ("torch", "onnx"), size=(16, 16))
+        >>> report.passed
         True
     """
     with comparing(backends, progress) as comparison:

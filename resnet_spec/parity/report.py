@@ -151,9 +151,8 @@ class ParityReport:
         findings: What ``bisect`` found wrong, the first node first: where to look.
 
     Examples:
-        >>> import resnet_spec
-        >>> report = resnet_spec.compare("resnet18", ("torch", "tensorflow"), bisect=True)  # doctest: +SKIP
-        >>> report.passed  # doctest: +SKIP
+        >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
+        >>> ParityReport("net", "c0ffee", (64, 64), 2, "random", 0, 0.5, 1e-5, (found,)).passed
         True
     """
 
@@ -180,6 +179,12 @@ class ParityReport:
 
         Returns:
             The attributes above by name, ``passed``, and for each difference ``relative`` and ``bound``.
+
+        Examples:
+            >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
+            >>> report = ParityReport("net", "c0ffee", (64, 64), 2, "random", 0, 0.5, 1e-5, (found,))
+            >>> report.to_dict()["differences"][0]["relative"]
+            6e-13
         """
         parts = {
             "differences": [difference.to_dict() for difference in self.differences],

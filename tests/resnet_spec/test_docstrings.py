@@ -32,17 +32,10 @@ from tests.needs import need
 
 PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spec.operations")
 
-# Names of docstrings that are still to be written.
-PENDING: frozenset[str] = frozenset(
-    {
-        "resnet_spec.ParityReport.to_dict",
-        "resnet_spec.compare",
-    }
-)
-
 # Examples that need a framework, by the name of the object whose docstring they are in.
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "resnet_spec.building.build": ("torch",),
+    "resnet_spec.parity.compare.compare": ("torch", "onnxruntime"),
     "resnet_spec.vision.prediction.predict": ("torch",),
     "resnet_spec.weights.converting.write_model": ("torch",),
 }
@@ -118,12 +111,6 @@ CLASSES = {
 OPERATIONS = [name for name, value in CLASSES.items() if issubclass(value, BaseOperation)]
 
 
-def named(names: Any) -> list[Any]:
-    """Parameters of a test; what is pending may fail."""
-    pending = pytest.mark.xfail(strict=False, reason="its docstring is still to be written")
-    return [pytest.param(name, marks=pending if name in PENDING else ()) for name in names]
-
-
 # -- what a docstring says -----------------------------------------------------------------------------------------
 
 
@@ -185,12 +172,12 @@ def lacks(item: Public) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", named(CALLABLES))
+@pytest.mark.parametrize("name", CALLABLES)
 def test_a_public_docstring_is_complete(name: str) -> None:
     assert lacks(CALLABLES[name]) == []
 
 
-@pytest.mark.parametrize("name", named(CLASSES))
+@pytest.mark.parametrize("name", CLASSES)
 def test_a_public_class_has_a_docstring_of_its_own(name: str) -> None:
     docstring = vars(CLASSES[name]).get("__doc__") or ""
     # What dataclass and NamedTuple make up from the fields.
@@ -198,7 +185,7 @@ def test_a_public_class_has_a_docstring_of_its_own(name: str) -> None:
     assert not docstring.startswith(f"{CLASSES[name].__name__}(")
 
 
-@pytest.mark.parametrize("name", named(OPERATIONS))
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_documents_its_fields(name: str) -> None:
     operation = CLASSES[name]
     # A class documents the fields that it adds.
