@@ -83,7 +83,7 @@ class ResnetParity:
         from resnet_spec.parity.compare import at_size
         from resnet_spec.spec.loader import load
 
-        # A wrong spec is told before seconds go into starting frameworks.
+        # Report a wrong spec before frameworks start, which takes seconds.
         load(spec, at_size(options["overrides"], options["size"])).to_graph()
         return self._running.run(backends, lambda it: it.run(spec, **options, training_steps=training_steps))
 
@@ -200,7 +200,7 @@ def _case(item: Any) -> dict[str, Any] | None:
     return parameters.get(_CASE)
 
 
-# -- what is told ------------------------------------------------------------------------------------------------
+# -- reporting ---------------------------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -231,7 +231,7 @@ def pytest_runtest_makereport(
     if _case(item) is None and "resnet_parity" not in getattr(item, "fixturenames", ()):
         return report
     if report.failed and call.excinfo is not None and _could_not_be_run(call.excinfo.value):
-        # Whoever reads reports, JUnit XML and parallel runs too, takes for an error what was raised before the call.
+        # Every reader of reports, JUnit XML and parallel runs included, counts a failed setup as an error.
         report.when = "setup" if report.when == "call" else report.when
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if item.config.getoption("--resnet-parity-html"):

@@ -33,7 +33,7 @@ class TensorFlowBackend:
 
     def __init__(self) -> None:
         settings.prepare()
-        # Now, so that a missing framework is told where the backend is asked for.
+        # Now, so that a missing framework is reported when the backend is requested.
         import_module("resnet_spec_tensorflow.framework")
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:

@@ -133,7 +133,7 @@ def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         if edges != now:
             cause = f"padding {_edges(edges)}{words.get(edges, '')} instead of {_edges(now)}"
             yield from _changed(operation, cause, padding=edges)
-            # With the right number of windows all the same, so that shapes do not tell.
+            # Without ceil_mode the number of windows can be the same, so that shapes do not show it.
             if isinstance(operation, _POOLS) and operation.ceil_mode:
                 yield from _changed(operation, f"{cause}, and ceil_mode off", padding=edges, ceil_mode=False)
 

@@ -36,7 +36,7 @@ CALIBRATION_BATCH = 4
 
 # Where each position has statistics of its own.
 POSITION_BATCH = 32
-"""Of too few values the statistics are so far off for other images that activations grow from layer to layer."""
+"""Statistics of fewer values do not fit other images, and activations grow from layer to layer."""
 LEAST_VARIANCE = 4.0
 """In means of the layer's variances: what a strided transposed convolution leaves out never varies, and divided by
 next to nothing its rounding would be all that is seen; what varies would be seen at the few places between."""

@@ -227,7 +227,7 @@ def read_trace(path: Path) -> Trace:
     checkpoint = read_safetensors(path)
     metadata, tensors = checkpoint.metadata, checkpoint.tensors
     if TRACE not in metadata:
-        raise WeightsError(f"{path}: is no trace; 'resnet-spec record' makes one")
+        raise WeightsError(f"{path}: is not a trace; write one with 'resnet-spec record'")
     said = _read_metadata(path, metadata[TRACE])
     try:
         graph = Graph.from_json(metadata.get(GRAPH, ""))

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs.documents import DOCUMENTS, without_code
-from tests.docs.words import findings
+from tests.docs.documents import DOCUMENTS, ROOT, without_code
+from tests.docs.words import findings, text_of_code
 
-FROM_DOCSTRINGS = ("docs/modules.md", "docs/backend-modules.md")
+FOLDERS = ("resnet_spec", "backends", "specs")
 
 
-@pytest.mark.parametrize("document", [document for document in DOCUMENTS if document not in FROM_DOCSTRINGS])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents_use_plain_words(document: str) -> None:
     assert list(findings(without_code(document))) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_code_and_specs_use_plain_words(folder: str) -> None:
+    texts = {path: text_of_code(path) for path in (ROOT / folder).rglob("*.py")}
+    texts |= {path: path.read_text("utf-8") for path in (ROOT / folder).rglob("*.yaml")}
+    found = {path.relative_to(ROOT).as_posix(): list(findings(text)) for path, text in texts.items()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PHRASES = {
-    r"\b(?:is|are|was|were|be|been) told\b|\btold (?:at|where|with)\b|\btells? (?:how|what|which|where)\b": "report",
+    r"\b(?:is|are|was|were|be|been) told\b(?! apart)|\btold (?:at|where|with)\b": "report",
+    r"\btells? (?:how|what|which|where)\b": "report",
     r"\bmend(?:s|ed|ing)?\b": "fix",
     r"\bis no (?:trace|folder|image|spec|file|path|number|backend|operation|mapping|name|graph)\b": "is not a …",
     r"\b(?:hangs?|hung) on\b": "depend on",

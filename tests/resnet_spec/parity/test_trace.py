@@ -387,7 +387,7 @@ def other_graph(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
 
 
 EDITS: dict[str, tuple[Edit, str]] = {
-    "no trace": (lambda tensors, metadata: metadata.pop(TRACE), "is no trace; 'resnet-spec record' makes one"),
+    "no trace": (lambda tensors, metadata: metadata.pop(TRACE), "is not a trace; write one with 'resnet-spec record'"),
     "no JSON": (lambda tensors, metadata: metadata.update({TRACE: "{"}), "its metadata are no JSON"),
     "too deep": (lambda tensors, metadata: metadata.update({TRACE: "[" * 10**5}), "its metadata are no JSON"),
     "a list": (lambda tensors, metadata: metadata.update({TRACE: "[]"}), "its metadata: "),
@@ -483,5 +483,5 @@ def test_weights_are_no_trace(trace: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     graph = resnet_spec.load("resnet18", {"stages.layer4": None, "head": None}).to_graph()
     write_weights(path, graph, initialize(graph))
-    with pytest.raises(WeightsError, match="is no trace; 'resnet-spec record' makes one"):
+    with pytest.raises(WeightsError, match="is not a trace; write one with 'resnet-spec record'"):
         compare_with_trace(path, "torch")
