@@ -105,8 +105,16 @@ class ResnetParity:
         config = self._item.config
         for folder in (config.rootpath, config.invocation_params.dir):
             if (folder / path).is_file():
-                return os.path.relpath(folder / path)
+                return from_here(folder / path)
         return path
+
+
+def from_here(path: Path) -> str:
+    """A path relative to the current folder, or absolute where none leads to it: on another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
 
 
 class _Running:

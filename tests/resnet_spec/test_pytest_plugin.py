@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from resnet_spec.pytest_plugin import from_here
 from tests.third_party import WRONG_BACKENDS, distribution, python_path
 
 TINY = """
@@ -311,3 +313,15 @@ def test_pytest_starts_without_what_a_comparison_needs(project: Project) -> None
         imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
         assert "resnet_spec" in imported
         assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "pydantic", "numpy", "yaml", "rich"})
+
+
+def test_a_path_on_another_drive_stays_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "spec.yaml") == "spec.yaml"
+
+    def across_drives(path: object) -> str:
+        # As ntpath does.
+        return ntpath.relpath(r"D:\specs\spec.yaml", r"C:\project")
+
+    monkeypatch.setattr(os.path, "relpath", across_drives)
+    assert from_here(tmp_path / "spec.yaml") == str(tmp_path / "spec.yaml")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from resnet_spec import available, load
+from resnet_spec import Spec, available, load
 from resnet_spec.spec.catalog import Catalog
-from resnet_spec.spec.loader import headings, source_text
+from resnet_spec.spec.loader import headings, source_text, with_overrides
 
 Write = Callable[..., Path]
 Lines = Callable[..., list[str]]
@@ -543,4 +543,35 @@ def test_a_shipped_block_that_does_not_fit_where_it_is_used_names_both_places(mi
     assert mistakes("extends: resnext50_32x4d\nstages:\n  layer2: {groups: 33}\n") == [
         "spec.yaml:3:11: stages.layer2: 33 groups do not divide 256 input and 256 output channels (from layer2.0.relu1)"
         f" (in block 'bottleneck', main.conv2 at {place})"
+    ]
+
+
+# -- a loaded spec, changed ----------------------------------------------------------------------------------------
+
+
+def test_a_loaded_spec_is_overridden_as_its_file_would_be(write: Write) -> None:
+    path = write("extends: resnet18\nhead: {fc: {linear: {features: 10}}}\n")
+    spec = load(path)
+    path.unlink()
+    changes = {"input.height": 64, "input.width": 48, "stages.layer2.block": "bottleneck", "stages.layer2.width": 32}
+    changed = with_overrides(spec, changes)
+
+    assert changed.to_graph().input.shape == (3, 64, 48)
+    assert "bottleneck" in changed.data()["blocks"]
+    assert spec.to_graph().input.shape == (3, 224, 224)
+    assert changed.overridden
+    assert not spec.overridden
+    assert with_overrides(changed, "input.height=96").to_graph().input.shape == (3, 96, 48)
+
+
+def test_overriding_a_loaded_spec_is_what_loading_with_overrides_is() -> None:
+    changes = {"input.height": 64, "head.fc.linear.features": 10}
+    assert with_overrides(load("resnet18"), changes).to_graph() == load("resnet18", changes).to_graph()
+    made = Spec.model_validate(load("resnet18").data())
+    assert with_overrides(made, changes).to_graph() == load("resnet18", changes).to_graph()
+
+
+def test_a_mistake_in_an_override_of_a_loaded_spec_is_located(lines: Lines) -> None:
+    assert lines(lambda: with_overrides(load("resnet18"), {"input.hight": 64})) == [
+        "overrides['input.hight']:1:1: input: unknown key 'hight'; did you mean 'height'?"
     ]
