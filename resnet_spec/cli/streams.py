@@ -88,7 +88,9 @@ class Stream(io.TextIOBase):
 
     def flush(self) -> None:
         """Write what is buffered; to nowhere once the reader has gone."""
-        self._try(self._stream.flush)
+        # Python 3.13 reports what fails in a finalizer, which closes this stream, maybe after the one below.
+        if not self._stream.closed:
+            self._try(self._stream.flush)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from resnet_spec import Graph, initialize
-from resnet_spec.cli.streams import encodable
+from resnet_spec.cli.streams import Stream, encodable
 from tests.resnet_spec.parity.numpy_backends import BACKENDS
 from tests.third_party import NUMPY_BACKENDS, distribution, python_path
 
@@ -181,3 +182,12 @@ def test_output_degrades_where_the_encoding_lacks_a_character(
 )
 def test_a_text_becomes_what_an_encoding_can_hold(text: str, encoding: str, wanted: str) -> None:
     assert encodable(text, encoding) == wanted
+
+
+def test_a_stream_may_outlive_the_one_below() -> None:
+    """Its finalizer closes it, and with Python 3.13 an error there is reported."""
+    below = io.StringIO()
+    stream = Stream(below)
+    below.close()
+
+    stream.close()
