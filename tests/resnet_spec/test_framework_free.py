@@ -124,6 +124,7 @@ def test_a_command_that_needs_no_framework_imports_none(
     assert (done.status, bool(done.out)) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Callable[..., Any]) -> None:
     assert python(HDF5).status == 0
     converted = python(RUN, "resnet-spec", "convert", "tiny.yaml", "in.h5", "out.safetensors")

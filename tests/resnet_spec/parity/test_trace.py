@@ -144,6 +144,7 @@ def test_a_trace_says_what_made_it_and_not_where(trace: Path) -> None:
     assert platform.node() not in json.loads(said)["machine"].values()
 
 
+@pytest.mark.slow
 def test_given_weights_of_a_network_of_vectors_are_recorded(tmp_path: Path) -> None:
     spec, weights, path = (tmp_path / name for name in ("vector.yaml", "mine.safetensors", "trace.safetensors"))
     spec.write_text("input: {features: 6}\nparameters: {classes: 4}\nstem: {fc: {linear: {features: classes}}}\n")
@@ -258,6 +259,7 @@ def test_a_wrong_backend_is_caught_at_the_node_that_is_wrong(trace: Path) -> Non
     [((), ()), (("epsilon", "nowhere", "onnx"), ("epsilon 0.001 instead of 1e-05",))],
     ids=["no other backend", "no backend that made it"],
 )
+@pytest.mark.slow
 def test_causes_are_tried_in_another_backend_where_there_is_one(
     installed: tuple[str, ...], causes: tuple[str, ...], trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +269,7 @@ def test_causes_are_tried_in_another_backend_where_there_is_one(
 
 
 @pytest.mark.usefixtures("third_party")
+@pytest.mark.slow
 def test_layers_that_are_right_and_put_together_otherwise_are_found(trace: Path) -> None:
     report = compare_with_trace(trace, "crossed", bisect=True)
     assert all(node.passed for node in report.nodes)
@@ -281,6 +284,7 @@ def test_a_backend_that_rounds_too_much_is_held_to_its_own_float64(trace: Path) 
     assert [(d.backend, d.reference) for d in report.differences if not d.passed] == [("coarse", "coarse float64")]
 
 
+@pytest.mark.slow
 def test_the_other_framework_agrees_with_a_trace(trace: Path, process: Callable[..., Any]) -> None:
     need("tensorflow")
     done = process("resnet-spec", "parity", "--against", trace, "--backend", "tensorflow", "--bisect", "--json")
@@ -392,13 +396,13 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "too deep": (lambda tensors, metadata: metadata.update({TRACE: "[" * 10**5}), "its metadata are no JSON"),
     "a list": (lambda tensors, metadata: metadata.update({TRACE: "[]"}), "its metadata: "),
     "another format": (said(format=2), "is a trace of format 2, of which this version knows 1"),
-    "no format": (said(format=None), "format: "),
-    "no source": (said(source=None), "source: "),
+    "no format": (said(format=None), "its metadata: needs 'format'"),
+    "no source": (said(source=None), "its metadata: needs 'source'"),
     "a seed below 0": (said(seed=-1), "seed: "),
     "a seed of text": (said(seed="3"), "seed: must be a whole number"),
     "an environment of lists": (said(environment=[["torch", "2"]]), "environment: must be a mapping"),
     "a machine of numbers": (said(machine={"cores": 2}), "machine.cores: must be text"),
-    "something more": (said(host="mine"), "host: is not known here"),
+    "something more": (said(host="mine"), "its metadata: unknown key 'host'"),
     "no graph": (lambda tensors, metadata: metadata.pop(GRAPH), "its graph cannot be read"),
     "half a graph": (
         lambda tensors, metadata: metadata.update({GRAPH: metadata[GRAPH][:-9]}), "its graph cannot be read",
