@@ -110,6 +110,7 @@ def fake(**logits: Any) -> Prediction:
 # -- what is predicted -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_photographs_in_both_backends(thin: Path, command: Command) -> None:
     need("tensorflow")
     done = command(
