@@ -86,7 +86,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         content: Any = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(cast('object', content)).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise WeightsError(f"{path}: is not a model's configuration (it is nested too deep)") from None
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: is not a model's configuration ({error})") from None
     return cast("dict[str, Any]", content)
 

@@ -347,7 +347,7 @@ def test_a_graph_in_the_metadata_that_is_none_is_refused(tiny: Graph, plain: Pat
     save_file(initialize(tiny), plain, said)
 
     assert lines(lambda: read_weights(plain, tiny)) == [
-        f"{plain}: was written for another architecture than tiny (its fingerprint differs)"
+        f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
     ]
 
 
@@ -357,7 +357,7 @@ def test_a_graph_in_the_metadata_that_is_not_the_fingerprints_is_refused(
     save_file(initialize(tiny), plain, {"resnet_spec.graph": tiny.to_json(), "resnet_spec.fingerprint": "0" * 64})
 
     assert lines(lambda: read_weights(plain, tiny, adapt=["backbone", "classes"])) == [
-        f"{plain}: was written for another architecture than tiny (its fingerprint differs)"
+        f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
     ]
 
 

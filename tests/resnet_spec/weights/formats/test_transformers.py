@@ -430,7 +430,7 @@ def test_a_configuration_of_something_else_beside_is_no_error(text: str, graph: 
         (b"{", "is not a model's configuration (Expecting property name"),
         (b"[]", "is not a model's configuration (it holds a list)"),
         (b"\xff\xfe{}", "is not a model's configuration ('utf-8' codec can't decode"),
-        (b"[" * 10**6, "is not a model's configuration (maximum recursion depth exceeded"),
+        (b"[" * 10**6, "is not a model's configuration (it is nested too deep)"),
         (b'{"depths": %s}' % (b"9" * 10**5), "is not a model's configuration (Exceeds the limit"),
         (b'{"x": "' + b" " * 2**24 + b'"}', "is not a model's configuration (it is too long)"),
         (b"{}", "model_type is null, where the tensors are named as those of a 'resnet'"),
