@@ -23,6 +23,7 @@ from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
 from tests.oracles.gates import GATES
 from tests.resnet_spec_onnx.support import model_of
+from tests.shipped import SAMPLE, slow_unless
 
 THINNER = 8
 
@@ -117,7 +118,7 @@ def errors_of(graph: Graph, written: Graph | None = None) -> dict[str, float]:
     return {dtype: float(np.abs(result - wanted).max() / wanted.std()) for dtype, result in results.items()}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_unless(SAMPLE, list(NETWORKS)))
 def test_the_network_computes_what_torch_computes(name: str) -> None:
     errors = errors_of(small(name))
     assert all(errors[dtype] < gate for dtype, gate in GATES.items()), errors

@@ -173,6 +173,7 @@ def test_a_file_is_read_again(half: bool, tmp_path: Path) -> None:
 # -- every network -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_checker_passes_every_shipped_network() -> None:
     for name in resnet_spec.available():
         writing.check(build_skeleton(resnet_spec.load(name).to_graph(), np.dtype("float32")))
