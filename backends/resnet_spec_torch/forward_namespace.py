@@ -40,25 +40,25 @@ _WRITES_NEW_MEMORY = frozenset(
 )
 
 
-def activate(relu: nn.Module, value: Tensor, maker: nn.Module | None = None) -> Tensor:
-    """``relu(value)``, over ``value`` where only the caller holds it; ``maker`` is the module that made it, if any."""
-    if type(relu) is nn.ReLU and not _is_watched(relu) and _is_ours(value, maker):
+def activate(relu: nn.Module, value: Tensor, producer: nn.Module | None = None) -> Tensor:
+    """``relu(value)``, in place if only the caller holds ``value``; ``producer`` is the module that returned it."""
+    if type(relu) is nn.ReLU and not _is_watched(relu) and _is_ours(value, producer):
         return value.relu_()
     return relu(value)
 
 
-def accumulate(value: Tensor, other: Tensor, maker: nn.Module | None = None) -> Tensor:
-    """``value + other``, over ``value`` where only the caller holds it; ``maker`` is the module that made it."""
-    if _is_ours(value, maker) and value.dtype == other.dtype and value.is_same_size(other):
+def accumulate(value: Tensor, other: Tensor, producer: nn.Module | None = None) -> Tensor:
+    """``value + other``, in place if only the caller holds ``value``; ``producer`` is the module that returned it."""
+    if _is_ours(value, producer) and value.dtype == other.dtype and value.is_same_size(other):
         return value.add_(other)
     return value + other
 
 
-def _is_ours(value: Tensor, maker: nn.Module | None) -> bool:
+def _is_ours(value: Tensor, producer: nn.Module | None) -> bool:
     # A tracer's proxy, and the tensors that export and compile work with, are no plain tensors.
     if type(value) is not Tensor or _has_any_global_hook() or torch.compiler.is_compiling():
         return False
-    return maker is None or (type(maker) in _WRITES_NEW_MEMORY and not _is_watched(maker))
+    return producer is None or (type(producer) in _WRITES_NEW_MEMORY and not _is_watched(producer))
 
 
 def _is_watched(module: Any) -> bool:

@@ -71,12 +71,12 @@ def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
         "tensors beside the state_dict": _count(rest.values()) - slots,
         "counts of averaged steps": sum(AVERAGED in state for state in states),
     }
-    halves = {name for state in states for name in _halves(state)}
+    bfloat16_names = {name for state in states for name in _bfloat16_names(state)}
     return Checkpoint(
-        _widened(arrays[0], halves),
-        averages=_widened(arrays[1], halves),
+        _widened(arrays[0], bfloat16_names),
+        averages=_widened(arrays[1], bfloat16_names),
         ignored={what: count for what, count in counts.items() if count},
-        widened=frozenset(halves),
+        widened=frozenset(bfloat16_names),
         remarks=("contains only an exponential moving average, which is used",) if nested and state is None else (),
     )
 
@@ -129,14 +129,15 @@ def _check_claims(path: Path, arrays: Iterable[Mapping[str, NDArray[Any]]]) -> N
         raise WeightsError(f"{path}: refused: its tensors need {claimed:,} bytes, but the file contains {held:,}")
 
 
-def _halves(state: Mapping[str, Any]) -> set[str]:
+def _bfloat16_names(state: Mapping[str, Any]) -> set[str]:
     return {name for name, tensor in state.items() if tensor.dtype == torch.bfloat16}
 
 
-def _widened(arrays: Mapping[str, NDArray[Any]], halves: set[str]) -> dict[str, NDArray[Any]]:
+def _widened(arrays: Mapping[str, NDArray[Any]], bfloat16_names: set[str]) -> dict[str, NDArray[Any]]:
     """Return arrays with the bits of bfloat16, the upper half of a float32's, as float32."""
     return {
-        name: (array.astype("<u4") << 16).view("<f4") if name in halves else array for name, array in arrays.items()
+        name: (array.astype("<u4") << 16).view("<f4") if name in bfloat16_names else array
+        for name, array in arrays.items()
     }
 
 

@@ -29,7 +29,7 @@ def forward_text(group: Group) -> str:
 class _Writer:
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.makers = {call.value: call for call in group.calls}
+        self.producers = {call.value: call for call in group.calls}
         self.uses = Counter([*(name for call in group.calls for name in call.inputs), *group.outputs])
         self.variables = {group.input: "x"}
 
@@ -77,17 +77,17 @@ class _Writer:
         overwritten = next((name for name in call.inputs if self.is_new(name)), None)
         if overwritten is None:
             return None
-        maker = self.makers[overwritten]
+        producer = self.producers[overwritten]
         others = [name for name in call.inputs if name != overwritten]
         arguments = [self.variables[name] for name in (overwritten, *others)]
         if call.path:
             arguments.insert(0, module_text(call.path))
-        if maker.path:
-            arguments.append(module_text(maker.path))
+        if producer.path:
+            arguments.append(module_text(producer.path))
         return f"{function}({', '.join(arguments)})"
 
     def is_new(self, name: str) -> bool:
         """Return whether a value is computed in this group by an operation that allocates memory, and used once."""
-        maker = self.makers.get(name)
-        node = maker.node if maker else None
+        producer = self.producers.get(name)
+        node = producer.node if producer else None
         return self.uses[name] == 1 and node is not None and node.operation.op in NEW_VALUE

@@ -64,7 +64,7 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
 
 def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
     """Return the specs that ``CHANGED_SINCE`` asks for, and say so if there are none."""
-    from resnet_spec.spec.changes import changed_since
+    from resnet_spec.spec.git_changes import changed_since
 
     names = list(map(str, changed_since(revision, where)))
     if not names:
@@ -114,7 +114,7 @@ def console() -> Console:
 
 def print_json(data: Any) -> None:
     """Print data as JSON, which has neither NaN nor infinity; with escapes where stdout is not UTF-8."""
-    from resnet_spec.document.plain import to_json
+    from resnet_spec.document.json_output import to_json
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(to_json(data, ascii_only=lookup(encoding).name != "utf-8"))

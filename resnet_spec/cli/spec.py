@@ -121,7 +121,7 @@ def validate(
     if not names and revision is None:
         raise click.UsageError("name a spec, or --all")
     if dependents:
-        from resnet_spec.spec.changes import affected_by
+        from resnet_spec.spec.git_changes import affected_by
 
         names = list(dict.fromkeys([*names, *map(str, affected_by(map(Path, specs)))]))
     failed = False

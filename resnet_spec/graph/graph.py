@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from resnet_spec.errors import GraphError, Problem, suggest
+from resnet_spec.errors.validation import invalid_values
 from resnet_spec.graph.checks import node_problems, output_problems
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.graph.nodes import (
@@ -33,7 +34,6 @@ from resnet_spec.graph.nodes import (
 )
 from resnet_spec.operations import Stride
 from resnet_spec.operations.fields import Shape, ShapeError
-from resnet_spec.validation import invalid_values
 
 
 class Graph(Frozen):

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-from resnet_spec.operations import SAME_RESOLUTION, Operation, Role, Stride
+from resnet_spec.errors.validation import matching
+from resnet_spec.operations import SAME_STRIDE, Operation, Role, Stride
 from resnet_spec.operations.fields import Shape
-from resnet_spec.validation import matching
 
 INPUT = "input"
 """The name by which nodes refer to the graph's input."""
@@ -126,9 +126,9 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         >>> float(strides_of(graph.input, graph.nodes)["maxpool"][0])
         4.0
     """
-    strides: dict[str, Stride | None] = {INPUT: SAME_RESOLUTION if input.features is None else None}
+    strides: dict[str, Stride | None] = {INPUT: SAME_STRIDE if input.features is None else None}
     for node in nodes:
-        before, step = strides[node.inputs[0]], node.operation.resolution()
+        before, step = strides[node.inputs[0]], node.operation.spatial_stride()
         strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
     return strides
 

@@ -11,7 +11,7 @@ in every graph (bias).
 from resnet_spec.operations.activation import ReLU, Sigmoid, Softmax
 from resnet_spec.operations.base import (
     NORMALIZING,
-    SAME_RESOLUTION,
+    SAME_STRIDE,
     TRANSCENDENTAL,
     BaseOperation,
     Category,
@@ -80,7 +80,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "STATISTICS",
     # Resolution and rounding
     "Stride",
-    "SAME_RESOLUTION",
+    "SAME_STRIDE",
     "NORMALIZING",
     "TRANSCENDENTAL",
 ]

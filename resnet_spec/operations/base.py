@@ -46,7 +46,7 @@ Stride: TypeAlias = tuple[Fraction, Fraction]
 """Rows and columns of the input per row and column of the output; below 1 for an operation that enlarges a map."""
 
 
-SAME_RESOLUTION: Stride = (Fraction(1), Fraction(1))
+SAME_STRIDE: Stride = (Fraction(1), Fraction(1))
 """The stride of an operation whose output has the resolution of its input."""
 
 
@@ -135,8 +135,8 @@ class BaseOperation(BaseModel):
         """
         return 0
 
-    def resolution(self) -> Stride | None:
-        """Return how much coarser the output is than the input.
+    def spatial_stride(self) -> Stride | None:
+        """Return the stride of the output relative to the input.
 
         Returns:
             Rows and columns of the input per row and column of the output, or None if the output is not a map of the
@@ -144,10 +144,10 @@ class BaseOperation(BaseModel):
 
         Examples:
             >>> from resnet_spec.operations import ConvTranspose2d
-            >>> ConvTranspose2d(op="conv_transpose2d", channels=8, kernel=2, stride=2).resolution()
+            >>> ConvTranspose2d(op="conv_transpose2d", channels=8, kernel=2, stride=2).spatial_stride()
             (Fraction(1, 2), Fraction(1, 2))
         """
-        return SAME_RESOLUTION
+        return SAME_STRIDE
 
 
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
@@ -168,6 +168,6 @@ def as_fields(data: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
-def as_resolution(stride: tuple[int, int]) -> Stride:
-    """Return the resolution of an operation that moves by ``stride`` rows and columns."""
+def as_stride(stride: tuple[int, int]) -> Stride:
+    """Return rows and columns as a stride."""
     return Fraction(stride[0]), Fraction(stride[1])

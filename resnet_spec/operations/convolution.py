@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_resolution
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_stride
 from resnet_spec.operations.fields import (
     UNPADDED,
     Count,
@@ -96,8 +96,8 @@ class _Convolution(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return inputs[0][0] // self.groups * prod(self.kernel) + self.bias
 
-    def resolution(self) -> Stride | None:
-        return as_resolution(self.stride)
+    def spatial_stride(self) -> Stride | None:
+        return as_stride(self.stride)
 
 
 class Conv2d(_Convolution):
@@ -167,7 +167,7 @@ class ConvTranspose2d(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return inputs[0][0] * prod(map(overlapping_windows, self.kernel, self.stride)) + self.bias
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return Fraction(1, self.stride[0]), Fraction(1, self.stride[1])
 
 
@@ -208,5 +208,5 @@ class Conv1d(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return inputs[0][0] * self.kernel + self.bias
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return None

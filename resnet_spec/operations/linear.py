@@ -38,5 +38,5 @@ class Linear(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return inputs[0][0] + self.bias
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return None

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from pydantic import model_validator
 
-from resnet_spec.operations.base import BaseOperation, Category, Stride, as_fields, as_resolution
+from resnet_spec.operations.base import BaseOperation, Category, Stride, as_fields, as_stride
 from resnet_spec.operations.fields import UNPADDED, Edges, Flag, Padding, Pair, Shape, need_map
 from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
 
@@ -80,8 +80,8 @@ class _Pool(BaseOperation):
         """
         return fixed_padding(self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
-    def resolution(self) -> Stride | None:
-        return as_resolution(self.stride)
+    def spatial_stride(self) -> Stride | None:
+        return as_stride(self.stride)
 
 
 class _GlobalPool(BaseOperation):
@@ -92,7 +92,7 @@ class _GlobalPool(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         return (need_map(inputs[0])[0], 1, 1)
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return None
 
 

@@ -72,7 +72,7 @@ class Flatten(BaseOperation):
     def output_shape(self, *inputs: Shape) -> Shape:
         return (prod(inputs[0]),)
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return None
 
 
@@ -94,5 +94,5 @@ class Reshape(BaseOperation):
             raise ShapeError(f"cannot reshape {as_text(inputs[0])} to {as_text(self.shape)}, which has another size")
         return self.shape
 
-    def resolution(self) -> Stride | None:
+    def spatial_stride(self) -> Stride | None:
         return None

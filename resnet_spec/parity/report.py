@@ -8,7 +8,7 @@ from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec.backend.protocol import DType
-from resnet_spec.document.plain import plain_data
+from resnet_spec.document.json_output import plain_data
 from resnet_spec.operations.fields import Shape
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from resnet_spec import __version__
 from resnet_spec.backend.registry import backend_names
 from resnet_spec.errors import BackendError, GraphError, SpecError, WeightsError, shown
+from resnet_spec.errors.validation import invalid_values
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import first_difference
 from resnet_spec.parity.bisection import Bisection
@@ -35,7 +36,6 @@ from resnet_spec.parity.report import ParityReport, largest_difference, logits_s
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
-from resnet_spec.validation import invalid_values
 from resnet_spec.weights.atomic import check_target, replacing
 from resnet_spec.weights.download import resolve
 from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from resnet_spec.document.parser import MAX_BYTES, read
 from resnet_spec.errors import SpecError
 from resnet_spec.spec.catalog import ENDINGS, Catalog
-from resnet_spec.spec.composition import words
+from resnet_spec.spec.extends import words
 from resnet_spec.spec.models import Block, Network
 
 Kind = Literal["spec", "block"]

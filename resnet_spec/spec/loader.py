@@ -9,14 +9,14 @@ from typing import Any, TypeAlias, cast
 
 from pydantic import ValidationError
 
-from resnet_spec.document.merge import assign
+from resnet_spec.document.overrides import assign
 from resnet_spec.document.parser import Document, KeyPath, copied, parse, read
 from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.spec.catalog import ENDINGS, Catalog
-from resnet_spec.spec.composition import add_block, composed, with_blocks, words
+from resnet_spec.spec.extends import add_block, composed, with_blocks, words
 from resnet_spec.spec.lowering import name_problems
 from resnet_spec.spec.spec import Spec
-from resnet_spec.validation import InvalidValue, invalid_values
 
 _SECTIONS = (
     *("source", "input", "parameters", "layers", "blocks", "require", "initialization"),

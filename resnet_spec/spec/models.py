@@ -28,11 +28,11 @@ from pydantic import (
 
 from resnet_spec.document.parser import copied
 from resnet_spec.errors import shown
+from resnet_spec.errors.validation import matching
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.spec.published import Published
-from resnet_spec.validation import matching
 
 ABSENT = "none"
 """The word for an absent layer; what follows it takes its input instead."""

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown
+from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.graph import Node
 from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.resolution import Bound, is_unknown, misspelled
-from resnet_spec.validation import InvalidValue, invalid_values
 
 
 class Value(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from resnet_spec.validation import matching
+from resnet_spec.errors.validation import matching
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
@@ -75,7 +75,7 @@ class Published(_Frozen):
     accuracy: Accuracy | None = None
     preprocessing: Preprocessing | None = None
 
-    def may_have(self, size: int) -> bool:
+    def matches_size(self, size: int) -> bool:
         """Whether the file may be of a size in bytes: the stated one, or one that rounds to it."""
         if not isinstance(self.size, str):
             return self.size is None or self.size == size

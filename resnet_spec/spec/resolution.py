@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown, suggest
+from resnet_spec.errors.validation import invalid_values
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, Value, evaluate, limited, variables
 from resnet_spec.spec.models import ABSENT, TYPES, Block, Layer, Network
-from resnet_spec.validation import invalid_values
 
 
 def is_unknown(value: Any) -> bool:

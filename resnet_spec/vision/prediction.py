@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.registry import find
-from resnet_spec.document.plain import plain_data
+from resnet_spec.document.json_output import plain_data
 from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError, shown
 from resnet_spec.parity.compare import loaded_spec
 from resnet_spec.parity.process import BackendProcess, Progress, started
@@ -26,7 +26,7 @@ from resnet_spec.weights.adapting import BACKGROUND
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.io import read_weights
 from resnet_spec.weights.matching import report_nonfinite
-from resnet_spec.weights.published import is_path
+from resnet_spec.weights.published_lookup import is_path
 
 if TYPE_CHECKING:
     import numpy as np

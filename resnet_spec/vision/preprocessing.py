@@ -77,7 +77,7 @@ def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
 
     Raises SpecError where there are none or they state none, WeightsError where none has that name.
     """
-    from resnet_spec.weights.published import find
+    from resnet_spec.weights.published_lookup import find
 
     if weights is None and not spec.weights:
         raise SpecError(
@@ -96,7 +96,7 @@ def parse_preprocessing(text: str) -> Preprocessing:
     from pydantic import ValidationError
 
     from resnet_spec.document.parser import parse
-    from resnet_spec.validation import invalid_values
+    from resnet_spec.errors.validation import invalid_values
 
     data = parse(text, "preprocessing").data
     try:

@@ -95,14 +95,14 @@ _verified: set[tuple[Path, _Verified]] = set()
 """What this process has verified, for caches that cannot be written to."""
 
 
-def wrong_with(path: Path, published: Published) -> str | None:
+def verification_problem(path: Path, published: Published) -> str | None:
     """What is wrong with a cached file, as the end of a sentence; None where it is the published one.
 
     Its size is always compared with the one stated; its content is hashed unless a note states that it was already, for
     this size and time of change. Where no hash is published, that of the time of the download counts.
     """
     status = path.stat()
-    if not published.may_have(status.st_size):
+    if not published.matches_size(status.st_size):
         return f"has {status.st_size:,} bytes, but the spec states {published.size}"
     note = _read_note(path)
     wanted = published.hash or (note.hash if note else "sha256:")

@@ -21,8 +21,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from resnet_spec.errors import DownloadError
 from resnet_spec.spec.published import MIB, Published
-from resnet_spec.weights.cache import LOCK, PART, PART_NOTE, cached_path, digest_of, remember, url_parts, wrong_with
-from resnet_spec.weights.published import find, is_path
+from resnet_spec.weights.cache import (
+    LOCK,
+    PART,
+    PART_NOTE,
+    cached_path,
+    digest_of,
+    remember,
+    url_parts,
+    verification_problem,
+)
+from resnet_spec.weights.published_lookup import find, is_path
 from resnet_spec.weights.reading import find_weights_file
 
 if TYPE_CHECKING:
@@ -81,7 +90,7 @@ def fetch(published: Published, *, progress: bool = True) -> Path:
 
 def _problem(published: Published, target: Path) -> str | None:
     """Why the cache cannot serve a file, as the end of a sentence."""
-    return wrong_with(target, published) if target.is_file() else "does not exist"
+    return verification_problem(target, published) if target.is_file() else "does not exist"
 
 
 def _download(published: Published, target: Path, problem: str, *, progress: bool) -> None:
@@ -287,7 +296,7 @@ class _Download:
             if self.published.hash is None and metadata.sha256 is None:
                 raise self._failed("neither the spec nor the server states a hash or even a length to verify it by")
             return
-        if not self.published.may_have(metadata.size):
+        if not self.published.matches_size(metadata.size):
             raise self._failed(f"has {metadata.size:,} bytes on the server, but the spec states {self.published.size}")
         free = shutil.disk_usage(self.target.parent).free
         if metadata.size - have > free:
@@ -298,7 +307,7 @@ class _Download:
     def _verify(self, metadata: ServerMetadata) -> str:
         """Compare what has arrived with its hash, and return that; what is wrong is deleted."""
         size = self.part.stat().st_size
-        if not self.published.may_have(size):
+        if not self.published.matches_size(size):
             self._discard()
             raise self._failed(f"has {size:,} bytes, but the spec states {self.published.size}; it was deleted")
         wanted = self.published.hash or (metadata.sha256 and f"sha256:{metadata.sha256}")

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
 """What PyTorch and TensorFlow call a normalization's statistics."""
 
-NEAREST = 3
+MAX_SUGGESTIONS = 3
 """How many specs are named where none fits."""
 
-LEAST = 0.1
+MIN_SIZE_RATIO = 0.1
 """Of the larger one's tensors the smaller must have as much, or its names are not even looked at."""
 
 
@@ -73,7 +73,7 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
         raise WeightsError(f"{path}: holds no tensors")
     progress("comparing with the shipped specs")
     best = _best_of_each(tensors)
-    likely = [match for match in best if match.share == 1] or [match for match in best[:NEAREST] if match.share]
+    likely = [match for match in best if match.share == 1] or [match for match in best[:MAX_SUGGESTIONS] if match.share]
     found = [_compared(match, path, checkpoint, tensors) for match in likely]
     fitting = [(match, graph) for match, graph in found if match.fits]
     if not fitting:
@@ -119,7 +119,7 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
     ``given`` are the overrides with which the spec has this graph.
     """
     counts = sorted((len(graph.parameters()), len(tensors)))
-    if counts[0] < LEAST * counts[1]:
+    if counts[0] < MIN_SIZE_RATIO * counts[1]:
         return Match(name, given, 0.0)
     named = by_graph_names(graph, tensors)
     shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}

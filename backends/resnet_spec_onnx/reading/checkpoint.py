@@ -16,9 +16,9 @@ from resnet_spec.errors import WeightsError
 from resnet_spec.weights.naming import by_graph_names
 from resnet_spec_onnx.compilation import FINGERPRINT
 from resnet_spec_onnx.reading.comparison import Comparison, compare
-from resnet_spec_onnx.reading.contents import Contents, read_contents
 from resnet_spec_onnx.reading.matching import MismatchError
 from resnet_spec_onnx.reading.network import IncomparableError
+from resnet_spec_onnx.reading.protobuf import Contents, read_contents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

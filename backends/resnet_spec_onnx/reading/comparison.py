@@ -15,11 +15,11 @@ from resnet_spec.errors import GraphError
 from resnet_spec.graph.folding import fold
 from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.reading.affine_folding import drop_batch_norms
-from resnet_spec_onnx.reading.contents import Contents
 from resnet_spec_onnx.reading.matching import Label, MismatchError, match, with_widths, without_widths
 from resnet_spec_onnx.reading.network import IncomparableError, Network, Step, Tensor
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
 from resnet_spec_onnx.reading.normal_form import file_network, graph_network, image_input
+from resnet_spec_onnx.reading.protobuf import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

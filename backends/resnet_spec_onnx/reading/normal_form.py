@@ -11,10 +11,10 @@ from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations.fields import ShapeError
 from resnet_spec_onnx.reading.affine_folding import fold_affine
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluate
-from resnet_spec_onnx.reading.contents import FLOAT_TYPES, Contents
 from resnet_spec_onnx.reading.network import IncomparableError, Network
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, Contents
 
 MAX_NODES = 2**16
 """The most nodes of a file's network; the deepest known networks have some thousands."""

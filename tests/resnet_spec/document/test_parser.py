@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from resnet_spec.document import parser as documents
 from resnet_spec.document.dump import to_yaml
-from resnet_spec.document.merge import assign, merge
+from resnet_spec.document.merge import merge
+from resnet_spec.document.overrides import assign
 from resnet_spec.document.parser import Document, dotted, parse, read
 from resnet_spec.errors import Position, SpecError
 

@@ -361,7 +361,7 @@ def test_the_graph_that_backends_run_node_by_node_has_every_operation() -> None:
     ],
 )
 def test_an_operation_knows_how_much_coarser_its_output_is(operation: Any, stride: Any) -> None:
-    assert operation.resolution() == stride
+    assert operation.spatial_stride() == stride
 
 
 # -- fields ------------------------------------------------------------------------------------------------------

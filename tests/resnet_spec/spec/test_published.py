@@ -79,10 +79,10 @@ def test_a_shown_spec_has_its_weights(command: Callable[..., Any]) -> None:
 )
 def test_a_size_is_met_by_what_rounds_to_it(size: int | str | None, least: int, most: int) -> None:
     published = Published(url=URL, size=size)
-    assert published.may_have(least)
-    assert published.may_have(most)
-    assert size is None or not published.may_have(least - 1)
-    assert size is None or not published.may_have(most + 1)
+    assert published.matches_size(least)
+    assert published.matches_size(most)
+    assert size is None or not published.matches_size(least - 1)
+    assert size is None or not published.matches_size(most + 1)
 
 
 # -- the shipped ones --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from resnet_spec import Graph, available, initialize, load, read_weights, write_
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.operations import Role
 from resnet_spec.weights.formats.safetensors import write_safetensors
-from resnet_spec.weights.identification import NEAREST, Match, identify
+from resnet_spec.weights.identification import MAX_SUGGESTIONS, Match, identify
 from resnet_spec.weights.layouts import KERAS_NAMES, SLIM_NAMES, tensorflow_axes
 from resnet_spec.weights.naming import to_transformers
 
@@ -194,7 +194,7 @@ def test_the_nearest_are_named_with_what_differs(few: Callable[..., None], named
     few("torchvision/resnet18", "torchvision/resnet34", "torchvision/resnet50", "cifar/resnet20", "msra/resnet50")
     matches = named(hollow(load("resnet18", ["stages.layer1.repeat=3"]).to_graph()))
 
-    assert (matches[0].spec, len(matches)) == ("torchvision/resnet18", NEAREST)
+    assert (matches[0].spec, len(matches)) == ("torchvision/resnet18", MAX_SUGGESTIONS)
     assert 1 > matches[0].share > matches[1].share > 0
     assert matches[0].differences[:2] == (
         "x: not the 102 tensors of torchvision/resnet18 (10 unexpected)",

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from resnet_spec.errors import WeightsError
-from resnet_spec_onnx.reading import contents, read_onnx
+from resnet_spec_onnx.reading import protobuf, read_onnx
 from resnet_spec_onnx.reading.checkpoint import NOT_WEIGHTS
 from tests.resnet_spec_onnx.reading.files import (
     KERNEL,
@@ -131,7 +131,7 @@ def test_an_unsupported_type_is_reported_only_where_it_is_needed(tmp_path: Path)
 
 
 def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "MAX_FIELDS", 100)
+    monkeypatch.setattr(protobuf, "MAX_FIELDS", 100)
     (tmp_path / "x.onnx").write_bytes(b"\x08\x08" * 200)
     with pytest.raises(WeightsError, match="it has more than 100 fields"):
         read_onnx(tmp_path / "x.onnx")
@@ -178,14 +178,14 @@ def test_a_file_that_is_truncated_while_it_is_read_is_refused(tmp_path: Path, mo
     """A memory map of it would end the process by SIGBUS."""
     path = tmp_path / "model.onnx"
     path.write_bytes(proto(small_resnet()).SerializeToString())
-    parse = contents._parse_except
+    parse = protobuf._parse_except
 
     def truncating(walk: Any, fields: Any, message: Any, name: str) -> Any:
         if name == "initializer":
             os.truncate(path, 0)
         return parse(walk, fields, message, name)
 
-    monkeypatch.setattr(contents, "_parse_except", truncating)
+    monkeypatch.setattr(protobuf, "_parse_except", truncating)
     with pytest.raises(WeightsError, match="is not a complete ONNX file"):
         read_onnx(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_spec import SpecError, WeightsError, load
-from resnet_spec.weights.published import find, is_path
+from resnet_spec.weights.published_lookup import find, is_path
 
 URL = "https://host/file"
 

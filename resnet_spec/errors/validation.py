@@ -1,4 +1,4 @@
-"""pydantic's errors as this package reports them: from their types and contexts, in the words that YAML is read with.
+"""Turns pydantic's errors, unknown keys among them, into problems with a position, in the words of YAML.
 
 Every type of error that a model of this package can raise has a row in ``_MESSAGES``; a test walks the models' schemas
 to hold the table to them.
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, Union, cast, get_args, g
 
 from pydantic import BaseModel, Field, RootModel, ValidationError
 
-from resnet_spec.errors import KeyPath, Locate, Position, Problem, shown, suggest
+from resnet_spec.errors.exceptions import KeyPath, Locate, Position, Problem, shown, suggest
 
 MAX_KNOWN = 24
 """The most keys that a message lists."""

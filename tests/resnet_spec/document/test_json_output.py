@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_spec.document.plain import plain_data, to_json
+from resnet_spec.document.json_output import plain_data, to_json
 from resnet_spec.parity.report import Finding, ParityReport
 from resnet_spec.vision.prediction import Prediction
 

@@ -10,12 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from resnet_spec.graph import Graph
-from resnet_spec.operations import OPERATIONS
-from resnet_spec.spec.models import Layer, Network
-from resnet_spec.spec.published import Preprocessing
-from resnet_spec.spec.spec import Spec
-from resnet_spec.validation import (
+from resnet_spec.errors.validation import (
     _MESSAGES,  # pyright: ignore[reportPrivateUsage]
     _PATTERNS,  # pyright: ignore[reportPrivateUsage]
     InvalidValue,
@@ -23,6 +18,11 @@ from resnet_spec.validation import (
     keys_at,
     known_path,
 )
+from resnet_spec.graph import Graph
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.models import Layer, Network
+from resnet_spec.spec.published import Preprocessing
+from resnet_spec.spec.spec import Spec
 
 MODELS: list[type[BaseModel]] = [Spec, Graph, Preprocessing, Layer, *OPERATIONS.values()]
 

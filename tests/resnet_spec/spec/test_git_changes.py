@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from resnet_spec.errors import SpecError
-from resnet_spec.spec.changes import changed_since
 from resnet_spec.spec.dependencies import files, kind
+from resnet_spec.spec.git_changes import changed_since
 
 BASE = "stem: {conv: {conv2d: {channels: 4, kernel: 3}}}\n"
 BLOCK = "block: mine\nparameters: {channels: int}\nmain: {conv: {conv2d: {channels: channels, kernel: 1}}}\n"

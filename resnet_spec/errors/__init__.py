@@ -1,0 +1,58 @@
+"""The errors that a user can cause, each a list of problems with a position.
+
+``exceptions`` defines them; ``validation`` turns pydantic's errors, unknown keys among them, into located problems.
+"""
+
+from resnet_spec.errors.exceptions import (
+    CONTROLS,
+    BackendError,
+    DownloadError,
+    GraphError,
+    ImageError,
+    KeyPath,
+    LabelsError,
+    Locate,
+    OutputError,
+    Position,
+    Problem,
+    ResnetSpecError,
+    SpecError,
+    WeightsError,
+    printable,
+    shown,
+    suggest,
+)
+
+__all__ = [
+    "CONTROLS",
+    "BackendError",
+    "DownloadError",
+    "GraphError",
+    "ImageError",
+    "KeyPath",
+    "LabelsError",
+    "Locate",
+    "OutputError",
+    "Position",
+    "Problem",
+    "ResnetSpecError",
+    "SpecError",
+    "WeightsError",
+    "printable",
+    "shown",
+    "suggest",
+]
+
+# Tracebacks and pickles name the public module.
+for _error in (
+    ResnetSpecError,
+    SpecError,
+    GraphError,
+    WeightsError,
+    ImageError,
+    LabelsError,
+    OutputError,
+    DownloadError,
+    BackendError,
+):
+    _error.__module__ = __name__
