@@ -1,7 +1,7 @@
-"""All that a backend's author needs, in the order in which it is needed.
+"""All that the author of a backend needs.
 
 A backend is a class with ``Backend``'s methods, which an entry point in the group ``GROUP`` names. Its emitters are
-entered in a ``Table``, ``read`` returns a ``Checkpoint``, ``gradients`` returns ``Gradients``, and ``train`` gets an
+registered in a ``Table``, ``read`` returns a ``Checkpoint``, ``gradients`` returns ``Gradients``, and ``train`` gets an
 ``Optimizer``. Graphs and operations are in ``resnet_spec.graph`` and ``resnet_spec.operations``, errors in
 ``resnet_spec.errors``; docs/adding-a-backend.md builds a whole backend.
 """

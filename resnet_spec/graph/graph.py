@@ -1,4 +1,4 @@
-"""The graph: what a spec lowers to and every backend compiles, checked whenever one is made.
+"""The graph: what a spec lowers to and every backend compiles; validated when constructed or read from JSON.
 
 A flat tuple of nodes in order of execution, each with a dotted name, one operation, its inputs and its shape. Scopes
 name the groups that the dots make, so that a backend can nest modules again. Nothing here knows a file format or a

@@ -1,6 +1,6 @@
 """Do two backends compute the same? Both are given the same weights and images, each in a process of its own.
 
-float64 proves structure: there, two correct backends are some 10⁻¹³ apart, and any other difference shows. In float32
+float64 proves structure: there, two correct backends are around 10⁻¹⁴ apart, and any other difference shows. In float32
 each backend is compared with its own float64 result, and the allowed difference follows from the network
 (``rounding``).
 """

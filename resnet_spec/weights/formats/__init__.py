@@ -1,1 +1,1 @@
-"""The files that the core reads and writes itself: one module a format."""
+"""The formats that the core reads and writes without a framework, one module each, and the detection of all formats."""

@@ -1,4 +1,4 @@
-"""The normal form of activations and softmax, none of which returns a negative value."""
+"""The normal forms of activations and softmax."""
 
 from __future__ import annotations
 
