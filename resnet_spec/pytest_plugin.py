@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
@@ -32,7 +32,8 @@ _HELP = (
     "and size is a test of its own."
 )
 _RUNNING = pytest.StashKey["_Running"]()
-_FOUND = pytest.StashKey["list[ParityReport]"]()
+_REPORTS = pytest.StashKey["list[ParityReport]"]()
+_ERRORS = pytest.StashKey["dict[str, str]"]()
 _WIDTH = 120
 
 
@@ -58,27 +59,32 @@ class ResnetParity:
     ) -> ParityReport:
         """The report of two backends that agree; for the arguments see ``resnet_spec.compare``.
 
-        Files are looked for in pytest's root folder, then in the one it was started in. Where the backends differ, or
-        the spec is wrong, the test fails; ``bisect_failures`` looks for the place and the cause. A backend that is
-        missing or killed is no difference: that raises BackendError, which pytest then shows as an error.
+        Files are looked for in pytest's root folder, then in the folder pytest was started in. If the backends differ
+        or the spec is wrong, the test fails; ``bisect_failures`` locates and explains the difference. A backend that
+        is missing or dies raises BackendError, which pytest reports as an error.
         """
         options: dict[str, Any] = {"overrides": overrides, "seed": seed, "size": size, "batch": batch}
-        options["weights"] = None if weights is None else self._found(weights)
+        options["weights"] = None if weights is None else self._resolved(weights)
+        names = backends if isinstance(backends, str) else tuple(backends)
         try:
-            report = self._compared(tuple(backends), self._found(spec), options, training_steps)
+            report = self._compared(names, self._resolved(spec), options, training_steps)
             if not report.passed and bisect_failures:
-                report = self._bisected(report, tuple(backends), self._found(spec), options)
+                report = self._bisected(report, names, self._resolved(spec), options)
         except ResnetSpecError as error:
+            comparison = " ".join(
+                [str(spec), *(["×".join(map(str, size))] if size and _is_pair(size) else []), "in", self._item.nodeid]
+            )
+            self._item.stash.setdefault(_ERRORS, {})[comparison] = str(error)
             if _could_not_be_run(error):
                 raise
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        self._item.stash.setdefault(_FOUND, []).append(report)
+        self._item.stash.setdefault(_REPORTS, []).append(report)
         if not report.passed:
             pytest.fail(_text(report), pytrace=False)
         return report
 
     def _compared(
-        self, backends: tuple[str, ...], spec: str | Path, options: dict[str, Any], training_steps: int | None
+        self, backends: Sequence[str], spec: str | Path, options: dict[str, Any], training_steps: int | None
     ) -> ParityReport:
         from resnet_spec.parity.compare import at_size
         from resnet_spec.spec.loader import load
@@ -88,20 +94,20 @@ class ResnetParity:
         return self._running.run(backends, lambda it: it.run(spec, **options, training_steps=training_steps))
 
     def _bisected(
-        self, report: ParityReport, backends: tuple[str, ...], spec: str | Path, options: dict[str, Any]
+        self, report: ParityReport, backends: Sequence[str], spec: str | Path, options: dict[str, Any]
     ) -> ParityReport:
-        """The report with the place and the cause of its difference, as far as they are found."""
+        """Add the nodes and findings of a bisection to a report, if its logits differ."""
         if all(difference.passed for difference in report.differences if difference.quantity == "logits"):
             return report
         try:
             located = self._running.run(backends, lambda it: it.run(spec, **options, bisect=True))
         except BackendError:
-            # The difference was found, whatever became of a backend since.
+            # The report is complete without a bisection.
             return report
         return replace(report, nodes=located.nodes, findings=located.findings)
 
-    def _found(self, path: str | Path) -> str | Path:
-        """A path from here; a shipped name, or one of published weights, stays what it is."""
+    def _resolved(self, path: str | Path) -> str | Path:
+        """Return the path of an existing file relative to the current folder; names of specs and weights unchanged."""
         config = self._item.config
         for folder in (config.rootpath, config.invocation_params.dir):
             if (folder / path).is_file():
@@ -110,7 +116,7 @@ class ResnetParity:
 
 
 def from_here(path: Path) -> str:
-    """A path relative to the current folder, or absolute where none leads to it: on another drive of Windows."""
+    """Return a path relative to the current folder, or absolute if it is on another drive of Windows."""
     try:
         return os.path.relpath(path)
     except ValueError:
@@ -118,32 +124,32 @@ def from_here(path: Path) -> str:
 
 
 class _Running:
-    """Backends that were started for a test and stay for the next ones until the session ends, by their names."""
+    """Running backends by their names; tests share them until the session ends."""
 
     def __init__(self) -> None:
-        self._started: dict[tuple[str, ...], tuple[ExitStack, Comparison]] = {}
+        self._started: dict[Sequence[str], tuple[ExitStack, Comparison]] = {}
 
-    def run(self, backends: tuple[str, ...], task: Callable[[Comparison], ParityReport]) -> ParityReport:
-        """Do something with running backends."""
+    def run(self, backends: Sequence[str], task: Callable[[Comparison], ParityReport]) -> ParityReport:
+        """Run a task in backends, which are started if needed."""
         if backends not in self._started:
             self._started[backends] = self._start(backends)
         stack, comparison = self._started[backends]
         try:
             return task(comparison)
         except BaseException:
-            # One that died or was interrupted in the middle of an answer is of no use to the next test.
+            # A backend that died, or was interrupted during an answer, cannot serve the next test.
             del self._started[backends]
             stack.close()
             raise
 
-    def _start(self, backends: tuple[str, ...]) -> tuple[ExitStack, Comparison]:
+    def _start(self, backends: Sequence[str]) -> tuple[ExitStack, Comparison]:
         from resnet_spec.parity.compare import comparing
 
         stack = ExitStack()
         return stack, stack.enter_context(comparing(backends))
 
     def close(self) -> None:
-        """End them all."""
+        """End all backends."""
         with ExitStack() as every:
             for stack, _ in self._started.values():
                 every.push(stack)
@@ -167,18 +173,37 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _cases(mark: pytest.Mark) -> Iterator[dict[str, Any]]:
-    """The arguments of ``ResnetParity.__call__`` that a marker asks for."""
+    """Yield the arguments of ``ResnetParity.__call__`` for each spec and size of a marker."""
     options = {**mark.kwargs}
-    sizes = options.pop("sizes", None) or (None,)
+    sizes = options.pop("sizes", None)
     if not mark.args:
         pytest.fail(f"the marker {_MARKER} names no spec", pytrace=False)
-    for spec in mark.args:
-        for size in sizes:
-            try:
+    try:
+        for spec in mark.args:
+            _check_arguments(spec, sizes, options.get("backends", BACKENDS))
+            for size in sizes or (None,):
                 case = inspect.signature(ResnetParity.__call__).bind(None, spec=spec, size=size, **options)
-            except TypeError as error:
-                raise pytest.fail.Exception(f"the marker {_MARKER}: {error}", pytrace=False) from None
-            yield {name: value for name, value in case.arguments.items() if name != "self"}
+                yield {name: value for name, value in case.arguments.items() if name != "self"}
+    except TypeError as error:
+        raise pytest.fail.Exception(f"the marker {_MARKER}: {error}", pytrace=False) from None
+
+
+def _check_arguments(spec: object, sizes: object, backends: object) -> None:
+    """Raise TypeError for arguments of a marker that would be read letter by letter, or not at all."""
+    if not isinstance(spec, str | os.PathLike):
+        raise TypeError(f"a spec is a name or a path, not {spec!r}")
+    if sizes is not None and not (_is_sequence(sizes) and all(size is None or _is_pair(size) for size in sizes)):
+        raise TypeError(f"sizes is a list of pairs (height, width), not {sizes!r}")
+    if not _is_sequence(backends):
+        raise TypeError(f"backends is a sequence of names, such as {BACKENDS}, not {backends!r}")
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_pair(value: object) -> bool:
+    return _is_sequence(value) and len(value) == 2
 
 
 def _name(case: dict[str, Any]) -> str:
@@ -188,14 +213,14 @@ def _name(case: dict[str, Any]) -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail where a marker cannot work, instead of passing without a comparison."""
+    """Fail a test whose marker has no effect, instead of passing without a comparison."""
     if item.get_closest_marker(_MARKER) and _case(item) is None:
-        pytest.fail(f"the marker {_MARKER} works for functions and for methods of plain classes alone", pytrace=False)
+        pytest.fail(f"the marker {_MARKER} works for functions and for methods of plain classes only", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Compare what a marker names, then run the function."""
+    """Run the comparison of a marker, then the function."""
     case = _case(pyfuncitem)
     if case is not None:
         ResnetParity(pyfuncitem)(**case)
@@ -203,7 +228,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 def _case(item: Any) -> dict[str, Any] | None:
-    """What a marker asks for in this test."""
+    """Return the arguments of a marker for this test."""
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     return parameters.get(_CASE)
 
@@ -214,13 +239,11 @@ def _case(item: Any) -> dict[str, Any] | None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the plugin's option."""
     group = parser.getgroup("resnet-spec")
-    group.addoption(
-        "--resnet-parity-html", metavar="PATH", type=Path, help="Write a page of all comparisons, for people."
-    )
+    group.addoption("--resnet-parity-html", metavar="PATH", type=Path, help="Write an HTML page of all comparisons.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and what writes the page."""
+    """Register the marker and the page's writer."""
     config.addinivalue_line("markers", _HELP)
     running = config.stash[_RUNNING] = _Running()
     # Called however the session ends, on Ctrl-C too.
@@ -234,7 +257,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make a backend that could not be run an error of the test, and hand on what was found."""
+    """Report a backend that failed as an error of the test, and attach the reports for the page."""
     report = yield
     if _case(item) is None and "resnet_parity" not in getattr(item, "fixturenames", ()):
         return report
@@ -243,9 +266,10 @@ def pytest_runtest_makereport(
         report.when = "setup" if report.when == "call" else report.when
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if item.config.getoption("--resnet-parity-html"):
-        # Plain data, since the report may have been made in another process.
-        found, item.stash[_FOUND] = item.stash.get(_FOUND, list["ParityReport"]()), []
-        vars(report)["resnet_parity"] = [asdict(one) for one in found]
+        # Plain data, since xdist sends the report to another process.
+        found, item.stash[_REPORTS] = item.stash.get(_REPORTS, list["ParityReport"]()), []
+        errors, item.stash[_ERRORS] = item.stash.get(_ERRORS, dict[str, str]()), {}
+        vars(report)["resnet_parity"] = {"reports": [asdict(one) for one in found], "errors": errors}
     return report
 
 
@@ -254,7 +278,7 @@ def _could_not_be_run(error: BaseException) -> bool:
 
 
 def _text(report: ParityReport) -> str:
-    """A report as the terminal has it."""
+    """Return a report as text, as the command prints it."""
     from io import StringIO
 
     from rich.console import Console
@@ -269,20 +293,22 @@ def _text(report: ParityReport) -> str:
 
 
 class _Page:
-    """Gathers the reports of all tests, from whichever process, and writes them when the session ends."""
+    """Collects the reports of all tests, also of xdist's workers, and writes them when the session ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reports: list[ParityReport] = []
+        self._errors: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        found: list[dict[str, Any]] = getattr(report, "resnet_parity", [])
-        if found:
+        found: dict[str, Any] = getattr(report, "resnet_parity", {"reports": [], "errors": {}})
+        self._errors |= found["errors"]
+        if found["reports"]:
             from pydantic import TypeAdapter
 
             from resnet_spec.parity.report import ParityReport
 
-            self._reports += TypeAdapter(list[ParityReport]).validate_python(found)
+            self._reports += TypeAdapter(list[ParityReport]).validate_python(found["reports"])
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -291,8 +317,13 @@ class _Page:
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self._path, force=True) as temporary:
-            temporary.write_text(html_page(self._reports), "utf-8")
+            temporary.write_text(html_page(self._reports, self._errors), "utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        comparisons = "1 comparison" if len(self._reports) == 1 else f"{len(self._reports)} comparisons"
-        terminalreporter.write_sep("-", f"{comparisons} of specs on {self._path}")
+        text = f"{_counted(len(self._reports), 'comparison')} of specs"
+        text += f" and {_counted(len(self._errors), 'error')}" if self._errors else ""
+        terminalreporter.write_sep("-", f"{text} on {self._path}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

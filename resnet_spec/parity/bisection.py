@@ -120,7 +120,9 @@ class Bisection:
             exact = last[self._reference.name]["float64"]
             for difference in report.differences:
                 found = suspects[difference.backend]
-                if not difference.passed and len(found) < MOST_EXPLAINED:
+                # One finding per node and backend: a float64 difference, which comes first, may cause one in float32.
+                is_new = not found or found[-1].node is not node
+                if not difference.passed and is_new and len(found) < MOST_EXPLAINED:
                     values = exact, last[difference.backend]["float64"]
                     if difference.dtype == "float32":
                         values = self._in_both(difference.backend, node, inputs)

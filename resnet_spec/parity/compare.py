@@ -309,7 +309,7 @@ def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overri
     """Return overrides with the input's (height, width) among them."""
     if size is None:
         return overrides
-    if isinstance(size, str) or len(size) != 2:
+    if isinstance(size, str) or not isinstance(size, Sequence) or len(size) != 2:  # pyright: ignore
         raise SpecError(f"size is a pair (height, width), not {size!r}")
     height, width = size
     overrides = [overrides] if isinstance(overrides, str) else overrides

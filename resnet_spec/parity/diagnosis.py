@@ -1,7 +1,7 @@
-"""Why a node differs: it is computed again in the reference under each hypothesis, a change that ports often make.
+"""Explain why a node differs: compute it again in the reference under each hypothesis, a mistake that ports often make.
 
-A hypothesis under which the difference vanishes is the cause; where two explain it, they cannot be told apart under
-this input, and both are named.
+A hypothesis under which the difference vanishes is a confirmed cause. Several hypotheses may give the same result for
+this input; then all of them are reported.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Array = Any
 Arrays = Mapping[str, Array]
 
 VANISHES = 1e-4
-"""The part of a difference that remains, at most, where a hypothesis explains it."""
+"""The largest part of a difference that may remain under a confirmed hypothesis."""
 
 REWIRINGS = 12
-"""How many other values of the same shape are tried in place of an input, the nearest first."""
+"""Other values of the same shape that are tried in place of an input, the nearest first."""
 
-ELSEWHERE = 12
-"""How many other layers' parameters are tried in place of a layer's own, the nearest first."""
+OTHER_LAYERS = 12
+"""Other layers whose parameters are tried in place of a layer's own, the nearest first."""
 
 
 class Explainer:
-    """A running backend in which changed nodes are computed."""
+    """Computes hypotheses in a running backend."""
 
     def __init__(self, process: BackendProcess, files: Scratch) -> None:
         self._process = process
@@ -57,9 +57,9 @@ class Explainer:
         observed: NDArray[Any],
         difference: Difference,
     ) -> tuple[tuple[str, ...], int]:
-        """The causes that explain what a backend made of a node, and how many were tried.
+        """Return the confirmed causes of a node's ``observed`` value, and how many were tried.
 
-        ``exact`` is what it should have made. In float32 the inputs are taken as that holds them.
+        ``exact`` is the correct value. For a float32 difference the inputs are rounded to float32.
         """
         shapes = graph.input_shapes(node)
         own = {slot.name: arrays[f"{node.layer}.{slot.name}"] for slot in node.operation.parameters(*shapes)}
@@ -67,18 +67,20 @@ class Explainer:
         given = [value.astype(dtype).astype("float64") for value in inputs]
         causes: list[str] = []
         tried = 0
-        left = _unexplained(exact, observed, difference.allowed)
+        tolerance = _tolerance(exact, observed, difference.allowed)
         for trials in rounds(graph, node, arrays, dtype):
             for trial in trials:
                 tried += 1
                 result = self._result(node, own, given, exact, trial)
-                if result is not None and largest_difference(result, observed) <= left < inf:
+                if result is not None and largest_difference(result, observed) <= tolerance < inf:
                     causes.append(trial.cause)
             if causes:
                 break
         else:
-            seen = [cause for cause, is_so in _LOOKS.items() if is_so(node.operation, exact, observed)]
-            return tuple(seen), tried + len(_LOOKS)
+            seen = [
+                cause for cause, is_visible in _VISIBLE_CAUSES.items() if is_visible(node.operation, exact, observed)
+            ]
+            return tuple(seen), tried + len(_VISIBLE_CAUSES)
         return tuple(causes), tried
 
     def _result(
@@ -89,7 +91,7 @@ class Explainer:
         exact: Array,
         trial: Trial,
     ) -> Array | None:
-        """What a trial makes of a node; None where the trial does not suit it."""
+        """Return the node's value under a trial; None if the trial does not apply to it."""
         try:
             if trial.only_after:
                 return trial.after(exact)
@@ -99,26 +101,26 @@ class Explainer:
             if formula is not None:
                 return trial.after(formula(given, parameters))
             # A trial may have padded its input.
-            alone = _alone(node, trial.operation or node.operation, given[0].shape[1:])
-            images = given[0].reshape(len(given[0]), *alone.input.shape)
+            network = _single_node(node, trial.operation or node.operation, given[0].shape[1:])
+            images = given[0].reshape(len(given[0]), *network.input.shape)
             weights = self._files.new("trial.safetensors")
             write_safetensors(weights, {f"{node.name}.{name}": value for name, value in parameters.items()})
-            self._process.load(alone, weights, "float64")
+            self._process.load(network, weights, "float64")
             self._process.forward(images, "float64")
             return trial.after(self._process.outputs()[-1])
         except (BackendError, GraphError, ShapeError, ValueError):
             return None
 
 
-def _unexplained(exact: Array, observed: Array, allowed: float) -> float:
-    """How far from the observed value the result of a hypothesis may be that explains it."""
+def _tolerance(exact: Array, observed: Array, allowed: float) -> float:
+    """Return how far the result of a confirmed hypothesis may be from the observed value."""
     if observed.shape != exact.shape:
         return STRUCTURE * root_mean_square(observed)
     return max(allowed, VANISHES * largest_difference(observed, exact))
 
 
-def _alone(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
-    """A network of one node; raises GraphError or ShapeError where the operation does not fit its input."""
+def _single_node(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
+    """Return a network of one node; raises GraphError or ShapeError if the operation does not fit its input."""
     before: list[Node] = []
     if len(shape) == 1:
         given = Input(features=shape[0])
@@ -137,27 +139,30 @@ def _alone(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
 
 
 def rounds(graph: Graph, node: Node, arrays: Arrays, dtype: DType) -> Iterator[list[Trial]]:
-    """What is tried for a node, each list where none of the last explains it: in float32 other precisions, which
-    float64 cannot show, else other networks, then the parameters of other layers, then other precisions too."""
+    """Yield lists of trials; each list is tried only if no trial of the lists before it explains the difference.
+
+    A float32 difference is explained by lower precisions only. A float64 difference is explained by the hypotheses of
+    the operation, then by the parameters of other layers, then by lower precisions.
+    """
     if dtype == "float64":
         yield trials_of(node.operation, graph.input_shapes(node))
-        yield list(_from_elsewhere(graph, node, arrays))
+        yield list(_other_parameters(graph, node, arrays))
     yield list(_precisions(node.operation.parameters(*graph.input_shapes(node))))
 
 
-def _from_elsewhere(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Trial]:
-    """The node with the parameters of other layers of its kind and shapes, or some of them."""
+def _other_parameters(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Trial]:
+    """Yield the node with all or some parameters of other layers with the same operation and shapes."""
     slots = node.operation.parameters(*graph.input_shapes(node))
     names = [slot.name for slot in slots]
     if not slots:
         return
-    ways = {"the parameters": names}
+    replaced = {"the parameters": names}
     if len(slots) > 1:
-        ways |= {f"the {_WORDS.get(slot.role, slot.name)}": [slot.name] for slot in slots}
+        replaced |= {f"the {_WORDS.get(slot.role, slot.name)}": [slot.name] for slot in slots}
     statistics = [slot.name for slot in slots if slot.role in ops.STATISTICS]
-    ways |= {"the statistics": statistics} if statistics else {}
-    for other in _alike(graph, node):
-        for words, taken in ways.items():
+    replaced |= {"the statistics": statistics} if statistics else {}
+    for other in _similar_layers(graph, node):
+        for words, taken in replaced.items():
             theirs = {name: arrays[f"{other}.{name}"].astype("float64") for name in taken}
             yield Trial(f"{words} of {other}", parameters=lambda own, theirs=theirs: {**own, **theirs})
 
@@ -165,43 +170,43 @@ def _from_elsewhere(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Trial]
 _WORDS = {ops.Role.NORM_SCALE: "scale", ops.Role.NORM_OFFSET: "offset", ops.Role.CONV_KERNEL: "kernel"}
 
 
-def _alike(graph: Graph, node: Node) -> list[str]:
-    """The other layers with parameters of the same names and shapes, the nearest first."""
+def _similar_layers(graph: Graph, node: Node) -> list[str]:
+    """Return the other layers with parameters of the same names and shapes, the nearest first."""
     slots = node.operation.parameters(*graph.input_shapes(node))
     layers = [other for other in graph.layers if other.operation.op == node.operation.op]
-    place = next(index for index, other in enumerate(layers) if other.name == node.layer)
-    nearest = sorted(range(len(layers)), key=lambda index: abs(index - place))
-    others = [layers[index] for index in nearest if index != place]
+    position = next(index for index, other in enumerate(layers) if other.name == node.layer)
+    nearest = sorted(range(len(layers)), key=lambda index: abs(index - position))
+    others = [layers[index] for index in nearest if index != position]
     alike = [other.name for other in others if other.operation.parameters(*graph.input_shapes(other)) == slots]
-    return alike[:ELSEWHERE]
+    return alike[:OTHER_LAYERS]
 
 
 def _precisions(slots: Sequence[ops.ParameterSlot]) -> Iterator[Trial]:
-    """The node in float64 with its inputs, its parameters or both as a lower precision has them."""
+    """Yield the node in float64 with its inputs, its parameters or both rounded to a lower precision."""
     every = {slot.name for slot in slots}
-    # A product in a lower precision leaves the bias as it is.
+    # A product in a lower precision does not round the bias.
     kernel = {slot.name for slot in slots if slot.role in ops.KERNELS}
     parts = {"weights": every, "kernel": kernel if kernel != every else set[str]()}
-    for name, cut in PRECISIONS.items():
-        yield Trial(f"inputs in {name}", inputs=cut)
+    for name, round_to in PRECISIONS.items():
+        yield Trial(f"inputs in {name}", inputs=round_to)
         for words, names in parts.items():
             if names:
-                narrow = _cut(cut, names)
+                narrow = _with_rounded(round_to, names)
                 yield Trial(f"{words} in {name}", parameters=narrow)
-                yield Trial(f"{words} and inputs in {name}", parameters=narrow, inputs=cut)
-        yield Trial(f"the result in {name}", after=cut)
+                yield Trial(f"{words} and inputs in {name}", parameters=narrow, inputs=round_to)
+        yield Trial(f"the result in {name}", after=round_to)
 
 
-def _cut(cut: Callable[[Array], Array], names: set[str]) -> Callable[[dict[str, Array]], Arrays]:
-    return lambda own: {name: cut(value) if name in names else value for name, value in own.items()}
+def _with_rounded(round_to: Callable[[Array], Array], names: set[str]) -> Callable[[dict[str, Array]], Arrays]:
+    return lambda own: {name: round_to(value) if name in names else value for name, value in own.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# What needs no trial
+# Causes that need no trial
 
 
-def _is_narrow(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
-    """Whether float32 holds what was computed in float64, which is next to impossible by chance."""
+def _fits_float32(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+    """Whether float32 represents every float64 value exactly, which is very unlikely by chance."""
 
     def fits(value: Array) -> bool:
         return bool((value.astype("float32") == value).all())
@@ -209,45 +214,45 @@ def _is_narrow(operation: ops.AnyOperation, exact: Array, observed: Array) -> bo
     return observed.dtype == "float64" and fits(observed) and not fits(exact)
 
 
-def _is_held(cut: Callable[[Array], Array]) -> Callable[[ops.AnyOperation, Array, Array], bool]:
-    """Whether a lower precision holds what was computed in float32."""
+def _fits(round_to: Callable[[Array], Array]) -> Callable[[ops.AnyOperation, Array, Array], bool]:
+    """Return whether a lower precision represents every float32 value exactly."""
 
-    def held(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+    def fits(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
         if observed.dtype != "float32":
             return False
         wide = observed.astype("float64")
-        return bool((cut(wide) == wide).all()) and not bool((cut(exact) == exact).all())
+        return bool((round_to(wide) == wide).all()) and not bool((round_to(exact) == exact).all())
 
-    return held
+    return fits
 
 
-def _is_dropped(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
-    """Whether each element is either 0 or what dropout makes of one that it keeps."""
+def _has_dropped_elements(operation: ops.AnyOperation, exact: Array, observed: Array) -> bool:
+    """Whether each element is either 0 or scaled as dropout scales the elements that it keeps."""
     if not isinstance(operation, ops.Dropout | ops.StochasticDepth) or observed.shape != exact.shape:
         return False
     kept = exact / (1 - operation.rate)
     return bool(((observed == 0) | (abs(observed - kept) <= VANISHES * abs(kept))).all())
 
 
-_LOOKS: dict[str, Callable[[ops.AnyOperation, Array, Array], bool]] = {
-    "it is computed in float32": _is_narrow,
-    "the result in float16": _is_held(float16),
-    "the result in bfloat16": _is_held(bfloat16),
-    "elements are dropped at random, as in training": _is_dropped,
+_VISIBLE_CAUSES: dict[str, Callable[[ops.AnyOperation, Array, Array], bool]] = {
+    "it is computed in float32": _fits_float32,
+    "the result in float16": _fits(float16),
+    "the result in bfloat16": _fits(bfloat16),
+    "elements are dropped at random, as in training": _has_dropped_elements,
 }
-"""Causes that what was computed tells by itself."""
+"""Causes that are visible in the observed value."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Another wiring
+# Other connections
 
 
 def rewirings(graph: Graph, node: Node) -> list[tuple[str, Graph]]:
-    """The graph with one input of a node taken from elsewhere: from the nearest nodes before it of the same shape."""
+    """Return graphs in which an input of a node is another value of the same shape: the nearest nodes before it."""
     names = [other.name for other in graph.nodes]
     before = [INPUT, *names[: names.index(node.name)]]
     found: list[tuple[str, Graph]] = []
-    for place, given in enumerate(node.inputs):
+    for position, given in enumerate(node.inputs):
         shape = graph.input.shape if given == INPUT else graph.by_name[given].shape
         alike = [
             name
@@ -255,16 +260,16 @@ def rewirings(graph: Graph, node: Node) -> list[tuple[str, Graph]]:
             if name not in node.inputs and (graph.input.shape if name == INPUT else graph.by_name[name].shape) == shape
         ]
         for name in alike[:REWIRINGS]:
-            inputs = tuple(name if index == place else old for index, old in enumerate(node.inputs))
-            found.append((f"it is given {name} instead of {given}", _rewired(graph, node, inputs)))
+            inputs = tuple(name if index == position else old for index, old in enumerate(node.inputs))
+            found.append((f"its input is {name} instead of {given}", _rewired(graph, node, inputs)))
     if len(node.inputs) == 2 and node.operation.op == "multiply":
-        found.append(("its inputs are exchanged", _rewired(graph, node, node.inputs[::-1])))
+        found.append(("its inputs are swapped", _rewired(graph, node, node.inputs[::-1])))
     return found
 
 
 def _rewired(graph: Graph, node: Node, inputs: tuple[str, ...]) -> Graph:
     nodes = tuple(n.model_copy(update={"inputs": inputs}) if n.name == node.name else n for n in graph.nodes)
-    # Up to the node alone, since what nothing needs any more would be refused.
+    # Only up to the node: a graph must not have nodes that nothing uses.
     fields: dict[str, Any] = {name: getattr(graph, name) for name in Graph.model_fields}
     fields["nodes"] = nodes
     return Graph.model_construct(**fields).with_outputs([node.name])

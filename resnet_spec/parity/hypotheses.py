@@ -1,6 +1,6 @@
-"""The mistakes that ports are known to make, operation by operation: as what else may a node have been computed?
+"""Hypotheses on why a node differs: the mistakes that ports often make, by operation.
 
-A new one is a generator of trials under ``_tried_for`` with the operations in which it happens.
+To add a mistake, write a generator of trials and register it for its operations with ``_register``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def _unchanged(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way to be wrong: another operation, other parameters, other inputs, something done after, or a formula.
+    """One hypothesis: another operation, other parameters or inputs, a change of the result, or a formula.
 
-    ``formula`` takes the inputs, (batch, *shape) in float64, and the layer's parameters, and needs no backend.
+    ``formula`` takes the inputs, (batch, *shape) in float64, and the layer's parameters; it needs no backend.
     """
 
     cause: str
@@ -48,28 +48,28 @@ class Trial:
 
     @property
     def only_after(self) -> bool:
-        """Whether nothing needs to be computed again but what follows."""
+        """Whether the trial only changes the node's result, which need not be computed again."""
         return self.operation is None and self.formula is None and self.parameters is self.inputs is _unchanged
 
 
 def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
-    """The networks that an operation is tried as."""
+    """Return the trials of an operation."""
     found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
     if not isinstance(operation, ops.Dropout | ops.StochasticDepth | ops.Add | ops.Multiply):
-        found.append(Trial("it is left out", formula=lambda inputs, own: inputs[0]))
+        found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
     if not isinstance(operation, _POSITIVE):
-        found.append(Trial("a ReLU follows that is not in the graph", after=_relu))
+        found.append(Trial("an extra ReLU follows", after=_relu))
     if not operation.joins and not isinstance(operation, ops.ReLU):
-        found.append(Trial("a ReLU before it that is not in the graph", inputs=_relu))
+        found.append(Trial("an extra ReLU precedes it", inputs=_relu))
     return list(_distinct(found))
 
 
 def _distinct(trials: Iterable[Trial]) -> Iterator[Trial]:
-    """Without another name for the same operation: the padding of a window that is moved may be TensorFlow's same."""
+    """Yield trials without duplicates: a shifted window and TensorFlow's same may be the same padding."""
     seen: list[ops.AnyOperation] = []
     for trial in trials:
-        alone = trial.parameters is trial.inputs is trial.after is _unchanged
-        if trial.operation is not None and alone:
+        changes_operation_only = trial.parameters is trial.inputs is trial.after is _unchanged
+        if trial.operation is not None and changes_operation_only:
             if trial.operation in seen:
                 continue
             seen.append(trial.operation)
@@ -85,33 +85,35 @@ _Trials = Callable[[Any, tuple[Shape, ...]], Iterator[Trial]]
 _TRIALS: list[tuple[tuple[type[ops.BaseOperation], ...], _Trials]] = []
 
 
-def _tried_for(*kinds: type[ops.BaseOperation]) -> Callable[[_Trials], _Trials]:
-    def enter(trials: _Trials) -> _Trials:
+def _register(*kinds: type[ops.BaseOperation]) -> Callable[[_Trials], _Trials]:
+    """Register a generator of trials for operations."""
+
+    def register(trials: _Trials) -> _Trials:
         _TRIALS.append((kinds, trials))
         return trials
 
-    return enter
+    return register
 
 
 _OPERATION: TypeAdapter[ops.AnyOperation] = TypeAdapter(ops.Operation)
 
 
-def _changed(operation: ops.AnyOperation, cause: str, **fields: Any) -> Iterator[Trial]:
-    """The operation with other fields, if it is one."""
+def _with_fields(operation: ops.AnyOperation, cause: str, **fields: Any) -> Iterator[Trial]:
+    """Yield the operation with other fields, if they are valid."""
     try:
         yield Trial(cause, _OPERATION.validate_python(operation.model_dump() | fields))
     except ValueError:
         return
 
 
-def _instead(
+def _other_values(
     operation: ops.AnyOperation, name: str, values: Iterable[Any], show: Callable[[Any], str] = str
 ) -> Iterator[Trial]:
-    """Other values of one field."""
+    """Yield the operation with other values of one field."""
     now = getattr(operation, name)
     for value in dict.fromkeys(values):
         if value != now:
-            yield from _changed(operation, f"{name} {show(value)} instead of {show(now)}", **{name: value})
+            yield from _with_fields(operation, f"{name} {show(value)} instead of {show(now)}", **{name: value})
 
 
 _CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
@@ -120,7 +122,7 @@ _POSITIVE = ops.ReLU, ops.Sigmoid, ops.Softmax
 _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
 
 
-@_tried_for(*_CONVOLUTIONS, *_POOLS)
+@_register(*_CONVOLUTIONS, *_POOLS)
 def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     dilation = getattr(operation, "dilation", (1, 1))
     same = explicit_padding(shapes[0][1:], operation.kernel, operation.stride, "same", dilation)
@@ -132,42 +134,44 @@ def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     for edges in dict.fromkeys((same, symmetric, mirrored, UNPADDED, full)):
         if edges != now:
             cause = f"padding {_edges(edges)}{words.get(edges, '')} instead of {_edges(now)}"
-            yield from _changed(operation, cause, padding=edges)
-            # Without ceil_mode the number of windows can be the same, so that shapes do not show it.
+            yield from _with_fields(operation, cause, padding=edges)
+            # The output's shape may be the same without ceil_mode.
             if isinstance(operation, _POOLS) and operation.ceil_mode:
-                yield from _changed(operation, f"{cause}, and ceil_mode off", padding=edges, ceil_mode=False)
+                yield from _with_fields(operation, f"{cause}, and ceil_mode off", padding=edges, ceil_mode=False)
 
 
 def _edges(padding: Any) -> str:
     return str([list(edges) for edges in padding])
 
 
-@_tried_for(*_CONVOLUTIONS)
+@_register(*_CONVOLUTIONS)
 def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield from _instead(operation, "stride", [(1, 1), (2, 2)], _pair)
+    yield from _other_values(operation, "stride", [(1, 1), (2, 2)], _pair)
     for dilation in ((1, 1), (2, 2), (4, 4)):
         if dilation != operation.dilation:
             cause = f"dilation {_pair(dilation)} instead of {_pair(operation.dilation)}"
-            yield from _changed(operation, cause, dilation=dilation)
-            # As much padding as the map needs to keep its size.
+            yield from _with_fields(operation, cause, dilation=dilation)
+            # The padding that keeps the map's size.
             edges = fixed_padding(operation.kernel, (1, 1), "same", dilation)
-            yield from _changed(operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges)
+            yield from _with_fields(
+                operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges
+            )
 
 
-@_tried_for(*_CONVOLUTIONS, *_POOLS)
-def _later_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+@_register(*_CONVOLUTIONS, *_POOLS)
+def _shifted_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     if operation.stride == (1, 1):
         return
-    cause = f"stride {_pair(operation.stride)} taken from the second row and column on"
+    cause = f"stride {_pair(operation.stride)} starting at the second row and column"
     (top, bottom), (left, right) = operation.explicit_padding(shapes[0])
     if min(top, left) > 0:
-        yield from _changed(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
+        yield from _with_fields(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
     elif isinstance(operation, _CONVOLUTIONS) or operation.kernel == (1, 1):
         yield Trial(cause, inputs=_shifted)
 
 
 def _shifted(value: Array) -> Array:
-    """A map that begins at its second row and column, with zeros behind."""
+    """Drop a map's first row and column, and append zeros."""
     return _padded(value[:, :, 1:, 1:], ((0, 1), (0, 1)))
 
 
@@ -175,7 +179,7 @@ def _pair(value: tuple[int, int]) -> str:
     return str(value[0]) if value[0] == value[1] else f"{value[0]}×{value[1]}"
 
 
-@_tried_for(*_CONVOLUTIONS, ops.ConvTranspose2d)
+@_register(*_CONVOLUTIONS, ops.ConvTranspose2d)
 def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     def kernel(cause: str, change: Callable[[Array], Array]) -> Trial:
         return Trial(cause, parameters=lambda own: {**own, "weight": change(own["weight"])})
@@ -183,34 +187,34 @@ def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     if max(operation.kernel) > 1:
         yield kernel("the kernel is flipped in height and width", lambda w: w[:, :, ::-1, ::-1].copy())
     if operation.kernel[0] == operation.kernel[1] > 1:
-        yield kernel("the kernel's height and width are exchanged", lambda w: w.swapaxes(2, 3).copy())
-    yield kernel("the kernel's input and output channels are exchanged", lambda w: _exchanged(w))
-    yield kernel("the kernel is laid out in another order", lambda w: _laid_out_otherwise(w))
+        yield kernel("the kernel's height and width are swapped", lambda w: w.swapaxes(2, 3).copy())
+    yield kernel("the kernel's input and output channels are swapped", lambda w: _swapped(w))
+    yield kernel("the kernel is in another layout", lambda w: _in_other_layout(w))
     if shapes[0][0] == 3:
         yield Trial("the input channels are in reverse order (BGR for RGB)", inputs=lambda x: x[:, ::-1])
     groups = getattr(operation, "groups", 1)
     if groups > 1:
-        yield Trial("channels are dealt out to the groups in turn", inputs=lambda x: _dealt(x, groups))
+        yield Trial("channels are interleaved across the groups", inputs=lambda x: _interleaved(x, groups))
     yield from _without_bias(operation, shapes)
 
 
-def _exchanged(kernel: Array) -> Array:
+def _swapped(kernel: Array) -> Array:
     if kernel.shape[0] != kernel.shape[1]:
-        raise ValueError("no square")
+        raise ValueError("not square")
     return kernel.swapaxes(0, 1).copy()
 
 
-def _laid_out_otherwise(kernel: Array) -> Array:
-    """The numbers of an OIHW kernel taken for HWIO."""
+def _in_other_layout(kernel: Array) -> Array:
+    """Read the memory of an OIHW kernel as HWIO."""
     return kernel.reshape(kernel.transpose(2, 3, 1, 0).shape).transpose(3, 2, 0, 1).copy()
 
 
-def _dealt(value: Array, groups: int) -> Array:
+def _interleaved(value: Array, groups: int) -> Array:
     batch, channels, *sizes = value.shape
     return value.reshape(batch, channels // groups, groups, *sizes).swapaxes(1, 2).reshape(value.shape)
 
 
-@_tried_for(ops.StdConv2d)
+@_register(ops.StdConv2d)
 def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon"}), op="conv2d")
 
@@ -223,19 +227,19 @@ def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> It
     yield Trial("the kernel's variance is divided by n-1", plain, parameters=unbiased)
 
 
-@_tried_for(ops.Linear, ops.Conv1d)
+@_register(ops.Linear, ops.Conv1d)
 def _without_bias(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     if operation.bias:
         yield Trial("the bias is left out", parameters=lambda own: {**own, "bias": 0 * own["bias"]})
 
 
-@_tried_for(ops.Linear)
+@_register(ops.Linear)
 def _linear(operation: ops.Linear, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     def transposed(own: dict[str, Array]) -> Arrays:
         return {**own, "weight": own["weight"].reshape(own["weight"].shape[::-1]).T.copy()}
 
     yield Trial("the kernel is transposed", parameters=transposed)
-    yield Trial("a softmax follows that is not in the graph", after=_softmax)
+    yield Trial("an extra softmax follows", after=_softmax)
 
 
 def _softmax(value: Array) -> Array:
@@ -245,34 +249,34 @@ def _softmax(value: Array) -> Array:
     return powers / powers.sum(1, keepdims=True)
 
 
-@_tried_for(ops.Conv1d)
+@_register(ops.Conv1d)
 def _conv1d(operation: ops.Conv1d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield Trial("the kernel is flipped", parameters=lambda own: {**own, "weight": own["weight"][..., ::-1].copy()})
 
 
-@_tried_for(ops.ConvTranspose2d)
+@_register(ops.ConvTranspose2d)
 def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     same = explicit_crop(operation.kernel, operation.stride, "same")
     now = operation.crop
-    ways = {
+    crops = {
         "TensorFlow's same": same,
-        "the other way round": tuple((after, before) for before, after in now),
-        "at the end alone": tuple((0, before + after) for before, after in now),
-        "at the start alone": tuple((before + after, 0) for before, after in now),
+        "mirrored": tuple((after, before) for before, after in now),
+        "at the end only": tuple((0, before + after) for before, after in now),
+        "at the start only": tuple((before + after, 0) for before, after in now),
     }
-    for how, edges in ways.items():
+    for how, edges in crops.items():
         if edges != now:
             cause = f"the crop is {_edges(edges)} ({how}) instead of {_edges(now)}"
-            yield from _changed(operation, cause, padding=edges)
+            yield from _with_fields(operation, cause, padding=edges)
 
 
-@_tried_for(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm, ops.StdConv2d)
+@_register(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm, ops.StdConv2d)
 def _epsilons(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    # The smallest does not differ from none.
-    yield from _instead(operation, "epsilon", EPSILONS, lambda e: f"{e} or none" if e == min(EPSILONS) else str(e))
+    # The smallest gives the same result as no epsilon.
+    yield from _other_values(operation, "epsilon", EPSILONS, lambda e: f"{e} or none" if e == min(EPSILONS) else str(e))
 
 
-@_tried_for(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm)
+@_register(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm)
 def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     names = {slot.name for slot in operation.parameters(*shapes)}
     neutral = {"weight": ("scale", 1.0), "bias": ("offset", 0.0), "v": ("gate", 1.0), "tau": ("threshold", 0.0)}
@@ -281,7 +285,7 @@ def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield Trial(f"the {word} is left out", parameters=lambda own, n=name, v=value: {**own, n: 0 * own[n] + v})
 
 
-@_tried_for(*_BATCH_NORMS)
+@_register(*_BATCH_NORMS)
 def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     axes = (0, 2, 3) if isinstance(operation, ops.BatchNorm) else (0,)
 
@@ -292,29 +296,29 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
     def epsilon_outside(inputs: list[Array], own: Arrays) -> Array:
         (value,) = inputs
-        mean, deviation = _spread(own["running_mean"], value), _spread(own["running_var"], value) ** 0.5
+        mean, deviation = _broadcast(own["running_mean"], value), _broadcast(own["running_var"], value) ** 0.5
         return _normalized(value, mean, (deviation + operation.epsilon) ** 2, 0.0, own)
 
     def along(axis: int) -> Callable[[list[Array], Arrays], Array]:
         def formula(inputs: list[Array], own: Arrays) -> Array:
             turned = inputs[0].swapaxes(1, axis)
-            mean, variance = _spread(own["running_mean"], turned), _spread(own["running_var"], turned)
+            mean, variance = _broadcast(own["running_mean"], turned), _broadcast(own["running_var"], turned)
             return _normalized(turned, mean, variance, operation.epsilon, own).swapaxes(1, axis)
 
         return formula
 
     if isinstance(operation, ops.BatchNorm):
         for axis, word in ((2, "height"), (3, "width")):
-            yield Trial(f"its arrays run along the {word} instead of the channels", formula=along(axis))
-    yield Trial("the batch's statistics instead of the running ones", formula=of_the_batch)
+            yield Trial(f"it normalizes along the {word} instead of the channels", formula=along(axis))
+    yield Trial("batch statistics instead of running statistics", formula=of_the_batch)
     yield Trial("epsilon is added to the standard deviation", formula=epsilon_outside)
     yield Trial("the running mean is left out", parameters=lambda own: {**own, "running_mean": 0 * own["running_mean"]})
     yield Trial(
-        "the running variance is taken for a deviation",
+        "the running variance is used as a standard deviation",
         parameters=lambda own: {**own, "running_var": own["running_var"] ** 2},
     )
     yield Trial(
-        "statistics of 0 and 1",
+        "running statistics of 0 and 1",
         parameters=lambda own: {
             **own,
             "running_mean": 0 * own["running_mean"],
@@ -323,36 +327,36 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     )
     if {"weight", "bias"} <= {slot.name for slot in operation.parameters(*shapes)}:
         yield Trial(
-            "it is as it is before anything is loaded",
+            "its weights are not loaded",
             parameters=lambda own: {
                 name: 0 * array + (name in ("weight", "running_var")) for name, array in own.items()
             },
         )
         yield Trial(
-            "scale and offset are exchanged",
+            "scale and offset are swapped",
             parameters=lambda own: {**own, "weight": own["bias"], "bias": own["weight"]},
         )
     yield Trial(
-        "mean and variance are exchanged",
+        "mean and variance are swapped",
         parameters=lambda own: {**own, "running_mean": own["running_var"], "running_var": abs(own["running_mean"])},
     )
 
 
-def _spread(vector: Array, value: Array) -> Array:
+def _broadcast(vector: Array, value: Array) -> Array:
     return vector.reshape(1, *vector.shape, *[1] * (value.ndim - 1 - vector.ndim))
 
 
 def _normalized(value: Array, mean: Array, variance: Array, epsilon: float, own: Arrays) -> Array:
     result = (value - mean) / (variance + epsilon) ** 0.5
     if "weight" in own:
-        result = result * _spread(own["weight"], value)
-    return result + _spread(own["bias"], value) if "bias" in own else result
+        result = result * _broadcast(own["weight"], value)
+    return result + _broadcast(own["bias"], value) if "bias" in own else result
 
 
-@_tried_for(ops.GroupNorm, ops.EvoNormS0)
+@_register(ops.GroupNorm, ops.EvoNormS0)
 def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     channels = shapes[0][0]
-    yield from _instead(operation, "groups", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, channels])
+    yield from _other_values(operation, "groups", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, channels])
     groups = operation.groups
     if isinstance(operation, ops.GroupNorm):
 
@@ -366,9 +370,9 @@ def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield Trial("the variance is divided by n-1", formula=unbiased)
 
 
-@_tried_for(*_POOLS)
+@_register(*_POOLS)
 def _pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    for trial in _instead(operation, "ceil_mode", [True, False]):
+    for trial in _other_values(operation, "ceil_mode", [True, False]):
         if trial.operation is not None and trial.operation.output_shape(*shapes) != operation.output_shape(*shapes):
             yield trial
     if operation.kernel == (1, 1):
@@ -377,12 +381,12 @@ def _pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     if isinstance(operation, ops.MaxPool2d):
         for counted in (False, True):
             average = ops.AvgPool2d(op="avg_pool2d", count_include_pad=counted, **fields)
-            yield Trial("an average instead of the largest value", average)
+            yield Trial("average instead of max pooling", average)
     else:
-        yield Trial("the largest value instead of the average", ops.MaxPool2d(op="max_pool2d", **fields))
+        yield Trial("max instead of average pooling", ops.MaxPool2d(op="max_pool2d", **fields))
 
 
-@_tried_for(*_POOLS)
+@_register(*_POOLS)
 def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     stride = operation.stride
     if operation.kernel == (1, 1) != stride:
@@ -392,24 +396,26 @@ def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield Trial(f"the largest {blocks}", ops.MaxPool2d(op="max_pool2d", kernel=stride, stride=stride))
 
 
-@_tried_for(ops.AvgPool2d)
+@_register(ops.AvgPool2d)
 def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield from _instead(operation, "count_include_pad", [True, False])
+    yield from _other_values(operation, "count_include_pad", [True, False])
     if operation.ceil_mode and operation.padding != "same":
         rows = operation.fixed_padding
         whole = operation.model_copy(update={"padding": UNPADDED, "ceil_mode": False})
-        yield Trial("windows that stick out count in full", whole, inputs=lambda value: _padded(value, rows))
+        yield Trial(
+            "partial windows are divided by the full window size", whole, inputs=lambda value: _padded(value, rows)
+        )
 
 
-@_tried_for(ops.MaxPool2d)
+@_register(ops.MaxPool2d)
 def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    ways: dict[str, Any] = {
+    paddings: dict[str, Any] = {
         "as the graph has it": operation.explicit_padding(shapes[0]),
         "TensorFlow's same": explicit_padding(shapes[0][1:], operation.kernel, operation.stride),
         "symmetric": tuple(map(symmetric_padding, operation.kernel)),
     }
     unpadded = operation.model_copy(update={"padding": UNPADDED})
-    for how, rows in ways.items():
+    for how, rows in paddings.items():
         if any(map(any, rows)):
             yield Trial(
                 f"the pad is 0 instead of minus infinity ({how})",
@@ -424,20 +430,20 @@ def _padded(value: Array, edges: Any, **how: Any) -> Array:
     return np.pad(value, ((0, 0), (0, 0), *edges), **how)
 
 
-@_tried_for(ops.GlobalAvgPool)
+@_register(ops.GlobalAvgPool)
 def _global_means(operation: ops.GlobalAvgPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    largest, total = "the largest value instead of the mean", "the sum instead of the mean"
+    largest, total = "the maximum instead of the mean", "the sum instead of the mean"
     yield Trial(largest, formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True))
     yield Trial(total, formula=lambda inputs, own: inputs[0].sum((2, 3), keepdims=True))
 
 
-@_tried_for(ops.GlobalMaxPool)
+@_register(ops.GlobalMaxPool)
 def _global_maxima(operation: ops.GlobalMaxPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    cause = "the mean instead of the largest value"
+    cause = "the mean instead of the maximum"
     yield Trial(cause, formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True))
 
 
-@_tried_for(ops.Pad2d)
+@_register(ops.Pad2d)
 def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     for cause, how in {
         "zeros": {"mode": "constant"},
@@ -453,11 +459,11 @@ def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     now = operation.padding
     mirrored = tuple((after, before) for before, after in now)
     fewer_before = tuple((max(before - 1, 0), after) for before, after in now)
-    fewer_behind = tuple((before, max(after - 1, 0)) for before, after in now)
-    yield from _instead(operation, "padding", [mirrored, fewer_before, fewer_behind, UNPADDED], _edges)
+    fewer_after = tuple((before, max(after - 1, 0)) for before, after in now)
+    yield from _other_values(operation, "padding", [mirrored, fewer_before, fewer_after, UNPADDED], _edges)
 
 
-@_tried_for(ops.PadChannels)
+@_register(ops.PadChannels)
 def _channel_pads(operation: ops.PadChannels, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
@@ -469,17 +475,17 @@ def _channel_pads(operation: ops.PadChannels, shapes: tuple[Shape, ...]) -> Iter
             yield Trial(cause, formula=lambda inputs, own, edges=edges: np.pad(inputs[0], edges))
 
 
-@_tried_for(ops.Flatten)
+@_register(ops.Flatten)
 def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    def in_tensorflow_s_order(inputs: list[Array], own: Arrays) -> Array:
+    def channels_last(inputs: list[Array], own: Arrays) -> Array:
         import numpy as np
 
         return np.moveaxis(inputs[0], 1, -1).reshape(len(inputs[0]), -1)
 
-    yield Trial("the order is (height, width, channels)", formula=in_tensorflow_s_order)
+    yield Trial("the order is (height, width, channels)", formula=channels_last)
 
 
-@_tried_for(ops.ReLU, ops.Sigmoid)
+@_register(ops.ReLU, ops.Sigmoid)
 def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
@@ -489,7 +495,7 @@ def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield Trial("a ReLU", formula=lambda inputs, own: _relu(inputs[0]))
     yield Trial("a hard sigmoid", formula=lambda inputs, own: (inputs[0] / 6 + 0.5).clip(0, 1))
     yield Trial("a hard sigmoid of slope 0.2", formula=lambda inputs, own: (inputs[0] / 5 + 0.5).clip(0, 1))
-    yield Trial("a ReLU that stops at 6", formula=lambda inputs, own: inputs[0].clip(0, 6))
+    yield Trial("a ReLU6", formula=lambda inputs, own: inputs[0].clip(0, 6))
     for slope in (0.01, 0.1, 0.2, 0.3):
         yield Trial(
             f"a leaky ReLU of slope {slope}", formula=lambda i, own, s=slope: i[0].clip(min=0) + s * i[0].clip(max=0)
@@ -498,33 +504,33 @@ def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield Trial("an ELU", formula=lambda inputs, own: inputs[0].clip(min=0) + np.expm1(inputs[0].clip(max=0)))
 
 
-@_tried_for(ops.Dropout, ops.StochasticDepth)
+@_register(ops.Dropout, ops.StochasticDepth)
 def _drops(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     keep = 1 - operation.rate
-    yield Trial("the value is divided by what training keeps", formula=lambda inputs, own: inputs[0] / keep)
-    yield Trial("the value is multiplied by what training keeps", formula=lambda inputs, own: inputs[0] * keep)
+    yield Trial("the value is divided by the keep probability", formula=lambda inputs, own: inputs[0] / keep)
+    yield Trial("the value is multiplied by the keep probability", formula=lambda inputs, own: inputs[0] * keep)
 
 
-@_tried_for(ops.Add, ops.Multiply)
+@_register(ops.Add, ops.Multiply)
 def _joins(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
-    together = JOINS[operation.op]
+    join = JOINS[operation.op]
 
     def changed(index: int, change: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
-        return lambda inputs, own: together([change(v) if i == index else v for i, v in enumerate(inputs)], own)
+        return lambda inputs, own: join([change(v) if i == index else v for i, v in enumerate(inputs)], own)
 
     for index in range(len(shapes)):
-        yield Trial(f"input {index + 1} alone", formula=lambda inputs, own, i=index: inputs[i])
+        yield Trial(f"input {index + 1} only", formula=lambda inputs, own, i=index: inputs[i])
         yield Trial(f"a ReLU over input {index + 1}", formula=changed(index, _relu))
         yield Trial(f"input {index + 1} multiplied by 0.2", formula=changed(index, lambda value: 0.2 * value))
-    yield Trial("the larger", formula=lambda inputs, own: np.maximum(inputs[0], inputs[1]))
-    yield Trial("the difference", formula=lambda inputs, own: inputs[0] - inputs[1])
-    yield Trial("the mean", formula=lambda inputs, own: sum(inputs) / len(inputs))
+    yield Trial("the maximum of the inputs", formula=lambda inputs, own: np.maximum(inputs[0], inputs[1]))
+    yield Trial("the difference of the inputs", formula=lambda inputs, own: inputs[0] - inputs[1])
+    yield Trial("the mean of the inputs", formula=lambda inputs, own: sum(inputs) / len(inputs))
     if isinstance(operation, ops.Add):
-        yield Trial("the product", formula=JOINS["multiply"])
+        yield Trial("the product of the inputs", formula=JOINS["multiply"])
     else:
-        yield Trial("the sum", formula=JOINS["add"])
+        yield Trial("the sum of the inputs", formula=JOINS["add"])
         yield Trial("a sigmoid over input 2", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[1])))
 
 
@@ -532,4 +538,4 @@ JOINS: dict[str, Callable[[list[Array], Arrays], Array]] = {
     "add": lambda inputs, own: sum(inputs),
     "multiply": lambda inputs, own: prod(inputs),
 }
-"""What a backend that runs networks of one input cannot be asked."""
+"""Formulas of the operations with several inputs; a trial's network of a single node has one input."""

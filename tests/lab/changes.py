@@ -1,5 +1,8 @@
-"""What a mutation does to one backend, as data: most of it to the graph or the arrays that the backend is given, so
-that one wrong backend serves for all; what no graph can say is done to a framework's layers, by name."""
+"""The changes that mutations make to one backend, as data.
+
+Most of them change the graph or the arrays that the backend receives, so that one mutated backend runs all mutations;
+the others change a framework's layers or optimizer, by name.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ _OPERATION: TypeAdapter[ops.AnyOperation] = TypeAdapter(ops.Operation)
 
 @dataclass(frozen=True)
 class Change:
-    """What is wrong with a backend.
+    """The changes of one mutation.
 
-    ``fields`` are other fields of the operations of the nodes that a pattern matches, ``operations`` another operation
-    in a node's place, of the first input alone where it takes one. ``arrays`` is a function of the arrays to load, a
-    copy. ``wiring`` gives a node other inputs in the compiled whole, where each node by itself is right. ``own_layers``
-    are calls of another node's layer that have one of their own instead. ``layers`` and ``training`` name what the
-    frameworks' own modules hold: what to do with a node's layer, and with an optimizer. ``exact_statistics`` is whether
-    the running variance is the one stated, whatever is asked for.
+    ``fields`` replaces fields of the operations of nodes, by a pattern of their names. ``operations`` replaces whole
+    operations; one that takes a single input takes the first. ``arrays`` changes a copy of the arrays to load.
+    ``wiring`` connects nodes to other inputs in the compiled model only, so that each node by itself is correct.
+    ``own_layers`` are calls of another node's layer that get a layer of their own. ``layers`` and ``training`` are
+    names of changes that ``mutated_torch`` and ``mutated_tensorflow`` make to a node's layer and to an optimizer.
+    ``exact_statistics`` overrides the argument of ``compile``.
     """
 
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -41,11 +44,11 @@ class Change:
     exact_statistics: bool | None = None
 
     def of_nodes(self, graph: Graph) -> Graph:
-        """The graph whose nodes are wrong, each by itself."""
+        """Return the graph with the changed operations."""
         return rebuilt(graph, [self._changed(node) for node in graph.nodes])
 
     def of_whole(self, graph: Graph) -> Graph:
-        """The graph that is compiled, wired otherwise."""
+        """Return the graph with the changed connections, which is compiled."""
         known = {INPUT, *graph.by_name}
         nodes = [
             node.model_copy(update={"inputs": self.wiring[node.name]})
@@ -74,7 +77,7 @@ class Change:
 
 
 def rebuilt(graph: Graph, nodes: Sequence[Node]) -> Graph:
-    """The graph with other nodes, whose shapes follow; not checked, since wrong graphs are wanted."""
+    """Return the graph with other nodes and their new shapes, without the checks that a mutated graph may fail."""
     shapes = {INPUT: graph.input.shape}
     shaped: list[Node] = []
     for node in nodes:
@@ -89,7 +92,7 @@ def rebuilt(graph: Graph, nodes: Sequence[Node]) -> Graph:
 
 
 def in_order(nodes: Iterable[Node]) -> list[Node]:
-    """Nodes so that each follows its inputs, otherwise as they were."""
+    """Return nodes sorted so that each follows its inputs; the order is kept where possible."""
     waiting, done, ordered = list(nodes), {INPUT}, list[Node]()
     while waiting:
         ready = next(

@@ -1,4 +1,4 @@
-"""A backend made wrong by the mutation that a file names, read at each ``compile``: started once, it serves for all."""
+"""A mutated backend: each ``compile`` reads the name of the mutation from a file, so that one process runs them all."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from resnet_spec.backend.optimizers import Optimizer
 
 VARIABLE = "RESNET_SPEC_MUTATION"
-"""Names the file that holds the name of a mutation, or nothing."""
+"""The environment variable with the path of that file, which is empty for no mutation."""
 
 
 def wanted() -> Change:
-    """What is to be wrong now."""
+    """Return the change of the current mutation."""
     name = Path(os.environ[VARIABLE]).read_text(encoding="utf-8")
     return MUTATIONS[name].change if name else Change()
 
 
 class Mutated:
-    """Goes before a real backend among the bases of a class."""
+    """A mixin, which precedes a backend's class among the bases."""
 
     change = Change()
 
     def emitting(self, change: Change) -> AbstractContextManager[Any]:
-        """While this lasts, layers are emitted wrong."""
+        """Return a context in which layers are emitted with the change."""
         return nullcontext()
 
     def altered(self, model: Any, change: Change) -> None:
-        """Make layers of a compiled model wrong."""
+        """Change layers of a compiled model."""
 
     def optimizing(self, name: str) -> AbstractContextManager[Any]:
-        """While this lasts, an optimizer is wrong."""
+        """Return a context in which an optimizer has the change."""
         raise NotImplementedError
 
     def compile(self, graph: Graph, *, dtype: str = "float32", exact_statistics: bool = False) -> Any:
@@ -55,7 +55,7 @@ class Mutated:
         parent: Any = super()
         changed = self.change.of_nodes(graph)
         given = self.change.arrays(dict(arrays))
-        # A layer of its own begins with the arrays of the one that it should have called.
+        # A new layer starts with the arrays of the layer that it replaces.
         calls = {node.name: node.layer for node in graph.nodes}
         held = {
             p.name: given.get(p.name, given.get(p.name.replace(p.node, calls[p.node], 1))) for p in changed.parameters()

@@ -30,7 +30,7 @@ def _batch_statistics(module: Any, forward: Callable[[Tensor], Tensor], value: T
     return functional.batch_norm(value, None, None, module.weight, module.bias, True, 0.0, module.eps)
 
 
-def _dealt_in_turn(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+def _interleaved(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
     return forward(value.unflatten(1, (-1, module.groups)).transpose(1, 2).flatten(1, 2))
 
 
@@ -124,7 +124,7 @@ FORWARDS: dict[str, Forward] = {
     "over height": lambda module, forward, x: forward(x.transpose(1, 2)).transpose(1, 2),
     "batch statistics": _batch_statistics,
     "epsilon outside": _epsilon_outside,
-    "dealt in turn": _dealt_in_turn,
+    "interleaved channels": _interleaved,
     "unbiased groups": _unbiased_groups,
     "unbiased kernel": _unbiased_kernel,
     "in float32": lambda module, forward, x: _narrow(module, x),
@@ -186,7 +186,7 @@ OPTIMIZERS: dict[str, tuple[type[Optimizer], Callable[..., torch.optim.Optimizer
     "dampened": (SGD, lambda parameters, sgd: _sgd(parameters, sgd, dampening=sgd.momentum)),
     "coupled decay": (AdamW, lambda parameters, adamw: _adamw(parameters, adamw, torch.optim.Adam)),
     "larger epsilon": (AdamW, lambda parameters, adamw: _adamw(parameters, adamw, eps=1e-7)),
-    "betas exchanged": (
+    "betas swapped": (
         AdamW,
         lambda parameters, adamw: _adamw(parameters, adamw, betas=(adamw.beta2, adamw.beta1)),
     ),

@@ -1,6 +1,6 @@
-"""Ways to be wrong, each a row of data: what is changed in one backend, where that must be found, and as what.
+"""Mutations, each a row of data: the change in one backend, where it must be located, and its cause.
 
-``python -m tests.lab.mutations`` runs them; see ``alarm``.
+``python -m tests.lab.mutations`` runs them; see ``detection``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 from tests.lab.changes import Arrays, Change
 
-Rows = Literal["inference", "float32", "training", "bisection", "none"]
-"""What must catch it: the logits in float64, those in float32 alone, training, the nodes alone, or nothing at all."""
+Expected = Literal["inference", "float32", "training", "bisection", "none"]
+"""What must detect it: the float64 logits, only the float32 logits, training, only the bisection, or nothing."""
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One way to be wrong.
+    """One mutation.
 
-    ``pitfall`` is the number of the known pitfall, 0 where it is none of them. ``spec`` is one of specs/. ``at`` is the
-    node that a bisection must find first, and ``cause`` words that one of the causes it names must hold; a mutation of
-    training has neither. ``size`` is the height and width where they are not the spec's.
+    ``pitfall`` is the number of the known pitfall, 0 if it is none of them. ``spec`` is one of specs/. ``at`` is the
+    node that a bisection must find first, and ``cause`` a part of the text of one of its confirmed causes; a mutation
+    of training has neither. ``size`` is the height and width if they are not the spec's.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Mutation:
     change: Change = field(compare=False)
     at: str = ""
     cause: str = ""
-    rows: Rows = "inference"
+    expected: Expected = "inference"
     size: int | None = None
 
 
@@ -40,12 +40,12 @@ class Mutation:
 
 
 def _array(name: str, change: Callable[[Any], Any]) -> Change:
-    """Another array in place of one."""
+    """Replace an array."""
     return Change(arrays=lambda arrays: arrays | {name: change(arrays[name])})
 
 
-def _exchanged(*pairs: tuple[str, str]) -> Change:
-    """Arrays of two names in each other's place."""
+def _swapped(*pairs: tuple[str, str]) -> Change:
+    """Swap pairs of arrays."""
 
     def exchange(arrays: dict[str, Any]) -> Arrays:
         return arrays | {name: arrays[other] for pair in pairs for name, other in (pair, pair[::-1])}
@@ -54,20 +54,20 @@ def _exchanged(*pairs: tuple[str, str]) -> Change:
 
 
 def _norm(layer: str, **values: float) -> Change:
-    """Constants in place of a normalization's arrays."""
+    """Replace a normalization's arrays by constants."""
     return Change(
         arrays=lambda arrays: arrays | {f"{layer}.{n}": 0 * arrays[f"{layer}.{n}"] + v for n, v in values.items()}
     )
 
 
 def _other_order(kernel: Any) -> Any:
-    """The numbers of an OIHW kernel taken for HWIO, which nothing notices where nothing checks shapes."""
+    """Read the memory of an OIHW kernel as HWIO, which raises no error if shapes are not checked."""
     height_first = kernel.reshape([kernel.shape[axis] for axis in (2, 3, 1, 0)])
     return height_first.transpose(3, 2, 0, 1)
 
 
 def _without_sharing(call: str, layer: str) -> Change:
-    """A layer of its own where another should be called again, with the values it has before any file is read."""
+    """Create a new layer with default values instead of calling a layer again."""
 
     def fresh(arrays: dict[str, Any]) -> Arrays:
         values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
@@ -76,8 +76,8 @@ def _without_sharing(call: str, layer: str) -> Change:
     return Change(own_layers=(call,), arrays=fresh)
 
 
-def _in_float32_alone(change: Callable[[Any], Any], *names: str) -> Change:
-    """Arrays changed where the model is of float32; all kernels where none is named."""
+def _in_float32_only(change: Callable[[Any], Any], *names: str) -> Change:
+    """Change the named arrays of float32 models, or all kernels."""
 
     def narrow(arrays: dict[str, Any]) -> Arrays:
         return {
@@ -91,7 +91,7 @@ def _in_float32_alone(change: Callable[[Any], Any], *names: str) -> Change:
 
 
 def _bfloat16(array: Any) -> Any:
-    """float32 values rounded to the seven bits behind the leading one that bfloat16 has."""
+    """Round float32 values to bfloat16, which has seven bits after the leading one."""
     bits = array.view("uint32")
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view("float32")
 
@@ -109,7 +109,7 @@ def _operation(node: str, op: str, **fields: Any) -> Change:
 
 
 def _own_value(node: str) -> Change:
-    """A join that passes on its first input alone."""
+    """Return only the first input of an addition or a product."""
     return _operation(node, "dropout", rate=0.0)
 
 
@@ -224,7 +224,7 @@ _TABLE = (
         "torch",
         _layer("layer2.0.shortcut.subsample", "from the second row"),
         "layer2.0.shortcut.subsample",
-        "from the second row and column on",
+        "starting at the second row and column",
     ),
     Mutation(
         "shortcut averages what it should leave out",
@@ -330,25 +330,25 @@ _TABLE = (
         "the running mean is left out",
     ),
     Mutation(
-        "running variance taken for a deviation",
+        "running variance used as a standard deviation",
         4,
         "plain",
         "torch",
         _array("layer2.0.bn1.running_var", lambda v: v**2),
         "layer2.0.bn1",
-        "the running variance is taken for a deviation",
+        "the running variance is used as a standard deviation",
     ),
     Mutation(
-        "scale and offset exchanged",
+        "scale and offset swapped",
         4,
         "plain",
         "tensorflow",
-        _exchanged(("layer2.1.bn1.weight", "layer2.1.bn1.bias")),
+        _swapped(("layer2.1.bn1.weight", "layer2.1.bn1.bias")),
         "layer2.1.bn1",
-        "scale and offset are exchanged",
+        "scale and offset are swapped",
     ),
     Mutation(
-        "mean and variance exchanged",
+        "mean and variance swapped",
         4,
         "signed",
         "torch",
@@ -358,7 +358,7 @@ _TABLE = (
             )
         ),
         "norm",
-        "mean and variance are exchanged",
+        "mean and variance are swapped",
     ),
     Mutation(
         "the batch's statistics in inference, in PyTorch",
@@ -367,7 +367,7 @@ _TABLE = (
         "torch",
         _layer("layer2.0.bn2", "batch statistics"),
         "layer2.0.bn2",
-        "the batch's statistics",
+        "batch statistics",
     ),
     Mutation(
         "the batch's statistics in inference, in TensorFlow",
@@ -376,7 +376,7 @@ _TABLE = (
         "tensorflow",
         _layer("bn", "batch statistics"),
         "bn",
-        "the batch's statistics",
+        "batch statistics",
     ),
     Mutation(
         "normalized over the height instead of the channels",
@@ -461,7 +461,7 @@ _TABLE = (
         "torch",
         _fields("deconv3", padding=((1, 0), (1, 0))),
         "deconv3",
-        "the other way round",
+        "mirrored",
     ),
     Mutation(
         "transposed kernel flipped",
@@ -473,13 +473,13 @@ _TABLE = (
         "flipped",
     ),
     Mutation(
-        "transposed kernel's height and width exchanged",
+        "transposed kernel's height and width swapped",
         5,
         "decoder",
         "torch",
         _array("res_3_0_deconv2.deconv.weight", lambda w: w.swapaxes(2, 3)),
         "res_3_0_deconv2.deconv",
-        "height and width are exchanged",
+        "height and width are swapped",
     ),
     Mutation(
         "transposed kernel (out, in) for (in, out)",
@@ -488,7 +488,7 @@ _TABLE = (
         "torch",
         _array("res_3_0_deconv1.deconv.weight", lambda w: w.swapaxes(0, 1)),
         "res_3_0_deconv1.deconv",
-        "input and output channels are exchanged",
+        "input and output channels are swapped",
     ),
     # Pools
     Mutation(
@@ -519,13 +519,13 @@ _TABLE = (
         "count_include_pad True instead of False",
     ),
     Mutation(
-        "windows that stick out count in full",
+        "partial windows are divided by the full window size",
         0,
         "modern",
         "tensorflow",
         _layer("layer2.0.downsample.0", "counting"),
         "layer2.0.downsample.0",
-        "windows that stick out",
+        "partial windows",
         size=75,
     ),
     Mutation(
@@ -544,7 +544,7 @@ _TABLE = (
         "tensorflow",
         _operation("maxpool", "avg_pool2d", kernel=3, stride=2, padding=1, count_include_pad=False),
         "maxpool",
-        "an average instead of the largest value",
+        "average instead of max pooling",
     ),
     Mutation(
         "global maximum for the mean",
@@ -553,7 +553,7 @@ _TABLE = (
         "torch",
         _operation("avgpool", "global_max_pool"),
         "avgpool",
-        "the largest value instead of the mean",
+        "the maximum instead of the mean",
     ),
     Mutation(
         "global sum for the mean",
@@ -565,7 +565,7 @@ _TABLE = (
         "the sum instead of the mean",
     ),
     Mutation(
-        "channels of zeros all behind",
+        "channels of zeros all after",
         0,
         "option_a",
         "torch",
@@ -588,7 +588,7 @@ _TABLE = (
         7,
         "plain",
         "torch",
-        _in_float32_alone(_bfloat16, "layer1.0.conv2.weight"),
+        _in_float32_only(_bfloat16, "layer1.0.conv2.weight"),
         "layer1.0.conv2",
         "weights in bfloat16",
         "float32",
@@ -598,7 +598,7 @@ _TABLE = (
         7,
         "plain",
         "tensorflow",
-        _in_float32_alone(lambda w: w.astype("float16").astype("float32")),
+        _in_float32_only(lambda w: w.astype("float16").astype("float32")),
         "conv1",
         "weights in float16",
         "float32",
@@ -700,20 +700,20 @@ _TABLE = (
     ),
     # Weights in the wrong place
     Mutation(
-        "two convolutions' kernels exchanged",
+        "two convolutions' kernels swapped",
         8,
         "plain",
         "torch",
-        _exchanged(("layer1.0.conv2.weight", "layer1.1.conv2.weight")),
+        _swapped(("layer1.0.conv2.weight", "layer1.1.conv2.weight")),
         "layer1.0.conv2",
         "the parameters of layer1.1.conv2",
     ),
     Mutation(
-        "two normalizations' statistics exchanged",
+        "two normalizations' statistics swapped",
         8,
         "plain",
         "tensorflow",
-        _exchanged(
+        _swapped(
             ("layer2.0.bn1.running_mean", "layer2.0.bn2.running_mean"),
             ("layer2.0.bn1.running_var", "layer2.0.bn2.running_var"),
         ),
@@ -736,7 +736,7 @@ _TABLE = (
         "tensorflow",
         _norm("layer1.0.bn2", running_mean=0.0, running_var=1.0),
         "layer1.0.bn2",
-        "statistics of 0 and 1",
+        "running statistics of 0 and 1",
     ),
     Mutation(
         "normalization not loaded at all",
@@ -745,7 +745,7 @@ _TABLE = (
         "torch",
         _norm("stages.0.blocks.0.norm2", weight=1.0, bias=0.0, running_mean=0.0, running_var=1.0),
         "stages.0.blocks.0.norm2",
-        "as it is before anything is loaded",
+        "its weights are not loaded",
     ),
     Mutation(
         "normalization not shared",
@@ -754,7 +754,7 @@ _TABLE = (
         "torch",
         _without_sharing(f"{SHARED}.bn2", f"{SHARED}.bn"),
         f"{SHARED}.bn2",
-        "as it is before anything is loaded",
+        "its weights are not loaded",
     ),
     Mutation(
         "bias of a convolution missing",
@@ -770,13 +770,13 @@ _TABLE = (
     ),
     # Layouts
     Mutation(
-        "kernel's height and width exchanged",
+        "kernel's height and width swapped",
         9,
         "plain",
         "tensorflow",
         _array("conv1.weight", lambda w: w.swapaxes(2, 3)),
         "conv1",
-        "height and width are exchanged",
+        "height and width are swapped",
     ),
     Mutation(
         "kernel flipped, as a convolution in the strict sense",
@@ -794,16 +794,16 @@ _TABLE = (
         "tensorflow",
         _array("layer1.1.conv2.weight", lambda w: w.swapaxes(0, 1)),
         "layer1.1.conv2",
-        "input and output channels are exchanged",
+        "input and output channels are swapped",
     ),
     Mutation(
-        "kernel's numbers taken for another layout's",
+        "kernel in another layout",
         9,
         "modern",
         "torch",
         _array("conv1.3.weight", _other_order),
         "conv1.3",
-        "laid out in another order",
+        "in another layout",
     ),
     Mutation(
         "kernel of a linear layer transposed",
@@ -833,13 +833,13 @@ _TABLE = (
         "the kernel is flipped",
     ),
     Mutation(
-        "channels dealt out to the groups in turn",
+        "channels interleaved across the groups",
         9,
         "modern",
         "torch",
-        _layer("layer1.0.conv2", "dealt in turn"),
+        _layer("layer1.0.conv2", "interleaved channels"),
         "layer1.0.conv2",
-        "dealt out to the groups in turn",
+        "interleaved across the groups",
     ),
     # Heads and inputs
     Mutation(
@@ -905,7 +905,7 @@ _TABLE = (
         "torch",
         _layer("layer2.0.relu1", "left out"),
         "layer2.0.relu1",
-        "it is left out",
+        "the node is left out",
     ),
     Mutation(
         "leaky activation of slope 0.01",
@@ -932,7 +932,7 @@ _TABLE = (
         "torch",
         _layer("norm.act", "stops at 6"),
         "norm.act",
-        "a ReLU that stops at 6",
+        "a ReLU6",
     ),
     Mutation("SiLU for ReLU", 0, "signed", "tensorflow", _layer("norm.act", "silu"), "norm.act", "a SiLU"),
     Mutation("sigmoid for ReLU", 0, "assorted", "torch", _operation("relu4", "sigmoid"), "relu4", "a sigmoid"),
@@ -964,7 +964,7 @@ _TABLE = (
         "a ReLU follows",
     ),
     Mutation(
-        "activation behind the last layer",
+        "activation after the last layer",
         0,
         "plain",
         "tensorflow",
@@ -983,10 +983,10 @@ _TABLE = (
         "torch",
         _layer("layer2.0.drop_path", "nine tenths"),
         "layer2.0.drop_path",
-        "multiplied by what training keeps",
+        "multiplied by the keep probability",
     ),
     # Joins
-    Mutation("shortcut dropped", 0, "plain", "torch", _own_value("layer2.1.add"), "layer2.1.add", "input 1 alone"),
+    Mutation("shortcut dropped", 0, "plain", "torch", _own_value("layer2.1.add"), "layer2.1.add", "input 1 only"),
     Mutation(
         "gate not multiplied by",
         0,
@@ -994,7 +994,7 @@ _TABLE = (
         "tensorflow",
         _layer("layer1.0.se.scale", "first alone"),
         "layer1.0.se.scale",
-        "input 1 alone",
+        "input 1 only",
     ),
     Mutation(
         "branches multiplied",
@@ -1003,10 +1003,16 @@ _TABLE = (
         "torch",
         _operation("layer1.1.add", "multiply"),
         "layer1.1.add",
-        "the product",
+        "the product of the inputs",
     ),
     Mutation(
-        "branches averaged", 0, "shared", "tensorflow", _layer(f"{SHARED}.add", "mean"), f"{SHARED}.add", "the mean"
+        "branches averaged",
+        0,
+        "shared",
+        "tensorflow",
+        _layer(f"{SHARED}.add", "mean"),
+        f"{SHARED}.add",
+        "the mean of the inputs",
     ),
     Mutation(
         "the larger of the branches",
@@ -1015,7 +1021,7 @@ _TABLE = (
         "tensorflow",
         _layer("layer2.1.add", "largest"),
         "layer2.1.add",
-        "the larger",
+        "the maximum of the inputs",
     ),
     # Wiring: every node is right by itself
     Mutation(
@@ -1025,19 +1031,19 @@ _TABLE = (
         "tensorflow",
         Change(wiring={"conv2_block1_0_conv": ("pool1_pool",)}),
         "conv2_block1_0_conv",
-        "it is given pool1_pool instead of conv2_block1_preact_relu",
+        "its input is pool1_pool instead of conv2_block1_preact_relu",
     ),
     Mutation(
-        "identity from behind the pre-activation",
+        "identity from after the pre-activation",
         0,
         "preactivation",
         "torch",
         Change(wiring={"conv2_block2_out": ("conv2_block2_3_conv", "conv2_block2_preact_relu")}),
         "conv2_block2_out",
-        "it is given conv2_block2_preact_relu instead of conv2_block1_out",
+        "its input is conv2_block2_preact_relu instead of conv2_block1_out",
     ),
     Mutation(
-        "activation before the addition instead of behind",
+        "activation before the addition instead of after",
         0,
         "plain",
         "torch",
@@ -1065,7 +1071,7 @@ _TABLE = (
             }
         ),
         "layer1.0.bn1",
-        "a ReLU before",
+        "an extra ReLU precedes",
     ),
     Mutation(
         "gate fed from before the normalization",
@@ -1074,7 +1080,7 @@ _TABLE = (
         "torch",
         Change(wiring={"layer1.0.se.squeeze": ("layer1.0.conv3",)}),
         "layer1.0.se.squeeze",
-        "it is given layer1.0.conv3 instead of layer1.0.bn3",
+        "its input is layer1.0.conv3 instead of layer1.0.bn3",
     ),
     Mutation(
         "shortcut from the block before",
@@ -1083,7 +1089,7 @@ _TABLE = (
         "tensorflow",
         Change(wiring={"layer2.1.add": ("layer2.1.bn3", "layer2.0.add")}),
         "layer2.1.add",
-        "it is given layer2.0.add instead of layer2.0.relu3",
+        "its input is layer2.0.add instead of layer2.0.relu3",
     ),
     Mutation(
         "a node jumped over",
@@ -1092,57 +1098,78 @@ _TABLE = (
         "torch",
         Change(wiring={"stages.0.blocks.0.conv2": ("stages.0.blocks.0.norm1.act",)}),
         "stages.0.blocks.0.conv2",
-        "it is given stages.0.blocks.0.norm1.act instead of stages.0.blocks.0.norm2.act",
+        "its input is stages.0.blocks.0.norm1.act instead of stages.0.blocks.0.norm2.act",
     ),
     # Training
-    Mutation("momentum a tenth", 4, "plain", "torch", _fields("*", momentum=0.01), rows="training"),
+    Mutation("momentum a tenth", 4, "plain", "torch", _fields("*", momentum=0.01), expected="training"),
     Mutation(
-        "momentum taken for decay", 4, "preactivation", "tensorflow", _fields("*", momentum=0.99), rows="training"
+        "momentum used as decay", 4, "preactivation", "tensorflow", _fields("*", momentum=0.99), expected="training"
     ),
-    Mutation("momentum of one layer 0", 4, "plain", "torch", _fields("layer1.0.bn2", momentum=0.0), rows="training"),
+    Mutation(
+        "momentum of one layer 0", 4, "plain", "torch", _fields("layer1.0.bn2", momentum=0.0), expected="training"
+    ),
     Mutation(
         "running variance biased for unbiased",
         4,
         "preactivation",
         "torch",
         Change(exact_statistics=True),
-        rows="training",
+        expected="training",
     ),
     Mutation(
-        "running variance unbiased for biased", 4, "plain", "tensorflow", Change(exact_statistics=True), rows="training"
+        "running variance unbiased for biased",
+        4,
+        "plain",
+        "tensorflow",
+        Change(exact_statistics=True),
+        expected="training",
     ),
     Mutation(
-        "running variance not the one stated", 4, "plain", "tensorflow", Change(exact_statistics=False), rows="training"
+        "running variance not the one stated",
+        4,
+        "plain",
+        "tensorflow",
+        Change(exact_statistics=False),
+        expected="training",
     ),
-    Mutation("running statistics in training", 4, "plain", "torch", _layer("layer2.0.bn2", "frozen"), rows="training"),
+    Mutation(
+        "running statistics in training", 4, "plain", "torch", _layer("layer2.0.bn2", "frozen"), expected="training"
+    ),
     Mutation(
         "statistics without a gradient",
         18,
         "plain",
         "torch",
         _layer("layer2.0.bn2", "constant statistics"),
-        rows="training",
+        expected="training",
     ),
-    Mutation("gate without a gradient", 18, "modern", "torch", _layer("layer1.0.se.gate", "detached"), rows="training"),
+    Mutation(
+        "gate without a gradient", 18, "modern", "torch", _layer("layer1.0.se.gate", "detached"), expected="training"
+    ),
     Mutation(
         "shortcut without a gradient",
         18,
         "plain",
         "tensorflow",
         _layer("layer2.0.downsample.0", "detached"),
-        rows="training",
+        expected="training",
     ),
-    Mutation("stem without a gradient", 18, "plain", "tensorflow", _layer("conv1", "detached"), rows="training"),
+    Mutation("stem without a gradient", 18, "plain", "tensorflow", _layer("conv1", "detached"), expected="training"),
     Mutation(
         "activation whose gradient leaks",
         18,
         "plain",
         "torch",
         _layer("layer2.0.relu2", "leaking gradient"),
-        rows="training",
+        expected="training",
     ),
     Mutation(
-        "a gradient twice as large", 18, "plain", "torch", _layer("layer1.0.bn3", "doubled gradient"), rows="training"
+        "a gradient twice as large",
+        18,
+        "plain",
+        "torch",
+        _layer("layer1.0.bn3", "doubled gradient"),
+        expected="training",
     ),
     Mutation(
         "normalization not shared, but loaded alike",
@@ -1150,13 +1177,15 @@ _TABLE = (
         "shared",
         "torch",
         Change(own_layers=(f"{SHARED}.bn2",)),
-        rows="training",
+        expected="training",
     ),
-    Mutation("SGD: weight decay decoupled", 0, "plain", "torch", Change(training="decoupled decay"), rows="training"),
-    Mutation("SGD: no weight decay", 0, "plain", "torch", Change(training="no decay"), rows="training"),
-    Mutation("SGD: weight decay twice", 0, "plain", "tensorflow", Change(training="decay twice"), rows="training"),
     Mutation(
-        "SGD: Nesterov's form, in PyTorch", 0, "plain", "torch", Change(training="Nesterov's form"), rows="training"
+        "SGD: weight decay decoupled", 0, "plain", "torch", Change(training="decoupled decay"), expected="training"
+    ),
+    Mutation("SGD: no weight decay", 0, "plain", "torch", Change(training="no decay"), expected="training"),
+    Mutation("SGD: weight decay twice", 0, "plain", "tensorflow", Change(training="decay twice"), expected="training"),
+    Mutation(
+        "SGD: Nesterov's form, in PyTorch", 0, "plain", "torch", Change(training="Nesterov's form"), expected="training"
     ),
     Mutation(
         "SGD: Nesterov's form, in TensorFlow",
@@ -1164,31 +1193,31 @@ _TABLE = (
         "plain",
         "tensorflow",
         Change(training="Nesterov's form"),
-        rows="training",
+        expected="training",
     ),
-    Mutation("SGD: gradients dampened", 0, "plain", "torch", Change(training="dampened"), rows="training"),
-    Mutation("SGD: no momentum", 0, "plain", "tensorflow", Change(training="no momentum"), rows="training"),
-    Mutation("AdamW: weight decay coupled", 0, "plain", "torch", Change(training="coupled decay"), rows="training"),
-    Mutation("AdamW: no weight decay", 0, "plain", "tensorflow", Change(training="no decay"), rows="training"),
+    Mutation("SGD: gradients dampened", 0, "plain", "torch", Change(training="dampened"), expected="training"),
+    Mutation("SGD: no momentum", 0, "plain", "tensorflow", Change(training="no momentum"), expected="training"),
+    Mutation("AdamW: weight decay coupled", 0, "plain", "torch", Change(training="coupled decay"), expected="training"),
+    Mutation("AdamW: no weight decay", 0, "plain", "tensorflow", Change(training="no decay"), expected="training"),
     Mutation(
         "AdamW: epsilon inside the bias correction",
         0,
         "plain",
         "tensorflow",
         Change(training="own epsilon"),
-        rows="training",
+        expected="training",
     ),
     Mutation(
-        "AdamW: epsilon ten times as large", 0, "plain", "torch", Change(training="larger epsilon"), rows="training"
+        "AdamW: epsilon ten times as large", 0, "plain", "torch", Change(training="larger epsilon"), expected="training"
     ),
-    Mutation("AdamW: betas exchanged", 0, "plain", "torch", Change(training="betas exchanged"), rows="training"),
+    Mutation("AdamW: betas swapped", 0, "plain", "torch", Change(training="betas swapped"), expected="training"),
     Mutation(
         "AdamW: the largest second moment (AMSGrad)",
         0,
         "plain",
         "torch",
         Change(training="largest second moment"),
-        rows="training",
+        expected="training",
     ),
     # What cannot be heard, or not by the logits
     Mutation(
@@ -1208,7 +1237,7 @@ _TABLE = (
         "torch",
         _fields("pool1_pad", value=-1e30),
         "pool1_pad",
-        rows="bisection",
+        expected="bisection",
     ),
     Mutation(
         "variance divided by n-1 before a normalization",
@@ -1226,11 +1255,11 @@ _TABLE = (
         "plain",
         "torch",
         _fields("conv1", padding="same"),
-        rows="none",
+        expected="none",
         size=75,
     ),
     Mutation(
-        "zeros before a pool behind an activation", 6, "plain", "torch", _layer("maxpool", "zero pad"), rows="none"
+        "zeros before a pool after an activation", 6, "plain", "torch", _layer("maxpool", "zero pad"), expected="none"
     ),
     Mutation(
         "bias before a normalization without a gradient",
@@ -1238,7 +1267,7 @@ _TABLE = (
         "shared",
         "torch",
         _layer("res_block1.listLayers.0.conv1", "detached bias"),
-        rows="none",
+        expected="none",
     ),
 )
 
@@ -1246,6 +1275,6 @@ MUTATIONS: Mapping[str, Mutation] = {mutation.name: mutation for mutation in _TA
 """Every mutation by its name."""
 
 if __name__ == "__main__":
-    from tests.lab.alarm import main
+    from tests.lab.detection import main
 
     main()

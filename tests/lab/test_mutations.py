@@ -1,4 +1,4 @@
-"""Does the alarm ring, for a few of the ways to be wrong that docs/mutations.md lists?"""
+"""Mutation tests: some of the mutations in docs/mutations.md are detected, located and explained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.lab.alarm import TABLE, Verdict, line, listening
+from tests.lab.detection import TABLE, Verdict, comparing_mutations, line
 from tests.lab.mutations import MUTATIONS, Mutation
 
 CHOSEN = (
@@ -17,49 +17,49 @@ CHOSEN = (
     "TensorFlow's crop for PyTorch's",
     "zeros before the pool of a signed map, in PyTorch",
     "a convolution in TF32",
-    "two normalizations' statistics exchanged",
+    "two normalizations' statistics swapped",
     "map flattened channels last",
     "dilation dropped, its padding kept",
     "channels of zeros all before",
-    "identity from behind the pre-activation",
+    "identity from after the pre-activation",
     "activation before the normalization",
     "running variance not the one stated",
     "AdamW: weight decay coupled",
     "variance divided by n-1 before a normalization",
-    "zeros before a pool behind an activation",
+    "zeros before a pool after an activation",
 )
 
-Listener = Callable[[Mutation], Verdict]
+Compare = Callable[[Mutation], Verdict]
 
 
 @pytest.fixture(scope="module")
-def listeners() -> Iterator[dict[str, Listener]]:
-    # Both beside PyTorch, which starts and runs single nodes faster.
-    with listening({"torch": "torch", "tensorflow": "torch"}) as started:
+def comparers() -> Iterator[dict[str, Compare]]:
+    # PyTorch is the reference of both, since it starts and runs single nodes faster.
+    with comparing_mutations({"torch": "torch", "tensorflow": "torch"}) as started:
         yield started
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_a_mutation_is_caught_located_and_named(name: str, listeners: dict[str, Listener]) -> None:
+def test_a_mutation_is_detected_located_and_explained(name: str, comparers: dict[str, Compare]) -> None:
     mutation = MUTATIONS[name]
-    verdict = listeners[mutation.backend](mutation)
+    verdict = comparers[mutation.backend](mutation)
 
-    assert (verdict.caught, verdict.located, verdict.named) == (True, True, True), line(verdict)
+    assert (verdict.detected, verdict.located, verdict.explained) == (True, True, True), line(verdict)
 
 
 @pytest.mark.parametrize("backend", ["torch", "tensorflow"])
-def test_without_a_mutation_there_is_no_alarm(backend: str, listeners: dict[str, Listener]) -> None:
-    unmutated = replace(MUTATIONS["shortcut dropped"], name="", backend=backend, at="", cause="", rows="none")
-    verdict = listeners[backend](unmutated)
+def test_without_a_mutation_the_backends_agree(backend: str, comparers: dict[str, Compare]) -> None:
+    unmutated = replace(MUTATIONS["shortcut dropped"], name="", backend=backend, at="", cause="", expected="none")
+    verdict = comparers[backend](unmutated)
 
     assert verdict.report.passed
     assert verdict.report.findings == ()
 
 
-def test_every_pitfall_that_can_be_heard_has_a_mutation_in_either_framework() -> None:
+def test_every_detectable_pitfall_has_a_mutation_in_either_framework() -> None:
     assert {mutation.pitfall for mutation in MUTATIONS.values()} == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 18}
-    placed = [mutation.backend for mutation in MUTATIONS.values() if mutation.rows != "none"]
-    assert min(placed.count("torch"), placed.count("tensorflow")) >= 40
+    located = [mutation.backend for mutation in MUTATIONS.values() if mutation.expected != "none"]
+    assert min(located.count("torch"), located.count("tensorflow")) >= 40
 
 
 def test_the_document_lists_every_mutation() -> None:

@@ -123,7 +123,7 @@ class Project:
         )
 
     def started(self) -> list[int]:
-        """The processes of the backend that tells when it is started."""
+        """The processes of the backend that records when it starts."""
         return list(map(int, (self.folder / "started").read_text().split()))
 
 
@@ -145,7 +145,7 @@ class Outcome(NamedTuple):
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     project = Project(tmp_path_factory.mktemp("project"))
     project.write("specs/test_parity.py", TESTS)
-    # From a folder below the root, where 'specs/tiny.yaml' is found all the same, and 'tiny.yaml' too.
+    # From a folder below the root, where both 'specs/tiny.yaml' and 'tiny.yaml' are found.
     options = ("-p", "no:xdist", "--resnet-parity-html=../out/page.html", "--junitxml=../out/junit.xml")
     done = project.run(*options, below="specs")
     junit = ElementTree.parse(project.folder / "out" / "junit.xml")
@@ -153,8 +153,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return Outcome(done, cases, (project.folder / "out" / "page.html").read_text("utf-8"), project.started())
 
 
-def told(case: ElementTree.Element) -> tuple[str, str]:
-    """What JUnit XML calls an outcome that is not good, and its text."""
+def problem_of(case: ElementTree.Element) -> tuple[str, str]:
+    """The kind of problem that JUnit XML reports for a case, and its text."""
     ((kind, text),) = ((child.tag, child.text or "") for child in case)
     return kind, text
 
@@ -166,7 +166,7 @@ def test_each_spec_and_size_is_a_test_that_passes_where_backends_agree(outcome: 
 
 
 def test_a_difference_is_a_failure_with_figures_and_cause_and_no_traceback(outcome: Outcome) -> None:
-    kind, text = told(outcome.cases["test_differs[tiny]"])
+    kind, text = problem_of(outcome.cases["test_differs[tiny]"])
     assert kind == "failure"
     assert text.startswith("tiny  2×16×16  DIFFERS\n")
     assert "epsilon computes bn differently" in text
@@ -180,36 +180,36 @@ def test_a_backend_that_cannot_be_run_is_an_error(outcome: Outcome) -> None:
         ("test_killed[tiny-13x16]", "the fragile backend's process was killed by SIGKILL"),
         ("test_missing[tiny]", "no backend is named 'tensorflw'; did you mean 'tensorflow'?"),
     ):
-        kind, text = told(outcome.cases[name])
+        kind, text = problem_of(outcome.cases[name])
         assert kind == "error", name
         assert wanted in text
         assert len(text.splitlines()) == 1
         assert f"BackendError: {wanted}" in outcome.cases[name][0].attrib["message"]
 
 
-def test_a_backend_that_died_is_started_anew_for_the_next_test(outcome: Outcome) -> None:
+def test_a_backend_that_died_is_started_again_for_the_next_test(outcome: Outcome) -> None:
     assert not list(outcome.cases["test_killed[tiny-16x16]"])
 
 
 def test_a_wrong_spec_is_a_failure_that_says_where(outcome: Outcome) -> None:
-    kind, text = told(outcome.cases["test_wrong[wrong]"])
+    kind, text = problem_of(outcome.cases["test_wrong[wrong]"])
     assert kind == "failure"
     assert text == "wrong.yaml:1:11: stem.x: unknown operation, block or layer 'rellu'; did you mean 'relu'?"
 
 
 def test_the_body_of_a_marked_function_is_run(outcome: Outcome) -> None:
-    kind, text = told(outcome.cases["test_body_runs_after_an_agreement[tiny]"])
+    kind, text = problem_of(outcome.cases["test_body_runs_after_an_agreement[tiny]"])
     assert kind == "failure"
     assert "assert 'the body' == 'was run'" in text
 
 
 def test_tests_of_others_are_left_alone(outcome: Outcome) -> None:
-    kind, text = told(outcome.cases["test_of_others"])
+    kind, text = problem_of(outcome.cases["test_of_others"])
     assert kind == "failure"
     assert "def test_of_others" in text
 
 
-def test_the_terminal_tells_errors_from_failures(outcome: Outcome) -> None:
+def test_the_terminal_distinguishes_errors_from_failures(outcome: Outcome) -> None:
     assert outcome.done.returncode == 1
     assert "4 failed, 4 passed, 2 errors" in outcome.done.stdout
     assert (
@@ -224,10 +224,25 @@ def test_backends_are_started_once_and_ended(outcome: Outcome) -> None:
 
 
 def test_the_page_holds_every_comparison(outcome: Outcome) -> None:
-    assert "6 comparisons of specs on ../out/page.html" in outcome.done.stdout
+    assert "6 comparisons of specs and 3 errors on ../out/page.html" in outcome.done.stdout
     assert "epsilon 0.001 instead of 1e-05" in outcome.page
     for size in ("2×16×16", "2×15×18", "2×17×16"):
         assert size in outcome.page
+
+
+@pytest.mark.parametrize(
+    ("comparison", "message"),
+    [
+        ("specs/tiny.yaml 13×16 in specs/test_parity.py::test_killed[tiny-13x16]", "killed by SIGKILL"),
+        ("specs/tiny.yaml in specs/test_parity.py::test_missing[tiny]", "no backend is named &#39;tensorflw&#39;"),
+        ("specs/wrong.yaml in specs/test_parity.py::test_wrong[wrong]", "wrong.yaml:1:11: stem.x: unknown operation"),
+    ],
+)
+def test_the_page_holds_what_could_not_be_compared(outcome: Outcome, comparison: str, message: str) -> None:
+    assert "<h1>5 of 9 specs agree</h1>" in outcome.page
+    (row,) = (row for row in outcome.page.split("<tr>") if comparison in row)
+    assert message in row
+    assert "not compared" in row
 
 
 def is_alive(process: int) -> bool:
@@ -247,7 +262,7 @@ def test_an_interrupted_session_ends_its_backends(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_workers_of_a_parallel_run_hand_their_reports_on(project: Project) -> None:
+def test_workers_of_a_parallel_run_pass_on_their_reports(project: Project) -> None:
     project.write(
         "test_parallel.py",
         """
@@ -262,8 +277,10 @@ def test_workers_of_a_parallel_run_hand_their_reports_on(project: Project) -> No
     )
     done = project.run("-n", "1", "--resnet-parity-html=page.html")
     assert "1 passed, 1 error" in done.stdout
-    assert "1 comparison of specs on page.html" in done.stdout
-    assert "2×16×16" in (project.folder / "page.html").read_text("utf-8")
+    assert "1 comparison of specs and 1 error on page.html" in done.stdout
+    page = (project.folder / "page.html").read_text("utf-8")
+    assert "2×16×16" in page
+    assert "no backend is named &#39;nobody&#39;" in page
     assert not any(map(is_alive, project.started()))
 
 
@@ -271,17 +288,45 @@ WRONG_MARKERS = {
     'resnet_parity("a.yaml", size=(16, 16))': "got multiple values for keyword argument 'size'",
     'resnet_parity("a.yaml", bach=1)': "got an unexpected keyword argument 'bach'",
     "resnet_parity()": "the marker resnet_parity names no spec",
+    'resnet_parity(["a.yaml", "b.yaml"])': "a spec is a name or a path, not ['a.yaml', 'b.yaml']",
+    'resnet_parity("a.yaml", sizes="16x16")': "sizes is a list of pairs (height, width), not '16x16'",
+    'resnet_parity("a.yaml", sizes=["16x16"])': "sizes is a list of pairs (height, width), not ['16x16']",
+    'resnet_parity("a.yaml", sizes=(16, 16))': "sizes is a list of pairs (height, width), not (16, 16)",
+    'resnet_parity("a.yaml", sizes=16)': "sizes is a list of pairs (height, width), not 16",
+    'resnet_parity("a.yaml", backends="torch")': "backends is a sequence of names, such as ('torch', 'tensorflow')",
     'resnet_partiy("a.yaml")': "'resnet_partiy' not found in `markers` configuration option",
 }
 
 
-def test_a_wrong_marker_is_told_when_tests_are_collected(project: Project) -> None:
+def test_a_wrong_marker_is_reported_when_tests_are_collected(project: Project) -> None:
     for number, marker in enumerate(WRONG_MARKERS):
         project.write(f"test_{number}.py", f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(): ...\n")
     done = project.run("--collect-only")
     assert f"{len(WRONG_MARKERS)} errors during collection" in done.stdout
     for wanted in WRONG_MARKERS.values():
         assert wanted in done.stdout
+
+
+def test_a_wrong_argument_of_the_fixture_is_a_failure(project: Project) -> None:
+    project.write(
+        "test_fixture.py",
+        """
+        import pytest
+
+        @pytest.mark.parametrize("wrong", [{"backends": "torch"}, {"size": "16"}, {"size": 16}, {"size": (16,)}])
+        def test_it(resnet_parity, wrong):
+            resnet_parity("specs/tiny.yaml", **wrong)
+        """,
+    )
+    done = project.run()
+    assert "4 failed" in done.stdout
+    for wanted in (
+        "a comparison takes two backends or more, such as ('torch', 'tensorflow'), not 'torch'",
+        "size is a pair (height, width), not '16'",
+        "size is a pair (height, width), not 16",
+        "size is a pair (height, width), not (16,)",
+    ):
+        assert f"Failed: {wanted}" in done.stdout
 
 
 def test_a_marker_that_cannot_work_does_not_pass(project: Project) -> None:
@@ -298,7 +343,7 @@ def test_a_marker_that_cannot_work_does_not_pass(project: Project) -> None:
     )
     done = project.run()
     assert "1 error" in done.stdout
-    assert "the marker resnet_parity works for functions and for methods of plain classes alone" in done.stdout
+    assert "the marker resnet_parity works for functions and for methods of plain classes only" in done.stdout
 
 
 def test_pytest_starts_without_what_a_comparison_needs(project: Project) -> None:

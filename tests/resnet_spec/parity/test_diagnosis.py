@@ -204,9 +204,9 @@ def test_a_rewired_graph_ends_at_the_node_and_differs() -> None:
     rewired = dict(diagnosis.rewirings(graph, nodes[2]))
 
     assert set(rewired) == {
-        "it is given input instead of b",
-        "it is given input instead of a",
-        "its inputs are exchanged",
+        "its input is input instead of b",
+        "its input is input instead of a",
+        "its inputs are swapped",
     }
     for other in rewired.values():
         assert other.outputs == ("c",)

@@ -275,7 +275,7 @@ def test_layers_that_are_right_and_put_together_otherwise_are_found(trace: Path)
     assert all(node.passed for node in report.nodes)
     (finding,) = report.findings
     assert (finding.kind, finding.node) == ("assembly", "layer1.0.conv2")
-    assert finding.causes == ("it is given layer1.0.bn1 instead of layer1.0.relu1",)
+    assert finding.causes == ("its input is layer1.0.bn1 instead of layer1.0.relu1",)
 
 
 @pytest.mark.usefixtures("third_party")

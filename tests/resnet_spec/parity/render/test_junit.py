@@ -82,14 +82,14 @@ def test_training_has_cases_of_its_own(handmade: Any) -> None:
 
 def test_a_wrong_wiring_fails_though_every_node_is_right(handmade: Any) -> None:
     rewired = handmade.difference(0.4, quantity="assembly", subject="conv1")
-    finding = Finding("tensorflow", "conv1", "assembly", rewired, ("it is given x instead of y",), 12)
+    finding = Finding("tensorflow", "conv1", "assembly", rewired, ("its input is x instead of y",), 12)
     root = ElementTree.fromstring(
         junit_xml([handmade.report(nodes=(handmade.node("conv1", 0.5),), findings=(finding,))])
     )
     assert counts(root) == ("4", "1", "0")
     failure = case(root, "assembly of conv1").find("failure")
     assert failure is not None
-    assert "it is given x instead of y" in (failure.text or "")
+    assert "its input is x instead of y" in (failure.text or "")
 
 
 def test_what_could_not_be_compared_is_an_error_and_no_failure() -> None:

@@ -62,7 +62,7 @@ def test_findings_alike_are_told_once(handmade: Any) -> None:
     wrong = handmade.difference(quantity="node")
     findings = [Finding("tensorflow", name, "node", wrong, ("epsilon 0.001",), 3) for name in ("bn1", "bn2", "bn3")]
     findings += [Finding("tensorflow", "pool", "node", wrong, (), 4), Finding("onnx", "fc", "node", wrong, (), 0)]
-    findings += [Finding("onnx", "add", "assembly", wrong, ("it is given a instead of b",), 4)]
+    findings += [Finding("onnx", "add", "assembly", wrong, ("its input is a instead of b",), 4)]
     lines = shown(handmade.report(findings=tuple(findings))).splitlines()
     assert [line for line in lines[lines.index("") + 1 :] if line] == [
         "tensorflow computes bn1 differently, and 2 more in the same way: bn2, bn3",
@@ -72,7 +72,7 @@ def test_findings_alike_are_told_once(handmade: Any) -> None:
         "onnx computes fc differently",
         "  no cause was looked for",
         "onnx connects add to different inputs",
-        "  confirmed cause: it is given a instead of b",
+        "  confirmed cause: its input is a instead of b",
     ]
 
 

@@ -1,6 +1,6 @@
-"""Does the alarm ring? Every mutation is compared with a right backend, and what is heard is written to the docs.
+"""Mutation tests: compare each mutated backend with a correct one, and write which mutations are detected to the docs.
 
-What a run finds is kept in ``mutations.json``, a mutation at a time, so that some can be run again.
+Results are kept in ``mutations.json``, which is written after each mutation, so that single mutations can run again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resnet_spec.parity.compare import Comparison, comparing, loaded_spec, prepa
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.report import Difference, Finding
 from tests.lab.mutated import VARIABLE
-from tests.lab.mutations import MUTATIONS, Mutation, Rows
+from tests.lab.mutations import MUTATIONS, Expected, Mutation
 from tests.third_party import distribution, on_path
 
 ROOT = Path(__file__).parents[2]
@@ -32,98 +32,97 @@ SPECS = Path(__file__).with_name("specs")
 RESULTS = Path(__file__).with_name("mutations.json")
 TABLE = ROOT / "docs" / "mutations.md"
 STEPS = 3
-"""Training steps, enough for a momentum to have a past."""
+"""Training steps; a momentum has an effect from the second on."""
 
-ALONE = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-"""One thread a process: networks as small as these are done before a second one has begun."""
+SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+"""One thread a process, which is faster for networks as small as these."""
 
 CLASSES = {
     "torch": "tests.lab.mutated_torch:MutatedTorch",
     "tensorflow": "tests.lab.mutated_tensorflow:MutatedTensorFlow",
 }
 REFERENCES = {"torch": "tensorflow", "tensorflow": "torch"}
-"""The right backend that a wrong one is compared with, by the framework of the wrong one."""
+"""The correct backend that a mutated one is compared with, by the framework of the mutated one."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison heard of a mutation."""
+    """The comparison of one mutation."""
 
     mutation: Mutation
     report: ParityReport
 
     @cached_property
-    def alarms(self) -> list[Difference]:
+    def failures(self) -> list[Difference]:
         """The differences beyond their bounds, without a bisection."""
         return [difference for difference in self.report.differences if not difference.passed]
 
     @property
-    def loudest(self) -> Difference | None:
+    def largest(self) -> Difference | None:
         """The difference furthest beyond its bound."""
         return max(
-            self.alarms, key=lambda item: item.relative / item.bound if item.bound else item.relative, default=None
+            self.failures, key=lambda item: item.relative / item.bound if item.bound else item.relative, default=None
         )
 
     @property
-    def caught(self) -> bool:
-        """Whether what must catch it did, and nothing that should not."""
-        rows = self.mutation.rows
-        logits = {alarm.dtype for alarm in self.alarms if alarm.quantity == "logits"}
-        match rows:
+    def detected(self) -> bool:
+        """Whether exactly the expected comparison detects the mutation."""
+        logits = {failure.dtype for failure in self.failures if failure.quantity == "logits"}
+        match self.mutation.expected:
             case "inference":
                 return "float64" in logits
             case "float32":
                 return logits == {"float32"}
             case "training":
-                return bool(self.alarms) and not logits
+                return bool(self.failures) and not logits
             case "bisection":
-                return not self.alarms and not self.report.passed
+                return not self.failures and not self.report.passed
             case "none":
                 return self.report.passed
 
     @property
     def first(self) -> Finding | None:
-        """Where a bisection says to look."""
+        """The first finding of the bisection."""
         return next(iter(self.report.findings), None)
 
     @property
     def located(self) -> bool:
-        """Whether the first finding is the node that is wrong; where no node is, whether there is no finding."""
+        """Whether the first finding is at the mutated node; if no node is, whether there is no finding."""
         return (self.first.node if self.first else "") == self.mutation.at
 
     @property
-    def named(self) -> bool:
-        """Whether the cause is among those named; where none can be, whether none is."""
+    def explained(self) -> bool:
+        """Whether the right cause is among the confirmed ones; if there is none, whether none is confirmed."""
         causes = self.first.causes if self.first else ()
         return any(self.mutation.cause in cause for cause in causes) if self.mutation.cause else not causes
 
 
 @contextmanager
-def listening(references: Mapping[str, str]) -> Generator[dict[str, Callable[[Mutation], Verdict]]]:
-    """For each framework, what compares a mutation of it with a right backend; its processes are started once."""
+def comparing_mutations(references: Mapping[str, str]) -> Generator[dict[str, Callable[[Mutation], Verdict]]]:
+    """Yield, for each framework, a function that compares a mutation of it; processes are started once."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
         stack.enter_context(_registered(folder))
-        yield {wrong: _listener(wrong, right, folder, stack) for wrong, right in references.items()}
+        yield {mutated: _comparer(mutated, reference, folder, stack) for mutated, reference in references.items()}
 
 
-def _listener(wrong: str, right: str, folder: Path, stack: ExitStack) -> Callable[[Mutation], Verdict]:
+def _comparer(mutated: str, reference: str, folder: Path, stack: ExitStack) -> Callable[[Mutation], Verdict]:
     wanted = folder / "mutation"
     wanted.write_text("")
-    comparison = stack.enter_context(comparing((right, f"mutated_{wrong}")))
+    comparison = stack.enter_context(comparing((reference, f"mutated_{mutated}")))
     made: dict[tuple[str, int | None], tuple[Graph, Any]] = {}
 
-    def listen(mutation: Mutation) -> Verdict:
+    def run(mutation: Mutation) -> Verdict:
         key = mutation.spec, mutation.size
         if key not in made:
             made[key] = _prepared(comparison, mutation, folder)
         wanted.write_text(mutation.name)
-        # Each of the two takes as long as all the rest.
-        steps = STEPS if mutation.rows in ("training", "none") else None
-        report = comparison.compare(*made[key], bisect=mutation.rows != "training", training_steps=steps)
+        # Training and bisection each take as long as everything else.
+        steps = STEPS if mutation.expected in ("training", "none") else None
+        report = comparison.compare(*made[key], bisect=mutation.expected != "training", training_steps=steps)
         return Verdict(mutation, report)
 
-    return listen
+    return run
 
 
 def _prepared(comparison: Comparison, mutation: Mutation, folder: Path) -> tuple[Graph, Any]:
@@ -135,17 +134,17 @@ def _prepared(comparison: Comparison, mutation: Mutation, folder: Path) -> tuple
 
 @contextmanager
 def _registered(folder: Path) -> Generator[None]:
-    """The wrong backends as a third party would provide them, on the path of this process and of its workers."""
+    """Register the mutated backends as third-party backends, for this process and its workers."""
     distribution(folder, "mutated", {f"mutated_{framework}": value for framework, value in CLASSES.items()})
     with pytest.MonkeyPatch.context() as patch:
         on_path(patch, folder, ROOT)
-        for name, value in {VARIABLE: str(folder / "mutation"), **ALONE}.items():
+        for name, value in {VARIABLE: str(folder / "mutation"), **SINGLE_THREAD}.items():
             patch.setenv(name, value)
         yield
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the mutations whose names match a pattern, and write the table anew."""
+    """Run the mutations whose names match a pattern, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pattern", nargs="?", default="*")
     pattern = parser.parse_args(arguments).pattern
@@ -153,20 +152,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         own = [m for name, m in MUTATIONS.items() if m.backend == framework and fnmatchcase(name, pattern)]
         if not own:
             continue
-        with listening({framework: reference}) as listeners:
+        with comparing_mutations({framework: reference}) as comparers:
             for mutation in own:
-                verdict = listeners[framework](mutation)
+                verdict = comparers[framework](mutation)
                 print(line(verdict), flush=True)
                 _keep(verdict)
     results = _kept()
     missing = MUTATIONS.keys() - results.keys()
     if missing:
-        sys.exit(f"not run yet, so that no table is written: {', '.join(sorted(missing))}")
+        sys.exit(f"the table is not written, since some mutations have not run: {', '.join(sorted(missing))}")
     TABLE.write_text(document([results[name] for name in MUTATIONS]))
 
 
 def _kept() -> dict[str, dict[str, Any]]:
-    """What was heard of each mutation that there still is."""
+    """Return the recorded results of the existing mutations."""
     kept: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return {name: kept[name] for name in MUTATIONS if name in kept}
 
@@ -177,9 +176,9 @@ def _keep(verdict: Verdict) -> None:
 
 
 def line(verdict: Verdict) -> str:
-    """A verdict as a line for a person."""
-    heard = {"caught": verdict.caught, "located": verdict.located, "named": verdict.named}
-    missed = [word for word, right in heard.items() if not right]
+    """Return a verdict as a line of text."""
+    outcomes = {"detected": verdict.detected, "located": verdict.located, "explained": verdict.explained}
+    missed = [word for word, reference in outcomes.items() if not reference]
     first = verdict.first
     found = f"{first.node}: {'; '.join(first.causes)}" if first else ""
     return " | ".join([" ".join(["not", *missed] if missed else ["ok"]), verdict.mutation.name, found])
@@ -190,66 +189,66 @@ def line(verdict: Verdict) -> str:
 
 
 def row(verdict: Verdict) -> dict[str, Any]:
-    """What the document says of a mutation."""
+    """Return the result of a mutation as data."""
     mutation, first = verdict.mutation, verdict.first
     size = f" at {mutation.size} px" if mutation.size else ""
     return {
         "pitfall": mutation.pitfall,
-        "rows": mutation.rows,
+        "expected": mutation.expected,
         "applied to": f"{mutation.backend}, {mutation.spec}{size}",
-        "caught by": _caught_by(verdict),
+        "detected by": _detected_by(verdict),
         "located at": first.node if first else "",
-        "named as": first.causes if first else (),
-        "caught": verdict.caught,
+        "confirmed causes": first.causes if first else (),
+        "detected": verdict.detected,
         "located": verdict.located,
-        "named": verdict.named,
+        "explained": verdict.explained,
     }
 
 
 def document(results: Sequence[Mapping[str, Any]]) -> str:
-    """The table of what was caught, located and named, between what it means and what it does not."""
+    """Return the page: the table of results between its explanations."""
     rows = [f"| {' | '.join([name, *cells(result)])} |" for name, result in zip(MUTATIONS, results, strict=True)]
     return HEAD + "\n".join(rows) + "\n\n" + counts(results) + FOOT
 
 
 def cells(result: Mapping[str, Any]) -> list[str]:
-    """One row of the table, without the name."""
+    """Return a row of the table, without the name."""
     node = f"`{result['located at']}`" if result["located at"] else ""
-    # Two brackets in a row begin a link elsewhere.
-    causes = "; ".join(result["named as"]).replace("[[", "[ [").replace("]]", "] ]")
-    return [str(result["pitfall"] or ""), result["applied to"], result["caught by"], node, causes]
+    # "[[" begins a link in some dialects of Markdown.
+    causes = "; ".join(result["confirmed causes"]).replace("[[", "[ [").replace("]]", "] ]")
+    return [str(result["pitfall"] or ""), result["applied to"], result["detected by"], node, causes]
 
 
-def _caught_by(verdict: Verdict) -> str:
-    alarm = verdict.loudest
-    if alarm is None:
+def _detected_by(verdict: Verdict) -> str:
+    failure = verdict.largest
+    if failure is None:
         first = verdict.first
         return "the bisection only" if first else "nothing"
-    times = alarm.relative / alarm.bound if alarm.bound else float("inf")
-    subject = f" ({alarm.subject})" if alarm.subject else ""
-    return f"{alarm.dtype} {alarm.quantity}{subject}, {times:.1e} times the bound"
+    times = failure.relative / failure.bound if failure.bound else float("inf")
+    subject = f" ({failure.subject})" if failure.subject else ""
+    return f"{failure.dtype} {failure.quantity}{subject}, {times:.1e} times the bound"
 
 
 def counts(results: Sequence[Mapping[str, Any]]) -> str:
-    """How many were caught, located and named."""
-    by_rows = {rows: [result for result in results if result["rows"] == rows] for rows in get_args(Rows)}
-    hidden, silent = by_rows["bisection"], by_rows["none"]
-    heard = [*by_rows["inference"], *by_rows["float32"], *by_rows["training"]]
-    placed = [result for result in results if result["rows"] in ("inference", "float32", "bisection")]
-    offered = [result for result in placed if result["named as"]]
-    alone = [result for result in offered if len(result["named as"]) == 1]
+    """Return how many mutations were detected, located and explained."""
+    by_expected = {kind: [result for result in results if result["expected"] == kind] for kind in get_args(Expected)}
+    by_bisection, unchanged = by_expected["bisection"], by_expected["none"]
+    outcomes = [*by_expected["inference"], *by_expected["float32"], *by_expected["training"]]
+    locatable = [result for result in results if result["expected"] in ("inference", "float32", "bisection")]
+    explained = [result for result in locatable if result["confirmed causes"]]
+    unique = [result for result in explained if len(result["confirmed causes"]) == 1]
 
     def how_many(found: Sequence[Mapping[str, Any]], word: str) -> str:
         return f"{sum(result[word] for result in found)} of {len(found)}"
 
     return f"""\
-- {how_many(heard, "caught")} are detected without a bisection: {len(by_rows["inference"])} in inference,
-  {len(by_rows["float32"])} in float32 only, {len(by_rows["training"])} in training.
-- {how_many(hidden, "caught")} are detected by the bisection only.
-- {how_many(placed, "located")} that affect one node are located there.
-- A cause is named for {len(offered)} of those; it includes the right one for {how_many(offered, "named")},
-  and is the only one for {len(alone)}.
-- {how_many(silent, "caught")} that change nothing that is compared are reported as equal.
+- {how_many(outcomes, "detected")} are detected without a bisection: {len(by_expected["inference"])} in inference,
+  {len(by_expected["float32"])} in float32 only, {len(by_expected["training"])} in training.
+- {how_many(by_bisection, "detected")} are detected by the bisection only.
+- {how_many(locatable, "located")} that affect one node are located there.
+- A cause is confirmed for {len(explained)} of those; it includes the right one for {how_many(explained, "explained")},
+  and is the only one for {len(unique)}.
+- {how_many(unchanged, "detected")} that change nothing that is compared are reported as equal.
 """
 
 
@@ -267,12 +266,12 @@ channels ([tests/lab/specs](../tests/lab/specs)).
 - *pitfall*: the number of the known pitfall: 1 tolerances, 2 `same` padding, 3 position of the stride, 4 batch
   normalization, 5 transposed convolutions, 6 padding of pools, 7 reduced precision, 8 misplaced weights, 9 layouts, 11
   heads and inputs, 18 gradients.
-- *caught by*: the difference that exceeds its bound most, without a bisection.
+- *detected by*: the difference that exceeds its bound most, without a bisection.
 - *located at*: the first node that `--bisect` reports.
-- *named as*: the confirmed causes, which are the changes with which the reference computes the result of the wrong
+- *confirmed causes*: the changes with which the reference computes the result of the mutated
   backend. Several causes give the same result for these inputs.
 
-| mutation | pitfall | applied to | caught by | located at | named as |
+| mutation | pitfall | applied to | detected by | located at | confirmed causes |
 |---|---|---|---|---|---|
 """
 
@@ -292,7 +291,7 @@ The last rows are undetected or detected only by a bisection:
   training, and the gradient of a bias that a normalization cancels, which is noise.
 
 Mistakes in training are detected, but not located: a gradient that is wrong at one layer is wrong at all layers before
-it. A cause is named only if it is one of the hypotheses; a kernel that is off by one part in ten million is located
+it. A cause is confirmed only if it is one of the hypotheses; a kernel that is off by one part in ten million is located
 without a cause. If a backend is wrong in many places, the first eight nodes are explained. A mistake that both backends
 make is undetected.
 """
