@@ -148,7 +148,7 @@ def test_the_workflow_compares_every_spec_and_keeps_the_reports(repository: Path
 def test_the_workflow_ends_with_the_status_of_the_comparison(repository: Path) -> None:
     done = step("Compare", BACKENDS="torch,nobody")
     assert done.returncode == 3
-    assert summary(repository).startswith("- could not be run: no backend is named 'nobody'")
+    assert summary(repository).startswith("- specs/tiny.yaml could not be run: no backend is named 'nobody'")
     (repository / "specs/wrong.yaml").write_text("stem: {x: rellu}\n")
     for name in ("Validate", "Compare"):
         done = step(name)
