@@ -1,4 +1,4 @@
-"""From a spec to a native model with weights, in one call."""
+"""Builds a native model with weights from a spec, in one call."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["INPUTS", "OUTPUTS", "TensorFlowBackend"]
 
 INPUTS = (".index", ".ckpt", "")
-"""What the backend reads, known without TensorFlow; nothing stands for a SavedModel, which is a folder."""
+"""What the backend reads, known without TensorFlow; a SavedModel is a folder and has no ending."""
 
 OUTPUTS: Mapping[str, str] = MappingProxyType(
     {

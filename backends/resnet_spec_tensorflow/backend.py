@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class TensorFlowBackend:
     """Compiles graphs to Keras functional models of stock layers, channels last.
 
-    Raises BackendError where Keras is set to run on another framework, ImportError where TensorFlow is missing.
+    Raises BackendError if Keras is set to run on another framework, ImportError if TensorFlow is missing.
     """
 
     name: ClassVar[str] = "tensorflow"
@@ -96,7 +96,7 @@ class TensorFlowBackend:
     def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
         """The tensors of a checkpoint or a SavedModel folder by TensorFlow's own names; nothing in it is run.
 
-        Raises WeightsError where it is broken.
+        Raises WeightsError if it is broken.
         """
         from resnet_spec_tensorflow.reading import read_checkpoint
 
@@ -105,7 +105,7 @@ class TensorFlowBackend:
     def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write one of ``outputs``; a path without an ending becomes a SavedModel folder.
 
-        ``half`` is for TFLite models alone, whose constants are then stored in half precision.
+        ``half`` is for TFLite models only, whose constants are then stored in half precision.
 
         Raises:
             OutputError: the path has another ending, or the format cannot hold the model.

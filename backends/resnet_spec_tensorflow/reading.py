@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.formats.detection import inside
 from resnet_spec_tensorflow.framework import tf
@@ -174,5 +174,4 @@ def _is_bfloat16(array: NDArray[Any]) -> bool:
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    # NumPy has no bfloat16.
-    return array.astype("float32") if _is_bfloat16(array) else array
+    return widen_bfloat16(array) if _is_bfloat16(array) else array

@@ -88,7 +88,7 @@ def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
 
 
 def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> None:
-    """A TFLite model with the SavedModel's signature and its free sizes, of TFLite's own operations alone.
+    """A TFLite model with the SavedModel's signature and its free sizes, of TFLite's own operations only.
 
     With ``weights``, constants are stored in that type, and computed with in float32.
     """

@@ -37,14 +37,14 @@ class TorchBackend:
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
 
-        Raises GraphError where a node's name cannot be a module's.
+        Raises GraphError if a node's name cannot be a module's.
         """
         return compile_graph(graph, Options(_DTYPES[dtype], exact_statistics))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
 
-        Raises WeightsError where the model's own layers were replaced by ones of other shapes.
+        Raises WeightsError if the model's own layers were replaced by ones of other shapes.
         """
         parameters.set_parameters(model, graph, arrays)
 

@@ -1,8 +1,8 @@
 """The namespace that generated ``forward`` functions run in: torch, and two operations that save memory where they can.
 
 Writing over a feature map is worth a tenth of ResNet-50's time for one image, but a forward hook may hold that map
-(Grad-CAM does). So it is decided at each call, by what is hooked. Nothing is overwritten while a model is traced,
-exported or compiled: what does that plans memory itself.
+(Grad-CAM does). So each call decides by the hooks that are registered. Nothing is overwritten while a model is traced,
+exported or compiled: those tools plan memory themselves.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def accumulate(value: Tensor, other: Tensor, producer: nn.Module | None = None) 
 
 
 def _is_ours(value: Tensor, producer: nn.Module | None) -> bool:
-    # A tracer's proxy, and the tensors that export and compile work with, are no plain tensors.
+    # A tracer's proxy, and the tensors that export and compile work with, are not plain tensors.
     if type(value) is not Tensor or _has_any_global_hook() or torch.compiler.is_compiling():
         return False
     return producer is None or (type(producer) in _WRITES_NEW_MEMORY and not _is_watched(producer))

@@ -27,7 +27,7 @@ def pads(edges: Edges) -> _Pads:
     return *edges[1], *edges[0]
 
 
-# Sizes are symbolic while a model is exported or compiled: nothing here branches on them.
+# Sizes are symbolic while a model is exported or compiled: no code may branch on them.
 def _minimum(a: int, b: int) -> int:
     return cast("int", torch.sym_min(a, b))  # pyright: ignore[reportUnknownMemberType]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.detection import occurrences
 
@@ -122,7 +122,7 @@ def _view(tensor: Tensor) -> NDArray[Any]:
 
 
 def _check_claims(path: Path, arrays: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-    """Raise WeightsError if a few numbers of the file stand for huge tensors."""
+    """Raise WeightsError if the tensors are much larger than the file, as expanded views are."""
     claimed = sum(array.nbytes for state in arrays for array in state.values())
     held = path.stat().st_size
     if claimed > MAX_SHARING * held:
@@ -134,11 +134,8 @@ def _bfloat16_names(state: Mapping[str, Any]) -> set[str]:
 
 
 def _widened(arrays: Mapping[str, NDArray[Any]], bfloat16_names: set[str]) -> dict[str, NDArray[Any]]:
-    """Return arrays with the bits of bfloat16, the upper half of a float32's, as float32."""
-    return {
-        name: (array.astype("<u4") << 16).view("<f4") if name in bfloat16_names else array
-        for name, array in arrays.items()
-    }
+    """Return arrays with those that contain the bits of bfloat16 as float32."""
+    return {name: widen_bfloat16(array) if name in bfloat16_names else array for name, array in arrays.items()}
 
 
 # -- what torch.load receives -------------------------------------------------------------------------------------

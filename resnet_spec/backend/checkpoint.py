@@ -1,4 +1,4 @@
-"""What every reader of a weights file returns: its tensors, unchanged, and what else it holds."""
+"""What every reader of a weights file returns: its tensors and what else it contains."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by the names that the file has for them, in the file's own layout.
+    """Tensors by the names that the file has for them, in the file's own layout; bfloat16 is widened to float32.
 
     Attributes:
         tensors: The weights.
         averages: Exponential moving averages of weights, by the names of the weights that they average.
-        ignored: How many tensors were left out because they are not weights, by what they are
-            (``"optimizer slots"``).
-        widened: Names of the tensors that the file keeps in a half precision that NumPy lacks (bfloat16).
+        ignored: How many tensors are omitted because they are not weights, by their kind (``"optimizer slots"``).
+        widened: Names of the tensors that the file stores as bfloat16, which NumPy lacks.
         metadata: What the file states about itself.
         remarks: Sentences for the user, such as that normalizations are folded.
     """
@@ -30,3 +29,17 @@ class Checkpoint:
     widened: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     remarks: tuple[str, ...] = ()
+
+
+def widen_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of bfloat16, or of integers with its bits, as float32, which represents every value exactly.
+
+    Examples:
+        >>> import numpy as np
+        >>> widen_bfloat16(np.array([0x3F80, 0xC000], "<u2"))
+        array([ 1., -2.], dtype=float32)
+    """
+    bits = array.view("<u2").astype("<u4")
+    # In place: the shift of an array without axes would return a scalar.
+    bits <<= 16
+    return bits.view("<f4")

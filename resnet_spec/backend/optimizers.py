@@ -1,4 +1,4 @@
-"""Optimizers by formula: what a framework's own means by the same words differs, so each backend maps these onto it.
+"""Optimizers defined by formulas, since frameworks use the same names differently; each backend maps them to its own.
 
 ``w`` is a parameter, ``g`` the gradient of the loss to it, ``t`` the step counted from 1. Every number is rounded to
 the nearest that float32 holds, since Keras takes most of them through float32 whatever it computes in.
@@ -19,7 +19,7 @@ def _rounded(value: float) -> float:
 class _Optimizer:
     learning_rate: float
     rate_factor: float = 0.8
-    """By which the learning rate is multiplied after each step: under a constant one, two forms of momentum agree."""
+    """The factor of the learning rate after each step: at a constant rate two forms of momentum agree."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -80,7 +80,7 @@ _KINDS: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 
 
 def to_data(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer as plain data."""
+    """Return an optimizer as plain data."""
     return asdict(optimizer)
 
 

@@ -1,4 +1,4 @@
-"""What a backend is: the methods by which the core compiles, runs, trains, reads and writes native models."""
+"""The protocol of a backend: the methods by which the core compiles, runs, trains, reads and writes native models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
 DType: TypeAlias = Literal["float32", "float64"]
-"""What a model computes in."""
+"""The dtypes that a model can compute in."""
 
 # Quoted, so that NumPy is not imported for them.
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
@@ -47,7 +47,7 @@ class Backend(Protocol):
     """
 
     name: ClassVar[str]
-    """The name by which users ask for it."""
+    """The name that users select it by."""
 
     outputs: ClassVar[Mapping[str, str]]
     """The kinds of artifact that ``write`` makes: file ending (``""`` for a folder) to description. A package whose

@@ -1,6 +1,6 @@
-"""How a backend is found: by an entry point in the group ``resnet_spec.backends``.
+"""Finds backends by their entry points in the group ``resnet_spec.backends``.
 
-The core imports no framework; a backend's package is imported when a model is asked for, not before.
+The core imports no framework; a backend's package is imported when a model is first requested.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def backend_names() -> tuple[str, ...]:
 
 
 def find(name: str) -> EntryPoint:
-    """The entry point of a backend; raises BackendError where there is none, or two."""
+    """The entry point of a backend; raises BackendError if there is none, or two."""
     name = ALIASES.get(name, name)
     points = list(entry_points(group=GROUP, name=name))
     if not points:
@@ -74,7 +74,7 @@ def unusable() -> list[str]:
 def outputs_of(point: EntryPoint) -> Mapping[str, str]:
     """What a backend writes, known before its framework is imported where its package declares it.
 
-    Raises BackendError where the package cannot be imported.
+    Raises BackendError if the package cannot be imported.
     """
     return _declared(point, "outputs")
 
@@ -119,7 +119,7 @@ def _declared(point: EntryPoint, attribute: str) -> Any:
         package = import_module(point.module)
         constant = attribute.upper()
         return getattr(package, constant) if hasattr(package, constant) else getattr(point.load(), attribute)
-    # The code is a third party's, and may fail in any way.
+    # Third-party code may raise any exception.
     except Exception as error:
         raise _unusable(point, error) from error
 

@@ -1,7 +1,7 @@
-"""Functions by name, entered by a decorator: a backend's emitters by operation, its readers by ONNX type.
+"""Functions registered by name with a decorator: a backend's emitters by operation, its readers by ONNX type.
 
-Two functions under one name would make what a model computes depend on the order of imports, so that a second entry is
-an error and not a replacement.
+A second function of the same name is an error and not a replacement, since a model would otherwise depend on the order
+of imports.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Table(Mapping[str, Entry], Generic[Entry]):
         self._registered: dict[str, Callable[..., Any]] = {} if disjoint is None else disjoint._registered
 
     def register(self, *names: str) -> Callable[[Entry], Entry]:
-        """Return a decorator that enters a function under one name or several, and returns it unchanged.
+        """Return a decorator that registers a function under one name or several and returns it unchanged.
 
         Args:
             names: The operations, or ONNX types, that the function serves.

@@ -1,4 +1,4 @@
-"""Plain data as YAML that this package and readers of YAML 1.1 and 1.2 all read as the same data."""
+"""Writes plain data as YAML that readers of YAML 1.1 and 1.2, this package among them, read as the same data."""
 
 from __future__ import annotations
 

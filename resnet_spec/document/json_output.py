@@ -1,4 +1,4 @@
-"""Results as JSON: data that every reader of JSON understands, since JSON has neither NaN nor infinity."""
+"""Writes results as strict JSON, which has neither NaN nor infinity."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, cast
 
 
 def plain_data(value: Any) -> Any:
-    """Return a value as data that JSON can hold: NaN and infinity become None.
+    """Return a value as data that JSON can represent: NaN and infinity become None.
 
     Dataclasses and mappings become dictionaries with text as keys, other collections and arrays lists, paths text;
-    raises TypeError for anything else that JSON has no form for.
+    raises TypeError for anything else.
     """
     if value is None or isinstance(value, str | bool | int):
         return value.value if isinstance(value, Enum) else value

@@ -1,4 +1,4 @@
-"""YAML as plain data with the position of each key and value, built from parser events, which have both."""
+"""Parses YAML to plain data with the position of each key and value, from PyYAML's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error that a user can cause: a list of located problems, so that all mistakes are reported at once."""
+"""The errors that a user can cause: each is a list of located problems, so that all are reported at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 
 class Locate(Protocol):
-    """Finds the position of the value, or of the key, at a path; None where no file contains it."""
+    """Finds the position of the value, or of the key, at a path; None if no file contains it."""
 
     def __call__(self, path: KeyPath, *, key: bool = False) -> Position | None:
         """The position of the value at ``path``, or of its key."""

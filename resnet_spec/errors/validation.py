@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from resnet_spec.errors.exceptions import KeyPath, Locate, Position, Problem, shown, suggest
 
@@ -26,6 +26,12 @@ def matching(pattern: str, words: str) -> Any:
     """A field's metadata: text must match ``pattern``, which ``words`` describe after "must be"."""
     _PATTERNS[pattern] = words
     return Field(pattern=pattern)
+
+
+class Frozen(BaseModel):
+    """Base of the models of this package: immutable, and without other keys than its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _nowhere(path: KeyPath, *, key: bool = False) -> Position | None:
@@ -110,7 +116,7 @@ def _invalid(item: Any, data: Any, keys: Keys) -> InvalidValue:
     text = _text(kind, context)
     if loc and loc[-1] == "[key]":
         path = known_path(loc[:-1], data)
-        return InvalidValue(path, kind, f"{value!r} is not a name here: {text}", value, is_key=True)
+        return InvalidValue(path, kind, f"{value!r} is not a valid key: {text}", value, is_key=True)
     return InvalidValue(path, kind, text, value)
 
 

@@ -1,4 +1,4 @@
-"""The graph, and what follows from it without a spec."""
+"""The graph, and what is computed from it without a spec."""
 
 from resnet_spec.graph.graph import Graph
 from resnet_spec.graph.nodes import (

@@ -1,4 +1,4 @@
-"""What a well-formed graph satisfies: unique names, earlier inputs, arity, shapes, and outputs that need every node."""
+"""Checks that a graph is well-formed: unique names, earlier inputs, arity, shapes, and outputs that need every node."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from resnet_spec.errors import Problem, suggest
 from resnet_spec.graph.nodes import INPUT, Input, Node, Scope, unused
+from resnet_spec.operations import AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError
 
 
@@ -19,14 +20,19 @@ def node_problems(input: Input, nodes: Iterable[Node]) -> Iterable[Problem]:
         missing = [name for name in node.inputs if name not in shapes]
         for name in missing:
             yield Problem(f"its input {name!r} is not an earlier node{suggest(name, shapes)}", node.name)
-        arity = len(node.inputs)
-        if arity < 2 if node.operation.joins else arity != 1:
-            wanted = "two inputs or more" if node.operation.joins else "one input"
-            yield Problem(f"{node.operation.op} takes {wanted}, not {arity}", node.name)
+        if wrong_arity := arity_problem(node.operation, len(node.inputs)):
+            yield Problem(wrong_arity, node.name)
         elif not missing:
             yield from _shape_problems(node, shapes, seen)
         shapes[node.name] = node.shape
         seen[node.name] = node
+
+
+def arity_problem(operation: AnyOperation, arity: int) -> str | None:
+    """What is wrong with the number of an operation's inputs, None if it is right."""
+    if arity >= 2 if operation.joins else arity == 1:
+        return None
+    return f"{operation.op} takes {'two inputs or more' if operation.joins else 'one input'}, not {arity}"
 
 
 def output_problems(

@@ -1,4 +1,4 @@
-"""The first difference of two graphs, in words: for a file written for another network, or for similar networks."""
+"""Describes the first difference of two graphs, such as those of a file and a spec, or of similar networks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The graph: what a spec lowers to and every backend compiles; validated when constructed or read from JSON.
 
 A flat tuple of nodes in order of execution, each with a dotted name, one operation, its inputs and its shape. Scopes
-name the groups that the dots make, so that a backend can nest modules again. Nothing here knows a file format or a
-framework.
+name the groups that the dots make, so that a backend can nest modules again. This module depends on no file format and
+no framework.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from resnet_spec.errors import GraphError, Problem, suggest
-from resnet_spec.errors.validation import invalid_values
+from resnet_spec.errors.validation import Frozen, invalid_values
 from resnet_spec.graph.checks import node_problems, output_problems
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.graph.nodes import (
     INPUT,
-    Frozen,
     Input,
     Name,
     Node,
@@ -148,7 +147,7 @@ class Graph(Frozen):
         return tuple(f"{name}_{n}" if n else name for name, n in zip(self.outputs, before, strict=True))
 
     def stride(self, name: str) -> Stride | None:
-        """How many rows and columns of the input one row and column of a node's value stands for.
+        """How many rows and columns of the input correspond to one row and column of a node's value.
 
         Args:
             name: A node's name, or ``input``.
@@ -335,7 +334,7 @@ class Graph(Frozen):
         """SHA-256 of the canonical JSON of the architecture, 64 hexadecimal digits.
 
         Names of nodes, operations and their order count. Name, description, scopes, initialization, inferred shapes
-        and input size do not, but for the size where a parameter's shape depends on it.
+        and input size do not, except for the size if a parameter's shape depends on it.
         """
         size = {"height", "width"} if not self.depends_on_size else set[str]()
         architecture: dict[str, Any] = {

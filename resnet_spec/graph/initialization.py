@@ -1,4 +1,4 @@
-"""The initial weights of a network: drawn in NumPy by the spec's own rules, hence the same in every backend."""
+"""Initializes weights at random in NumPy by the spec's own rules, so that every backend starts from the same."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
+from resnet_spec.errors.validation import Frozen
 from resnet_spec.operations import Role
 
 if TYPE_CHECKING:
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 Fan = Literal["fan_in", "fan_out", "fan_avg"]
 
 
-class Constant(BaseModel):
+class Constant(Frozen):
     """Every element has this value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     constant: Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
-class VarianceScaling(BaseModel):
+class VarianceScaling(Frozen):
     """Mean 0 and variance ``scale`` / fan (He et al. 2015; Keras' VarianceScaling and PyTorch's ``kaiming_*``).
 
     ``normal`` with scale 2 over ``fan_out`` is PyTorch's ``kaiming_normal_`` for convolutions as torchvision calls
@@ -31,8 +30,6 @@ class VarianceScaling(BaseModel):
     ``fan_avg`` is Glorot's, Keras' default. ``truncated_normal`` is cut at two standard deviations and scaled back to
     the stated variance, as Keras has it. A bias has the fans of its layer's kernel.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     distribution: Literal["normal", "truncated_normal", "uniform"]
     scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]

@@ -1,4 +1,4 @@
-"""What a graph is made of: nodes, scopes, parameters and the input; and what follows from nodes alone."""
+"""The parts of a graph: nodes, scopes, parameters and the input; and what follows from the nodes only."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
-from resnet_spec.errors.validation import matching
+from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.operations import SAME_STRIDE, Operation, Role, Stride
 from resnet_spec.operations.fields import Shape
 
@@ -26,12 +26,6 @@ Name = Annotated[
     Field(max_length=200),
 ]
 Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
-
-
-class Frozen(BaseModel):
-    """A model that cannot be changed and has no other keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Input(Frozen):
@@ -104,7 +98,7 @@ class Parameter(NamedTuple):
 
     @property
     def trainable(self) -> bool:
-        """Whether gradients change it, which they do not for running statistics."""
+        """Whether training changes it by gradients, which excludes running statistics."""
         return self.role.trainable
 
 
@@ -116,7 +110,7 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         nodes: Nodes in order of execution.
 
     Returns:
-        By name, how many (rows, columns) of the input one of the value stands for, or None for a value that is not a
+        By name, how many (rows, columns) of the input correspond to one of the value, or None for a value that is not a
         map.
 
     Examples:

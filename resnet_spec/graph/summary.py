@@ -46,7 +46,8 @@ class Module:
 class Tap:
     """One of several outputs, under its layer's, block's or stage's name.
 
-    ``stride`` is how many rows and columns of the input one of its own stands for, None for a value that is not a map.
+    ``stride`` is how many rows and columns of the input correspond to one of its own, None for a value that is not a
+    map.
     """
 
     name: str

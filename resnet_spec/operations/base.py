@@ -171,3 +171,8 @@ def as_fields(data: Any) -> dict[str, Any]:
 def as_stride(stride: tuple[int, int]) -> Stride:
     """Return rows and columns as a stride."""
     return Fraction(stride[0]), Fraction(stride[1])
+
+
+def with_bias(kernel: ParameterSlot, size: int, role: Role, bias: bool) -> tuple[ParameterSlot, ...]:
+    """Return a layer's parameters: its kernel and, if it has one, a bias of ``size`` values."""
+    return (kernel, ParameterSlot("bias", (size,), role)) if bias else (kernel,)

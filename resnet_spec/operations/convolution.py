@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_stride
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_stride, with_bias
 from resnet_spec.operations.fields import (
     UNPADDED,
     Count,
@@ -88,7 +88,7 @@ class _Convolution(BaseOperation):
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (self.channels, inputs[0][0] // self.groups, *self.kernel), Role.CONV_KERNEL)
-        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+        return with_bias(kernel, self.channels, Role.CONV_BIAS, self.bias)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(output) * (inputs[0][0] // self.groups) * prod(self.kernel)
@@ -159,7 +159,7 @@ class ConvTranspose2d(BaseOperation):
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (inputs[0][0], self.channels, *self.kernel), Role.CONV_TRANSPOSE_KERNEL)
-        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+        return with_bias(kernel, self.channels, Role.CONV_BIAS, self.bias)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(inputs[0]) * self.channels * prod(self.kernel)
@@ -200,7 +200,7 @@ class Conv1d(BaseOperation):
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (self.channels, inputs[0][0], self.kernel), Role.CONV_KERNEL)
-        return (kernel, ParameterSlot("bias", (self.channels,), Role.CONV_BIAS)) if self.bias else (kernel,)
+        return with_bias(kernel, self.channels, Role.CONV_BIAS, self.bias)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return prod(output) * inputs[0][0] * self.kernel

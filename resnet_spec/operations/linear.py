@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride
+from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, with_bias
 from resnet_spec.operations.fields import Count, Flag, Shape, need_vector
 from resnet_spec.operations.roles import Role
 
@@ -30,7 +30,7 @@ class Linear(BaseOperation):
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         kernel = ParameterSlot("weight", (self.features, inputs[0][0]), Role.LINEAR_KERNEL)
-        return (kernel, ParameterSlot("bias", (self.features,), Role.LINEAR_BIAS)) if self.bias else (kernel,)
+        return with_bias(kernel, self.features, Role.LINEAR_BIAS, self.bias)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         return inputs[0][0] * self.features

@@ -72,7 +72,7 @@ def same_padding(
 
 
 def fixed_same_padding(kernel: int, stride: int, dilation: int = 1) -> tuple[int, int] | None:
-    """Return the rows that act as ``same`` at every size, or None where ``same`` depends on the size.
+    """Return the rows that act as ``same`` at every size, or None if ``same`` depends on the size.
 
     >>> fixed_same_padding(3, 1), fixed_same_padding(3, 2)
     ((1, 1), None)

@@ -1,1 +1,1 @@
-"""From what a person writes to a graph: the language, the shipped specs, loading and lowering."""
+"""From YAML to a graph: the language, the shipped specs, loading and lowering."""

@@ -1,4 +1,4 @@
-"""What a spec asserts of its own network, checked against the graph: depth, parameters, patterns over names."""
+"""Checks a spec's assertions against its graph: depth, number of parameters, patterns over names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a YAML file contains and which files it depends on, without validation, so that invalid files count too."""
+"""Finds what a YAML file contains and which files it depends on, without validation, so that invalid files count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The problems of one spec, collected while it is lowered, each located where its author would look for it."""
+"""Collects the problems of a spec during lowering, each with the position that its author can change."""
 
 from __future__ import annotations
 

@@ -69,14 +69,14 @@ def evaluate(text: str, names: Names) -> Value:
 
 
 def limited(value: Value) -> Value:
-    """The value itself; raises ExpressionError where it is beyond ``LIMIT``."""
+    """The value itself; raises ExpressionError if it is beyond ``LIMIT``."""
     if value is not UNKNOWN and abs(value) > LIMIT:
         raise ExpressionError(f"a value is larger than {LIMIT}")
     return value
 
 
 def variables(text: str) -> frozenset[str]:
-    """The names an expression mentions; raises ExpressionError where it is not an expression."""
+    """The names an expression mentions; raises ExpressionError if it is not an expression."""
     return frozenset(node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name))
 
 
@@ -86,7 +86,7 @@ def _parse(text: str) -> ast.expr:
         raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters")
     try:
         with warnings.catch_warnings():
-            # What Python would only warn of, such as "64if wide else 32", is no expression here.
+            # What Python would only warn of, such as "64if wide else 32", is not a valid expression.
             warnings.simplefilter("error")
             return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):

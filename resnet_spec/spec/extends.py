@@ -1,4 +1,4 @@
-"""Files put together before they are checked: ``extends`` is merged, and blocks are brought in.
+"""Composes files into one document before validation: merges what ``extends`` names, and adds the blocks in use.
 
 Everything becomes one document with the position of every key and value, so that an error can point into the file that
 it comes from.
@@ -82,7 +82,7 @@ def _block_files(document: Document, path: Path) -> Document:
 
 
 def with_blocks(document: Document, catalog: Catalog) -> Document:
-    """Bring in the shipped blocks that a document mentions, and those that they mention."""
+    """Add the shipped blocks that a document mentions, and those that they mention."""
     shipped = catalog.blocks()
     data = cast("dict[str, Any]", document.data)
     pending: list[Any] = [data]

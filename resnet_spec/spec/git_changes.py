@@ -1,4 +1,4 @@
-"""Which specs a change affects, from the files that git reports as changed and the files that each spec depends on."""
+"""Finds the specs that a change affects, from git's changed files and the files that each spec depends on."""
 
 from __future__ import annotations
 

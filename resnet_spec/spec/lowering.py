@@ -1,7 +1,7 @@
-"""From a spec to a graph: slots are filled, arithmetic is evaluated, blocks are repeated, shapes follow.
+"""Lowers a spec to a graph: fills slots, evaluates expressions, repeats blocks and infers shapes.
 
-One walk in order of execution. A mistake is recorded and the walk goes on with an unknown shape, so that every
-mistake of a spec is reported at once.
+It is one pass in order of execution. After a mistake the pass continues with an unknown shape, so that every mistake of
+a spec is reported at once.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Lowering:
         value = self.chain(network.head, value, around, ("head",))
         names = self.features(nodes[:stem]) if network.outputs == FEATURES else network.outputs
         outputs = self.outputs(names, value)
-        # What runs after the last tap is left out; what nothing uses even in the whole network is a mistake.
+        # Nodes after the last output are removed; a node that nothing uses, even in the whole network, is a mistake.
         everything = tuple(dict.fromkeys((*outputs, value.node)))
         if not self.diagnostics.problems:
             self.check_used(everything)

@@ -28,7 +28,7 @@ from pydantic import (
 
 from resnet_spec.document.parser import copied
 from resnet_spec.errors import shown
-from resnet_spec.errors.validation import matching
+from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.operations import OPERATIONS
@@ -74,11 +74,7 @@ Condition = Annotated[
 ]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Layer(_Frozen):
+class Layer(Frozen):
     """A reference to an operation, a block, a defined layer or a slot, with arguments: ``{conv2d: {kernel: 3}}``."""
 
     kind: str
@@ -121,7 +117,7 @@ STEP_KEYS = ("from", "when", "call")
 """Keys of a step beside the layer's name, which therefore may not be one of them."""
 
 
-class Step(_Frozen):
+class Step(Frozen):
     """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
 
     ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
@@ -189,14 +185,14 @@ Outputs = Annotated[
 ]
 
 
-class Identity(_Frozen):
+class Identity(Frozen):
     """The shortcut without a projection: the layers that ``from`` passes through, by default none."""
 
     from_: Annotated[str, Field(alias="from")] = "input"
     layers: Chain = {}
 
 
-class Shortcut(_Frozen):
+class Shortcut(Frozen):
     """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``."""
 
     when: Condition = True
@@ -214,7 +210,7 @@ def _check_reserved(what: str, names: Iterable[str]) -> None:
             raise ValueError(f"{name!r} under {what} is a key of every step ({', '.join(STEP_KEYS)}); rename it")
 
 
-class Block(_Frozen):
+class Block(Frozen):
     """A layer made of layers: ``after(main(input) + shortcut(input))``, or ``after(main(input))`` without a shortcut.
 
     ``parameters`` maps names to a type (``int``, ``number``, ``bool``, ``layer``) or to a default: a number, a
@@ -294,7 +290,7 @@ class Stage(BaseModel):
 STAGE_KEYS = frozenset(Stage.model_fields)
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """Where a network was published, and its number of trainable parameters, which is checked."""
 
     library: str | None = None
@@ -315,7 +311,7 @@ WeightsName = Annotated[
 ]
 
 
-class Network(_Frozen):
+class Network(Frozen):
     """The keys of a spec file; see ``docs/language/index.md``."""
 
     name: SpecName = "network"

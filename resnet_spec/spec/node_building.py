@@ -1,4 +1,4 @@
-"""A graph's nodes, made one after the other: operations are validated, shapes follow, layers are called again."""
+"""Builds a graph's nodes one by one: validates operations, infers shapes, and reuses the layers that ``call`` names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.graph import Node
+from resnet_spec.graph.checks import arity_problem
 from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.spec.diagnostics import Diagnostics
@@ -70,7 +71,7 @@ class NodeBuilder:
         owner = self._owners.get(owner_name)
         shapes = tuple(value.shape for value in inputs if value.shape is not None)
         if owner is None:
-            self._problem(f"{target!r} is not a single layer, and only those can be called again", (*path, "call"))
+            self._problem(f"{target!r}: only a single layer can be called again with 'call'", (*path, "call"))
             return inputs[0].after_mistake()
         operation = owner.node.operation
         if len(shapes) == len(inputs) and operation.parameters(*shapes) != operation.parameters(*owner.inputs):
@@ -83,7 +84,7 @@ class NodeBuilder:
     # -- operations ----------------------------------------------------------------------------------------------
 
     def _operation(self, bound: Bound, path: KeyPath) -> AnyOperation | None:
-        """The operation with its arguments validated, None where one is wrong or unknown."""
+        """The operation with its arguments validated, None if one is wrong or unknown."""
         known = {name: value for name, value in bound.arguments.items() if not is_unknown(value)}
         try:
             key = (bound.kind, tuple((name, _hashable(value)) for name, value in bound.arguments.items()))
@@ -127,13 +128,11 @@ class NodeBuilder:
     def _add(
         self, operation: AnyOperation, inputs: Sequence[Value], name: str, path: KeyPath, calls: str | None = None
     ) -> Value:
-        arity = len(inputs)
-        if arity < 2 if operation.joins else arity != 1:
-            wanted = "two inputs or more" if operation.joins else "one input"
-            self._problem(f"{operation.op} takes {wanted}, not {arity}; 'from' names them", path)
+        if wrong_arity := arity_problem(operation, len(inputs)):
+            self._problem(f"{wrong_arity}; 'from' names them", path)
             return inputs[0].after_mistake()
         shapes = [value.shape for value in inputs if value.shape is not None]
-        if len(shapes) < arity:
+        if len(shapes) < len(inputs):
             return inputs[0].after_mistake()
         try:
             shape = operation.output_shape(*shapes)

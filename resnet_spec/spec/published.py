@@ -1,12 +1,12 @@
-"""What a spec says of the weights that were published for it: where they are, what they are, how to feed them."""
+"""Models of a spec's published weights: their address, hash, size, accuracy and preprocessing."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from resnet_spec.errors.validation import matching
+from resnet_spec.errors.validation import Frozen, matching
 
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Size = Positive | Annotated[tuple[Positive, Positive], Field(description="Height and width.")]
@@ -32,11 +32,7 @@ Length = (
 Hash = Annotated[str, matching(f"^({_HASH})$", "'sha256:' or 'md5:' and at least eight hexadecimal digits")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Preprocessing(_Frozen):
+class Preprocessing(Frozen):
     """From a photograph to the network's input: resize, crop the center, scale to ``range``, normalize.
 
     ``resize`` is the length of the shorter side, or (height, width) to squash to; ``crop`` what is cut from the
@@ -53,18 +49,18 @@ class Preprocessing(_Frozen):
     std: tuple[AboveZero, AboveZero, AboveZero] = (1.0, 1.0, 1.0)
 
 
-class Accuracy(_Frozen):
+class Accuracy(Frozen):
     """Percent of ImageNet's validation images, as the publisher reports it."""
 
     top1: Annotated[float, Field(strict=True, ge=0, le=100)]
     top5: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
 
 
-class Published(_Frozen):
+class Published(Frozen):
     """One file of weights, as its publisher describes it.
 
     ``hash`` is ``sha256:`` or ``md5:`` and hexadecimal digits, of which a publisher may give only the first. ``size``
-    is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 where the file holds no classifier.
+    is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 if the file contains no classifier.
     """
 
     url: Url
@@ -76,7 +72,7 @@ class Published(_Frozen):
     preprocessing: Preprocessing | None = None
 
     def matches_size(self, size: int) -> bool:
-        """Whether the file may be of a size in bytes: the stated one, or one that rounds to it."""
+        """Whether a size in bytes is the stated one, or rounds to it."""
         if not isinstance(self.size, str):
             return self.size is None or self.size == size
         number = self.size.removesuffix(" MiB")

@@ -1,4 +1,4 @@
-"""What words mean where they are used: slots and defined layers are followed, expressions are evaluated.
+"""Resolves names in the context of a step: follows slots and defined layers, and evaluates expressions.
 
 This part of lowering makes no nodes and knows no shapes but those that a block's expressions may ask for.
 """
@@ -44,7 +44,7 @@ class Written(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A layer with nothing left to look up: an operation or a block, its arguments' values, and where they stand."""
+    """A resolved layer: an operation or a block, the values of its arguments, and where each is written."""
 
     kind: str
     arguments: Mapping[str, Any]
@@ -53,12 +53,12 @@ class Bound(NamedTuple):
 
 NO_LAYER = Bound(ABSENT, {}, {})
 UNKNOWN_LAYER = Bound("unknown", {}, {})
-"""What a reference means after a mistake in it."""
+"""The result of a reference that contains a mistake."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What names mean to a step: numbers for expressions, layers for slots, and where they were given."""
+    """The names that a step can use: numbers for expressions, layers for slots, and where each was given."""
 
     numbers: dict[str, Value]
     slots: dict[str, Bound] = field(default_factory=dict[str, Bound])
@@ -129,7 +129,7 @@ class Resolver:
         for name, value in layer.arguments.items():
             where = (*path, kind, name)
             if not self.known_argument(base.kind, name, where):
-                # It may stand for a known one, which is then not missing.
+                # It may be a misspelled known one, which is then not reported as missing.
                 arguments[name] = UNKNOWN
                 continue
             arguments[name] = self.argument(base.kind, name, value, environment, where)

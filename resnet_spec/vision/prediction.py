@@ -1,4 +1,4 @@
-"""What do the backends see in a photograph? Preprocessed once, it goes through each, in a process of its own."""
+"""Classifies photographs in one or several backends, each in its own process, from one preprocessed batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAX_LABELS = 2**20
 """The largest file of labels in bytes; ImageNet's take 22 KB."""
 
 BATCH = 16
-"""Images that go through a backend at once."""
+"""Images per batch."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _backend_names(backends: str | Sequence[str]) -> list[str]:
 
 
 def _classifier(graph: Graph) -> int:
-    """How many classes a network tells apart; raises SpecError where it does something else."""
+    """The number of classes of a network; raises SpecError if it is not a classifier."""
     node = graph.by_name[graph.logits]
     if len(node.shape) != 1:
         raise SpecError(f"{graph.name} ends in {node.name!r} of shape {list(node.shape)}, not in a vector of classes")
@@ -307,7 +307,7 @@ def _checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ..
 
 
 def _preprocessing_for(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None) -> Preprocessing:
-    """The preprocessing asked for, else that of the weights, else of the spec's default, which is then told."""
+    """The requested preprocessing, else that of the weights, else the spec's default, which is then reported."""
     if isinstance(wanted, Preprocessing):
         return wanted
     if wanted is None and not is_path(spec, str(weights)):
@@ -331,7 +331,7 @@ def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> 
 
 
 def _allowed(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
-    """How far rounding may move two backends' logits apart."""
+    """The largest difference of two backends' logits that rounding explains."""
     import numpy as np
 
     images = batch.astype(np.float64)
@@ -351,7 +351,7 @@ def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _largest(values: Mapping[str, NDArray[Any]]) -> float:
-    """The largest difference from the first; held to itself too, in which NaN and infinity show."""
+    """The largest difference from the first; also of the first from itself, which reveals NaN and infinity."""
     import numpy as np
 
     reference = next(iter(values.values())).astype(np.float64)

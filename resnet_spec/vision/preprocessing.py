@@ -1,4 +1,4 @@
-"""From photographs to a batch, as the weights were trained: once, in Pillow and NumPy, for every backend.
+"""Preprocesses photographs as the weights were trained with, in Pillow and NumPy, once for all backends.
 
 Images are resized and cut as the original libraries do it, as 8-bit images by Pillow, and become float32 only then;
 the order of the operations below is theirs too, so that the result is theirs to the bit.
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "AVIF")
-"""What is read of all that Pillow knows; for some others it starts programs."""
+"""The formats that are read; for some others Pillow starts programs."""
 
 MAX_PIXELS = 2 * 89_478_485
-"""Of an image, also on its way to the network; more than that Pillow does not open either."""
+"""Pixels of an image, also while it is resized; Pillow's own limit."""
 
 _ORIENTATION = 0x0112
 
@@ -75,7 +75,7 @@ def preprocess(
 def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
     """The preprocessing of published weights, by default of the spec's first.
 
-    Raises SpecError where there are none or they state none, WeightsError where none has that name.
+    Raises SpecError if there are none or they state no preprocessing, WeightsError if none has that name.
     """
     from resnet_spec.weights.published_lookup import find
 
@@ -132,14 +132,14 @@ def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.flo
 
 
 def path_of(photograph: Photograph) -> str:
-    """The file that an image is from, or nothing."""
+    """The file of an image, or an empty text."""
     if isinstance(photograph, str | Path):
         return str(photograph)
     return os.fsdecode(getattr(photograph, "filename", "") or "")
 
 
 def listed(images: Photographs) -> Sequence[Photograph]:
-    """Several images; a single one is one of them."""
+    """A sequence of images, also for a single one."""
     if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
         if not len(cast("Sequence[Photograph]", images)):
             raise ImageError("no image was given")

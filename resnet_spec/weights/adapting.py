@@ -1,4 +1,4 @@
-"""Weights of a network that differs a little: each adaptation is requested by its name, and logs what it did."""
+"""Adapts weights of a slightly different network; each adaptation is requested by name and logged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_counter(name: str) -> bool:
 
 
 def checked_adaptations(adapt: str | Collection[str]) -> Collection[str]:
-    """The adaptations asked for, one of which may be given as text; raises WeightsError for one that does not exist."""
+    """The requested adaptations, of which a single one may be a string; raises WeightsError for an unknown one."""
     adapt = [adapt] if isinstance(adapt, str) else adapt
     known = ", ".join(ADAPTATIONS)
     unknown = [name for name in adapt if name not in ADAPTATIONS]
@@ -49,7 +49,10 @@ def checked_adaptations(adapt: str | Collection[str]) -> Collection[str]:
 
 
 def adapt_to(graph: Graph, tensors: Mapping[str, NDArray[Any]], adapt: str | Collection[str], seed: int = 0) -> Tensors:
-    """Tensors changed as asked; what already fits is left as it is. Raises WeightsError for an unknown adaptation."""
+    """The tensors after the requested changes; those that fit are unchanged.
+
+    Raises WeightsError for an unknown adaptation.
+    """
     adapt = checked_adaptations(adapt)
     adapted = dict(tensors)
     # In this order, whatever the user's: a half-precision head is widened before it is cut.
@@ -60,7 +63,7 @@ def adapt_to(graph: Graph, tensors: Mapping[str, NDArray[Any]], adapt: str | Col
 
 
 def head_parameters(graph: Graph) -> list[Parameter]:
-    """The parameters of the layer that gives the logits, each of whose outputs is a class; none without a head."""
+    """The parameters of the layer that computes the logits; empty without a head."""
     layers = _layers(graph)
     name = graph.logits
     while name != INPUT:
@@ -100,16 +103,16 @@ def _layers(graph: Graph) -> Mapping[str, list[Parameter]]:
 
 
 def other_width(given: Shape, wanted: Shape, axis: int) -> int | None:
-    """What a shape has along an axis, if that is all in which it differs from the one wanted."""
+    """The size of a shape along an axis, if the shape differs from the wanted one only there."""
     alike = len(given) == len(wanted) and given[:axis] == wanted[:axis] and given[axis + 1 :] == wanted[axis + 1 :]
     return given[axis] if alike and given[axis] != wanted[axis] else None
 
 
 def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
-    """The adaptations by which weights of the network ``other`` fit ``graph``; none where nothing makes them fit.
+    """The adaptations by which weights of the network ``other`` fit ``graph``; empty if none does.
 
-    The networks may differ in the number of input channels, in that of the classes, and in that ``graph`` ends sooner,
-    or goes on, once there are no maps any more, without parameters.
+    The networks may differ in the number of input channels and of classes. ``graph`` may also end earlier, or have more
+    layers without parameters after the last map.
     """
     if other.input.features != graph.input.features:
         return ()
@@ -126,12 +129,12 @@ def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
 
 
 def _ends(graph: Graph) -> tuple[Any, ...]:
-    """What the fingerprint takes in beside the nodes and the input."""
+    """What the fingerprint includes besides the nodes and the input."""
     return graph.outputs, graph.output_names, graph.declaration
 
 
 def _without_widths(graph: Graph) -> dict[str, dict[str, Any]]:
-    """Every node as the fingerprint sees it, but for the number of classes."""
+    """Every node as in the fingerprint, without the number of classes."""
     head = {parameter.node for parameter in head_parameters(graph)}
     nodes = {node.name: canonical(node) for node in graph.nodes}
     for node in graph.nodes:
@@ -142,7 +145,7 @@ def _without_widths(graph: Graph) -> dict[str, dict[str, Any]]:
 
 
 def _beyond_maps(graph: Graph) -> set[str]:
-    """The last nodes, from the one on whose value is no map of the input any more."""
+    """The last nodes, beginning with the first whose value is not a map of the input."""
     return {node.name for node in takewhile(lambda node: graph.stride(node.name) is None, reversed(graph.nodes))}
 
 
@@ -200,9 +203,9 @@ def _drop_rest(graph: Graph, tensors: Tensors, seed: int) -> None:
 
 
 def beyond_backbone(graph: Graph, names: Collection[str]) -> list[str]:
-    """The names that are none of the graph's parameters, where all of those are there and the others may follow them.
+    """The tensors that follow the graph's last parameter, if all of its parameters are present.
 
-    What is in one of the graph's own stages does not follow it: a deeper network's first blocks are no backbone.
+    Tensors inside one of the graph's own stages do not count: a deeper network's first blocks are not a backbone.
     """
     known = {parameter.name for parameter in graph.parameters()}
     stages = [scope.name for scope in graph.scopes if scope.kind == "stage"]

@@ -1,4 +1,4 @@
-"""Nothing is written unless it is whole: to a temporary path beside the target, then renamed."""
+"""Writes files and folders atomically: to a temporary path beside the target, which is then renamed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnet_spec.weights.formats.detection import IN_FOLDER, SAVED_MODEL
 
 
 def check_target(path: Path, *, force: bool = False) -> None:
-    """Raise OutputError where ``path`` cannot be written: no folder, no permission, or there already."""
+    """Raise OutputError if ``path`` cannot be written: no folder, no permission, or it already exists."""
     folder = path.parent
     try:
         if not folder.is_dir():
@@ -23,7 +23,7 @@ def check_target(path: Path, *, force: bool = False) -> None:
             raise OutputError(f"{path}: the folder {folder} is not writable")
         if path.exists() and not force:
             raise OutputError(f"{path} exists already; --force replaces it")
-        # A folder is only ever replaced where it is one of those that are written here.
+        # Only a folder of a kind that this package writes may be replaced.
         if path.is_dir() and not any((path / name).is_file() for name in (SAVED_MODEL, *IN_FOLDER)):
             raise OutputError(f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced")
     except OSError as error:
@@ -41,7 +41,7 @@ def ending(path: Path, known: Iterable[str]) -> str:
 def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     """A temporary path for a file or a folder, with ``path``'s name; renamed to it when the block ends well.
 
-    Raises OutputError where the target cannot be written. Whatever happens, nothing half-written stays.
+    Raises OutputError if the target cannot be written. An incomplete file is always deleted.
     """
     check_target(path, force=force)
     try:
@@ -72,7 +72,7 @@ def _apply_umask(path: Path) -> None:
 
 
 def _swap(new: Path, path: Path, aside: Path) -> None:
-    """Rename ``new`` to ``path``; a folder that is there goes ``aside`` first, and back where that fails."""
+    """Rename ``new`` to ``path``; an existing folder is moved ``aside`` first, and moved back if that fails."""
     if not path.is_dir():
         new.replace(path)
         return

@@ -1,7 +1,7 @@
-"""Where downloaded weights are kept, and whether what is kept is still what was published.
+"""The cache of downloaded weights, and the verification that a cached file is the published one.
 
-A note beside a file states which hash its content has, for one size and time of change; only where they differ, or the
-note is missing or broken, is the file hashed again.
+A note beside a file states its hash, size and modification time; the file is hashed again only if size or time differ,
+or the note is missing or invalid.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PART, PART_NOTE, LOCK, VERIFIED = ".part", ".part.json", ".lock", ".verified.jso
 """Endings of the files beside a cached one."""
 
 MAX_NAME = 160
-"""Characters of a file's name; file systems allow 255 bytes, and the endings above come on top."""
+"""Characters of a file's name; file systems allow 255 bytes, which include the endings above."""
 
 _HOST = r"[\w-]+(\.[\w-]+)*(:\d{1,5})?|\[[\da-f:.]*:[\da-f:.]*\](:\d{1,5})?"
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""Names that Windows keeps for devices, with any ending."""
+"""Names that Windows reserves for devices, with any ending."""
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$RESNET_SPEC_CACHE``, or this user's folder for caches."""
+    """The folder of downloads: ``$RESNET_SPEC_CACHE``, or the user's cache folder."""
     from platformdirs import user_cache_path
 
     return Path(os.environ.get(CACHE) or user_cache_path("resnet-spec", appauthor=False)).expanduser()
@@ -50,7 +50,7 @@ def cached_path(url: str) -> Path:
 def url_parts(url: str) -> list[str]:
     """An address's host and the quoted names of its path, each of which names a file or folder and nothing else.
 
-    Raises DownloadError where one does not, even when unquoted.
+    Raises DownloadError if one does not, also after unquoting.
     """
     try:
         parts = urlsplit(url)
@@ -67,7 +67,7 @@ def url_parts(url: str) -> list[str]:
 
 
 def _file_name(part: str) -> str:
-    """A part of an address as a name that every file system keeps as it is, and that is not one of our own files'."""
+    """A part of an address as a name that every file system preserves and that none of the cache's own files has."""
     if _RESERVED.match(part):
         part = f"%{ord(part[0]):02X}{part[1:]}"
     if part.endswith((".", PART, PART_NOTE, LOCK, VERIFIED)):
@@ -84,7 +84,7 @@ def _file_name(part: str) -> str:
 
 @dataclass(frozen=True)
 class _Verified:
-    """What a note states: the hash of a file's content, and the file's size and time of change (in ns) at that time."""
+    """The content of a note: the hash of a file, and its size and modification time (in ns) when it was hashed."""
 
     size: int
     modified: int
@@ -92,14 +92,14 @@ class _Verified:
 
 
 _verified: set[tuple[Path, _Verified]] = set()
-"""What this process has verified, for caches that cannot be written to."""
+"""Files verified by this process, for caches that are read-only."""
 
 
 def verification_problem(path: Path, published: Published) -> str | None:
-    """What is wrong with a cached file, as the end of a sentence; None where it is the published one.
+    """What is wrong with a cached file, as the end of a sentence; None if it is the published one.
 
-    Its size is always compared with the one stated; its content is hashed unless a note states that it was already, for
-    this size and time of change. Where no hash is published, that of the time of the download counts.
+    The size is always compared with the published one. The content is hashed unless a note states its hash for this
+    size and modification time. If no hash is published, it is compared with its hash when it was downloaded.
     """
     status = path.stat()
     if not published.matches_size(status.st_size):
@@ -146,6 +146,6 @@ def _read_note(path: Path) -> _Verified | None:
 
 
 def _write_note(path: Path, note: _Verified) -> None:
-    """Write a note whole or not at all; without one the file is hashed again by the next process."""
+    """Write a note atomically; without one the next process hashes the file again."""
     with suppress(OutputError, OSError), replacing(_note(path), force=True) as temporary:
         temporary.write_text(json.dumps(asdict(note)), "utf-8")

@@ -1,12 +1,12 @@
-"""Writing: a native model, or a graph's arrays, in any format that the core or an installed backend knows."""
+"""Writes a native model, or a graph's arrays, in any format that the core or an installed backend supports."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.protocol import Arrays, Backend, DType
 from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
@@ -16,11 +16,7 @@ from resnet_spec.weights.io import write_weights
 from resnet_spec.weights.matching import too_large
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from resnet_spec.spec.spec import Spec
-
-    Arrays = Mapping[str, NDArray[Any]]
 
 SAFETENSORS, TRANSFORMERS, SAVED_MODEL = "safetensors", "transformers", "saved_model"
 
@@ -39,9 +35,9 @@ class Target(NamedTuple):
 
 
 def find_target(path: str | Path, format: str | None = None, *, force: bool = False) -> Target:
-    """What a path asks for by its ending, or ``format`` where it is a folder.
+    """The format of a path by its ending, or ``format`` if it is a folder.
 
-    Raises OutputError where nobody writes it, or the path cannot be written to.
+    Raises OutputError if no installed backend writes the format, or the path cannot be written.
     """
     path = Path(path)
     known = formats()
@@ -63,7 +59,7 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
 
 
 def formats() -> dict[str, str | None]:
-    """What can be written, by name, and the backend that does it."""
+    """The formats that can be written, by name, and the backend that writes each."""
     installed = {ending.removeprefix(".") or SAVED_MODEL: backend for ending, backend in writers().items()}
     return {**dict.fromkeys(CORE_FORMATS), **installed}
 
@@ -77,10 +73,10 @@ def convert(
     half: bool = False,
     force: bool = False,
 ) -> None:
-    """Write a graph's arrays as ``target``; through a native model where a backend writes it.
+    """Write a graph's arrays as ``target``, through a native model if a backend writes it.
 
-    Without ``dtype`` it is float64 where any of them is. Raises WeightsError where the numbers are too large for it or
-    for ``half``, OutputError where the target cannot be written; what was there stays as it was.
+    The default of ``dtype`` is float64 if any array is float64. Raises WeightsError if the numbers are too large for it
+    or for ``half``, OutputError if the target cannot be written; an existing file is then unchanged.
     """
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
     if problems := too_large(arrays, "float16" if half else kind):
@@ -110,7 +106,7 @@ def write_model(
     half: bool = False,
     force: bool = False,
 ) -> None:
-    """Write a native model to a file or folder, whole or not at all.
+    """Write a native model to a file or folder, atomically.
 
     Args:
         model: A model that ``backend`` compiled, as ``build`` returns it; it may have been trained since.
@@ -144,7 +140,7 @@ def write_model(
 
 
 def artifact_path(path: str | Path, outputs: Collection[str], backend: str) -> Path:
-    """The path of an artifact; raises OutputError where a backend with these ``outputs`` does not write its kind."""
+    """The path of an artifact; raises OutputError if a backend with these ``outputs`` does not write its kind."""
     path = Path(path)
     known = [".safetensors", *outputs]
     kind = ending(path, known)

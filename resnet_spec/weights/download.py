@@ -1,4 +1,4 @@
-"""Published weights, fetched into a cache where a file has its name only once it is whole and has been verified.
+"""Downloads published weights into a cache, in which a file gets its name only after it is complete and verified.
 
 A download is a ``.part`` beside that name, with a note of what the server states about the file, so that the next
 attempt resumes where it stopped. A lock lets one process write; others wait for it, and then find the file.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from resnet_spec.spec.spec import Spec
 
     Show: TypeAlias = Callable[[int, int | None], None]
-    """Shows how many bytes are there, of how many."""
+    """Shows how many of the bytes have arrived."""
 
 MIRROR, OFFLINE = "RESNET_SPEC_MIRROR", "RESNET_SPEC_OFFLINE"
 """Environment variables: a base URL that is asked instead of the publisher's; whether to ask no server at all."""
@@ -89,7 +89,7 @@ def fetch(published: Published, *, progress: bool = True) -> Path:
 
 
 def _problem(published: Published, target: Path) -> str | None:
-    """Why the cache cannot serve a file, as the end of a sentence."""
+    """Why the cached file cannot be used, as the end of a sentence."""
     return verification_problem(target, published) if target.is_file() else "does not exist"
 
 
@@ -107,7 +107,7 @@ def _download(published: Published, target: Path, problem: str, *, progress: boo
 
 
 def _source(url: str) -> str:
-    """The address to ask: the mirror's where there is one."""
+    """The address to request: the mirror's if there is one."""
     mirror = os.environ.get(MIRROR)
     if not mirror:
         return url
@@ -118,7 +118,7 @@ def _source(url: str) -> str:
 
 @contextmanager
 def _lock(target: Path, *, progress: bool) -> Generator[None]:
-    """Let one process at a time download a file; nothing stays of the lock."""
+    """Let one process at a time download a file; the lock is deleted afterwards."""
     from filelock import FileLock, Timeout
 
     path = target.with_name(target.name + LOCK)
@@ -291,7 +291,7 @@ class _Download:
             raise self._failed(f"is encoded as {response.headers['Content-Encoding']}, which was not requested")
 
     def _check_size(self, metadata: ServerMetadata, have: int) -> None:
-        """Refuse what cannot be right, or cannot be verified or kept, before it is fetched."""
+        """Reject a file of the wrong size, or one that cannot be verified or stored, before it is downloaded."""
         if metadata.size is None:
             if self.published.hash is None and metadata.sha256 is None:
                 raise self._failed("neither the spec nor the server states a hash or even a length to verify it by")
@@ -376,7 +376,7 @@ def _is_transient(error: RequestException, answered: bool) -> bool:
 
 
 def _reason(error: RequestException) -> str:
-    """An error in few words."""
+    """A short description of an error."""
     from requests import exceptions
 
     cause = str(_root_cause(error))

@@ -1,4 +1,4 @@
-"""Which network is this file for? Every shipped spec's parameters are compared with the tensors in it."""
+"""Finds the shipped specs that a weights file fits, by comparing their parameters with its tensors."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, Shape]
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
-"""What PyTorch and TensorFlow call a normalization's statistics."""
+"""Names of a normalization's statistics in PyTorch and TensorFlow."""
 
 MAX_SUGGESTIONS = 3
-"""How many specs are named where none fits."""
+"""The number of specs that are named if none fits."""
 
 MIN_SIZE_RATIO = 0.1
-"""Of the larger one's tensors the smaller must have as much, or its names are not even looked at."""
+"""The smaller of spec and file must have at least this share of the larger one's number of tensors to be compared."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A shipped spec beside a file: ``share`` is the part of all names and shapes that both have, 1 where it fits.
+    """A shipped spec compared with a file: ``share`` is the share of names and shapes that both have, 1 if it fits.
 
     ``overrides`` are what the spec needs to fit, such as another number of classes. ``differences`` is what
     ``read_weights`` would report. ``unlike`` is how it differs, apart from weights, from the first that fits too.
@@ -60,10 +60,10 @@ class Match:
 
 
 def identify(path: str | Path, progress: Callable[[str], None] = lambda step: None) -> list[Match]:
-    """The shipped specs whose parameters a file holds, else the nearest with what differs; none if nothing is alike.
+    """The shipped specs that a file fits, else the most similar ones with the differences; none if nothing is similar.
 
     Specs that differ in nothing that weights show (a stride, a padding) all match, unless the file states which it is
-    for. Raises WeightsError where the file cannot be read.
+    for. Raises WeightsError if the file cannot be read.
     """
     path = Path(path)
     # Only names and shapes are used, and only here.
@@ -83,7 +83,7 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
 
 
 def _best_of_each(tensors: Tensors) -> list[Match]:
-    """Every shipped spec, the likeliest first; with folded normalizations where none fits as it is."""
+    """Every shipped spec, the likeliest first; with folded normalizations if none fits as it is."""
     graphs = {name: load(name).to_graph() for name in available()}
     candidates = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
     if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
@@ -101,7 +101,7 @@ def _best_of_each(tensors: Tensors) -> list[Match]:
 
 
 def _shape_only(tensors: Tensors) -> Tensors:
-    """Arrays of the same shapes that hold nothing, so that laying them out as a graph has them costs nothing."""
+    """Arrays of the same shapes without data, so that changing their layout to a graph's costs nothing."""
     import numpy as np
 
     nothing = np.zeros((), np.float32)
@@ -114,7 +114,7 @@ def _has_statistics(tensors: Tensors) -> bool:
 
 
 def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
-    """How much of a spec a file holds, if need be with the file's own number of classes and of channels.
+    """Compare a spec with a file, if necessary with the file's own number of classes and channels.
 
     ``given`` are the overrides with which the spec has this graph.
     """
@@ -137,7 +137,7 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
 
 
 def _share(wanted: Shapes, found: Shapes) -> float:
-    """Jaccard's index of names with their shapes; where no name is known, of the shapes alone, and then never 1."""
+    """Jaccard's index of names with their shapes; if no name is known, of the shapes only, and then less than 1."""
     both = len(wanted.items() & found.items())
     if both or not found:
         return both / (len(wanted) + len(found) - both)

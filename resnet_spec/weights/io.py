@@ -1,4 +1,4 @@
-"""Weights in and out, strict both ways: a file and a graph must name the same tensors with the same shapes.
+"""Reads and writes weights strictly: a file and a graph must have the same tensors, by name and shape.
 
 The canonical file is safetensors with the graph's JSON and fingerprint in its metadata.
 """
@@ -168,7 +168,7 @@ def write_weights(
 
 
 def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Collection[str] = ()) -> None:
-    """Raise WeightsError where a file states that it is for another architecture, except for what is to be adapted."""
+    """Raise WeightsError if a file states that it is for another architecture, except for what is to be adapted."""
     metadata = checkpoint.metadata
     if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
         return

@@ -35,14 +35,14 @@ KERAS_NAMES: Mapping[Role, str] = {
     Role.POSITION_MEAN: "moving_mean",
     Role.POSITION_VARIANCE: "moving_variance",
 }
-"""What Keras calls a layer's variable, and the backend's own layers where Keras has none (``v``, ``tau``)."""
+"""Keras' names of a layer's variables, and those of the backend's own layers (``v``, ``tau``)."""
 
 SLIM_NAMES: Mapping[Role, str] = {
     **KERAS_NAMES,
     **dict.fromkeys(KERNELS, "weights"),
     **dict.fromkeys(BIASES, "biases"),
 }
-"""What TF-Slim, hence many a TensorFlow 1 checkpoint, calls it."""
+"""The names in TF-Slim, and so in many TensorFlow 1 checkpoints."""
 
 
 def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
@@ -63,9 +63,9 @@ def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
 def from_tensorflow(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Arrays under TensorFlow's names (``block1/unit_1/conv1/weights``) as the graph names and lays them out.
 
-    What comes last may be Keras' word, slim's, or the variable's number within its layer. A scope that all names share
-    is removed where they fit only then. An array that fits no parameter keeps its name, a misshapen one its shape.
-    Arrays are views where they can be.
+    The last part of a name may be Keras' word, slim's, or the variable's number within its layer. A scope that all
+    names share is removed if they fit only then. An array that fits no parameter keeps its name, one with a wrong shape
+    its shape. Arrays are views if possible.
     """
     known = _tensorflow_names(graph)
     common = _common_scope(arrays, known)

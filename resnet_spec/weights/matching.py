@@ -1,4 +1,4 @@
-"""Whether named arrays are a graph's parameters, one to one, and what is wrong where they are not."""
+"""Matches named arrays with a graph's parameters one to one, or reports every difference."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_SPELLING_PAIRS = 400
-"""Pairs of a missing and an unexpected name that are compared letter by letter; more would take seconds."""
+"""The most pairs of a missing and an unexpected name that are compared letter by letter; more would take seconds."""
 
 SIMILAR = {True: 0.6, False: 0.8}
-"""How alike two names are that may be meant for each other, of one shape or not, as ``difflib`` measures it."""
+"""The least similarity (``difflib``'s ratio) at which a name is suggested, for equal and for different shapes."""
 
 
 def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
@@ -65,7 +65,7 @@ def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
 
 
 def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
-    """What would make the file fit."""
+    """Suggestions that would make the file fit."""
     head = head_parameters(graph)
     for parameter in head[:1]:
         wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)
@@ -90,8 +90,8 @@ def _did_you_mean(name: str | None) -> str:
 def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
     """For each missing name the unexpected one that is likely meant, each used once.
 
-    Where few differ, the nearest in spelling; where many do, as in another library's naming, the one of the same shape
-    that comes at the same place among them, since both list layers in order.
+    If few differ, the most similar in spelling; if many do, as in another library's naming, the one at the same
+    position among those of the same shape, since both list layers in order.
     """
     if len(missing) * len(unexpected) <= MAX_SPELLING_PAIRS:
         return _by_spelling(missing, unexpected)
@@ -104,7 +104,7 @@ def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> d
 
 
 def _by_spelling(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
-    """The nearest pairs first, and those of one shape before all others."""
+    """The most similar pairs first, and those of equal shape before all others."""
     pairs = [
         (missing[name] == unexpected[other], SequenceMatcher(None, name, other).ratio(), name, other)
         for name in missing

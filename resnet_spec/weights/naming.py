@@ -1,4 +1,4 @@
-"""From the names that a file has to the graph's: wrappers are removed, then other libraries' conventions translated."""
+"""Maps a file's names to the graph's: removes wrappers, then translates other libraries' conventions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BASE = "resnet."
 
 
 def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
-    """Tensors under the graph's names, in its layout; one whose name is no parameter's keeps it."""
+    """Tensors under the graph's names, in its layout; a tensor that is not a parameter keeps its name."""
     if any("/" in name for name in tensors):
         return from_tensorflow(graph, tensors)
     known = {parameter.name for parameter in graph.parameters()}
@@ -75,7 +75,7 @@ def _without_scope(tensors: Tensors) -> Tensors:
 
 
 def _renamed(known: set[str], tensors: Tensors) -> Tensors:
-    """Tensors of a transformers model by the names in ``known``; where two mean one, the second keeps its own."""
+    """Tensors of a transformers model by the names in ``known``; if two map to one name, the second keeps its own."""
     renamed: dict[str, NDArray[Any]] = {}
     for name, tensor in tensors.items():
         ours = from_transformers(name)
@@ -86,7 +86,7 @@ def _renamed(known: set[str], tensors: Tensors) -> Tensors:
 
 @lru_cache(maxsize=2**14)
 def from_transformers(name: str) -> str | None:
-    """The graph's name for a tensor of transformers' model (with a classifier or without), None where it has none.
+    """The graph's name for a tensor of transformers' model (with a classifier or without), None if it has none.
 
     >>> from_transformers("resnet.encoder.stages.0.layers.2.layer.1.normalization.bias")
     'layer1.2.bn2.bias'
@@ -98,7 +98,7 @@ def from_transformers(name: str) -> str | None:
 
 @lru_cache(maxsize=2**14)
 def to_transformers(name: str) -> str | None:
-    """The name in transformers' model with a classifier for a tensor of the graph, None where it has none.
+    """The name in transformers' model with a classifier for a tensor of the graph, None if it has none.
 
     >>> to_transformers("layer1.2.bn2.bias")
     'resnet.encoder.stages.0.layers.2.layer.1.normalization.bias'

@@ -19,7 +19,7 @@ _OF_ANOTHER_SPEC = re.compile(r"(?P<spec>[\w./-]{2,}):(?P<name>[\w.-]+)", re.ASC
 def find(spec: Spec, name: str) -> Published:
     """A spec's published weights by their name, or another's by ``SPEC:NAME`` (``torchvision/resnet50:IMAGENET1K_V2``).
 
-    Raises WeightsError where the spec has no weights of that name, and SpecError where there is no such spec.
+    Raises WeightsError if the spec has no weights of that name, and SpecError if there is no such spec.
     """
     if name in spec.weights:
         return spec.weights[name]

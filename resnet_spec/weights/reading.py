@@ -1,4 +1,4 @@
-"""From a path to its tensors: the content decides the format, and with it the reader."""
+"""Reads the tensors at a path; the content determines the format, and with it the reader."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
 def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
     """The tensors of a file, or of a folder that holds a model; see ``resnet_spec.read_weights`` for what is read.
 
-    They are in memory of their own; with ``mmap`` they are a map of the file, where its format can be mapped.
+    They are copies in memory; with ``mmap`` they are a map of the file if its format can be mapped.
 
-    Raises WeightsError where there is none, or it is broken, or would run code or lead out of its folder.
+    Raises WeightsError if the file is missing or invalid, would run code, or refers to a path outside its folder.
     """
     file = find_weights_file(path)
     if file != path and os.path.isdir(path) and not inside(path, file):
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
 
 
 def find_weights_file(path: Path) -> Path:
-    """The file that a path means, which may be a folder or a checkpoint's prefix; raises WeightsError where none is."""
+    """The file of a path, which may be a folder or a checkpoint's prefix; raises WeightsError if there is none."""
     file = find_file(path)
     if file is not None:
         return file
@@ -61,7 +61,7 @@ def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool
     from resnet_spec.backend.registry import get_backend, readers, unusable
 
     known = readers()
-    # The empty ending is a folder's, and not what a file without one has.
+    # The empty ending means a folder; a file without an ending has no format.
     if ending not in known or (not ending and not os.path.isdir(path)):
         endings = ", ".join(sorted({*CORE_READERS, *known} - {""}))
         message = f"{path}: no installed backend reads {ending or 'such'} files (known: {endings})"

@@ -1,4 +1,4 @@
-"""Takes an ONNX file apart: the model without its weights' bytes, and the weights, each read once into its array.
+"""Splits an ONNX file into the model without its weights' bytes and the weights, each read once into its array.
 
 A file is a protobuf message: fields one after another, each a key and, except for numbers, a length. Protobuf's library
 would hold everything twice, so it is given everything except the raw bytes of initializers, which stay in the file.
@@ -17,6 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
+from resnet_spec.backend.checkpoint import widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.detection import inside
 
@@ -230,11 +231,7 @@ def _raw_array(file: BufferedReader, name: str, tensor: TensorProto, span: _Span
     file.seek(start)
     if length and file.readinto(array.reshape(-1).view(np.uint8).data) != length:
         raise InvalidFileError(f"it ends inside {name!r}")
-    return _widened(array, tensor.data_type)
-
-
-def _widened(array: NDArray[Any], data_type: int) -> NDArray[Any]:
-    return (array.astype(np.uint32) << 16).view(np.float32) if data_type == TensorProto.BFLOAT16 else array
+    return widen_bfloat16(array) if tensor.data_type == TensorProto.BFLOAT16 else array
 
 
 def array_of(tensor: TensorProto) -> NDArray[Any]:
@@ -246,7 +243,7 @@ def array_of(tensor: TensorProto) -> NDArray[Any]:
     # Each type is in another list, and each of those fails in its own way if it is too short.
     except Exception as error:
         raise InvalidFileError(f"{tensor.name!r}: {error}") from None
-    return array.astype(np.float32) if tensor.data_type == TensorProto.BFLOAT16 else array
+    return widen_bfloat16(array) if tensor.data_type == TensorProto.BFLOAT16 else array
 
 
 def _external_array(path: Path, name: str, tensor: TensorProto) -> NDArray[Any]:

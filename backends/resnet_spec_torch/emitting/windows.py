@@ -6,7 +6,7 @@ from resnet_spec.operations.fields import Edges
 
 
 def same_on_both_sides(edges: Edges | None) -> tuple[int, int] | None:
-    """Return the rows and columns on either side, or None where a native layer cannot take this padding."""
+    """Return the rows and columns on either side, or None if a native layer cannot take this padding."""
     if edges is None:
         return None
     (top, bottom), (left, right) = edges

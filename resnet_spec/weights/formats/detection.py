@@ -1,4 +1,4 @@
-"""Which format a weights file or folder has, decided by its bytes: a name may lack an ending, or have a wrong one."""
+"""Detects the format of a weights file or folder by its bytes, since its name may have no ending or a wrong one."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from typing import BinaryIO
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
 PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04"
-"""How a pickle starts, by its protocol; a legacy checkpoint of PyTorch is several in a row."""
+"""The first bytes of a pickle, by its protocol; a legacy checkpoint of PyTorch is a sequence of several."""
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
 
 BLOCK = 2**20
-"""Bytes read at a time where a file is searched."""
+"""Bytes read at a time when a file is searched."""
 
 SAVED_MODEL = "saved_model.pb"
 
 INDEX = ".safetensors.index.json"
 
 IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
-"""What Hugging Face's libraries call the weights in a model's folder."""
+"""Names of the weights in a model's folder of Hugging Face's libraries."""
 
 
 def ending_of(path: Path) -> str:
-    """The ending by which a file's format is known here, by its bytes where they decide it, else that of its name.
-
-    The empty ending is a SavedModel's, which is a folder.
-    """
+    """The ending of a file's format, by its bytes if they decide it, else by its name; empty for a SavedModel."""
     if os.path.isdir(path):
         return ""
     with path.open("rb") as file:
@@ -84,9 +81,9 @@ def find_file(path: Path) -> Path | None:
 
 
 def inside(folder: Path, file: Path) -> bool:
-    """Whether a file in a folder is there in truth, and no link out of it.
+    """Whether a file, with symbolic links resolved, is inside a folder.
 
-    Hugging Face's cache keeps files as links into the folder ``blobs`` beside ``snapshots``, which is as good.
+    Links into the folder ``blobs`` beside ``snapshots`` count as inside: Hugging Face's cache stores files there.
     """
     target, home = file.resolve(), folder.resolve()
     cache = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home

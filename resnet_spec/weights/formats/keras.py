@@ -1,4 +1,4 @@
-"""Keras' weights files, read without Keras: nothing that a file describes is built, and nothing in it is run.
+"""Reads Keras' weights files without Keras: no layer is built and no code in a file is run.
 
 Three layouts, all of them HDF5: groups by layer name (``.h5``, a whole model or its weights), groups by class
 (``.weights.h5``), and the latter in a zip archive beside the model's configuration (``.keras``).
@@ -18,7 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.formats.detection import occurrences
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_EXPANSION = 20
-"""How much larger than in the file an array or a member may be; weights hardly compress, and constants are small."""
+"""The largest ratio of an array's or member's size to its size in the file; weights hardly compress."""
 
 SMALL = 2**20
-"""What may be larger than that: a bias of zeros compresses to nothing."""
+"""Bytes up to which that ratio is not limited: a bias of zeros compresses to almost nothing."""
 
 MAX_DEPTH = 32
 
@@ -47,7 +47,7 @@ BESIDE = {"optimizer": SLOTS, "optimizer_weights": SLOTS, "metrics": "metrics", 
 def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
 
-    ``mmap`` changes nothing: HDF5's library reads.
+    ``mmap`` has no effect: HDF5's library reads the file.
 
     Raises WeightsError for a file that is broken, or would read other files or more than it holds.
     """
@@ -61,7 +61,7 @@ def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
 def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors of a ``.keras`` archive by ``layer/number``, the order in which Keras' layers count their variables.
 
-    ``mmap`` changes nothing: an archive is unpacked.
+    ``mmap`` has no effect: an archive is unpacked.
 
     Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
     """
@@ -142,7 +142,7 @@ def _checkpoint(file: Any, names: Mapping[str, str]) -> Checkpoint:
         size += dataset.nbytes
         _refuse_bomb("the whole", size, held)
         if _attribute(dataset, "dtype") == BFLOAT16:
-            arrays[name] = _from_bfloat16(arrays[name])
+            arrays[name] = widen_bfloat16(arrays[name])
             widened.add(name)
     if not arrays:
         raise WeightsError("holds no weights")
@@ -238,7 +238,7 @@ def _snake_case(words: str) -> str:
 
 
 def _child(group: Any, path: str) -> Any:
-    """What lies in a group under a path; a link that leads elsewhere, into another file even, is not followed."""
+    """The member of a group at a path; a link to another place or file is not followed."""
     import h5py  # pyright: ignore[reportMissingTypeStubs]
 
     for name in path.split("/"):
@@ -250,14 +250,14 @@ def _child(group: Any, path: str) -> Any:
 
 
 def _address(group: Any) -> int:
-    """Where in the file a group lies."""
+    """The address of a group in the file."""
     from h5py import h5o  # pyright: ignore
 
     return cast("Any", h5o).get_info(group.id).addr
 
 
 def _attribute(group: Any, key: str) -> Any:
-    """An attribute's value, or None where there is none; what is far larger than Keras' pieces is not read."""
+    """An attribute's value, or None if there is none; one far larger than Keras' pieces is not read."""
     if key not in group.attrs:
         return None
     stored = group.attrs.get_id(key)
@@ -272,8 +272,3 @@ def _array(name: str, dataset: Any) -> NDArray[Any]:
         raise WeightsError(f"{name} holds {dataset.dtype}, not floating-point numbers")
     _refuse_bomb(name, dataset.nbytes, min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
     return dataset[()]
-
-
-def _from_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
-    """As float32, of which it is the upper half."""
-    return (array.view("uint16").astype("uint32") << 16).view("float32")

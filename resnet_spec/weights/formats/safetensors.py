@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.detection import inside
 
@@ -76,8 +76,7 @@ def read_safetensors(path: Path, *, mmap: bool = False) -> Checkpoint:
         begin, end = entry["data_offsets"]
         flat: NDArray[Any] = data[begin:end].view(_stored_as(entry["dtype"]))
         if entry["dtype"] == "BF16":
-            # The upper half of a float32.
-            flat = (flat.astype("<u4") << 16).view("<f4")
+            flat = widen_bfloat16(flat)
         arrays[name] = flat.reshape(entry["shape"])
     widened = frozenset(name for name, entry in header.items() if entry["dtype"] == "BF16")
     return Checkpoint(arrays, widened=widened, metadata=metadata)
@@ -90,7 +89,7 @@ def _stored_as(dtype: str) -> np.dtype[Any]:
 
 
 def _header(content: bytes, size: int) -> dict[str, Any]:
-    """A header whose tensors fill the ``size`` bytes of the data without gap or overlap; otherwise raise ValueError.
+    """A header whose tensors fill the ``size`` bytes of the data without gap or overlap; else raise ValueError.
 
     A type that is not read raises WeightsError.
     """
@@ -145,7 +144,7 @@ def _mapped(file: FileIO, start: int) -> NDArray[np.uint8]:
 def read_shards(path: Path, *, mmap: bool = False) -> Checkpoint:
     """The tensors that an index (``model.safetensors.index.json``) finds in the files beside it.
 
-    Raises WeightsError where the index and the files do not name the same tensors, or a file lies elsewhere.
+    Raises WeightsError if the index and the files do not name the same tensors, or a file lies elsewhere.
     """
     places = _index(path)
     shards: dict[str, Checkpoint] = {}
@@ -193,7 +192,7 @@ def write_safetensors(
 ) -> None:
     """Write arrays straight to ``path``, as they are or as ``dtype``, never more than one of them copied at a time.
 
-    Raises WeightsError where the format has no such type.
+    Raises WeightsError if the format has no such type.
     """
     import numpy as np
 

@@ -59,7 +59,7 @@ MAX_CONFIGURATION = 2**24
 
 
 def check_configuration(file: Path, tensors: Tensors, graph: Graph) -> None:
-    """Raise WeightsError where the config.json beside transformers' weights describes another network than ``graph``.
+    """Raise WeightsError if the config.json beside transformers' weights describes another network than ``graph``.
 
     It is read only where the file's name and its tensors' are those of transformers: a file of another kind may lie
     beside anything. Labels and channels are compared with the tensors, since the graph's may be adapted to.
@@ -119,7 +119,7 @@ def _of_graph(configuration: Mapping[str, Any], graph: Graph) -> list[Problem]:
 
 
 def _beginning(claim: Any, ours: Any) -> Any:
-    """As much of a list as there are stages in the beginning of a network."""
+    """The entries of a list for the stages that the beginning of a network has."""
     if isinstance(claim, list) and isinstance(ours, list):
         return cast("list[Any]", claim)[: len(cast("list[Any]", ours))]
     return cast("Any", claim)
@@ -167,7 +167,7 @@ def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = Fals
     """Write a new folder that transformers' ``ResNetForImageClassification.from_pretrained`` loads.
 
     It has a config.json and the tensors as ``model.safetensors``, the counters of a fresh model with them; ``half``
-    rounds them to half precision. Raises OutputError where the graph is not such a network, naming the first node that
+    rounds them to half precision. Raises OutputError if the graph is not such a network, naming the first node that
     transformers' lacks; WeightsError where the arrays do not fit the graph.
     """
     configuration = _configuration(graph, path)
@@ -192,7 +192,7 @@ def _by_their_names(graph: Graph, tensors: Tensors) -> dict[str, NDArray[Any]]:
 
 
 def _configuration(graph: Graph, path: Path) -> dict[str, Any]:
-    """The config.json of a graph; raises OutputError where transformers would not build that graph from it."""
+    """The config.json of a graph; raises OutputError if transformers would not build that graph from it."""
     nothing: dict[str, Any] = {"hidden_sizes": [], "depths": []}
     configuration = DEFAULTS | nothing | describe(graph)
     linear = graph.by_name["fc"].operation if "fc" in graph.by_name else None

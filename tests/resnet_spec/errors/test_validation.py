@@ -139,7 +139,7 @@ URL = {"url": "https://host/file"}
         ({"outputs": ["a", 5]}, ["outputs.1: must be text, not 5"]),
         ({"stages": {"s": {}}}, ["stages.s: needs 'block'"]),
         ({"stages": {"s t": {"block": "b"}}}, [
-            "stages.s t: 's t' is not a name here: must be letters, digits, _ and -, in parts joined by dots, a letter"
+            "stages.s t: 's t' is not a valid key: must be letters, digits, _ and -, in parts joined by dots, a letter"
             " or digit first",
         ]),
         ({"stages": {"s": {"block": "b", "repeat": 1.5}}}, ["stages.s.repeat: must be a whole number, not 1.5"]),

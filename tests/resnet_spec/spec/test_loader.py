@@ -301,7 +301,7 @@ def test_a_mistake_is_one_line_with_its_place(text: str, said: str, mistakes: Li
 def test_a_key_that_cannot_name_a_layer_is_told_by_itself(mistakes: Lines) -> None:
     (said,) = mistakes("stem: {a b: relu}\n")
 
-    assert said.startswith("spec.yaml:1:8: stem.a b: 'a b' is not a name here: ")
+    assert said.startswith("spec.yaml:1:8: stem.a b: 'a b' is not a valid key: ")
 
 
 def test_text_that_is_not_utf_8_is_told_where(write: Write, lines: Lines) -> None:

@@ -760,7 +760,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
             "x.when: unknown name 'in_heigth'; did you mean 'in_height'? (known: in_channels, in_height, in_width)",
         ),
         ("{call: ¦y}", "x.call: no earlier layer here is named 'y'"),
-        ("{call: ¦input}", "x.call: 'input' is not a single layer, and only those can be called again"),
+        ("{call: ¦input}", "x.call: 'input': only a single layer can be called again with 'call'"),
     ],
 )
 def test_a_wrong_layer_is_told_in_one_line(mistakes: Mistakes, layer: str, said: str) -> None:

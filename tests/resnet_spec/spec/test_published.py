@@ -51,7 +51,7 @@ def test_what_cannot_be_said_of_weights(mistakes: Callable[..., list[str]], said
 
 def test_a_name_is_one_word(mistakes: Callable[..., list[str]]) -> None:
     (line,) = mistakes(f"extends: resnet18\nweights: {{'a:b': {{url: {URL}}}}}\n")
-    assert "'a:b' is not a name here" in line
+    assert "'a:b' is not a valid key" in line
 
 
 def test_weights_are_not_inherited_and_not_in_the_graph(write: Callable[..., Path]) -> None:
