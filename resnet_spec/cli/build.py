@@ -1,4 +1,4 @@
-"""``resnet-build``: a spec becomes a native model, is run once, and is written where asked."""
+"""``resnet-build``: build a spec as a native model, run it once, and write it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def command(
     from resnet_spec.weights.download import resolve
     from resnet_spec.weights.matching import report_nonfinite
 
-    # Wrong input is reported before a framework is started, which takes seconds.
+    # Report wrong input before importing a framework, which takes seconds.
     kinds = outputs_of(find(backend))
     targets = [artifact_path(path, kinds, backend) for path in outputs]
     for target in targets:
@@ -74,7 +74,7 @@ def command(
     graph = loaded.to_graph()
     summary = summarize(graph)
     with tell_remarks():
-        # A download has a bar of its own.
+        # A download shows its own progress bar.
         path = resolve(loaded, weights) if weights else None
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"importing {backend}")

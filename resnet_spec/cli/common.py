@@ -1,4 +1,4 @@
-"""What the commands share: exit statuses, results on stdout and everything else on stderr, progress."""
+"""Shared by the commands: options, exit statuses, progress, and output: results on stdout, all else on stderr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CANNOT_RUN = 3
 INTERRUPTED = 130
 WIDE = 1000
-"""Columns of a table that is piped."""
+"""The width of tables that are piped."""
 
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
@@ -34,7 +34,7 @@ CHANGED_SINCE = click.option(
     "--changed-since",
     "revision",
     metavar="REV",
-    help="Only specs that a change since a git revision touches: below this folder, or among SPEC or folders of them.",
+    help="Only specs affected by changes since a git revision: below this folder, or among SPEC or folders of them.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -51,7 +51,7 @@ _READING = (
 
 
 def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - an option like those above
-    """The options of ``read_weights``, given to a command together as ``reading``."""
+    """Add the options of ``read_weights`` to a command, which receives them as ``reading``."""
 
     @wraps(command)
     def gathered(*, adapt: tuple[str, ...], ema: bool, check_finite: bool, **others: Any) -> Any:
@@ -63,7 +63,7 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
 
 
 def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
-    """Return the specs that ``CHANGED_SINCE`` asks for, and say so if there are none."""
+    """Return the specs that ``CHANGED_SINCE`` selects; print a message if there are none."""
     from resnet_spec.spec.git_changes import changed_since
 
     names = list(map(str, changed_since(revision, where)))
@@ -73,11 +73,11 @@ def changed_specs(revision: str, where: tuple[str, ...]) -> list[str]:
 
 
 def run(command: click.Command) -> None:
-    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not be run.
+    """Run a command and exit: 0 done, 1 a difference was found, 2 the input is wrong, 3 a step could not run.
 
-    The status is the command's own, whatever becomes of its output: a reader that goes away does not change it.
+    A closed pipe on stdout does not change the status.
     """
-    # A scheduler's way to end a process cleans up as Ctrl-C does.
+    # Clean up on SIGTERM, which schedulers send, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with safe_streams() as out:
         status = _status(command)
@@ -113,7 +113,7 @@ def console() -> Console:
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON, which has neither NaN nor infinity; with escapes where stdout is not UTF-8."""
+    """Print data as JSON without NaN and infinity, with escapes if stdout is not UTF-8."""
     from resnet_spec.document.json_output import to_json
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -145,7 +145,7 @@ def progress() -> Generator[Callable[[str], None]]:
 
 @contextmanager
 def tell_remarks() -> Generator[None]:
-    """Print on stderr what the package logs: what was adapted, what was left out."""
+    """Print the package's log messages on stderr."""
     logger = logging.getLogger("resnet_spec")
     level, propagates = logger.level, logger.propagate
     with _own_stderr() as stream:
@@ -164,7 +164,7 @@ def tell_remarks() -> Generator[None]:
 
 @contextmanager
 def _own_stderr() -> Generator[TextIO]:
-    """Standard error as it is now, also while frameworks are muted."""
+    """Yield the current standard error, which still works while frameworks are muted."""
     _flush()
     with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:
         safe = cast("TextIO", Stream(stream))
@@ -181,14 +181,14 @@ def quiet_stdout() -> Generator[None]:
 
 @contextmanager
 def muted_stderr() -> Generator[None]:
-    """Drop what is written to stderr: TensorFlow's C++ prints on import, and no setting turns it off."""
+    """Discard stderr: TensorFlow's C++ prints on import, and no setting disables it."""
     with open(os.devnull, "w", encoding="utf-8") as sink, _redirected(2, sink.fileno()):
         yield
 
 
 @contextmanager
 def _redirected(descriptor: int, target: int) -> Generator[None]:
-    """Redirect one file descriptor to another; Python's own buffers are flushed before, and again after."""
+    """Redirect one file descriptor to another; Python's buffers are flushed before and after."""
     _flush()
     kept = os.dup(descriptor)
     os.dup2(target, descriptor)

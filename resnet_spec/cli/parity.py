@@ -1,4 +1,4 @@
-"""``resnet-spec parity`` and ``resnet-spec record``: compare backends, here or through a file."""
+"""``resnet-spec parity`` and ``resnet-spec record``: compare backends directly, or through a trace."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 @click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
-    help="Compare gradients, running statistics, and this many steps of SGD and AdamW too.",
+    help="Also compare gradients, running statistics, and this many steps of SGD and AdamW.",
 )  # fmt: skip
 @click.option("--junit", metavar="PATH", type=Path, help="Write JUnit XML, for a CI server.")
-@click.option("--html", metavar="PATH", type=Path, help="Write an HTML page, which needs no network.")
+@click.option("--html", metavar="PATH", type=Path, help="Write a self-contained HTML page.")
 @JSON
 def parity(
     specs: tuple[str, ...],
@@ -58,9 +58,9 @@ def parity(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Give two backends the same weights and images, and compare what they compute.
+    """Run backends with the same weights and images, and compare the results.
 
-    Every SPEC is compared, even after one that cannot be. The exit status is the highest that applies: 1 if a spec
+    If a SPEC cannot be compared, the others still are. The exit status is the highest that applies: 1 if a spec
     differs, 2 if the input is wrong, 3 if a spec could not be compared because a backend failed.
     """
     from resnet_spec.weights.atomic import check_target
@@ -97,7 +97,7 @@ def parity(
 
 
 class _Results:
-    """What was found of each spec, in order: a report, or the error that prevented one."""
+    """The report or the error of each spec, in order."""
 
     def __init__(self) -> None:
         self.reports: list[ParityReport] = []
@@ -113,7 +113,7 @@ class _Results:
 
     @contextmanager
     def recording(self, spec: str) -> Generator[None]:
-        """Record the error that comparing a spec ends in, so that the other specs can be compared."""
+        """Record an error of a spec's comparison, so that the other specs are still compared."""
         from resnet_spec.errors import ResnetSpecError
 
         try:
@@ -127,7 +127,7 @@ class _Results:
 def _loaded(
     specs: Sequence[str], overrides: Overrides | None, size: tuple[int, int] | None, weights: str | None
 ) -> dict[str, Spec]:
-    """The specs by name; raises SpecError with every mistake of every spec, before backends are started."""
+    """Return the specs by name; raises SpecError with the problems of all specs."""
     from resnet_spec.errors import GraphError, SpecError
     from resnet_spec.parity.compare import loaded_spec
     from resnet_spec.weights.download import resolve
@@ -142,7 +142,7 @@ def _loaded(
             problems += error.problems
             continue
         if weights:
-            # A download has a bar of its own.
+            # A download shows its own progress bar.
             resolve(loaded[spec], weights)
     if problems:
         raise SpecError(problems)
@@ -150,7 +150,7 @@ def _loaded(
 
 
 def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Results, options: Mapping[str, Any]) -> None:
-    """Compare spec after spec; no backend is started for no spec."""
+    """Compare the specs one by one."""
     from resnet_spec.errors import BackendError
     from resnet_spec.parity.compare import comparing
 
@@ -160,7 +160,7 @@ def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Resul
         try:
             comparison = stack.enter_context(comparing(backends, tell))
         except BackendError as error:
-            # A backend that cannot be started compares nothing.
+            # No spec can be compared without a backend.
             for spec in specs:
                 with results.recording(spec):
                     raise BackendError(error.problems) from None
@@ -173,7 +173,7 @@ def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Resul
 def _against(
     trace: Path | None, backend: str | None, specs: tuple[str, ...], overrides: tuple[str, ...], *, bisect: bool
 ) -> ParityReport:
-    """Compare with a trace, which fixes everything else that could be asked for."""
+    """Compare with a trace, which determines all other options."""
     from resnet_spec.parity.trace import compare_with_trace
 
     if trace is None or backend is None:
@@ -184,7 +184,7 @@ def _against(
     if given or len(specs) > 1:
         words = {"revision": "changed-since", "training_steps": "training"}
         what = f"--{words.get(given[0], given[0])}" if given else "more than one spec"
-        raise click.UsageError(f"--against compares what the trace holds, and takes no {what}")
+        raise click.UsageError(f"--against cannot be combined with {what}: the trace determines what is compared")
     spec = specs[0] if specs else None
     with progress() as tell:
         return compare_with_trace(trace, backend, spec=spec, overrides=overrides, bisect=bisect, progress=tell)
@@ -235,7 +235,7 @@ def _extent(text: str | None) -> tuple[int, int] | None:
 @SEED
 @_SIZE
 @_BATCH
-@click.option("--nodes", is_flag=True, help="Record every node's value too, for --bisect.")
+@click.option("--nodes", is_flag=True, help="Also record every node's value, for --bisect.")
 @click.option("--force", is_flag=True, help="Replace an existing trace.")
 def record(
     spec: str,
@@ -249,7 +249,7 @@ def record(
     nodes: bool,
     force: bool,
 ) -> None:
-    """Run one backend and record what it computes, for a comparison on another machine (parity --against)."""
+    """Run one backend and record its results, for a comparison on another machine (parity --against)."""
     from resnet_spec.parity.trace import record as record_trace
 
     with progress() as tell:

@@ -1,4 +1,4 @@
-"""``resnet-spec predict``: what each backend sees in photographs, side by side."""
+"""``resnet-spec predict``: the classes of photographs in each backend, side by side."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--weights", metavar="PATH|NAME", help="A file, or one of the spec's published weights.")
 @click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Likeliest classes to print.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Number of classes to print.")
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line.  [default: ImageNet's, if 1000]")
 @click.option(
     "--preprocessing", metavar="NAME|YAML",
-    help="As for other published weights of the spec, or in full: '{resize: 256, crop: 224, mean: ..., std: ...}'.",
+    help="That of other published weights of the spec, or in full: '{resize: 256, crop: 224, mean: ..., std: ...}'.",
 )  # fmt: skip
 @SET
 @READING
@@ -52,7 +52,7 @@ def predict(
         raise click.UsageError(_no_weights(spec, overrides))
     names = [name for name in backends.split(",") if name]
     with tell_remarks():
-        # A download has a bar of its own; what follows finds it in the cache.
+        # A download shows its own progress bar; predict() then uses the cache.
         loaded = load(spec, overrides)
         resolve(loaded, weights)
     with quiet_stdout(), tell_remarks(), progress() as tell:
@@ -99,7 +99,7 @@ def _print(found: Prediction, top: int) -> None:
 
 
 def _table(found: Prediction, image: int, top: int) -> Any:
-    """The likeliest classes of each backend beside each other, and by how much their probabilities differ."""
+    """Return the likeliest classes of each backend side by side, with the difference of their probabilities."""
     from rich.table import Table
     from rich.text import Text
 
@@ -115,7 +115,7 @@ def _table(found: Prediction, image: int, top: int) -> Any:
         numbers = [classes[rank] for classes in ranked]
         cells: list[Any] = [str(rank + 1)]
         for backend, number in zip(found.backends, numbers, strict=True):
-            # Long names are cut, since a wrapped line is hard to tell from the next rank.
+            # Long names are truncated, since a wrapped line looks like the next rank.
             cells.append(Text(found.labels[number], no_wrap=True, overflow="ellipsis"))
             cells.append(f"{found.probabilities[backend][image, number]:.2%}")
         if len(numbers) > 1:

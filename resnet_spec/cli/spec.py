@@ -1,4 +1,4 @@
-"""``resnet-spec``: look at specs, check them, and compare backends."""
+"""``resnet-spec``: show and validate specs, and compare backends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def list_specs(as_json: bool) -> None:
 @click.option("--graph", "as_graph", is_flag=True, help="Print the nodes that the spec is lowered to.")
 @JSON
 def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, as_json: bool) -> None:
-    """Print a spec as it is in its file, or resolved."""
+    """Print a spec's file, or the resolved spec."""
     from resnet_spec.spec.loader import load, source_text
 
     if as_graph:
@@ -92,7 +92,7 @@ def _print_graph(graph: Graph) -> None:
 
 
 def _field(value: Any) -> str:
-    """A field as a spec would have it: equal pairs are one number."""
+    """Return a field as a spec has it: a pair of equal numbers is one number."""
     if isinstance(value, tuple):
         parts = {_field(item) for item in cast("tuple[Any, ...]", value)}
         return parts.pop() if len(parts) == 1 else str(cast("tuple[Any, ...]", value))
@@ -108,15 +108,15 @@ def _field(value: Any) -> str:
 def validate(
     specs: tuple[str, ...], every: bool, revision: str | None, dependents: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Check specs and the graphs they lower to; every mistake is reported with its file, line and column.
+    """Check specs and the graphs they lower to; every problem is reported with its file, line and column.
 
-    A block's own file is checked as far as it can be without a spec that uses it.
+    A block's own file is checked as far as possible without a spec that uses it.
     """
     from resnet_spec.errors import ResnetSpecError
     from resnet_spec.spec.catalog import available
 
     if revision is not None and (every or dependents):
-        raise click.UsageError("--changed-since chooses the specs itself")
+        raise click.UsageError("--changed-since cannot be combined with --all or --dependents")
     names = changed_specs(revision, specs) if revision is not None else [*specs, *(available() if every else ())]
     if not names and revision is None:
         raise click.UsageError("name a spec, or --all")
@@ -138,7 +138,7 @@ def validate(
 
 
 def _checked(name: str, overrides: tuple[str, ...]) -> str:
-    """The verdict on a spec or a block's own file that is right; raises ResnetSpecError else."""
+    """Return the verdict on a valid spec or block file; raises ResnetSpecError for others."""
     from resnet_spec.spec.catalog import ENDINGS
     from resnet_spec.spec.dependencies import check_kind, kind
     from resnet_spec.spec.loader import check_block, load
@@ -219,7 +219,7 @@ def _outputs_table(summary: Summary) -> Any:
 @command.command()
 @click.option("--block", is_flag=True, help="Print the schema of a file of a block.")
 def schema(block: bool) -> None:
-    """Print the JSON Schema of the language, with which an editor completes and checks specs."""
+    """Print the JSON Schema of the language, which editors use to complete and check specs."""
     from resnet_spec.spec.json_schema import block_schema, spec_schema
 
     print_json(block_schema() if block else spec_schema())

@@ -1,7 +1,7 @@
-"""Standard output and standard error that cannot change how a command ends.
+"""Standard streams that do not change a command's exit status.
 
-A reader that goes away (``| head -1``) raises an error at the next write, and a locale without "Δ" raises another. Both
-are handled here, in one place for all that prints, so that a command's exit status says what it computed.
+Writing to a closed pipe (``| head -1``) raises an error, and so does writing "Δ" in a locale that lacks it. Both are
+handled here for all output, so that the exit status depends only on the command's result.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _PLAIN = str.maketrans(
         **{chr(code): "+" for code in range(0x250C, 0x254C)}, **{chr(code): "+" for code in range(0x2552, 0x2574)},
     }
 )  # fmt: skip
-"""What is printed instead of a character that an encoding lacks; anything else is escaped."""
+"""Replacements for characters that an encoding lacks; others are escaped."""
 
 
 def encodable(text: str, encoding: str) -> str:
-    """A text as an encoding can hold it: the same where possible, else with plainer characters or escapes."""
+    """Return a text that an encoding can represent, with replacements or escapes where needed."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        # Only what the encoding lacks is replaced: cp1252 has "×" and "…", and lacks "Δ".
+        # Replace only what the encoding lacks: cp1252 has "×" and "…", but not "Δ".
         return "".join(_one(character, encoding) for character in text)
     return text
 
@@ -46,16 +46,16 @@ def _one(character: str, encoding: str) -> str:
 
 
 class Stream(io.TextIOBase):
-    """A text stream over another, which drops what nobody reads and degrades what the encoding lacks.
+    """A text stream over another; it ignores closed pipes, and replaces characters that the encoding lacks.
 
-    Nothing that is written raises an error, so that a command does all of its work. It has no ``buffer``, by which
-    click would write UTF-8 into a stream of ASCII.
+    Writing never raises an error, so that a command does all of its work. It has no ``buffer``, which click would use
+    to write UTF-8 into an ASCII stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.failure = ""
-        """Why the stream takes no more, other than that its reader has gone: a full disk."""
+        """Why writing failed, if not because of a closed pipe: a full disk."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -64,11 +64,11 @@ class Stream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """How the rest of what the encoding lacks is written."""
+        """How characters without a replacement are written."""
         return "backslashreplace"
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
@@ -80,14 +80,14 @@ class Stream(io.TextIOBase):
         return self._stream.fileno()
 
     def write(self, text: str, /) -> int:
-        """Write a text; to nowhere once the reader has gone."""
+        """Write a text; it is discarded once the pipe is closed."""
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - click tries bytes
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._try(lambda: self._stream.write(encodable(text, self.encoding)))
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered; to nowhere once the reader has gone."""
+        """Flush the buffer; it is discarded once the pipe is closed."""
         # Python 3.13 reports what fails in a finalizer, which closes this stream, maybe after the one below.
         if not self._stream.closed:
             self._try(self._stream.flush)
@@ -96,15 +96,15 @@ class Stream(io.TextIOBase):
         try:
             action()
         except OSError as error:
-            # What is buffered would fail again when the interpreter ends, with a traceback and another status.
+            # The interpreter flushes again at exit, which would fail with a traceback and another status.
             _point(self._stream.fileno(), os.O_WRONLY)
-            # Windows calls a closed pipe an invalid argument.
+            # On Windows a closed pipe is an invalid argument.
             if error.errno not in (errno.EPIPE, errno.ESHUTDOWN, errno.EINVAL):
                 self.failure = error.strerror or str(error)
 
 
 def _point(descriptor: int, flags: int) -> None:
-    """Let a file descriptor lead to nowhere."""
+    """Redirect a file descriptor to the null device."""
     nowhere = os.open(os.devnull, flags)
     if nowhere != descriptor:
         os.dup2(nowhere, descriptor)
@@ -113,8 +113,8 @@ def _point(descriptor: int, flags: int) -> None:
 
 @contextmanager
 def safe_streams() -> Generator[Stream]:
-    """Put such streams in the place of stdout and stderr; gives stdout's."""
-    # A process may be started without them, and then the next file to be opened would take their place.
+    """Replace stdout and stderr by such streams, and yield stdout's."""
+    # If a process starts without them, the next file it opens would get their descriptors.
     for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""The commands about weights files: which network one is for, and one written as another."""
+"""``resnet-spec identify`` and ``resnet-spec convert``: find the network of a weights file, and convert it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resnet_spec.weights.identification import Match
 
 SHOWN = 20
-"""Lines about a spec that is only near."""
+"""Differences that are printed for a spec that does not fit."""
 
 
 @click.command()
@@ -23,9 +23,9 @@ SHOWN = 20
 @SET
 @READING
 @click.option("--fold", is_flag=True, help="Fold batch normalizations into the convolutions before them.")
-@click.option("--to", "format", metavar="FORMAT", help="What kind of folder OUT is: saved_model or transformers.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as IN has them]")
-@click.option("--half", is_flag=True, help="Store the weights in half precision, where the format can.")
+@click.option("--to", "format", metavar="FORMAT", help="The format of a folder OUT: saved_model or transformers.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: that of IN]")
+@click.option("--half", is_flag=True, help="Store the weights in half precision, if the format can.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @JSON
 def convert(
@@ -43,8 +43,8 @@ def convert(
 ) -> None:
     """Read weights of SPEC from IN (a file, a folder, or the name of published ones) and write them as OUT.
 
-    The format of IN follows from its content, that of OUT from its ending. Every tensor of IN must be one of SPEC's
-    parameters, and the other way round.
+    The format of IN follows from its content, that of OUT from its ending. IN must have exactly the tensors of
+    SPEC's parameters.
     """
     from resnet_spec.backend.registry import get_backend
     from resnet_spec.graph import folding
@@ -56,13 +56,13 @@ def convert(
     from resnet_spec.weights.matching import report_nonfinite
 
     if half and dtype:
-        raise click.UsageError("--half is a dtype of its own: leave out --dtype")
-    # Wrong input is reported before a framework is started, which takes seconds.
+        raise click.UsageError("--half and --dtype exclude each other")
+    # Report wrong input before importing a framework, which takes seconds.
     place = find_target(target, format, force=force)
     loaded = load(spec, overrides)
     graph = loaded.to_graph()
     with tell_remarks():
-        # A download has a bar of its own.
+        # A download shows its own progress bar.
         path = resolve(loaded, source)
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"reading {source}")
@@ -103,7 +103,7 @@ def identify(path: str, as_json: bool) -> None:
 
 
 def _described(match: Match) -> str:
-    """A match as lines: the arguments that name it, and what there is to say of it."""
+    """Return a match as text: the arguments that select it, and its differences."""
     name = " ".join([match.spec, *(f"--set {override}" for override in match.overrides)])
     if match.fits:
         return f"{name}  ({match.unlike})" if match.unlike else name

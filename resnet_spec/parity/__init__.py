@@ -1,1 +1,1 @@
-"""Do two backends compute the same? Where not, and why."""
+"""Compare backends; locate and explain their differences."""

@@ -1,9 +1,9 @@
-"""Where backends differ: every node is run in each, given the same inputs, so that an error shows where it is made.
+"""Locate differences: run every node in every backend with the same inputs.
 
-Every backend is given the reference's float64 values as the inputs of a node, so that the node itself added any
-difference after it. Nodes are compared one by one as they are computed, and a value is dropped after its last use.
-Nodes may all be right and the model wrong, where a backend connects them in another way than the graph does; then
-prefixes of the network are compared.
+The inputs of a node are the reference's float64 values, so that any difference after the node comes from the node
+itself. Nodes are compared one by one as they are computed, and a value is dropped after its last use. If all nodes are
+correct and the whole model is not, a backend connects nodes differently from the graph; then prefixes of the network
+are compared.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 MOST_EXPLAINED = 8
-"""Nodes of one backend that are diagnosed; one mistake in an emitter shows in every node of an operation."""
+"""The largest number of nodes of one backend that are diagnosed; they often have the same cause."""
 
 
 class _Suspect(NamedTuple):
-    """A node that adds too large a difference, and what its diagnosis needs."""
+    """A node that exceeds its bound, with the values that its diagnosis needs."""
 
     node: Node
     difference: Difference
@@ -68,8 +68,8 @@ class Side(Protocol):
 class Bisection:
     """Sides ready to be compared node by node; the first is the reference, the others are running backends.
 
-    ``explaining`` returns a backend in which hypotheses are computed, which should not be the one that is wrong; it is
-    called where there is something to explain.
+    ``explaining`` returns a backend that computes hypotheses, which should not be the one that is wrong; it is called
+    only if there is something to explain.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Bisection:
         self._others = others
         self._sides: list[Side] = [reference, *others]
         self._running = [side for side in self._sides if isinstance(side, BackendProcess)]
-        # A trace cannot estimate rounding errors; then the first backend that runs does.
+        # A trace cannot estimate rounding errors, so the first running backend does.
         self._judging = self._running[0]
         self._files = files
         self._progress = progress
@@ -93,7 +93,7 @@ class Bisection:
     def run(
         self, graph: Graph, weights: Path, arrays: Arrays, images: NDArray[Any], seed: int, error: float
     ) -> tuple[tuple[NodeReport, ...], tuple[Finding, ...]]:
-        """Return a report on every node in order of execution, and what was found wrong, the first node first.
+        """Return a report on every node in order of execution, and the findings, the first node first.
 
         ``error`` is the float32 rounding error estimated for the logits.
         """
@@ -102,19 +102,19 @@ class Bisection:
         for side in self._sides:
             side.load(graph, weights, "float64", "float32")
             side.begin(images, leading=side is self._reference, judging=side is self._judging, seed=seed)
-        places = _stages_and_blocks(graph)
+        stages_and_blocks = _stages_and_blocks(graph)
         shared = Values(graph, images)
         shared_file: Path | None = None
         nodes: list[NodeReport] = []
         suspects: dict[str, list[_Suspect]] = {side.name: [] for side in self._sides}
         last: dict[str, Mapping[str, NDArray[Any]]] = {}
         for node in graph.nodes:
-            place = places.get(node.name, ("", ""))
-            self._progress(f"{graph.name}: nodes of {place[1] or 'stem and head'}")
+            stage_and_block = stages_and_blocks.get(node.name, ("", ""))
+            self._progress(f"{graph.name}: nodes of {stage_and_block[1] or 'stem and head'}")
             for side in self._sides:
                 side.step(shared_file)
             last = {side.name: side.named_outputs() for side in self._sides}
-            report = self._report(node, place, last)
+            report = self._report(node, stage_and_block, last)
             nodes.append(report)
             inputs = shared.take(node)
             exact = last[self._reference.name]["float64"]
@@ -130,23 +130,23 @@ class Bisection:
             shared.put(node.name, exact)
             shared_file = self._files.new("shared.npy")
             np.save(shared_file, exact)
-        strays = self._strays(images, last, error)
+        misassembled = self._misassembled(images, last, error)
         findings = self._explained(graph, arrays, suspects)
         order = {node.name: index for index, node in enumerate(graph.nodes)}
-        for process in strays:
+        for process in misassembled:
             if not suspects[process.name]:
-                findings += self._assembly(graph, weights, arrays, images, process, strays)
+                findings += self._assembly(graph, weights, arrays, images, process, misassembled)
         return tuple(nodes), tuple(sorted(findings, key=lambda finding: order[finding.node]))
 
     def _in_both(self, backend: str, node: Node, inputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """A node's value in float64 and in float32, by a running backend."""
+        """Return a node's value in float64 and in float32, computed by a running backend."""
         process = next(process for process in self._running if process.name == backend)
         process.inspect(node.name, inputs)
         narrow, wide = process.outputs()
         return wide, narrow
 
     def _report(
-        self, node: Node, place: tuple[str, str], found: Mapping[str, Mapping[str, NDArray[Any]]]
+        self, node: Node, stage_and_block: tuple[str, str], found: Mapping[str, Mapping[str, NDArray[Any]]]
     ) -> NodeReport:
         reference = self._reference.name
         exact = found[reference]["float64"]
@@ -169,23 +169,23 @@ class Bisection:
         accumulated = [
             ratio(largest_difference(found[name]["free"], exact), size) for name in others if "free" in found[name]
         ]
-        # Not max() alone: NaN must not be lost.
+        # A plain max() could lose a NaN.
         worst = max(accumulated, key=lambda value: (isnan(value), value)) if len(accumulated) == len(others) else inf
-        return NodeReport(node.name, node.operation.op, *place, node.shape, worst, tuple(differences))
+        return NodeReport(node.name, node.operation.op, *stage_and_block, node.shape, worst, tuple(differences))
 
-    def _strays(
+    def _misassembled(
         self, images: NDArray[Any], last: Mapping[str, Mapping[str, NDArray[Any]]], error: float
     ) -> list[BackendProcess]:
-        """The backends whose whole model computes something else than its nodes one after another."""
+        """Return the backends whose whole model differs from its own nodes, run one after another."""
         for process in self._running:
             process.forward(images, "float64")
-        strays: list[BackendProcess] = []
+        misassembled: list[BackendProcess] = []
         for process in self._running:
             whole, values = process.outputs()[-1], last[process.name]
             by_nodes = values["float64"] if process is self._reference else values.get("free")
             if by_nodes is not None and not _agree(whole, by_nodes, error):
-                strays.append(process)
-        return strays
+                misassembled.append(process)
+        return misassembled
 
     def _explained(self, graph: Graph, arrays: Arrays, suspects: Mapping[str, list[_Suspect]]) -> list[Finding]:
         findings: list[Finding] = []
@@ -193,7 +193,7 @@ class Bisection:
         explainer = Explainer(witness, self._files) if witness else None
         for backend, found in suspects.items():
             for suspect in found:
-                self._progress(f"{graph.name}: why {suspect.node.name}")
+                self._progress(f"{graph.name}: explaining {suspect.node.name}")
                 causes, tried = (), 0
                 if explainer is not None:
                     causes, tried = explainer.explain(
@@ -209,15 +209,15 @@ class Bisection:
         arrays: Arrays,
         images: NDArray[Any],
         process: BackendProcess,
-        strays: list[BackendProcess],
+        misassembled: list[BackendProcess],
     ) -> list[Finding]:
-        """The first node whose value in a whole model is not what its inputs make it, and the inputs it has instead."""
-        witness = next((other for other in self._running if other not in strays), None) or self._explaining()
-        if witness is None or witness in strays:
+        """Return the first node whose value in the whole model is wrong, with the connections that explain it."""
+        witness = next((other for other in self._running if other not in misassembled), None) or self._explaining()
+        if witness is None or witness in misassembled:
             return [self._assembly_finding(process, process, graph.outputs[-1])]
 
         def differing(names: list[str]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-            """The value in the whole model of each node that differs, and that in the witness's."""
+            """Return the values of each differing node in the whole models of the backend and of the witness."""
             part = graph.with_outputs(names)
             for side in (process, witness):
                 side.load(part, weights, "float64")
@@ -225,15 +225,15 @@ class Bisection:
             results = zip(names, process.outputs(), witness.outputs(), strict=True)
             return {name: (ours, theirs) for name, ours, theirs in results if not _agree(ours, theirs)}
 
-        self._progress(f"{graph.name}: how {process.name} connects its nodes")
+        self._progress(f"{graph.name}: comparing the connections of {process.name}")
         ends = _landmarks(graph)
-        wrong = differing(ends)
-        if not wrong:
+        differing_nodes = differing(ends)
+        if not differing_nodes:
             return [self._assembly_finding(process, witness, graph.outputs[-1])]
-        end = next(name for name in ends if name in wrong)
+        end = next(name for name in ends if name in differing_nodes)
         start = ends[ends.index(end) - 1] if end != ends[0] else INPUT
         between = _between(graph, start, end)
-        inside = differing(between) or {end: wrong[end]}
+        inside = differing(between) or {end: differing_nodes[end]}
         name = next(node for node in between if node in inside)
         value, wanted = inside[name]
         causes: list[str] = []
@@ -247,7 +247,7 @@ class Bisection:
         finding = self._assembly_finding(process, witness, name, largest, size, tuple(causes), len(trials))
         if causes:
             return [finding]
-        # Not another value: perhaps the right one, changed on its way.
+        # The input is the right one, but may be changed on its way to the node.
         node = graph.by_name[name]
         inputs, exact = _given(graph, weights, images, witness, node)
         explainer = Explainer(witness, self._files)
@@ -272,7 +272,7 @@ class Bisection:
 def _given(
     graph: Graph, weights: Path, images: NDArray[Any], process: BackendProcess, node: Node
 ) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """The inputs of a node in a right model, and its value."""
+    """Return the inputs of a node in a correct model, and its value."""
     names = [*dict.fromkeys(name for name in node.inputs if name != INPUT), node.name]
     process.load(graph.with_outputs(names), weights, "float64")
     process.forward(images, "float64")
@@ -281,36 +281,36 @@ def _given(
 
 
 def _stages_and_blocks(graph: Graph) -> dict[str, tuple[str, str]]:
-    """The stage and the block that each node belongs to, by the names of the scopes; empty in the stem and the head."""
+    """Return the names of the stage and block of each node; nodes of the stem and the head are missing."""
     order = {node.name: index for index, node in enumerate(graph.nodes)}
-    places: dict[str, tuple[str, str]] = {}
+    stages_and_blocks: dict[str, tuple[str, str]] = {}
     blocks = sorted(_outer_blocks(graph), key=lambda scope: order[scope.output])
     stages = sorted((s for s in graph.scopes if s.kind == "stage"), key=lambda scope: order[scope.output])
     if not blocks:
-        return places
+        return stages_and_blocks
     first = _first_node(graph, blocks[0].name, order)
     for index, node in enumerate(graph.nodes):
         block = next((s.name for s in blocks if index <= order[s.output]), "")
         stage = next((s.name for s in stages if index <= order[s.output]), "")
         if index >= first:
-            places[node.name] = (stage, block)
-    return places
+            stages_and_blocks[node.name] = (stage, block)
+    return stages_and_blocks
 
 
 def _outer_blocks(graph: Graph) -> list[Scope]:
-    """The blocks that every path passes: not a shortcut or a gate within one."""
+    """Return the blocks that every path passes, without shortcuts or gates within them."""
     blocks = [scope for scope in graph.scopes if scope.kind == "block"]
     return [scope for scope in blocks if scope.residual] or blocks
 
 
 def _first_node(graph: Graph, scope: str, order: Mapping[str, int]) -> int:
-    """Where the nodes of the first block begin, by its name, if names are nested."""
+    """Return the index of the first node of a block, by its prefix; 0 if names are not nested."""
     inside = [order[node.name] for node in graph.nodes if node.name.startswith((f"{scope}.", f"{scope}_"))]
     return min(inside, default=0)
 
 
 def _landmarks(graph: Graph) -> list[str]:
-    """Nodes that every path passes: the ends of blocks, and the output."""
+    """Return nodes that every path passes: the ends of blocks, and the output."""
     ends = {scope.output for scope in _outer_blocks(graph)} | {graph.outputs[-1]}
     return [node.name for node in graph.nodes if node.name in ends]
 

@@ -1,6 +1,6 @@
-"""Do two backends compute the same? Both are given the same weights and images, each in a process of its own.
+"""Compare backends, each in a process of its own, with the same weights and images.
 
-float64 proves structure: there, two correct backends are around 10⁻¹⁴ apart, and any other difference shows. In float32
+float64 proves structure: two correct backends differ by around 10⁻¹⁴, so that any other difference shows. In float32
 each backend is compared with its own float64 result, and the allowed difference follows from the network
 (``rounding``).
 """
@@ -108,7 +108,7 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
     """Start backends once for several specs."""
     if isinstance(backends, str) or len(backends) < 2:
         raise SpecError(f"a comparison takes two backends or more, such as ('torch', 'tensorflow'), not {backends!r}")
-    # Files that a worker holds outlive it by a moment on Windows.
+    # On Windows a killed worker may keep a file open for a moment.
     with (
         TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
         started(backends, progress) as processes,
@@ -119,7 +119,7 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
 class Comparison:
     """Running backends, ready to compare specs one after the other.
 
-    After a BackendError the next comparison starts again what died, and finishes what was asked of the others.
+    After a BackendError the next comparison restarts backends that died, and waits for the others.
     """
 
     def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
@@ -165,7 +165,7 @@ class Comparison:
 
     @contextmanager
     def _recovering(self) -> Generator[None]:
-        """Begin with every backend ready, and remember where one fails."""
+        """Recover backends if the last comparison failed."""
         if self._failed:
             for process in self._processes:
                 process.recover()
@@ -216,7 +216,7 @@ class Comparison:
         )
 
     def _exact(self, graph: Graph, weights: Path, images: NDArray[Any], seed: int) -> tuple[list[NDArray[Any]], float]:
-        """Every backend's float64 logits, and the float32 rounding error estimated for the first's."""
+        """Return every backend's float64 logits, and the first's estimated float32 rounding error."""
         self._progress(f"{graph.name}: float64")
         for process in self._processes:
             process.load(graph, weights, "float64")
@@ -236,7 +236,7 @@ class Comparison:
 
 
 def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: tuple[int, int] | None) -> Spec:
-    """Return a spec with overrides at an input size; one that is loaded takes neither."""
+    """Return a spec with overrides at an input size; neither applies to a loaded spec."""
     # The size is an override, not Graph.at_size, since a spec's expressions may use it.
     changes = at_size(overrides, size)
     if not isinstance(spec, Spec):
@@ -249,9 +249,9 @@ def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: tupl
 def prepared(
     first: BackendProcess, files: Scratch, spec: Spec, weights: str | Path | None, seed: int, progress: Progress
 ) -> tuple[Graph, Arrays]:
-    """Return the graph of a spec up to its logits, and the arrays of a file or, without one, random ones.
+    """Return the graph of a spec up to its logits, and the arrays of a file or random ones.
 
-    Running statistics of random weights are those of a batch in a running backend.
+    Running statistics of random weights are computed from a batch by a running backend.
     """
     whole = spec.to_graph()
     graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
@@ -278,7 +278,7 @@ def judged(
 ) -> list[Difference]:
     """Return the differences of the logits: in float64 from the first backend, in float32 from each one's own float64.
 
-    ``size`` is what logits are measured by, and ``error`` the float32 rounding error estimated for them.
+    ``size`` is the size of the logits, and ``error`` their estimated float32 rounding error.
     """
     first, *others = processes
     found = [
@@ -300,7 +300,7 @@ def logits_difference(
     size: float,
     error: float,
 ) -> Difference:
-    """Return the difference of logits from those wanted; see ``judged``."""
+    """Return the difference of logits from the reference's; see ``judged``."""
     allowed = structure_tolerance(size, error) if dtype == "float64" else rounding_tolerance(error)
     return Difference("logits", dtype, backend, reference, largest_difference(logits, wanted), allowed, size)
 

@@ -1,6 +1,6 @@
-"""Files by which processes exchange arrays: a folder with one file an array, and an index of their names in order.
+"""Exchange arrays between processes: a folder with a file for each array, and an index of their names in order.
 
-Not one archive, whose checksums take longer than the rest of a comparison's bookkeeping.
+A single archive would be slower, because of its checksums.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def load_arrays(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 class Scratch:
-    """Paths in a folder, none of them twice.
+    """New paths in a folder, each used once.
 
-    Another process may have mapped a file that it read, and then a new one in its place would change that process's
-    arrays, or end it; Windows refuses to write it.
+    Another process may have mapped a file; replacing its content would change that process's arrays or crash it, and
+    Windows refuses to write it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,9 +47,9 @@ class Scratch:
         self._last: dict[str, Path] = {}
 
     def new(self, name: str) -> Path:
-        """Return the path of a new file, and delete the last one of that name, which must have been read."""
+        """Return the path of a new file, and delete the last file of that name, which must have been read."""
         if name in self._last:
-            # Windows keeps a file that is mapped; it goes with the folder.
+            # Windows cannot delete a mapped file; it is deleted with the folder.
             with suppress(OSError):
                 self._last[name].unlink(missing_ok=True)
         self._last[name] = self.folder / f"{next(self._numbers)}-{name}"

@@ -1,4 +1,4 @@
-"""What a training comparison takes its steps from: batches drawn from a seed, and those steps with rounding noise."""
+"""Batches of a training comparison, generated from a seed, with or without rounding noise."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend, Batch
 
 UPDATE = 2
-"""Roundings of a weight in one step: of its decay, and of its sum with the step, which is smaller by far."""
+"""Roundings of a weight in one step: of its decay, and of its sum with the much smaller step."""
 
 U = UNIT["float64"]
 
 
 class Plan(NamedTuple):
-    """How many steps are taken, and from which random images and targets."""
+    """The number of training steps, the batch size, and the seed of images and targets."""
 
     steps: int
     batch: int
@@ -37,13 +37,13 @@ def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
 
 
 def batches(graph: Graph, plan: Plan) -> Iterator[Batch]:
-    """Yield a batch a step, drawn from the plan's seed."""
+    """Yield a batch for each step, generated from the plan's seed."""
     for step in range(plan.steps):
         yield random_batch(graph, plan.batch, plan.seed + step)
 
 
 def perturbed_batches(backend: Backend, model: Any, graph: Graph, plan: Plan, draw: int) -> Iterator[Batch]:
-    """Yield the same batches, and add float64's rounding noise to the model that takes them.
+    """Yield the same batches, and add float64's rounding noise to the model that is trained on them.
 
     For each step every parameter is moved at random by √k · u of itself, k the terms of its layer's sums, and the
     images by √K · u, K the terms of all sums forward and backward: the noise of every operation added at the start,
@@ -76,7 +76,7 @@ def _terms(graph: Graph) -> dict[str, int]:
 
 
 def all_terms(graph: Graph, batch: int) -> int:
-    """Return the terms of each node's sum, and of its gradients' over images and positions, summed over the network."""
+    """Return the number of terms of all nodes' sums, and of their gradients' sums over images and positions."""
     return sum(
         node.operation.roundings(*graph.input_shapes(node)) + batch * prod(node.shape[1:]) for node in graph.nodes
     )

@@ -1,4 +1,4 @@
-"""Values of float64 as lower precisions hold them, by NumPy alone."""
+"""Round float64 values to lower precisions, with only NumPy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Array = Any
 
 
 def float16(value: Array) -> Array:
-    """As IEEE 754's binary16 holds it."""
+    """Round to IEEE 754's binary16."""
     import numpy as np
 
-    # What it cannot hold becomes infinite, as it does there.
+    # Values beyond its range become infinite.
     with np.errstate(over="ignore"):
         return value.astype("float16").astype("float64")
 
 
 def bfloat16(value: Array) -> Array:
-    """Seven bits behind the leading one, to the nearest, ties to even."""
+    """Round to seven bits after the leading one, to the nearest, ties to even."""
     import numpy as np
 
     exponent: Array = np.frexp(value)[1]
@@ -26,7 +26,7 @@ def bfloat16(value: Array) -> Array:
 
 
 def tf32(value: Array) -> Array:
-    """Ten bits behind the leading one; what lies halfway goes up, as the hardware's conversion has it."""
+    """Round to ten bits after the leading one, to the nearest, ties away from zero, as the hardware does."""
     import numpy as np
 
     exponent: Array = np.frexp(value)[1]
@@ -35,4 +35,4 @@ def tf32(value: Array) -> Array:
 
 
 PRECISIONS: dict[str, Callable[[Array], Array]] = {"float16": float16, "bfloat16": bfloat16, "TF32": tf32}
-"""Values of float64 rounded to what a lower precision holds."""
+"""Functions that round float64 values to a lower precision, by its name."""

@@ -1,4 +1,4 @@
-"""The other end of ``worker``: starts a backend's process, sends it requests, and tells a death from an answer."""
+"""Run a backend in a process of its own: start ``worker``, send it requests, and report errors and crashes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 
 @contextmanager
 def started(names: Sequence[str], progress: Progress = lambda step: None) -> Generator[list[BackendProcess]]:
-    """Start backends in processes of their own, all at once; they are ready, and end with the block."""
+    """Start backends in processes of their own, all at once, and yield them when they are ready."""
     with ExitStack() as stack:
         processes = [stack.enter_context(BackendProcess(name)) for name in names]
         progress(f"starting {' and '.join(process.name for process in processes)}")
@@ -47,7 +47,7 @@ class BackendProcess:
     """A backend running in a process of its own, which ends with the ``with`` block.
 
     ``load``, ``forward`` and the others send a request, and reading results waits for the answer, so that two backends
-    can work at once. Raises BackendError where the process cannot start, answers with an error, or dies; ``recover``
+    can work at once. Raises BackendError if the process cannot start, answers with an error, or dies; ``recover``
     makes it ready again.
     """
 
@@ -60,17 +60,17 @@ class BackendProcess:
         self._requested: list[Path] = []
 
     def __enter__(self) -> BackendProcess:
-        # A worker that was killed on Windows may hold a file a moment longer.
+        # On Windows a killed worker may keep a file open for a moment.
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True)
         self._start()
         return self
 
     def _start(self) -> None:
-        # Bytes, which a C library may write in any encoding.
+        # Binary, since a C library may write any encoding.
         self._errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - _end closes it
         # -P: a torch.py in the user's folder must not stand in for the framework.
         command = [sys.executable, "-P", "-m", "resnet_spec.parity.worker", self.name]
-        # On the processor, whatever the machine has: an accelerator may round to TF32 without a word.
+        # Always on the CPU: an accelerator may round to TF32 silently.
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         self._process = subprocess.Popen(  # noqa: S603
             command,
@@ -90,16 +90,16 @@ class BackendProcess:
 
     def _end(self) -> None:
         self._process.kill()
-        # Not communicate(), which would write what the pipe to a dead process still holds.
+        # The pipe to a dead process may hold unwritten requests.
         with suppress(OSError):
             self._process.communicate()
         self._errors.close()
         self._pending = 0
 
     def recover(self) -> None:
-        """Make the process ready for new requests after an error: start it again if it died, else finish what it has.
+        """Make the process ready for new requests after an error: restart it if it died, else finish its requests.
 
-        Raises BackendError where it cannot be started.
+        Raises BackendError if it cannot start.
         """
         if self._process.poll() is None:
             with suppress(BackendError):
@@ -115,7 +115,7 @@ class BackendProcess:
         self.environment, self.running_variance = answer["environment"], answer["running_variance"]
 
     def load(self, graph: Graph, weights: Path, *dtypes: DType, exact_statistics: bool = False) -> None:
-        """Ask for models with the weights of a safetensors file, one a precision (float32 unless stated)."""
+        """Ask for models with the weights of a safetensors file, one for each precision (by default float32)."""
         path = self._new("graph.json")
         path.write_text(graph.to_json(), "utf-8")
         wanted = dtypes or ("float32",)
@@ -124,7 +124,7 @@ class BackendProcess:
     def forward(self, images: NDArray[Any], dtype: DType | None = None, *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width).
 
-        In the first precision that was loaded, unless one is stated.
+        Without ``dtype``, in the first precision that was loaded.
         """
         self._ask_with_files("forward", {"images": images}, dtype=dtype, training=training)
 
@@ -144,7 +144,7 @@ class BackendProcess:
     def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
         """Ask to begin a walk over the nodes, whose shared values are this backend's own if it is ``leading``.
 
-        ``judging`` asks for the rounding error of each node, too.
+        ``judging`` also asks for the rounding error of each node.
         """
         self._ask_with_files("begin", {"images": images}, leading=leading, judging=judging, seed=seed)
 
@@ -153,14 +153,14 @@ class BackendProcess:
         self._ask_with_files("step", {}, shared=str(shared) if shared else None)
 
     def inspect(self, node: str, inputs: Sequence[NDArray[Any]]) -> None:
-        """Ask for a node's value in float32, and in float64 from what float32 holds of its inputs."""
+        """Ask for a node's value in float32 and in float64, from its inputs rounded to float32."""
         path = self._path("inputs")
         self.wait()
         save_arrays(path, dict(enumerate(inputs)))
         self._ask_with_files("inspect", {}, node=node, inputs=str(path))
 
     def wait(self) -> dict[str, Any]:
-        """Wait until everything asked for is done; the last answer. Raises the first error of a request."""
+        """Wait until all requests are done, and return the last answer; raises the first error of a request."""
         answer: dict[str, Any] = {}
         failed: BackendError | None = None
         while self._pending:
@@ -188,7 +188,7 @@ class BackendProcess:
         return load_arrays(self._path("result"))
 
     def gradients_found(self) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Wait, and return the loss and the gradients, the images' as ``input``."""
+        """Wait, and return the loss and the gradients; the images' gradient is called ``input``."""
         loss: float = self.wait()["loss"]
         return loss, load_arrays(self._path("gradients"))
 
@@ -198,7 +198,7 @@ class BackendProcess:
         return load_arrays(self._path("after"))
 
     def _new(self, name: str) -> Path:
-        """A new file for a request, since the last one's may not have been read yet; deleted once it is answered."""
+        """Return a new path for a request's file, which is deleted once the request is answered."""
         path = self._path(f"{next(self._numbers)}-{name}")
         self._requested.append(path)
         return path
@@ -221,7 +221,7 @@ class BackendProcess:
             self._process.stdin.write(json.dumps({"command": command, **request}) + "\n")
             self._process.stdin.flush()
         except OSError:
-            # A broken pipe; Windows calls it an invalid argument.
+            # A broken pipe, or on Windows an invalid argument.
             raise BackendError(self._death()) from None
         self._pending += 1
 
@@ -236,21 +236,21 @@ class BackendProcess:
         return answer
 
     def _death(self) -> str:
-        """How the process ended, with the last line it wrote to standard error."""
+        """Return how the process ended, with the last line it wrote to standard error."""
         status = self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
+        last_line = self._errors.read().decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
         if status < 0:
             name = _signal(-status)
             how = f"was killed by {name}" + (" (the system may be out of memory)" if name == "SIGKILL" else "")
         else:
             how = f"ended with status {status}"
-        return f"the {self.name} backend's process {how}" + (f": {said[0]}" if said else "")
+        return f"the {self.name} backend's process {how}" + (f": {last_line[0]}" if last_line else "")
 
 
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        # A real-time signal has no name.
+        # Real-time signals have no names.
         return f"signal {number}"

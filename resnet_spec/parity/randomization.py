@@ -1,8 +1,8 @@
-"""Weights under which a comparison means something: random, yet with activations that neither fade nor explode.
+"""Random weights for comparisons, under which activations neither vanish nor explode.
 
-Statistics of 0 and 1 hide a wrong normalization, and careless random ones let activations grow until everything but
-the largest is lost in rounding. Scales are drawn around 1, the last normalization of each residual branch is damped so
-that a deep sum stays bounded, and the running statistics are near those the network really has.
+Running statistics of 0 and 1 hide errors in normalizations, and arbitrary ones let activations grow until all but the
+largest are lost in rounding. Scales are uniform around 1, the last normalization of each residual branch is damped so
+that a deep sum stays bounded, and the running statistics are near those of the network's activations.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 DAMPING = 0.2
 CALIBRATION_BATCH = 4
 
-# Where each position has statistics of its own.
+# For normalizations with statistics for each position.
 POSITION_BATCH = 32
-"""Statistics of fewer values do not fit other images, and activations grow from layer to layer."""
+"""With statistics of fewer values, activations of other images grow from layer to layer."""
 LEAST_VARIANCE = 4.0
-"""In means of the layer's variances: what a strided transposed convolution leaves out never varies, and divided by
-next to nothing its rounding would be all that is seen; what varies would be seen at the few places between."""
+"""In multiples of the layer's mean variance: positions that a strided transposed convolution leaves out never vary, and
+dividing their rounding errors by a tiny variance would dominate all other values."""
 
 Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
 """Runs a graph with arrays on images in training mode; returns the arrays after it."""
 
 
 def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Draw weights and statistics for a comparison.
+    """Return random weights and statistics for a comparison.
 
     Kernels follow the spec's initialization; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
     normalization of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
     training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
-    Where each position has a variance of its own, none is below four times their mean.
+    If each position has its own variance, none is below four times their mean.
     """
     arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
     damped = last_normalizations(graph)
@@ -60,9 +60,9 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
     ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
     for parameter in graph.parameters():
         if parameter.role in ranges:
-            drawn = _uniform(parameter, seed, *ranges[parameter.role])
+            value = _uniform(parameter, seed, *ranges[parameter.role])
             norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
-            arrays[parameter.name] = drawn * DAMPING if norm and parameter.node in damped else drawn
+            arrays[parameter.name] = value * DAMPING if norm and parameter.node in damped else value
     roles = {parameter.role for parameter in graph.parameters()}
     if roles & VARIANCES:
         batch = POSITION_BATCH if Role.POSITION_VARIANCE in roles else CALIBRATION_BATCH
@@ -76,13 +76,13 @@ def _perturb_statistics(graph: Graph, arrays: dict[str, Any], after: Mapping[str
     variances = {p.node: _variance(p, after[p.name]) for p in graph.parameters() if p.role in VARIANCES}
     for parameter in graph.parameters():
         if parameter.role in VARIANCES:
-            drawn = variances[parameter.node] * _uniform(parameter, seed, 0.8, 1.25)
+            value = variances[parameter.node] * _uniform(parameter, seed, 0.8, 1.25)
         elif parameter.role in MEANS:
             deviation = variances[parameter.node] ** 0.5
-            drawn = after[parameter.name] + deviation * _uniform(parameter, seed, -0.1, 0.1)
+            value = after[parameter.name] + deviation * _uniform(parameter, seed, -0.1, 0.1)
         else:
             continue
-        arrays[parameter.name] = drawn.astype("float32")
+        arrays[parameter.name] = value.astype("float32")
 
 
 def _variance(parameter: Parameter, seen: NDArray[Any]) -> NDArray[Any]:
@@ -92,20 +92,20 @@ def _variance(parameter: Parameter, seen: NDArray[Any]) -> NDArray[Any]:
 def _uniform(parameter: Parameter, seed: int, low: float, high: float) -> NDArray[np.float32]:
     import numpy as np
 
-    # A stream of its own, apart from the one that initialization draws from.
+    # A stream separate from initialization's.
     rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode()), 1])
     return rng.uniform(low, high, parameter.shape).astype(np.float32)
 
 
 def random_images(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
-    """Standard normal images (batch, channels, height, width), each value one that float32 holds too."""
+    """Return standard normal images (batch, channels, height, width) in float64, each exact in float32 too."""
     import numpy as np
 
     return np.random.default_rng([seed, 2]).standard_normal(shape, np.float32).astype(np.float64)
 
 
 def last_normalizations(graph: Graph) -> set[str]:
-    """The layers that normalize last on each residual branch, the first input of a residual block's addition."""
+    """Return the last normalization of each residual branch, the first input of a residual block's addition."""
     found: set[str] = set()
     for node in graph.nodes:
         if node.operation.op == "add":
@@ -118,7 +118,7 @@ def last_normalizations(graph: Graph) -> set[str]:
 
 
 def calibrating(graph: Graph) -> Graph:
-    """The same network whose running statistics become those of the next batch, with nothing dropped at random."""
+    """Return the network without dropout, with momenta that replace the running statistics by the next batch's."""
 
     def changed(node: Node) -> Node:
         if isinstance(node.operation, BatchNorm | PositionBatchNorm):
@@ -129,7 +129,7 @@ def calibrating(graph: Graph) -> Graph:
 
 
 def undropped(graph: Graph) -> Graph:
-    """The same network with nothing dropped at random in training."""
+    """Return the network with the rates of dropout and stochastic depth set to 0."""
 
     def changed(node: Node) -> Node:
         if isinstance(node.operation, Dropout | StochasticDepth):

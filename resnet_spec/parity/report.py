@@ -200,13 +200,13 @@ def largest_difference(result: NDArray[Any], wanted: NDArray[Any]) -> float:
 
     if result.shape != wanted.shape:
         return float("inf")
-    # Infinity on both sides is NaN, and so no agreement.
+    # Infinity on both sides gives NaN, which never passes.
     with np.errstate(invalid="ignore", over="ignore"):
         return float(np.abs(result.astype(np.float64) - wanted.astype(np.float64)).max())
 
 
 def ratio(largest: float, size: float) -> float:
-    """Return a difference over a size; 0 where both are 0, infinite where only the size is."""
+    """Return a difference divided by a size; 0 if both are 0, infinite if only the size is."""
     if size or isnan(largest):
         return largest / size if size else largest
     return float("inf") if largest else 0.0
@@ -227,15 +227,14 @@ def standard_deviation(value: NDArray[Any]) -> float:
 
 
 def logits_size(logits: NDArray[Any]) -> float:
-    """Return what differences of logits are measured by: their standard deviation, or where that is 0 their root mean
-    square; 0 where every logit is 0."""
+    """Return the size of logits: their standard deviation, or if that is 0 their root mean square."""
     return standard_deviation(logits) or root_mean_square(logits)
 
 
 def _scaled(value: NDArray[Any]) -> tuple[float, NDArray[Any] | None]:
-    """A power of two near a value's largest element, and the value over it; the largest alone if it is 0 or not finite.
+    """Return a power of two near a value's largest element, and the value divided by it, whose square cannot overflow.
 
-    A square of a large number would overflow; a power of two changes no digit.
+    If the largest element is 0 or not finite, return it and None.
     """
     import numpy as np
 

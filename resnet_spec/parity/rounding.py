@@ -1,13 +1,13 @@
-"""How large a difference rounding alone may make: computed from the network, not chosen.
+"""The difference that rounding explains: computed from the network, not chosen.
 
-A sum of k terms computed in floating point with unit roundoff u is the exact sum of terms each moved by at most
-λ·√k·u of itself, except with a probability that falls with λ like a normal distribution's tail (Higham and Mary 2019,
-"A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). Terms share the roundings of
-the partial sums that they are in, so a sum of positive terms may be off by all of √k·u. So a network run in float64
-with every operation's inputs moved at random by √k·u, with float32's u, and its result moved by as much, is a sample
-of what float32 may do to it. The distance of that run from the unperturbed one is the *rounding error*, an estimate in
-the units of the result. It grows with depth, with the terms of each sum and with whatever the network amplifies.
-``CONFIDENCE`` is λ, and λ times the rounding error the *rounding tolerance*.
+A sum of k terms, computed in floating point with unit roundoff u, is the exact sum of terms that are each moved by at
+most λ·√k·u of themselves, except with a probability that falls with λ like a normal distribution's tail (Higham and
+Mary 2019, "A New Approach to Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, A2815). Terms share the
+roundings of the partial sums that they are in, so a sum of positive terms may be off by all of √k·u. So a network run
+in float64 with every operation's inputs moved at random by √k·u, with float32's u, and its result moved by as much, is
+a sample of float32's effect on it. The distance of that run from the unperturbed one is the *rounding error*, an
+estimate in the units of the result. It grows with depth, with the terms of each sum and with whatever the network
+amplifies. ``CONFIDENCE`` is λ, and λ times the rounding error the *rounding tolerance*.
 
 Every verdict compares two absolute quantities, the largest difference and the largest that is allowed:
 
@@ -18,10 +18,10 @@ Every verdict compares two absolute quantities, the largest difference and the l
 
 The last two need no reference that differs from zero. A result that is zero because everything in it is zero (after a
 ReLU of negative values, under kernels of zeros) has no rounding error, since moving zero by a part of itself moves
-nothing; the other backend must give zero too. A result that is zero, constant or a single number because terms cancel
-has the rounding error of those terms, since each was moved by a part of its own. A quotient of the difference and the
-reference's size would be infinite for both, whatever was computed. To either tolerance the smallest normal number is
-added, below which a processor may take a number for zero.
+nothing; the other backend must compute zero too. A result that is zero, constant or a single number because terms
+cancel has the rounding error of those terms, since each was moved by a part of its own. A quotient of the difference
+and the reference's size would be infinite for both, whatever was computed. To either tolerance the smallest normal
+number is added, since a processor may treat smaller numbers as zero.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNIT: dict[DType, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
 """Unit roundoff: the largest relative error of rounding one number."""
 
 SMALLEST: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
-"""The smallest normal numbers; a processor may take what is less for zero."""
+"""The smallest normal numbers; a processor may treat smaller ones as zero."""
 
 CONFIDENCE = 2.0
 
@@ -46,24 +46,24 @@ STRUCTURE = 1e-9
 """Largest difference of float64 results, in their standard deviations, that rounding may explain: 10⁷ units."""
 
 SAMPLES = 256
-"""Values from which a rounding error is estimated at least: the largest of few says little, so few are drawn again."""
+"""The least number of values to estimate a rounding error from; for fewer outputs, several runs are perturbed."""
 
 
 def rounding_tolerance(error: float, dtype: DType = "float32") -> float:
-    """Return how far rounding may take a result from its exact value, given the float32 rounding error estimated."""
+    """Return the largest error of a result that rounding explains, given its estimated float32 rounding error."""
     return CONFIDENCE * error * UNIT[dtype] / UNIT["float32"] + SMALLEST[dtype]
 
 
 def structure_tolerance(size: float, error: float = 0.0) -> float:
-    """Return how far two correct float64 results may be apart.
+    """Return the largest difference of two correct float64 results.
 
-    ``size`` is that of the reference, and ``error`` the float32 rounding error estimated for it.
+    ``size`` is the size of the reference, and ``error`` its estimated float32 rounding error.
     """
     return max(STRUCTURE * size, 2 * rounding_tolerance(error, "float64"))
 
 
 def draws_for(values: int) -> int:
-    """Return how often a network, or a node, of so many output values is perturbed."""
+    """Return the number of perturbed runs of a network or node with this many output values."""
     return max(1, min(8, -(-SAMPLES // values)))
 
 
@@ -75,6 +75,6 @@ def with_rounding_noise(
         return value
     import numpy as np
 
-    # Uniform, which is cheap to draw: of width √12 its standard deviation is 1.
+    # Uniform noise is cheap; with width √12 its standard deviation is 1.
     noise = generator.random(value.shape, np.float32) - np.float32(0.5)
     return value * (1 + (12 * roundings) ** 0.5 * unit * noise.astype(value.dtype))

@@ -1,8 +1,8 @@
-"""What one backend computed, kept in a file, so that the other can be compared with it on another machine.
+"""Traces: files with the results of one backend, to compare another backend with on another machine.
 
-A trace is safetensors: the weights, the images, the logits in both precisions and, where asked for, every node's
-float64 value; its metadata say what made it. A comparison takes the network from the trace, or a spec that must be the
-same network.
+A trace is a safetensors file with the weights, the images, the logits in both precisions and optionally every node's
+float64 value; its metadata describe the backend and the machine. A comparison takes the network from the trace; a spec,
+if given, must be the same network.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 TRACE = "resnet_spec.trace"
-"""The key of the metadata that says what made a trace."""
+"""The key of a trace's metadata."""
 
 FORMAT = 1
 
@@ -61,15 +61,15 @@ _INPUT, _EXACT, _ROUNDED = "input", "logits/float64", "logits/float32"
 class Trace:
     """One run of a network: ``images`` and ``weights``, and what ``source`` computed from them.
 
-    ``exact`` are the logits in float64, ``rounded`` in float32 where they were computed; ``nodes`` are every node's
-    value in float64, or empty. ``environment`` holds versions and settings that change rounding, ``machine`` what it
-    ran on.
+    ``exact`` are the logits in float64, ``rounded`` in float32 if they were computed; ``nodes`` are the float64 values
+    of all nodes, or empty. ``weights_source`` is the name of the weights' file, or ``random``. ``environment`` holds
+    versions and settings that change rounding, ``machine`` the hardware and system.
     """
 
     graph: Graph
     source: str
     seed: int
-    drawn: str
+    weights_source: str
     images: NDArray[Any]
     weights: Arrays
     exact: NDArray[Any]
@@ -80,7 +80,7 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """The name in reports."""
         return f"{self.source} (trace)"
 
 
@@ -100,8 +100,8 @@ def record(
 ) -> Trace:
     """Run a spec in one backend as ``parity.compare`` would, and write what it computed to ``path``.
 
-    ``nodes`` keeps every node's value too, without which the other side can compare logits alone. Raises SpecError,
-    WeightsError, OutputError or BackendError; then nothing is written.
+    ``nodes`` adds the value of every node, which a bisection needs. If it raises SpecError, WeightsError, OutputError
+    or BackendError, nothing is written.
     """
     import numpy as np
 
@@ -131,8 +131,8 @@ def record(
             graph=graph,
             source=process.name,
             seed=seed,
-            # Where a file lies here means nothing elsewhere.
-            drawn=Path(weights).name if weights else "random",
+            # The folder has no meaning on another machine.
+            weights_source=Path(weights).name if weights else "random",
             images=images.astype(np.float32),
             weights=arrays,
             exact=logits["float64"],
@@ -149,7 +149,7 @@ def record(
 def _walked(
     process: BackendProcess, graph: Graph, images: NDArray[Any], folder: Path, progress: Progress
 ) -> dict[str, NDArray[Any]]:
-    """Every node's value, each in a file of its own, since all of them may be more than memory holds."""
+    """Return every node's value, mapped from files, since all of them may not fit into memory."""
     import numpy as np
 
     process.begin(images, leading=True, judging=False, seed=0)
@@ -165,7 +165,7 @@ def _walked(
 
 
 def machine() -> dict[str, str]:
-    """What this runs on: processor, cores, system, its C library, Python, and this package's version."""
+    """Return the processor, cores, system, C library, and versions of Python and this package."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -187,7 +187,7 @@ def _processor() -> str:
 
 
 class _Metadata(BaseModel):
-    """What a trace's metadata say beside the graph."""
+    """A trace's metadata, besides the graph."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -206,16 +206,16 @@ def write_trace(path: Path, trace: Trace) -> None:
         arrays[_ROUNDED] = trace.rounded
     arrays |= {f"{_WEIGHTS}{name}": array for name, array in trace.weights.items()}
     arrays |= {f"{_NODES}{name}": array for name, array in trace.nodes.items()}
-    said = _Metadata(
+    parsed = _Metadata(
         format=FORMAT,
         source=trace.source,
         seed=trace.seed,
-        weights=trace.drawn,
+        weights=trace.weights_source,
         environment=dict(trace.environment),
         machine=dict(trace.machine),
     )
     metadata = {
-        TRACE: said.model_dump_json(),
+        TRACE: parsed.model_dump_json(),
         GRAPH: trace.graph.to_json(),
         FINGERPRINT: trace.graph.fingerprint,
     }
@@ -223,12 +223,12 @@ def write_trace(path: Path, trace: Trace) -> None:
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a trace, memory-mapped; raises WeightsError where it is none, or not whole."""
+    """Read a trace, memory-mapped; raises WeightsError for another kind of file, or an incomplete one."""
     checkpoint = read_safetensors(path)
     metadata, tensors = checkpoint.metadata, checkpoint.tensors
     if TRACE not in metadata:
         raise WeightsError(f"{path}: is not a trace; write one with 'resnet-spec record'")
-    said = _read_metadata(path, metadata[TRACE])
+    parsed = _read_metadata(path, metadata[TRACE])
     try:
         graph = Graph.from_json(metadata.get(GRAPH, ""))
     except (GraphError, RecursionError) as error:
@@ -239,40 +239,40 @@ def read_trace(path: Path) -> Trace:
     _check_tensors(path, graph, tensors)
     return Trace(
         graph=graph,
-        source=said.source,
-        seed=said.seed,
-        drawn=said.weights,
+        source=parsed.source,
+        seed=parsed.seed,
+        weights_source=parsed.weights,
         images=tensors[_INPUT],
         weights={parameter.name: tensors[_WEIGHTS + parameter.name] for parameter in graph.parameters()},
         exact=tensors[_EXACT],
         rounded=tensors.get(_ROUNDED),
         nodes={name: tensors[_NODES + name] for name in graph.by_name if _NODES + name in tensors},
-        environment=said.environment,
-        machine=said.machine,
+        environment=parsed.environment,
+        machine=parsed.machine,
     )
 
 
 def _read_metadata(path: Path, text: str) -> _Metadata:
-    said: Any = None
+    parsed: Any = None
     try:
-        # Before the rest is looked at, which another format may have otherwise.
-        said = json.loads(text)
-        if isinstance(said, dict) and "format" in said and said["format"] != FORMAT:
-            known = f"of which this version knows {FORMAT}"
-            raise WeightsError(f"{path}: is a trace of format {shown(cast('object', said['format']))}, {known}")
-        return _Metadata.model_validate(said)
+        # Check the format first, since other fields may differ in another format.
+        parsed = json.loads(text)
+        if isinstance(parsed, dict) and "format" in parsed and parsed["format"] != FORMAT:
+            theirs = shown(cast("object", parsed["format"]))
+            raise WeightsError(f"{path}: is a trace of format {theirs}; this version reads format {FORMAT}")
+        return _Metadata.model_validate(parsed)
     except ValidationError as error:
-        first = invalid_values(error, said, _Metadata)[0].problem()
+        first = invalid_values(error, parsed, _Metadata)[0].problem()
         problem = f"{first.path or 'its metadata'}: {first.message}"
     except (ValueError, RecursionError) as error:
-        problem = f"its metadata are no JSON: {error}"
+        problem = f"its metadata are not JSON: {error}"
     raise WeightsError(f"{path}: is not a whole trace ({problem})")
 
 
 def _check_tensors(path: Path, graph: Graph, tensors: Arrays) -> None:
-    """Whether the file has the tensors of a trace of this graph and no others, each of its shape."""
+    """Check that the file has exactly the tensors of a trace of this graph, with their shapes."""
     images = tensors.get(_INPUT)
-    # Of no images nothing follows.
+    # Without images, report the shapes for one.
     batch = max(1, len(images)) if images is not None and images.ndim else 1
     output = (batch, *graph.by_name[graph.outputs[-1]].shape)
     needed = {_INPUT: (batch, *graph.input.shape), _EXACT: output}
@@ -284,15 +284,15 @@ def _check_tensors(path: Path, graph: Graph, tensors: Arrays) -> None:
     for name, tensor in tensors.items():
         shape = (needed | optional).get(name)
         if shape is None:
-            raise WeightsError(f"{path}: {name} is in the trace and belongs to nothing in its graph")
+            raise WeightsError(f"{path}: {name} is in the trace, but not in its graph")
         if tensor.shape != shape:
             raise WeightsError(f"{path}: {name} has shape {list(tensor.shape)} in the trace, not {list(shape)}")
         if tensor.dtype.kind != "f":
-            raise WeightsError(f"{path}: {name} holds {tensor.dtype.name} in the trace, no floating-point numbers")
+            raise WeightsError(f"{path}: {name} holds {tensor.dtype.name} in the trace, not floating-point numbers")
 
 
 class _Replay:
-    """A trace in the place of the reference of a bisection."""
+    """A trace as the reference of a bisection."""
 
     def __init__(self, trace: Trace) -> None:
         self.name = trace.name
@@ -301,18 +301,18 @@ class _Replay:
         self._last = ""
 
     def load(self, graph: Graph, weights: Path, *dtypes: DType) -> None:
-        """The network is the trace's own."""
+        """Do nothing: the trace has its own network."""
 
     def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
         """Begin at the first node."""
         self._nodes = iter(self._trace.graph.nodes)
 
     def step(self, shared: Path | None) -> None:
-        """Go on to the next node."""
+        """Go to the next node."""
         self._last = next(self._nodes).name
 
     def named_outputs(self) -> dict[str, NDArray[Any]]:
-        """The node's value, as it was recorded."""
+        """Return the node's recorded value."""
         return {"float64": self._trace.nodes[self._last]}
 
 
@@ -325,11 +325,11 @@ def compare_with_trace(
     bisect: bool = False,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
-    """Run a trace's network in a backend and compare with what was recorded.
+    """Run a trace's network in a backend, and compare the results with the recorded ones.
 
-    ``spec``, where given, must be the trace's network. The trace's float64 is the reference; in float32 either side is
-    held to its own float64. Causes are tried in another backend, where one is installed. Raises WeightsError for a
-    trace of another graph, or of logits alone where ``bisect`` needs nodes; BackendError where the backend cannot be
+    ``spec``, if given, must be the trace's network. The trace's float64 is the reference; in float32 each side is
+    compared with its own float64. Hypotheses are computed in another backend, if one is installed. Raises WeightsError
+    for a trace of another graph, or one without the nodes that ``bisect`` needs, and BackendError if the backend cannot
     run.
     """
     import numpy as np
@@ -339,7 +339,7 @@ def compare_with_trace(
     if spec is not None:
         _check_same(path, trace, spec, overrides)
     if bisect and len(trace.nodes) < len(graph.nodes):
-        raise WeightsError(f"{path}: the trace lacks the nodes' values; 'resnet-spec record --nodes' keeps them")
+        raise WeightsError(f"{path}: the trace lacks the nodes' values; record it with 'resnet-spec record --nodes'")
     with (
         TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
         started([backend], progress) as (process,),
@@ -381,7 +381,7 @@ def compare_with_trace(
         fingerprint=graph.fingerprint,
         size=graph.input.shape[1:] or graph.input.shape,
         batch=len(images),
-        weights=trace.drawn,
+        weights=trace.weights_source,
         seed=trace.seed,
         deviation=standard_deviation(trace.exact),
         rounding_tolerance=ratio(rounding_tolerance(error), size),
@@ -393,10 +393,10 @@ def compare_with_trace(
 
 
 def _witness(trace: Trace, judged: BackendProcess, stack: ExitStack, progress: Progress) -> BackendProcess | None:
-    """Another backend, in which causes can be tried: the trace's own where it is installed, or any that is."""
+    """Return another backend, to compute hypotheses in: the trace's own if it is installed, or any other."""
     names = [name for name in backend_names() if name != judged.name]
     for name in sorted(names, key=lambda name: name != trace.source):
-        # One whose framework is missing cannot be started.
+        # A backend whose framework is missing cannot start.
         with suppress(BackendError):
             return stack.enter_context(started([name], progress))[0]
     return None

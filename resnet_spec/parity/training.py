@@ -1,18 +1,19 @@
-"""Do two backends train alike? Gradients, running statistics, and some steps of an optimizer, all in float64.
+"""Compare training in two backends: gradients, running statistics, and steps of an optimizer, all in float64.
 
-Nothing is dropped at random: the rates of dropout and stochastic depth are 0. The loss is half the mean square of each
-output less random targets, which means the same in every framework.
+The rates of dropout and stochastic depth are 0. The loss is half the mean squared difference of each output from random
+targets, which is the same in every framework.
 
-How far rounding alone takes two runs apart is computed as in ``rounding``, with float64's unit roundoff u: each backend
-trains again with rounding noise (``perturbed_batches``), and ``CONFIDENCE`` times the largest distance of ``RUNS`` such
-runs from its unperturbed one is its tolerance; a difference may be as large as both backends' tolerances together. It
-grows with the steps and with whatever training amplifies. More than one run, since differences soon point along the
-direction that training amplifies most, and a single one may have little of that direction. Both backends, since where
-terms cancel in a gradient the noise that is left is each one's own, and Adam divides by its size.
+The distance that rounding explains is estimated as in ``rounding``, with float64's unit roundoff u: each backend trains
+again with rounding noise (``perturbed_batches``), and its tolerance is ``CONFIDENCE`` times the largest distance of
+``RUNS`` such runs from its unperturbed run. A difference may be as large as the sum of both backends' tolerances, which
+grow with the steps and with what training amplifies. Several runs are needed, since differences soon point along the
+direction that training amplifies most, and a single run may start with little of that direction. Both backends are
+perturbed, since the noise that remains where terms of a gradient cancel differs between backends, and Adam divides by
+its size.
 
 Distances and tolerances are absolute. Gradients and statistics are compared with ``STRUCTURE`` times the size of the
-reference; where that is zero, the other backend's must be zero too, but a running mean, whose batch may have the mean
-zero up to rounding, has the deviation of its layer's values for a size.
+reference. If the size is zero, the other backend's values must be zero too; for a running mean, which may be zero up to
+rounding, the size is the standard deviation of the layer's values instead.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ if TYPE_CHECKING:
 OPTIMIZERS: tuple[Optimizer, ...] = (SGD(), AdamW())
 
 RUNS = 3
-"""Perturbed runs, of which the farthest counts. Along one direction, where distances fall like a normal distribution,
-one run in 12 goes less than a tenth of a standard deviation; the farthest of three does so in one case of 2000."""
+"""Perturbed runs; the farthest counts. Along one direction, with normally distributed distances, one run in 12 moves
+less than a tenth of a standard deviation; the farthest of three runs does so in one case in 2000."""
 
 
 class TrainingComparison:
-    """Training one graph in several running backends; the first is the reference."""
+    """Compares training of a graph in several running backends; the first is the reference."""
 
     def __init__(self, processes: Sequence[BackendProcess], files: Scratch, progress: Progress) -> None:
         self._processes = processes
@@ -78,7 +79,7 @@ class TrainingComparison:
     ) -> list[Difference]:
         """Return every difference in gradients, statistics and training; see the module.
 
-        Raises SpecError where a batch leaves a normalization one value a channel, which has no variance.
+        Raises SpecError for a batch that leaves a normalization one value per channel, which has no variance.
         """
         graph = undropped(graph)
         check_batch(graph, plan.batch)
@@ -143,7 +144,7 @@ class TrainingComparison:
         for draw in range(RUNS):
             moved = self._trained(graph, plan, optimizer, draw)
             for run, own, error in zip(moved, runs, errors, strict=True):
-                # NaN stays.
+                # np.maximum propagates NaN.
                 np.maximum(error, run.distance(own, names), out=error)
         sizes = [run.sizes(arrays, names) for run in runs]
         tolerances = [
@@ -162,7 +163,7 @@ class TrainingComparison:
         return found
 
     def _trained(self, graph: Graph, plan: Plan, optimizer: Optimizer, draw: int | None = None) -> list[_Run]:
-        """A run of each backend, all at once."""
+        """Train all backends at once, and return their runs."""
         for process in self._processes:
             process.load(graph, self._weights, "float64", exact_statistics=True)
             process.train(optimizer, plan, draw)
@@ -181,7 +182,7 @@ class _Run(NamedTuple):
         return cls(np.array(process.wait()["losses"]), process.arrays_after())
 
     def distance(self, other: _Run, names: Sequence[str]) -> NDArray[np.float64]:
-        """The distances of two runs: the largest difference of losses, and the Euclidean distance of their weights."""
+        """Return the largest difference of two runs' losses, and the Euclidean distance of their weights."""
         import numpy as np
 
         with np.errstate(invalid="ignore"):
@@ -190,7 +191,7 @@ class _Run(NamedTuple):
         return np.array([largest, apart])
 
     def sizes(self, start: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
-        """What those are measured by: the largest loss, and the distance the weights moved, or if none their norm."""
+        """Return the sizes of both: the largest loss, and the distance the weights moved, or if zero their norm."""
         import numpy as np
 
         moved = _norm({name: self.arrays[name] - start[name] for name in names})
@@ -204,7 +205,7 @@ def _norm(arrays: Arrays) -> float:
 
 
 def _to_scale(reference: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What makes a run's tolerance one of the reference's size, so that a run that explodes is not allowed more."""
+    """Return the factor that scales a run's tolerance to the reference's size, so that a diverging run gets no more."""
     import numpy as np
 
     return np.divide(reference, own, out=np.ones_like(own), where=(reference > 0) & (own > 0) & np.isfinite(own))
@@ -213,11 +214,11 @@ def _to_scale(reference: NDArray[np.float64], own: NDArray[np.float64]) -> NDArr
 def _floors(
     graph: Graph, plan: Plan, start: Arrays, sizes: NDArray[np.float64], names: Sequence[str]
 ) -> NDArray[np.float64]:
-    """The least error of rounding in losses and weights: if nothing were amplified.
+    """Return the least rounding errors of losses and weights, as if training amplified nothing.
 
-    Random noise averages out in a sum of many values, but the rounding of a sum of positive ones does not: it is up to
-    √k · u of it. A loss and a gradient are such sums of everything before; a loss has its own too, of n squares, each
-    of a difference, and is divided by n. A weight is rounded in each step as ``UPDATE`` says.
+    Random noise averages out in a sum of many values, but the rounding of a sum of positive values does not: it is up
+    to √k · u of the sum. Losses and gradients are such sums over the whole network; a loss also sums n squares of
+    differences and is divided by n. A weight is rounded ``UPDATE`` times in each step.
     """
     import numpy as np
 
@@ -228,7 +229,7 @@ def _floors(
 
 
 def check_batch(graph: Graph, batch: int) -> None:
-    """Raise SpecError for a batch that leaves a normalization one value a channel, which has no variance."""
+    """Raise SpecError for a batch that leaves a normalization one value per channel, which has no variance."""
     for node in graph.nodes:
         if isinstance(node.operation, BatchNorm | PositionBatchNorm) and _values(graph, node, batch) < 2:
             raise SpecError(
@@ -238,7 +239,7 @@ def check_batch(graph: Graph, batch: int) -> None:
 
 
 def _values(graph: Graph, node: Node, batch: int) -> int:
-    """How many values each statistic of a normalization is taken from."""
+    """Return the number of values from which each statistic of a normalization is computed."""
     return batch * (prod(graph.input_shapes(node)[0][1:]) if node.operation.op == "batch_norm" else 1)
 
 
@@ -249,10 +250,10 @@ def trainable_parameters(graph: Graph) -> list[str]:
 
 
 def zero_gradient_biases(graph: Graph) -> set[str]:
-    """Return biases and offsets of layers whose values all end in normalizations of single channels.
+    """Return biases and offsets of layers whose values all lead to normalizations of single channels.
 
-    These subtract them again, so that their gradient in training mode is 0: what is computed is noise, which Adam would
-    amplify.
+    The normalizations subtract them again, so that their gradient in training mode is 0; the computed gradient is
+    noise, which Adam would amplify.
     """
     users: dict[str, list[Node]] = {name: [] for name in (INPUT, *graph.by_name)}
     for node in graph.nodes:
@@ -288,7 +289,7 @@ def _subtracts_shifts(node: Node) -> bool:
 
 
 def _keeps_shifts(operation: AnyOperation) -> bool:
-    """Whether adding a number to each channel of a map adds one to each channel of the result, at every position."""
+    """Whether a shift of a channel of the input is a shift of the channels of the result, at every position."""
     match operation.op:
         case "add" | "max_pool2d" | "global_avg_pool" | "global_max_pool" | "dropout" | "stochastic_depth":
             return True
@@ -304,7 +305,7 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
 def _gradient_differences(
     graph: Graph, process: BackendProcess, first: BackendProcess, theirs: Arrays, ours: Arrays
 ) -> list[Difference]:
-    """The parameter, and the input, whose gradients differ most, measured by the largest norm of a gradient."""
+    """Return the largest difference of parameters' gradients, and that of the input's; sizes are the largest norm."""
     import numpy as np
 
     names = trainable_parameters(graph)
@@ -314,14 +315,14 @@ def _gradient_differences(
     found: list[Difference] = []
     for group in (names, [INPUT]):
         if group:
-            # Not max() alone: NaN must not be lost.
+            # A plain max() could lose a NaN.
             worst = max(group, key=lambda name: (np.isnan(apart[name]), apart[name]))
             found.append(_difference("gradients", process, first, apart[worst], largest_norm, worst))
     return found
 
 
 def _worst(graph: Graph, theirs: Arrays, ours: Arrays, roles: frozenset[Any]) -> tuple[float, float, str]:
-    """The array that differs most for its size: its largest difference, its size, and its name."""
+    """Return the largest difference, size and name of the array that differs most relative to its size."""
     import numpy as np
 
     variances = {p.node: ours[p.name] for p in graph.parameters() if p.role in VARIANCES and p.name in ours}
@@ -331,7 +332,7 @@ def _worst(graph: Graph, theirs: Arrays, ours: Arrays, roles: frozenset[Any]) ->
             left, right = theirs[parameter.name], ours[parameter.name]
             size = float(np.abs(right).max())
             if not size and parameter.node in variances:
-                # A mean of zero, perhaps of values that add up to zero but for their rounding.
+                # The mean may be zero up to rounding.
                 size = float(np.abs(variances[parameter.node]).max()) ** 0.5
             found.append((largest_difference(left, right), size, parameter.name))
     return max(found, key=lambda item: (np.isnan(item[0]), ratio(item[0], item[1])))

@@ -1,4 +1,4 @@
-"""Running a network node by node, each by the backend's own layer; a value is dropped after its last use."""
+"""Run a network node by node with the backend's own layers; a value is dropped after its last use."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Walk:
-    """One backend's part in a comparison of every node.
+    """One backend's side of a comparison of every node.
 
-    Each step computes the next node of the float64 model from the reference's values of its inputs (``float64``), and
-    from this backend's own (``free``; the reference's own are the former). With a float32 model ``float32_difference``
-    is the largest difference from float64, both given the inputs as float32 holds them; with a generator
-    ``rounding_error`` is the float32 rounding error estimated for the node (see ``rounding``).
+    Each step computes the next node of the float64 model from the reference's values of its inputs (``float64``),
+    and from this backend's own values (``free``; not for the reference, where both are the same). With a float32
+    model ``float32_difference`` is the largest difference from float64, both from inputs rounded to float32; with a
+    generator ``rounding_error`` is the float32 rounding error estimated for the node (see ``rounding``).
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Walk:
         self._shared.put(self._last, value)
 
     def step(self) -> dict[str, NDArray[Any]]:
-        """Compute the next node; the results by the names above. ``free`` is missing once shapes no longer fit."""
+        """Compute the next node, and return the results by the names above, without ``free`` once shapes do not fit."""
         node = next(self._nodes)
         self._last = node.name
         inputs = self._shared.take(node)
@@ -67,7 +67,7 @@ class Walk:
                 found["free"] = self._apply("float64", node, self._free.take(node))
                 self._free.put(node.name, found["free"])
             except Exception:
-                # A node before this one has another shape, which is reported there.
+                # An earlier node has another shape, and is reported.
                 self._stopped = True
         return found
 
@@ -82,7 +82,7 @@ class Walk:
         return max(largest_difference(moved, value) for moved in draws)
 
     def both(self, node: Node, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """A node's value in float32 and in float64, from what float32 holds of its inputs."""
+        """Return a node's value in float32 and in float64, from its inputs rounded to float32."""
         narrow = [value.astype("float32") for value in inputs]
         return self._apply("float32", node, narrow), self._apply("float64", node, narrow)
 
@@ -92,14 +92,14 @@ class Walk:
 
 
 class Values:
-    """Values by the names of their nodes, each kept until the last node that needs it has taken it."""
+    """Values by the names of their nodes, each kept until its last use."""
 
     def __init__(self, graph: Graph, images: NDArray[Any]) -> None:
         self._uses = Counter(name for node in graph.nodes for name in node.inputs)
         self._values = {INPUT: images}
 
     def take(self, node: Node) -> list[NDArray[Any]]:
-        """The inputs of a node, which come in the graph's order."""
+        """Return the inputs of a node; nodes must be taken in the graph's order."""
         inputs = [self._values[name] for name in node.inputs]
         self._uses.subtract(node.inputs)
         for name in set(node.inputs):
@@ -116,7 +116,7 @@ class Values:
 def walk_with_noise(
     backend: Backend, model: Any, graph: Graph, images: NDArray[Any], generator: np.random.Generator
 ) -> NDArray[Any]:
-    """The last output of a float64 model that rounds as float32 might: see ``rounding``."""
+    """Return the last output of a float64 model with float32's rounding noise; see ``rounding``."""
     values = Values(graph, images)
     value = images
     for node in graph.nodes:
@@ -133,10 +133,10 @@ def apply_with_noise(
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
 ) -> NDArray[Any]:
-    """One node's value with rounding noise in its inputs and in the result.
+    """Return one node's value with rounding noise in its inputs and in the result.
 
-    Noise in the inputs shows what cancels in a sum; where nothing cancels it averages out, and noise in the result
-    shows the roundings that partial sums share.
+    Noise in the inputs shows cancellation in a sum; without cancellation it averages out, and noise in the result
+    accounts for the roundings that partial sums share.
     """
     count = node.operation.roundings(*graph.input_shapes(node))
     unit = UNIT["float32"]

@@ -1,7 +1,7 @@
-"""One backend in a process of its own, so that two frameworks never share one; arrays are exchanged in files.
+"""The process of one backend, so that two frameworks never share a process; arrays are exchanged in files.
 
-Run as ``python -m resnet_spec.parity.worker BACKEND``. A request is a line of JSON on standard input, an answer one on
-standard output, both of ASCII alone; what a framework prints goes to standard error.
+Run as ``python -m resnet_spec.parity.worker BACKEND``. A request is a line of JSON on standard input, and an answer a
+line on standard output, both in ASCII; what a framework prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Worker:
-    """The backend, and the models it was last asked to load: one graph, in one precision or both."""
+    """The backend and its current models: of one graph, in one precision or both."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -37,12 +37,12 @@ class _Worker:
         self.walk: Walk
 
     def load(self, request: Mapping[str, Any]) -> None:
-        """Compile a graph, unless the last models are of it, and load its weights."""
+        """Compile a graph, unless the current models are of it, and load its weights."""
         graph = Path(request["graph"]).read_bytes()
         exact: bool = request["exact_statistics"]
         wanted = graph, request["dtypes"], exact
         if wanted != self.compiled:
-            # Free the last models' memory before the next are compiled, not after.
+            # Free the models before compiling the next ones.
             self.models = {}
             self.compiled = None
             self.graph = Graph.from_json(graph)
@@ -124,7 +124,7 @@ class _Worker:
         save_arrays(Path(request["result"]), self.walk.step())
 
     def inspect(self, request: Mapping[str, Any]) -> None:
-        """A node's value in float32, and in float64 from what float32 holds of the inputs."""
+        """Compute a node's value in float32 and in float64, from its inputs rounded to float32."""
         inputs = list(load_arrays(Path(request["inputs"])).values())
         both = self.walk.both(self.graph.by_name[request["node"]], inputs)
         save_arrays(Path(request["result"]), dict(enumerate(both)))
@@ -140,7 +140,7 @@ def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    # A framework's remark is not worth an error, whatever the locale can hold.
+    # A framework's message must not raise an error in a locale that cannot encode it.
     for stream in (sys.stdout, sys.stderr):
         cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
     try:

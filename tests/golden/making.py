@@ -63,7 +63,7 @@ def made(name: str, original: Original) -> Trace:
         graph=graph,
         source=original.source,
         seed=SEED,
-        drawn="random",
+        weights_source="random",
         images=images.astype("float32"),
         weights=arrays,
         exact=values[output],

@@ -1,1 +1,1 @@
-"""A parity report for people and machines: tables, HTML and JUnit XML."""
+"""Parity reports as tables, HTML and JUnit XML."""

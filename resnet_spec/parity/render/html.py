@@ -1,7 +1,7 @@
-"""Reports as one HTML page, which opens from a file and needs no network.
+"""Reports as one self-contained HTML page.
 
-This module turns reports into what is drawn, bars and cells with their positions and colors; words, colors and escaping
-are in the templates.
+This module computes what is drawn from reports: bars and cells with their positions and levels. Texts, colors and
+escaping are in the templates.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 WITHIN = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %"))
 BEYOND = ((10.0, "10 ×"), (1000.0, "1000 ×"), (inf, "more"))
-"""The shares of a bound that are drawn in one color each, the largest of each and its name."""
+"""The levels that have a color each: the largest share of a bound, and its name."""
 
 LOWEST, HIGHEST = -8, 16
-"""Powers of ten between which a histogram tells shares apart."""
+"""Powers of ten between which a histogram has columns."""
 
 
 def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None = None) -> str:
@@ -52,7 +52,7 @@ def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None 
 
 
 class Cell(NamedTuple):
-    """One node: the number of its color, its mark, which says without color what is wrong, and its tooltip."""
+    """One node: the number of its color, a mark that shows problems without color, and its tooltip."""
 
     node: NodeReport
     id: str
@@ -62,7 +62,7 @@ class Cell(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Neighboring nodes that are drawn together; ``opened`` where the first thing that is wrong is among them."""
+    """Neighboring nodes that are drawn together; ``opened`` if the first problem is among them."""
 
     name: str
     cells: Sequence[Cell]
@@ -71,7 +71,7 @@ class Block(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Neighboring blocks, or the nodes before and behind them all."""
+    """Neighboring blocks, or the nodes before or after all blocks."""
 
     name: str
     blocks: Sequence[Block]
@@ -97,7 +97,7 @@ class Tick(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How many nodes take which share of their bound in one precision; ``limit`` is the position of the bound."""
+    """The number of nodes by the share of their bound that they use, in one precision; ``limit`` is the bound's x."""
 
     dtype: DType
     summary: str
@@ -108,7 +108,7 @@ class Histogram(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """One report as the page shows it; ``id`` begins the names of all that can be linked to."""
+    """One report as the page shows it; ``id`` is the prefix of its anchors."""
 
     report: ParityReport
     id: str
@@ -128,7 +128,7 @@ class Drawing:
 
     @cached_property
     def leads(self) -> list[list[Finding]]:
-        """Where to look, the first node first."""
+        """The findings in groups, the first node first."""
         return words.grouped(self.report.findings)
 
     @cached_property
@@ -142,7 +142,7 @@ class Drawing:
         return list(dict.fromkeys(name for settings in self.report.environment.values() for name in settings))
 
     def anchor(self, name: str) -> str:
-        """The name of a node's place in the page."""
+        """Return the anchor of a node."""
         return self._anchors.get(name, self.id)
 
     @cached_property
@@ -172,19 +172,19 @@ class Drawing:
         worst = words.worst(node)
         lines = (
             f"{node.name}: {node.operation}, {'×'.join(map(str, node.shape))}",
-            f"{words.sides(worst)}: adds {words.figure(worst.relative)}, {words.share_text(worst)} of what is allowed",
+            f"{words.sides(worst)}: adds {words.figure(worst.relative)}, {words.share_text(worst)} of its bound",
             f"accumulated error {words.figure(node.accumulated_error)}",
         )
         return Cell(node, self.anchor(node.name), _level(worst), mark, "\n".join(lines))
 
     @cached_property
     def histograms(self) -> list[Histogram]:
-        """The nodes' shares of their bounds, a histogram a precision."""
+        """The histogram of each precision."""
         return [_histogram(dtype, nodes) for dtype in ("float64", "float32") if (nodes := _by(dtype, self.report))]
 
 
 def _legend() -> list[tuple[str, str]]:
-    """Each color's mark and its meaning."""
+    """Return the mark and the meaning of each color."""
     return [("", name) for _, name in WITHIN] + [("✗", name) for _, name in BEYOND]
 
 
@@ -197,7 +197,7 @@ def _level(difference: Difference) -> int:
 
 
 def _unstaged(index: int, staged: Sequence[int]) -> str:
-    """The name of nodes outside of all stages, by their position."""
+    """Return the name of nodes outside all stages, by their position."""
     if not staged:
         return "network"
     if index < staged[0]:
@@ -211,11 +211,11 @@ def _unstaged(index: int, staged: Sequence[int]) -> str:
 WIDTH, HEIGHT = 360, 150
 LEFT, TOP, BOTTOM = 8, 16, 24
 CROWDED = 36
-"""The narrowest column beside whose label there is room for another."""
+"""The width of a column from which the lowest power of ten has a label too."""
 
 
 def _by(dtype: DType, report: ParityReport) -> list[Difference]:
-    """The difference that takes most of its bound in each node in one precision."""
+    """Return the difference of each node that uses most of its bound, in one precision."""
     found: list[Difference] = []
     for node in report.nodes:
         own = [difference for difference in node.differences if difference.dtype == dtype]
@@ -241,7 +241,7 @@ def _histogram(dtype: DType, differences: Sequence[Difference]) -> Histogram:
 
 
 class _Scale(NamedTuple):
-    """Columns of equal width: zero, powers of ten or parts of them, and infinity."""
+    """Columns of equal width: zero, powers of ten or fractions of them, and infinity."""
 
     low: int
     high: int
@@ -249,7 +249,7 @@ class _Scale(NamedTuple):
 
     @classmethod
     def over(cls, shares: Iterable[float]) -> _Scale:
-        """The scale for some shares, with the bound on it."""
+        """Return a scale that covers shares and the bound."""
         powers = [log10(part) for part in shares if part and not isinf(part)]
         low = max(LOWEST, min((-1, *map(floor, powers))))
         high = min(HIGHEST, max((0, *map(ceil, powers))))
@@ -270,7 +270,7 @@ class _Scale(NamedTuple):
         return -self.low * self.parts
 
     def column(self, part: float) -> int:
-        """The column in which a share is counted; a column includes its upper edge, as the bound does."""
+        """Return the column of a share; a column includes its upper edge, as the bound does."""
         if not part:
             return 0
         if isinf(part):

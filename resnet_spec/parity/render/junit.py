@@ -1,6 +1,6 @@
-"""Reports as JUnit XML, which CI servers show test by test: a suite a spec, a case a difference and a node.
+"""Reports as JUnit XML for CI servers: a suite for each spec, and a case for each difference and node.
 
-A difference is a ``<failure>``; a spec that could not be compared is an ``<error>``, which says nothing about the spec.
+A difference is a ``<failure>``; a spec that could not be compared is an ``<error>``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def junit_xml(reports: Sequence[ParityReport], errors: Mapping[str, str] | None 
 
 
 def junit_error(spec: str, message: str) -> str:
-    """Return a file for a comparison that could not be done."""
+    """Return a file for a comparison that ended in an error."""
     return junit_xml([], {spec: message})
 
 

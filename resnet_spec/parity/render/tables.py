@@ -1,4 +1,4 @@
-"""A report as tables for a terminal, of 80 columns or more."""
+"""Reports as tables for a terminal of 80 columns or more."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
 
 MOST = 10
-"""Nodes that a table of a bisection shows."""
+"""The largest number of nodes that a table of a bisection shows."""
 
 
 def parts(reports: Sequence[ParityReport]) -> Iterator[RenderableType]:
-    """Return what a terminal shows of reports, one below the other."""
+    """Yield what a terminal shows of each report."""
     for index, report in enumerate(reports):
         if index:
             yield ""
@@ -49,7 +49,7 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
         yield _training_table(training)
     if report.nodes:
         shown = _shown(report.nodes)
-        which = "those nearest to them" if shown[0].passed else "the first of the others"
+        which = "the nearest to them" if shown[0].passed else "the first that exceed them"
         yield f"\n{verdict_of_nodes(report)}; {which}:"
         yield _nodes_table(shown)
     every = (*report.differences, *(d for node in report.nodes for d in node.differences))
@@ -80,7 +80,7 @@ def _training_table(differences: Iterable[Difference]) -> Table:
 
 
 def _nodes_table(nodes: Iterable[NodeReport]) -> Table:
-    """Nodes by the difference that takes most of its bound in each; all within them, or none."""
+    """Return a table of nodes, each with the difference that uses most of its bound; all passed, or none did."""
     table = _table(("node", "backend", "dtype"), ("adds", "bound", "accumulated"), verdict=False)
     for node in nodes:
         d = worst(node)
@@ -89,7 +89,7 @@ def _nodes_table(nodes: Iterable[NodeReport]) -> Table:
 
 
 def _shown(nodes: Sequence[NodeReport]) -> list[NodeReport]:
-    """The first nodes beyond their bounds, or else those nearest to them."""
+    """Return the first nodes that exceed their bounds; if there are none, the nearest to their bounds."""
     failed = [node for node in nodes if not node.passed]
     if failed:
         return failed[:MOST]

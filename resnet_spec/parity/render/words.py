@@ -1,4 +1,4 @@
-"""Figures, differences and findings in words, so that every kind of report says the same."""
+"""Texts for figures, differences and findings, shared by all kinds of reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def legal(text: str) -> str:
-    """Return a text without characters that XML cannot hold: the last line of a backend that died may be in color."""
+    """Return a text without characters that XML cannot hold, such as the escape codes of colors."""
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -48,13 +48,13 @@ def sides(difference: Difference) -> str:
 
 
 def share(difference: Difference) -> float:
-    """Return the part of its bound that a difference takes; infinite where either is not a number."""
+    """Return the share of its bound that a difference uses; infinite if either is not a number."""
     part = ratio(difference.largest, difference.allowed)
     return inf if isnan(part) else part
 
 
 def share_text(difference: Difference) -> str:
-    """Return that part as text: ``28 %``, ``3.1 ×``, ``2e+09 ×``, or ``infinite (the reference is zero)``."""
+    """Return that share as text: ``28 %``, ``3.1 ×``, ``2e+09 ×``, or ``infinite (the reference is zero)``."""
     part = share(difference)
     if isnan(difference.largest):
         return "not a number"
@@ -75,7 +75,7 @@ def figures(difference: Difference) -> str:
 
 
 def worst(node: NodeReport) -> Difference:
-    """Return the difference that takes most of its bound."""
+    """Return the difference that uses most of its bound."""
     return max(node.differences, key=lambda difference: (not difference.passed, share(difference)))
 
 
@@ -100,7 +100,7 @@ def heading(group: list[Finding]) -> str:
 
 
 def causes(group: list[Finding]) -> list[str]:
-    """Return what explains a group of findings, or that nothing does, a sentence each."""
+    """Return the confirmed causes of a group of findings, or that there are none, a sentence each."""
     first = group[0]
     if first.causes:
         return [f"confirmed cause: {cause}" for cause in first.causes]

@@ -115,7 +115,7 @@ def test_a_trace_read_back_is_what_was_recorded(recorded: tuple[Path, Trace]) ->
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one)
     assert np.array_equal(read.images, made.images)
-    assert (read.source, read.seed, read.drawn, len(read.images)) == ("torch", 3, "random", 3)
+    assert (read.source, read.seed, read.weights_source, len(read.images)) == ("torch", 3, "random", 3)
     assert (read.environment, read.machine) == (made.environment, made.machine)
 
 
@@ -153,7 +153,7 @@ def test_given_weights_of_a_network_of_vectors_are_recorded(tmp_path: Path) -> N
     write_weights(weights, graph, arrays)
     record(spec, "torch", path, weights=weights, overrides={"parameters.classes": 7})
     read = read_trace(path)
-    assert read.drawn == "mine.safetensors"
+    assert read.weights_source == "mine.safetensors"
     assert np.array_equal(read.weights["fc.weight"], arrays["fc.weight"])
     report = compare_with_trace(path, "torch", spec=spec, overrides={"parameters.classes": 7})
     assert report.passed
@@ -320,7 +320,7 @@ def test_bisecting_needs_the_nodes(trace: Path, tmp_path: Path, command: Callabl
     path = edited(trace, tmp_path, lambda tensors, metadata: _drop(tensors, "nodes/"))
     done = command("resnet-spec", "parity", "--against", path, "--backend", "torch", "--bisect")
     assert done.status == 2
-    assert done.err == f"{path}: the trace lacks the nodes' values; 'resnet-spec record --nodes' keeps them\n"
+    assert done.err == f"{path}: the trace lacks the nodes' values; record it with 'resnet-spec record --nodes'\n"
 
 
 def _drop(tensors: dict[str, Any], beginning: str) -> None:
@@ -331,13 +331,13 @@ def _drop(tensors: dict[str, Any], beginning: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backend", "torch", "--seed", "1"], "takes no --seed"),
-        (["--backend", "torch", "--size", "32"], "takes no --size"),
-        (["--backend", "torch", "--batch", "3"], "takes no --batch"),
-        (["--backend", "torch", "--weights", "w.pth"], "takes no --weights"),
-        (["--backend", "torch", "--backends", "torch,onnx"], "takes no --backends"),
-        (["--backend", "torch", "--training", "2"], "takes no --training"),
-        (["--backend", "torch", "resnet18", "resnet34"], "takes no more than one spec"),
+        (["--backend", "torch", "--seed", "1"], "--against cannot be combined with --seed"),
+        (["--backend", "torch", "--size", "32"], "--against cannot be combined with --size"),
+        (["--backend", "torch", "--batch", "3"], "--against cannot be combined with --batch"),
+        (["--backend", "torch", "--weights", "w.pth"], "--against cannot be combined with --weights"),
+        (["--backend", "torch", "--backends", "torch,onnx"], "--against cannot be combined with --backends"),
+        (["--backend", "torch", "--training", "2"], "--against cannot be combined with --training"),
+        (["--backend", "torch", "resnet18", "resnet34"], "--against cannot be combined with more than one spec"),
         ([], "--against TRACE and --backend NAME go together"),
     ],
 )
@@ -392,10 +392,10 @@ def other_graph(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
 
 EDITS: dict[str, tuple[Edit, str]] = {
     "no trace": (lambda tensors, metadata: metadata.pop(TRACE), "is not a trace; write one with 'resnet-spec record'"),
-    "no JSON": (lambda tensors, metadata: metadata.update({TRACE: "{"}), "its metadata are no JSON"),
-    "too deep": (lambda tensors, metadata: metadata.update({TRACE: "[" * 10**5}), "its metadata are no JSON"),
+    "no JSON": (lambda tensors, metadata: metadata.update({TRACE: "{"}), "its metadata are not JSON"),
+    "too deep": (lambda tensors, metadata: metadata.update({TRACE: "[" * 10**5}), "its metadata are not JSON"),
     "a list": (lambda tensors, metadata: metadata.update({TRACE: "[]"}), "its metadata: "),
-    "another format": (said(format=2), "is a trace of format 2, of which this version knows 1"),
+    "another format": (said(format=2), "is a trace of format 2; this version reads format 1"),
     "no format": (said(format=None), "its metadata: needs 'format'"),
     "no source": (said(source=None), "its metadata: needs 'source'"),
     "a seed below 0": (said(seed=-1), "seed: "),
@@ -426,7 +426,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "an unknown node": (
         lambda tensors, metadata: tensors.update({"nodes/conv9": tensors["nodes/fc"]}),
-        "nodes/conv9 is in the trace and belongs to nothing in its graph",
+        "nodes/conv9 is in the trace, but not in its graph",
     ),
 }  # fmt: skip
 

@@ -277,7 +277,7 @@ def test_validate_takes_no_other_choice_beside_a_revision(git: Run, command: Com
     for option in ("--all", "--dependents"):
         done = command("resnet-spec", "validate", "--changed-since", "HEAD", option)
         assert done.status == 2
-        assert "--changed-since chooses the specs itself" in done.err
+        assert "--changed-since cannot be combined with --all or --dependents" in done.err
 
 
 def test_validate_checks_what_is_read_from_the_named_files_too(git: Run, command: Command) -> None:

@@ -113,7 +113,7 @@ def test_headings_are_in_order_and_the_page_says_what_it_is(bisected: Any, count
 
 def test_the_verdict_comes_first_then_where_to_look(bisected: Any, handmade: Any) -> None:
     text = Page(html_page([bisected])).text
-    assert text.startswith("✗ DIFFERS family/net torch and tensorflow were given the same random weights")
+    assert text.startswith("✗ DIFFERS family/net torch and tensorflow ran with the same random weights")
     assert text.index("Where to look first") < text.index("Differences") < text.index("Network")
     assert "confirmed cause: epsilon 0.001 instead of 1e-05" in text
     right = Page(html_page([handmade.report()])).text
@@ -241,7 +241,7 @@ def test_several_reports_begin_with_all_verdicts(bisected: Any, handmade: Any) -
 def test_a_vector_and_a_single_image_are_told_as_such(handmade: Any) -> None:
     made = handmade.report(size=(6,), batch=1, environment={})
     text = Page(html_page([made])).text
-    assert "torch and tensorflow were given the same random weights and the same 1 input of 6." in text
+    assert "torch and tensorflow ran with the same random weights on the same 1 input of 6." in text
 
 
 def test_text_is_legible_in_light_and_in_dark() -> None:

@@ -50,11 +50,11 @@ def test_a_piped_table_has_no_wide_lines(handmade: Any) -> None:
 def test_the_first_wrong_nodes_are_shown_or_else_the_nearest_to_their_bounds(handmade: Any) -> None:
     nodes = [handmade.node(f"n{index}", (index + 1) / 100) for index in range(30)]
     text = shown(handmade.report(nodes=tuple(nodes)))
-    assert "30 of 30 nodes within their bounds; those nearest to them:" in text
+    assert "30 of 30 nodes within their bounds; the nearest to them:" in text
     assert [name for name in text.split() if name[0] == "n" and name[1:].isdigit()] == [f"n{i}" for i in range(20, 30)]
     nodes[4] = handmade.node("n4", 7.0)
     text = shown(handmade.report(nodes=tuple(nodes)))
-    assert "29 of 30 nodes within their bounds; the first of the others:" in text
+    assert "29 of 30 nodes within their bounds; the first that exceed them:" in text
     assert [name for name in text.split() if name[0] == "n" and name[1:].isdigit()] == ["n4"]
 
 
