@@ -39,8 +39,8 @@ class TensorFlowBackend:
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
         """A ``keras.Model`` in inference mode, its parameters not yet set.
 
-        It takes (batch, height, width, channels), or (batch, features) where the graph reads vectors, and returns a
-        dict where the graph names its outputs. Keras' own BatchNormalization keeps the biased running variance; with
+        It takes (batch, height, width, channels), or (batch, features) if the graph reads vectors, and returns a dict
+        if the graph names its outputs. Keras' own BatchNormalization keeps the biased running variance; with
         ``exact_statistics`` the layers whose node says ``unbiased`` are of a registered subclass, which needs this
         package to load from a ``.keras`` file, as do the few operations for which Keras has no layer.
 

@@ -1,4 +1,4 @@
-"""The namespace that generated ``forward`` functions run in: torch, and two operations that save memory where they can.
+"""The namespace that generated ``forward`` functions run in: torch, and two operations that save memory if possible.
 
 Writing over a feature map is worth a tenth of ResNet-50's time for one image, but a forward hook may hold that map
 (Grad-CAM does). So each call decides by the hooks that are registered. Nothing is overwritten while a model is traced,

@@ -1,6 +1,6 @@
-"""From a flat graph back to nested calls: which dotted prefixes are modules with a ``forward``, and what each calls.
+"""Groups a flat graph into nested calls: which dotted prefixes are modules with a ``forward``, and what each calls.
 
-Pure bookkeeping over names, so that it can be read and tested without torch.
+It works on names only, so that it can be tested without torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOP: Path = ()
 class Call:
     """One step of a ``forward``: what the module at ``path``, seen from the caller, makes of the inputs.
 
-    ``node`` is None where that module is a nested group; the path is empty where the node has no module.
+    ``node`` is None if that module is a nested group; the path is empty if the node has no module.
     """
 
     value: str
@@ -61,7 +61,7 @@ def split(name: str) -> Path:
 def group(graph: Graph, layers: Iterable[str]) -> dict[Path, Group]:
     """The groups of a graph by path, the network itself first; ``layers`` names the nodes that own a module.
 
-    A prefix is a group where it takes one value, gives one value, and no layer in it is called from outside. Calls
+    A prefix is a group if it takes one value, returns one value, and no layer in it is called from outside. Calls
     in any other prefix belong to the nearest group around it.
     """
     paths = {node.name: split(node.name) for node in graph.nodes}

@@ -159,7 +159,7 @@ class Backend(Protocol):
         Args:
             path: A file with one of the endings in ``inputs``.
             graph: The graph that is to be filled, for a format that has no names of its own.
-            mmap: Whether to map the file, where the format can be mapped. Otherwise, and by default, the arrays must
+            mmap: Whether to map the file, if the format can be mapped. Otherwise, and by default, the arrays must
                 not depend on the file afterwards.
 
         Returns:

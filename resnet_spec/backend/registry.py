@@ -114,7 +114,7 @@ def _by_ending(attribute: str) -> dict[str, str]:
 
 
 def _declared(point: EntryPoint, attribute: str) -> Any:
-    """What a backend's class declares; or its package in capitals, where the class needs the framework."""
+    """What a backend's class declares, or its package (in capitals) if importing the class needs the framework."""
     try:
         package = import_module(point.module)
         constant = attribute.upper()

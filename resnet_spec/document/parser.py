@@ -42,7 +42,7 @@ class Document:
     values: dict[KeyPath, Position]
 
     def position(self, path: KeyPath) -> Position:
-        """The position of the value at ``path``, or of the nearest one around it where the text has none."""
+        """The position of the value at ``path``, or of the nearest one around it if the text has none."""
         while path not in self.values:
             path = path[:-1]
         return self.values[path]

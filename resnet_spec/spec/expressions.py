@@ -60,7 +60,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg,
 
 
 def evaluate(text: str, names: Names) -> Value:
-    """The value of an expression over ``names``, ``UNKNOWN`` where it depends on a name whose value is.
+    """The value of an expression over ``names``, ``UNKNOWN`` if it depends on a name whose value is.
 
     Allowed are numbers, names, ``+ - * / // %``, comparisons, ``and or not``, ``a if c else b`` and parentheses.
     Anything else, an unknown name, a division by zero or a value beyond ``LIMIT`` raises ExpressionError.

@@ -57,7 +57,7 @@ class NodeBuilder:
         self.declared = outer
 
     def declaration(self) -> tuple[str, ...]:
-        """The layers in order of declaration, empty where that is the order of execution."""
+        """The layers in order of declaration, empty if that is the order of execution."""
         executed = [node.name for node in self.nodes if node.calls is None]
         return tuple(self.declared) if self.declared != executed else ()
 

@@ -95,7 +95,7 @@ class Spec(Network):
             key: Whether to find the last key instead of its value.
 
         Returns:
-            File, line and column, those of the nearest value around it where the files do not contain it, or None for
+            File, line and column, those of the nearest value around it if the files do not contain it, or None for
             a spec made from plain data.
 
         Examples:

@@ -50,7 +50,7 @@ class Prediction:
     """What ``predict`` found; ``logits`` are (images, classes) by backend, and the first is the reference.
 
     ``allowed`` is how far two backends' logits may be apart: twice the rounding tolerance of one (``parity.rounding``);
-    0 where there is only one backend.
+    0 if there is only one backend.
     """
 
     spec: str
@@ -86,7 +86,7 @@ class Prediction:
 
     @cached_property
     def bound(self) -> float:
-        """The largest ``relative`` that is allowed; infinite where the reference's logits are all zero."""
+        """The largest ``relative`` that is allowed; infinite if the reference's logits are all zero."""
         return ratio(self.allowed, logits_size(self.logits[self.backends[0]]))
 
     @property

@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
     """The file that ``weights`` means: a path as it is, or published weights by name (see ``published.find``), fetched.
 
-    Raises WeightsError for an unknown name or where no file is, DownloadError as ``fetch`` does.
+    Raises WeightsError for an unknown name or a missing file, DownloadError as ``fetch`` does.
     """
     if isinstance(weights, Path) or is_path(spec, weights):
         find_weights_file(Path(weights))
@@ -75,7 +75,7 @@ def fetch(published: Published, *, progress: bool = True) -> Path:
     or its content has changed since it was fetched; then it is fetched again. A download continues where an earlier one
     stopped. It is verified by the hash that the spec states, or else by the SHA-256 that the server states as Hugging
     Face does, or else by its length only, which a warning reports. ``progress`` shows a bar on stderr, or one line
-    where that is not a terminal.
+    if that is not a terminal.
 
     Raises DownloadError; what has arrived by then is kept, unless it is wrong or the disk is full.
     """
@@ -146,7 +146,7 @@ def _console() -> Console:
 
 @contextmanager
 def _progress_bar(source: str, target: Path, *, progress: bool) -> Generator[Show]:
-    """A bar in a terminal, elsewhere a line, or nothing."""
+    """A bar in a terminal, else one line or nothing."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = _console()

@@ -57,7 +57,7 @@ def read_weights(
             files; ``"background"`` drops the first of 1001 classes; ``"classes"`` reinitializes the head where the
             number of classes differs; ``"channels"`` sums or repeats the kernels for red, green and blue for another
             number of input channels; ``"backbone"`` drops tensors after the graph's last layer.
-        ema: Whether to take exponential moving averages, where the file has them.
+        ema: Whether to use exponential moving averages if the file has them.
         check_finite: Whether to refuse NaN and infinity.
         seed: The seed from which ``"classes"`` initializes the head.
         mmap: Whether to map the file copy-on-write instead of reading it, for safetensors and PyTorch's zip files; a

@@ -1,4 +1,4 @@
-"""Normalizations as ONNX nodes, with running statistics where they have any."""
+"""Normalizations as ONNX nodes, with running statistics if they have any."""
 
 from __future__ import annotations
 

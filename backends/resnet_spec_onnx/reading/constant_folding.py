@@ -1,4 +1,4 @@
-"""Evaluates nodes whose inputs are all constants, with ONNX's reference implementation, where the result is small.
+"""Evaluates nodes whose inputs are all constants, with ONNX's reference implementation, if the result is small.
 
 Weights pass unchanged, and without a copy, through nodes that only change their layout.
 """

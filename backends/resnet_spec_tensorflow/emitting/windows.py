@@ -17,7 +17,7 @@ Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
 def mode_of(op: Windowed) -> str | None:
     """Return Keras' name for an operation's padding, or None if a step before the layer has to add it.
 
-    Explicit padding is ``same`` where the two are equal at every input size, which saves a layer and a copy.
+    Explicit padding becomes ``same`` if the two are equal at every input size, which saves a layer and a copy.
     """
     if op.fixed_padding == UNPADDED:
         return "valid"

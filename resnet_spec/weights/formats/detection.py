@@ -71,7 +71,7 @@ def find_file(path: Path) -> Path | None:
     It is the path itself, the weights in a folder of Hugging Face's layout, or the index of the TensorFlow checkpoint
     whose prefix it is.
     """
-    # Not Path's own: that one raises where a name is too long.
+    # Path.is_file raises OSError if a name is too long.
     for file in (str(path), f"{path}.index"):
         if os.path.isfile(file):
             return Path(file)

@@ -45,7 +45,7 @@ BESIDE = {"optimizer": SLOTS, "optimizer_weights": SLOTS, "metrics": "metrics", 
 
 
 def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
-    """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` where a variable has no name in it.
+    """The tensors of an HDF5 file by ``layer/variable``, or ``layer/number`` if the file has no name for a variable.
 
     ``mmap`` has no effect: HDF5's library reads the file.
 
@@ -163,7 +163,7 @@ def _by_layer(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _listed(group: Any, key: str) -> list[str]:
-    """A list of names among a group's attributes, which Keras cuts in pieces where it is long."""
+    """A list of names in a group's attributes, which Keras splits into several if it is long."""
     pieces = [key] if key in group.attrs else sorted((k for k in group.attrs if re.fullmatch(rf"{key}\d+", k)), key=len)
     names: list[Any] = [name for piece in pieces for name in _attribute(group, piece)]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]

@@ -150,7 +150,7 @@ def read_shards(path: Path, *, mmap: bool = False) -> Checkpoint:
     shards: dict[str, Checkpoint] = {}
     for shard in dict.fromkeys(places.values()):
         file = path.parent / shard
-        # Not Path's own: that one raises where a name is none that a file could have.
+        # Path.is_file raises OSError if a name is too long.
         if os.path.basename(shard) == shard and not os.path.isfile(file):
             raise WeightsError(f"{path}: its part {shard!r} is missing")
         if os.path.basename(shard) != shard or not inside(path.parent, file):
@@ -211,7 +211,7 @@ def write_safetensors(
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for name, array in arrays.items():
-            # Not ascontiguousarray, which makes a vector of a scalar.
+            # ascontiguousarray would turn a scalar into a vector.
             file.write(np.asarray(array, dtypes[name].newbyteorder("<"), order="C").data)
 
 

@@ -61,8 +61,8 @@ MAX_CONFIGURATION = 2**24
 def check_configuration(file: Path, tensors: Tensors, graph: Graph) -> None:
     """Raise WeightsError if the config.json beside transformers' weights describes another network than ``graph``.
 
-    It is read only where the file's name and its tensors' are those of transformers: a file of another kind may lie
-    beside anything. Labels and channels are compared with the tensors, since the graph's may be adapted to.
+    It is read only if the names of the file and of its tensors are those of transformers: other folders may contain a
+    config.json too. Labels and channels are compared with the tensors, since the graph's may be adapted to.
     """
     path = file.with_name(CONFIGURATION)
     theirs = {ours: tensor for name, tensor in tensors.items() if (ours := from_transformers(name))}
@@ -168,7 +168,7 @@ def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = Fals
 
     It has a config.json and the tensors as ``model.safetensors``, the counters of a fresh model with them; ``half``
     rounds them to half precision. Raises OutputError if the graph is not such a network, naming the first node that
-    transformers' lacks; WeightsError where the arrays do not fit the graph.
+    transformers' lacks; WeightsError if the arrays do not fit the graph.
     """
     configuration = _configuration(graph, path)
     tensors = check_weights(graph, arrays, "the arrays")
@@ -243,7 +243,7 @@ def _overrides(configuration: Mapping[str, Any], labels: int, channels: int) -> 
 
 
 def _numbered(graph: Graph, numbers: dict[Hashable, int]) -> dict[str, int]:
-    """A number for each node; two have the same where the same is computed with the same parameters, in any order."""
+    """A number for each node; two are equal if they compute the same from the same parameters, in any order."""
     numbered = {INPUT: numbers.setdefault(("input", graph.input.channels), len(numbers))}
     owners = {parameter.node for parameter in graph.parameters()}
     for node in graph.nodes:

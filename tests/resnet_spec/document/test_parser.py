@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import tracemalloc
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,12 @@ from hypothesis import strategies as st
 
 from resnet_spec.document import parser as documents
 from resnet_spec.document.dump import to_yaml
-from resnet_spec.document.merge import merge
-from resnet_spec.document.overrides import assign
-from resnet_spec.document.parser import Document, dotted, parse, read
+from resnet_spec.document.parser import dotted, parse, read
 from resnet_spec.errors import Position, SpecError
+from tests.resnet_spec.document.support import assert_placed, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @pytest.fixture(params=["libyaml", "python"])
@@ -34,37 +32,12 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         pytest.skip("PyYAML without libyaml")
 
 
-def lines(call: Callable[[], object]) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        call()
-    assert all("\n" not in str(problem) for problem in caught.value.problems)
-    return str(caught.value).splitlines()
-
-
 def refused(text: str) -> list[str]:
     return lines(lambda: parse(text, "f"))
 
 
 def places(positions: dict[tuple[str | int, ...], Position]) -> dict[str, tuple[int, int]]:
     return {dotted(path): (place.line, place.column) for path, place in positions.items()}
-
-
-def assert_placed(document: Document) -> None:
-    """Every key and every value has a position, and nothing else has."""
-    keys: set[Any] = set()
-    values: set[Any] = {()}
-
-    def walk(data: Any, path: tuple[str | int, ...]) -> None:
-        entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-        for key, value in entries:
-            values.add((*path, key))
-            if isinstance(data, dict):
-                keys.add((*path, key))
-            walk(value, (*path, key))
-
-    walk(document.data, ())
-    assert set(document.keys) == keys
-    assert set(document.values) == values
 
 
 @pytest.mark.usefixtures("loader")
@@ -399,211 +372,6 @@ class TestRead:
     @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
     def test_endless_device(self) -> None:
         assert lines(lambda: read(Path("/dev/zero"))) == ["/dev/zero: larger than 1 MiB"]
-
-
-BASE = """\
-name: base
-stem: {conv1: {conv2d: {channels: 64, kernel: 7}}, bn1: norm, relu: act}
-stages:
-  layer1: {block: basic, padding: [1, 2]}
-  layer2: {block: basic}
-"""
-
-
-class TestMerge:
-    def merge(self, override: str) -> Document:
-        base = parse(BASE, "base")
-        before = to_yaml(base.data)
-        merged = merge(base, parse(override, "over"))
-        assert_placed(merged)
-        assert to_yaml(base.data) == before
-        return merged
-
-    def test_by_key_in_the_bases_order(self) -> None:
-        merged = self.merge("stages:\n  layer3: {block: new}\n  layer1: {padding: [3]}\nextra: 1\nname: over\n")
-        assert list(merged.data) == ["name", "stem", "stages", "extra"]
-        assert list(merged.data["stages"]) == ["layer1", "layer2", "layer3"]
-        assert merged.data["stages"]["layer1"] == {"block": "basic", "padding": [3]}
-        assert merged.data["name"] == "over"
-        assert merged.file == "over"
-
-    def test_a_new_key_follows_the_key_it_is_written_behind(self) -> None:
-        merged = self.merge("stem: {conv1: null, conv1.0: a, conv1.1: b, relu: c, last: d}\n")
-        assert list(merged.data["stem"]) == ["conv1.0", "conv1.1", "bn1", "relu", "last"]
-        merged = self.merge("stem: {first: a, bn1: b, second: c}\n")
-        assert list(merged.data["stem"]) == ["conv1", "bn1", "second", "relu", "first"]
-
-    def test_positions_follow_the_values(self) -> None:
-        merged = self.merge("stages:\n  layer1: {padding: [3]}\n")
-        assert merged.values[("stages", "layer1", "padding", 0)] == Position("over", 2, 22)
-        assert merged.keys[("stages", "layer1")] == Position("over", 2, 3)
-        assert merged.values[("stages", "layer1", "block")] == Position("base", 4, 19)
-        assert merged.keys[("stages", "layer2")] == Position("base", 5, 3)
-        assert merged.values[()] == Position("over", 1, 1)
-
-    def test_null_deletes(self) -> None:
-        merged = self.merge("stem: {conv1: null, relu: ~}\nstages:\n")
-        assert merged.data == {"name": "base", "stem": {"bn1": "norm"}}
-
-    def test_other_kinds_are_replaced(self) -> None:
-        merged = self.merge("stem: {bn1: {batch_norm: {epsilon: 0.1}}, conv1: none}\nstages: [null]\n")
-        assert merged.data["stem"] == {"conv1": "none", "bn1": {"batch_norm": {"epsilon": 0.1}}, "relu": "act"}
-        assert merged.data["stages"] == [None]
-
-    def test_nothing_to_delete(self) -> None:
-        override = "stages:\n  layr1:\n  layer9: {block: null}\nname: {first: ~}\nstem: {bn9: ~}\n"
-        assert lines(lambda: self.merge(override)) == [
-            "over:5:8: stem.bn9: null deletes a key, but there is no 'bn9' to delete; did you mean 'bn1'?",
-            "over:2:3: stages.layr1: null deletes a key, but there is no 'layr1' to delete; did you mean 'layer1'?",
-        ]
-
-    def test_null_in_a_mapping_the_base_lacks_is_a_value(self) -> None:
-        merged = self.merge("stages: {layer9: {gate: {multiply: null}}}\nname: {first: ~}\n")
-        assert merged.data["stages"]["layer9"] == {"gate": {"multiply": None}}
-        assert merged.data["name"] == {"first": None}
-
-    def test_roots_that_are_no_mappings(self) -> None:
-        assert merge(parse("a: 1", "b"), parse("[2]", "o")).data == [2]
-        assert merge(parse("[2]", "b"), parse("a: 1", "o")).data == {"a": 1}
-
-    def test_chains(self) -> None:
-        merged = merge(self.merge("a: 1\n"), parse("stem: {bn1: null}\n", "top"))
-        assert_placed(merged)
-        assert list(merged.data["stem"]) == ["conv1", "relu"]
-
-
-TREES = st.recursive(
-    st.integers(-(10**9), 10**9) | st.lists(st.none()), lambda child: st.dictionaries(st.sampled_from("abcd"), child)
-)
-
-
-@settings(deadline=None)
-@given(TREES, TREES)
-def test_merging_without_nulls_is_a_deep_update(old: Any, new: Any) -> None:
-    def update(old: Any, new: Any) -> Any:
-        if not (isinstance(old, dict) and isinstance(new, dict)):
-            return new
-        return old | {key: update(old[key], value) if key in old else value for key, value in new.items()}
-
-    merged = merge(parse(to_yaml(old), "base"), parse(to_yaml(new), "over"))
-    # Equal but for the order of keys, which has a test of its own.
-    assert merged.data == update(old, new)
-    assert_placed(merged)
-
-
-DOTS = (
-    "stem:\n  conv1: {stride: 1}\n  conv1.0: {conv2d: {channels: 32}}\n  conv1.0.bn: norm\nlist: [1, 2]\nnone: null\n"
-)
-
-
-class TestAssign:
-    def assign(self, *assignments: str) -> Document:
-        document = parse(DOTS, "f")
-        changed = assign(document, assignments)
-        assert_placed(changed)
-        assert document == parse(DOTS, "f")
-        return changed
-
-    @pytest.mark.parametrize(
-        ("assignment", "path", "value"),
-        [
-            ("stem.conv1.stride=2", ("stem", "conv1", "stride"), 2),
-            ("stem.conv1.0.conv2d.channels=width * 4", ("stem", "conv1.0", "conv2d", "channels"), "width * 4"),
-            ("stem.conv1.0.bn=act", ("stem", "conv1.0.bn"), "act"),
-            ("stem.conv1.new=no", ("stem", "conv1", "new"), "no"),
-            ("stem.conv1.0.new=1e-5", ("stem", "conv1.0", "new"), 1e-5),
-            (" new = ' x=y '", ("new",), " x=y "),
-            ("list=[[1, 2], {a: ~}]", ("list",), [[1, 2], {"a": None}]),
-            ("none={a: 0777}", ("none",), {"a": 777}),
-            ("stem={}", ("stem",), {}),
-        ],
-    )
-    def test_sets(self, assignment: str, path: tuple[str, ...], value: object) -> None:
-        changed = self.assign(assignment)
-        found = changed.data
-        for key in path:
-            found = found[key]
-        assert found == value
-        place = Position(f"--set {assignment}", 1, 1)
-        assert changed.keys[path] == changed.values[path] == place
-        assert changed.values[()] == Position("f", 1, 1)
-
-    def test_keeps_the_order(self) -> None:
-        assert list(self.assign("stem.conv1.0=1").data["stem"]) == ["conv1", "conv1.0", "conv1.0.bn"]
-
-    def test_null_deletes(self) -> None:
-        changed = self.assign("stem.conv1.0=null", "none=~")
-        assert list(changed.data["stem"]) == ["conv1", "conv1.0.bn"]
-        assert "none" not in changed.data
-
-    def test_one_after_the_other(self) -> None:
-        assert self.assign("a={b: 1}", "a.b=2", "a.c=3", "a.b=null").data["a"] == {"c": 3}
-
-    @pytest.mark.parametrize(
-        ("assignment", "message"),
-        [
-            ("stem", "an override is written KEY=VALUE"),
-            ("=1", "a key, or a part of it, is empty"),
-            ("stem..x=1", "stem..x: a key, or a part of it, is empty"),
-            ("list=", "list: the value is empty; write null to delete the key, '' for an empty text"),
-            ("list=# x", "list: the file is empty"),
-            ("list=a: 1", "list: write a mapping as {key: value} and a list as [value, value]"),
-            ("list=- 1", "list: write a mapping as {key: value} and a list as [value, value]"),
-            ("list={a: 1, a: 2}", "list.a: duplicate key 'a', first on line 1"),
-            (
-                "list=!!python/name:os.system x",
-                "list: tag !!python/name:os.system is not allowed; quote the value to make it text",
-            ),
-            ("stm.conv1.stride=1", "stm.conv1.stride: there is no 'stm'; did you mean 'stem'?"),
-            ("stem.cnv1.stride=1", "stem.cnv1.stride: there is no 'cnv1' in stem; did you mean 'conv1'?"),
-            ("stem.bn1=null", "stem.bn1: there is no 'bn1' to delete"),
-            ("stem.conv1.strde=null", "stem.conv1.strde: there is no 'strde' to delete; did you mean 'stride'?"),
-            ("list.0=1", "list.0: list is not a mapping; only a whole value can be set"),
-            ("none.a=1", "none.a: none is not a mapping; only a whole value can be set"),
-        ],
-    )
-    def test_refused(self, assignment: str, message: str) -> None:
-        assert lines(lambda: self.assign(assignment)) == [f"--set {assignment}:1:1: {message}"]
-
-    def test_root_must_be_a_mapping(self) -> None:
-        [line] = lines(lambda: assign(parse("[1]", "f"), ["a=1"]))
-        assert line == "--set a=1:1:1: a: the document is not a mapping; only a whole value can be set"
-
-    def test_problems_are_collected(self) -> None:
-        assert len(lines(lambda: self.assign("x", "list=", "stem.a.b=1"))) == 3
-
-    def test_depth(self) -> None:
-        deep = "[" * 64 + "]" * 64
-        [line] = lines(lambda: self.assign(f"list={deep}"))
-        assert line.endswith("nested deeper than 64 levels")
-
-    def test_mapping_of_plain_data(self) -> None:
-        document = parse(DOTS, "f")
-        changed = assign(document, {"stem.conv1.stride": 2, "list": ({"a": "no"}, 1.5), "none": None})
-        assert_placed(changed)
-        assert changed.data["stem"]["conv1"]["stride"] == 2
-        assert changed.data["list"] == [{"a": "no"}, 1.5]
-        assert "none" not in changed.data
-        assert changed.values[("list", 0, "a")] == Position("overrides['list']", 1, 1)
-
-    def test_mapping_is_copied(self) -> None:
-        value = {"a": [1]}
-        changed = assign(parse("x: 1", "f"), {"x": value})
-        value["a"].append(2)
-        assert changed.data == {"x": {"a": [1]}}
-
-    def test_mapping_of_other_things(self) -> None:
-        cycle: list[Any] = []
-        cycle.append(cycle)
-        number = IntEnum("Number", "one")
-        overrides = {"list": {1: 2}, "none": [b"x"], "stem": math.nan, "new": cycle, "last": number(1)}
-        assert lines(lambda: assign(parse(DOTS, "f"), overrides)) == [
-            "overrides['list']:1:1: list: key 1 is not a string",
-            "overrides['none']:1:1: none.0: b'x' is not plain data",
-            "overrides['stem']:1:1: stem: nan is not plain data",
-            "overrides['new']:1:1: new.0.0...: nested deeper than 64 levels",
-            "overrides['last']:1:1: last: <Number.one: 1> is not plain data",
-        ]
 
 
 SCALARS = st.one_of(
