@@ -1,4 +1,4 @@
-"""``python -m tests.lab.calibration``: every shipped network, correct on both sides, beside the bounds it is judged by.
+"""``python -m tests.lab.calibration``: compare correct backends on every shipped network, for docs/calibration.md.
 
 What a run finds is kept in ``calibration.json``, a spec at a time, so that it can be interrupted; networks whose
 architecture has changed since are done again. ``docs/calibration.md`` is written from it.
@@ -29,23 +29,23 @@ RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "calibration.md"
 
 COSTLY = 10**9
-"""Multiply-accumulates beyond which a network is run on smaller images."""
+"""Networks with more multiply-accumulates run on smaller images."""
 
 LARGE = 10**8
 LONG = 850
-"""Parameters, and nodes, beyond which logits alone are compared: the run is to take an hour or two, not a day."""
+"""Only the logits of networks with more parameters or nodes are compared, so that a run takes an hour or two."""
 
 HUGE = 25 * 10**7
-"""Parameters beyond which two float64 models do not fit 24 GiB: one backend is held to a trace of the other."""
+"""With more parameters, two float64 models do not fit 24 GiB: one backend is compared with a trace of the other."""
 
 FRESH = 2 * 10**8
-"""Parameters run in the same processes before they are started anew, since what TensorFlow has compiled it keeps."""
+"""Processes restart after this many parameters, since TensorFlow keeps what it compiles."""
 
 SIZES = (224, 160, 128, 112, 96, 75, 64)
 
 
 def main() -> None:
-    """Run what has no current result, or what the arguments' patterns name, and write the document."""
+    """Run the networks that match the arguments' patterns and have no current result, and write the page."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     patterns = sys.argv[1:]
     graphs = {name: resnet_spec.load(name).to_graph() for name in resnet_spec.available()}
@@ -67,7 +67,7 @@ def _is_current(graph: Graph, name: str, results: dict[str, Any]) -> bool:
 
 
 def roundings(graph: Graph) -> int:
-    """What the bounds follow from, so that a change to it shows."""
+    """Return the number of roundings, from which the bounds follow, to detect changes."""
     return sum(node.operation.roundings(*graph.input_shapes(node)) for node in graph.nodes)
 
 
@@ -76,7 +76,7 @@ def _by_node(graph: Graph) -> bool:
 
 
 def _batches(parameters: dict[str, int]) -> Iterator[list[str]]:
-    """What the same processes run, in the order given; a network that is too large for its neighbors runs alone."""
+    """Yield the names that the same processes run, in order; large networks run on their own."""
     batch: list[str] = []
     for name, count in parameters.items():
         if batch and sum(parameters[one] for one in batch) + count > FRESH:
@@ -88,7 +88,7 @@ def _batches(parameters: dict[str, int]) -> Iterator[list[str]]:
 
 
 def calibrated(graphs: dict[str, Graph]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The figures of some networks, run in the same processes; of what follows a backend's failure there are none."""
+    """Yield the figures of networks that run in the same processes, up to the first failure of a backend."""
     if any(summarize(graph).parameters > HUGE for graph in graphs.values()):
         for name, graph in graphs.items():
             yield name, _or_failure(graph, partial(_by_trace, name, graph))
@@ -110,7 +110,7 @@ def _by_trace(name: str, graph: Graph) -> ParityReport:
 
 
 def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
-    """What a comparison found, or why there was none."""
+    """Return the figures of a comparison, or why it failed."""
     about = {"fingerprint": graph.fingerprint, "parameters": summarize(graph).parameters, "roundings": roundings(graph)}
     started = time.perf_counter()
     try:
@@ -121,7 +121,7 @@ def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]
 
 
 def figures(report: ParityReport) -> dict[str, Any]:
-    """What is kept of a report."""
+    """Return the recorded figures of a report."""
     nodes: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for node in report.nodes:
         for difference in node.differences:
@@ -133,18 +133,18 @@ def figures(report: ParityReport) -> dict[str, Any]:
         "float32": {d.backend.removesuffix(" (trace)"): d.relative for d in report.differences if d.dtype == "float32"},
         "bound": report.rounding_tolerance,
         "nodes": {op: {dtype: [max(s), median(s), len(s)] for dtype, s in both.items()} for op, both in nodes.items()},
-        "alarms": [d.subject for node in report.nodes for d in node.differences if not d.passed],
+        "failed": [d.subject for node in report.nodes for d in node.differences if not d.passed],
         "findings": [finding.node for finding in report.findings],
     }
 
 
 def share(difference: Difference) -> float:
-    """The part of its bound that a difference takes up."""
+    """Return the share of its bound that a difference uses."""
     return difference.relative / difference.bound if difference.bound else float(difference.relative > 0)
 
 
 def size_for(graph: Graph) -> tuple[int, int] | None:
-    """The largest of some sizes at which the network is cheap enough; its own where that is, or is all it takes."""
+    """Return the largest size at which the network is cheap enough; None for the network's own."""
     macs = summarize(graph).macs
     if graph.input.features is not None or graph.depends_on_size or macs <= COSTLY:
         return None
@@ -163,7 +163,7 @@ def _runs(graph: Graph, size: int) -> bool:
 
 
 def document(results: dict[str, Any]) -> str:
-    """The document, from what was found."""
+    """Return the page for results."""
     ran = {name: found for name, found in results.items() if "bound" in found}
     lines = [
         "# Calibration of the bounds",
@@ -196,13 +196,13 @@ def document(results: dict[str, Any]) -> str:
 
 def _totals(results: dict[str, Any], ran: dict[str, Any]) -> list[str]:
     shares = sorted(max(found["float32"].values()) / found["bound"] for found in ran.values() if found["bound"])
-    alarms = [name for name, found in ran.items() if found["verdict"] != "agrees"]
+    failed = [name for name, found in ran.items() if found["verdict"] != "agrees"]
     doubles = max((found["float64"] for found in ran.values()), default=0.0)
     bisected = sum(bool(found["nodes"]) for found in ran.values())
     bounds = sorted(found["bound"] for found in ran.values())
     return [
         f"{len(ran)} of {len(resnet_spec.available())} networks ran, {bisected} of them node by node;"
-        f" {len(alarms)} false alarms{': ' + ', '.join(alarms) if alarms else ''}.",
+        f" {len(failed)} false alarms{': ' + ', '.join(failed) if failed else ''}.",
         f"The float64 logits differ by at most {doubles:.1e} standard deviations. The float32 bounds range from",
         f"{bounds[0]:.1e} to {bounds[-1]:.1e}; a correct result uses at most {shares[-1]:.2f} of its bound, and",
         f"{median(shares):.2f} in the median.",

@@ -1,4 +1,4 @@
-"""The TensorFlow backend made wrong; what no graph can say is done to the steps that an emitter makes."""
+"""The mutated TensorFlow backend; changes that a graph cannot express are made to the steps of an emitter."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def _keras() -> Any:
 
 
 def _through(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
-    """A function of ``keras.ops`` and a value, before the steps."""
+    """Apply a function of ``keras.ops`` and a value before the steps."""
     return lambda op, context, steps: (lambda value: change(_keras().ops, value), *steps)
 
 
 def _then(change: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
-    """A function of ``keras.ops`` and a value, behind the steps."""
+    """Apply a function of ``keras.ops`` and a value after the steps."""
     return lambda op, context, steps: (*steps, lambda value: change(_keras().ops, value))
 
 
 def _rounded(dtype: str) -> Callable[[Any, Any], Any]:
-    """Values of float32 in a narrower type; those of float64 as they are."""
+    """Round float32 values to a narrower type; keep float64 values."""
 
     def change(ops: Any, value: Any) -> Any:
         own = getattr(value.dtype, "name", value.dtype)
@@ -61,7 +61,7 @@ def _batch_statistics(op: Any, context: Any, steps: Steps) -> Steps:
 
 
 def _counting(op: Any, context: Any, steps: Steps) -> Steps:
-    """An average whose last windows stick out, and count what they lack as zeros."""
+    """Average with partial windows divided by the full window size."""
     layers = _keras().layers
     pad = layers.ZeroPadding2D(((0, 1), (0, 1)), data_format="channels_last", **context.helper("pad"))
     return pad, layers.AveragePooling2D(op.kernel, strides=op.stride, data_format="channels_last", **context.common)
@@ -77,7 +77,7 @@ def _with_activation(name: str) -> Callable[[Any, Any, Steps], Steps]:
 
 
 def _instead(make: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Steps], Steps]:
-    """Another layer: of ``keras.layers``, the operation and the common arguments."""
+    """Emit another layer, made from ``keras.layers``, the operation and the common arguments."""
     return lambda op, context, steps: (make(_keras().layers, op, context),)
 
 
@@ -100,7 +100,7 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
     "softmax behind": _with_activation("softmax"),
     "relu behind": _with_activation("relu"),
     "plain flatten": lambda op, context, steps: steps[-1:],
-    # Not without the second, whose layers the model would lose.
+    # Use the second input too, or the model loses its layers.
     "first alone": lambda op, context, steps: (lambda values: values[0] + 0.0 * values[1],),
     "mean": _instead(lambda layers, op, context: layers.Average(**context.common)),
     "largest": _instead(lambda layers, op, context: layers.Maximum(**context.common)),
@@ -120,7 +120,7 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
 
 
 def _own_epsilon(keras: Any, adamw: AdamW) -> Any:
-    """Keras' AdamW by its own meaning of epsilon, whatever it is told."""
+    """Keras' AdamW with Keras' own meaning of epsilon."""
 
     class Own(keras.optimizers.AdamW):  # type: ignore[misc]
         def __setattr__(self, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The PyTorch backend made wrong; what no graph can say is done to a module's ``forward``, or to ``torch.optim``."""
+"""The mutated PyTorch backend; changes that a graph cannot express are made to a module's ``forward`` or optimizer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _unbiased_kernel(module: Any, forward: Callable[[Tensor], Tensor], value: Te
 
 
 def _constant_statistics(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    """Training mode's values, with mean and variance taken for constants by the gradient."""
+    """Return training mode's values, with mean and variance as constants in the gradient."""
     if not module.training:
         return forward(value)
     forward(value)
@@ -72,7 +72,7 @@ def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _tf32(value: Tensor) -> Tensor:
-    """float32 with ten bits behind the leading one, as a GPU's matrix units read it."""
+    """Round float32 to TF32, which has ten bits after the leading one."""
     if value.dtype != torch.float32:
         return value
     return ((value.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
@@ -85,7 +85,7 @@ def _tf32_product(module: Any, forward: Callable[[Tensor], Tensor], value: Tenso
 
 
 def _narrow(module: Any, value: Tensor) -> Tensor:
-    """A convolution computed in float32, also in a float64 model."""
+    """Compute a convolution in float32, also in a float64 model."""
     settings = module.stride, module.padding, module.dilation, module.groups
     return functional.conv2d(value.float(), module.weight.float(), module.bias, *settings).to(value.dtype)
 
@@ -101,7 +101,7 @@ def _detached_bias(module: Any, forward: Callable[[Tensor], Tensor], value: Tens
 
 
 def _dropping(module: Any, forward: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    # Not left to chance: of seven values that are not 0, one time in five none is dropped, which is a mere factor.
+    # Deterministic: with seven nonzero values, random dropout drops none of them one time in five.
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return functional.dropout(value, 0.2, training=True)
@@ -120,7 +120,7 @@ FORWARDS: dict[str, Forward] = {
     "from the second row": lambda module, forward, x: forward(x[:, :, 1:, 1:]),
     "frozen": _frozen,
     "zero pad": _zero_padded,
-    # Over the first axis behind the batch in one layout, which is not the channels' in the other.
+    # Axis 1 is the channels in one layout only.
     "over height": lambda module, forward, x: forward(x.transpose(1, 2)).transpose(1, 2),
     "batch statistics": _batch_statistics,
     "epsilon outside": _epsilon_outside,
@@ -149,7 +149,7 @@ def _bound(change: Forward, module: Any) -> Callable[[Tensor], Tensor]:
 
 
 class _Decoupled(torch.optim.SGD):
-    """Weight decay on the weights themselves."""
+    """Apply weight decay to the weights themselves."""
 
     def step(self, closure: Any = None) -> None:
         for group in self.param_groups:

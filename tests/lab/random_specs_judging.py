@@ -47,13 +47,13 @@ LARGEST = 10**6
 TRAINING_BATCH = 4
 
 DISTURBANCES = 4
-"""How often the reference is disturbed by what rounding may do, where a difference is to be judged by that."""
+"""Perturbed runs of the reference, to judge a difference by rounding errors."""
 
 Kind = Literal["refused", "inexpressible", "too large", "not finite", "ill-conditioned", "agreed", "failed"]
 
 
 class Outcome(NamedTuple):
-    """What became of one spec: why it was refused or failed; if it agrees, the largest difference and what is in it."""
+    """The outcome of one spec: why it was refused or failed, or the largest difference."""
 
     kind: Kind
     reason: str = ""
@@ -286,7 +286,7 @@ class _Case:
 
 
 def moved(graph: Graph, arrays: Arrays, generator: np.random.Generator) -> Arrays:
-    """Float64 parameters, each moved at random by what the roundings of its layer may do."""
+    """Return float64 parameters with the rounding noise of their layers."""
     found: dict[str, np.ndarray] = {}
     for parameter in graph.parameters():
         node = graph.by_name[parameter.node]
@@ -348,5 +348,5 @@ def general(message: str) -> str:
     """A message without the names and numbers of one spec."""
     text = re.sub(r" \((?:from|used by|known|in block) .*|; did you mean .*|, not .*", "", message, flags=re.S)
     text = re.sub(r"'[^']*'", "'…'", text)
-    # The digit of conv2d is no number.
+    # The digit of conv2d is part of the name.
     return re.sub(r"-?(?<![a-z])\d[\d.,×]*", "#", text)

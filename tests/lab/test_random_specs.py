@@ -1,4 +1,4 @@
-"""Random specs are refused at a place or agree in both backends; what was found once is looked for ever after."""
+"""Random specs are refused at a place or agree in both backends; failures found before are regression tests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_random_spec_is_refused_at_a_place_or_agrees(lab: Lab, data: Data) -> 
 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("**/*.yaml")), ids=lambda path: path.stem)
-def test_what_was_mended_agrees_or_is_refused(lab: Lab, path: Path) -> None:
+def test_a_fixed_failure_agrees_or_is_refused(lab: Lab, path: Path) -> None:
     outcome = lab.judge(path.read_text(encoding="utf-8"))
     assert outcome.kind == ("refused" if path.parent.name == "refused" else "agreed"), outcome.reason
 

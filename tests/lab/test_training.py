@@ -1,4 +1,4 @@
-"""Is the table of docs/training.md that of the results, and are those of the networks as they are?"""
+"""docs/training.md has the table of the results, which are of the current networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m tests.lab.training``: correct backends train beside each other, and what they differ by beside its bound.
+"""``python -m tests.lab.training``: train correct backends, and write their differences with the bounds to the docs.
 
 What a run finds is kept in ``training.json``, a network at a time, so that it can be interrupted; networks whose
 architecture has changed since are done again, and with ``--again`` all. The table of docs/training.md, after its text,
@@ -35,7 +35,7 @@ PLAN = Plan(steps=5, batch=2, seed=0)
 
 
 class Part(NamedTuple):
-    """A network of the catalog, thinner where that does, and what it is there for."""
+    """A network of the catalog, thinner if that is enough, and what it covers."""
 
     spec: str
     why: str
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 
 def one_block_each(*stages: str) -> tuple[str, ...]:
-    """Overrides that leave the first stages one block each, and nothing of the last."""
+    """Return overrides with one block in each of the first stages, and without the last stages."""
     *kept, last = stages
     return *(f"stages.{stage}.repeat=1" for stage in kept), f"stages.{last}=null"
 
@@ -77,9 +77,9 @@ PARTS = (
 
 
 def main() -> None:
-    """Run what has no current result and write the table."""
+    """Run the networks without a current result, and write the table."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and "--again" not in sys.argv else {}
-    # In networks this small threads only wait for each other.
+    # One thread is fastest for networks this small.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
     todo = [part for part in PARTS if results.get(part.spec, {}).get("fingerprint") != fingerprint(part)]
     if todo:
@@ -124,7 +124,7 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """What follows the document's text: a table of what was found, and how much of the bounds that takes up."""
+    """Return the page's table of results, and the shares of the bounds that they use."""
     rows = [row for part in PARTS for row in results[part.spec]["rows"]]
     trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != STRUCTURE]
     fixed = max(row["relative"] for row in rows if row["bound"] == STRUCTURE)
