@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from resnet_spec import Graph, initialize
 from resnet_spec.cli.streams import Stream, encodable
 from tests.resnet_spec.parity.numpy_backends import BACKENDS
+from tests.shipped import slow_unless
 from tests.third_party import NUMPY_BACKENDS, distribution, python_path
 
 VECTOR = """
@@ -40,6 +41,7 @@ SHOWN_BY_THE_STATUS = {
     "build, wrong spec": (["resnet-build", "wrong.yaml", "--backend", "plain"], 2),
     "wrong option": (["resnet-spec", "parity", "--nonsense"], 2),
 }
+FAST = {"parity differs", "validate, one wrong", "list, JSON", "help", "wrong option"}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def closed() -> int:
 # -- a closed pipe -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SHOWN_BY_THE_STATUS)
+@pytest.mark.parametrize("name", slow_unless(FAST, list(SHOWN_BY_THE_STATUS)))
 def test_a_closed_pipe_never_changes_the_exit_status(start: Callable[..., Any], name: str) -> None:
     arguments, status = SHOWN_BY_THE_STATUS[name]
     # Nobody reads the output, or what is said beside it.
@@ -105,6 +107,7 @@ def test_a_closed_pipe_never_changes_the_exit_status(start: Callable[..., Any], 
     assert b"Exception ignored" not in told
 
 
+@pytest.mark.slow
 def test_streams_that_are_not_there_at_all_change_nothing(start: Callable[..., Any], folder: Path) -> None:
     def without(*descriptors: int) -> Callable[[], None]:
         return lambda: [os.close(descriptor) for descriptor in descriptors]  # type: ignore[return-value]
@@ -149,7 +152,7 @@ POSIX = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 ENCODINGS = {"ascii": {"PYTHONIOENCODING": "ascii"}, "cp1252": {"PYTHONIOENCODING": "cp1252"}, "locale": POSIX}
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", slow_unless({"locale"}, list(ENCODINGS)))
 def test_output_degrades_where_the_encoding_lacks_a_character(
     start: Callable[..., Any], folder: Path, encoding: str
 ) -> None:

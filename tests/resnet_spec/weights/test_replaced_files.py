@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
+from tests.shipped import slow_unless
 
 Python = Callable[..., Any]
 
@@ -100,7 +101,7 @@ def test_arrays_outlive_their_file(tiny: Graph, tmp_path: Path, python: Python, 
     assert (done.status, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("ending", slow_unless({".pth"}, [".pth", ".safetensors"]))
 def test_a_model_outlives_its_file(tiny: Graph, tmp_path: Path, python: Python, ending: str) -> None:
     """``torch.save`` truncates the file that it writes to before it reads the first parameter."""
     pytest.importorskip("torch")
@@ -157,7 +158,10 @@ def test_weights_are_written_over_the_file_they_were_read_from(tiny: Graph, file
     "line",
     [
         ("resnet-spec", "convert", "spec.yaml", "{file}", "{file}", "--force"),
-        ("resnet-build", "spec.yaml", "--backend", "torch", "--weights", "{file}", "--output", "{file}", "--force"),
+        pytest.param(
+            ("resnet-build", "spec.yaml", "--backend", "torch", "--weights", "{file}", "--output", "{file}", "--force"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_command_writes_over_its_own_source(
