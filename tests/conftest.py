@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # A background job starts with Ctrl-C ignored, and so do the processes that it starts: tests of Ctrl-C would hang.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -15,6 +16,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(_name, "1")
+
+# A test that is slow on a busy machine is not wrong; the rest is Hypothesis' own profile, which differs in CI.
+settings.register_profile("tests", settings(), deadline=None)
+settings.load_profile("tests")
 
 SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packaging"))
 """Folders in which every test is slow."""
