@@ -10,7 +10,6 @@ import ast
 import doctest
 import functools
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -248,8 +247,7 @@ def test_an_example_in_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: 
 def test_the_examples_of_a_backend_run(package: str, tmp_path: Path) -> None:
     """In a process of its own, since two frameworks in one process can crash each other."""
     framework = package.removeprefix("resnet_spec_")
-    if importlib.util.find_spec(framework) is None:
-        pytest.skip(f"{framework} is not installed")
+    need(framework)
     program = f"""
         from tests.resnet_spec.test_docstrings import examples, run
         reports = [run(example) for example in examples({package!r}).values()]

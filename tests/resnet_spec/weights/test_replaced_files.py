@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
+from tests.needs import need
 from tests.shipped import slow_unless
 
 Python = Callable[..., Any]
@@ -104,7 +105,7 @@ def test_arrays_outlive_their_file(tiny: Graph, tmp_path: Path, python: Python, 
 @pytest.mark.parametrize("ending", slow_unless({".pth"}, [".pth", ".safetensors"]))
 def test_a_model_outlives_its_file(tiny: Graph, tmp_path: Path, python: Python, ending: str) -> None:
     """``torch.save`` truncates the file that it writes to before it reads the first parameter."""
-    pytest.importorskip("torch")
+    need("torch")
     done = python(
         """
         import shutil, sys
@@ -167,7 +168,7 @@ def test_weights_are_written_over_the_file_they_were_read_from(tiny: Graph, file
 def test_a_command_writes_over_its_own_source(
     tiny: Graph, file: Path, process: Callable[..., Any], line: tuple[str, ...]
 ) -> None:
-    pytest.importorskip("torch")
+    need("torch")
     done = process(*(word.format(file=file) for word in line))
 
     assert done.status == 0
@@ -192,7 +193,9 @@ def test_a_file_is_mapped_only_on_request(tiny: Graph, file: Path) -> None:
 
 
 def test_a_model_is_mapped_only_on_request(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    need("torch")
+    import torch
+
     from resnet_spec import build
 
     spec = load("cifar/resnet20")
