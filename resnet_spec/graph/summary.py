@@ -184,8 +184,8 @@ def _modules(graph: Graph, owned: dict[str, tuple[int, int]]) -> tuple[Module, .
         if node.operation.category in _WITHOUT_ROW and name not in modules:
             continue
         parameters, statistics = owned.get(node.name, (0, 0))
-        so_far = modules.get(name, Module(name, 0, 0, 0))
+        sums = modules.get(name, Module(name, 0, 0, 0))
         modules[name] = Module(
-            name, so_far.parameters + parameters, so_far.statistics + statistics, so_far.macs + _macs(graph, node)
+            name, sums.parameters + parameters, sums.statistics + statistics, sums.macs + _macs(graph, node)
         )
     return tuple(modules.values())

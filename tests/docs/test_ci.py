@@ -68,7 +68,7 @@ def test_the_example_calls_the_workflow_and_the_hook_by_their_names() -> None:
     assert [hook["id"] for hook in hooks] == [HOOK["id"]]
 
 
-def test_the_statuses_are_all_told() -> None:
+def test_the_statuses_are_all_reported() -> None:
     rows = table(DOCUMENT, "status", "of `resnet-spec parity`").rows
     assert [row["status"] for row in rows] == ["0", "1", "2", "3"]
 

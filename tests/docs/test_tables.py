@@ -172,7 +172,7 @@ def test_the_rationale_names_overrides_that_work() -> None:
 
 
 def test_the_rationale_states_the_parameters_of_each_network() -> None:
-    """Every sketch and every shipped spec is held to the number that it states itself; the table has the same."""
+    """Every sketch and every shipped spec is compared with the number that it states; the table has the same."""
     from resnet_spec.spec.loader import headings
 
     stated = {name: heading["parameters"] for name, heading in headings().items()}

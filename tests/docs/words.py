@@ -63,12 +63,16 @@ def findings(text: str) -> Iterator[str]:
 
 
 def text_of_code(path: Path) -> str:
-    """The comments, docstrings and other strings of a module, on the lines where they are."""
+    """The comments, docstrings, other strings and names of a module, on the lines where they are.
+
+    Names are split into words: ``is_told`` is found like "is told".
+    """
     lines = [""] * (path.read_text("utf-8").count("\n") + 1)
     kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
-            if token.type in kinds:
-                for offset, line in enumerate(token.string.split("\n")):
+            if token.type in kinds or (token.type == tokenize.NAME and "_" in token.string):
+                text = token.string.replace("_", " ") if token.type == tokenize.NAME else token.string
+                for offset, line in enumerate(text.split("\n")):
                     lines[token.start[0] - 1 + offset] += f" {line}"
     return "\n".join(lines)

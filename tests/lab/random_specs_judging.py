@@ -1,6 +1,6 @@
-"""What becomes of a random spec: refused at a place, or run by two backends in float64 and compared in all they give.
+"""The outcome of a random spec: rejected with a located error, or run by two backends in float64 and compared.
 
-Inference and training both: every output, the loss, each gradient and the input's, the running statistics.
+Both inference and training are compared: outputs, the loss, the gradients of parameters and input, running statistics.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ Answer = TypeVar("Answer")
 BACKENDS = ("torch", "tensorflow")
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-"""What a process is told, whose networks are too small to be shared out."""
+"""The environment of a process; its networks are too small for several threads."""
 
 LARGEST = 10**6
 """Parameters, or values of one image over all nodes, beyond which a network is not run."""
 
 TRAINING_BATCH = 4
 
-DISTURBANCES = 4
+PERTURBED_RUNS = 4
 """Perturbed runs of the reference, to judge a difference by rounding errors."""
 
 Kind = Literal["refused", "inexpressible", "too large", "not finite", "ill-conditioned", "agreed", "failed"]
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 class Lab:
     """Two running backends, of which the first is the reference, and a folder, for one spec after the other.
 
-    After a failure both are started anew, since one may have died.
+    After a failure both are restarted, since one may have died.
     """
 
     def __init__(self, backends: Sequence[str] = BACKENDS) -> None:
@@ -89,7 +89,7 @@ class Lab:
             self._processes = self._running.enter_context(started(self._backends))
 
     def judge(self, text: str) -> Outcome:
-        """What becomes of a spec's text; weights, images and how training is looked at follow from the text alone."""
+        """The outcome of a spec's text; weights, images and the kind of statistics depend on the text only."""
         try:
             graph = self._graph(text)
         except ResnetSpecError as error:
@@ -115,7 +115,7 @@ class Lab:
         graph = spec.to_graph()
         path.write_text(spec.to_yaml())
         if load(path).to_graph() != graph:
-            raise AssertionError("the resolved text is another network")
+            raise AssertionError("the resolved text describes another network")
         return graph
 
     def _compared(self, graph: Graph, number: int) -> Outcome:
@@ -136,15 +136,17 @@ class Lab:
         largest = max(found.values(), key=lambda value: (np.isnan(value), value))
         if largest <= STRUCTURE:
             return Outcome("agreed", "", largest, frozenset(node.operation.op for node in graph.nodes))
-        reach = self._reach(case, arrays, reference)
-        unexplained = {name: value for name, value in found.items() if not value <= CONFIDENCE * reach[_quantity(name)]}
+        errors = self._rounding_errors(case, arrays, reference)
+        unexplained = {
+            name: value for name, value in found.items() if not value <= CONFIDENCE * errors[_quantity(name)]
+        }
         worst = {name: value for name, value in unexplained.items() if not value <= STRUCTURE}
         if worst:
             return Outcome("failed", ", ".join(f"{name} {value:.1e}" for name, value in worst.items()), largest)
         return Outcome("ill-conditioned", "rounding alone explains the difference", largest)
 
     def _randomized(self, graph: Graph, number: int) -> Arrays:
-        path, first = self._folder / "drawn.safetensors", self._processes[0]
+        path, first = self._folder / "random.safetensors", self._processes[0]
 
         def train(calibrated: Graph, arrays: Arrays, images: Any) -> Arrays:
             write_safetensors(path, arrays)
@@ -154,21 +156,21 @@ class Lab:
 
         return randomize(graph, train, number)
 
-    def _reach(self, case: _Case, arrays: Arrays, reference: _Result) -> Counter[str]:
-        """How far rounding may take each kind of quantity: the reference with its parameters and images moved by that.
+    def _rounding_errors(self, case: _Case, arrays: Arrays, reference: _Result) -> Counter[str]:
+        """The rounding error of each kind of quantity: its largest change where parameters and images are perturbed.
 
-        A kind's farthest counts: where one gradient moves, what is computed of the others is no better known.
+        The largest of a kind counts for all of it: if rounding changes one gradient, the others are no more certain.
         """
         first = self._processes[0]
-        reach: Counter[str] = Counter()
-        for draw in range(DISTURBANCES):
+        errors: Counter[str] = Counter()
+        for draw in range(PERTURBED_RUNS):
             generator = np.random.default_rng([case.number, draw])
             write_safetensors(case.weights, moved(case.graph, arrays, generator))
-            (disturbed,) = case.run([first], generator)
+            (perturbed,) = case.run([first], generator)
             sides = (first.running_variance, first.running_variance)
-            for name, value in case.differences(disturbed, reference, arrays, sides).items():
-                reach[_quantity(name)] = max(reach[_quantity(name)], value)
-        return reach
+            for name, value in case.differences(perturbed, reference, arrays, sides).items():
+                errors[_quantity(name)] = max(errors[_quantity(name)], value)
+        return errors
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ class _Case:
             except BackendError as error:
                 errors.append(error)
         if errors:
-            # A refusal without a place must not hide behind one that has it.
+            # An error without a position must not hide behind one with a position.
             raise min(errors, key=lambda error: inexpressible(error, self.graph).kind == "inexpressible")
         return answers
 
@@ -326,7 +328,7 @@ def _size(graph: Graph) -> int:
 
 
 def refusal(error: ResnetSpecError) -> Outcome:
-    """The core's refusal of a spec, or a failure where a mistake is told without its place."""
+    """The core's rejection of a spec, or a failure if an error has no position."""
     homeless = [problem.message for problem in error.problems if not (problem.path or problem.position)]
     if homeless:
         return Outcome("failed", f"refused without a place: {homeless[0]}")
@@ -334,7 +336,7 @@ def refusal(error: ResnetSpecError) -> Outcome:
 
 
 def inexpressible(error: BackendError, graph: Graph) -> Outcome:
-    """A backend's refusal of a graph, or a failure where it names no node of it."""
+    """A backend's rejection of a graph, or a failure if it names none of its nodes."""
     found = re.fullmatch(r"the (\w+) backend failed: (?:BackendError|GraphError): ([^:]+): (.*)", str(error), re.S)
     if found is None:
         return Outcome("failed", str(error))

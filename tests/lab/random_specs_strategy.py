@@ -1,8 +1,8 @@
 """A Hypothesis strategy over the spec language: networks as the plain data that a YAML file holds.
 
-A step is drawn for the shape that reaches it, which the core is asked for by lowering what there is so far, so that
-most specs are whole. Now and then a window is drawn that may not fit, and now and then a finished spec is spoilt: what
-is wrong must be refused, and told where.
+Each step is drawn for the shape of its input, which the core computes by lowering the steps before it, so that most
+specs are valid. Some windows may not fit, and some finished specs are made invalid: an invalid spec must be rejected
+with the position of each error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from resnet_spec.spec.spec import Spec
 Data = dict[str, Any]
 
 LARGEST_SIDE = 40
-"""Pixels beyond which a map grows no more: what is compared here needs variety, not size."""
+"""Larger maps are not enlarged: these comparisons need variety, not size."""
 
 EPSILONS = (1e-5, 1e-3, 1e-2)
 
@@ -38,7 +38,7 @@ ODD_NAMES = ("0", "1", "add", "conv", "forward", "training", "x-1", "weight", "Ã
 
 
 class Drawing:
-    """What to draw with: Hypothesis' own draw, in the few ways that are needed here."""
+    """Draws values by Hypothesis' own draw."""
 
     def __init__(self, draw: Any) -> None:
         self._draw = draw
@@ -48,22 +48,22 @@ class Drawing:
         return self._draw(st.sampled_from(values))
 
     def number(self, least: int, most: int) -> int:
-        """A whole number, the least the simplest."""
+        """A whole number; the least is the simplest."""
         return self._draw(st.integers(least, most))
 
     def sometimes(self, in_hundred: int) -> bool:
-        """True so many times in a hundred; false is the simplest."""
+        """True with this probability in percent; false is the simplest."""
         return self._draw(st.integers(0, 99)) >= 100 - in_hundred
 
     def pair(self, least: int, most: int) -> Any:
-        """A number for both directions, or now and then one for each."""
+        """A number for both directions, or sometimes one for each."""
         if self.sometimes(25):
             return [self.number(least, most), self.number(least, most)]
         return self.number(least, most)
 
 
 class Sketch:
-    """A spec on the way: its data, and what the next step may refer to."""
+    """An unfinished spec: its data, and what the next step may refer to."""
 
     def __init__(self, drawing: Drawing, data: Data) -> None:
         self.drawing = drawing
@@ -75,7 +75,7 @@ class Sketch:
         self._shipped: set[str] = set()
 
     def graph(self) -> Graph | None:
-        """What there is so far as a graph; None where the core refuses it, or where there is nothing."""
+        """The graph of the steps until now; None if the core rejects it, or if it is empty."""
         blocks = {name: shipped_block(name) for name in self._shipped} | self.data.get("blocks", {})
         try:
             return Spec.model_validate({**self.data, "blocks": blocks}).to_graph()
@@ -83,7 +83,7 @@ class Sketch:
             return None
 
     def shape(self) -> Shape | None:
-        """The shape that reaches the next step; None after a mistake."""
+        """The shape of the next step's input; None after a mistake."""
         if self.last == "input":
             sizes = self.data["input"]
             return tuple(sizes.values())
@@ -91,7 +91,7 @@ class Sketch:
         return graph.by_name[graph.outputs[-1]].shape if graph else None
 
     def name(self, word: str) -> str:
-        """A name that no step has yet: mostly the word, now and then with a dot, or one that may not suit."""
+        """A new name: mostly the word, sometimes with a dot, or one that may be invalid."""
         drawing = self.drawing
         count = len(self._names)
         name = drawing.pick(f"{word}{count}", f"{word}{count}", f"{word}{count}", f"part{count // 3}.{word}{count}")
@@ -124,7 +124,7 @@ class Sketch:
         return named | self.data.get("parameters", {})
 
     def written(self, value: int) -> int | str:
-        """A whole number as it stands, or now and then as an expression of the same value."""
+        """A whole number as it is, or sometimes as an expression of the same value."""
         if not self.drawing.sometimes(25):
             return value
         known = self.known()
@@ -139,7 +139,7 @@ class Sketch:
 
 @cache
 def shipped_block(name: str) -> Data:
-    """A shipped block's data, as it stands under ``blocks``."""
+    """A shipped block's data, as it is written under ``blocks``."""
     data = read(Catalog.shipped().blocks()[name]).data
     return {key: value for key, value in data.items() if key != "block"}
 
@@ -168,7 +168,7 @@ def _largest(pair: Any) -> int:
 
 
 def _window(drawing: Drawing, kind: str, fields: Data, shape: Shape) -> Data:
-    """The fields with a padding under which the window fits, or now and then with one that may not."""
+    """The fields with a padding under which the window fits, or sometimes with one that may not."""
     if not fits(kind, fields, shape) and not drawing.sometimes(5):
         return {key: value for key, value in fields.items() if key != "ceil_mode"} | {"padding": "same"}
     return fields
@@ -361,7 +361,7 @@ def _kept(drawing: Drawing, shape: Shape) -> Any:
 
 
 def _residual(sketch: Sketch, shape: Shape) -> None:
-    """Two ways from one value that meet again."""
+    """Two branches of one value that are joined again."""
     drawing, start = sketch.drawing, sketch.last
     first = sketch.step("left", _kept(drawing, shape))
     others = [start]
@@ -609,7 +609,7 @@ def _shortcut(sketch: Sketch, start: str | None) -> Data:
 
 
 def growing_block(sketch: Sketch) -> Data:
-    """A decoder's block: a transposed convolution in each of its two ways."""
+    """A decoder's block: a transposed convolution in each of its two branches."""
     drawing = sketch.drawing
     # The output is the stride times the input in each of these.
     wide = drawing.pick(
@@ -703,7 +703,7 @@ def _filled_slot(sketch: Sketch) -> Any:
 
 @st.composite
 def specs(draw: Any) -> Data:
-    """A spec as plain data; most are whole."""
+    """A spec as plain data; most are valid."""
     drawing = Drawing(draw)
     sketch = Sketch(drawing, _beginning(drawing))
     going = _chain(sketch, "stem", drawing.number(1, 5))
@@ -716,7 +716,7 @@ def specs(draw: Any) -> Data:
         _head(sketch)
     _endings(sketch)
     if drawing.sometimes(8):
-        _spoil(drawing, sketch.data)
+        _make_invalid(drawing, sketch.data)
     return sketch.data
 
 
@@ -761,7 +761,7 @@ def _head(sketch: Sketch) -> None:
 
 
 def _endings(sketch: Sketch) -> None:
-    """What a spec says besides its layers."""
+    """The keys of a spec besides its layers."""
     drawing, data = sketch.drawing, sketch.data
     if sketch.last == "input":
         sketch.section = "stem"
@@ -787,7 +787,7 @@ def _endings(sketch: Sketch) -> None:
 ODD_VALUES = (0, -1, 3, 7, 2**21, 1.5, "seven", "base", "same", "1 +", True, None, [1, 2], [], {}, {"relu": {}})
 
 
-def _spoil(drawing: Drawing, data: Data) -> None:
+def _make_invalid(drawing: Drawing, data: Data) -> None:
     """Put something else in place of a value, leave a key out, or misspell one."""
     places = [*_places(data)]
     holder, key = drawing.pick(*places)

@@ -1,4 +1,4 @@
-"""Random specs are refused at a place or agree in both backends; failures found before are regression tests."""
+"""Random specs are rejected with a located error or agree in both backends; earlier failures are regression tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import BackendError, Position, Problem, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.spec.loader import load
-from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, drawn
+from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, generate
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
@@ -48,35 +48,35 @@ def graph(tmp_path: Path) -> Graph:
     return load(tmp_path / "small.yaml").to_graph()
 
 
-# -- what is drawn -----------------------------------------------------------------------------------------------
+# -- generated specs -----------------------------------------------------------------------------------------------
 
 
 @settings(
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(data=specs())
-def test_a_random_spec_is_refused_at_a_place_or_agrees(lab: Lab, data: Data) -> None:
+def test_a_random_spec_is_rejected_with_a_position_or_agrees(lab: Lab, data: Data) -> None:
     outcome = lab.judge(to_yaml(data))
     assert outcome.kind != "failed", outcome.reason
 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("**/*.yaml")), ids=lambda path: path.stem)
-def test_a_fixed_failure_agrees_or_is_refused(lab: Lab, path: Path) -> None:
+def test_a_fixed_failure_agrees_or_is_rejected(lab: Lab, path: Path) -> None:
     outcome = lab.judge(path.read_text(encoding="utf-8"))
     assert outcome.kind == ("refused" if path.parent.name == "refused" else "agreed"), outcome.reason
 
 
-def test_a_number_draws_one_spec_and_each_another() -> None:
-    texts = [drawn(number) for number in range(20)]
-    assert texts == [drawn(number) for number in range(20)]
+def test_each_number_generates_its_own_spec() -> None:
+    texts = [generate(number) for number in range(20)]
+    assert texts == [generate(number) for number in range(20)]
     assert len(set(texts)) == 20
 
 
-# -- what is made of it ------------------------------------------------------------------------------------------
+# -- outcomes ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("wrong")
-def test_a_wrong_backend_fails_and_a_right_one_agrees() -> None:
+def test_a_wrong_backend_fails_and_a_correct_one_agrees() -> None:
     with Lab(("torch", "right")) as lab:
         assert lab.judge(SMALL).kind == "agreed"
     with Lab(("torch", "epsilon")) as lab:
@@ -95,18 +95,18 @@ def test_a_backend_that_dies_fails_each_spec_that_it_is_given() -> None:
 
 
 @pytest.mark.usefixtures("wrong")
-def test_what_is_not_finite_on_one_side_fails() -> None:
+def test_nan_in_one_backend_fails() -> None:
     with Lab(("torch", "nan")) as lab:
         assert lab.judge(SMALL).kind == "failed"
 
 
-def test_a_mistake_without_a_place_is_a_failure() -> None:
+def test_an_error_without_a_position_is_a_failure() -> None:
     placed = Problem("unknown block 'x'", "stages.a.block", Position("spec.yaml", 3, 4))
     assert refusal(SpecError(placed)) == Outcome("refused", "unknown block '…'")
     assert refusal(SpecError([placed, Problem("something is wrong")])).kind == "failed"
 
 
-def test_a_backend_s_refusal_must_name_a_node(graph: Graph) -> None:
+def test_an_error_of_a_backend_must_name_a_node(graph: Graph) -> None:
     def outcome(message: str) -> Outcome:
         return inexpressible(BackendError(f"the tensorflow backend failed: {message}"), graph)
 
@@ -132,7 +132,7 @@ def test_the_document_gives_the_record_s_figures() -> None:
     assert "| `relu` | 1 |" in text
 
 
-def test_the_document_is_that_of_the_last_run_which_found_nothing() -> None:
+def test_the_document_matches_the_record_which_has_no_failure() -> None:
     record = Record(**json.loads(RECORD.read_text()))
     assert DOCUMENT.read_text() == document(record)
     assert not record.failures

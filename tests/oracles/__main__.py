@@ -24,7 +24,7 @@ from .verification import BOTH, THINNER, Backends, Record, is_current, verify
 
 @click.command()
 @click.argument("patterns", nargs=-1)
-@click.option("--again", is_flag=True, help="Do networks anew that have a current record.")
+@click.option("--again", is_flag=True, help="Compare networks again that have a current record.")
 @click.option("--jobs", default=max(1, (os.cpu_count() or 2) // 2), show_default=True, help="Networks at a time.")
 def main(patterns: tuple[str, ...], again: bool, jobs: int) -> None:
     """Compare the shipped networks with their originals."""

@@ -1,6 +1,6 @@
 """The networks that CI runs on each change: cheap ones that touch every operation and every original between them.
 
-Every block is held to its original by a golden trace, which takes no time.
+Every block is compared with its original by a golden trace, which takes no time.
 """
 
 from __future__ import annotations

@@ -321,7 +321,7 @@ def test_dropout_has_the_stated_rate_and_acts_in_training_only(rate: float | Non
             assert float(kept.max()) == pytest.approx(1 / (1 - (rate or 0.3)))
 
 
-def test_without_a_rate_there_is_no_dropout() -> None:
+def test_without_a_rate_dropout_is_absent() -> None:
     graph = resnet_spec.load("cifar/wrn_16_8", {"parameters.dropout_rate": 0}).to_graph()
     assert not [node.name for node in graph.nodes if node.operation.op == "dropout"]
 

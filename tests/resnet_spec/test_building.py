@@ -33,7 +33,7 @@ def _recorder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "get_backend", lambda name: Recorder())
 
 
-def test_without_weights_they_are_drawn_from_the_seed() -> None:
+def test_without_weights_they_are_initialized_from_the_seed() -> None:
     graph = load("resnet18").to_graph()
     model = build("resnet18", "recorder", seed=5)
 

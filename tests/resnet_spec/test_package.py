@@ -89,7 +89,7 @@ def test_importing_the_package_imports_lazy_loader_only() -> None:
 @pytest.mark.parametrize("options", [(), ("-O",), ("-OO",)], ids=["plain", "-O", "-OO"])
 @pytest.mark.parametrize("eager", ["", "1"], ids=["lazy", "EAGER_IMPORT=1"])
 def test_every_name_is_there_in_every_mode(options: tuple[str, ...], eager: str) -> None:
-    """Without docstrings and assertions, and where lazy_loader is told to import everything at once."""
+    """Without docstrings and assertions, and where lazy_loader imports everything at once."""
     program = """
 import sys, resnet_spec
 print("resnet_spec.building" in sys.modules, *(name for name in resnet_spec.__all__ if getattr(resnet_spec, name)))

@@ -61,14 +61,14 @@ except BackendError as error:
 """
 
 
-def test_another_keras_backend_in_the_environment_is_told_before_keras_is_imported():
+def test_another_keras_backend_in_the_environment_is_reported_before_keras_is_imported():
     said = python(ASK, KERAS_BACKEND="torch")
     assert "Keras is configured for 'torch' by the environment variable KERAS_BACKEND=torch" in said
     assert "unset it or set it to tensorflow" in said
     assert "after importing set()" in said
 
 
-def test_another_keras_backend_in_the_configuration_is_told_with_the_file(tmp_path):
+def test_another_keras_backend_in_the_configuration_is_reported_with_the_file(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "jax"}))
     said = python(ASK, KERAS_HOME=str(tmp_path))
     assert f"Keras is configured for 'jax' by the file {tmp_path / 'keras.json'}" in said
@@ -101,7 +101,7 @@ def test_the_environment_wins_over_the_configuration(monkeypatch, tmp_path):
         settings.prepare()
 
 
-def test_keras_imported_already_on_another_backend_is_told(monkeypatch):
+def test_keras_imported_already_on_another_backend_is_reported(monkeypatch):
     from resnet_spec_tensorflow import settings
 
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=SimpleNamespace(backend=lambda: "jax")))

@@ -340,7 +340,7 @@ def test_tflite_refuses_float64(backend, make, single, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_tflite_lacks_is_told(backend, single, tmp_path):
+def test_what_tflite_lacks_is_reported(backend, single, tmp_path):
     from resnet_spec_tensorflow.framework import keras, tf
 
     graph = single("relu")
@@ -353,7 +353,7 @@ def test_what_tflite_lacks_is_told(backend, single, tmp_path):
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_a_lambda_layer_in_a_file_is_never_run(ending: str, tmp_path: Path) -> None:
-    """Keras keeps a lambda's bytecode in the configuration; whoever rebuilds the model from it runs that."""
+    """Keras keeps a lambda's bytecode in the configuration; anyone who rebuilds the model from it runs that."""
     name, path = str(tmp_path / "ran"), tmp_path / f"model{ending}"
     inputs = keras.Input((8, 8, 3))
     mapped = keras.layers.Lambda(lambda x: (open(name, "w", encoding="utf-8").close(), x)[1])(inputs)

@@ -154,21 +154,21 @@ def test_chains_are_sequential_and_others_are_not() -> None:
     assert not isinstance(model, nn.Sequential)
 
 
-def test_a_layer_called_twice_is_no_chain() -> None:
+def test_a_layer_called_twice_is_not_a_chain() -> None:
     b = Builder(2, 4, 4).add("s.0", "batch_norm").add("s.1", "relu").add("s.again", "batch_norm", calls="s.0")
     model = build(b.graph())
     assert not isinstance(model.s, nn.Sequential)
     assert [name for name, _ in model.s.named_children()] == ["0", "1"]
 
 
-def test_declaration_out_of_order_is_no_chain() -> None:
+def test_declaration_out_of_order_is_not_a_chain() -> None:
     b = Builder(2, 4, 4).add("s.a", "batch_norm").add("s.b", "batch_norm")
     model = build(b.graph(declaration=["s.b", "s.a"]))
     assert not isinstance(model.s, nn.Sequential)
     assert list(model.state_dict())[:2] == ["s.b.weight", "s.b.bias"]
 
 
-def test_a_function_in_between_is_no_chain() -> None:
+def test_a_function_in_between_is_not_a_chain() -> None:
     b = Builder(2, 4, 4).add("s.0", "batch_norm").add("s.pad", "pad2d", padding=1).add("s.1", "relu")
     assert not isinstance(build(b.graph()).s, nn.Sequential)
 

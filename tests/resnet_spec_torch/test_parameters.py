@@ -77,7 +77,7 @@ def test_a_writable_array_is_not_copied() -> None:
         assert shares(loaded(kernel).conv.weight, kernel)
 
 
-def test_a_linear_kernel_is_copied_where_it_would_round_otherwise() -> None:
+def test_a_linear_kernel_is_copied_where_it_would_round_differently() -> None:
     graph = Builder(3, 1, 1).add("flat", "flatten").add("fc", "linear", features=2, bias=False).graph()
     for offset in (0, 4):
         kernel = at_offset(np.ones((2, 3), np.float32), offset)
@@ -146,7 +146,7 @@ def test_a_model_can_be_loaded_again() -> None:
         np.testing.assert_array_equal(array, kept[name])
 
 
-def test_layers_that_were_replaced_are_told_by_name() -> None:
+def test_layers_that_were_replaced_are_reported_by_name() -> None:
     graph = small_resnet()
     model = build(graph)
     model.fc = nn.Linear(16, 3)

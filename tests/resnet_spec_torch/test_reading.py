@@ -97,7 +97,7 @@ def test_views_of_one_storage_are_read(zipped: bool, tmp_path: Path) -> None:
     assert {name: array.tolist() for name, array in arrays.items()} == wanted
 
 
-def test_bfloat16_becomes_float32_and_is_told(tmp_path: Path) -> None:
+def test_bfloat16_becomes_float32_and_is_reported(tmp_path: Path) -> None:
     values = torch.randn(5, 7).to(torch.bfloat16).T
     checkpoint = read(tmp_path / "w.pth", {"w": values, "v": torch.ones(2)})
     np.testing.assert_array_equal(checkpoint.tensors["w"], values.float().numpy(), strict=True)
@@ -110,7 +110,7 @@ def test_other_types_are_read_as_they_stand(dtype: torch.dtype, tmp_path: Path) 
     np.testing.assert_array_equal(read(tmp_path / "w.pth", {"w": tensor}).tensors["w"], tensor.numpy(), strict=True)
 
 
-def test_the_format_is_told_by_the_content(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_content(tmp_path: Path) -> None:
     graph = small_resnet()
     BACKEND.write(build(graph), graph, tmp_path / "w.pth")
     wanted = read_weights(tmp_path / "w.pth", graph)
@@ -182,7 +182,7 @@ def test_a_nested_state_dict_is_found(key: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["model_ema", "state_dict_ema", "ema_state_dict"])
-def test_averages_alone_are_told(key: str, tmp_path: Path) -> None:
+def test_averages_alone_are_reported(key: str, tmp_path: Path) -> None:
     checkpoint = read(tmp_path / "w.pth", {key: TENSORS, "epoch": 1})
     assert not checkpoint.tensors
     assert_is_tensors(checkpoint.averages)
@@ -473,7 +473,7 @@ def test_claims_of_terabytes_are_refused(value: bytes, zipped: bool, tmp_path: P
 
 
 def _legacy(opcodes: bytes) -> bytes:
-    """The same opcodes with a storage as legacy files have it: whether it is part of another is told, too."""
+    """The same opcodes with a storage as legacy files have it: that also states whether it is part of another."""
     return opcodes.replace(b"tQ", b"NtQ")
 
 
@@ -517,7 +517,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     assert one_line(tmp_path) == "cannot be read (Is a directory)"
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_a_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save([torch.ones(2)], path)
     assert one_line(path) == "contains a list instead of a state_dict (tensors by name)"
@@ -555,7 +555,7 @@ def test_tensors_without_an_array_are_refused_by_name(tensor: torch.Tensor, kind
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
-def test_what_is_no_floating_point_number_is_no_weight(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_arrays_of_other_numbers_are_not_weights(dtype: torch.dtype, tmp_path: Path) -> None:
     graph = small_resnet()
     state = {name: torch.from_numpy(array) for name, array in random_arrays(graph).items()}
     state["fc.bias"] = torch.zeros(5, dtype=dtype)

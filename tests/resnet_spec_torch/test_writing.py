@@ -45,7 +45,7 @@ def test_half_precision_rounds_what_is_floating_point(tmp_path: Path) -> None:
     assert state["bn1.num_batches_tracked"].dtype == torch.int64
 
 
-def test_what_half_precision_does_not_hold_is_told(tmp_path: Path) -> None:
+def test_what_half_precision_does_not_hold_is_reported(tmp_path: Path) -> None:
     graph = small_resnet()
     model = build(graph)
     model.fc.bias.data[1] = 1e5

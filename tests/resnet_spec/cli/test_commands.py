@@ -238,7 +238,7 @@ def test_every_command_tells_a_wrong_override_alike(command: Command, arguments:
     assert done == (2, "", f"--set stages.layer5.stride=1:1:1: {said}\n")
 
 
-def test_an_input_so_small_that_a_map_vanishes_is_told(command: Command) -> None:
+def test_an_input_so_small_that_a_map_vanishes_is_reported(command: Command) -> None:
     pool = ["--set", "stem.maxpool.max_pool2d={kernel: [64, 1]}"]
     done = command("resnet-spec", "summary", "resnet18", *SMALL_INPUT, *pool)
 
@@ -277,7 +277,7 @@ def test_summary_prints_the_rows_and_the_totals(command: Command) -> None:
     assert rows[10][:2] == ["layer1.0", "BasicBlock"]
     assert rows[67] == ["fc", "Linear", "[1000]", "513,000", "0", "513,000", "512.00", "k"]
     assert "11,689,512 parameters trainable (11,699,112 in all, 9,600 running statistics not), 1.81 G MACs" in done.out
-    assert lines[-1] == ("input 0.57 MiB, forward/backward 62.79 MiB, parameters 44.59 MiB, 107.96 MiB in all")
+    assert lines[-1] == "input 0.57 MB, forward/backward 62.79 MB, parameters 44.59 MB, 107.96 MB in all"
 
 
 def test_summary_prints_modules(command: Command) -> None:
@@ -438,7 +438,7 @@ def test_weights_of_another_network_are_refused(command: Command, tmp_path: Path
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_weights_that_are_missing_are_told(command: Command, tmp_path: Path) -> None:
+def test_weights_that_are_missing_are_reported(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
 
     assert build(command, "--weights", path) == (2, "", f"{path}: no such file\n")
@@ -489,7 +489,7 @@ def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("arguments", ["show resnet152 --graph --json", "show resnet152 --graph", "list"])
-def test_a_reader_that_goes_away_is_no_failure(arguments: str) -> None:
+def test_a_closed_pipe_is_not_a_failure(arguments: str) -> None:
     executable = Path(sys.executable).with_name("resnet-spec")
     read, write = os.pipe()
     os.close(read)
@@ -543,7 +543,7 @@ def test_what_a_framework_prints_goes_to_stderr(python: Command) -> None:
     assert (done.out, sorted(done.err.splitlines())) == ("the result\n", ["from below", "from python"])
 
 
-def test_progress_is_told_on_stderr_after_two_seconds(
+def test_progress_is_reported_on_stderr_after_two_seconds(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 1.0, 3.0])

@@ -49,7 +49,7 @@ def hollow(graph: Graph, folder: Path) -> Path:
 # -- convert -----------------------------------------------------------------------------------------------------
 
 
-def test_a_conversion_tells_what_was_written(convert: Command, small: Graph, tmp_path: Path) -> None:
+def test_a_conversion_reports_what_was_written(convert: Command, small: Graph, tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
 
     assert convert() == (0, f"{target}: 43 tensors of spec\n", "")
@@ -75,7 +75,7 @@ def test_a_conversion_tells_machines_what_was_written(
     )
 
 
-def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_path: Path) -> None:
+def test_adaptations_are_asked_for_and_reported(convert: Command, file: Path, tmp_path: Path) -> None:
     overrides = ("--set", "head.fc.linear.features=7", "--set", "input.channels=1")
     refused = convert(*overrides, "--adapt", "classes")
     assert (refused.status, refused.out) == (2, "")
@@ -96,7 +96,7 @@ def test_adaptations_are_asked_for_and_told(convert: Command, file: Path, tmp_pa
     )
 
 
-def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file: Path) -> None:
+def test_adaptations_are_reported_where_frameworks_are_muted(process: Command, file: Path) -> None:
     done = process(
         "resnet-spec", "convert", "spec.yaml", file, "x.safetensors", "--set", "head=null", "--adapt", "backbone"
     )
@@ -104,7 +104,7 @@ def test_adaptations_are_told_where_frameworks_are_muted(process: Command, file:
     assert (done.status, done.err) == (0, "dropped, since the network has no such layers: fc.bias, fc.weight\n")
 
 
-def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_reader_leaves_out_is_reported(convert: Command, small: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     given = Checkpoint(initialize(small), ignored={"optimizer slots": 3}, remarks=("its normalizations are folded",))
     monkeypatch.setattr("resnet_spec.weights.io.read_checkpoint", lambda *_, **options: given)
     done = convert()
@@ -115,11 +115,11 @@ def test_what_a_reader_leaves_out_is_told(convert: Command, small: Graph, monkey
     ]
 
 
-def test_averages_that_are_not_there_are_told(convert: Command, file: Path) -> None:
+def test_averages_that_are_not_there_are_reported(convert: Command, file: Path) -> None:
     assert convert("--ema") == (2, "", f"{file}: holds no exponential moving averages\n")
 
 
-def test_an_adaptation_that_there_is_not_is_told(convert: Command) -> None:
+def test_an_adaptation_that_there_is_not_is_reported(convert: Command) -> None:
     assert convert("--adapt", "clases") == (
         2,
         "",
@@ -148,7 +148,7 @@ def test_double_precision_is_written_where_asked_for(convert: Command, small: Gr
     assert convert("--dtype", "float64", "--half", "--force").status == 2
 
 
-def test_wrong_targets_are_told_before_anything_is_read(command: Command, tmp_path: Path) -> None:
+def test_wrong_targets_are_reported_before_anything_is_read(command: Command, tmp_path: Path) -> None:
     (tmp_path / "there.safetensors").write_text("old")
     for target, said in (
         ("there.safetensors", "there.safetensors exists already; --force replaces it"),
@@ -164,7 +164,7 @@ def test_wrong_targets_are_told_before_anything_is_read(command: Command, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
 
 
-def test_an_input_that_is_not_there_is_told(command: Command, tmp_path: Path) -> None:
+def test_an_input_that_is_not_there_is_reported(command: Command, tmp_path: Path) -> None:
     source = tmp_path / "in.safetensors"
     done = command("resnet-spec", "convert", "resnet18", source, tmp_path / "out.safetensors")
 
@@ -198,7 +198,7 @@ def test_a_files_specs_are_named_with_what_tells_them_apart(
     )
 
 
-def test_machines_are_told_too(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
+def test_machines_are_reported_too(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
     few("torchvision/resnet18")
     done = command("resnet-spec", "identify", hollow(load("resnet18").to_graph(), tmp_path), "--json")
 
@@ -224,14 +224,14 @@ def test_the_nearest_are_named_with_as_much_as_a_person_reads(
     assert len(match["differences"]) == 31
 
 
-def test_a_file_that_is_like_nothing_is_told(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
+def test_a_file_that_is_like_nothing_is_reported(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
     few("torchvision/resnet18")
     save_file({"a": np.zeros(3)}, tmp_path / "x")
 
     assert command("resnet-spec", "identify", tmp_path / "x") == (1, "no shipped spec is similar\n", "")
 
 
-def test_a_file_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_reported(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_text("nonsense")
     done = command("resnet-spec", "identify", path)
@@ -245,7 +245,7 @@ def test_a_file_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_finite_are_told_by_a_build_and_refused_where_asked_for(
+def test_weights_that_are_not_finite_are_reported_by_a_build_and_refused_where_asked_for(
     process: Command, small: Graph, tmp_path: Path
 ) -> None:
     arrays = initialize(small)

@@ -342,7 +342,7 @@ class TestRead:
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-        # Root could read it all the same.
+        # Root could still read it.
         monkeypatch.setattr(Path, "open", refuse)
         assert lines(lambda: read(path)) == [f"{path}: Permission denied"]
 

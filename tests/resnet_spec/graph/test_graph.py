@@ -110,14 +110,14 @@ def test_a_graph_that_is_not_well_formed_is_refused(data: dict[str, Any], said: 
     assert lines(lambda: Graph.from_json(json.dumps(data))) == said
 
 
-def test_every_problem_is_told(lines: Lines) -> None:
+def test_every_problem_is_reported(lines: Lines) -> None:
     data = graph_data(node("a", ["x"], MAP), node("b", ["input"], [1]), node("b", ["input", "a"], MAP), outputs=["z"])
 
     assert len(lines(lambda: Graph.model_validate(data))) >= 5
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "5", '{"format": 2}', '"text"', "[" * 10_000, '{"name": 1}'])
-def test_what_is_no_graph_is_refused(text: str, lines: Lines) -> None:
+def test_what_is_not_a_graph_is_refused(text: str, lines: Lines) -> None:
     assert lines(lambda: Graph.from_json(text))
 
 
@@ -127,7 +127,7 @@ def test_a_node_has_a_shape(lines: Lines) -> None:
     assert lines(lambda: Graph.from_json(json.dumps(data)))[0].startswith("nodes.0.shape: ")
 
 
-def test_an_unknown_operation_or_field_is_told_where(lines: Lines) -> None:
+def test_an_unknown_operation_or_field_is_reported_where(lines: Lines) -> None:
     data = graph_data(node("a", ["input"], MAP, {"op": "gelu"}), node("b", ["a"], MAP, {**CONV, "x": 1}))
     said = lines(lambda: Graph.from_json(json.dumps(data)))
 
@@ -226,7 +226,7 @@ def test_another_size_changes_shapes_alone(small: Graph) -> None:
     assert Graph.from_json(other.to_json()) == other
 
 
-def test_a_size_at_which_a_map_vanishes_is_told(lower: Lower, lines: Lines) -> None:
+def test_a_size_at_which_a_map_vanishes_is_reported(lower: Lower, lines: Lines) -> None:
     graph = lower("stem: {a: {conv2d: {channels: 4, kernel: 3}}, b: {max_pool2d: {kernel: 2}}}\n")
 
     assert lines(lambda: graph.at_size(3, 8)) == [
@@ -317,7 +317,7 @@ def test_other_outputs_keep_the_order_of_declaration() -> None:
     assert Graph.from_json(tapped.to_json()) == tapped
 
 
-def test_unknown_outputs_are_told(small: Graph, lines: Lines) -> None:
+def test_unknown_outputs_are_reported(small: Graph, lines: Lines) -> None:
     assert lines(lambda: small.with_outputs(["fc", "layer1.0.relu3", "x"])) == [
         "no node is named 'layer1.0.relu3'; did you mean 'layer1.0.relu2'?",
         "no node is named 'x'",

@@ -1,4 +1,4 @@
-"""Weights are drawn by the rules a spec states, once, and the same everywhere."""
+"""Weights are initialized at random by the rules of a spec, once, and alike on every system."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(lower: Lower, rule: str, seed: int = 0) -> np.ndarray:
 # -- the same everywhere -----------------------------------------------------------------------------------------
 
 
-def test_every_parameter_is_drawn_in_order_as_float32(small: Graph) -> None:
+def test_every_parameter_is_initialized_in_order_as_float32(small: Graph) -> None:
     arrays = initialize(small)
 
     assert list(arrays) == [parameter.name for parameter in small.parameters()]
@@ -51,7 +51,7 @@ def test_another_seed_gives_other_weights(small: Graph) -> None:
     assert not np.array_equal(first["fc.weight"], second["fc.weight"])
 
 
-def test_what_is_drawn_is_drawn_tomorrow_and_on_another_machine() -> None:
+def test_initialization_is_reproducible_on_another_machine() -> None:
     arrays = initialize(load("resnet18").to_graph())
 
     assert arrays["conv1.weight"].ravel()[:3] == pytest.approx([-0.02328134, 0.01851330, -0.04083201], rel=1e-6)
@@ -143,7 +143,7 @@ def test_a_bias_has_the_fans_of_its_kernel(lower: Lower) -> None:
     assert np.abs(initialize(graph)["fc.bias"]).max() == pytest.approx(1 / sqrt(3), rel=0.01)
 
 
-def test_every_role_is_drawn_by_default(lower: Lower) -> None:
+def test_every_role_has_a_default_initialization(lower: Lower) -> None:
     norm = "{epsilon: 1.0e-5, momentum: 0.1, running_variance: biased}"
     arrays = initialize(
         lower(f"""

@@ -195,7 +195,7 @@ def test_a_tap_of_a_map_that_has_grown_has_a_stride_below_one(lower: Lower) -> N
     assert [tap.stride for tap in summary.outputs] == [(1, 1), (0.5, 1)]
 
 
-def test_one_output_without_a_name_is_no_tap(small: Graph) -> None:
+def test_one_output_without_a_name_is_not_a_tap(small: Graph) -> None:
     assert summarize(small).outputs == ()
     assert [tap.name for tap in summarize(small.with_outputs(["fc"], ["logits"])).outputs] == ["logits"]
 

@@ -374,7 +374,7 @@ def test_numbers_stand_for_pairs_and_edges() -> None:
 
 
 @pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
-def test_a_pool_strides_by_its_kernel_unless_told(op: str) -> None:
+def test_the_default_stride_of_a_pool_is_its_kernel(op: str) -> None:
     assert make(op, kernel=[3, 2]).stride == (3, 2)
     assert make(op, kernel=3, stride=2).stride == (2, 2)
 

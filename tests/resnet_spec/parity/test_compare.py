@@ -63,7 +63,7 @@ def test_a_right_third_party_backend_agrees_to_the_bit() -> None:
 
 
 @pytest.mark.slow
-def test_what_a_backend_prints_does_not_disturb() -> None:
+def test_what_a_backend_prints_does_no_harm() -> None:
     assert compared("noisy").passed
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
     # A block of ResNet-18 has no first 1×1 to which a stride could move.
     report = compared(wrong, "resnet50" if wrong == "stride" else "resnet18")
     assert not report.passed
-    # It rounds no worse than others do, and in float32 is held to its own float64.
+    # It rounds no worse than others, and its float32 is compared with its own float64.
     assert failed(report) == [("float64", wrong, "torch")]
 
 
@@ -134,7 +134,7 @@ def test_another_shape_is_a_difference(tmp_path: Path) -> None:
     assert "inf" in command(str(path), "--backends", "torch,unpadded").stdout
 
 
-def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:
+def test_a_killed_backend_is_reported_as_such_and_exits_with_3() -> None:
     done = command("resnet18", "--backends", "torch,killed", "--size", "64")
     assert done.returncode == 3
     assert "the killed backend's process was killed by SIGKILL" in done.stderr
@@ -143,13 +143,13 @@ def test_a_killed_backend_is_told_as_such_and_exits_with_3() -> None:
 
 
 @pytest.mark.slow
-def test_a_backend_out_of_memory_is_told_as_such() -> None:
+def test_a_backend_out_of_memory_is_reported_as_such() -> None:
     with pytest.raises(BackendError, match="the failing backend failed: out of memory"):
         compared("failing")
 
 
 @pytest.mark.slow
-def test_a_backend_killed_in_the_middle_of_a_bisection_is_no_difference() -> None:
+def test_a_backend_killed_in_the_middle_of_a_bisection_is_not_a_difference() -> None:
     done = command("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
     assert done.returncode == 3
     assert "the killed_later backend's process was killed by SIGKILL" in done.stderr
@@ -157,7 +157,7 @@ def test_a_backend_killed_in_the_middle_of_a_bisection_is_no_difference() -> Non
 
 
 @pytest.mark.slow
-def test_memory_that_ends_in_the_middle_of_a_bisection_is_no_difference() -> None:
+def test_memory_that_ends_in_the_middle_of_a_bisection_is_not_a_difference() -> None:
     with pytest.raises(BackendError, match="the failing_later backend failed: out of memory"):
         compared("failing_later", bisect=True)
 
@@ -167,7 +167,7 @@ def test_an_unknown_backend_is_named_with_a_suggestion() -> None:
         compared("tensorflw")
 
 
-def test_one_backend_alone_is_no_comparison() -> None:
+def test_one_backend_alone_is_not_a_comparison() -> None:
     with pytest.raises(SpecError, match="two backends or more"):
         resnet_spec.compare("resnet18", ("torch",))
 

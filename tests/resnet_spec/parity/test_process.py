@@ -100,7 +100,7 @@ def test_an_error_in_a_request_does_not_lose_the_next_answers(process: BackendPr
     assert process.wait() == {}
 
 
-def test_what_a_backend_refuses_is_told_and_it_goes_on(process: BackendProcess) -> None:
+def test_what_a_backend_refuses_is_reported_and_it_goes_on(process: BackendProcess) -> None:
     process.forward(number(-5))
     with pytest.raises(BackendError, match=r"^the counting backend failed: ValueError: -5 is negative$"):
         process.outputs()
@@ -109,7 +109,7 @@ def test_what_a_backend_refuses_is_told_and_it_goes_on(process: BackendProcess) 
     assert process.outputs() == [[[4]]]
 
 
-def test_a_dead_process_is_told_and_not_waited_for(process: BackendProcess) -> None:
+def test_a_dead_process_is_reported_and_not_waited_for(process: BackendProcess) -> None:
     process.forward(number(np.inf))
     with pytest.raises(BackendError, match="the counting backend's process was killed by SIGKILL"):
         process.outputs()

@@ -145,7 +145,7 @@ def test_what_multiplies_inside_a_gate_is_not_damped(lower: Lower) -> None:
         assert 0.5 <= arrays[f"s.0.{name}.v"].min() < arrays[f"s.0.{name}.v"].max() <= 1.5
 
 
-def test_a_network_of_vectors_is_drawn_too(lower: Lower) -> None:
+def test_a_network_of_vectors_is_initialized_too(lower: Lower) -> None:
     text = f"""
         input: {{features: 6}}
         stem: {{map: {{reshape: {{shape: [6, 1, 1]}}}}, bn: {{batch_norm: {NORM}}}}}

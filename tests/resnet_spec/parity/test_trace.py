@@ -160,7 +160,7 @@ def test_given_weights_of_a_network_of_vectors_are_recorded(tmp_path: Path) -> N
     assert (report.size, report.weights) == ((6,), "mine.safetensors")
 
 
-def test_what_cannot_be_recorded_is_told_before_a_backend_starts(
+def test_what_cannot_be_recorded_is_reported_before_a_backend_starts(
     spec: Path, tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnet_spec.parity.trace.started", None)
@@ -270,7 +270,7 @@ def test_causes_are_tried_in_another_backend_where_there_is_one(
 
 @pytest.mark.usefixtures("third_party")
 @pytest.mark.slow
-def test_layers_that_are_right_and_put_together_otherwise_are_found(trace: Path) -> None:
+def test_correct_layers_that_are_connected_differently_are_found(trace: Path) -> None:
     report = compare_with_trace(trace, "crossed", bisect=True)
     assert all(node.passed for node in report.nodes)
     (finding,) = report.findings
@@ -279,7 +279,7 @@ def test_layers_that_are_right_and_put_together_otherwise_are_found(trace: Path)
 
 
 @pytest.mark.usefixtures("third_party")
-def test_a_backend_that_rounds_too_much_is_held_to_its_own_float64(trace: Path) -> None:
+def test_a_backend_that_rounds_too_much_is_compared_with_its_own_float64(trace: Path) -> None:
     report = compare_with_trace(trace, "coarse")
     assert [(d.backend, d.reference) for d in report.differences if not d.passed] == [("coarse", "coarse float64")]
 
@@ -432,7 +432,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize(("edit", "message"), EDITS.values(), ids=EDITS)
-def test_a_file_that_is_no_whole_trace_is_refused_in_one_line(
+def test_an_incomplete_trace_is_rejected_in_one_line(
     edit: Edit, message: str, trace: Path, tmp_path: Path, command: Callable[..., Any]
 ) -> None:
     path = edited(trace, tmp_path, edit)

@@ -74,7 +74,7 @@ def test_an_unknown_name_gets_a_suggestion(name: str, near: str, lines: Callable
     assert lines(lambda: load(name)) == [said]
 
 
-def test_a_name_like_no_other_is_told_where_to_look(lines: Callable[..., list[str]]) -> None:
+def test_a_name_like_no_other_is_reported_where_to_look(lines: Callable[..., list[str]]) -> None:
     hint = "'resnet-spec list' shows the shipped specs (a file's path ends in .yaml or .yml)"
     assert lines(lambda: load("vgg")) == [f"no shipped spec is named 'vgg'; {hint}"]
 

@@ -98,7 +98,7 @@ def test_whatever_could_call_look_up_or_blow_up_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "  ", "width *", "1 2", "w = 1", "1; 2", "import os", "return 1", "(1", "1)", "a\0b"]
 )
-def test_what_python_cannot_parse_is_told_so(text: str) -> None:
+def test_what_python_cannot_parse_is_reported(text: str) -> None:
     assert refusal(text) == f"{text!r} is neither a known word nor an arithmetic expression"
 
 
@@ -115,7 +115,7 @@ def test_an_unknown_name_gets_a_suggestion_and_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("text", ["1 / 0", "1 // 0", "width % (stride - 2)"])
-def test_a_division_by_zero_is_told_where(text: str) -> None:
+def test_a_division_by_zero_is_reported_where(text: str) -> None:
     assert refusal(f"2 * ({text})") == f"division by zero in {text!r}"
 
 

@@ -66,6 +66,6 @@ def test_an_override_reaches_what_it_inherits(write: Callable[..., Path]) -> Non
         ("{extends: basic_block, main: {bn7: null}}", "3:39: blocks.mine.main.bn7: null deletes a key"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(mistakes: Callable[..., list[str]], block: str, message: str) -> None:
+def test_a_mistake_is_reported_with_its_place(mistakes: Callable[..., list[str]], block: str, message: str) -> None:
     (line,) = mistakes(SPEC.format(block=block))
     assert message in line

@@ -125,7 +125,7 @@ def test_what_was_committed_since_has_changed(git: Run) -> None:
     assert changed("HEAD~1") == ["specs/other.yaml", "specs/shipped.yaml"]
 
 
-def test_what_another_branch_has_changed_since_it_parted_is_no_change_here(git: Run) -> None:
+def test_changes_on_another_branch_since_the_merge_base_do_not_count(git: Run) -> None:
     git("checkout", "--quiet", "-b", "feature")
     touch("specs/other.yaml")
     git("commit", "--quiet", "--all", "--message=ours")
@@ -156,7 +156,7 @@ def test_folders_and_single_specs_may_be_named(git: Run) -> None:
         changed(where=["spces"])
 
 
-def test_paths_are_told_from_the_current_folder(git: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_current_folder(git: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     touch("specs/base.yaml")
     monkeypatch.chdir("specs/deep")
     assert changed() == ["top.yaml"]
@@ -171,14 +171,14 @@ def test_a_link_changes_with_what_it_leads_to(git: Run) -> None:
     assert changed() == ["specs/link.yaml", "specs/other.yaml"]
 
 
-def test_other_yaml_is_no_spec_and_a_broken_spec_is_one(git: Run) -> None:
+def test_other_yaml_is_not_a_spec_and_a_broken_spec_is_one(git: Run) -> None:
     for name in OTHER_YAML:
         touch(name)
     write({"specs/other.yaml": "stem: {conv: [\n", "specs/twice.yaml": "extends: base.yaml\nextends: base.yaml\n"})
     assert changed() == ["specs/other.yaml", "specs/twice.yaml"]
 
 
-def test_a_spec_a_block_and_neither_are_told_apart(git: Run) -> None:
+def test_a_spec_a_block_and_neither_are_distinguished(git: Run) -> None:
     write({"plain.yaml": "a: 1\n", "variant.yaml": "extends: bottleneck\nparameters: {width: 1}\n"})
     assert {name: kind(Path(name)) for name in FILES} == {
         name: "block" if name == "blocks/mine.yaml" else "spec" for name in FILES
@@ -187,7 +187,7 @@ def test_a_spec_a_block_and_neither_are_told_apart(git: Run) -> None:
     assert kind(Path("plain.yaml")) is None
 
 
-def test_the_files_of_a_spec_are_told_even_where_it_goes_in_a_circle(git: Run) -> None:
+def test_the_files_of_a_spec_are_reported_even_where_it_goes_in_a_circle(git: Run) -> None:
     assert [file.name for file in files(Path("specs/deep/top.yaml"))] == ["top.yaml", "middle.yml", "base.yaml"]
     assert {"resnet18.yaml", "basic_block.yaml", "conv_projection.yaml"} <= {
         file.name for file in files(Path("specs/shipped.yaml"))
@@ -207,7 +207,7 @@ def test_an_unknown_revision_is_one_line(git: Run, revision: str) -> None:
     assert not Path("written").exists()
 
 
-def test_a_shallow_clone_is_told_as_the_likely_reason(git: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shallow_clone_is_reported_as_the_likely_reason(git: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     touch("specs/other.yaml")
     git("commit", "--quiet", "--all", "--message=second")
     git("clone", "--quiet", "--depth=1", Path.cwd().as_uri(), "../shallow")
@@ -217,7 +217,7 @@ def test_a_shallow_clone_is_told_as_the_likely_reason(git: Run, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["validate", "parity"])
-def test_what_cannot_be_told_ends_with_a_line_and_a_status(
+def test_an_unwritable_output_ends_with_a_line_and_a_status(
     git: Run, name: str, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert command("resnet-spec", name, "--changed-since", "x") == (2, "", "unknown git revision 'x'\n")
@@ -243,7 +243,7 @@ def test_validate_checks_what_has_changed_alone(git: Run, command: Command) -> N
     assert done.err.startswith("specs/other.yaml:1:11: stem.x: unknown operation, block or layer 'rellu'")
 
 
-def test_a_spec_whose_base_was_deleted_is_told_as_invalid(git: Run, command: Command) -> None:
+def test_a_spec_whose_base_was_deleted_is_reported_as_invalid(git: Run, command: Command) -> None:
     Path("specs/base.yaml").unlink()
     for name in ("validate", "parity"):
         done = command("resnet-spec", name, "--changed-since", "HEAD")
@@ -252,7 +252,7 @@ def test_a_spec_whose_base_was_deleted_is_told_as_invalid(git: Run, command: Com
 
 
 @pytest.mark.parametrize("name", ["validate", "parity"])
-def test_no_change_is_told_and_done(git: Run, name: str, command: Command) -> None:
+def test_no_change_is_reported_with_status_0(git: Run, name: str, command: Command) -> None:
     # Of backends that nobody has, since none is started.
     options = ["--backends", "neither,nor"] if name == "parity" else []
     done = command("resnet-spec", name, *options, "--changed-since", "HEAD")
@@ -309,7 +309,7 @@ def test_a_block_that_extends_one_of_its_users_is_left_to_them(git: Run, command
     assert command("resnet-spec", "validate", "blocks/variant.yaml").status == 0
 
 
-def test_validate_says_what_a_file_lacks_that_is_no_spec(git: Run, command: Command) -> None:
+def test_validate_reports_what_a_file_lacks_to_be_a_spec(git: Run, command: Command) -> None:
     write({"rules.yaml": "rules: {a: off}\n"})
     done = command("resnet-spec", "validate", "rules.yaml")
     wanted = "neither a spec, which has one of stem, stages, final, head, extends, nor a block, which has main"

@@ -77,7 +77,7 @@ def test_a_list_is_replaced_and_never_spliced(extending: Callable[[str], Any]) -
     assert data["stem"]["conv"]["conv2d"]["padding"] == [[2, 2], [2, 2]]
 
 
-def test_what_a_file_says_of_itself_is_not_handed_on(extending: Callable[[str], Any]) -> None:
+def test_a_files_own_metadata_is_not_copied(extending: Callable[[str], Any]) -> None:
     data = extending("input: {height: 16}\n")
 
     assert not {"description", "source", "depth", "extends"} & set(data)
@@ -197,11 +197,11 @@ def test_claims_that_are_overridden_themselves_are_still_checked(lines: Lines) -
         ("layers.act=rellu", "layers.act: unknown operation, block or layer 'rellu'; did you mean 'relu'?"),
     ],
 )
-def test_a_wrong_override_is_told_by_itself(text: str, said: str, lines: Lines) -> None:
+def test_a_wrong_override_is_reported_by_itself(text: str, said: str, lines: Lines) -> None:
     assert lines(lambda: load("resnet18", [text]).to_graph()) == [f"--set {text}:1:1: {said}"]
 
 
-def test_every_wrong_override_is_told(lines: Lines) -> None:
+def test_every_wrong_override_is_reported(lines: Lines) -> None:
     assert lines(lambda: load("resnet18", ["depth=x", "input.height=x"])) == [
         "--set depth=x:1:1: depth: must be a whole number, not 'x'",
         "--set input.height=x:1:1: input.height: must be a whole number, not 'x'",
@@ -298,13 +298,13 @@ def test_a_mistake_is_one_line_with_its_place(text: str, said: str, mistakes: Li
     assert mistakes(text) == [f"spec.yaml:{said}"]
 
 
-def test_a_key_that_cannot_name_a_layer_is_told_by_itself(mistakes: Lines) -> None:
+def test_a_key_that_cannot_name_a_layer_is_reported_by_itself(mistakes: Lines) -> None:
     (said,) = mistakes("stem: {a b: relu}\n")
 
     assert said.startswith("spec.yaml:1:8: stem.a b: 'a b' is not a valid key: ")
 
 
-def test_text_that_is_not_utf_8_is_told_where(write: Write, lines: Lines) -> None:
+def test_text_that_is_not_utf_8_is_reported_where(write: Write, lines: Lines) -> None:
     path = write("")
     path.write_bytes(b"extends: resnet18\ndescription: caf\xe9\n")
 
@@ -321,7 +321,7 @@ def test_an_alias_bomb_is_refused_while_it_is_small(mistakes: Lines) -> None:
     assert said.endswith("more than 100000 values, counting aliases each time that they are used")
 
 
-def test_a_missing_file_a_folder_and_a_loop_of_links_are_told(write: Write, lines: Lines) -> None:
+def test_a_missing_file_a_folder_and_a_loop_of_links_are_reported(write: Write, lines: Lines) -> None:
     write("").parent.joinpath("folder.yaml").mkdir()
     Path("loop.yaml").symlink_to("loop.yaml")
 
@@ -331,7 +331,7 @@ def test_a_missing_file_a_folder_and_a_loop_of_links_are_told(write: Write, line
     assert lines(lambda: load("x" * 300 + ".yaml")) == ["x" * 300 + ".yaml: File name too long"]
 
 
-def test_a_circle_of_files_is_told(write: Write, lines: Lines) -> None:
+def test_a_circle_of_files_is_reported(write: Write, lines: Lines) -> None:
     write("extends: b.yaml\n", "a.yaml")
     write("extends: c.yaml\n", "b.yaml")
     write("extends: a.yaml\n", "c.yaml")
@@ -341,7 +341,7 @@ def test_a_circle_of_files_is_told(write: Write, lines: Lines) -> None:
     ]
 
 
-def test_a_file_that_extends_itself_is_told(mistakes: Lines) -> None:
+def test_a_file_that_extends_itself_is_reported(mistakes: Lines) -> None:
     assert mistakes("extends: spec.yaml\n") == [
         "spec.yaml:1:10: extends: 'extends' goes in a circle: spec.yaml → spec.yaml"
     ]
@@ -378,7 +378,7 @@ def test_misspelled_keys_do_not_hide_unknown_names(mistakes: Lines) -> None:
     ]
 
 
-def test_what_a_mistake_defines_is_not_told_as_unknown_where_it_is_used(mistakes: Lines) -> None:
+def test_what_a_mistake_defines_is_not_reported_as_unknown_where_it_is_used(mistakes: Lines) -> None:
     assert mistakes("""
         extends: resnet18
         layers:
@@ -406,7 +406,7 @@ def test_what_a_mistake_defines_is_not_told_as_unknown_where_it_is_used(mistakes
 
 @pytest.mark.parametrize("section", ["layers", "blocks", "parameters", "stages"])
 @pytest.mark.parametrize(("written", "value"), [("[norm, act]", "['norm', 'act']"), ("", "null"), ("5", "5")])
-def test_a_section_that_is_no_mapping_is_one_mistake(mistakes: Lines, section: str, written: str, value: str) -> None:
+def test_a_section_must_be_a_mapping(mistakes: Lines, section: str, written: str, value: str) -> None:
     rest = "" if section == "stages" else "stages: {s: {block: basic_block, channels: 3}}\n"
     (said,) = mistakes(f"{section}: {written}\n{rest}")
 
@@ -446,13 +446,13 @@ def test_a_mistake_in_an_extended_block_points_into_the_file_it_stands_in(write:
     ]
 
 
-def test_a_missing_block_file_is_told_where_it_is_named(mistakes: Lines) -> None:
+def test_a_missing_block_file_is_reported_where_it_is_named(mistakes: Lines) -> None:
     assert mistakes("extends: resnet18\nblocks: {mine: nowhere.yaml}\n") == [
         "spec.yaml:2:16: blocks.mine: nowhere.yaml: No such file or directory"
     ]
 
 
-def test_two_mistakes_in_a_block_file_are_told_there_once_however_often_it_is_used(write: Write, lines: Lines) -> None:
+def test_mistakes_in_a_block_file_are_reported_once_however_often_it_is_used(write: Write, lines: Lines) -> None:
     write(
         """
         parameters: {channels: int, stride: 1, dilation: 1, first_dilation: dilation}
@@ -479,7 +479,7 @@ def test_two_mistakes_in_a_block_file_are_told_there_once_however_often_it_is_us
     ]
 
 
-def test_two_misspelled_keys_in_a_block_file_are_told_there(write: Write, lines: Lines) -> None:
+def test_two_misspelled_keys_in_a_block_file_are_reported_there(write: Write, lines: Lines) -> None:
     write("parameters: {channels: int}\nmian: {}\nafterr: {}\n", "block.yaml")
     path = write("extends: resnet18\nblocks: {mine: block.yaml}\nstages: {layer2: {block: mine}}\n")
 
@@ -490,7 +490,7 @@ def test_two_misspelled_keys_in_a_block_file_are_told_there(write: Write, lines:
     ]
 
 
-def test_a_duplicate_key_in_a_block_file_is_told_there(write: Write, lines: Lines) -> None:
+def test_a_duplicate_key_in_a_block_file_is_reported_there(write: Write, lines: Lines) -> None:
     write("main:\n  conv: relu\n  conv: relu\n", "block.yaml")
 
     assert lines(lambda: load(write("blocks: {mine: block.yaml}\n"))) == [
@@ -498,7 +498,7 @@ def test_a_duplicate_key_in_a_block_file_is_told_there(write: Write, lines: Line
     ]
 
 
-def test_two_mistakes_in_an_inline_block_are_told_there(mistakes: Lines) -> None:
+def test_two_mistakes_in_an_inline_block_are_reported_there(mistakes: Lines) -> None:
     known = "channels, in_channels, in_height, in_width, stride"
     assert mistakes("""
         extends: resnet18
@@ -519,7 +519,7 @@ def test_two_mistakes_in_an_inline_block_are_told_there(mistakes: Lines) -> None
     ]
 
 
-def test_a_shipped_block_used_wrongly_is_told_where_it_is_used(mistakes: Lines) -> None:
+def test_a_shipped_block_used_wrongly_is_reported_where_it_is_used(mistakes: Lines) -> None:
     assert mistakes("""
         extends: resnet18
         stages:

@@ -1,4 +1,4 @@
-"""A spec gets its meaning: what each word of the language does to the graph, and how a wrong one is told."""
+"""A spec gets its meaning: what each word of the language does to the graph, and how a wrong one is reported."""
 
 from __future__ import annotations
 
@@ -391,7 +391,7 @@ def test_names_follow_the_pattern(staged: Callable[..., Graph], pattern: str, na
     assert list(staged(f'repeat: 2, names: "{pattern}"').by_name) == names
 
 
-def test_flat_names_have_a_scope_all_the_same() -> None:
+def test_flat_names_still_have_a_scope() -> None:
     graph = Spec.model_validate(
         {
             "blocks": {"b": {"main": {"a": "relu", "c": "sigmoid"}}},
@@ -492,7 +492,7 @@ def test_named_outputs_have_the_names_that_were_asked_for(lower: Lower, outputs:
     assert named.outputs == plain.outputs
 
 
-def test_an_output_named_twice_is_told(mistakes: Mistakes) -> None:
+def test_an_output_named_twice_is_reported(mistakes: Mistakes) -> None:
     text = "extends: resnet18\noutputs: [layer4, layer4]\n"
 
     assert mistakes(text + "named_outputs: true\n") == [
@@ -528,7 +528,7 @@ def test_what_is_required_holds(lower: Lower) -> None:
         ),
     ],
 )
-def test_what_does_not_hold_is_told_with_its_message_where_it_is_required(
+def test_what_does_not_hold_is_reported_with_its_message_where_it_is_required(
     mistakes: Mistakes, overrides: list[str], said: list[str]
 ) -> None:
     assert mistakes(INPUT + REQUIRE, overrides) == [f"spec.yaml:{line}" for line in said]
@@ -544,13 +544,13 @@ def test_what_does_not_hold_is_told_with_its_message_where_it_is_required(
         ("in_height ** 2", "'in_height ** 2' is not allowed in an expression, which is arithmetic over names"),
     ],
 )
-def test_a_wrong_expression_that_must_hold_is_told_alone(mistakes: Mistakes, expression: str, said: str) -> None:
+def test_a_wrong_expression_that_must_hold_is_reported_alone(mistakes: Mistakes, expression: str, said: str) -> None:
     assert mistakes(f"stem: {{a: relu}}\nrequire:\n  {expression}: untold\n") == [
         f"spec.yaml:3:3: require.{expression}: {said}"
     ]
 
 
-def test_what_a_wrong_parameter_is_required_to_be_is_not_told_besides(mistakes: Mistakes) -> None:
+def test_what_a_wrong_parameter_is_required_to_be_is_not_reported_besides(mistakes: Mistakes) -> None:
     assert mistakes("parameters: {n: two}\nrequire: {n == 2: untold}\nstem: {a: relu}\n") == [
         "spec.yaml:1:17: parameters.n: unknown name 'two' (known: in_channels, in_height, in_width)"
     ]
@@ -763,7 +763,7 @@ def test_shipped_depths_are_those_of_their_names(name: str, depth: int) -> None:
         ("{call: ¦input}", "x.call: 'input': only a single layer can be called again with 'call'"),
     ],
 )
-def test_a_wrong_layer_is_told_in_one_line(mistakes: Mistakes, layer: str, said: str) -> None:
+def test_a_wrong_layer_is_reported_in_one_line(mistakes: Mistakes, layer: str, said: str) -> None:
     line = f"stem: {{x: {layer}}}"
 
     assert mistakes(f"{INPUT}{line.replace('¦', '')}\n") == [f"spec.yaml:2:{line.index('¦') + 1}: stem.{said}"]
@@ -786,7 +786,7 @@ def test_shapes_that_do_not_add_up_name_both_and_where_they_come_from(mistakes: 
         """) == ["spec.yaml:6:8: stem.sum: cannot add 8×8×8 and 8×6×6 (from a and b)"]
 
 
-def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes: Mistakes) -> None:
+def test_a_residual_block_that_does_not_add_up_is_reported_where_it_is_used(mistakes: Mistakes) -> None:
     catalog = Catalog.shipped()
     place = catalog.document(catalog.blocks()["bottleneck"]).position(("shortcut",))
 
@@ -796,7 +796,7 @@ def test_a_residual_block_that_does_not_add_up_is_told_where_it_is_used(mistakes
     ]
 
 
-def test_an_input_too_small_for_a_window_is_told(mistakes: Mistakes) -> None:
+def test_an_input_too_small_for_a_window_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("""
         extends: resnet18
         input: {height: 6, width: 6}
@@ -806,39 +806,39 @@ def test_an_input_too_small_for_a_window_is_told(mistakes: Mistakes) -> None:
     ]
 
 
-def test_a_layer_that_nothing_uses_is_told(mistakes: Mistakes) -> None:
+def test_a_layer_that_nothing_uses_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("stem:\n  a: relu\n  b: {sigmoid: null, from: input}\n") == [
         "spec.yaml:2:6: stem.a: nothing uses the value of 'a', and it is not an output"
     ]
 
 
-def test_a_layer_called_again_on_another_shape_is_told(mistakes: Mistakes) -> None:
+def test_a_layer_called_again_on_another_shape_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("stem:\n  a: {conv2d: {channels: 8, kernel: 1}}\n  b: {call: a}\n") == [
         "spec.yaml:3:13: stem.b.call: the parameters of 'a' are for an input of [3, 224, 224], not [8, 224, 224]"
         " (from a)"
     ]
 
 
-def test_a_list_of_the_wrong_length_is_told(mistakes: Mistakes) -> None:
+def test_a_list_of_the_wrong_length_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nstages:\n  layer2: {channels: [128, 128, 128]}\n") == [
         "spec.yaml:3:22: stages.layer2.channels: must list one value for each block: 3 where 'repeat' is 2"
     ]
 
 
-def test_zero_and_negative_channels_of_a_stage_are_told_once_each(mistakes: Mistakes) -> None:
+def test_zero_and_negative_channels_of_a_stage_are_reported_once_each(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nstages:\n  layer1: {channels: 0}\n  layer2: {channels: -4}\n") == [
         "spec.yaml:3:22: stages.layer1.channels: conv2d: channels must be at least 1, not 0",
         "spec.yaml:4:22: stages.layer2.channels: conv2d: channels must be at least 1, not -4",
     ]
 
 
-def test_a_mistake_in_a_defined_layer_is_told_there_once(mistakes: Mistakes) -> None:
+def test_a_mistake_in_a_defined_layer_is_reported_there_once(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nlayers:\n  norm: {batch_norm: {momentum: 2}}\n") == [
         "spec.yaml:3:33: layers.norm.batch_norm.momentum: batch_norm: momentum must be at most 1, not 2"
     ]
 
 
-def test_a_layer_defined_by_itself_is_told(mistakes: Mistakes) -> None:
+def test_a_layer_defined_by_itself_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("layers: {a: b, b: a}\nstem: {x: a}\n") == [
         "spec.yaml:1:19: layers.b: layer 'a' is defined by itself"
     ]
@@ -870,7 +870,7 @@ def test_a_layer_defined_by_itself_is_told(mistakes: Mistakes) -> None:
         ("block: one, stride: ¦2", "stride: block 'one' has no parameter 'stride'"),
     ],
 )
-def test_a_wrong_stage_is_told_in_one_line(mistakes: Mistakes, stage: str, said: str) -> None:
+def test_a_wrong_stage_is_reported_in_one_line(mistakes: Mistakes, stage: str, said: str) -> None:
     parameters = "{kernel: 1, wide: false, rate: 0.5, act: relu}"
     block = f"blocks: {{one: {{parameters: {parameters}, main: {{act: act}}}}}}\n"
     line = f"stages: {{s: {{{stage}}}}}"
@@ -887,19 +887,19 @@ def test_a_block_that_needs_a_value_says_which(mistakes: Mistakes) -> None:
     ]
 
 
-def test_layers_of_the_same_name_are_told(mistakes: Mistakes) -> None:
+def test_layers_of_the_same_name_are_reported(mistakes: Mistakes) -> None:
     (said,) = mistakes("extends: resnet18\nnames: '{index}.{layer}'\nstages: {layer3: null, layer4: null}\n")
 
     assert "stages.layer2: two layers are named '0.conv1' (in block 'basic_block', main.conv1 at " in said
 
 
-def test_a_network_of_absent_layers_is_told(mistakes: Mistakes) -> None:
+def test_a_network_of_absent_layers_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("stem: {a: none}\nhead: {b: {relu: null, when: false}}\n") == [
         "spec.yaml:1:7: stem: the network has no layers: each is 'none' or left out by 'when'"
     ]
 
 
-def test_an_initialization_that_meets_no_parameter_is_told(mistakes: Mistakes) -> None:
+def test_an_initialization_that_meets_no_parameter_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\ninitialization:\n  '*.bn3.weight': {constant: 0}\n") == [
         "spec.yaml:3:3: initialization.*.bn3.weight: no parameter's name matches '*.bn3.weight'"
     ]
@@ -912,14 +912,14 @@ def test_an_override_may_take_out_what_an_initialization_is_for(lower: Lower) ->
     assert lower(text + "outputs: features\n").outputs[0] == "relu"
 
 
-def test_unknown_outputs_are_told_with_suggestions(mistakes: Mistakes) -> None:
+def test_unknown_outputs_are_reported_with_suggestions(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\noutputs: [layer4, layr3, fc.weight]\n") == [
         "spec.yaml:2:19: outputs.1: no layer, block or stage is named 'layr3'; did you mean 'layer3'?",
         "spec.yaml:2:26: outputs.2: no layer, block or stage is named 'fc.weight'",
     ]
 
 
-def test_an_output_lost_to_another_mistake_is_not_told(mistakes: Mistakes) -> None:
+def test_an_output_lost_to_another_mistake_is_not_reported(mistakes: Mistakes) -> None:
     assert mistakes("extends: resnet18\nstem: {bn1: nrom}\noutputs: [layer4, layer9]\n") == [
         "spec.yaml:2:13: stem.bn1: unknown operation, block or layer 'nrom'; did you mean 'norm'?",
         "spec.yaml:3:19: outputs.1: no layer, block or stage is named 'layer9'; did you mean 'layer4'?",
@@ -929,7 +929,7 @@ def test_an_output_lost_to_another_mistake_is_not_told(mistakes: Mistakes) -> No
 # -- too much of it ----------------------------------------------------------------------------------------------
 
 
-def test_a_block_that_contains_itself_is_told(mistakes: Mistakes) -> None:
+def test_a_block_that_contains_itself_is_reported(mistakes: Mistakes) -> None:
     assert mistakes("blocks: {b: {main: {x: b, y: b, z: b}}}\nstages: {s: {block: b}}\n") == [
         "spec.yaml:1:24: blocks.b.main.x: block 'b' contains itself (used by stages.s)"
     ]

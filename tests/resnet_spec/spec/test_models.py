@@ -95,7 +95,7 @@ def test_a_stage_repeats_its_block_a_sensible_number_of_times(repeat: object) ->
     assert len(refusals(Stage, {"block": "b", "repeat": repeat})) == 1
 
 
-def test_a_number_may_be_an_expression_and_is_refused_in_one_line_otherwise() -> None:
+def test_a_number_may_be_an_expression_and_anything_else_is_rejected_in_one_line() -> None:
     assert Stage.model_validate({"block": "b", "stride": "width // 2"}).stride == "width // 2"
     assert refusals(Stage, {"block": "b", "stride": [2, 1]}) == ["must be a number or an expression, not [2, 1]"]
     assert refusals(Shortcut, {"when": [1]}) == ["must be true, false or an expression, not [1]"]
@@ -123,7 +123,7 @@ def test_a_block_keeps_clear_of_the_keys_of_a_stage() -> None:
 
 
 @pytest.mark.parametrize("name", [*OPERATIONS, "none"])
-def test_an_operation_cannot_be_defined_anew(name: str) -> None:
+def test_an_operation_cannot_be_redefined(name: str) -> None:
     stem = {"stem": {"a": "relu"}}
     assert refusals(Network, stem | {"layers": {name: "relu"}}) == [
         f"{name!r} under layers is the name of an operation"

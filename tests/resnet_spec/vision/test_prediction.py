@@ -166,7 +166,7 @@ def test_many_images_go_through_in_batches(thin: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("here")
-def test_the_preprocessing_is_the_specs_first_and_that_is_told(thin: Path, command: Command) -> None:
+def test_the_preprocessing_is_the_specs_first_and_that_is_reported(thin: Path, command: Command) -> None:
     arguments = ("resnet-spec", "predict", thin, "chelsea.png", "--weights", "thin.safetensors", "--backends", "torch")
 
     silent = command(*arguments, "--preprocessing", "V1", "--json")
@@ -244,7 +244,7 @@ def test_a_wrong_backend_is_status_1(thin: Path, command: Command) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_weights_that_are_not_finite_are_told_and_refused_on_request(thin: Path, command: Command) -> None:
+def test_weights_that_are_not_finite_are_reported_and_refused_on_request(thin: Path, command: Command) -> None:
     graph = load(thin).to_graph()
     arrays = initialize(graph, seed=1)
     arrays["fc.bias"][3] = np.nan
@@ -378,7 +378,7 @@ def test_labels_from_an_endless_device_are_refused() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("thin")
-def test_a_mistake_is_told_before_a_backend_starts(
+def test_a_mistake_is_reported_before_a_backend_starts(
     command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, told: str
 ) -> None:
     monkeypatch.setattr("resnet_spec.vision.prediction.started", None)
@@ -386,7 +386,7 @@ def test_a_mistake_is_told_before_a_backend_starts(
 
     done = command("resnet-spec", "predict", "thin.yaml", "--weights", "thin.safetensors", *arguments)
 
-    # That another entry's preprocessing was taken is told first.
+    # The use of another entry's preprocessing is reported first.
     lines = [line for line in done.err.splitlines() if "preprocessed as for" not in line]
     assert (done.status, done.out) == (status, "")
     assert lines[0].startswith(told)
@@ -402,7 +402,7 @@ def test_without_weights_nothing_is_guessed(command: Command) -> None:
     assert plain.err.splitlines()[-1] == "Error: give --weights, a file; cifar/resnet20 lists no published ones"
 
 
-def test_weights_that_hang_on_the_size_are_told_of_images_of_another(thin: Path, write: Callable[..., Path]) -> None:
+def test_weights_that_depend_on_the_size_reject_images_of_another(thin: Path, write: Callable[..., Path]) -> None:
     whole = write("extends: thin.yaml\nhead: {avgpool: null}", "whole.yaml")
     graph = load(whole).to_graph()
     write_weights("whole.safetensors", graph, initialize(graph))
@@ -411,7 +411,7 @@ def test_weights_that_hang_on_the_size_are_told_of_images_of_another(thin: Path,
         predict(whole, "chelsea.png", "whole.safetensors", preprocessing=Preprocessing(resize=48, crop=32))
 
 
-def test_a_sigmoid_at_the_end_is_told(thin: Path, write: Callable[..., Path]) -> None:
+def test_a_sigmoid_at_the_end_is_reported(thin: Path, write: Callable[..., Path]) -> None:
     ending = write("extends: thin.yaml\nhead: {gate: sigmoid}", "ending.yaml")
 
     with pytest.raises(SpecError, match="ending ends in the sigmoid 'gate', whose classes do not exclude each other"):

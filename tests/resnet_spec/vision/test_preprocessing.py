@@ -173,7 +173,7 @@ def test_the_first_picture_of_several_is_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(prepare(tmp_path / "a.gif", PLAIN)[0, 0], GREY)
 
 
-def test_a_turned_photograph_is_taken_as_stored_and_that_is_told(
+def test_a_turned_photograph_is_taken_as_stored_and_that_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     exif = Image.Exif()
@@ -223,7 +223,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n"
     ],
     ids=["text", "empty", "truncated", "bomb", "garbage", "no width", "program"],
 )
-def test_a_file_that_is_no_whole_image_is_told(tmp_path: Path, lines: Lines, content: bytes, told: str) -> None:
+def test_an_incomplete_image_is_reported(tmp_path: Path, lines: Lines, content: bytes, told: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
 
@@ -232,7 +232,7 @@ def test_a_file_that_is_no_whole_image_is_told(tmp_path: Path, lines: Lines, con
     assert line.startswith(f"image 1, {path}: {told}")
 
 
-def test_every_image_that_cannot_be_read_is_told(tmp_path: Path, lines: Lines) -> None:
+def test_every_image_that_cannot_be_read_is_reported(tmp_path: Path, lines: Lines) -> None:
     images = [tmp_path / "none.png", gradient(2, 2), tmp_path, np.zeros((2, 2, 3)), np.zeros((2, 0, 3), np.uint8)]
     images += [Image.new("F", (2, 2)), Image.new("I", (2, 2))]
 
@@ -247,13 +247,13 @@ def test_every_image_that_cannot_be_read_is_told(tmp_path: Path, lines: Lines) -
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 1), (2, 2, 4), (4,), (1, 2, 2, 2, 3)])
-def test_an_array_of_another_shape_is_told(shape: tuple[int, ...]) -> None:
+def test_an_array_of_another_shape_is_reported(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="image 1: is an array"):
         prepare(np.zeros(shape, np.uint8), PLAIN)
 
 
 @pytest.mark.parametrize("images", [[], (), np.zeros((0, 4, 4, 3), np.uint8)])
-def test_no_image_is_told(images: Any) -> None:
+def test_no_image_is_reported(images: Any) -> None:
     with pytest.raises(ImageError, match="no image was given"):
         prepare(images, PLAIN)
 
@@ -295,7 +295,7 @@ def test_the_first_published_weights_are_the_default(write: Callable[..., Path])
     assert preprocess(load(path), [image, image], Preprocessing(crop=2)).shape == (2, 3, 2, 2)
 
 
-def test_weights_without_a_preprocessing_are_told(write: Callable[..., Path], lines: Lines) -> None:
+def test_weights_without_a_preprocessing_are_reported(write: Callable[..., Path], lines: Lines) -> None:
     path = write(WEIGHTS)
 
     assert lines(lambda: preprocess(path, gradient(9, 9), "silent")) == [
@@ -309,7 +309,7 @@ def test_a_spec_without_published_weights_says_what_to_give(write: Callable[...,
     assert line.startswith("spec lists no published weights, and so no preprocessing; give one, such as {resize")
 
 
-def test_a_network_that_reads_no_colors_is_told(write: Callable[..., Path], lines: Lines) -> None:
+def test_a_network_that_reads_no_colors_is_reported(write: Callable[..., Path], lines: Lines) -> None:
     gray = write("extends: resnet18\ninput: {channels: 1}", "gray.yaml")
 
     assert lines(lambda: preprocess(gray, gradient(9, 9), PLAIN)) == ["gray reads 1 channels, not color images"]
@@ -342,10 +342,10 @@ def test_a_preprocessing_written_as_yaml() -> None:
         ("[1]", ["preprocessing: must be a mapping, not [1]"]),
     ],
 )
-def test_a_wrong_preprocessing_is_told(text: str, told: list[str], lines: Lines) -> None:
+def test_a_wrong_preprocessing_is_reported(text: str, told: list[str], lines: Lines) -> None:
     assert lines(lambda: parse_preprocessing(text)) == told
 
 
-def test_a_preprocessing_that_is_no_yaml_is_told() -> None:
+def test_a_preprocessing_that_is_not_yaml_is_reported() -> None:
     with pytest.raises(SpecError, match="preprocessing:2:1: not valid YAML"):
         parse_preprocessing("{crop: [1")

@@ -105,7 +105,7 @@ def test_a_grouped_convolution_and_a_normalization_do_not_read_all_channels(lowe
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_head_is_drawn_anew_for_other_classes(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_head_is_reinitialized_for_other_classes(name: str, caplog: pytest.LogCaptureFixture) -> None:
     graph, other = load(name).to_graph(), load(name, ["parameters.classes=7"]).to_graph()
     given = {p.name: np.broadcast_to(np.float32(1), p.shape) for p in graph.parameters()}
     adapted = adapt_to(other, given, ["classes"], seed=3)
@@ -149,7 +149,7 @@ def test_a_head_that_fits_is_kept(small: Graph, plain: Callable[..., Path], capl
         {"fc.weight": (), "fc.bias": (7,)},
     ],
 )
-def test_a_head_that_differs_otherwise_is_refused(
+def test_a_head_that_differs_in_another_way_is_rejected(
     small: Graph, plain: Callable[..., Path], lines: Lines, head: dict[str, tuple[int, ...]]
 ) -> None:
     arrays = initialize(small) | {name: np.zeros(shape, "float32") for name, shape in head.items()}
@@ -159,7 +159,7 @@ def test_a_head_that_differs_otherwise_is_refused(
     ) or "fc.bias: has shape" in "\n".join(lines(lambda: read_weights(plain(arrays), small, adapt=["classes"])))
 
 
-def test_a_bias_that_the_file_lacks_is_not_drawn(small: Graph, plain: Callable[..., Path], lines: Lines) -> None:
+def test_a_bias_that_the_file_lacks_is_not_initialized(small: Graph, plain: Callable[..., Path], lines: Lines) -> None:
     arrays = initialize(small) | {"fc.weight": np.zeros((7, 12), "float32")}
     del arrays["fc.bias"]
 
@@ -181,7 +181,7 @@ def test_the_background_is_the_first_of_1001_classes(name: str, caplog: pytest.L
     assert caplog.messages == [f"{p.name}: dropped the first of its 1001 classes, the background" for p in head]
 
 
-def test_1001_classes_are_drawn_anew_where_no_background_is_named() -> None:
+def test_1001_classes_are_reinitialized_where_no_background_is_named() -> None:
     graph = load("resnet18").to_graph()
     given = {p.name: np.zeros((1001, *p.shape[1:]), "float32") for p in head_parameters(graph)}
 
@@ -244,7 +244,7 @@ def test_a_backbone_that_lacks_a_tensor_is_refused(variant: Variant, plain: Call
     assert said[1:] == ["bn1.bias: missing", "fc.weight: unexpected", "fc.bias: unexpected"]
 
 
-def test_a_deeper_network_is_no_backbone(variant: Variant, plain: Callable[..., Path], lines: Lines) -> None:
+def test_a_deeper_network_is_not_a_backbone(variant: Variant, plain: Callable[..., Path], lines: Lines) -> None:
     deeper = initialize(variant("stages.layer1.repeat=3"))
 
     assert "layer1.2.bn1.bias: unexpected" in lines(

@@ -112,7 +112,7 @@ check_target(Path("x") if os.getcwd() == {str(folder)!r} else Path({str(folder /
     assert done.stderr.splitlines()[-1].endswith("is not writable")
 
 
-def test_a_medium_that_fails_later_is_told_in_one_line(
+def test_a_medium_that_fails_later_is_reported_in_one_line(
     tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> str:
@@ -194,7 +194,7 @@ def test_a_failure_at_the_very_end_leaves_the_old(
     assert names(tmp_path) == ["model"]
 
 
-def test_an_error_in_writing_is_told_in_one_line(tmp_path: Path, lines: Lines) -> None:
+def test_an_error_in_writing_is_reported_in_one_line(tmp_path: Path, lines: Lines) -> None:
     def write_nowhere() -> None:
         with replacing(tmp_path / "x") as temporary:
             (temporary / "below").write_text("")

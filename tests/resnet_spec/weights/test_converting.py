@@ -1,4 +1,4 @@
-"""Weights are written in the format that is asked for, whole or not at all, and whatever is wrong is told first."""
+"""Weights are written in the format that is asked for, whole or not at all, and errors are reported first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KNOWN = "known: safetensors, transformers, rec, weights.rec, saved_model"
 
 
 class Recorder:
-    """A backend that writes what it was given, as it was told to."""
+    """A backend that records what it is asked to write."""
 
     name = "recorder"
     outputs = MappingProxyType({".rec": "a record", ".weights.rec": "another", "": "a folder"})
@@ -60,7 +60,7 @@ def types(path: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("recorder")
-def test_a_target_is_told_by_its_ending_or_by_its_kind(tmp_path: Path) -> None:
+def test_a_target_is_recognized_by_its_ending_or_its_kind(tmp_path: Path) -> None:
     assert formats() == {
         "safetensors": None, "transformers": None, "rec": "recorder", "weights.rec": "recorder",
         "saved_model": "recorder",
@@ -89,13 +89,13 @@ def test_a_target_is_told_by_its_ending_or_by_its_kind(tmp_path: Path) -> None:
         ("x.rec", "saved_model", "a SavedModel is a folder, whose name has no ending"),
     ],
 )  # fmt: skip
-def test_a_target_that_nobody_writes_is_told(
+def test_a_target_that_nobody_writes_is_reported(
     tmp_path: Path, lines: Lines, name: str, kind: str | None, said: str
 ) -> None:
     assert lines(lambda: find_target(tmp_path / name, kind)) == [f"{tmp_path / name}: {said}"]
 
 
-def test_a_target_that_cannot_be_written_is_told(tmp_path: Path, lines: Lines) -> None:
+def test_a_target_that_cannot_be_written_is_reported(tmp_path: Path, lines: Lines) -> None:
     there = tmp_path / "there.safetensors"
     there.write_text("old")
     below, nowhere = there / "x.safetensors", tmp_path / "no" / "x.safetensors"
@@ -130,7 +130,7 @@ def test_numbers_keep_their_type_unless_another_is_asked_for(small: Graph, tmp_p
 
 @pytest.mark.usefixtures("recorder")
 @pytest.mark.parametrize("ending", ["safetensors", "rec"])
-def test_numbers_that_are_too_large_are_told_and_nothing_is_written(
+def test_numbers_that_are_too_large_are_reported_and_nothing_is_written(
     small: Graph, tmp_path: Path, lines: Lines, ending: str
 ) -> None:
     path = tmp_path / f"x.{ending}"
@@ -198,7 +198,7 @@ def test_every_step_from_format_to_format_keeps_every_bit(process: Command, smal
     for source, target in pairwise(steps):
         done = process("resnet-spec", "convert", "spec.yaml", source, target)
         assert (done.status, done.out) == (0, f"{target}: {len(arrays)} tensors of spec\n")
-        # Progress is told of what takes long, and nothing of what frameworks say.
+        # Long steps report progress; nothing that a framework prints is shown.
         assert all(line.endswith("…") for line in done.err.splitlines())
 
     assert (tmp_path / steps[-1]).read_bytes() == (tmp_path / steps[0]).read_bytes()

@@ -214,7 +214,7 @@ def test_whatever_hash_is_stated_is_checked(server: Server, hash_: str | None) -
     [f"sha256:{SHA256[:-1]}0", "sha256:00000000", "md5:" + "0" * 32],
     ids=["last digit", "prefix", "md5"],
 )
-def test_a_wrong_hash_leaves_nothing_and_is_told(server: Server, cache: Path, hash_: str) -> None:
+def test_a_wrong_hash_leaves_nothing_and_is_reported(server: Server, cache: Path, hash_: str) -> None:
     server.has()
     kind, _, digits = hash_.partition(":")
 
@@ -236,7 +236,7 @@ def test_without_a_hash_what_the_first_server_says_is_checked(server: Server, ca
     assert cached_files(cache) == {"weights.safetensors": len(BODY)}
 
 
-def test_that_only_the_length_was_checked_is_told(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_that_only_the_length_was_checked_is_reported(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     server.has()
 
     with caplog.at_level(logging.WARNING, "resnet_spec"):
@@ -390,7 +390,7 @@ def test_a_part_whose_end_the_server_does_not_have(server: Server, cache: Path) 
 
 
 @pytest.mark.parametrize("note", ["", "{}", "[]", '{"validator": 1, "what": 2}', None])
-def test_a_part_without_a_note_is_fetched_anew(server: Server, cache: Path, note: str | None) -> None:
+def test_a_part_without_a_note_is_downloaded_again(server: Server, cache: Path, note: str | None) -> None:
     server.has(cuts=[500_000, 0, 0, 0])
     refusal(lambda: fetch(published(server)))
     (path,) = cache.rglob("*.json")
@@ -510,7 +510,7 @@ def test_pauses_grow_between_attempts(server: Server, monkeypatch: pytest.Monkey
     assert all(later == 2 * earlier for earlier, later in pairwise(paused))
 
 
-def test_a_server_that_does_not_answer_is_told(server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_a_server_without_an_answer_is_reported(server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(downloads, "TIMEOUTS", (5.0, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
@@ -589,7 +589,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused(server: Server, cache: Pa
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fills_up_is_told_and_freed(
+def test_a_disk_that_fills_up_is_reported_and_freed(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     server.has()
@@ -621,7 +621,7 @@ def test_a_disk_that_fills_up_is_told_and_freed(
     assert cached_files(cache) == {}
 
 
-def test_a_disk_too_small_is_told_before_anything_is_fetched(
+def test_a_disk_too_small_is_reported_before_anything_is_fetched(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.has()
@@ -651,7 +651,7 @@ def test_a_mirror_is_asked_instead(server: Server, cache: Path, monkeypatch: pyt
     assert [asked for asked, _ in server.asked] == [f"/mirror/publisher.invalid/{NAME}"]
 
 
-def test_a_mirror_that_lacks_a_file_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_lacks_a_file_is_reported(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(downloads.MIRROR, server.url)
 
     line = refusal(lambda: fetch(Published(url="https://publisher.invalid/file")))

@@ -1,4 +1,4 @@
-"""Broken and hostile files are told in a line or more, run nothing, and leave nothing behind."""
+"""Broken and hostile files are reported in a line or more, run nothing, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_bytes_flipped_in_the_metadata_are_refused_or_make_no_difference(tiny: G
     "content",
     [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 100, struct.pack("<Q", 2**63) + b"{}", b"text" * 100],
 )
-def test_what_is_no_safetensors_is_refused(tiny: Graph, tmp_path: Path, lines: Lines, content: bytes) -> None:
+def test_what_is_not_safetensors_is_rejected(tiny: Graph, tmp_path: Path, lines: Lines, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
 
@@ -223,7 +223,7 @@ def test_a_part_that_lies_elsewhere_is_refused(tmp_path: Path, lines: Lines, par
 
 @posix
 @pytest.mark.parametrize("part", ["a\0b", "\ud800", "x" * 5000, "loop.safetensors", "pipe.safetensors", "folder"])
-def test_a_part_that_is_no_file_is_missing(tmp_path: Path, lines: Lines, part: str) -> None:
+def test_a_part_that_is_not_a_file_is_missing(tmp_path: Path, lines: Lines, part: str) -> None:
     (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe.safetensors")
@@ -248,7 +248,7 @@ def test_a_part_that_is_no_file_is_missing(tmp_path: Path, lines: Lines, part: s
         '{"weight_map": "\udcff"}',
     ],
 )
-def test_what_is_no_index_is_refused(tmp_path: Path, lines: Lines, text: str) -> None:
+def test_what_is_not_an_index_is_refused(tmp_path: Path, lines: Lines, text: str) -> None:
     path = tmp_path / "model.safetensors.index.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     (said,) = lines(lambda: read_checkpoint(path))
@@ -265,11 +265,11 @@ def test_an_index_that_is_too_long_is_not_read(tmp_path: Path, lines: Lines, mon
     assert "too long for an index" in lines(lambda: read_checkpoint(path))[0]
 
 
-# -- what is no file ---------------------------------------------------------------------------------------------
+# -- what is not a file ---------------------------------------------------------------------------------------------
 
 
 @posix
-def test_what_is_no_file_is_told_and_not_waited_for(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+def test_what_is_not_a_file_is_reported_without_waiting_for_it(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -300,7 +300,7 @@ def test_a_folders_weights_that_are_a_link_out_of_it_are_refused(tiny: Graph, pl
     assert same(read_weights(folder / "model.safetensors", tiny), initialize(tiny))
 
 
-def test_an_ending_that_no_backend_reads_is_told(
+def test_an_ending_that_no_backend_reads_is_reported(
     tiny: Graph, tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnet_spec.backend.registry.readers", lambda: {".pth": "torch"})

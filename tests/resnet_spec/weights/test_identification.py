@@ -1,4 +1,4 @@
-"""A file's network is found by its parameters, whoever wrote the file; what only looks like it is told apart."""
+"""A file's network is found by its parameters, whatever library wrote the file; similar networks are distinguished."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_transformers_names_are_found(few: Callable[..., None], named: Identify)
     ]
 
 
-def test_what_is_no_parameter_is_no_matter(few: Callable[..., None], named: Identify) -> None:
+def test_arrays_that_are_not_parameters_are_ignored(few: Callable[..., None], named: Identify) -> None:
     few("torchvision/resnet18")
     tensors = {f"module.{name}": array for name, array in hollow(load("resnet18").to_graph()).items()}
     counter = {"module.bn1.num_batches_tracked": np.array(3)}
@@ -156,7 +156,7 @@ def test_half_precision_and_the_bytes_do_not_matter(few: Callable[..., None], tm
 # -- what fits more than one -------------------------------------------------------------------------------------
 
 
-def test_specs_of_one_set_of_parameters_are_told_apart(few: Callable[..., None], named: Identify) -> None:
+def test_specs_of_one_set_of_parameters_are_distinguished(few: Callable[..., None], named: Identify) -> None:
     few("timm/resnet50", "timm/resnetaa50", "torchvision/resnet50")
     matches = named(hollow(load("resnet50").to_graph()))
 
@@ -241,7 +241,7 @@ def test_the_names_of_a_file_of_far_too_many_tensors_are_not_looked_at(
     assert looked == []
 
 
-def test_a_file_without_tensors_is_told(named: Identify, lines: Callable[..., list[str]]) -> None:
+def test_a_file_without_tensors_is_reported(named: Identify, lines: Callable[..., list[str]]) -> None:
     assert lines(lambda: named({})) == ["x: holds no tensors"]
 
 

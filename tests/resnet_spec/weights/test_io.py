@@ -1,4 +1,4 @@
-"""Weights files are read and written strictly, and whatever is wrong with one is told by name."""
+"""Weights files are read and written strictly, and everything wrong with one is reported by name."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_bfloat16_is_read_only_where_asked_for(
     assert caplog.messages == [f"{path}: 8 tensors are in half precision"]
 
 
-def test_numbers_too_large_for_half_precision_are_told_and_not_written(
+def test_numbers_too_large_for_half_precision_are_reported_and_not_written(
     tiny: Graph, tmp_path: Path, lines: Lines
 ) -> None:
     arrays = initialize(tiny)
@@ -312,7 +312,7 @@ def test_averages_that_are_not_there_are_an_error(
     assert lines(lambda: read_weights("x", tiny, ema=True)) == ["x: holds no exponential moving averages"]
 
 
-def test_what_lies_beside_the_weights_is_told(
+def test_what_lies_beside_the_weights_is_reported(
     tiny: Graph, checkpoint: Callable[[Checkpoint], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     beside = {"optimizer slots": 12, "counters": 1}
@@ -352,7 +352,7 @@ def test_numbers_that_are_finite_pass(tiny: Graph, plain: Path) -> None:
     assert same(read_weights(plain, tiny, check_finite=True), initialize(tiny))
 
 
-def test_an_adaptation_that_there_is_not_is_told_before_anything_is_read(tiny: Graph, lines: Lines) -> None:
+def test_an_adaptation_that_there_is_not_is_reported_before_anything_is_read(tiny: Graph, lines: Lines) -> None:
     assert lines(lambda: read_weights("nowhere", tiny, adapt=["clases", "half", "x"])) == [
         "unknown adaptation 'clases'; did you mean 'classes'? (known: half, background, classes, channels, backbone)",
         "unknown adaptation 'x' (known: half, background, classes, channels, backbone)",

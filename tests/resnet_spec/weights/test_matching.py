@@ -1,4 +1,4 @@
-"""Arrays that do not fit are told by name, with what was likely meant and which adaptation would mend it."""
+"""Arrays that do not fit are reported by name, with what was likely meant and the adaptation that helps."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_ten_thousand_names_are_not_compared_letter_by_letter(
 # -- hints -------------------------------------------------------------------------------------------------------
 
 
-def test_other_classes_are_told_with_what_would_mend_them(small: Graph, lines: Lines) -> None:
+def test_other_classes_are_reported_with_what_would_fix_them(small: Graph, lines: Lines) -> None:
     arrays = resized(small, fc__weight=(7, 12), fc__bias=(7,))
 
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
@@ -109,7 +109,9 @@ def test_other_classes_are_told_with_what_would_mend_them(small: Graph, lines: L
     ]
 
 
-def test_a_class_for_the_background_is_told_with_what_would_mend_it(lower: Callable[..., Graph], lines: Lines) -> None:
+def test_a_class_for_the_background_is_reported_with_what_would_fix_it(
+    lower: Callable[..., Graph], lines: Lines
+) -> None:
     graph = lower("{stem: {pool: global_avg_pool, flat: flatten}, head: {fc: {linear: {features: 1000}}}}")
     arrays = {"fc.weight": np.zeros((1001, 3)), "fc.bias": np.zeros(1001)}
 
@@ -119,7 +121,7 @@ def test_a_class_for_the_background_is_told_with_what_would_mend_it(lower: Calla
     ]
 
 
-def test_other_input_channels_are_told_with_what_would_mend_them(lines: Lines) -> None:
+def test_other_input_channels_are_reported_with_what_would_fix_them(lines: Lines) -> None:
     graph = load("resnet18", ["input.channels=4"]).to_graph()
     shapes = {p.name: np.broadcast_to(np.float32(0), p.shape) for p in load("resnet18").to_graph().parameters()}
 
@@ -129,7 +131,7 @@ def test_other_input_channels_are_told_with_what_would_mend_them(lines: Lines) -
     ]
 
 
-def test_one_channel_for_three_is_told_without_a_hint_that_would_not_help(small: Graph, lines: Lines) -> None:
+def test_one_channel_for_three_is_reported_without_a_hint_that_would_not_help(small: Graph, lines: Lines) -> None:
     arrays = resized(small, conv1__weight=(8, 1, 3, 3))
 
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
@@ -137,7 +139,7 @@ def test_one_channel_for_three_is_told_without_a_hint_that_would_not_help(small:
     ]
 
 
-def test_a_head_too_many_and_a_head_too_few_are_told_with_what_would_mend_them(small: Graph, lines: Lines) -> None:
+def test_a_head_too_many_and_a_head_too_few_are_reported_with_what_would_fix_them(small: Graph, lines: Lines) -> None:
     arrays: dict[str, Any] = initialize(small)
     backbone = load("spec.yaml", ["head=null"]).to_graph()
 
@@ -153,7 +155,7 @@ def test_a_head_too_many_and_a_head_too_few_are_told_with_what_would_mend_them(s
     ]
 
 
-def test_a_deeper_network_is_told_without_a_hint(small: Graph, lines: Lines) -> None:
+def test_a_deeper_network_is_reported_without_a_hint(small: Graph, lines: Lines) -> None:
     deeper = load("spec.yaml", ["stages.layer1.repeat=3"]).to_graph()
     said = lines(lambda: check_weights(small, initialize(deeper), "x"))
 
@@ -164,7 +166,7 @@ def test_a_deeper_network_is_told_without_a_hint(small: Graph, lines: Lines) -> 
 # -- numbers -----------------------------------------------------------------------------------------------------
 
 
-def test_numbers_that_are_not_floating_point_are_told(small: Graph, lines: Lines) -> None:
+def test_numbers_that_are_not_floating_point_are_reported(small: Graph, lines: Lines) -> None:
     arrays: dict[str, Any] = initialize(small)
     for name, dtype in (("conv1.bias", "int64"), ("bn1.bias", "bool"), ("fc.bias", "complex64")):
         arrays[name] = arrays[name].astype(dtype)
@@ -180,7 +182,7 @@ def test_finite_numbers_whose_sum_is_not_are_finite() -> None:
     assert nonfinite({"a": np.full(4, 3e38, "float32"), "b": np.array([6e4, 6e4], "float16")}) == []
 
 
-def test_what_is_not_finite_is_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_finite_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     report_nonfinite({"a": np.array([1, np.nan, np.inf]), "b": np.zeros(2)}, "x")
 
     assert [(record.levelname, record.message) for record in caplog.records] == [

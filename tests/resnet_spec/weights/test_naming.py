@@ -1,4 +1,4 @@
-"""Names of other libraries are the graph's, one to one, and wrappers are taken off."""
+"""Names of other libraries are mapped to the graph's, one to one, and prefixes of wrappers are removed."""
 
 from __future__ import annotations
 
@@ -133,14 +133,14 @@ def test_a_graph_may_have_transformers_own_names(lower: Lower) -> None:
     assert by_graph_names(graph, wanted) == wanted
 
 
-def test_wrappers_are_taken_off_where_all_names_have_them() -> None:
+def test_prefixes_of_wrappers_are_removed_where_all_names_have_them() -> None:
     assert list(unwrapped(named(["module._orig_mod.module.a", "module._orig_mod.module.b.c"]))) == ["a", "b.c"]
     assert list(unwrapped(named(["module.a", "b"]))) == ["module.a", "b"]
     assert unwrapped({}) == {}
     assert list(unwrapped(named(["module." * 10**4 + "a"]))) == ["a"]
 
 
-def test_a_scope_is_taken_off_where_the_names_fit_only_then(graph: Graph, wanted: dict[str, Any]) -> None:
+def test_a_scope_is_removed_where_the_names_fit_only_then(graph: Graph, wanted: dict[str, Any]) -> None:
     scoped = {f"timm_model.{name}": array for name, array in wanted.items()}
 
     assert by_graph_names(graph, scoped) == wanted

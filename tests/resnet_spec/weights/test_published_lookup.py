@@ -39,13 +39,13 @@ def test_weights_are_found_by_name_here_and_elsewhere(write: Callable[..., Path]
         ("slim/resnet_v1_50:imagenet", "slim/resnet_v1_50 has no published weights 'imagenet'"),
     ],
 )  # fmt: skip
-def test_an_unknown_name_is_told_with_the_known_ones(name: str, wanted: str) -> None:
+def test_an_unknown_name_is_reported_with_the_known_ones(name: str, wanted: str) -> None:
     with pytest.raises(WeightsError) as caught:
         find(load("resnet50"), name)
     assert str(caught.value) == wanted
 
 
-def test_an_unknown_spec_is_told() -> None:
+def test_an_unknown_spec_is_reported() -> None:
     with pytest.raises(SpecError, match="no shipped spec is named 'torchvison/resnet50'; did you mean 'torchvision/"):
         find(load("resnet50"), "torchvison/resnet50:IMAGENET1K_V2")
 
@@ -63,7 +63,9 @@ def test_an_unknown_spec_is_told() -> None:
         ("C:/file", True),
     ],
 )
-def test_a_path_is_told_from_a_name(text: str, path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_distinguished_from_a_name(
+    text: str, path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert is_path(load("resnet50"), text) is path
 

@@ -95,7 +95,7 @@ def test_dilation_along_a_kernel_of_one_row_changes_nothing(run, single):
     assert run(graph, counting(4), {"x.weight": np.ones((1, 1, 1, 1))})[0, 0].tolist() == [[0, 2], [8, 10]]
 
 
-def test_strided_and_dilated_convolution_is_told_by_name(backend, single):
+def test_strided_and_dilated_convolution_is_reported_by_name(backend, single):
     with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
         backend.compile(single("conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2))
 
@@ -145,7 +145,7 @@ def test_a_standardized_convolution_is_one_of_the_standardized_kernel(run, singl
     close(run(graph, x, arrays, dtype="float64"), expected)
 
 
-def test_strided_and_dilated_is_told_of_a_standardized_convolution_too(backend, single):
+def test_strided_and_dilated_is_reported_of_a_standardized_convolution_too(backend, single):
     graph = single("std_conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2, epsilon=1e-5)
     with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
         backend.compile(graph)

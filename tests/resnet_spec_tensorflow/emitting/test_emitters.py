@@ -24,7 +24,7 @@ def test_a_second_emitter_is_refused(backend):
     assert before == EMITTERS
 
 
-def test_an_operation_without_an_emitter_is_told_by_name(backend, single, monkeypatch):
+def test_an_operation_without_an_emitter_is_reported_by_name(backend, single, monkeypatch):
     from resnet_spec_tensorflow.emitting import emitters
 
     monkeypatch.setattr(emitters, "EMITTERS", {op: emit for op, emit in emitters.EMITTERS.items() if op != "relu"})

@@ -82,7 +82,7 @@ def test_reshapes_permute_only_where_that_changes_something(backend, builder):
     ]
 
 
-def test_a_layer_for_values_of_different_ranks_is_told(backend, builder):
+def test_a_layer_for_values_of_different_ranks_is_reported(backend, builder):
     b = builder(2, 2, 2)
     b("flatten", "flatten", "input")
     b("again", "flatten", "flatten", calls="flatten")

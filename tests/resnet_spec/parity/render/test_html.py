@@ -169,7 +169,7 @@ def test_a_cell_s_color_is_its_worst_share(handmade: Any, part: float, level: in
     assert re.findall(r'class="cell level-(\d)" title="conv1', page) == [str(level)]
 
 
-def test_what_is_no_number_is_told_in_words(bisected: Any, handmade: Any) -> None:
+def test_nan_and_infinity_are_reported_in_words(bisected: Any, handmade: Any) -> None:
     differences = (handmade.difference(nan), handmade.difference(inf, dtype="float32", reference="tensorflow float64"))
     page = Page(html_page([bisected, handmade.report(differences=differences, rounding_tolerance=inf)]))
     assert "not a number" in page.text
@@ -238,7 +238,7 @@ def test_several_reports_begin_with_all_verdicts(bisected: Any, handmade: Any) -
     )
 
 
-def test_a_vector_and_a_single_image_are_told_as_such(handmade: Any) -> None:
+def test_a_vector_and_a_single_image_are_reported_as_such(handmade: Any) -> None:
     made = handmade.report(size=(6,), batch=1, environment={})
     text = Page(html_page([made])).text
     assert "torch and tensorflow ran with the same random weights on the same 1 input of 6." in text

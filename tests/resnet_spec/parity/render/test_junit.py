@@ -100,7 +100,7 @@ def test_what_could_not_be_compared_is_an_error_and_no_failure() -> None:
     assert list(root.iter("failure")) == []
 
 
-def test_nothing_that_is_told_breaks_the_file(handmade: Any) -> None:
+def test_no_reported_text_breaks_the_file(handmade: Any) -> None:
     evil = '<&"\x1b[31m\x00\ud800\n]]>'
     root = ElementTree.fromstring(junit_xml([handmade.report(spec=evil, weights=evil)], {evil: evil}).encode())
     assert counts(root) == ("3", "0", "1")
@@ -135,7 +135,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, handmade: Any) -> Callable[[bool], No
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_a_backend_s_death_is_told_in_every_report_and_exits_with_3(
+def test_a_backend_s_death_is_reported_in_every_report_and_exits_with_3(
     dying: Callable[[bool], None], command: Callable[..., Any], tmp_path: Path, passes: bool
 ) -> None:
     dying(passes)
@@ -165,7 +165,7 @@ def test_a_backend_s_death_leaves_what_was_found_in_the_terminal(
     assert "killed by SIGKILL" in done.err
 
 
-def test_where_reports_cannot_be_written_it_is_told_before_the_work(
+def test_where_reports_cannot_be_written_it_is_reported_before_the_work(
     monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(resnet_spec.parity.compare, "comparing", None)

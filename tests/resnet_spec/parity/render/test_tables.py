@@ -58,7 +58,7 @@ def test_the_first_wrong_nodes_are_shown_or_else_the_nearest_to_their_bounds(han
     assert [name for name in text.split() if name[0] == "n" and name[1:].isdigit()] == ["n4"]
 
 
-def test_findings_alike_are_told_once(handmade: Any) -> None:
+def test_findings_alike_are_reported_once(handmade: Any) -> None:
     wrong = handmade.difference(quantity="node")
     findings = [Finding("tensorflow", name, "node", wrong, ("epsilon 0.001",), 3) for name in ("bn1", "bn2", "bn3")]
     findings += [Finding("tensorflow", "pool", "node", wrong, (), 4), Finding("onnx", "fc", "node", wrong, (), 0)]

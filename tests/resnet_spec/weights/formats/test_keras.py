@@ -264,7 +264,7 @@ def test_what_training_keeps_is_counted(arrays: dict[str, Any], tmp_path: Path, 
     assert checkpoint.ignored == {"optimizer slots": 2, "counters": 2, "metrics": 1, "random states": 1}
 
 
-def test_an_array_that_is_no_layers_variable_is_unexpected(
+def test_an_array_that_is_not_a_layers_variable_is_unexpected(
     tiny: Graph, arrays: dict[str, Any], tmp_path: Path, lines: Lines
 ) -> None:
     def model(file: Any) -> None:

@@ -79,7 +79,7 @@ def test_arrays_are_rounded_as_they_are_written(tmp_path: Path) -> None:
     assert np.array_equal(load_file(tmp_path / "x")["a"], array.astype("float16"))
 
 
-def test_a_type_that_the_format_lacks_is_told(tmp_path: Path, lines: Lines) -> None:
+def test_a_type_that_the_format_lacks_is_reported(tmp_path: Path, lines: Lines) -> None:
     arrays = {"a": np.zeros(1, "complex128"), "b": np.zeros(1), "c": np.zeros(1, "longdouble")}
 
     assert lines(lambda: write_safetensors(tmp_path / "x", arrays)) == [
@@ -117,7 +117,7 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "U16", "C64", "X"])
-def test_a_type_that_is_not_read_is_told(tmp_path: Path, lines: Lines, dtype: str) -> None:
+def test_a_type_that_is_not_read_is_reported(tmp_path: Path, lines: Lines, dtype: str) -> None:
     size = {"F8_E4M3": 1, "U16": 2, "C64": 8, "X": 1}[dtype]
     entries = {"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}
     path = stored(tmp_path / "x", entries, b"\0" * size)
@@ -232,7 +232,7 @@ def test_an_index_is_known_by_its_content(shards: Path) -> None:
     assert list(read_checkpoint(renamed).tensors) == ["a", "b", "c"]
 
 
-def test_parts_of_bfloat16_are_told(shards: Path) -> None:
+def test_parts_of_bfloat16_are_reported(shards: Path) -> None:
     entries = {"c": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}
     stored(shards / "model-2.safetensors", entries, b"\0\0")
 
@@ -251,7 +251,7 @@ def test_an_index_and_its_parts_must_name_the_same(shards: Path, lines: Lines) -
     ]
 
 
-def test_a_part_that_is_missing_is_told(shards: Path, lines: Lines) -> None:
+def test_a_part_that_is_missing_is_reported(shards: Path, lines: Lines) -> None:
     (shards / "model-2.safetensors").unlink()
     path = shards / "model.safetensors.index.json"
 

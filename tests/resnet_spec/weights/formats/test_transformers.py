@@ -1,4 +1,4 @@
-"""Folders of Hugging Face transformers' are held to what their config.json says, and written whole."""
+"""Folders of Hugging Face transformers are checked against their config.json, and written whole."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_every_network_that_transformers_builds_is_described(
 def test_the_tensors_have_transformers_names_and_its_counters(graph: Graph, folder: Path) -> None:
     with safe_open(folder / "model.safetensors", framework="numpy") as file:
         assert file.metadata() == {"format": "pt"}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     counters = {name: tensor for name, tensor in tensors.items() if name.endswith("num_batches_tracked")}
 
     assert {to_transformers(parameter.name) for parameter in graph.parameters()} == tensors.keys() - counters.keys()
@@ -156,7 +156,7 @@ def test_other_precisions_are_written_and_said(dtype: str, graph: Graph, tmp_pat
         assert file.get_tensor("resnet.embedder.embedder.normalization.num_batches_tracked").dtype == np.int64
 
 
-def test_what_half_precision_does_not_hold_is_told(graph: Graph, tmp_path: Path, lines: Lines) -> None:
+def test_what_half_precision_does_not_hold_is_reported(graph: Graph, tmp_path: Path, lines: Lines) -> None:
     arrays = initialize(graph)
     arrays["fc.bias"] = arrays["fc.bias"] + np.float32(1e5)
 
@@ -280,7 +280,7 @@ def test_arrays_that_do_not_fit_are_refused(graph: Graph, tmp_path: Path) -> Non
         ("downsample_in_first_stage", True, "false"),
     ],
 )
-def test_what_differs_from_the_graph_is_told(
+def test_what_differs_from_the_graph_is_reported(
     key: str, value: Any, ours: str, graph: Graph, folder: Path, change: Change, lines: Lines
 ) -> None:
     change(**{key: value})
@@ -301,7 +301,7 @@ def test_what_differs_from_the_graph_is_told(
         ("id2label", None, "num_labels: is 2; the tensors' is 3"),
     ],
 )
-def test_what_differs_from_the_tensors_is_told(
+def test_what_differs_from_the_tensors_is_reported(
     key: str, value: Any, line: str, graph: Graph, folder: Path, change: Change, lines: Lines
 ) -> None:
     change(**{key: value})
@@ -378,7 +378,7 @@ def test_a_network_without_strides_says_nothing_of_their_place(graph: Graph, fol
 
 def tensors_of(folder: Path) -> dict[str, Any]:
     with safe_open(folder / "model.safetensors", framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
 def in_shards(folder: Path) -> None:
@@ -402,14 +402,14 @@ def test_a_folder_in_shards_is_read_and_checked(graph: Graph, folder: Path, chan
         read_weights(folder, graph)
 
 
-def test_no_configuration_is_no_error(graph: Graph, folder: Path) -> None:
+def test_no_configuration_is_not_an_error(graph: Graph, folder: Path) -> None:
     (folder / "config.json").unlink()
 
     assert same(read_weights(folder, graph), initialize(graph))
 
 
 @pytest.mark.parametrize("text", ['{"model_type": "bert"}', "{", '{"architecture": "resnet50"}'])
-def test_a_configuration_of_something_else_beside_is_no_error(text: str, graph: Graph, folder: Path) -> None:
+def test_a_configuration_of_something_else_beside_is_not_an_error(text: str, graph: Graph, folder: Path) -> None:
     """Beside a file of another name, or in a folder whose tensors are named otherwise, such as timm's."""
     (folder / "config.json").write_text(text)
     (folder / "model.safetensors").rename(folder / "other.safetensors")
@@ -438,7 +438,7 @@ def test_a_configuration_of_something_else_beside_is_no_error(text: str, graph: 
         (b'{"model_type": ["resnet"]}', "model_type is ['resnet'], where the tensors"),
     ],
 )  # fmt: skip
-def test_a_broken_configuration_is_told_in_one_line(
+def test_a_broken_configuration_is_reported_in_one_line(
     text: bytes, said: str, graph: Graph, folder: Path, lines: Lines
 ) -> None:
     (folder / "config.json").write_bytes(text)
@@ -449,7 +449,7 @@ def test_a_broken_configuration_is_told_in_one_line(
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "x", -3, [], {}, [[1]], {"a": []}, "1" * 10**6, [9] * 10**5])
 @pytest.mark.parametrize("key", [*transformers_files.DEFAULTS, "num_channels", "num_labels", "id2label"])
-def test_a_value_of_the_wrong_kind_is_told(key: str, value: Any, graph: Graph, folder: Path, lines: Lines) -> None:
+def test_a_value_of_the_wrong_kind_is_reported(key: str, value: Any, graph: Graph, folder: Path, lines: Lines) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
 
@@ -458,7 +458,7 @@ def test_a_value_of_the_wrong_kind_is_told(key: str, value: Any, graph: Graph, f
     assert all(len(line) < 200 for line in said[1:])
 
 
-def test_a_deep_value_is_told(graph: Graph, folder: Path) -> None:
+def test_a_deeply_nested_value_is_reported(graph: Graph, folder: Path) -> None:
     path = folder / "config.json"
     whole = path.read_text()
     for depth in range(700, 1000, 7):
