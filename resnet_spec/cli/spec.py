@@ -194,11 +194,12 @@ def _print_summary(summary: Summary, *, modules: bool) -> None:
     if summary.outputs:
         screen.print("\n[b]outputs[/b]", _outputs_table(summary), sep="\n")
     everything = summary.parameters + summary.statistics
+    # torchsummary writes MB where it divides by 2²⁰.
     screen.print(
         f"\n[b]{summary.name}[/b]  {summary.parameters:,} parameters trainable"
         f" ({everything:,} in all, {summary.statistics:,} running statistics not), {count(summary.macs)} MACs"
-        f"\ninput {summary.input_mib:.2f} MiB, forward/backward {summary.forward_backward_mib:.2f} MiB,"
-        f" parameters {summary.parameters_mib:.2f} MiB, {summary.total_mib:.2f} MiB in all",
+        f"\ninput {summary.input_mib:.2f} MB, forward/backward {summary.forward_backward_mib:.2f} MB,"
+        f" parameters {summary.parameters_mib:.2f} MB, {summary.total_mib:.2f} MB in all",
         highlight=False,
     )
 
