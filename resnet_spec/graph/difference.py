@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from resnet_spec.graph import INPUT, Graph, Node, canonical
+from resnet_spec.operations import Category
 
 
 def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
@@ -17,6 +19,35 @@ def first_difference(first: Graph, second: Graph, holders: tuple[str, str]) -> s
         extra = longer.nodes[min(len(first.nodes), len(second.nodes))].name
         return f"{extra!r} is only in {holders[0] if longer is first else holders[1]}"
     return _of_graphs(first, second, holders)
+
+
+def inference_difference(file: Graph, graph: Graph, heads: Collection[str], holders: tuple[str, str]) -> str:
+    """The first node of ``graph`` that computes something else in ``file``, in inference; empty if there is none.
+
+    What only training depends on does not count: regularization, ``training_fields``. Neither do outputs, nodes that
+    only ``file`` has, and the widths of the layers ``heads``.
+    """
+    theirs = {node.name: node for node in _inference_nodes(file, heads)}
+    for node in _inference_nodes(graph, heads):
+        other = theirs.get(node.name)
+        if other is None:
+            return f"{node.name!r} is only in {holders[1]}"
+        if canonical(other) != canonical(node):
+            return _of_nodes(other, node, holders)
+    return ""
+
+
+def _inference_nodes(graph: Graph, heads: Collection[str]) -> Iterator[Node]:
+    skipped: dict[str, str] = {}
+    for node in graph.nodes:
+        inputs = tuple(skipped.get(name, name) for name in node.inputs)
+        if node.operation.category is Category.REGULARIZATION:
+            skipped[node.name] = inputs[0]
+            continue
+        fixed: Mapping[str, Any] = dict(node.operation.training_fields)
+        if node.layer in heads:
+            fixed |= {name: 1 for name in ("features", "channels") if hasattr(node.operation, name)}
+        yield node.model_copy(update={"operation": node.operation.model_copy(update=fixed), "inputs": inputs})
 
 
 def same_but_for_names(first: Graph, second: Graph) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from fractions import Fraction
 from inspect import getdoc
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -63,6 +65,8 @@ class BaseOperation(BaseModel):
     """The name of PyTorch's module, shown in summaries."""
     joins: ClassVar[bool] = False
     """Whether the operation takes two or more inputs instead of exactly one."""
+    training_fields: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Fields on which inference does not depend, with a value that stands for all."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Arguments that a spec may state in place of a field and that a graph never contains."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
@@ -27,6 +28,7 @@ class _BatchNormalization(BaseOperation):
 
     category = Category.NORMALIZATION
     aliases = ("decay",)
+    training_fields = MappingProxyType({"momentum": 0.1, "running_variance": "unbiased"})
 
     epsilon: Epsilon
     momentum: Annotated[Real, Field(ge=0, le=1)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, WeightsError, suggest
-from resnet_spec.graph import INPUT, canonical
+from resnet_spec.graph import INPUT
 from resnet_spec.graph.initialization import draw
 from resnet_spec.operations import KERNELS, Role
 
@@ -106,47 +105,6 @@ def other_width(given: Shape, wanted: Shape, axis: int) -> int | None:
     """The size of a shape along an axis, if the shape differs from the wanted one only there."""
     alike = len(given) == len(wanted) and given[:axis] == wanted[:axis] and given[axis + 1 :] == wanted[axis + 1 :]
     return given[axis] if alike and given[axis] != wanted[axis] else None
-
-
-def adaptations_between(other: Graph, graph: Graph) -> tuple[str, ...]:
-    """The adaptations by which weights of the network ``other`` fit ``graph``; empty if none does.
-
-    The networks may differ in the number of input channels and of classes. ``graph`` may also end earlier, or have more
-    layers without parameters after the last map.
-    """
-    if other.input.features != graph.input.features:
-        return ()
-    channels = ("channels",) if other.input.channels != graph.input.channels else ()
-    given, wanted = _without_widths(other), _without_widths(graph)
-    if list(given.items()) == list(wanted.items()) and _ends(other) == _ends(graph):
-        classes = [[parameter.shape[0] for parameter in head_parameters(g)] for g in (other, graph)]
-        return channels + (("classes",) if classes[0] != classes[1] else ())
-    layers, tail = _layers(graph), _beyond_maps(graph)
-    trunk = wanted.keys() - tail
-    if any(graph.by_name[name].layer in layers for name in tail) or any(given.get(n) != wanted[n] for n in trunk):
-        return ()
-    return (*channels, "backbone")
-
-
-def _ends(graph: Graph) -> tuple[Any, ...]:
-    """What the fingerprint includes besides the nodes and the input."""
-    return graph.outputs, graph.output_names, graph.declaration
-
-
-def _without_widths(graph: Graph) -> dict[str, dict[str, Any]]:
-    """Every node as in the fingerprint, without the number of classes."""
-    head = {parameter.node for parameter in head_parameters(graph)}
-    nodes = {node.name: canonical(node) for node in graph.nodes}
-    for node in graph.nodes:
-        if node.layer in head:
-            for width in ("features", "channels"):
-                nodes[node.name]["operation"].pop(width, None)
-    return nodes
-
-
-def _beyond_maps(graph: Graph) -> set[str]:
-    """The last nodes, beginning with the first whose value is not a map of the input."""
-    return {node.name for node in takewhile(lambda node: graph.stride(node.name) is None, reversed(graph.nodes))}
 
 
 def _widen(graph: Graph, tensors: Tensors, seed: int) -> None:

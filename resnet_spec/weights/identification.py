@@ -14,10 +14,10 @@ from resnet_spec.graph.folding import fold
 from resnet_spec.spec.catalog import available
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.adapting import first_kernels, head_parameters, is_counter, other_width
-from resnet_spec.weights.io import check_architecture
+from resnet_spec.weights.io import architecture_difference
 from resnet_spec.weights.matching import check_weights
-from resnet_spec.weights.naming import by_graph_names
 from resnet_spec.weights.reading import read_checkpoint
+from resnet_spec.weights.selection import network_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +121,7 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
     counts = sorted((len(graph.parameters()), len(tensors)))
     if counts[0] < MIN_SIZE_RATIO * counts[1]:
         return Match(name, given, 0.0)
-    named = by_graph_names(graph, tensors)
+    named = network_tensors(graph, tensors)
     shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}
     wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
     overrides = [*given]
@@ -155,10 +155,12 @@ def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors
     if graph.fingerprint == plain.fingerprint:
         match = replace(match, overrides=())
     try:
-        check_weights(graph, by_graph_names(graph, tensors), str(path))
-        check_architecture(path, checkpoint, graph)
+        check_weights(graph, network_tensors(graph, tensors), str(path))
+        difference = architecture_difference(checkpoint, graph)
+        differences = (f"{path}: {difference}",) if difference else ()
     except WeightsError as error:
-        match = replace(match, differences=tuple(map(str, error.problems)))
+        differences = tuple(map(str, error.problems))
+    match = replace(match, differences=differences)
     return match, graph
 
 

@@ -6,19 +6,20 @@ The canonical file is safetensors with the graph's JSON and fingerprint in its m
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
-from resnet_spec.graph.difference import first_difference
-from resnet_spec.weights.adapting import adapt_to, adaptations_between, checked_adaptations
+from resnet_spec.graph.difference import inference_difference
+from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters
 from resnet_spec.weights.atomic import replacing
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, nonfinite, too_large
-from resnet_spec.weights.naming import by_graph_names, unwrapped
 from resnet_spec.weights.reading import read_checkpoint
+from resnet_spec.weights.selection import Selection, select
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,9 @@ def read_weights(
     graph: Graph,
     *,
     adapt: str | Collection[str] = (),
+    take: str = "",
     ema: bool = False,
+    strict_graph: bool = False,
     check_finite: bool = False,
     seed: int = 0,
     mmap: bool = False,
@@ -48,7 +51,8 @@ def read_weights(
     The content decides the format: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
     ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index) and SavedModel folders, ONNX,
     and Hugging Face transformers' folders. A format that needs a framework's code is read by the installed backend that
-    knows it. Names and layouts may be PyTorch's or another library's. The log reports what was adapted or left out.
+    knows it. Names and layouts may be PyTorch's or another library's, below any prefix and beside other tensors. What
+    was adapted or left out is logged.
 
     Args:
         path: A file, a folder, or a TensorFlow checkpoint's prefix.
@@ -57,7 +61,11 @@ def read_weights(
             files; ``"background"`` drops the first of 1001 classes; ``"classes"`` reinitializes the head where the
             number of classes differs; ``"channels"`` sums or repeats the kernels for red, green and blue for another
             number of input channels; ``"backbone"`` drops tensors after the graph's last layer.
-        ema: Whether to use exponential moving averages if the file has them.
+        take: The part of the file's names, or of its mapping, below which the weights are (``"encoder_q"``,
+            ``"callbacks.EMA.ema_state_dict"``); ``"."`` for names without a prefix. Needed only where several fit.
+        ema: Whether to use exponential moving averages, which the file must have.
+        strict_graph: Whether to refuse a file that states a network which computes something else from the same
+            parameters, such as another stride; otherwise the first difference is logged.
         check_finite: Whether to refuse NaN and infinity.
         seed: The seed from which ``"classes"`` initializes the head.
         mmap: Whether to map the file copy-on-write instead of reading it, for safetensors and PyTorch's zip files; a
@@ -72,7 +80,7 @@ def read_weights(
 
     Raises:
         WeightsError: The file cannot be read, a tensor is missing, unexpected or of another shape (all are listed), or
-            the file states that it is for another architecture (the first node that differs is named).
+            several parts of the file fit (all are listed).
         BackendError: The backend that reads this format cannot be imported.
 
     Examples:
@@ -85,14 +93,23 @@ def read_weights(
     path = Path(path)
     adapt = checked_adaptations(adapt)
     checkpoint = read_checkpoint(path, graph, mmap=mmap)
-    check_architecture(path, checkpoint, graph, adapt)
-    tensors = _trained_or_averaged(path, checkpoint, ema)
-    halves = len(checkpoint.widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in tensors.values())
-    arrays = fit(graph, by_graph_names(graph, tensors), str(path), adapt=adapt, check_finite=check_finite, seed=seed)
+    selection = select(graph, checkpoint, str(path), take=take, ema=ema)
+    widened = checkpoint.widened.intersection(selection.origins.values())
+    halves = len(widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in selection.tensors.values())
+    difference = architecture_difference(checkpoint, graph)
+    if difference and strict_graph:
+        raise WeightsError(f"{path}: {difference}")
+    try:
+        arrays = fit(graph, selection.tensors, str(path), adapt=adapt, check_finite=check_finite, seed=seed)
+    except WeightsError as error:
+        stated = [Problem(f"{path}: {difference}")] if difference else []
+        raise WeightsError([*error.problems[:1], *stated, *error.problems[1:]]) from None
     if halves and "half" not in adapt:
         message = f"{halves} tensors are in half precision; --adapt half accepts them"
         raise WeightsError(f"{path}: {message}")
-    _log_remarks(path, checkpoint, halves)
+    _log_remarks(path, checkpoint, selection, halves)
+    if difference:
+        log.warning("%s: %s; --strict-graph refuses this", path, difference)
     return arrays
 
 
@@ -112,21 +129,12 @@ def fit(
     return arrays
 
 
-def _trained_or_averaged(path: Path, checkpoint: Checkpoint, ema: bool) -> Tensors:
-    """The tensors as trained, or with their averages in their place."""
-    if ema and not checkpoint.averages:
-        raise WeightsError(f"{path}: holds no exponential moving averages")
-    if ema or not checkpoint.tensors:
-        return {**unwrapped(checkpoint.tensors), **unwrapped(checkpoint.averages)}
-    return checkpoint.tensors
-
-
-def _log_remarks(path: Path, checkpoint: Checkpoint, halves: int) -> None:
-    for what, number in checkpoint.ignored.items():
+def _log_remarks(path: Path, checkpoint: Checkpoint, selection: Selection, halves: int) -> None:
+    for what, number in (Counter(checkpoint.ignored) + Counter(selection.ignored)).items():
         log.info("%s: skipped %s (%d)", path, what, number)
     if halves:
         log.warning("%s: %d tensors are in half precision", path, halves)
-    for remark in checkpoint.remarks:
+    for remark in (*checkpoint.remarks, *selection.remarks):
         log.warning("%s: %s", path, remark)
 
 
@@ -167,21 +175,23 @@ def write_weights(
         write_safetensors(temporary, checked, metadata, dtype="float16" if half else None)
 
 
-def check_architecture(path: Path, checkpoint: Checkpoint, graph: Graph, adapt: Collection[str] = ()) -> None:
-    """Raise WeightsError if a file states that it is for another architecture, except for what is to be adapted."""
+def architecture_difference(checkpoint: Checkpoint, graph: Graph) -> str:
+    """The first difference of the network that a file states from a graph; empty if both compute the same.
+
+    What only training or the names of outputs depend on is not a difference, nor are numbers of classes and channels,
+    which the tensors' shapes show.
+    """
     metadata = checkpoint.metadata
     if metadata.get(FINGERPRINT, graph.fingerprint) == graph.fingerprint:
-        return
+        return ""
     try:
         other = Graph.from_json(metadata[GRAPH])
     except (KeyError, GraphError):
         other = graph
     if other.fingerprint == graph.fingerprint:
-        message = f"was written for an architecture other than {graph.name} (its fingerprint differs)"
-        raise WeightsError(f"{path}: {message}")
-    wanted = adaptations_between(other, graph)
-    lacking = [name for name in wanted if name not in adapt and not (name == "classes" and "background" in adapt)]
-    if lacking or not wanted:
-        message = f"{path}: was written for another architecture ({other.name}, not {graph.name})"
-        hint = "".join(f"; --adapt {name}" for name in lacking)
-        raise WeightsError(f"{message}: {first_difference(other, graph, ('the file', 'the spec'))}{hint}")
+        return f"was written for an architecture other than {graph.name} (its fingerprint differs)"
+    heads = {parameter.node for g in (other, graph) for parameter in head_parameters(g)}
+    difference = inference_difference(other, graph, heads, ("the file", "the spec"))
+    if not difference:
+        return ""
+    return f"was written for another architecture ({other.name}, not {graph.name}): {difference}"

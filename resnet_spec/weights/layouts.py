@@ -1,7 +1,7 @@
-"""How TensorFlow names and lays out each kind of parameter, to read and write its files without a framework.
+"""How libraries lay out each kind of parameter, and TensorFlow names it, to read and write files without a framework.
 
 A graph's arrays are laid out as PyTorch lays them out: channels, outputs too, before positions. TensorFlow has the
-positions first and the outputs last.
+positions first and the outputs last; PaddlePaddle has only linear layers' kernels the other way round.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from resnet_spec.operations import BIASES, KERNELS, Role
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.graph import Graph, Parameter
+
+Layout: TypeAlias = Literal["pytorch", "tensorflow", "paddle"]
 
 KERAS_NAMES: Mapping[Role, str] = {
     Role.CONV_KERNEL: "kernel",
@@ -60,57 +62,51 @@ def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
     return (*range(1, rank), 0)
 
 
-def from_tensorflow(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Arrays under TensorFlow's names (``block1/unit_1/conv1/weights``) as the graph names and lays them out.
+def tensorflow_names(graph: Graph) -> dict[str, Parameter]:
+    """Each parameter by every name that TensorFlow's files may have for it where they name layers as the graph does.
 
-    The last part of a name may be Keras' word, slim's, or the variable's number within its layer. A scope that all
-    names share is removed if they fit only then. An array that fits no parameter keeps its name, one with a wrong shape
-    its shape. Arrays are views if possible.
+    The last part of a name may be Keras' word, slim's, or the variable's number within its layer.
     """
-    known = _tensorflow_names(graph)
-    common = _common_scope(arrays, known)
-    translated: dict[str, NDArray[Any]] = {}
-    for name, array in arrays.items():
-        parameter = known.get(_plain(name).removeprefix(common))
-        if parameter is None or parameter.name in translated or "/" not in name:
-            translated[name] = array
-        else:
-            translated[parameter.name] = _from_tensorflow_layout(array, parameter)
-    return translated
-
-
-def _plain(name: str) -> str:
-    """A name whose dots, which Keras has in layers' names, are slashes, without the number of the output."""
-    return name.partition(":")[0].replace(".", "/")
-
-
-def _tensorflow_names(graph: Graph) -> dict[str, Parameter]:
-    """Each parameter by every name that TensorFlow's files may have for it."""
     known: dict[str, Parameter] = {}
     place: Counter[str] = Counter()
     for parameter in graph.parameters():
-        layer = _plain(parameter.node)
-        words = {KERAS_NAMES[parameter.role], SLIM_NAMES[parameter.role], str(place[layer])}
+        layer = parameter.node
+        words = (KERAS_NAMES[parameter.role], SLIM_NAMES[parameter.role], str(place[layer]))
         known |= {f"{layer}/{word}": parameter for word in words}
         place[layer] += 1
     return known
 
 
-def _common_scope(arrays: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    names = [_plain(name) for name in arrays]
-    scopes = {name.partition("/")[0] + "/" for name in names}
-    if len(scopes) != 1 or any(name in known for name in names):
-        return ""
-    (scope,) = scopes
-    return scope if any(name.removeprefix(scope) in known for name in names) else ""
+def from_layout(array: NDArray[Any], parameter: Parameter, layout: Layout) -> NDArray[Any]:
+    """An array laid out as a library has it in the graph's layout; a view, and unchanged if it cannot be the parameter.
 
-
-def _from_tensorflow_layout(array: NDArray[Any], parameter: Parameter) -> NDArray[Any]:
-    axes = tensorflow_axes(parameter.role, len(parameter.shape))
+    A head's kernel may be a convolution's in the one and a linear layer's in the other.
+    """
+    axes = library_axes(parameter.role, len(parameter.shape), layout)
     shape = tuple(parameter.shape[axis] for axis in axes)
-    if len(shape) == 3 and array.shape in ((1, *shape), (prod(shape),)):
+    if layout == "tensorflow" and len(shape) == 3 and array.shape in ((1, *shape), (prod(shape),)):
         # Statistics of single positions, as tf.layers and as our own backend have them.
+        array = array.reshape(shape)
+    if parameter.role in KERNELS and array.ndim != len(shape) and _point(array.shape, layout) == _point(shape, layout):
         array = array.reshape(shape)
     if array.ndim != len(shape):
         return array
     return array.transpose([axes.index(axis) for axis in range(len(axes))])
+
+
+def to_layout(array: NDArray[Any], role: Role, layout: Layout) -> NDArray[Any]:
+    """A graph's array as a library lays it out; a view."""
+    return array.transpose(library_axes(role, array.ndim, layout))
+
+
+def library_axes(role: Role, rank: int, layout: Layout) -> tuple[int, ...]:
+    """The axes by which a graph's array of ``rank`` axes is transposed to a library's layout."""
+    if layout == "tensorflow":
+        return tensorflow_axes(role, rank)
+    return (1, 0) if layout == "paddle" and role is Role.LINEAR_KERNEL else tuple(range(rank))
+
+
+def _point(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """The channels of a kernel of one position; the whole shape of any other."""
+    channels, window = (shape[-2:], shape[:-2]) if layout == "tensorflow" else (shape[:2], shape[2:])
+    return channels if set(window) <= {1} else shape

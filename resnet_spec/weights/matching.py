@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, WeightsError
@@ -18,6 +16,7 @@ from resnet_spec.weights.adapting import (
     is_counter,
     other_width,
 )
+from resnet_spec.weights.renames import likely_renames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,12 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_SPELLING_PAIRS = 400
-"""The most pairs of a missing and an unexpected name that are compared letter by letter; more would take seconds."""
-
-SIMILAR = {True: 0.6, False: 0.8}
-"""The least similarity (``difflib``'s ratio) at which a name is suggested, for equal and for different shapes."""
-
 
 def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
     """The arrays in the graph's order; raises WeightsError unless they match its parameters one to one."""
@@ -42,7 +35,7 @@ def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArr
     given = {name: array for name, array in arrays.items() if not is_counter(name)}
     missing = {name: shape for name, shape in wanted.items() if name not in given}
     unexpected = {name: array.shape for name, array in given.items() if name not in wanted}
-    guesses = _guesses(missing, unexpected)
+    guesses = likely_renames(missing, unexpected)
     meant = {guess: name for name, guess in guesses.items()}
     problems = [Problem(f"missing{_did_you_mean(guesses.get(name))}", name) for name in missing]
     problems += [Problem(f"unexpected{_did_you_mean(meant.get(name))}", name) for name in unexpected]
@@ -85,36 +78,6 @@ def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
 
 def _did_you_mean(name: str | None) -> str:
     return f"; did you mean {name!r}?" if name else ""
-
-
-def _guesses(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
-    """For each missing name the unexpected one that is likely meant, each used once.
-
-    If few differ, the most similar in spelling; if many do, as in another library's naming, the one at the same
-    position among those of the same shape, since both list layers in order.
-    """
-    if len(missing) * len(unexpected) <= MAX_SPELLING_PAIRS:
-        return _by_spelling(missing, unexpected)
-    places: dict[Shape, list[str]] = defaultdict(list)
-    for name, shape in unexpected.items():
-        places[shape].append(name)
-    for same in places.values():
-        same.reverse()
-    return {name: places[shape].pop() for name, shape in missing.items() if places.get(shape)}
-
-
-def _by_spelling(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]) -> dict[str, str]:
-    """The most similar pairs first, and those of equal shape before all others."""
-    pairs = [
-        (missing[name] == unexpected[other], SequenceMatcher(None, name, other).ratio(), name, other)
-        for name in missing
-        for other in unexpected
-    ]
-    guesses: dict[str, str] = {}
-    for alike, ratio, name, other in sorted(pairs, reverse=True):
-        if ratio >= SIMILAR[alike] and name not in guesses and other not in guesses.values():
-            guesses[name] = other
-    return guesses
 
 
 def report_nonfinite(arrays: Tensors, source: str) -> None:

@@ -1,137 +1,169 @@
-"""Maps a file's names to the graph's: removes wrappers, then translates other libraries' conventions."""
+"""The names that other libraries have for a network's parameters, by tables: one YAML file a library in ``zoos``.
+
+A table maps canonical layer names to a library's. Canonical are torchvision's names (``layer1.0.conv1``), and for
+pre-activation networks timm's (``stages.0.blocks.0.conv1``). A graph may itself have any library's names: they are
+mapped to the canonical ones first, so that every table applies to it, in both directions.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from resnet_spec.weights.layouts import from_tensorflow
+import yaml
+from pydantic import BeforeValidator, Field
+
+from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
+from resnet_spec.errors.validation import Frozen
+from resnet_spec.operations import Role
+from resnet_spec.weights.layouts import Layout
+from resnet_spec.weights.name_patterns import Pattern
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from resnet_spec.graph import Graph
-
-    Tensors = Mapping[str, NDArray[Any]]
-
-WRAPPERS = ("module.", "_orig_mod.")
-"""What PyTorch's DataParallel and torch.compile put before every name of the model that they wrap."""
-
-RENAMES = {
-    "resnet.embedder.embedder.convolution": "conv1",
-    "resnet.embedder.embedder.normalization": "bn1",
-    "resnet.encoder.stages.{0}.layers.{0}.shortcut.convolution": "layer{1}.{0}.downsample.0",
-    "resnet.encoder.stages.{0}.layers.{0}.shortcut.normalization": "layer{1}.{0}.downsample.1",
-    "resnet.encoder.stages.{0}.layers.{0}.layer.{0}.convolution": "layer{1}.{0}.conv{1}",
-    "resnet.encoder.stages.{0}.layers.{0}.layer.{0}.normalization": "layer{1}.{0}.bn{1}",
-    "classifier.1": "fc",
-}
-"""Layers of Hugging Face transformers' ResNets by the names that PyTorch's other libraries have for them: one to one.
-
-``{0}`` is a number counted from 0, ``{1}`` the same one counted from 1.
-"""
-
-BASE = "resnet."
-"""What the names begin with that a model without a classifier saves without it."""
+    from resnet_spec.graph import Graph, Parameter
 
 
-def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
-    """Tensors under the graph's names, in its layout; a tensor that is not a parameter keeps its name."""
-    if any("/" in name for name in tensors):
-        return from_tensorflow(graph, tensors)
-    known = {parameter.name for parameter in graph.parameters()}
-    if known <= tensors.keys():
-        return tensors
-    bare = unwrapped(tensors)
-    renamed = _renamed(known, bare)
-    if known.isdisjoint(renamed):
-        inner = _renamed(known, _without_scope(bare))
-        if known <= inner.keys():
-            return inner
-    return renamed
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
-def unwrapped(tensors: Tensors) -> Tensors:
-    """Tensors without the wrappers that all of their names begin with."""
-    begin = 0
-    names = list(tensors)
-    while wrapper := next((w for w in WRAPPERS if names and all(n.startswith(w, begin) for n in names)), None):
-        begin += len(wrapper)
-    return {name[begin:]: tensor for name, tensor in tensors.items()}
+Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""One or several texts, of which the first is written."""
+
+Names: TypeAlias = Words | dict[Role, Words]
 
 
-def _without_scope(tensors: Tensors) -> Tensors:
-    """Tensors without the name of an attribute that contained the whole model (``model.conv1.weight``)."""
-    scopes = {name.partition(".")[0] + "." for name in tensors}
-    if len(scopes) != 1:
-        return tensors
-    (scope,) = scopes
-    return {name.removeprefix(scope): tensor for name, tensor in tensors.items()}
+class Table(Frozen):
+    """The names of one library.
 
-
-# -- Hugging Face transformers' names ----------------------------------------------------------------------------
-
-
-def _renamed(known: set[str], tensors: Tensors) -> Tensors:
-    """Tensors of a transformers model by the names in ``known``; if two map to one name, the second keeps its own."""
-    renamed: dict[str, NDArray[Any]] = {}
-    for name, tensor in tensors.items():
-        ours = from_transformers(name)
-        fits = ours in known and ours not in tensors and ours not in renamed
-        renamed[ours if ours and fits else name] = tensor
-    return renamed
-
-
-@lru_cache(maxsize=2**14)
-def from_transformers(name: str) -> str | None:
-    """The graph's name for a tensor of transformers' model (with a classifier or without), None if it has none.
-
-    >>> from_transformers("resnet.encoder.stages.0.layers.2.layer.1.normalization.bias")
-    'layer1.2.bn2.bias'
+    Attributes:
+        name: What ``--names`` calls it.
+        description: Which library, and which of its models.
+        layers: Canonical names to the library's. ``{s}`` stands for a number, ``{s+1}`` for the next one, ``{b+1:02}``
+            for one of two digits, ``{b:a}`` for a letter, ``{*}`` for anything; the library's names may have a part
+            ``[in brackets]`` that some files lack. The first rule that matches decides. ``{block}`` is the position of
+            block ``{s}``, ``{b}`` among the network's blocks. Where a layer's parameters are in several of the
+            library's layers, names are given by role.
+        parameters: The last part of a name by role, where it is not PyTorch's.
+        separator: What is between the names of a layer and of its parameter.
+        layout: The library's axes.
+        remark: What to know about the library's weights; it is logged when they are read.
     """
-    layer, _, parameter = name.rpartition(".")
-    found = _translated(layer, _FROM) or _translated(BASE + layer, _FROM)
-    return f"{found}.{parameter}" if found else None
+
+    name: str
+    description: str
+    layers: dict[str, Names]
+    parameters: Mapping[Role, Words] = Field(default_factory=dict[Role, tuple[str, ...]])
+    separator: str = "."
+    layout: Layout = "pytorch"
+    remark: str = ""
+
+    def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
+        """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
+        canonical = _canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
+        blocks: dict[tuple[int | str | None, ...], int] = {}
+        for parameter in graph.parameters():
+            words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
+            for layer in self._layer_names(canonical[parameter.node], parameter.role, blocks):
+                for word in words:
+                    yield f"{layer}{self.separator}{word.format(layer=layer)}", parameter
+
+    def canonical(self, layer: str) -> str | None:
+        """The canonical name of one of the library's layers, None if it is not the library's.
+
+        >>> find_table("transformers").canonical("resnet.encoder.stages.0.layers.2.layer.1.normalization")
+        'layer1.2.bn2'
+        """
+        # A graph's names have dots, whatever separates the library's.
+        layer = layer.replace(".", "/") if self.separator == "/" else layer
+        for ours, by_role in _rules(self.name):
+            for theirs in by_role.get(None, ()):
+                values = theirs.values(layer) if theirs.names == ours.names and "*" not in ours.names else None
+                if values is not None:
+                    return ours.text(values)
+        return None
+
+    def layer(self, canonical: str) -> str | None:
+        """The library's name of a layer, None if it has none.
+
+        >>> find_table("transformers").layer("layer1.2.bn2")
+        'resnet.encoder.stages.0.layers.2.layer.1.normalization'
+        """
+        return next(self._layer_names(canonical, None, {}), None)
+
+    def _layer_names(
+        self, canonical: str, role: Role | None, blocks: dict[tuple[int | str | None, ...], int]
+    ) -> Iterator[str]:
+        for ours, theirs in _rules(self.name):
+            values = ours.values(canonical)
+            if values is None:
+                continue
+            if "s" in values and "b" in values:
+                values["block"] = blocks.setdefault((values["s"], values["b"]), len(blocks))
+            yield from (pattern.text(values) for pattern in theirs.get(role, theirs.get(None, ())))
+            return
+
+    def translated(self, graph: Graph) -> dict[str, str]:
+        """The library's name for each of a graph's parameters; raises OutputError if it has none for some."""
+        names: dict[str, str] = {}
+        for name, parameter in self.names(graph):
+            names.setdefault(parameter.name, name)
+        lacking = list(dict.fromkeys(p.node for p in graph.parameters() if p.name not in names))
+        if lacking:
+            problems = [Problem("has no name there", layer) for layer in lacking]
+            raise OutputError([Problem(f"{graph.name}: {self.name} has no such layers ({len(lacking)})"), *problems])
+        return {parameter.name: names[parameter.name] for parameter in graph.parameters()}
 
 
-@lru_cache(maxsize=2**14)
-def to_transformers(name: str) -> str | None:
-    """The name in transformers' model with a classifier for a tensor of the graph, None if it has none.
-
-    >>> to_transformers("layer1.2.bn2.bias")
-    'resnet.encoder.stages.0.layers.2.layer.1.normalization.bias'
-    """
-    layer, _, parameter = name.rpartition(".")
-    found = _translated(layer, _TO)
-    return f"{found}.{parameter}" if found else None
+# -- the tables --------------------------------------------------------------------------------------------------
 
 
-_Rule = tuple[re.Pattern[str], tuple[int, ...], str]
-
-# Up to 9999 of anything, and without leading zeros, so that no two names mean one.
-_NUMBERS = {"0": r"(0|[1-9]\d{0,3})", "1": r"([1-9]\d{0,3})"}
-_PLACE = re.compile(r"\{([01])\}")
-
-
-def _rules(pairs: Iterable[tuple[str, str]]) -> list[_Rule]:
-    """A pattern for the first of each pair, what to add to its numbers, and the second with places to put them."""
-    rules: list[_Rule] = []
-    for theirs, ours in pairs:
-        words = _PLACE.split(theirs)
-        pattern = "".join(_NUMBERS[word] if place % 2 else re.escape(word) for place, word in enumerate(words))
-        shifts = tuple(int(b) - int(a) for a, b in zip(words[1::2], _PLACE.findall(ours), strict=True))
-        rules.append((re.compile(pattern), shifts, _PLACE.sub("{}", ours)))
-    return rules
+@cache
+def tables() -> Mapping[str, Table]:
+    """The tables by name, sorted."""
+    folder = files("resnet_spec.weights") / "zoos"
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+    loaded = (Table.model_validate(yaml.safe_load(entry.read_text("utf-8"))) for entry in found)
+    return {table.name: table for table in sorted(loaded, key=lambda table: table.name)}
 
 
-_FROM = _rules(RENAMES.items())
-_TO = _rules((ours, theirs) for theirs, ours in RENAMES.items())
+def find_table(name: str) -> Table:
+    """The table with a name; raises WeightsError if there is none."""
+    known = tables()
+    if name not in known:
+        message = f"no table of names is called {name!r}{suggest(name, known)} (known: {', '.join(known)})"
+        raise WeightsError(message)
+    return known[name]
 
 
-def _translated(layer: str, rules: list[_Rule]) -> str | None:
-    for pattern, shifts, template in rules:
-        if found := pattern.fullmatch(layer):
-            return template.format(*(int(n) + shift for n, shift in zip(found.groups(), shifts, strict=True)))
-    return None
+@cache
+def _canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
+    """The canonical name of each layer by the table that knows most of the layers; one that it lacks keeps its own."""
+    # One or two names may be like those of another library by chance.
+    best, known = {layer: layer for layer in layers}, len(layers) / 2
+    for table in tables().values():
+        found = {layer: name for layer in layers if (name := table.canonical(layer))}
+        whole = {layer: found.get(layer, layer) for layer in layers}
+        if len(found) > known and len({*whole.values()}) == len(layers):
+            best, known = whole, len(found)
+    return best
+
+
+@cache
+def _rules(table: str) -> tuple[tuple[Pattern, Mapping[Role | None, tuple[Pattern, ...]]], ...]:
+    return tuple((Pattern(ours), _sides(theirs)) for ours, theirs in tables()[table].layers.items())
+
+
+def _sides(theirs: Names) -> Mapping[Role | None, tuple[Pattern, ...]]:
+    by_role: dict[Role | None, Words] = {None: theirs} if isinstance(theirs, tuple) else {**theirs}
+    return {role: tuple(Pattern(text) for word in words for text in _variants(word)) for role, words in by_role.items()}
+
+
+def _variants(text: str) -> Iterator[str]:
+    """A name with its part in brackets, then without it."""
+    yield text.replace("[", "").replace("]", "")
+    if "[" in text:
+        yield re.sub(r"\[.*?\]", "", text)

@@ -13,7 +13,7 @@ from onnx import NodeProto
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
-from resnet_spec.weights.naming import by_graph_names
+from resnet_spec.weights.selection import by_graph_names
 from resnet_spec_onnx.compilation import FINGERPRINT
 from resnet_spec_onnx.reading.comparison import Comparison, compare
 from resnet_spec_onnx.reading.matching import MismatchError

@@ -21,7 +21,7 @@ from resnet_spec.weights.adapting import COUNTER
 from resnet_spec.weights.formats.detection import IN_FOLDER, inside
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, too_large
-from resnet_spec.weights.naming import from_transformers, to_transformers
+from resnet_spec.weights.naming import find_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,9 @@ CONFIGURATION, WEIGHTS = "config.json", "model.safetensors"
 SPEC = Path(__file__).with_name("transformers.yaml")
 
 MODEL_TYPE = "resnet"
+
+LIBRARY = "transformers"
+"""The table of its layers' names."""
 
 DEFAULTS: dict[str, Any] = {
     "embedding_size": 64,
@@ -75,6 +78,17 @@ def check_configuration(file: Path, tensors: Tensors, graph: Graph) -> None:
     problems = [*_of_tensors(configuration, theirs), *_of_graph(configuration, graph)]
     if problems:
         raise WeightsError([Problem(f"{path}: describes another network"), *problems])
+
+
+def from_transformers(name: str) -> str | None:
+    """The graph's name for a tensor of transformers' model (with a classifier or without), None if it has none.
+
+    >>> from_transformers("resnet.encoder.stages.0.layers.2.layer.1.normalization.bias")
+    'layer1.2.bn2.bias'
+    """
+    layer, _, word = name.rpartition(".")
+    found = find_table(LIBRARY).canonical(layer)
+    return f"{found}.{word}" if found else None
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -187,8 +201,19 @@ def _by_their_names(graph: Graph, tensors: Tensors) -> dict[str, NDArray[Any]]:
 
     norms = [node.name for node in graph.layers if isinstance(node.operation, BatchNorm)]
     counters = {f"{name}.{COUNTER}": np.zeros((), np.int64) for name in norms}
-    # Every name has one: the graph was found to be transformers'.
+    # Every layer has one: the graph was found to be transformers'.
     return {cast("str", to_transformers(name)): tensor for name, tensor in {**tensors, **counters}.items()}
+
+
+def to_transformers(name: str) -> str | None:
+    """The name in transformers' model with a classifier for a tensor of the graph, None if it has none.
+
+    >>> to_transformers("layer1.2.bn2.bias")
+    'resnet.encoder.stages.0.layers.2.layer.1.normalization.bias'
+    """
+    layer, _, word = name.rpartition(".")
+    found = find_table(LIBRARY).layer(layer)
+    return f"{found}.{word}" if found else None
 
 
 def _configuration(graph: Graph, path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(tiny: Graph, pl
     arrays: dict[str, Any] = initialize(tiny)
     arrays["fc.wieght"] = arrays.pop("fc.weight")
     del arrays["bn.running_mean"]
-    arrays["extra"] = np.zeros(1)
+    arrays["extra.weight"] = np.zeros(1)
     arrays["conv.weight"] = arrays["conv.weight"].transpose(2, 3, 1, 0)
     arrays["fc.bias"] = arrays["fc.bias"].astype("int64")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, plain)
@@ -109,7 +109,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(tiny: Graph, pl
         f"{plain}: not the 8 tensors of tiny (2 missing, 2 unexpected, 2 mismatched)",
         "bn.running_mean: missing",
         "fc.weight: missing; did you mean 'fc.wieght'?",
-        "extra: unexpected",
+        "extra.weight: unexpected",
         "fc.wieght: unexpected; did you mean 'fc.weight'?",
         "conv.weight: has shape [3, 3, 3, 4], not [4, 3, 3, 3]",
         "fc.bias: holds int64, not floating-point numbers",
@@ -127,41 +127,94 @@ def test_the_weights_of_another_network_are_listed_without_guessing(tiny: Graph,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("kernel: 3", "kernel: 5"), "'conv' differs in 'kernel': (3, 3) in the file, (5, 5) in the spec"),
-        (("bias: true", "bias: false"), "'conv' differs in 'bias': True in the file, False in the spec"),
+        (
+            ("bias: true}", "bias: true, stride: 2}"),
+            "'conv' differs in 'stride': (1, 1) in the file, (2, 2) in the spec",
+        ),
         (("epsilon: 1.0e-5", "epsilon: 1e-3"), "'bn' differs in 'epsilon': 1e-05 in the file, 0.001 in the spec"),
-        (("bn:", "norm:"), "the file has 'bn' where the spec has 'norm'"),
-        (("features: 2", "features: 3"), "'fc' differs in 'features': 2 in the file, 3 in the spec; --adapt classes"),
         (("features: 2}}", "features: 2}}, act: relu"), "'act' is only in the spec"),
-        ((", flat: flatten, fc: {linear: {features: 2}}", ""), "'flat' is only in the file; --adapt backbone"),
         (
             ("pool: global_avg_pool", "pool: {max_pool2d: {kernel: 6}}"),
             "'pool' differs in 'op': global_avg_pool in the file, max_pool2d in the spec",
         ),
-        (
-            ("input: {channels: 3", "outputs: [fc, bn]\n    input: {channels: 3"),
-            "the outputs differ: fc in the file, fc and bn in the spec",
-        ),
     ],
 )
-def test_a_file_for_another_architecture_names_the_first_node_that_differs(
-    lower: Lower, tiny: Graph, file: Path, lines: Lines, change: tuple[str, str], said: str
+def test_a_file_for_a_network_that_computes_something_else_names_the_first_node_that_differs(
+    lower: Lower,
+    tiny: Graph,
+    file: Path,
+    lines: Lines,
+    caplog: pytest.LogCaptureFixture,
+    change: tuple[str, str],
+    said: str,
 ) -> None:
     other = lower(TINY.replace(*change).replace("name: tiny", "name: other"))
+    said = f"{file}: was written for another architecture (tiny, not other): {said}"
+
+    assert same(read_weights(file, other), initialize(tiny))
+    assert caplog.messages == [f"{said}; --strict-graph refuses this"]
+    assert lines(lambda: read_weights(file, other, strict_graph=True)) == [said]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("momentum: 0.1", "momentum: 0.3"),
+        ("running_variance: biased", "running_variance: unbiased"),
+        ("flat: flatten", "flat: flatten, drop: {dropout: {rate: 0.5}}"),
+        ("input: {channels: 3", "outputs: [fc, bn]\n    input: {channels: 3"),
+        ("name: tiny", "name: other"),
+        ("height: 8", "height: 99"),
+    ],
+)
+def test_what_training_alone_and_outputs_depend_on_is_not_a_difference(
+    lower: Lower, tiny: Graph, file: Path, caplog: pytest.LogCaptureFixture, change: tuple[str, str]
+) -> None:
+    assert change[0] in TINY
+    other = lower(TINY.replace(*change))
+
+    assert same(read_weights(file, other, strict_graph=True), initialize(tiny))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("change", "adapt", "said"),
+    [
+        (("features: 2", "features: 3"), "classes", "fc.weight: has shape [2, 4], not [3, 4]"),
+        ((", flat: flatten, fc: {linear: {features: 2}}", ""), "backbone", "fc.weight: unexpected"),
+    ],
+)
+def test_a_file_for_another_head_is_adapted_where_asked_for(
+    lower: Lower, file: Path, lines: Lines, change: tuple[str, str], adapt: str, said: str
+) -> None:
+    other = lower(TINY.replace(*change))
+
+    assert list(read_weights(file, other, adapt=adapt, strict_graph=True)) == [p.name for p in other.parameters()]
+    assert said in lines(lambda: read_weights(file, other))
+    assert any(f"--adapt {adapt}" in line for line in lines(lambda: read_weights(file, other)))
+
+
+def test_where_the_tensors_do_not_fit_the_stated_network_says_why(lower: Lower, file: Path, lines: Lines) -> None:
+    other = lower(TINY.replace("kernel: 3", "kernel: 5"))
 
     assert lines(lambda: read_weights(file, other)) == [
-        f"{file}: was written for another architecture (tiny, not other): {said}"
+        f"{file}: not the 8 tensors of tiny (1 mismatched)",
+        f"{file}: was written for another architecture (tiny, not tiny):"
+        " 'conv' differs in 'kernel': (3, 3) in the file, (5, 5) in the spec",
+        "conv.weight: has shape [4, 3, 3, 3], not [4, 3, 5, 5]",
     ]
 
 
-def test_a_file_for_another_architecture_that_does_not_say_which_is_refused(
-    lower: Lower, tiny: Graph, plain: Path, lines: Lines
+@pytest.mark.parametrize("metadata", [{}, {"resnet_spec.graph": "{}"}, {"resnet_spec.graph": "[" * 100_000}])
+def test_a_file_for_another_architecture_that_does_not_say_which_is_reported(
+    tiny: Graph, plain: Path, lines: Lines, caplog: pytest.LogCaptureFixture, metadata: dict[str, str]
 ) -> None:
-    save_file(initialize(tiny), plain, {"resnet_spec.fingerprint": "0" * 64})
+    save_file(initialize(tiny), plain, {"resnet_spec.fingerprint": "0" * 64, **metadata})
+    said = f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
 
-    assert lines(lambda: read_weights(plain, tiny)) == [
-        f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
-    ]
+    assert same(read_weights(plain, tiny), initialize(tiny))
+    assert caplog.messages == [f"{said}; --strict-graph refuses this"]
+    assert lines(lambda: read_weights(plain, tiny, strict_graph=True)) == [said]
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -290,7 +343,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch) -> Callable[[Checkpoint], None]:
 
 def test_averages_are_taken_only_where_asked_for(tiny: Graph, checkpoint: Callable[[Checkpoint], None]) -> None:
     trained, averaged = initialize(tiny, 1), initialize(tiny, 2)
-    some = {f"module.{name}": averaged[name] for name in ("conv.weight", "fc.weight")}
+    some = {name: averaged[name] for name in ("conv.weight", "fc.weight")}
     checkpoint(Checkpoint(trained, averages=some))
 
     assert same(read_weights("x", tiny), trained)

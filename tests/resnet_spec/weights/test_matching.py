@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 import pytest
 
 from resnet_spec import Graph, initialize, load
-from resnet_spec.weights.matching import MAX_SPELLING_PAIRS, check_weights, nonfinite, report_nonfinite, too_large
+from resnet_spec.weights.matching import check_weights, nonfinite, report_nonfinite, too_large
 
 Lines = Callable[..., list[str]]
 
@@ -47,7 +46,7 @@ def test_the_nearest_names_are_paired_first(small: Graph, lines: Lines) -> None:
     ]
 
 
-def test_a_name_of_the_same_shape_is_meant_before_one_that_is_spelt_nearer(small: Graph, lines: Lines) -> None:
+def test_only_a_name_of_the_same_shape_is_suggested(small: Graph, lines: Lines) -> None:
     arrays = renamed(initialize(small), {"fc.weight": "fcn.weight"})
     arrays["f.weight"] = np.zeros(3, "float32")
 
@@ -64,36 +63,12 @@ def test_a_name_that_is_like_none_is_meant_for_none(small: Graph, lines: Lines) 
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == ["fc.weight: missing", "zzz: unexpected"]
 
 
-def test_another_librarys_names_are_paired_by_shape_and_place(small: Graph, lines: Lines) -> None:
+def test_names_without_meaning_are_not_paired_by_position(small: Graph, lines: Lines) -> None:
     arrays = initialize(small)
     said = lines(lambda: check_weights(small, {f"l{i}": array for i, array in enumerate(arrays.values())}, "x"))
 
     assert said[0] == f"x: not the {len(arrays)} tensors of spec ({len(arrays)} missing, {len(arrays)} unexpected)"
-    assert said[1:] == [
-        *(f"{name}: missing; did you mean 'l{i}'?" for i, name in enumerate(arrays)),
-        *(f"l{i}: unexpected; did you mean {name!r}?" for i, name in enumerate(arrays)),
-    ]
-
-
-def test_ten_thousand_names_are_not_compared_letter_by_letter(
-    small: Graph, lines: Lines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[tuple[str, str]] = []
-
-    class Counting(SequenceMatcher[str]):
-        def __init__(self, junk: None, first: str, second: str) -> None:
-            compared.append((first, second))
-            super().__init__(junk, first, second)
-
-    monkeypatch.setattr("resnet_spec.weights.matching.SequenceMatcher", Counting)
-    others = {f"other{i}": np.zeros(2, "float32") for i in range(10_000)}
-    arrays = initialize(small)
-    said = lines(lambda: check_weights(small, others, "x"))
-    assert (len(said), compared) == (1 + len(arrays) + len(others), [])
-
-    check = renamed(arrays, {"fc.bias": "fc.bais"})
-    lines(lambda: check_weights(small, check, "x"))
-    assert 0 < len(compared) <= MAX_SPELLING_PAIRS
+    assert said[1:] == [*(f"{name}: missing" for name in arrays), *(f"l{i}: unexpected" for i in range(len(arrays)))]
 
 
 # -- hints -------------------------------------------------------------------------------------------------------

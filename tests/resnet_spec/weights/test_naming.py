@@ -1,17 +1,158 @@
-"""Names of other libraries are mapped to the graph's, one to one, and prefixes of wrappers are removed."""
+"""The tables of other libraries' names hold both ways, for every network whose layers they name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from resnet_spec import Graph, load
-from resnet_spec.weights.naming import RENAMES, by_graph_names, from_transformers, to_transformers, unwrapped
+from resnet_spec import Graph, initialize, load
+from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.weights.formats.transformers import from_transformers, to_transformers
+from resnet_spec.weights.layouts import to_layout
+from resnet_spec.weights.naming import Table, find_table, tables
+from resnet_spec.weights.selection import select
 
-Lower = Callable[..., Graph]
+Lines = Callable[[Callable[[], Any]], list[str]]
+
+POST_ACTIVATION = (
+    "detectron2", "keras", "keras_2016", "kuangliu", "mmpretrain", "sequential", "slim", "timm", "torchvision",
+    "transformers",
+)  # fmt: skip
+PRE_ACTIVATION = ("bit", "keras_v2", "timm")
+
+EXAMPLES = {
+    "detectron2": {
+        "bn1.weight": "backbone.bottom_up.stem.conv1.norm.weight",
+        "layer1.0.downsample.0.weight": "backbone.bottom_up.res2.0.shortcut.weight",
+        "layer4.1.bn2.running_var": "backbone.bottom_up.res5.1.conv2.norm.running_var",
+    },
+    "mmpretrain": {
+        "conv1.weight": "backbone.conv1.weight",
+        "layer2.0.downsample.1.bias": "backbone.layer2.0.downsample.1.bias",
+        "fc.bias": "head.fc.bias",
+    },
+    "keras": {
+        "conv1.weight": "conv1_conv/kernel",
+        "layer1.0.downsample.0.weight": "conv2_block1_0_conv/kernel",
+        "layer3.1.bn2.running_mean": "conv4_block2_2_bn/moving_mean",
+        "fc.weight": "predictions/kernel",
+    },
+    "keras_2016": {
+        "bn1.running_var": "bn_conv1/moving_variance",
+        "layer1.0.conv2.weight": "res2a_branch2b/kernel",
+        "layer2.1.bn1.bias": "bn3b_branch2a/beta",
+        "layer1.0.downsample.0.weight": "res2a_branch1/kernel",
+        "fc.weight": "fc1000/kernel",
+    },
+    "kuangliu": {"layer2.0.downsample.0.weight": "layer2.0.shortcut.0.weight", "fc.weight": "linear.weight"},
+    "sequential": {"conv1.weight": "0.weight", "layer1.0.conv1.weight": "4.0.conv1.weight", "fc.bias": "9.bias"},
+    "slim": {"layer1.0.bn1.weight": "block1/unit_1/bottleneck_v1/conv1/BatchNorm/gamma", "fc.weight": "logits/weights"},
+    "timm": {"fc.weight": "fc.weight"},
+    "torchvision": {"fc.weight": "fc.weight"},
+    "transformers": {
+        "conv1.weight": "resnet.embedder.embedder.convolution.weight",
+        "layer1.0.downsample.0.weight": "resnet.encoder.stages.0.layers.0.shortcut.convolution.weight",
+        "layer4.0.bn2.bias": "resnet.encoder.stages.3.layers.0.layer.1.normalization.bias",
+        "fc.bias": "classifier.1.bias",
+    },
+    "bit": {
+        "stem.conv.weight": "resnet/root_block/standardized_conv2d/kernel",
+        "stages.0.blocks.2.norm3.bias": "resnet/block1/unit03/c/group_norm/beta",
+        "stages.3.blocks.0.downsample.conv.weight": "resnet/block4/unit01/a/proj/standardized_conv2d/kernel",
+        "head.fc.weight": "resnet/head/conv2d/kernel",
+    },
+    "keras_v2": {
+        "stages.0.blocks.0.norm1.weight": "conv2_block1_preact_bn/gamma",
+        "stages.0.blocks.0.norm2.weight": "conv2_block1_1_bn/gamma",
+        "norm.bias": "post_bn/beta",
+    },
+}
+"""Names as the libraries' own files have them."""
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, Graph]:
+    narrow = {"parameters.classes": 3}
+    return {name: load(name, narrow).to_graph() for name in ("resnet50", "resnet18", "timm/resnetv2_50x1_bit")}
+
+
+def renamed(table: Table, graph: Graph, arrays: dict[str, Any]) -> dict[str, Any]:
+    """A network as a library's file holds it."""
+    roles = {parameter.name: parameter.role for parameter in graph.parameters()}
+    names = table.translated(graph)
+    return {names[name]: to_layout(array, roles[name], table.layout) for name, array in arrays.items()}
+
+
+def test_every_table_is_known_by_its_files_name() -> None:
+    assert set(EXAMPLES) <= set(tables())
+    assert all(table.name == name and table.description for name, table in tables().items())
+
+
+@pytest.mark.parametrize(("library", "ours", "name"), [(t, o, n) for t, e in EXAMPLES.items() for o, n in e.items()])
+def test_names_are_those_of_the_librarys_files(graphs: dict[str, Graph], library: str, ours: str, name: str) -> None:
+    graph = next(graph for graph in graphs.values() if any(p.name == ours for p in graph.parameters()))
+
+    assert find_table(library).translated(graph)[ours] == name
+
+
+@pytest.mark.parametrize("network", ["resnet50", "resnet18"])
+@pytest.mark.parametrize("library", POST_ACTIVATION)
+def test_a_network_is_read_in_every_librarys_names(graphs: dict[str, Graph], network: str, library: str) -> None:
+    graph, table = graphs[network], find_table(library)
+    arrays = initialize(graph, 4)
+    file = renamed(table, graph, arrays)
+    read = select(graph, Checkpoint(dict(sorted(file.items()))), "x").tensors
+
+    assert len(file) == len(arrays)
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+
+
+@pytest.mark.parametrize("library", PRE_ACTIVATION)
+def test_a_pre_activation_network_is_read_in_every_librarys_names(graphs: dict[str, Graph], library: str) -> None:
+    graph = graphs["timm/resnetv2_50x1_bit"]
+    table = find_table(library)
+    arrays = initialize(graph, 4)
+    read = select(graph, Checkpoint(renamed(table, graph, arrays)), "x").tensors
+
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+
+
+OWN = ("msra/resnet50", "keras/resnet50", "cifar/resnet18", "slim/resnet_v1_50")
+"""Specs whose own names are those of detectron2, Keras, kuangliu and slim."""
+
+MOVES = [(spec, other) for spec in OWN for other in POST_ACTIVATION] + [
+    ("keras/resnet50v2", "keras_v2"),
+    ("keras/resnet50v2", "timm"),
+]
+
+
+@pytest.mark.parametrize(("spec", "other"), MOVES)
+def test_a_graph_in_a_librarys_own_names_moves_to_every_other(spec: str, other: str) -> None:
+    graph = load(spec).to_graph()
+    arrays = {p.name: np.broadcast_to(np.float32(index), p.shape) for index, p in enumerate(graph.parameters())}
+    read = select(graph, Checkpoint(renamed(find_table(other), graph, arrays)), "x").tensors
+
+    assert {name: read[name].flat[0] for name in arrays} == {name: array.flat[0] for name, array in arrays.items()}
+
+
+def test_a_network_that_a_library_lacks_is_refused_by_layer(graphs: dict[str, Graph], lines: Lines) -> None:
+    graph = load("timm/seresnet18").to_graph()
+    said = lines(lambda: find_table("torchvision").translated(graph))
+
+    assert said[0] == "timm/seresnet18: torchvision has no such layers (16)"
+    assert "layer1.0.se.fc1: has no name there" in said
+
+
+def test_an_unknown_table_is_an_error_with_a_suggestion(lines: Lines) -> None:
+    (said,) = lines(lambda: find_table("detectron"))
+
+    assert said.startswith("no table of names is called 'detectron'; did you mean 'detectron2'? (known: bit, ")
+
+
+# -- transformers, whose folders are compared by name ------------------------------------------------------------
 
 NAMES = {
     "conv1.weight": "resnet.embedder.embedder.convolution.weight",
@@ -22,27 +163,6 @@ NAMES = {
     "layer4.0.bn3.num_batches_tracked": "resnet.encoder.stages.3.layers.0.layer.2.normalization.num_batches_tracked",
     "fc.bias": "classifier.1.bias",
 }
-
-SMALL = {"parameters.classes": 3}
-
-
-def named(names: Iterable[str]) -> dict[str, Any]:
-    """Arrays to tell apart."""
-    return {name: np.array(number) for number, name in enumerate(names)}
-
-
-@pytest.fixture(scope="module")
-def graph() -> Graph:
-    return load("torchvision/resnet18", SMALL).to_graph()
-
-
-@pytest.fixture(scope="module")
-def wanted(graph: Graph) -> dict[str, Any]:
-    return named(parameter.name for parameter in graph.parameters())
-
-
-def theirs(wanted: dict[str, Any], before: str = "") -> dict[str, Any]:
-    return {f"{before}{to_transformers(name)}": array for name, array in wanted.items()}
 
 
 @pytest.mark.parametrize(("ours", "name"), NAMES.items())
@@ -58,13 +178,6 @@ def test_renaming_is_one_to_one(spec: str) -> None:
 
     assert len({*translated}) == len(names)
     assert [from_transformers(str(name)) for name in translated] == names
-
-
-def test_each_rule_is_used() -> None:
-    used = {to_transformers(name) for name in NAMES}
-
-    assert len(used) == len(RENAMES)
-    assert len({*RENAMES.values()}) == len(RENAMES)
 
 
 @pytest.mark.parametrize(
@@ -92,57 +205,3 @@ def test_other_names_are_nobodys(name: str) -> None:
 )
 def test_layers_that_transformers_lacks_have_no_name(name: str) -> None:
     assert to_transformers(name) is None
-
-
-@pytest.mark.parametrize("before", ["", "module.", "_orig_mod.module.", "model."])
-def test_a_transformers_model_has_the_graphs_names(graph: Graph, wanted: dict[str, Any], before: str) -> None:
-    assert by_graph_names(graph, theirs(wanted, before)) == wanted
-
-
-def test_a_transformers_model_without_classifier_has_the_graphs_names(wanted: dict[str, Any]) -> None:
-    graph = load("torchvision/resnet18", {"head": None}).to_graph()
-    trunk = {name: array for name, array in wanted.items() if not name.startswith("fc.")}
-    bare = {name.removeprefix("resnet."): array for name, array in theirs(trunk).items()}
-
-    assert by_graph_names(graph, bare) == trunk
-    assert by_graph_names(graph, theirs(trunk)) == trunk
-
-
-def test_a_tensor_that_the_graph_lacks_keeps_its_name(graph: Graph, wanted: dict[str, Any]) -> None:
-    more = {"resnet.encoder.stages.3.layers.7.layer.0.convolution.weight": np.array(-1)}
-
-    assert by_graph_names(graph, {**theirs(wanted), **more}) == {**wanted, **more}
-
-
-def test_of_two_names_for_one_parameter_the_second_stays(graph: Graph, wanted: dict[str, Any]) -> None:
-    first, bare = "resnet.embedder.embedder.convolution.weight", "embedder.embedder.convolution.weight"
-
-    assert by_graph_names(graph, {**theirs(wanted), bare: np.array(-1)}) == {**wanted, bare: np.array(-1)}
-    assert by_graph_names(graph, {first: np.array(-1), **wanted}) == {first: np.array(-1), **wanted}
-
-
-def test_a_graph_may_have_transformers_own_names(lower: Lower) -> None:
-    graph = lower("""
-        name: theirs
-        stem:
-          resnet.embedder.embedder.convolution: {conv2d: {channels: 4, kernel: 3}}
-        head: {pool: global_avg_pool, flat: flatten, classifier.1: {linear: {features: 2}}}
-    """)
-    wanted = named(parameter.name for parameter in graph.parameters())
-
-    assert by_graph_names(graph, wanted) == wanted
-
-
-def test_prefixes_of_wrappers_are_removed_where_all_names_have_them() -> None:
-    assert list(unwrapped(named(["module._orig_mod.module.a", "module._orig_mod.module.b.c"]))) == ["a", "b.c"]
-    assert list(unwrapped(named(["module.a", "b"]))) == ["module.a", "b"]
-    assert unwrapped({}) == {}
-    assert list(unwrapped(named(["module." * 10**4 + "a"]))) == ["a"]
-
-
-def test_a_scope_is_removed_where_the_names_fit_only_then(graph: Graph, wanted: dict[str, Any]) -> None:
-    scoped = {f"timm_model.{name}": array for name, array in wanted.items()}
-
-    assert by_graph_names(graph, scoped) == wanted
-    del scoped["timm_model.conv1.weight"]
-    assert by_graph_names(graph, scoped) == scoped

@@ -15,8 +15,7 @@ from safetensors.numpy import save_file
 from resnet_spec import Graph, OutputError, WeightsError, initialize, load, read_weights
 from resnet_spec.weights.converting import Target, convert, find_target
 from resnet_spec.weights.formats import transformers as transformers_files
-from resnet_spec.weights.formats.transformers import write_folder
-from resnet_spec.weights.naming import to_transformers
+from resnet_spec.weights.formats.transformers import to_transformers, write_folder
 
 Lines = Callable[..., list[str]]
 Change = Callable[..., None]

@@ -1,0 +1,65 @@
+"""Layer names with open places for numbers, such as ``layer{s}.{b}.conv{c}``: matched and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+_OPEN = re.compile(r"\{(\*|[a-z]+)([+-]\d+)?(?::(\w+))?\}")
+
+# Up to 9999 of anything, and without leading zeros, so that no two names mean one.
+_KINDS: Mapping[str | None, str] = {None: "0|[1-9][0-9]{0,3}", "02": "0[0-9]|[1-9][0-9]{1,3}", "a": "[a-z]"}
+
+
+class Pattern:
+    """A layer's name in which places are open.
+
+    ``{s}`` is a number, ``{s+1}`` the next one, ``{s:02}`` the number in two digits at least, ``{s:a}`` the letter at
+    its position in the alphabet, and ``{*}`` any text.
+
+    >>> Pattern("layer{s}.{b}.conv{c}").values("layer1.0.conv2")
+    {'s': 1, 'b': 0, 'c': 2}
+    >>> Pattern("res{s+1}{b:a}_branch2{c-1:a}").text({"s": 1, "b": 0, "c": 2})
+    'res2a_branch2b'
+    """
+
+    def __init__(self, text: str) -> None:
+        pieces = _OPEN.split(text)
+        self._literals = pieces[::4]
+        self._open = [(n, int(s or 0), k) for n, s, k in zip(pieces[1::4], pieces[2::4], pieces[3::4], strict=True)]
+        groups = ("(.+)" if name == "*" else f"({_KINDS[kind]})" for name, _, kind in self._open)
+        self._fullmatch = re.compile(_interleaved(map(re.escape, self._literals), groups), re.DOTALL).fullmatch
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the open places."""
+        return frozenset(name for name, _, _ in self._open)
+
+    def values(self, name: str) -> dict[str, int | str] | None:
+        """What a name has in the open places, None if it does not match."""
+        found = self._fullmatch(name)
+        if found is None:
+            return None
+        values: dict[str, int | str] = {}
+        for (key, shift, kind), text in zip(self._open, found.groups(), strict=True):
+            value = text if key == "*" else (ord(text) - ord("a") if kind == "a" else int(text)) - shift
+            if values.setdefault(key, value) != value or (isinstance(value, int) and value < 0):
+                return None
+        return values
+
+    def text(self, values: Mapping[str, int | str]) -> str:
+        """The name with values in the open places."""
+        return _interleaved(self._literals, (_shown(values[key], shift, kind) for key, shift, kind in self._open))
+
+
+def _interleaved(literals: Iterable[str], others: Iterable[str]) -> str:
+    """Literals with one of the others between each two."""
+    return "".join(chain.from_iterable(zip(literals, [*others, ""], strict=True)))
+
+
+def _shown(value: int | str, shift: int, kind: str | None) -> str:
+    if isinstance(value, str):
+        return value
+    number = value + shift
+    return chr(ord("a") + number) if kind == "a" else f"{number:{kind or ''}}"

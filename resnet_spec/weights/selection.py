@@ -1,0 +1,370 @@
+"""Finds a network's weights among all tensors of a file, by name: below any prefix, in any library's words.
+
+Wrappers (``module.``, ``model._orig_mod.``) and keys of a checkpoint (``state_dict``, ``callbacks.EMA``) are the same
+here: prefixes of names. The prefix below which the names of a library are the network's, one to one, is taken. Nothing
+is guessed: where two subtrees fit and differ, ``take`` has to name one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import Problem, WeightsError, shown
+from resnet_spec.weights.adapting import is_counter
+from resnet_spec.weights.layouts import Layout, from_layout, tensorflow_names
+from resnet_spec.weights.naming import tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.graph import Graph, Parameter
+
+    Tensors = Mapping[str, NDArray[Any]]
+
+TOP = "."
+"""What ``take`` is for names without a prefix."""
+
+AVERAGED = "n_averaged"
+"""The number of averaged steps, which ``torch.optim.swa_utils.AveragedModel`` saves with the averages."""
+
+AVERAGES = frozenset({"ema", "swa", "averaged", "average", "averages", "averager"})
+"""Words in a prefix that mean moving averages: ``model_ema``, ``callbacks.EMA.ema_state_dict``."""
+
+OPTIMIZERS = frozenset({"optimizer", "optimizers", "optim", "optimizer_states", "opt_state", "lr_schedulers"})
+"""Parts of a prefix that mean the state of an optimizer, which may have the weights' own names in it."""
+
+LAYER_WORDS = frozenset({
+    "weight", "bias", "running_mean", "running_var",
+    "kernel", "gamma", "beta", "moving_mean", "moving_variance", "scale",
+})  # fmt: skip
+"""Last parts of the names of a layer's tensors; a normalizer of images has a mean too, and no other of these."""
+
+SHOWN = 6
+"""The number of names that a remark lists."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The names that one library has for a graph's parameters, with dots for all separators."""
+
+    library: str
+    known: Mapping[str, Parameter]
+    layout: Layout = "pytorch"
+    remark: str = ""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of parameters."""
+        return len({parameter.name for parameter in self.known.values()})
+
+    @cached_property
+    def depth(self) -> int:
+        """The most parts that a name has."""
+        return max((name.count(".") + 1 for name in self.known), default=0)
+
+
+@dataclass(frozen=True)
+class Subtree:
+    """The tensors below a prefix, empty or ending in a dot, that are a graph's parameters by a library's names.
+
+    ``found`` has the file's name for each parameter.
+    """
+
+    prefix: str
+    scheme: Scheme
+    found: Mapping[str, str]
+
+    @property
+    def path(self) -> str:
+        """What ``take`` calls it in full."""
+        return self.prefix.removesuffix(".") or TOP
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the prefix says that these are moving averages."""
+        return _is_averaged(self.prefix)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has every parameter."""
+        return len(self.found) == self.scheme.count > 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tensors that are to fill a graph.
+
+    Attributes:
+        tensors: By the graph's names and in its layout; one that is not a parameter keeps the file's name.
+        origins: The file's name for each of them.
+        ignored: How many tensors are left out because they are not weights, by their kind.
+        remarks: Sentences for the user.
+    """
+
+    tensors: Tensors
+    origins: Mapping[str, str]
+    ignored: Mapping[str, int]
+    remarks: tuple[str, ...]
+
+
+def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "", ema: bool = False) -> Selection:
+    """Find a graph's tensors in a checkpoint.
+
+    Where the file lacks some of them, the subtree that has most of them is returned, so that what is missing can be
+    listed. Raises WeightsError where two subtrees fit, ``take`` names nothing, or there are no averages for ``ema``.
+    """
+    tensors, remarks = _without_masks(checkpoint.tensors)
+    tensors = {**tensors, **{f"ema.{name}": average for name, average in checkpoint.averages.items()}}
+    counters = {name for name, tensor in tensors.items() if not tensor.shape and tensor.dtype.kind in "iu"}
+    names = [name for name in tensors if name not in counters and (take in ("", TOP) or _is_below(name, take))]
+    if take and not names:
+        raise WeightsError(f"{source}: --take {take}: no tensor's name has this part{_tops(tensors)}")
+    found = _candidates(graph, names)
+    others = _owned(found)
+    options = [subtree for subtree in found if not subtree.prefix] if take == TOP else _clean(found, names, others)
+    subtree = _chosen(graph, options or found, tensors, source, ema=ema)
+    if ema and not (subtree.averaged or _counted(subtree, tensors)):
+        averages = max(
+            _subtrees(subtree.scheme, names), key=lambda tree: tree.averaged * len(tree.found), default=subtree
+        )
+        if not averages.averaged:
+            raise WeightsError(f"{source}: holds no exponential moving averages")
+        rest = len(subtree.found) - len(averages.found)
+        remarks.append(f"has averages of {len(averages.found)} parameters; the other {rest} are as trained")
+        subtree = replace(subtree, found={**subtree.found, **averages.found})
+    if not ema and not take and subtree.averaged:
+        remarks.append("contains only an exponential moving average, which is used")
+    if subtree.scheme.remark:
+        remarks.append(subtree.scheme.remark)
+    return _selection(graph, tensors, names, subtree, others, remarks)
+
+
+def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
+    """All tensors, those of the subtree that fits best under the graph's names and in its layout."""
+    subtree = _best(_candidates(graph, list(tensors)))
+    ours = {name: parameter for parameter, name in subtree.found.items()}
+    named = {ours.get(name, name): array for name, array in tensors.items()}
+    return _in_layout(graph, named, subtree)
+
+
+def network_tensors(graph: Graph, tensors: Tensors) -> Tensors:
+    """The tensors of the subtree that fits best, without those beside it; one that is no parameter keeps its name."""
+    names = list(tensors)
+    found = _candidates(graph, names)
+    subtree = _best(found)
+    origins = _origins(subtree, names, _owned(found))
+    return _in_layout(graph, {key: tensors[name] for key, name in origins.items()}, subtree)
+
+
+def _best(found: Sequence[Subtree]) -> Subtree:
+    return min(found, key=lambda subtree: (subtree.averaged, len(subtree.prefix)))
+
+
+# -- subtrees ----------------------------------------------------------------------------------------------------
+
+
+def _schemes(graph: Graph) -> Iterator[Scheme]:
+    """The graph's own names, those in TensorFlow's words, and other libraries' tables."""
+    yield Scheme("", {_plain(parameter.name): parameter for parameter in graph.parameters()})
+    yield Scheme("", {_plain(name): parameter for name, parameter in tensorflow_names(graph).items()}, "tensorflow")
+    for table in tables().values():
+        known: dict[str, Parameter] = {}
+        for name, parameter in table.names(graph):
+            known.setdefault(_plain(name), parameter)
+        yield Scheme(table.name, known, table.layout, table.remark)
+
+
+def _plain(name: str) -> str:
+    """A name with dots for slashes, without the number of TensorFlow's output."""
+    return name.partition(":")[0].replace("/", ".")
+
+
+def _subtrees(scheme: Scheme, names: Sequence[str]) -> list[Subtree]:
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        plain = _plain(name)
+        starts = [0, *(match.end() for match in re.finditer(r"\.", plain))]
+        for start in starts[-scheme.depth :]:
+            if parameter := scheme.known.get(plain[start:]):
+                # Of two names for one parameter the second stays one too many.
+                found.setdefault(plain[:start], {}).setdefault(parameter.name, name)
+    return [Subtree(prefix, scheme, own) for prefix, own in found.items() if not _is_optimizers(prefix)]
+
+
+def _is_optimizers(prefix: str) -> bool:
+    return not OPTIMIZERS.isdisjoint(prefix.lower().split("."))
+
+
+def _is_averaged(name: str) -> bool:
+    return not AVERAGES.isdisjoint(re.split(r"[._]", _plain(name).lower()))
+
+
+def _candidates(graph: Graph, names: Sequence[str]) -> list[Subtree]:
+    """All subtrees with every parameter, in the first scheme that has one; else one that has the most."""
+    empty = Subtree("", Scheme("", {}), {})
+    best = [empty]
+    for scheme in _schemes(graph):
+        subtrees = _subtrees(scheme, names)
+        if complete := [subtree for subtree in subtrees if subtree.complete]:
+            return complete
+        best += sorted(subtrees, key=lambda subtree: (-len(subtree.found), len(subtree.prefix)))[:1]
+    return [max(best, key=lambda subtree: len(subtree.found))]
+
+
+def _owned(found: Sequence[Subtree]) -> set[str]:
+    return {name for subtree in found for name in subtree.found.values()}
+
+
+def _clean(found: Sequence[Subtree], names: Sequence[str], owned: set[str]) -> Sequence[Subtree]:
+    """The subtrees without other layers in them; all if there is no such."""
+    if len(found) < 2:
+        return found
+    return [subtree for subtree in found if not _unexpected(subtree, names, owned)] or found
+
+
+def _chosen(graph: Graph, found: Sequence[Subtree], tensors: Tensors, source: str, *, ema: bool) -> Subtree:
+    """The one subtree to be taken; raises WeightsError if several fit."""
+    options = [subtree for subtree in found if subtree.averaged == ema] or found
+    different = _different(options, tensors)
+    if len(different) > 1:
+        choices = " or ".join(f"--take {_shortest(subtree, different)}" for subtree in different)
+        raise WeightsError(f"{source}: {graph.name} fits {len(different)} parts of the file: choose {choices}")
+    return different[0]
+
+
+def _different(options: Sequence[Subtree], tensors: Tensors) -> list[Subtree]:
+    """The options without those that are equal to one before."""
+    import numpy as np
+
+    different: list[Subtree] = []
+    for option in options:
+        for other in different:
+            pairs = ((tensors[name], tensors[other.found[key]]) for key, name in option.found.items())
+            if all(one is two or np.array_equal(one, two) for one, two in pairs):
+                break
+        else:
+            different.append(option)
+    return different
+
+
+def _shortest(subtree: Subtree, others: Sequence[Subtree]) -> str:
+    """The last parts of a prefix that no other one has."""
+    parts = subtree.path.split(".") if subtree.prefix else []
+    for start in range(len(parts) - 1, 0, -1):
+        end = ".".join(parts[start:])
+        if not any(_is_below(other.prefix, end) for other in others if other is not subtree):
+            return end
+    return subtree.path
+
+
+def _is_below(name: str, take: str) -> bool:
+    """Whether a name has the parts of ``take`` in it, one after the other."""
+    plain, wanted = f".{_plain(name)}", _plain(take).strip(".")
+    return f".{wanted}." in f"{plain}." if wanted else True
+
+
+def _counted(subtree: Subtree, tensors: Tensors) -> bool:
+    """Whether a number of averaged steps lies beside a subtree, or beside one of the scopes that it is in."""
+    scopes = {_plain(name).removesuffix(AVERAGED) for name in tensors if name.endswith(AVERAGED)}
+    return any(subtree.prefix.startswith(scope) for scope in scopes)
+
+
+def _tops(tensors: Tensors) -> str:
+    tops = list(dict.fromkeys(_plain(name).partition(".")[0] for name in tensors))
+    more = f" and {len(tops) - SHOWN} more" if len(tops) > SHOWN else ""
+    return f" (the first parts are {', '.join(map(shown, tops[:SHOWN]))}{more})"
+
+
+# -- what is left out --------------------------------------------------------------------------------------------
+
+
+def _selection(
+    graph: Graph, tensors: Tensors, names: Sequence[str], subtree: Subtree, owned: set[str], remarks: list[str]
+) -> Selection:
+    origins = _origins(subtree, names, owned)
+    named = {key: tensors[name] for key, name in origins.items()}
+    used = set(origins.values())
+    ignored: Counter[str] = Counter()
+    rest: list[str] = []
+    for name in tensors:
+        if name in used or is_counter(name):
+            continue
+        if name in owned and not subtree.averaged and not _is_averaged(name):
+            ignored["tensors of other copies of the network"] += 1
+            continue
+        if what := _kind(name, tensors[name]):
+            ignored[what] += 1
+        else:
+            rest.append(name)
+    if rest:
+        listed = ", ".join(shown(name) for name in rest[:SHOWN])
+        more = f" and {len(rest) - SHOWN} more" if len(rest) > SHOWN else ""
+        remarks.append(f"left out, since they are beside the network: {listed}{more}")
+    return Selection(_in_layout(graph, named, subtree), origins, ignored, tuple(remarks))
+
+
+def _origins(subtree: Subtree, names: Sequence[str], owned: set[str]) -> dict[str, str]:
+    """The file's name for each parameter, and for each tensor that may be a layer's and is in no network."""
+    return {**subtree.found, **{name: name for name in _unexpected(subtree, names, owned)}}
+
+
+def _unexpected(subtree: Subtree, names: Sequence[str], owned: set[str]) -> list[str]:
+    """The names below a prefix that are not parameters, but may be layers' tensors."""
+    tops = {name.partition(".")[0] for name in subtree.scheme.known}
+    return [
+        name
+        for name in names
+        if name not in owned and _plain(name).startswith(subtree.prefix) and not _is_beside(name, subtree, tops)
+    ]
+
+
+def _is_beside(name: str, subtree: Subtree, tops: set[str]) -> bool:
+    """Whether a tensor is certainly not a layer's of the network: a loss' or metric's buffer, an optimizer's state."""
+    parts = _plain(name)[len(subtree.prefix) :].split(".")
+    if is_counter(name) or parts[-1] == AVERAGED or _is_optimizers(_plain(name)):
+        return True
+    if not subtree.complete:
+        return False
+    averaged = not subtree.averaged and _is_averaged(name)
+    return averaged or (len(parts) > 1 and parts[0] not in tops and parts[-1] not in LAYER_WORDS)
+
+
+def _kind(name: str, tensor: NDArray[Any]) -> str:
+    """What a tensor that is not a weight is, empty if that is not known."""
+    plain = _plain(name)
+    if _is_optimizers(plain):
+        return "optimizer slots"
+    if plain.rpartition(".")[2] == AVERAGED:
+        return "counts of averaged steps"
+    if _is_averaged(name):
+        return "exponential moving averages"
+    return "counters" if not tensor.shape and tensor.dtype.kind in "iu" else ""
+
+
+def _in_layout(graph: Graph, named: Tensors, subtree: Subtree) -> Tensors:
+    parameters = {parameter.name: parameter for parameter in graph.parameters()}
+    return {
+        name: from_layout(array, parameters[name], subtree.scheme.layout) if name in subtree.found else array
+        for name, array in named.items()
+    }
+
+
+def _without_masks(tensors: Tensors) -> tuple[Tensors, list[str]]:
+    """Tensors with PyTorch's pruning masks applied: ``weight_orig`` times ``weight_mask`` is ``weight``."""
+    masks = {name: f"{name.removesuffix('_mask')}_orig" for name in tensors if name.endswith("_mask")}
+    pruned = {mask: original for mask, original in masks.items() if original in tensors}
+    if not pruned:
+        return tensors, []
+    kept = {name: tensor for name, tensor in tensors.items() if name not in pruned and name not in pruned.values()}
+    applied: dict[str, NDArray[Any]] = {}
+    for mask, original in pruned.items():
+        if tensors[mask].shape != tensors[original].shape:
+            raise WeightsError([Problem("its shape is not that of the tensor it prunes", mask)])
+        applied[mask.removesuffix("_mask")] = tensors[original] * tensors[mask].astype(tensors[original].dtype)
+    return {**kept, **applied}, [f"applied {len(pruned)} pruning masks"]
