@@ -11,6 +11,7 @@ from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
 from resnet_spec.weights.atomic import check_target, ending, replacing
+from resnet_spec.weights.formats.flax import write_flax
 from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec.weights.io import write_weights
 from resnet_spec.weights.matching import too_large
@@ -18,12 +19,15 @@ from resnet_spec.weights.matching import too_large
 if TYPE_CHECKING:
     from resnet_spec.spec.spec import Spec
 
-SAFETENSORS, TRANSFORMERS, SAVED_MODEL = "safetensors", "transformers", "saved_model"
+SAFETENSORS, MSGPACK, TRANSFORMERS, SAVED_MODEL = "safetensors", "msgpack", "transformers", "saved_model"
 
 FOLDERS = (SAVED_MODEL, TRANSFORMERS)
 
-CORE_FORMATS = (SAFETENSORS, TRANSFORMERS)
+CORE_FORMATS = (SAFETENSORS, MSGPACK, TRANSFORMERS)
 """Formats that the core writes itself."""
+
+CORE_WRITERS = {MSGPACK: write_flax, TRANSFORMERS: write_folder}
+"""What writes those that have names or a layout of their own."""
 
 
 class Target(NamedTuple):
@@ -94,7 +98,7 @@ def convert(
         write_weights(target.path, graph, cast, half=half, force=force)
         return
     with replacing(target.path, force=force) as temporary:
-        write_folder(temporary, graph, cast, half=half)
+        CORE_WRITERS[target.format](temporary, graph, cast, half=half)
 
 
 def write_model(

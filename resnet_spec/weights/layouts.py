@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from resnet_spec.operations import BIASES, KERNELS, Role
+from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +46,26 @@ SLIM_NAMES: Mapping[Role, str] = {
 }
 """The names in TF-Slim, and so in many TensorFlow 1 checkpoints."""
 
+FLAX_NAMES: Mapping[Role, str] = {
+    **KERAS_NAMES,
+    **dict.fromkeys(SCALES, "scale"),
+    **dict.fromkeys(OFFSETS, "bias"),
+    **dict.fromkeys(MEANS, "mean"),
+    **dict.fromkeys(VARIANCES, "var"),
+}
+"""The names in Flax, whose arrays are laid out as TensorFlow's."""
+
+
+def flax_path(parameter: Parameter) -> tuple[str, ...]:
+    """The keys of a parameter in Flax: its collection, the layer's names from the outermost on, and its own.
+
+    >>> from resnet_spec import load
+    >>> flax_path(load("resnet18").to_graph().parameters()[3])
+    ('batch_stats', 'bn1', 'mean')
+    """
+    collection = "batch_stats" if parameter.role in STATISTICS else "params"
+    return collection, *parameter.node.split("."), FLAX_NAMES[parameter.role]
+
 
 def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
     """The axes by which an array of ``rank`` axes is transposed from PyTorch's layout to TensorFlow's.
@@ -73,6 +93,7 @@ def tensorflow_names(graph: Graph) -> dict[str, Parameter]:
         layer = parameter.node
         words = (KERAS_NAMES[parameter.role], SLIM_NAMES[parameter.role], str(place[layer]))
         known |= {f"{layer}/{word}": parameter for word in words}
+        known["/".join(flax_path(parameter))] = parameter
         place[layer] += 1
     return known
 

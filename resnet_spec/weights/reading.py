@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import BackendError, WeightsError
-from resnet_spec.weights.formats.detection import INDEX, ending_of, find_file, inside
+from resnet_spec.weights.formats.caffe import read_caffe
+from resnet_spec.weights.formats.detection import INDEX, ORBAX, SAVED_MODEL, ending_of, find_file, inside, orbax_folders
+from resnet_spec.weights.formats.flax import read_flax
+from resnet_spec.weights.formats.frozen_graph import read_frozen_graph
 from resnet_spec.weights.formats.keras import read_archive, read_hdf5
+from resnet_spec.weights.formats.mxnet import read_mxnet
+from resnet_spec.weights.formats.orbax import read_orbax
 from resnet_spec.weights.formats.safetensors import read_safetensors, read_shards
 from resnet_spec.weights.formats.transformers import check_configuration
 
@@ -22,6 +27,11 @@ CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
     INDEX: read_shards,
     ".h5": read_hdf5,
     ".keras": read_archive,
+    ".msgpack": read_flax,
+    ORBAX: read_orbax,
+    ".params": read_mxnet,
+    ".pb": read_frozen_graph,
+    ".caffemodel": read_caffe,
 }
 """Formats that the core reads itself."""
 
@@ -40,6 +50,8 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
         ending = ending_of(file)
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from None
+    if ending == SAVED_MODEL:
+        raise WeightsError(f"{file}: is the graph of a SavedModel without its weights; give its folder, {file.parent}")
     reader = CORE_READERS.get(ending)
     checkpoint = reader(file, mmap=mmap) if reader else _read_by_backend(file, ending, graph, mmap=mmap)
     if graph is not None:
@@ -53,6 +65,9 @@ def find_weights_file(path: Path) -> Path:
     if file is not None:
         return file
     if os.path.isdir(path):
+        if several := orbax_folders(path):
+            names = ", ".join(str(folder.relative_to(path)) for folder in several)
+            raise WeightsError(f"{path}: holds several Orbax checkpoints ({names}); give the path of one")
         raise WeightsError(f"{path}: is a folder without weights")
     raise WeightsError(f"{path}: {'is not a regular file' if os.path.exists(path) else 'no such file'}")
 

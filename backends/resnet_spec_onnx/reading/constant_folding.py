@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import NodeProto
 
-from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, InvalidFileError, array_of
+from resnet_spec.weights.formats.binary import InvalidFileError
+from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, array_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

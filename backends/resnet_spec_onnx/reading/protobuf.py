@@ -1,25 +1,24 @@
 """Splits an ONNX file into the model without its weights' bytes and the weights, each read once into its array.
 
-A file is a protobuf message: fields one after another, each a key and, except for numbers, a length. Protobuf's library
-would hold everything twice, so it is given everything except the raw bytes of initializers, which stay in the file.
+Protobuf's library would hold everything twice, so it is given everything except the raw bytes of initializers, which
+stay in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from resnet_spec.backend.checkpoint import widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.formats.binary import BinaryFile, InvalidFileError, byte_count
 from resnet_spec.weights.formats.detection import inside
+from resnet_spec.weights.formats.protobuf import BYTES, Field, Span, Walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +38,6 @@ RAW_TYPES: Mapping[int, str] = {
 """NumPy's type of the raw bytes of each supported type; bfloat16 is the upper half of a float32."""
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-
-MAX_FIELDS = 2**22
-"""The most fields of a file; walking through more would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -66,84 +62,21 @@ def read_contents(path: Path) -> Contents:
     """Take a file apart; raises WeightsError if it is invalid, or its data are incomplete or outside its folder."""
     try:
         with path.open("rb") as file:
-            model, spans = _skeleton(file)
-            return _contents(path, file, model, spans)
+            walk = Walk(file)
+            model, spans = _skeleton(walk)
+            return _contents(path, walk, model, spans)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     except InvalidFileError as error:
         raise WeightsError(f"{path}: is not a complete ONNX file ({error})") from None
 
 
-class InvalidFileError(Exception):
-    """A file, or a part of one, is invalid or incomplete."""
-
-
-_Span: TypeAlias = tuple[int, int]
-"""Where bytes begin and end in the file."""
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # The message
 
 
-class _Field(NamedTuple):
-    """A field of a message: its number, where it and its value begin, where it ends, and whether it has a length."""
-
-    number: int
-    start: int
-    value: int
-    end: int
-    has_length: bool
-
-
-class _Walk:
-    """Goes through a file field by field. It reads and does not map: a file may change meanwhile."""
-
-    def __init__(self, file: BufferedReader) -> None:
-        self.file = file
-        self.size = file.seek(0, 2)
-        self.remaining_fields = MAX_FIELDS
-
-    def read(self, start: int, end: int) -> bytes:
-        self.file.seek(start)
-        data = self.file.read(end - start)
-        if len(data) < end - start:
-            raise InvalidFileError(f"it ends at byte {start + len(data)}")
-        return data
-
-    def fields(self, start: int, end: int) -> Iterator[_Field]:
-        while start < end:
-            self.remaining_fields -= 1
-            if self.remaining_fields < 0:
-                raise InvalidFileError(f"it has more than {MAX_FIELDS} fields")
-            key, value = self._varint(start, end)
-            wire_type, length = key & 7, 0
-            if wire_type == 0:
-                _, after = self._varint(value, end)
-            elif wire_type == 2:
-                length, value = self._varint(value, end)
-                after = value + length
-            elif wire_type in (1, 5):
-                after = value + (8 if wire_type == 1 else 4)
-            else:
-                raise InvalidFileError(f"no field begins at byte {start}")
-            if after > end:
-                raise InvalidFileError(f"it ends at byte {end}, inside a field of {after - start} bytes")
-            yield _Field(key >> 3, start, value, after, wire_type == 2)
-            start = after
-
-    def _varint(self, start: int, end: int) -> tuple[int, int]:
-        value = 0
-        for index, byte in enumerate(self.read(start, min(start + 10, end))):
-            value |= (byte & 127) << 7 * index
-            if byte < 128:
-                return value, start + index + 1
-        raise InvalidFileError(f"no number begins at byte {start}")
-
-
-def _skeleton(file: BufferedReader) -> tuple[ModelProto, list[_Span | None]]:
+def _skeleton(walk: Walk) -> tuple[ModelProto, list[Span | None]]:
     """Return the model without its initializers' raw bytes, and the span of those for each initializer."""
-    walk = _Walk(file)
     if not walk.size:
         raise InvalidFileError("it is empty")
     model = ModelProto()
@@ -159,19 +92,19 @@ def _skeleton(file: BufferedReader) -> tuple[ModelProto, list[_Span | None]]:
     return model, spans
 
 
-def _parse_tensor(walk: _Walk, span: _Span, tensor: TensorProto) -> _Span | None:
+def _parse_tensor(walk: Walk, span: Span, tensor: TensorProto) -> Span | None:
     # In protobuf the last of two fields of one number counts.
     return next(reversed(_parse_except(walk, walk.fields(*span), tensor, "raw_data")), None)
 
 
-def _parse_except(walk: _Walk, fields: Iterable[_Field], message: Message, name: str) -> list[_Span]:
+def _parse_except(walk: Walk, fields: Iterable[Field], message: Message, name: str) -> list[Span]:
     """Parse fields into a message, except those of one name; return the spans of those."""
     number = message.DESCRIPTOR.fields_by_name[name].number
     pieces: list[bytes] = []
-    spans: list[_Span] = []
+    spans: list[Span] = []
     for field in fields:
-        if field.number == number and field.has_length:
-            spans.append((field.value, field.end))
+        if field.number == number and field.kind == BYTES:
+            spans.append(field.span)
         else:
             pieces.append(walk.read(field.start, field.end))
     message.MergeFromString(b"".join(pieces))
@@ -182,7 +115,7 @@ def _parse_except(walk: _Walk, fields: Iterable[_Field], message: Message, name:
 # The tensors
 
 
-def _contents(path: Path, file: BufferedReader, model: ModelProto, spans: Sequence[_Span | None]) -> Contents:
+def _contents(path: Path, file: BinaryFile, model: ModelProto, spans: Sequence[Span | None]) -> Contents:
     _check_names(model)
     arrays: dict[str, NDArray[Any]] = {}
     unsupported: list[str] = []
@@ -193,8 +126,8 @@ def _contents(path: Path, file: BufferedReader, model: ModelProto, spans: Sequen
         if tensor.data_type not in RAW_TYPES:
             unsupported.append(name)
             continue
-        if any(dimension < 0 for dimension in tensor.dims):
-            raise InvalidFileError(f"{name!r} has the shape {list(tensor.dims)}")
+        # A shape that no array has is refused before protobuf's library sees it.
+        _byte_count(tensor)
         if tensor.data_location == TensorProto.EXTERNAL:
             arrays[name] = _external_array(path, name, tensor)
         elif span is not None:
@@ -217,20 +150,11 @@ def _check_names(model: ModelProto) -> None:
 
 
 def _byte_count(tensor: TensorProto) -> int:
-    return prod(tensor.dims) * np.dtype(RAW_TYPES[tensor.data_type]).itemsize
+    return byte_count(tensor.name, RAW_TYPES[tensor.data_type], tensor.dims)
 
 
-def _raw_array(file: BufferedReader, name: str, tensor: TensorProto, span: _Span) -> NDArray[Any]:
-    start, length = span[0], span[1] - span[0]
-    if _byte_count(tensor) != length:
-        raise InvalidFileError(f"{name!r} has {length} bytes, but its shape {list(tensor.dims)} needs another number")
-    try:
-        array = np.empty(tuple(tensor.dims), RAW_TYPES[tensor.data_type])
-    except ValueError as error:
-        raise InvalidFileError(f"{name!r}: {error}") from None
-    file.seek(start)
-    if length and file.readinto(array.reshape(-1).view(np.uint8).data) != length:
-        raise InvalidFileError(f"it ends inside {name!r}")
+def _raw_array(file: BinaryFile, name: str, tensor: TensorProto, span: Span) -> NDArray[Any]:
+    array = file.array(name, *span, RAW_TYPES[tensor.data_type], tensor.dims)
     return widen_bfloat16(array) if tensor.data_type == TensorProto.BFLOAT16 else array
 
 
@@ -257,9 +181,9 @@ def _external_array(path: Path, name: str, tensor: TensorProto) -> NDArray[Any]:
             raise WeightsError(Problem(f"refused: its data file {location!r} is outside the model's folder", where))
         size = _byte_count(tensor)
         start, length = int(settings.get("offset", 0)), int(settings.get("length", size))
-        with data_path.open("rb") as file:
-            available = file.seek(0, 2)
-            if start < 0 or length != size or start + length > available:
+        with data_path.open("rb") as content:
+            file = BinaryFile(content)
+            if start < 0 or length != size or start + length > file.size:
                 raise WeightsError(
                     Problem(f"its data ({size} bytes at byte {start} of {location}) are incomplete", where)
                 )

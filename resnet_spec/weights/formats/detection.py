@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
+
+from resnet_spec.weights.formats.binary import InvalidFileError
+from resnet_spec.weights.formats.protobuf import BYTES, VARINT, Field, Walk
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
@@ -14,12 +21,30 @@ PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04"
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
 
+HEAD = 16
+"""Bytes of a file's beginning that are looked at."""
+
+_MAP_OF_NAMES = re.compile(rb"(?:[\x81-\x8f]|\xde..|\xdf....)(?:[\xa0-\xbf]|\xd9.|\xda..)", re.DOTALL)
+"""How msgpack starts if it is a map whose keys are text."""
+
+CAFFE_LAYERS: Mapping[int, set[tuple[int, int]]] = {100: {(1, BYTES), (2, BYTES)}, 2: {(4, BYTES), (5, VARINT)}}
+"""The fields of a network of Caffe that are layers, and those of a layer that are its name and its type."""
+
+MAX_FIRST, MAX_WORD = 64, 64
+"""Fields that are looked at, and the most bytes of an operation's name."""
+
 BLOCK = 2**20
 """Bytes read at a time when a file is searched."""
 
 SAVED_MODEL = "saved_model.pb"
 
 INDEX = ".safetensors.index.json"
+
+ORBAX, ORBAX_METADATA = ".orbax", "_METADATA"
+"""The format of Orbax's folders, and the file that tells them apart."""
+
+MXNET = bytes.fromhex("1201000000000000" + "00" * 8)
+"""The first bytes of MXNet's parameters: a number, and another that is reserved."""
 
 IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
 """Names of the weights in a model's folder of Hugging Face's libraries."""
@@ -28,14 +53,14 @@ IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
 def ending_of(path: Path) -> str:
     """The ending of a file's format, by its bytes if they decide it, else by its name; empty for a SavedModel."""
     if os.path.isdir(path):
-        return ""
+        return ORBAX if os.path.isfile(path / ORBAX_METADATA) else ""
     with path.open("rb") as file:
-        head = file.read(9)
+        head = file.read(HEAD)
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(TABLE)))
         tail = file.read()
     # First, since the length of its header may be any bytes; as a length, those of the others are too large.
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return ".safetensors"
     if head.startswith(HDF5):
         return ".h5"
@@ -47,10 +72,53 @@ def ending_of(path: Path) -> str:
         return ".index" if path.suffix == ".index" else ".ckpt"
     if head.lstrip()[:1] == b"{":
         return INDEX
-    # ONNX starts with its version, a small number in field 1; an old one of another kind does not start so.
-    if len(head) == 9 and head[0] == 8 and 1 <= head[1] < 32 and path.suffix != ".index":
-        return ".onnx"
-    return path.suffix
+    if head.startswith(MXNET):
+        return ".params"
+    return ".msgpack" if _MAP_OF_NAMES.match(head) else _protobuf(path) or path.suffix
+
+
+def _protobuf(path: Path) -> str | None:
+    """Protobuf has no mark of its own: the first fields of a message show what it is."""
+    with path.open("rb") as file:
+        walk = Walk(file)
+        fields = islice(_fields(walk, 0, walk.size), MAX_FIRST)
+        first = next(fields, None)
+        if first is None:
+            return None
+        # ONNX starts with its version, a small number in field 1; so does a SavedModel, and goes on with a message.
+        if (first.number, first.kind) == (1, VARINT) and 1 <= first.integer < 32:
+            graph = next(fields, None)
+            return SAVED_MODEL if graph and graph.number == 2 and _starts(walk, graph, b"\n") else ".onnx"
+        if (first.number, first.kind) == (1, BYTES) and _is_node(walk, first):
+            return ".pb"
+        return ".caffemodel" if any(_is_layer(walk, field) for field in (first, *fields)) else None
+
+
+def _fields(walk: Walk, start: int, end: int) -> Iterator[Field]:
+    """The fields of a message as far as it is one."""
+    with suppress(InvalidFileError):
+        yield from walk.fields(start, end)
+
+
+def _starts(walk: Walk, field: Field, content: bytes) -> bool:
+    return field.kind == BYTES and walk.read(field.value, min(field.end, field.value + len(content))) == content
+
+
+def _is_node(walk: Walk, field: Field) -> bool:
+    """Whether a field is a node of TensorFlow: a name, then an operation, which is a word."""
+    parts = list(islice(_fields(walk, *field.span), 2))
+    if [(part.number, part.kind) for part in parts] != [(1, BYTES), (2, BYTES)]:
+        return False
+    word = walk.read(parts[1].value, min(parts[1].end, parts[1].value + MAX_WORD))
+    return word.isalnum() or word.replace(b"_", b"").isalnum()
+
+
+def _is_layer(walk: Walk, field: Field) -> bool:
+    """Whether a field is a layer of Caffe with a name and a type."""
+    wanted = CAFFE_LAYERS.get(field.number)
+    if field.kind != BYTES or wanted is None:
+        return False
+    return wanted <= {(part.number, part.kind) for part in islice(_fields(walk, *field.span), MAX_FIRST)}
 
 
 def _archive(path: Path) -> str | None:
@@ -75,9 +143,22 @@ def find_file(path: Path) -> Path | None:
     for file in (str(path), f"{path}.index"):
         if os.path.isfile(file):
             return Path(file)
-    if os.path.isfile(path / SAVED_MODEL):
+    if any(os.path.isfile(path / name) for name in (SAVED_MODEL, ORBAX_METADATA)):
         return path
-    return next((path / name for name in IN_FOLDER if os.path.isfile(path / name)), None)
+    file = next((path / name for name in IN_FOLDER if os.path.isfile(path / name)), None)
+    if file or not os.path.isdir(path):
+        return file
+    folders = orbax_folders(path)
+    return folders[0] if len(folders) == 1 else None
+
+
+def orbax_folders(path: Path) -> list[Path]:
+    """Orbax checkpoints in a folder: a step's items, or the steps of a CheckpointManager with theirs."""
+    try:
+        metadata = islice(chain(path.glob(f"*/{ORBAX_METADATA}"), path.glob(f"*/*/{ORBAX_METADATA}")), MAX_FIRST)
+        return sorted(file.parent for file in metadata if os.path.isfile(file))
+    except OSError:
+        return []
 
 
 def inside(folder: Path, file: Path) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import WeightsError
+from resnet_spec.weights.formats.binary import reporting
 from resnet_spec.weights.formats.detection import occurrences
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
 
     Raises WeightsError for a file that is broken, or would read other files or more than it holds.
     """
-    with _reporting(path, "is not a whole HDF5 file of weights"):
+    with reporting(path, "is not a whole HDF5 file of weights"):
         with path.open("rb") as content:
             _check_heaps(content)
         with _open_hdf5(path) as file:
@@ -65,25 +66,14 @@ def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
 
     Raises WeightsError for an archive that is broken, or unpacks to more than it can hold.
     """
-    with _reporting(path, "is not a whole Keras archive"):
+    with reporting(path, "is not a whole Keras archive"):
         with zipfile.ZipFile(path) as archive:
-            names = _layer_names(json.loads(_member(archive, CONFIGURATION)))
-            weights = _member(archive, WEIGHTS)
+            size = path.stat().st_size
+            names = _layer_names(json.loads(_member(archive, CONFIGURATION, size)))
+            weights = _member(archive, WEIGHTS, size)
         _check_heaps(BytesIO(weights))
         with _open_hdf5(BytesIO(weights)) as file:
             return _checkpoint(file, names)
-
-
-@contextmanager
-def _reporting(path: Path, what: str) -> Generator[None]:
-    try:
-        yield
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    # A broken file fails in as many ways as there are bytes to break.
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: {what} ({reason})") from None
 
 
 def _check_heaps(file: BinaryIO) -> None:
@@ -114,8 +104,11 @@ def _open_hdf5(source: Path | BytesIO) -> Generator[Any]:
         yield file
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """A member of an archive of ``size`` bytes; zipfile would make room for all that it claims to have stored."""
     info = archive.getinfo(name)
+    if info.compress_size > size:
+        raise ValueError(f"its {name} claims {info.compress_size:,} bytes")
     _refuse_bomb(name, info.file_size, info.compress_size)
     return archive.read(info)
 

@@ -23,7 +23,7 @@ from tests.needs import SIGKILL, posix
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
 
-KNOWN = "known: safetensors, transformers, rec, weights.rec, saved_model"
+KNOWN = "known: safetensors, msgpack, transformers, rec, weights.rec, saved_model"
 
 
 class Recorder:
@@ -62,7 +62,7 @@ def types(path: Path) -> set[str]:
 @pytest.mark.usefixtures("recorder")
 def test_a_target_is_recognized_by_its_ending_or_its_kind(tmp_path: Path) -> None:
     assert formats() == {
-        "safetensors": None, "transformers": None, "rec": "recorder", "weights.rec": "recorder",
+        "safetensors": None, "msgpack": None, "transformers": None, "rec": "recorder", "weights.rec": "recorder",
         "saved_model": "recorder",
     }  # fmt: skip
     for name, kind, expected in (

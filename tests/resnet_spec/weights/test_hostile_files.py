@@ -304,7 +304,7 @@ def test_an_ending_that_no_backend_reads_is_reported(
     tiny: Graph, tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnet_spec.backend.registry.readers", lambda: {".pth": "torch"})
-    for name, shown in (("x.caffemodel", ".caffemodel"), ("x", "such")):
+    for name, shown in (("x.gguf", ".gguf"), ("x", "such")):
         path = tmp_path / name
         path.write_text("")
         (said,) = lines(lambda path=path: read_weights(path, tiny))

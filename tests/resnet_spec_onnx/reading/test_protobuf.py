@@ -131,7 +131,7 @@ def test_an_unsupported_type_is_reported_only_where_it_is_needed(tmp_path: Path)
 
 
 def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protobuf, "MAX_FIELDS", 100)
+    monkeypatch.setattr("resnet_spec.weights.formats.protobuf.MAX_FIELDS", 100)
     (tmp_path / "x.onnx").write_bytes(b"\x08\x08" * 200)
     with pytest.raises(WeightsError, match="it has more than 100 fields"):
         read_onnx(tmp_path / "x.onnx")
