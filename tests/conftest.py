@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def kept_backends() -> Iterator[None]:
+    """Comparisons of a module use processes that earlier ones, also of other modules, have started."""
+    from tests.backend_pool import shared_backends
+
+    with shared_backends():
+        yield

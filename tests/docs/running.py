@@ -1,7 +1,8 @@
-"""Runs the code blocks of one document, as a reader does: ``python -m tests.docs.running DOCUMENT TEXT RESULT``.
+"""Runs the code blocks of documents, as a reader does: block after block, each document in a folder of its own.
 
-Each document runs in its own process and folder, block after block. A block whose first line names a file
-(``# my_resnet.yaml``) is written to that file.
+A block whose first line names a file (``# my_resnet.yaml``) is written to that file. Documents share one process, in
+which commands run too, since importing the frameworks takes longer than most blocks; a document that changes the code
+or installs a package has a process of its own, and one for each command.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import subprocess
 import sys
 import tomllib
 import traceback
-from contextlib import redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 from tests.docs.documents import ROOT, Block, blocks
 
@@ -29,14 +33,25 @@ PACKAGES = (
     "backends/resnet_spec_torch",
     "specs",
 )
-OURS = ("resnet-spec", "resnet-build")
+OURS = {"resnet-spec": "resnet_spec.cli.spec", "resnet-build": "resnet_spec.cli.build"}
 OTHERS = ("git", "pytest")
 NOT_RUN = ("make", "pip")
 
 
-def run_document(document: str, text: str) -> dict[int, str]:
-    """Run the blocks of a document in the current folder; errors by the line their block starts on."""
-    runner = _Runner(blocks(document, text))
+class Done(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_document(document: str, text: str, *, here: bool = False) -> dict[int, str]:
+    """Run the blocks of a document in the current folder; errors by the line their block starts on.
+
+    With ``here`` the project's own commands run in this process.
+    """
+    runner = _Runner(blocks(document, text), here=here)
     errors: dict[int, str] = {}
     for block in runner.blocks:
         try:
@@ -51,8 +66,9 @@ def run_document(document: str, text: str) -> dict[int, str]:
 class _Runner:
     """The state that the blocks of one document share: a namespace, a folder, the last output."""
 
-    def __init__(self, blocks: list[Block]) -> None:
+    def __init__(self, blocks: list[Block], *, here: bool) -> None:
         self.blocks = blocks
+        self.here = here
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self.printed: str | None = None
         self.folder = Path.cwd()
@@ -154,15 +170,53 @@ class _Runner:
             program = shlex.split(command)[0]
             if program in NOT_RUN:
                 continue
-            assert program in OURS + OTHERS, f"{program} is not run by this test"
-            result = subprocess.run(
-                shlex.split(command), env=self.environment, capture_output=True, text=True, timeout=600
-            )
-            status = result.returncode
+            assert program in (*OURS, *OTHERS), f"{program} is not run by this test"
+            words = shlex.split(command)
+            done = run_here(words) if self.here and program in OURS else self.run_apart(words)
+            status = done.status
             shows_status = index + 1 < len(commands) and commands[index + 1].startswith("echo $?")
-            assert status == 0 or shows_status, f"status {status} of {command}\n{result.stdout}\n{result.stderr}"
+            assert status == 0 or shows_status, f"status {status} of {command}\n{done.out}\n{done.err}"
             if shown.strip():
-                assert_shown(shown, (result.stdout if status < 2 else "") or result.stderr)
+                assert_shown(shown, (done.out if status < 2 else "") or done.err)
+
+    def run_apart(self, command: Sequence[str]) -> Done:
+        ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=600)
+        return Done(ended.returncode, ended.stdout, ended.stderr)
+
+
+def run_here(command: Sequence[str]) -> Done:
+    """Run one of the project's commands in this process."""
+    main = import_module(OURS[command[0]]).main
+    kept = sys.argv
+    sys.argv = [*command]
+    with _captured(1) as out, _captured(2) as err:
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code
+        finally:
+            sys.argv = kept
+    out.seek(0)
+    err.seek(0)
+    return Done(status if isinstance(status, int) else 0, out.read(), err.read())
+
+
+@contextmanager
+def _captured(descriptor: int) -> Generator[IO[str]]:
+    """Redirect a descriptor, and the stream that Python has for it, to a file."""
+    name = {1: "stdout", 2: "stderr"}[descriptor]
+    stream, kept = getattr(sys, name), os.dup(descriptor)
+    file = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - read after the descriptor is restored
+    stream.flush()
+    os.dup2(file.fileno(), descriptor)
+    try:
+        with os.fdopen(os.dup(descriptor), "w", encoding="utf-8") as written:
+            setattr(sys, name, written)
+            yield file
+    finally:
+        setattr(sys, name, stream)
+        os.dup2(kept, descriptor)
+        os.close(kept)
 
 
 def check_yaml(path: Path) -> None:
@@ -202,24 +256,69 @@ def _plain(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+class Documents:
+    """The process in which documents run one after the other."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.docs.running"]
+        path = os.pathsep.join((str(ROOT), str(ROOT / "backends")))
+        environment = os.environ | {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment.pop("FORCE_COLOR", None)
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+
+    def __enter__(self) -> Documents:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.communicate()
+
+    def run(self, folder: Path, document: str, text: str) -> dict[str, str]:
+        """Run a document in a folder of its own; errors by the line their block starts on."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([str(folder), document, text]) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, f"the process ended with status {self.process.wait()}"
+        return json.loads(answer)
+
+
+def changes_code(document: str, text: str) -> bool:
+    """Whether a document changes the project's code or installs a package."""
+    return any(
+        block.language == "toml" or (block.file or "").startswith(("resnet_spec/", "backends/"))
+        for block in blocks(document, text)
+    )
+
+
+def run_alone(folder: Path, document: str, text: str) -> dict[str, str]:
+    """Run a document in a process of its own."""
+    with Documents() as documents:
+        return documents.run(folder, document, text)
+
+
 def main() -> None:
-    """Run a document in the current folder."""
-    document, source, result = sys.argv[1:]
-    errors = run_document(document, Path(source).read_text("utf-8"))
-    Path(result).write_text(json.dumps(errors), "utf-8")
+    """Run the documents that are named on standard input, and write their errors to standard output."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        folder, document, text = json.loads(line)
+        path = sys.path[:]
+        os.chdir(folder)
+        if changes_code(document, text):
+            errors = run_document(document, text)
+        else:
+            # Not before a document has copied the code that it changes.
+            from tests.backend_pool import shared_backends
 
-
-def run_apart(folder: Path, document: str, text: str) -> dict[str, str]:
-    """Run a document in a process and a folder of its own; errors by the line their block starts on."""
-    source, result = folder / "document.md", folder / "result.json"
-    source.write_text(text, "utf-8")
-    (work := folder / "work").mkdir()
-    command = [sys.executable, "-m", "tests.docs.running", document, str(source), str(result)]
-    path = os.pathsep.join((str(ROOT), str(ROOT / "backends")))
-    environment = os.environ | {"PYTHONPATH": path}
-    ended = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=1200)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(result.read_text("utf-8"))
+            with shared_backends():
+                errors = run_document(document, text, here=True)
+        sys.path[:] = path
+        os.chdir(ROOT)
+        answers.write(json.dumps(errors) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

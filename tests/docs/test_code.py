@@ -5,21 +5,32 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, read
-from tests.docs.running import NOT_RUN, run_apart
+from tests.docs.running import NOT_RUN, Documents, changes_code, run_alone
 
 LANGUAGES = ("console", "diff", "json", "python", "text", "toml", "yaml")
 ALL_BLOCKS = [block for document in DOCUMENTS for block in blocks(document, read(document))]
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Documents]:
+    """The process that documents share."""
+    with Documents() as documents:
+        yield documents
+
+
 @pytest.mark.parametrize("document", list(dict.fromkeys(block.document for block in ALL_BLOCKS)))
-def test_every_block_runs(document: str, tmp_path: Path) -> None:
+def test_every_block_runs(document: str, shared: Documents, tmp_path: Path) -> None:
     """One test for a document, since its blocks need one another."""
-    errors = run_apart(tmp_path, document, read(document))
+    text = read(document)
+    errors = (
+        run_alone(tmp_path, document, text) if changes_code(document, text) else shared.run(tmp_path, document, text)
+    )
     assert not errors, "\n".join(f"{document}:{line}\n{error}" for line, error in errors.items())
 
 
@@ -45,9 +56,9 @@ BROKEN = {
 }
 
 
-def test_broken_blocks_are_reported(tmp_path: Path) -> None:
+def test_broken_blocks_are_reported(shared: Documents, tmp_path: Path) -> None:
     text = "\n".join(f"{fences}\n" for fences in BROKEN.values())
-    errors = run_apart(tmp_path, "broken.md", text)
+    errors = shared.run(tmp_path, "broken.md", text)
     lines = [block.line for block in blocks("broken.md", text) if "print(1)" not in block.text]
     assert sorted(map(int, errors)) == lines
     assert len(lines) == len(BROKEN)

@@ -23,7 +23,7 @@ LARGEST = 40_000
 
 
 @pytest.fixture(scope="module", params=["torch", "tensorflow"])
-def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
+def backend(request: pytest.FixtureRequest, kept_backends: None) -> Iterator[BackendProcess]:
     with started([request.param]) as (process,):
         yield process
 
@@ -39,6 +39,7 @@ def test_every_value_equals_the_original(name: str, backend: BackendProcess, tmp
         assert largest_difference(value, wanted[node]) <= STRUCTURE * wanted[node].std(), node
 
 
+@pytest.mark.usefixtures("kept_backends")
 def test_a_block_agrees_with_its_original_through_the_public_function() -> None:
     report = compare_with_trace(path_of("blocks/bottleneck"), "torch", bisect=True)
     assert report.passed

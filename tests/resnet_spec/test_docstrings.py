@@ -234,6 +234,7 @@ def run(example: doctest.DocTest) -> str:
     return "".join(report)
 
 
+@pytest.mark.usefixtures("kept_backends")
 @pytest.mark.parametrize("name", examples("resnet_spec"))
 def test_an_example_in_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for framework in FRAMEWORKS.get(name, ()):

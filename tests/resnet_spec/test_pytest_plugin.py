@@ -1,4 +1,4 @@
-"""The pytest plugin as a team has it: real pytest runs in a project of its own, with backends that are wrong."""
+"""The pytest plugin as a team has it: real pytest runs in a project of its own, with NumPy backends."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from xml.etree import ElementTree
 import pytest
 
 from resnet_spec.pytest_plugin import from_here
-from tests.third_party import WRONG_BACKENDS, distribution, python_path
+from tests.resnet_spec.parity.numpy_backends import BACKENDS
+from tests.third_party import NUMPY_BACKENDS, distribution, python_path
 
 TINY = """
     input: {channels: 3, height: 16, width: 16}
-    layers: {norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased}}}
     stem:
-      conv: {conv2d: {channels: 4, kernel: 3}}
-      bn: norm
       pool: global_avg_pool
       flatten: flatten
+      one: {linear: {features: 8}}
+      relu: relu
       fc: {linear: {features: 3}}
 """
 THIRD = """
     import os
     import signal
     from pathlib import Path
-    from wrong_backends import Right
+    from numpy_backends import Plain
 
-    class Counted(Right):
+    class Counted(Plain):
         name = "counted"
 
         def __init__(self):
@@ -40,7 +40,7 @@ THIRD = """
             with Path(__file__).with_name("started").open("a") as file:
                 print(os.getpid(), file=file)
 
-    class Fragile(Right):
+    class Fragile(Plain):
         name = "fragile"
 
         def compile(self, graph, **settings):
@@ -52,7 +52,7 @@ TESTS = """
     import pytest
     import resnet_spec
 
-    RIGHT = ("torch", "counted")
+    RIGHT = ("plain", "counted")
 
     @pytest.mark.resnet_parity("specs/tiny.yaml", backends=RIGHT, sizes=[(16, 16), (15, 18)])
     def test_agrees():
@@ -63,15 +63,15 @@ TESTS = """
         def test_body_runs_after_an_agreement(self):
             assert "the body" == "was run"
 
-    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "epsilon"))
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("plain", "leaky"))
     def test_differs():
         raise RuntimeError("the body was run")
 
-    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "fragile"), sizes=[(13, 16), (16, 16)])
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("plain", "fragile"), sizes=[(13, 16), (16, 16)])
     def test_killed():
         ...
 
-    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "tensorflw"))
+    @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("plain", "tensorflw"))
     def test_missing():
         ...
 
@@ -90,13 +90,13 @@ INTERRUPTED = """
     import signal
 
     def test_first(resnet_parity):
-        resnet_parity("specs/tiny.yaml", backends=("torch", "counted"))
+        resnet_parity("specs/tiny.yaml", backends=("plain", "counted"))
         signal.raise_signal(signal.SIGINT)
 
     def test_second():
         ...
 """
-CLASSES = {"epsilon": "wrong_backends:Epsilon", "counted": "third:Counted", "fragile": "third:Fragile"}
+CLASSES = {"counted": "third:Counted", "fragile": "third:Fragile"}
 
 
 class Project:
@@ -104,7 +104,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        distribution(folder, "third", CLASSES, WRONG_BACKENDS)
+        distribution(folder, "third", BACKENDS | CLASSES, NUMPY_BACKENDS)
         self.write("third.py", THIRD)
         self.write("pytest.ini", "[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
         self.write("specs/tiny.yaml", TINY)
@@ -169,8 +169,8 @@ def test_a_difference_is_a_failure_with_figures_and_cause_and_no_traceback(outco
     kind, text = problem_of(outcome.cases["test_differs[tiny]"])
     assert kind == "failure"
     assert text.startswith("tiny  2×16×16  DIFFERS\n")
-    assert "epsilon computes bn differently" in text
-    assert "confirmed cause: epsilon 0.001 instead of 1e-05" in text
+    assert "leaky computes relu differently" in text
+    assert "a leaky ReLU of slope 0.1" in text
     assert "pytest_plugin.py" not in text
     assert "the body was run" not in text
 
@@ -225,7 +225,7 @@ def test_backends_are_started_once_and_ended(outcome: Outcome) -> None:
 
 def test_the_page_holds_every_comparison(outcome: Outcome) -> None:
     assert "6 comparisons of specs and 3 errors on ../out/page.html" in outcome.done.stdout
-    assert "epsilon 0.001 instead of 1e-05" in outcome.page
+    assert "a leaky ReLU of slope 0.1" in outcome.page
     for size in ("2×16×16", "2×15×18", "2×17×16"):
         assert size in outcome.page
 
@@ -268,10 +268,10 @@ def test_workers_of_a_parallel_run_pass_on_their_reports(project: Project) -> No
         """
         import pytest
 
-        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "counted"))
+        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("plain", "counted"))
         def test_agrees(): ...
 
-        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("torch", "nobody"))
+        @pytest.mark.resnet_parity("specs/tiny.yaml", backends=("plain", "nobody"))
         def test_missing(): ...
         """,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from resnet_spec.parity.compare import comparing
 from resnet_spec_onnx import OnnxBackend
@@ -24,6 +25,7 @@ def test_a_single_node_computes_what_it_does_in_the_model_up_to_rounding_in_floa
         np.testing.assert_allclose(alone, within, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.usefixtures("kept_backends")
 def test_nodes_are_compared_with_those_of_another_backend(tmp_path: Path) -> None:
     graph = every_operation()
     with comparing(("torch", "onnx")) as comparison:

@@ -1,4 +1,4 @@
-"""Backends of NumPy alone for networks of vectors: a comparison with them takes no seconds to import a framework.
+"""Backends of NumPy alone: a comparison with them takes no seconds to import a framework.
 
 Registered as a third party would, by entry points; see ``tests.third_party``. ``plain`` is right, the others are not.
 """
@@ -17,7 +17,7 @@ from resnet_spec.graph import INPUT, Graph, Node
 
 
 class Plain:
-    """Computes linear layers, ReLU, and additions, as they should be."""
+    """Computes linear layers of means of maps, ReLU and additions, as they should be."""
 
     name = "plain"
     outputs: ClassVar[dict[str, str]] = {}
@@ -55,6 +55,10 @@ class Plain:
                 return inputs[0].clip(min=0)
             case "add":
                 return sum(inputs[1:], inputs[0])
+            case "global_avg_pool":
+                return inputs[0].mean(axis=(2, 3), keepdims=True)
+            case "flatten":
+                return inputs[0].reshape(len(inputs[0]), -1)
             case op:
                 raise NotImplementedError(op)
 

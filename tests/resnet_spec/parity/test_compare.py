@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
 from resnet_spec.parity.rounding import STRUCTURE
 from tests.needs import need
+from tests.resnet_spec.conftest import Outcome
 from tests.shipped import slow_unless
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
 
@@ -21,6 +22,8 @@ WRONG = (
     "failing_later", "noisy", "nan", "right",
 )  # fmt: skip
 SIZE = (64, 64)
+
+pytestmark = pytest.mark.usefixtures("kept_backends")
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +39,19 @@ def compared(backend: str, spec: str = "resnet18", **options: object) -> ParityR
     return resnet_spec.compare(spec, ("torch", backend), size=SIZE, **options)  # type: ignore[arg-type]
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    run = "import sys; from resnet_spec.cli.spec import main; sys.argv[0] = 'resnet-spec'; main()"
-    return subprocess.run([sys.executable, "-c", run, "parity", *arguments], capture_output=True, text=True)
+@pytest.fixture
+def parity(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Run ``resnet-spec parity``."""
+    return partial(command, "resnet-spec", "parity")
 
 
 @pytest.mark.slow
-def test_the_two_backends_agree_on_each_author_s_names() -> None:
+def test_the_two_backends_agree_on_each_author_s_names(parity: Callable[..., Outcome]) -> None:
     need("tensorflow")
     specs = ["resnet18", "keras/resnet50", "tutorial/resnet18"]
-    done = command(*specs, "--size", "75x64", "--json")
-    assert done.returncode == 0, done.stderr
-    reports = json.loads(done.stdout)
+    done = parity(*specs, "--size", "75x64", "--json")
+    assert done.status == 0, done.err
+    reports = json.loads(done.out)
     assert [report["passed"] for report in reports] == [True, True, True]
     assert [report["size"] for report in reports] == [[75, 64]] * 3
     assert set(reports[0]["environment"]) == {"torch", "tensorflow"}
@@ -112,34 +116,32 @@ def test_nan_is_a_difference() -> None:
 
 
 @pytest.mark.slow
-def test_a_difference_exits_with_1_and_shows_in_the_table() -> None:
-    done = command("resnet18", "--backends", "torch,epsilon", "--size", "64")
-    assert done.returncode == 1, done.stderr
-    assert "DIFFERS" in done.stdout
-    assert "Traceback" not in done.stderr
+def test_a_difference_exits_with_1_and_shows_in_the_table(parity: Callable[..., Outcome]) -> None:
+    done = parity("resnet18", "--backends", "torch,epsilon", "--size", "64")
+    assert done.status == 1, done.err
+    assert "DIFFERS" in done.out
 
 
 @pytest.mark.slow
-def test_another_shape_is_a_difference(tmp_path: Path) -> None:
+def test_another_shape_is_a_difference(parity: Callable[..., Outcome], tmp_path: Path) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(
         "input: {channels: 3, height: 8, width: 8}\n"
         "stem: {conv1: {conv2d: {channels: 4, kernel: 3}}, maxpool: {max_pool2d: {kernel: 3, stride: 2, padding: 1}}}\n"
     )
-    done = command(str(path), "--backends", "torch,unpadded", "--json")
-    assert done.returncode == 1, done.stderr
-    (report,) = json.loads(done.stdout)
+    done = parity(str(path), "--backends", "torch,unpadded", "--json")
+    assert done.status == 1, done.err
+    (report,) = json.loads(done.out)
     (exact,) = (d for d in report["differences"] if d["dtype"] == "float64")
     assert (exact["passed"], exact["largest"], exact["relative"]) == (False, None, None)
-    assert "inf" in command(str(path), "--backends", "torch,unpadded").stdout
+    assert "inf" in parity(str(path), "--backends", "torch,unpadded").out
 
 
-def test_a_killed_backend_is_reported_as_such_and_exits_with_3() -> None:
-    done = command("resnet18", "--backends", "torch,killed", "--size", "64")
-    assert done.returncode == 3
-    assert "the killed backend's process was killed by SIGKILL" in done.stderr
-    assert "DIFFERS" not in done.stdout
-    assert "Traceback" not in done.stderr
+def test_a_killed_backend_is_reported_as_such_and_exits_with_3(parity: Callable[..., Outcome]) -> None:
+    done = parity("resnet18", "--backends", "torch,killed", "--size", "64")
+    assert done.status == 3
+    assert "the killed backend's process was killed by SIGKILL" in done.err
+    assert "DIFFERS" not in done.out
 
 
 @pytest.mark.slow
@@ -149,11 +151,11 @@ def test_a_backend_out_of_memory_is_reported_as_such() -> None:
 
 
 @pytest.mark.slow
-def test_a_backend_killed_in_the_middle_of_a_bisection_is_not_a_difference() -> None:
-    done = command("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
-    assert done.returncode == 3
-    assert "the killed_later backend's process was killed by SIGKILL" in done.stderr
-    assert "DIFFERS" not in done.stdout
+def test_a_backend_killed_in_the_middle_of_a_bisection_is_not_a_difference(parity: Callable[..., Outcome]) -> None:
+    done = parity("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
+    assert done.status == 3
+    assert "the killed_later backend's process was killed by SIGKILL" in done.err
+    assert "DIFFERS" not in done.out
 
 
 @pytest.mark.slow
@@ -172,16 +174,16 @@ def test_one_backend_alone_is_not_a_comparison() -> None:
         resnet_spec.compare("resnet18", ("torch",))
 
 
-def test_a_network_of_vectors_is_compared(tmp_path: Path) -> None:
+def test_a_network_of_vectors_is_compared(parity: Callable[..., Outcome], tmp_path: Path) -> None:
     path = tmp_path / "vector.yaml"
     path.write_text("input: {features: 6}\nstem: {fc: {linear: {features: 4}}}\n")
     report = resnet_spec.compare(path, ("torch", "right"))
 
     assert report.passed
     assert report.size == (6,)
-    done = command(str(path), "--size", "64")
-    assert done.returncode == 2
-    assert "is a vector ('features') or an image" in done.stderr
+    done = parity(str(path), "--size", "64")
+    assert done.status == 2
+    assert "is a vector ('features') or an image" in done.err
 
 
 @pytest.mark.slow
@@ -193,8 +195,8 @@ def test_given_weights_are_compared(tmp_path: Path) -> None:
     assert report.weights.endswith("w.safetensors")
 
 
-def test_a_size_that_does_not_fit_is_refused_before_a_backend_starts() -> None:
+def test_a_size_that_does_not_fit_is_refused_before_a_backend_starts(parity: Callable[..., Outcome]) -> None:
     for size in ("nonsense", "224x", "0x5", "-3"):
-        done = command("torchvision/resnet18", f"--size={size}")
-        assert done.returncode == 2
-        assert "--size" in done.stderr
+        done = parity("torchvision/resnet18", f"--size={size}")
+        assert done.status == 2
+        assert "--size" in done.err

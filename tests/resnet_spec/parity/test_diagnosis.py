@@ -55,7 +55,7 @@ SHAPES = {"linear": (7,), "conv1d": (5, 9)}
 
 
 @pytest.fixture(scope="module")
-def explainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explainer]:
+def explainer(kept_backends: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explainer]:
     with started(["torch"]) as (process,):
         yield Explainer(process, Scratch(tmp_path_factory.mktemp("trials")))
 

@@ -16,7 +16,7 @@ BACKENDS = ("torch", "tensorflow", "onnx")
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Mapping[str, BackendProcess]]:
+def running(kept_backends: None) -> Iterator[Mapping[str, BackendProcess]]:
     for framework in BACKENDS:
         need(framework)
     with started(BACKENDS) as processes:

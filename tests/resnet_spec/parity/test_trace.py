@@ -66,6 +66,8 @@ class Interrupting(TorchBackend):
         signal.pause()
 """
 
+pytestmark = pytest.mark.usefixtures("kept_backends")
+
 Edit = Callable[[dict[str, Any], dict[str, str]], object]
 """Changes the tensors or the metadata of a trace."""
 
@@ -78,7 +80,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recorded(spec: Path) -> tuple[Path, Trace]:
+def recorded(spec: Path, kept_backends: None) -> tuple[Path, Trace]:
     """A trace by PyTorch with every node's value, as a file and as it was returned."""
     path = spec.with_name("trace.safetensors")
     return path, record(spec, "torch", path, seed=3, batch=3, nodes=True)

@@ -48,7 +48,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def both(one_thread: None) -> Iterator[list[BackendProcess]]:
+def both(kept_backends: None, one_thread: None) -> Iterator[list[BackendProcess]]:
     need("tensorflow")
     with started(["torch", "tensorflow"]) as processes:
         yield processes
@@ -61,7 +61,9 @@ def compare(tmp_path: Path, both: list[BackendProcess]) -> Compare:
 
 
 @pytest.fixture(scope="module")
-def with_wrong(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BackendProcess]]:
+def with_wrong(
+    kept_backends: None, one_thread: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[BackendProcess]]:
     """PyTorch and, as a third party provides it, the backend that trains wrongly."""
     folder = tmp_path_factory.mktemp("wrong")
     distribution(folder, "wrong", {"wrong": "wrong_training:Wrong"}, Path(__file__).with_name("wrong_training.py"))

@@ -55,6 +55,9 @@ THIN = """
 """
 
 
+pytestmark = pytest.mark.usefixtures("kept_backends")
+
+
 @pytest.fixture
 def thin(write: Callable[..., Path]) -> Path:
     """A spec, its weights and two photographs, beside each other in the folder the test runs in."""
