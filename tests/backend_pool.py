@@ -18,10 +18,11 @@ _idle: dict[str, list[dict[str, Any]]] = {"torch": [], "tensorflow": [], "onnx":
 
 
 @contextmanager
-def shared_backends() -> Generator[None]:
+def shared_backends(*others: str) -> Generator[None]:
     """Use idle processes instead of starting new ones, and keep processes instead of ending them.
 
-    A process that died or has unanswered requests is not kept.
+    A process that died or has unanswered requests is not kept. Those of ``others``, backends beside the project's own,
+    end here.
     """
     start, ready, end = BackendProcess._start, BackendProcess.ready, BackendProcess._end
 
@@ -43,17 +44,20 @@ def shared_backends() -> Generator[None]:
             end(process)
             process.environment = {}
 
+    _idle.update({name: [] for name in others})
     with (
         patch.object(BackendProcess, "_start", take),
         patch.object(BackendProcess, "ready", wait),
         patch.object(BackendProcess, "_end", keep),
     ):
         yield
+    _end(*others)
 
 
 @atexit.register
-def _end() -> None:
-    for kept in chain.from_iterable(_idle.values()):
+def _end(*names: str) -> None:
+    """End the idle processes of some backends, by default all."""
+    for kept in chain.from_iterable(_idle.pop(name) for name in names or [*_idle]):
         kept["_process"].kill()
         kept["_process"].communicate()
         kept["_errors"].close()

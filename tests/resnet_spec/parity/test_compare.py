@@ -35,7 +35,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path(monkeypatch, tmp_path)
 
 
-def compared(backend: str, spec: str = "resnet18", **options: object) -> ParityReport:
+def compared(backend: str, spec: str = "cifar/resnet20", **options: object) -> ParityReport:
     return resnet_spec.compare(spec, ("torch", backend), size=SIZE, **options)  # type: ignore[arg-type]
 
 
@@ -73,8 +73,8 @@ def test_what_a_backend_prints_does_no_harm() -> None:
 
 @pytest.mark.parametrize("wrong", slow_unless({"epsilon"}, ["epsilon", "stride", "padding"]))
 def test_a_wrong_backend_is_caught_in_float64(wrong: str) -> None:
-    # A block of ResNet-18 has no first 1×1 to which a stride could move.
-    report = compared(wrong, "resnet50" if wrong == "stride" else "resnet18")
+    # A basic block has no first 1×1 to which a stride could move.
+    report = compared(wrong, "resnet50" if wrong == "stride" else "cifar/resnet20")
     assert not report.passed
     # It rounds no worse than others, and its float32 is compared with its own float64.
     assert failed(report) == [("float64", wrong, "torch")]
@@ -117,7 +117,7 @@ def test_nan_is_a_difference() -> None:
 
 @pytest.mark.slow
 def test_a_difference_exits_with_1_and_shows_in_the_table(parity: Callable[..., Outcome]) -> None:
-    done = parity("resnet18", "--backends", "torch,epsilon", "--size", "64")
+    done = parity("cifar/resnet20", "--backends", "torch,epsilon")
     assert done.status == 1, done.err
     assert "DIFFERS" in done.out
 
@@ -138,7 +138,7 @@ def test_another_shape_is_a_difference(parity: Callable[..., Outcome], tmp_path:
 
 
 def test_a_killed_backend_is_reported_as_such_and_exits_with_3(parity: Callable[..., Outcome]) -> None:
-    done = parity("resnet18", "--backends", "torch,killed", "--size", "64")
+    done = parity("cifar/resnet20", "--backends", "torch,killed")
     assert done.status == 3
     assert "the killed backend's process was killed by SIGKILL" in done.err
     assert "DIFFERS" not in done.out
@@ -152,7 +152,7 @@ def test_a_backend_out_of_memory_is_reported_as_such() -> None:
 
 @pytest.mark.slow
 def test_a_backend_killed_in_the_middle_of_a_bisection_is_not_a_difference(parity: Callable[..., Outcome]) -> None:
-    done = parity("resnet18", "--backends", "torch,killed_later", "--size", "64", "--bisect")
+    done = parity("cifar/resnet20", "--backends", "torch,killed_later", "--bisect")
     assert done.status == 3
     assert "the killed_later backend's process was killed by SIGKILL" in done.err
     assert "DIFFERS" not in done.out
@@ -188,7 +188,7 @@ def test_a_network_of_vectors_is_compared(parity: Callable[..., Outcome], tmp_pa
 
 @pytest.mark.slow
 def test_given_weights_are_compared(tmp_path: Path) -> None:
-    graph = resnet_spec.load("resnet18", {"parameters.classes": 7}).to_graph()
+    graph = resnet_spec.load("cifar/resnet20", {"parameters.classes": 7}).to_graph()
     resnet_spec.write_weights(tmp_path / "w.safetensors", graph, resnet_spec.initialize(graph, 3))
     report = compared("right", weights=tmp_path / "w.safetensors", overrides={"parameters.classes": 7})
     assert report.passed

@@ -14,18 +14,14 @@ import pytest
 import resnet_spec
 from resnet_spec import BackendError, SpecError
 from resnet_spec.parity.compare import comparing
-from tests.resnet_spec.parity.numpy_backends import BACKENDS
-from tests.third_party import NUMPY_BACKENDS, distribution, on_path
 
 SPEC = "input: {features: 6}\nstem: {one: {linear: {features: 8}}, relu: relu, fc: {linear: {features: 3}}}\n"
 NAMES = ("first", "refused", "second", "deadly", "third")
 
 
 @pytest.fixture(autouse=True)
-def specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def specs(numpy_backends: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five specs, at two of which the backend ``refusing`` fails: it answers with an error, and it dies."""
-    distribution(tmp_path, "numpy-backends", BACKENDS, NUMPY_BACKENDS)
-    on_path(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         Path(f"{name}.yaml").write_text(SPEC, "utf-8")

@@ -15,8 +15,6 @@ from resnet_spec import ParityReport
 from resnet_spec.parity.trace import compare_with_trace, record
 from resnet_spec.parity.training import _Run  # pyright: ignore[reportPrivateUsage]
 from resnet_spec.vision.prediction import Prediction
-from tests.resnet_spec.parity.numpy_backends import BACKENDS
-from tests.third_party import NUMPY_BACKENDS, distribution, on_path
 
 SPEC = """
     input: {features: 6}
@@ -31,10 +29,8 @@ Compare = Callable[..., ParityReport]
 
 
 @pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+def compare(numpy_backends: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
     """Compare a spec of vectors, some of its weights filled with a number, in backends of NumPy alone."""
-    distribution(tmp_path, "numpy-backends", BACKENDS, NUMPY_BACKENDS)
-    on_path(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
 
     def compare(spec: str, backend: str, filled: dict[str, float] | None = None, **options: Any) -> ParityReport:
