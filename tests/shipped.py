@@ -14,7 +14,7 @@ SAMPLE = {
     "cifar/wrn_16_8",
     "keras/resnet50v2",
     "mirror/decoder18",
-    "mirror/encoder50",
+    "mirror/encoder18",
     "msra/resnet50",
     "slim/resnet_v2_50",
     "timm/ecaresnet26t",

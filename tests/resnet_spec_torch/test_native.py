@@ -121,7 +121,7 @@ def test_the_last_block_can_be_indexed_and_hooked(model: nn.Module, images: Tens
     backward.remove()
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_no_hook_s_tensor_is_overwritten(images: Tensor, training: bool) -> None:
     """What every module was given and gave is, after the pass, what it was when the hook saw it."""
     for graph in (small_resnet(SIZE), shared_norm()):
@@ -290,10 +290,13 @@ def test_state_dict_is_saved_and_loaded(model: nn.Module, images: Tensor, tmp_pa
 
 
 @pytest.mark.usefixtures("fresh_dynamo")
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
     ("graph", "exact"),
-    [pytest.param(small_resnet, False, marks=pytest.mark.slow), (shared_norm, False), (shared_norm, True)],
+    [
+        *(pytest.param(graph, False, marks=pytest.mark.slow) for graph in (small_resnet, shared_norm)),
+        (shared_norm, True),
+    ],
 )
 def test_compile(graph: Any, exact: bool, training: bool, images: Tensor) -> None:
     model = build(graph(), exact_statistics=exact).train(training)
@@ -328,7 +331,7 @@ def test_compile_with_a_hook_holds_what_was_made(model: nn.Module, images: Tenso
     assert held[1].min() < 0
 
 
-@pytest.mark.parametrize("graph", [small_resnet, shared_norm])
+@pytest.mark.parametrize("graph", [small_resnet, pytest.param(shared_norm, marks=pytest.mark.slow)])
 def test_export_with_dynamic_sizes(graph: Any) -> None:
     model = build(graph())
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)

@@ -9,12 +9,16 @@ import pytest
 
 from tests.resnet_spec_onnx.support import DTYPES, assert_as_torch, run, single
 
+SLOW = pytest.mark.slow
+
 POOLS = [(2, 2), (3, 2), (3, 3), (2, 3), (3, 1), ([3, 2], [2, 4]), (4, 3)]
 
 
 @pytest.mark.parametrize("ceil_mode", [True, False])
 @pytest.mark.parametrize("counted", [None, True, False])
-@pytest.mark.parametrize("padding", [0, 1, [[0, 1], [1, 0]], [[1, 0], [1, 1]]])
+@pytest.mark.parametrize(
+    "padding", [pytest.param(0, marks=SLOW), 1, [[0, 1], [1, 0]], pytest.param([[1, 0], [1, 1]], marks=SLOW)]
+)
 def test_explicit_pools(padding: Any, counted: bool | None, ceil_mode: bool) -> None:
     op = "max_pool2d" if counted is None else "avg_pool2d"
     fields: dict[str, Any] = {"padding": padding, "ceil_mode": ceil_mode}

@@ -153,7 +153,7 @@ def test_position_batch_norm_in_training(stated: str, exact: bool, divisor: int)
     assert model.bn.num_batches_tracked == 0
 
 
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("exact", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_position_batch_norm_compiles(exact: bool) -> None:
     b = Builder(2, 3, 4).add("bn", "position_batch_norm", running_variance="biased").add("relu", "relu")
     model = build(b.graph(), exact_statistics=exact).train()

@@ -85,7 +85,13 @@ def test_global_avg_pool(size: int) -> None:
     ("op", "more"),
     [("max_pool2d", {}), ("avg_pool2d", {"count_include_pad": False}), ("avg_pool2d", {"count_include_pad": True})],
 )
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (2, 2), (3, 2), (2, 3), (3, 3), (2, 4), ([3, 2], [1, 3])])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [
+        (2, 1), (3, 2), (2, 3), ([3, 2], [1, 3]),
+        *(pytest.param(kernel, stride, marks=pytest.mark.slow) for kernel, stride in [(2, 2), (3, 3), (2, 4)]),
+    ],
+)  # fmt: skip
 def test_a_pool_follows_its_definition(
     op: str, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, more: dict[str, Any]
 ) -> None:
