@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find, get_backend
@@ -12,7 +12,7 @@ from resnet_spec.graph.initialization import initialize
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.download import resolve
-from resnet_spec.weights.io import fit, read_weights
+from resnet_spec.weights.io import Reading, fit_arrays, read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +27,8 @@ def build(
     dtype: DType = "float32",
     *,
     exact_statistics: bool = False,
-    adapt: str | Collection[str] = (),
-    ema: bool = False,
-    check_finite: bool = False,
     mmap: bool = False,
+    **reading: Unpack[Reading],
 ) -> Any:
     """Build a native model in inference mode.
 
@@ -38,17 +36,17 @@ def build(
         spec: The name of a shipped spec (``"resnet50"``, ``"timm/resnet50d"``), the path of a YAML file, or a ``Spec``.
         backend: ``"torch"`` for an ``nn.Module`` that takes NCHW, ``"tensorflow"`` (or ``"tf"``) for a ``keras.Model``
             that takes NHWC, ``"onnx"`` for a model to be written, or the name of another installed backend.
-        weights: A path, the name of published weights, or arrays by the graph's parameter names, which are copied.
+        weights: A path, the name of published weights, or named arrays, which are copied; their names may be any that
+            a file may have.
             Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
         seed: The seed of the initialization.
         overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
         dtype: ``"float32"`` or ``"float64"``.
         exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
             framework's own layer keeps the other.
-        adapt: Adaptations of the weights to this network, as in ``read_weights``.
-        ema: Whether to take exponential moving averages, where ``weights`` is a file.
-        check_finite: Whether to refuse weights that contain NaN or infinity.
         mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.
+        **reading: How to read the weights: ``adapt``, ``take``, ``ema``, ``strict_graph`` and ``check_finite``, as in
+            ``read_weights``.
 
     Returns:
         The framework's own kind of model, with its parameters set.
@@ -76,12 +74,11 @@ def build(
     find(backend)
     if isinstance(weights, str | Path):
         path = resolve(loaded, weights)
-        arrays = read_weights(path, graph, adapt=adapt, ema=ema, check_finite=check_finite, seed=seed, mmap=mmap)
+        arrays = read_weights(path, graph, seed=seed, mmap=mmap, **reading)
     elif weights is None:
         arrays = initialize(graph, seed)
     else:
-        source = "the given arrays"
-        arrays = fit(graph, _given(weights), source, adapt=adapt, check_finite=check_finite, seed=seed)
+        arrays = fit_arrays(graph, _given(weights), "the given arrays", seed=seed, **reading)
     compiler = get_backend(backend)
     model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
     compiler.load(model, graph, arrays)

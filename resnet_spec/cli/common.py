@@ -45,7 +45,15 @@ _READING = (
         "channels (of the input), backbone (leave out layers that the network lacks), half (half precision). May be "
         "repeated.",
     ),
+    click.option(
+        "--take", default="", metavar="PATH",
+        help="The part of the file below which the weights are, such as encoder_q, where several fit; . for its top.",
+    ),
     click.option("--ema", is_flag=True, help="Use the exponential moving averages of a training checkpoint."),
+    click.option(
+        "--strict-graph", is_flag=True,
+        help="Refuse a file that states a network which computes something else from the same parameters.",
+    ),
     click.option("--check-finite", is_flag=True, help="Raise an error for weights that are not all finite."),
 )  # fmt: skip
 
@@ -54,8 +62,9 @@ def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - 
     """Add the options of ``read_weights`` to a command, which receives them as ``reading``."""
 
     @wraps(command)
-    def gathered(*, adapt: tuple[str, ...], ema: bool, check_finite: bool, **others: Any) -> Any:
-        return command(reading={"adapt": adapt, "ema": ema, "check_finite": check_finite}, **others)
+    def gathered(**options: Any) -> Any:
+        reading = {name: options.pop(name) for name in ("adapt", "take", "ema", "strict_graph", "check_finite")}
+        return command(reading=reading, **options)
 
     for option in reversed(_READING):
         gathered = option(gathered)

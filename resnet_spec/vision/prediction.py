@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from resnet_spec.backend.registry import find
 from resnet_spec.document.json_output import plain_data
@@ -24,7 +24,7 @@ from resnet_spec.spec.published import Preprocessing
 from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
 from resnet_spec.weights.adapting import BACKGROUND
 from resnet_spec.weights.formats.safetensors import write_safetensors
-from resnet_spec.weights.io import read_weights
+from resnet_spec.weights.io import Reading, read_weights
 from resnet_spec.weights.matching import report_nonfinite
 from resnet_spec.weights.published_lookup import is_path
 
@@ -165,10 +165,8 @@ def predict(
     overrides: Overrides | None = None,
     preprocessing: str | Preprocessing | None = None,
     labels: Sequence[str] | None = None,
-    adapt: str | Collection[str] = (),
-    ema: bool = False,
-    check_finite: bool = False,
     progress: Progress = lambda step: None,
+    **reading: Unpack[Reading],
 ) -> Prediction:
     """Classify photographs in one backend or several.
 
@@ -184,10 +182,9 @@ def predict(
             ``weights`` if they are published, else that of the spec's first published weights.
         labels: The names of the classes, in order. By default ImageNet's for 1000 classes, or for 1001 with the
             background first; otherwise the classes' numbers.
-        adapt: Adaptations of the weights, as ``read_weights`` takes them.
-        ema: Whether to use the exponential moving averages in the file.
-        check_finite: Whether to refuse weights with NaN or infinity.
         progress: A function that is called with a description of each step.
+        **reading: How to read the weights: ``adapt``, ``take``, ``ema``, ``strict_graph`` and ``check_finite``, as in
+            ``read_weights``.
 
     Returns:
         The logits (images, classes) of each backend, with the names of classes and images.
@@ -219,7 +216,7 @@ def predict(
     batch = preprocess(loaded, images, chosen)
     # At the images' size, which the spec's expressions may look at.
     graph = with_overrides(loaded, {"input.height": batch.shape[2], "input.width": batch.shape[3]}).to_graph()
-    arrays = read_weights(resolve(loaded, weights), graph, adapt=adapt, ema=ema, check_finite=check_finite)
+    arrays = read_weights(resolve(loaded, weights), graph, **reading)
     report_nonfinite(arrays, str(weights))
     with started(names, progress) as processes, TemporaryDirectory(prefix="resnet-spec-") as folder:
         path = Path(folder, "weights.safetensors")

@@ -9,8 +9,9 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import inference_difference
@@ -24,14 +25,22 @@ from resnet_spec.weights.selection import Selection, select
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec.backend.checkpoint import Checkpoint
-
     Tensors = Mapping[str, NDArray[Any]]
 
 log = logging.getLogger(__name__)
 
 GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
 """Keys of the metadata in which a file states which architecture it was written for."""
+
+
+class Reading(TypedDict, total=False):
+    """How to read weights, as ``read_weights`` documents its arguments of these names."""
+
+    adapt: str | Collection[str]
+    take: str
+    ema: bool
+    strict_graph: bool
+    check_finite: bool
 
 
 def read_weights(
@@ -90,52 +99,58 @@ def read_weights(
         >>> read_weights("weights.safetensors", graph)["conv1.weight"].shape
         (16, 3, 3, 3)
     """
+    # Before a large file is read in vain.
+    checked_adaptations(adapt)
     path = Path(path)
-    adapt = checked_adaptations(adapt)
     checkpoint = read_checkpoint(path, graph, mmap=mmap)
-    selection = select(graph, checkpoint, str(path), take=take, ema=ema)
+    reading: Reading = {
+        "adapt": adapt,
+        "take": take,
+        "ema": ema,
+        "strict_graph": strict_graph,
+        "check_finite": check_finite,
+    }
+    return _fit(graph, checkpoint, str(path), seed, reading)
+
+
+def fit_arrays(
+    graph: Graph, arrays: Tensors, source: str, *, seed: int = 0, **reading: Unpack[Reading]
+) -> dict[str, NDArray[Any]]:
+    """Named arrays as a graph's, as by ``read_weights``; they may be in half precision."""
+    adapt = {*checked_adaptations(reading.get("adapt", ())), "half"}
+    return _fit(graph, Checkpoint(arrays), source, seed, {**reading, "adapt": adapt})
+
+
+def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading) -> dict[str, NDArray[Any]]:
+    adapt = checked_adaptations(reading.get("adapt", ()))
+    selection = select(graph, checkpoint, source, take=reading.get("take", ""), ema=reading.get("ema", False))
+    difference = architecture_difference(checkpoint, graph)
+    if difference and reading.get("strict_graph"):
+        raise WeightsError(f"{source}: {difference}")
+    try:
+        arrays = check_weights(graph, adapt_to(graph, selection.tensors, adapt, seed), source)
+    except WeightsError as error:
+        stated = [Problem(f"{source}: {difference}")] if difference else []
+        raise WeightsError([*error.problems[:1], *stated, *error.problems[1:]]) from None
+    if reading.get("check_finite") and (problems := nonfinite(arrays)):
+        raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     widened = checkpoint.widened.intersection(selection.origins.values())
     halves = len(widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in selection.tensors.values())
-    difference = architecture_difference(checkpoint, graph)
-    if difference and strict_graph:
-        raise WeightsError(f"{path}: {difference}")
-    try:
-        arrays = fit(graph, selection.tensors, str(path), adapt=adapt, check_finite=check_finite, seed=seed)
-    except WeightsError as error:
-        stated = [Problem(f"{path}: {difference}")] if difference else []
-        raise WeightsError([*error.problems[:1], *stated, *error.problems[1:]]) from None
     if halves and "half" not in adapt:
-        message = f"{halves} tensors are in half precision; --adapt half accepts them"
-        raise WeightsError(f"{path}: {message}")
-    _log_remarks(path, checkpoint, selection, halves)
+        raise WeightsError(f"{source}: {halves} tensors are in half precision; --adapt half accepts them")
+    _log_remarks(source, checkpoint, selection, halves)
     if difference:
-        log.warning("%s: %s; --strict-graph refuses this", path, difference)
+        log.warning("%s: %s; --strict-graph refuses this", source, difference)
     return arrays
 
 
-def fit(
-    graph: Graph,
-    tensors: Tensors,
-    source: str,
-    *,
-    adapt: str | Collection[str] = (),
-    check_finite: bool = False,
-    seed: int = 0,
-) -> dict[str, NDArray[Any]]:
-    """Tensors under the graph's names as its arrays, adapted and checked as by ``read_weights``."""
-    arrays = check_weights(graph, adapt_to(graph, tensors, adapt, seed), source)
-    if check_finite and (problems := nonfinite(arrays)):
-        raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
-    return arrays
-
-
-def _log_remarks(path: Path, checkpoint: Checkpoint, selection: Selection, halves: int) -> None:
+def _log_remarks(source: str, checkpoint: Checkpoint, selection: Selection, halves: int) -> None:
     for what, number in (Counter(checkpoint.ignored) + Counter(selection.ignored)).items():
-        log.info("%s: skipped %s (%d)", path, what, number)
+        log.info("%s: skipped %s (%d)", source, what, number)
     if halves:
-        log.warning("%s: %d tensors are in half precision", path, halves)
+        log.warning("%s: %d tensors are in half precision", source, halves)
     for remark in (*checkpoint.remarks, *selection.remarks):
-        log.warning("%s: %s", path, remark)
+        log.warning("%s: %s", source, remark)
 
 
 def write_weights(

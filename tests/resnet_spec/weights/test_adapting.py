@@ -12,7 +12,7 @@ import pytest
 from resnet_spec import Graph, available, initialize, load, read_weights, write_weights
 from resnet_spec.weights.adapting import ADAPTATIONS, adapt_to, first_kernels, head_parameters
 from resnet_spec.weights.formats.safetensors import write_safetensors
-from resnet_spec.weights.io import fit
+from resnet_spec.weights.io import fit_arrays
 
 Lines = Callable[..., list[str]]
 Variant = Callable[..., Graph]
@@ -351,14 +351,14 @@ def test_one_adaptation_is_given_as_text(variant: Variant, plain: Callable[..., 
 
     expected = read_weights(path, other, adapt=["classes"])
     assert same(read_weights(path, other, adapt="classes"), expected)
-    assert same(fit(other, given, "x", adapt="classes"), expected)
+    assert same(fit_arrays(other, given, "x", adapt="classes"), expected)
     assert same(read_weights(fingerprinted(path.parent, variant()), other, adapt="classes"), expected)
 
 
 def test_text_that_is_not_an_adaptation_is_an_error_about_the_whole_of_it(small: Graph, lines: Lines) -> None:
     for call in (
         lambda: read_weights("none.safetensors", small, adapt="clases"),
-        lambda: fit(small, initialize(small), "x", adapt="clases"),
+        lambda: fit_arrays(small, initialize(small), "x", adapt="clases"),
     ):
         (line,) = lines(call)
         assert line.startswith("unknown adaptation 'clases'; did you mean 'classes'? (")
