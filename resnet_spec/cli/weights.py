@@ -16,6 +16,17 @@ SHOWN = 20
 """Differences that are printed for a spec that does not fit."""
 
 
+def _list_names(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Print the tables of other libraries' names, and end."""
+    if not wanted or context.resilient_parsing:
+        return
+    from resnet_spec.weights.naming import tables
+
+    width = max(map(len, tables()))
+    click.echo("\n".join(f"{table.name:{width}}  {table.description}" for table in tables().values()))
+    context.exit()
+
+
 @click.command()
 @click.argument("spec")
 @click.argument("source", metavar="IN")
@@ -24,6 +35,15 @@ SHOWN = 20
 @READING
 @click.option("--fold", is_flag=True, help="Fold batch normalizations into the convolutions before them.")
 @click.option("--to", "format", metavar="FORMAT", help="The format of a folder OUT: saved_model or transformers.")
+@click.option("--names", metavar="LIBRARY", help="Write OUT in a library's names, which --list-names lists.")
+@click.option(
+    "--list-names",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_names,
+    help="List the libraries whose names are known.",
+)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: that of IN]")
 @click.option("--half", is_flag=True, help="Store the weights in half precision, if the format can.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
@@ -36,6 +56,7 @@ def convert(
     reading: dict[str, Any],
     fold: bool,
     format: str | None,
+    names: str | None,
     dtype: Any,
     half: bool,
     force: bool,
@@ -72,10 +93,10 @@ def convert(
         if fold:
             graph, arrays = folding.fold(graph), folding.fold_arrays(graph, arrays)
         tell(f"writing {target}")
-        if place.backend:
+        if place.backend and not names:
             with muted_stderr():
                 get_backend(place.backend)
-        write(graph, arrays, place, dtype=dtype, half=half, force=force)
+        write(graph, arrays, place, dtype=dtype, half=half, names=names, force=force)
     if as_json:
         data = {"name": graph.name, "fingerprint": graph.fingerprint, "tensors": len(arrays)}
         print_json(data | {"input": source, "output": str(place.path), "format": place.format})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,14 +12,20 @@ from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError,
 from resnet_spec.graph import Graph
 from resnet_spec.weights.atomic import check_target, ending, replacing
 from resnet_spec.weights.formats.flax import write_flax
+from resnet_spec.weights.formats.pytorch_writing import write_state_dict
+from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.formats.transformers import write_folder
 from resnet_spec.weights.io import write_weights
-from resnet_spec.weights.matching import too_large
+from resnet_spec.weights.matching import check_weights, too_large
+from resnet_spec.weights.naming import find_table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from resnet_spec.spec.spec import Spec
 
 SAFETENSORS, MSGPACK, TRANSFORMERS, SAVED_MODEL = "safetensors", "msgpack", "transformers", "saved_model"
+PYTORCH = "pth"
 
 FOLDERS = (SAVED_MODEL, TRANSFORMERS)
 
@@ -28,6 +34,12 @@ CORE_FORMATS = (SAFETENSORS, MSGPACK, TRANSFORMERS)
 
 CORE_WRITERS = {MSGPACK: write_flax, TRANSFORMERS: write_folder}
 """What writes those that have names or a layout of their own."""
+
+NAMED_WRITERS: Mapping[str, Callable[[Path, Arrays], None]] = {
+    SAFETENSORS: lambda path, arrays: write_safetensors(path, arrays, {"format": "pt"}),
+    PYTORCH: write_state_dict,
+}
+"""What writes arrays under any names."""
 
 
 class Target(NamedTuple):
@@ -75,18 +87,27 @@ def convert(
     *,
     dtype: DType | None = None,
     half: bool = False,
+    names: str | None = None,
     force: bool = False,
 ) -> None:
     """Write a graph's arrays as ``target``, through a native model if a backend writes it.
 
-    The default of ``dtype`` is float64 if any array is float64. Raises WeightsError if the numbers are too large for it
-    or for ``half``, OutputError if the target cannot be written; an existing file is then unchanged.
+    The default of ``dtype`` is float64 if any array is float64. ``names`` is the library whose names and layout the
+    arrays get. Raises WeightsError if the numbers are too large for the type or for ``half``, OutputError if the target
+    cannot be written or the library has no names for some layers; an existing file is then unchanged.
     """
+    writer = _named_writer(target, names)
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
     if problems := too_large(arrays, "float16" if half else kind):
         raise WeightsError(
             [Problem(f"{target.path}: not written, since some values are too large for its type"), *problems]
         )
+    if names and writer:
+        renamed = find_table(names).renamed(graph, check_weights(graph, arrays, "the arrays"))
+        final = "float16" if half else dtype
+        with replacing(target.path, force=force) as temporary:
+            writer(temporary, {name: _as_type(array, final) for name, array in renamed.items()})
+        return
     if target.backend is not None:
         compiler = get_backend(target.backend)
         model = compiler.compile(graph, dtype=kind)
@@ -99,6 +120,21 @@ def convert(
         return
     with replacing(target.path, force=force) as temporary:
         CORE_WRITERS[target.format](temporary, graph, cast, half=half)
+
+
+def _named_writer(target: Target, names: str | None) -> Callable[[Path, Arrays], None] | None:
+    """What writes a target under a library's names; raises OutputError if the format has names of its own."""
+    if names is None:
+        return None
+    find_table(names)
+    if target.format not in NAMED_WRITERS:
+        known = ", ".join(f".{name}" for name in NAMED_WRITERS)
+        raise OutputError(f"{target.path}: --names is for {known}; {target.format} has names of its own")
+    return NAMED_WRITERS[target.format]
+
+
+def _as_type(array: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+    return array.astype(dtype, copy=False) if dtype and array.dtype.kind == "f" else array
 
 
 def write_model(

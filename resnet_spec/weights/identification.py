@@ -85,7 +85,9 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
 def _best_of_each(tensors: Tensors) -> list[Match]:
     """Every shipped spec, the likeliest first; with folded normalizations if none fits as it is."""
     graphs = {name: load(name).to_graph() for name in available()}
-    candidates = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
+    candidates = [_candidate(name, graph, tensors, own_names=True) for name, graph in graphs.items()]
+    if not any(match.share == 1 for match in candidates):
+        candidates += [_candidate(name, graph, tensors) for name, graph in graphs.items()]
     if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
         folded = {name: fold(graph) for name, graph in graphs.items()}
         candidates += [
@@ -113,7 +115,7 @@ def _has_statistics(tensors: Tensors) -> bool:
     return not STATISTICS.isdisjoint(name.replace("/", ".").rpartition(".")[2] for name in tensors)
 
 
-def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
+def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str, own_names: bool = False) -> Match:
     """Compare a spec with a file, if necessary with the file's own number of classes and channels.
 
     ``given`` are the overrides with which the spec has this graph.
@@ -121,7 +123,7 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str) -> Match:
     counts = sorted((len(graph.parameters()), len(tensors)))
     if counts[0] < MIN_SIZE_RATIO * counts[1]:
         return Match(name, given, 0.0)
-    named = network_tensors(graph, tensors)
+    named = network_tensors(graph, tensors, own_names=own_names)
     shapes = {name: tensor.shape for name, tensor in named.items() if not is_counter(name)}
     wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
     overrides = [*given]

@@ -29,7 +29,8 @@ class Pattern:
         self._literals = pieces[::4]
         self._open = [(n, int(s or 0), k) for n, s, k in zip(pieces[1::4], pieces[2::4], pieces[3::4], strict=True)]
         groups = ("(.+)" if name == "*" else f"({_KINDS[kind]})" for name, _, kind in self._open)
-        self._fullmatch = re.compile(_interleaved(map(re.escape, self._literals), groups), re.DOTALL).fullmatch
+        self.expression = _interleaved(map(re.escape, self._literals), groups)
+        self._fullmatch = re.compile(self.expression, re.DOTALL).fullmatch
 
     @property
     def names(self) -> frozenset[str]:

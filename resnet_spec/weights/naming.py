@@ -8,10 +8,10 @@ mapped to the canonical ones first, so that every table applies to it, in both d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -19,10 +19,13 @@ from pydantic import BeforeValidator, Field
 from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
 from resnet_spec.errors.validation import Frozen
 from resnet_spec.operations import Role
-from resnet_spec.weights.layouts import Layout
+from resnet_spec.weights.adapting import COUNTER
+from resnet_spec.weights.layouts import Layout, to_layout
 from resnet_spec.weights.name_patterns import Pattern
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from resnet_spec.graph import Graph, Parameter
 
 
@@ -78,13 +81,7 @@ class Table(Frozen):
         'layer1.2.bn2'
         """
         # A graph's names have dots, whatever separates the library's.
-        layer = layer.replace(".", "/") if self.separator == "/" else layer
-        for ours, by_role in _rules(self.name):
-            for theirs in by_role.get(None, ()):
-                values = theirs.values(layer) if theirs.names == ours.names and "*" not in ours.names else None
-                if values is not None:
-                    return ours.text(values)
-        return None
+        return _canonical(self.name, layer.replace(".", "/") if self.separator == "/" else layer)
 
     def layer(self, canonical: str) -> str | None:
         """The library's name of a layer, None if it has none.
@@ -97,14 +94,10 @@ class Table(Frozen):
     def _layer_names(
         self, canonical: str, role: Role | None, blocks: dict[tuple[int | str | None, ...], int]
     ) -> Iterator[str]:
-        for ours, theirs in _rules(self.name):
-            values = ours.values(canonical)
-            if values is None:
-                continue
-            if "s" in values and "b" in values:
-                values["block"] = blocks.setdefault((values["s"], values["b"]), len(blocks))
-            yield from (pattern.text(values) for pattern in theirs.get(role, theirs.get(None, ())))
-            return
+        values, theirs = _matched(self.name, canonical, role)
+        if "s" in values and "b" in values:
+            values = {**values, "block": blocks.setdefault((values["s"], values["b"]), len(blocks))}
+        yield from (pattern.text(values) for pattern in theirs)
 
     def translated(self, graph: Graph) -> dict[str, str]:
         """The library's name for each of a graph's parameters; raises OutputError if it has none for some."""
@@ -116,6 +109,22 @@ class Table(Frozen):
             problems = [Problem("has no name there", layer) for layer in lacking]
             raise OutputError([Problem(f"{graph.name}: {self.name} has no such layers ({len(lacking)})"), *problems])
         return {parameter.name: names[parameter.name] for parameter in graph.parameters()}
+
+    def renamed(self, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A graph's arrays by the library's names and in its layout, with PyTorch's counters where it has them.
+
+        Raises OutputError if the library has no name for some layers.
+        """
+        import numpy as np
+
+        names = self.translated(graph)
+        renamed: dict[str, NDArray[Any]] = {}
+        for parameter in graph.parameters():
+            name = names[parameter.name]
+            renamed[name] = to_layout(arrays[parameter.name], parameter.role, self.layout)
+            if parameter.role is Role.NORM_VARIANCE and self.layout == "pytorch":
+                renamed[f"{name.rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
+        return renamed
 
 
 # -- the tables --------------------------------------------------------------------------------------------------
@@ -150,6 +159,40 @@ def _canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
         if len(found) > known and len({*whole.values()}) == len(layers):
             best, known = whole, len(found)
     return best
+
+
+# Networks have most of their layers' names in common.
+@lru_cache(maxsize=2**16)
+def _canonical(table: str, layer: str) -> str | None:
+    for ours, by_role in _rules(table):
+        for theirs in by_role.get(None, ()):
+            values = theirs.values(layer) if theirs.names == ours.names and "*" not in ours.names else None
+            if values is not None:
+                return ours.text(values)
+    return None
+
+
+@lru_cache(maxsize=2**16)
+def _matched(table: str, canonical: str, role: Role | None) -> tuple[Mapping[str, int | str], tuple[Pattern, ...]]:
+    """What the first rule for a layer has in its open places, and the library's patterns for a role in it."""
+    for ours, theirs in _rules(table):
+        values = ours.values(canonical)
+        if values is not None:
+            return values, theirs.get(role, theirs.get(None, ()))
+    return {}, ()
+
+
+@lru_cache(maxsize=16)
+def possible_tables(names: tuple[str, ...]) -> tuple[Table, ...]:
+    """The tables of which some rule, other than one for any layer, has one of the names, below any prefix."""
+    return tuple(table for table in tables().values() if any(map(_signature(table.name), names)))
+
+
+@cache
+def _signature(table: str) -> Callable[[str], object]:
+    patterns = [p for _, by_role in _rules(table) for own in by_role.values() for p in own if p.expression != "(.+)"]
+    any_of = "|".join(pattern.expression.replace("/", "[./]") for pattern in patterns) or "(.+)"
+    return re.compile(rf"(?:^|[./])(?:{any_of})[./_]", re.DOTALL).search
 
 
 @cache

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.weights.naming import tables
 
 Command = Callable[..., Any]
 
@@ -177,6 +178,34 @@ def test_a_file_is_converted_into_itself(convert: Command, command: Command, fil
 
     assert (done.status, done.err) == (0, "")
     assert np.array_equal(read_weights(file, small)["fc.weight"], initialize(small)["fc.weight"])
+
+
+def test_the_libraries_whose_names_are_known_are_listed(command: Command) -> None:
+    done = command("resnet-spec", "convert", "--list-names")
+
+    assert (done.status, done.err) == (0, "")
+    assert [line.split()[0] for line in done.out.splitlines()] == list(tables())
+    assert all(len(line) <= 120 for line in done.out.splitlines())
+
+
+def test_names_are_written_as_asked_for(command: Command, tmp_path: Path) -> None:
+    graph, source, target = load("cifar/resnet18").to_graph(), tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    write_weights(source, graph, initialize(graph))
+    done = command("resnet-spec", "convert", "cifar/resnet18", source, target, "--names", "sequential")
+
+    assert done.status == 0
+    assert "4.0.conv1.weight" in load_file(target)
+
+
+def test_a_part_of_a_file_is_taken(command: Command, small: Graph, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    save_file({f"{p}.{n}": a for i, p in enumerate(("q", "k")) for n, a in initialize(small, i).items()}, source)
+    refused = command("resnet-spec", "convert", "spec.yaml", source, target)
+
+    assert refused.status == 2
+    assert refused.err.splitlines()[-1].endswith("spec fits 2 parts of the file: choose --take k or --take q")
+    assert command("resnet-spec", "convert", "spec.yaml", source, target, "--take", "k").status == 0
+    assert np.array_equal(read_weights(target, small)["fc.bias"], initialize(small, 1)["fc.bias"])
 
 
 # -- identify ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.weights.converting import convert, find_target, formats, write_model
+from resnet_spec.weights.naming import find_table
 from tests.needs import SIGKILL, posix
 
 Lines = Callable[..., list[str]]
@@ -255,3 +256,56 @@ def test_a_conversion_that_is_killed_leaves_the_old_target(
     done = process("resnet-spec", "convert", "spec.yaml", "x.safetensors", name, "--force")
     assert (done.status, done.err) == (0, "")
     assert np.array_equal(read_weights(tmp_path / name, small)["fc.weight"], initialize(small)["fc.weight"])
+
+
+# -- other libraries' names --------------------------------------------------------------------------------------
+
+ZOOS = ("detectron2", "keras", "keras_2016", "kuangliu", "mmpretrain", "sequential", "slim", "transformers")
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Graph:
+    return load("resnet18", {"parameters.classes": 3}).to_graph()
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+@pytest.mark.parametrize(("first", "second"), [*pairwise((*ZOOS, ZOOS[0]))])
+def test_a_network_moves_from_zoo_to_zoo_to_the_bit(
+    resnet: Graph, tmp_path: Path, first: str, second: str, ending: str
+) -> None:
+    arrays = initialize(resnet, 3)
+    one, two = (find_target(tmp_path / f"{name}.{ending}") for name in (first, second))
+    convert(resnet, arrays, one, names=first)
+    convert(resnet, read_weights(one.path, resnet), two, names=second)
+
+    read = read_weights(two.path, resnet)
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+    if ending == "safetensors":
+        assert set(find_table(second).translated(resnet).values()) <= set(load_file(two.path))
+
+
+def test_names_come_with_half_precision_and_counters(resnet: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    convert(resnet, initialize(resnet), find_target(path), names="detectron2", half=True)
+    written = load_file(path)
+
+    assert {array.dtype.name for array in written.values()} == {"float16", "int64"}
+    assert written["backbone.bottom_up.stem.conv1.norm.num_batches_tracked"] == 0
+
+
+def test_a_format_with_names_of_its_own_takes_no_others(resnet: Graph, tmp_path: Path, lines: Lines) -> None:
+    path = tmp_path / "x.msgpack"
+
+    assert lines(lambda: convert(resnet, initialize(resnet), find_target(path), names="keras"))[0].endswith(
+        "; msgpack has names of its own"
+    )
+    assert not path.exists()
+
+
+def test_a_library_without_names_for_some_layers_leaves_nothing_behind(tmp_path: Path, lines: Lines) -> None:
+    graph, path = load("timm/seresnet18").to_graph(), tmp_path / "x.safetensors"
+
+    assert lines(lambda: convert(graph, initialize(graph), find_target(path), names="torchvision"))[0] == (
+        "timm/seresnet18: torchvision has no such layers (16)"
+    )
+    assert not list(tmp_path.iterdir())

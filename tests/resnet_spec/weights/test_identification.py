@@ -17,6 +17,7 @@ from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.formats.transformers import to_transformers
 from resnet_spec.weights.identification import MAX_SUGGESTIONS, Match, identify
 from resnet_spec.weights.layouts import KERAS_NAMES, SLIM_NAMES, tensorflow_axes
+from resnet_spec.weights.naming import find_table
 
 Shipped = Callable[[str], Graph]
 Identify = Callable[..., list[Match]]
@@ -233,7 +234,7 @@ def test_the_names_of_a_file_of_far_too_many_tensors_are_not_looked_at(
 ) -> None:
     looked: list[int] = []
     monkeypatch.setattr(
-        "resnet_spec.weights.identification.network_tensors", lambda _, tensors: looked.append(len(tensors))
+        "resnet_spec.weights.identification.network_tensors", lambda _, tensors, **__: looked.append(len(tensors))
     )
     few("torchvision/resnet18", "cifar/resnet20", "timm/resnet18")
 
@@ -270,3 +271,20 @@ def test_a_network_without_statistics_is_not_offered_twice(few: Callable[..., No
     arrays.popitem()
 
     assert [match.overrides for match in named(arrays)] == [()]
+
+
+# -- wrapped and renamed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "model.module.", "backbone."])
+@pytest.mark.parametrize("library", ["detectron2", "mmpretrain", "keras_2016", "sequential"])
+def test_a_wrapped_network_in_another_librarys_names_is_found(
+    few: Callable[..., None], named: Identify, prefix: str, library: str
+) -> None:
+    few("torchvision/resnet18", "torchvision/resnet34", "cifar/resnet18")
+    graph = load("resnet18").to_graph()
+    tensors = find_table(library).renamed(graph, hollow(graph))
+
+    assert found(
+        named({f"{prefix}{name}": tensor for name, tensor in tensors.items()} | {"loss.pos_weight": np.zeros(2)})
+    ) == ["torchvision/resnet18"]

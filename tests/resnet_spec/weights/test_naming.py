@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 from resnet_spec import Graph, initialize, load
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.weights.formats.transformers import from_transformers, to_transformers
-from resnet_spec.weights.layouts import to_layout
 from resnet_spec.weights.naming import Table, find_table, tables
 from resnet_spec.weights.selection import select
 
@@ -80,10 +80,8 @@ def graphs() -> dict[str, Graph]:
 
 
 def renamed(table: Table, graph: Graph, arrays: dict[str, Any]) -> dict[str, Any]:
-    """A network as a library's file holds it."""
-    roles = {parameter.name: parameter.role for parameter in graph.parameters()}
-    names = table.translated(graph)
-    return {names[name]: to_layout(array, roles[name], table.layout) for name, array in arrays.items()}
+    """A network as a library's file holds it, without counters."""
+    return {n: array for n, array in table.renamed(graph, arrays).items() if not n.endswith("num_batches_tracked")}
 
 
 def test_every_table_is_known_by_its_files_name() -> None:
@@ -108,6 +106,16 @@ def test_a_network_is_read_in_every_librarys_names(graphs: dict[str, Graph], net
 
     assert len(file) == len(arrays)
     assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+
+
+@pytest.mark.parametrize(("first", "second"), [*permutations(POST_ACTIVATION, 2)])
+def test_between_every_two_libraries_nothing_is_lost(graphs: dict[str, Graph], first: str, second: str) -> None:
+    graph = graphs["resnet18"]
+    arrays = initialize(graph, 4)
+    for library in (first, second, first):
+        arrays = select(graph, Checkpoint(renamed(find_table(library), graph, dict(arrays))), "x").tensors
+
+    assert all(np.array_equal(arrays[name], array) for name, array in initialize(graph, 4).items())
 
 
 @pytest.mark.parametrize("library", PRE_ACTIVATION)
