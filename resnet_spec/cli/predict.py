@@ -41,8 +41,8 @@ def predict(
 ) -> None:
     """Classify photographs in every backend; status 1 if they differ.
 
-    The backends agree if each names the same class first for every image, and their logits differ by no more than
-    rounding.
+    The backends agree if their logits differ by no more than rounding. Then they name the same class first, unless two
+    logits are equal up to rounding.
     """
     from resnet_spec.spec.loader import load
     from resnet_spec.vision import prediction

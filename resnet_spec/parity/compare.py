@@ -26,6 +26,7 @@ from resnet_spec.parity.report import (
     largest_difference,
     logits_size,
     ratio,
+    remark_on,
     standard_deviation,
 )
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance, structure_tolerance
@@ -213,6 +214,7 @@ class Comparison:
             environment={process.name: process.environment for process in self._processes},
             nodes=nodes,
             findings=findings,
+            remark="" if bisect else remark_on(exact[0]),
         )
 
     def _exact(self, graph: Graph, weights: Path, images: NDArray[Any], seed: int) -> tuple[list[NDArray[Any]], float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
 from resnet_spec.operations.fields import Shape
+from resnet_spec.parity.rounding import structure_tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,6 +150,7 @@ class ParityReport:
         environment: By backend, the versions and settings that change rounding.
         nodes: The nodes in order of execution, where ``bisect`` compared them.
         findings: What ``bisect`` found wrong, the first node first: where to look.
+        remark: Why the logits may hide mistakes, where they were compared alone; empty otherwise.
 
     Examples:
         >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
@@ -168,6 +170,7 @@ class ParityReport:
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     nodes: tuple[NodeReport, ...] = ()
     findings: tuple[Finding, ...] = ()
+    remark: str = ""
 
     @property
     def passed(self) -> bool:
@@ -229,6 +232,25 @@ def standard_deviation(value: NDArray[Any]) -> float:
 def logits_size(logits: NDArray[Any]) -> float:
     """Return the size of logits: their standard deviation, or if that is 0 their root mean square."""
     return standard_deviation(logits) or root_mean_square(logits)
+
+
+def remark_on(logits: NDArray[Any]) -> str:
+    """Return why reference logits hide mistakes, with what to do: they do not depend on the image or the position."""
+    import numpy as np
+
+    size = root_mean_square(logits)
+    if not isfinite(size):
+        return ""
+    allowed = structure_tolerance(size)
+    for axes, what in (
+        (tuple(range(logits.ndim)), "all logits are one number"),
+        ((0,), "the logits are the same for every image"),
+        (tuple(range(2, logits.ndim)), "the logits are the same at every position"),
+    ):
+        varied = [axis for axis in axes if logits.shape[axis] > 1]
+        if varied and bool((np.ptp(logits, axis=tuple(varied)) <= allowed).all()):
+            return f"{what}, which hides mistakes: compare every node with --bisect"
+    return ""
 
 
 def _scaled(value: NDArray[Any]) -> tuple[float, NDArray[Any] | None]:

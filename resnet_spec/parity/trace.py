@@ -32,7 +32,14 @@ from resnet_spec.parity.compare import at_size, loaded_spec, logits_difference, 
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images
-from resnet_spec.parity.report import ParityReport, largest_difference, logits_size, ratio, standard_deviation
+from resnet_spec.parity.report import (
+    ParityReport,
+    largest_difference,
+    logits_size,
+    ratio,
+    remark_on,
+    standard_deviation,
+)
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
@@ -389,6 +396,7 @@ def compare_with_trace(
         environment=environment,
         nodes=nodes,
         findings=findings,
+        remark="" if nodes else remark_on(trace.exact),
     )
 
 

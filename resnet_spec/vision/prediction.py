@@ -91,11 +91,13 @@ class Prediction:
 
     @property
     def passed(self) -> bool:
-        """Whether all backends name the same class for each image and agree within their bound; never with NaN."""
-        first, *others = (logits.argmax(axis=1) for logits in self.logits.values())
+        """Whether the logits of all backends agree within their bound; never with NaN.
+
+        Where they do, backends name different classes only if rounding explains that, too: if two logits are closer to
+        each other than twice the bound.
+        """
         largest = _largest(self.logits)
-        near = isfinite(largest) and isfinite(self.allowed) and largest <= self.allowed
-        return near and all((first == other).all() for other in others)
+        return isfinite(largest) and isfinite(self.allowed) and largest <= self.allowed
 
     def top(self, image: int, backend: str, count: int = 5) -> list[int]:
         """Return the most probable classes of an image.

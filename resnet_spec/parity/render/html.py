@@ -172,7 +172,7 @@ class Drawing:
         worst = words.worst(node)
         lines = (
             f"{node.name}: {node.operation}, {'×'.join(map(str, node.shape))}",
-            f"{words.sides(worst)}: adds {words.figure(worst.relative)}, {words.share_text(worst)} of its bound",
+            f"{words.sides(worst)}: relative {words.figure(worst.relative)}, {words.share_text(worst)} of its bound",
             f"accumulated error {words.figure(node.accumulated_error)}",
         )
         return Cell(node, self.anchor(node.name), _level(worst), mark, "\n".join(lines))

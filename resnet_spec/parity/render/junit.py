@@ -96,6 +96,8 @@ def _properties(report: ParityReport) -> Iterator[tuple[str, str]]:
     yield "seed", str(report.seed)
     yield "deviation", figure(report.deviation)
     yield "rounding_tolerance", figure(report.rounding_tolerance)
+    if report.remark:
+        yield "remark", report.remark
     for backend, settings in report.environment.items():
         yield from ((f"{backend}.{name}", value) for name, value in settings.items())
 

@@ -55,6 +55,8 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
     every = (*report.differences, *(d for node in report.nodes for d in node.differences))
     if any(d.size == 0 and d.largest for d in every):
         yield "\ninf: the reference is zero, and the absolute difference is compared"
+    if report.remark:
+        yield f"\n{report.remark}"
     for group in grouped(report.findings):
         yield ""
         yield from _finding(group)
@@ -81,7 +83,7 @@ def _training_table(differences: Iterable[Difference]) -> Table:
 
 def _nodes_table(nodes: Iterable[NodeReport]) -> Table:
     """Return a table of nodes, each with the difference that uses most of its bound; all passed, or none did."""
-    table = _table(("node", "backend", "dtype"), ("adds", "bound", "accumulated"), verdict=False)
+    table = _table(("node", "backend", "dtype"), ("relative", "bound", "accumulated"), verdict=False)
     for node in nodes:
         d = worst(node)
         table.add_row(Text(node.name), d.backend, d.dtype, *map(_figure, (d.relative, d.bound, node.accumulated_error)))

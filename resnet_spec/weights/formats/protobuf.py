@@ -1,7 +1,7 @@
 """Walks through a protobuf message in a file, field by field, so that weights are read once, into their arrays.
 
 A message is fields one after another, each a key and, except for numbers, a length. Protobuf's library would hold
-everything twice, and needs to be told of every field in advance.
+everything twice, and must know every field in advance.
 """
 
 from __future__ import annotations

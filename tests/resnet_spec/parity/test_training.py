@@ -31,9 +31,13 @@ Compare = Callable[..., list[Difference]]
 
 
 def comparing(folder: Path, processes: list[BackendProcess]) -> Compare:
-    def compare(graph: Graph, plan: Plan = PLAN) -> list[Difference]:
+    def compare(graph: Graph, plan: Plan = PLAN, *, weights: float | None = None) -> list[Difference]:
+        """``weights`` fills every parameter; they are random by default."""
         comparison = TrainingComparison(processes, Scratch(folder), lambda step: None)
-        return comparison.run(graph, random_arrays(graph), plan=plan)
+        arrays = random_arrays(graph)
+        if weights is not None:
+            arrays = {name: np.full_like(array, weights) for name, array in arrays.items()}
+        return comparison.run(graph, arrays, plan=plan)
 
     return compare
 
@@ -289,6 +293,29 @@ def test_statistics_that_are_not_exact_where_they_should_be_are_caught(mistaken:
         Builder(3, 8, 8).add("bn", "batch_norm", running_variance="biased").add("relu", "relu").graph(name="inexact")
     )
     assert rows(failed(mistaken(graph))) == ["statistics bn.running_var, exact"]
+
+
+ZERO_STEPS = {"weights 3 steps of sgd", "weights 3 steps of adamw"}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "caught"),
+    [("none", set()), ("gradient of nothing", {"gradients conv.weight"}), ("step of nothing", SGD_STEPS | ADAMW_STEPS)],
+)
+def test_a_reference_of_zero_is_judged_absolutely(mistaken: Compare, mistake: str, caught: set[str]) -> None:
+    """All weights are zero, and so are the gradients and the steps; any other value is a difference."""
+    graph = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("relu", "relu")
+    differences = mistaken(graph.graph(name=mistake), weights=0.0)
+    assert set(rows(failed(differences))) == caught
+    zero = [d for d in differences if not d.size]
+    assert set(rows(zero)) == {"gradients conv.weight", "gradients input"} | ZERO_STEPS
+    assert all(d.largest == 0 for d in zero if d.passed)
+
+
+@pytest.mark.slow
+def test_two_frameworks_agree_where_nothing_is_trained(compare: Compare) -> None:
+    graph = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("relu", "relu")
+    assert not failed(compare(graph.graph(), weights=0.0))
 
 
 # -- bounds ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 import resnet_spec
 from resnet_spec import ParityReport
+from resnet_spec.parity.report import remark_on
 from resnet_spec.parity.trace import compare_with_trace, record
 from resnet_spec.parity.training import _Run  # pyright: ignore[reportPrivateUsage]
 from resnet_spec.vision.prediction import Prediction
@@ -69,6 +70,31 @@ def test_backends_that_are_right_agree_and_one_that_shifts_the_logits_does_not(
     assert not wrong.passed
     if bisect:
         assert [node.name for node in wrong.nodes if not node.passed] == ["fc"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "filled", "remark"),
+    [
+        (SPEC, None, ""),
+        (SPEC, ZERO, "all logits are one number"),
+        (SPEC, {"fc.weight": 0.0, "fc.bias": np.arange(3.0)}, "the logits are the same for every image"),
+        (SPEC, {"fc.weight": 0.5, "fc.bias": 0.0}, ""),
+    ],
+)
+def test_logits_that_hide_mistakes_have_a_remark(
+    compare: Compare, spec: str, filled: dict[str, Any] | None, remark: str
+) -> None:
+    report = compare(spec, "reordered", filled)
+    assert report.remark == (f"{remark}, which hides mistakes: compare every node with --bisect" if remark else "")
+    assert not compare(spec, "reordered", filled, bisect=True).remark
+
+
+def test_logits_that_are_the_same_at_every_position_have_a_remark() -> None:
+    logits = np.broadcast_to(np.arange(6.0).reshape(2, 3, 1, 1), (2, 3, 4, 4))
+    assert remark_on(logits).startswith("the logits are the same at every position, ")
+    assert not remark_on(logits + np.eye(4))
+    assert not remark_on(np.full((2, 3), np.nan))
+    assert not remark_on(np.arange(3.0).reshape(1, 3))
 
 
 def test_garbage_at_a_node_whose_reference_is_zero_is_found(compare: Compare) -> None:

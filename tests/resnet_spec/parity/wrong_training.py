@@ -49,6 +49,9 @@ class Wrong(TorchBackend):
                 return found._replace(
                     parameters={**found.parameters, "fc.bias": found.parameters["fc.bias"] * torch.nan}
                 )
+            case "gradient of nothing":
+                wrong = found.parameters["conv.weight"] + 1e-30
+                return found._replace(parameters={**found.parameters, "conv.weight": wrong})
             case _:
                 return found
 
@@ -133,6 +136,18 @@ def _unrounded(held: list[Any], optimizer: Optimizer) -> Any:
     return torch.optim.SGD(held, momentum=0.9, weight_decay=1e-4)
 
 
+def _never_still(held: list[Any], optimizer: Optimizer) -> Any:
+    """A step that moves a weight whose gradient is zero."""
+    native = _coupled(held, optimizer) if isinstance(optimizer, SGD) else _adamw(held, optimizer)
+
+    def move(native: Any, *given: Any) -> None:
+        with torch.no_grad():
+            held[0].add_(1e-30)
+
+    native.register_step_post_hook(move)
+    return native
+
+
 MISTAKES: dict[str, Callable[[list[Any], Any], Any]] = {
     "decoupled decay": _decoupled,
     "coupled decay": _coupled,
@@ -140,4 +155,5 @@ MISTAKES: dict[str, Callable[[list[Any], Any], Any]] = {
     "momentum form": _momentum,
     "nesterov": _nesterov,
     "unrounded": _unrounded,
+    "step of nothing": _never_still,
 }
