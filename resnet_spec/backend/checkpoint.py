@@ -21,6 +21,8 @@ class Checkpoint:
         widened: Names of the tensors that the file stores as bfloat16, which NumPy lacks.
         metadata: What the file states about itself.
         remarks: Sentences for the user, such as that normalizations are folded.
+        doubt: Why the file's network cannot be shown to compute what the graph does, where the format has a network and
+            the names fit; ``strict_graph`` refuses it.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -29,6 +31,7 @@ class Checkpoint:
     widened: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     remarks: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 def widen_bfloat16(array: NDArray[Any]) -> NDArray[Any]:

@@ -124,7 +124,7 @@ def fit_arrays(
 def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading) -> dict[str, NDArray[Any]]:
     adapt = checked_adaptations(reading.get("adapt", ()))
     selection = select(graph, checkpoint, source, take=reading.get("take", ""), ema=reading.get("ema", False))
-    difference = architecture_difference(checkpoint, graph)
+    difference = checkpoint.doubt or architecture_difference(checkpoint, graph)
     if difference and reading.get("strict_graph"):
         raise WeightsError(f"{source}: {difference}")
     try:

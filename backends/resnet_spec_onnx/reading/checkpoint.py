@@ -14,7 +14,6 @@ from onnx import NodeProto
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.selection import by_graph_names
-from resnet_spec_onnx.compilation import FINGERPRINT
 from resnet_spec_onnx.reading.comparison import Comparison, compare
 from resnet_spec_onnx.reading.matching import MismatchError
 from resnet_spec_onnx.reading.network import IncomparableError
@@ -35,7 +34,8 @@ def read_onnx(path: Path, graph: Graph | None = None) -> Checkpoint:
 
     Without a graph, or if the initializers are named after its parameters (in any supported library's words), they keep
     their names and the file's layout. Else each is found by its position in the network, which must be the graph's,
-    and gets the graph's name. Folded normalizations that are nodes after convolutions are multiplied into the weights.
+    and gets the graph's name. Where names fit and the networks differ, the checkpoint's ``doubt`` says how. Folded
+    normalizations that are nodes after convolutions are multiplied into the weights.
 
     Raises WeightsError for a file that is invalid, has unsupported parts (subgraphs, functions, sparse tensors), has
     another architecture than the graph, or leaves more than one way to load it.
@@ -45,27 +45,30 @@ def read_onnx(path: Path, graph: Graph | None = None) -> Checkpoint:
         raise WeightsError(f"{path}: has {unsupported}, which are not supported")
     metadata = {entry.key: entry.value for entry in contents.model.metadata_props}
     weights = _by_name(contents)
-    if graph is None or metadata.get(FINGERPRINT, graph.fingerprint) != graph.fingerprint:
-        # The core reports another fingerprint, with the names of both specs.
-        return _checkpoint(contents, metadata, weights, {name: (name,) for name in weights}, ())
+    by_name = {name: (name,) for name in weights}
+    if graph is None:
+        return _checkpoint(contents, metadata, weights, by_name, ())
+    # From here on the file's own network is compared: another tool may have changed it, and left the metadata.
     names = _graph_names(graph, weights)
     named = {parameter.name for parameter in graph.parameters()} <= set(names.values())
-    remarks: tuple[str, ...] = ()
     try:
         comparison = compare(contents, graph, names if named else {})
     except MismatchError as error:
-        raise WeightsError(f"{path}: {error}") from None
+        if not named or _fits_by_structure(contents, graph):
+            raise WeightsError(f"{path}: {error}") from None
+        return _checkpoint(
+            contents, {}, weights, by_name, (), f"is for another architecture than {graph.name}: {error}"
+        )
     except IncomparableError as error:
         if not named:
             raise WeightsError(
                 f"{path}: its weights do not have the spec's names and cannot be found by structure: {error}"
             ) from None
-        if FINGERPRINT not in metadata:
-            remarks = (f"was read by names only; whether its architecture is the spec's was not checked: {error}",)
-        return _checkpoint(contents, metadata, weights, {name: (name,) for name in weights}, remarks)
+        doubt = f"was read by names only; whether its architecture is the spec's was not checked: {error}"
+        return _checkpoint(contents, {}, weights, by_name, (), doubt)
     origins = _named_origins(weights, names, comparison) if named else _found_origins(path, weights, names, comparison)
     tensors = weights if named else weights | {name: tensor.array for name, tensor in comparison.tensors.items()}
-    return _checkpoint(contents, metadata, tensors, origins, comparison.remarks)
+    return _checkpoint(contents, {}, tensors, origins, comparison.remarks)
 
 
 def _checkpoint(
@@ -74,6 +77,7 @@ def _checkpoint(
     tensors: Mapping[str, Any],
     origins: Mapping[str, Iterable[str]],
     remarks: tuple[str, ...],
+    doubt: str = "",
 ) -> Checkpoint:
     """Return the tensors in ``origins``, which names the initializers of each; other initializers are counted."""
     used = {name for names in origins.values() for name in names}
@@ -84,7 +88,17 @@ def _checkpoint(
         widened=frozenset(name for name, names in origins.items() if contents.widened.intersection(names)),
         metadata=metadata,
         remarks=remarks,
+        doubt=doubt,
     )
+
+
+def _fits_by_structure(contents: Contents, graph: Graph) -> bool:
+    """Whether the networks are the same, so that it is names that contradict the structure."""
+    try:
+        compare(contents, graph, {})
+    except (MismatchError, IncomparableError):
+        return False
+    return True
 
 
 def _named_origins(weights: Arrays, names: Mapping[str, str], comparison: Comparison) -> dict[str, tuple[str, ...]]:

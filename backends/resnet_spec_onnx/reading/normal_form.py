@@ -65,17 +65,17 @@ def file_network(contents: Contents, layout: Layout) -> Network:
 
 def _value(node: NodeView, evaluations: Iterator[int]) -> Value:
     proto = node.proto
-    if proto.domain not in ("", "ai.onnx"):
-        raise IncomparableError(f"{node.source} is an operator of {proto.domain!r}; only ONNX's own are supported")
+    kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     constants = [value for value in node.inputs if not isinstance(value, Computed)]
     if len(constants) == len(node.inputs):
         if proto.op_type != "Constant" and next(evaluations, None) is None:
             raise IncomparableError(f"more than {MAX_EVALUATED} of its nodes compute constants")
         return evaluate(proto, constants, node.opset)
-    if proto.op_type not in NODE_FORMS:
-        raise IncomparableError(f"{node.source} is an operator that is not supported")
+    if kind not in NODE_FORMS:
+        where = f" of {proto.domain!r}" if kind != proto.op_type else ""
+        raise IncomparableError(f"{node.source} is an operator{where} that is not supported")
     try:
-        return NODE_FORMS[proto.op_type](node)
+        return NODE_FORMS[kind](node)
     except ShapeError as error:
         raise IncomparableError(f"{node.source}: {error}") from None
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from onnx import ModelProto, numpy_helper
 
 import resnet_spec
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
-from resnet_spec.graph.folding import fold
+from resnet_spec.graph.folding import fold, fold_arrays
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_onnx.reading.checkpoint import NOT_WEIGHTS
@@ -80,13 +81,14 @@ def test_operations_without_a_normal_form_are_read_by_name_only(name: str, tmp_p
     graph = Builder(4, 8, 8).add("a", name, **fields).graph()
     arrays = random_arrays(graph)
     model = model_of(graph, arrays).to_proto()
-    assert_equal(known := read(model, graph, tmp_path), arrays)
-    assert known.remarks == ()
-    del model.metadata_props[:]
-    assert_equal(unknown := read(model, graph, tmp_path), arrays)
-    assert unknown.remarks[0].startswith(
-        "was read by names only; whether its architecture is the spec's was not checked: 'a' "
-    )
+    # Whatever its metadata state.
+    for metadata in ([*model.metadata_props], []):
+        del model.metadata_props[:]
+        model.metadata_props.extend(metadata)
+        assert_equal(checkpoint := read(model, graph, tmp_path), arrays)
+        assert checkpoint.doubt.startswith(
+            "was read by names only; whether its architecture is the spec's was not checked: 'a' "
+        )
     message = refused(anonymous(model), graph, tmp_path)
     assert message == (
         "its weights do not have the spec's names and cannot be found by structure: "
@@ -186,12 +188,49 @@ def test_names_at_other_positions_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_another_fingerprint_is_reported_by_the_core(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    backend, graph = OnnxBackend(), small_resnet()
-    backend.write(model_of(graph, random_arrays(graph)), graph, path)
-    with pytest.raises(WeightsError, match="was written for another architecture"):
-        resnet_spec.read_weights(path, convolution())
+def _leaky(model: ModelProto) -> None:
+    """What another tool may do to a file, leaving its metadata."""
+    for each in model.graph.each:
+        if each.op_type == "Relu":
+            each.op_type = "LeakyRelu"
+            each.attribute.append(onnx.helper.make_attribute("alpha", 0.1))
+
+
+def test_a_fingerprint_in_the_metadata_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    backend, graph, path = OnnxBackend(), small_resnet(), tmp_path / "model.onnx"
+    arrays = random_arrays(graph)
+    backend.write(model_of(graph, arrays), graph, path)
+    assert_equal(backend.read(path, graph), resnet_spec.read_weights(path, graph, strict_graph=True))
+    assert caplog.messages == []
+
+    model = onnx.load(path)
+    _leaky(model)
+    onnx.save(model, path)
+    resnet_spec.read_weights(path, graph)
+    (message,) = caplog.messages
+    assert "was not checked: 'relu' (LeakyRelu) is an operator that is not supported; --strict-graph refuses" in message
+    with pytest.raises(WeightsError, match="LeakyRelu"):
+        resnet_spec.read_weights(path, graph, strict_graph=True)
+
+
+@pytest.mark.parametrize("level", ["ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED"])
+def test_our_own_file_is_read_after_onnx_runtime_optimized_it(
+    level: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend, graph = OnnxBackend(), resnet_spec.load("cifar/resnet20").to_graph()
+    arrays = random_arrays(graph)
+    backend.write(model_of(graph, arrays), graph, tmp_path / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+    read = resnet_spec.read_weights(tmp_path / "optimized.onnx", fold(graph), strict_graph=True)
+    for name, array in fold_arrays(graph, arrays).items():
+        np.testing.assert_allclose(read[name], array, rtol=1e-5, atol=1e-6)
+    assert caplog.messages == []
+    with pytest.raises(WeightsError, match="folded into the convolutions before them; set 'folded: true'"):
+        resnet_spec.read_weights(tmp_path / "optimized.onnx", graph)
 
 
 def test_half_precision_needs_adapt_half(tmp_path: Path) -> None:

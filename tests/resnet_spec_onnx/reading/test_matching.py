@@ -82,15 +82,25 @@ MUTATIONS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-@pytest.mark.parametrize("change", [lambda model: model, anonymous], ids=["named", "anonymous"])
-def test_another_architecture_is_refused_by_its_first_difference(
-    name: str, change: Callable[[ModelProto], ModelProto], tmp_path: Path
-) -> None:
+def test_another_architecture_is_refused_by_its_first_difference(name: str, tmp_path: Path) -> None:
     graph = small_resnet()
-    model = change(proto(graph))
+    model = anonymous(proto(graph))
     mutate, message = MUTATIONS[name]
     mutate(model)
     assert refused(model, graph, tmp_path).startswith(message)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_where_all_names_fit_another_architecture_is_reported(name: str, tmp_path: Path) -> None:
+    graph = small_resnet()
+    arrays = random_arrays(graph)
+    model = proto(graph, arrays)
+    mutate, message = MUTATIONS[name]
+    mutate(model)
+    checkpoint = read(model, graph, tmp_path)
+
+    assert_equal(checkpoint, arrays)
+    assert checkpoint.doubt.startswith(f"is for another architecture than {graph.name}: {message}")
 
 
 def branches(**second: Any) -> Graph:

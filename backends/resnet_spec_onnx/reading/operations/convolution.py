@@ -9,7 +9,7 @@ from resnet_spec.operations.fields import Edges, Shape
 from resnet_spec.operations.windows import transposed_size
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.network import Network, Tensor, Window
-from resnet_spec_onnx.reading.node_view import NodeView, Value
+from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.parameters import kernel_and_bias
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import LIMIT, window_of
@@ -34,6 +34,10 @@ def _conv_transpose2d(op: ops.ConvTranspose2d, view: OperationView, x: int) -> i
 
 @NODE_FORMS.register("Conv")
 def _conv_node(node: NodeView) -> Value:
+    return _convolution(node)
+
+
+def _convolution(node: NodeView) -> Computed:
     step, kernel = _kernel(node, (3, 4))
     channels, inputs, *sizes = kernel.array.shape
     groups = node.integer("group", 1)
@@ -43,6 +47,17 @@ def _conv_node(node: NodeView) -> Value:
     tensors = kernel_and_bias(node, kernel, channels)
     step = node.network.convolution(step, node.source, window, channels, groups, tensors)
     return node.result(step, kernel.array.ndim)
+
+
+@NODE_FORMS.register("com.microsoft.FusedConv")
+def _fused_conv_node(node: NodeView) -> Value:
+    """ONNX Runtime's convolution with the activation after it, which its optimizer writes."""
+    activation = node.string("activation", "")
+    if activation not in ("Relu", "Sigmoid") or node.has_input(3):
+        raise node.error(f"has the unsupported activation {activation!r}, or an addition")
+    value = _convolution(node)
+    step = node.network.add(activation.lower(), (value.step,), node.source, nonnegative=True)
+    return node.result(step, len(value.axes))
 
 
 @NODE_FORMS.register("ConvTranspose")
