@@ -190,7 +190,7 @@ def test_names_at_other_positions_are_refused(tmp_path: Path) -> None:
 
 def _leaky(model: ModelProto) -> None:
     """What another tool may do to a file, leaving its metadata."""
-    for each in model.graph.each:
+    for each in model.graph.node:
         if each.op_type == "Relu":
             each.op_type = "LeakyRelu"
             each.attribute.append(onnx.helper.make_attribute("alpha", 0.1))
