@@ -1,0 +1,81 @@
+"""Activations, against figures computed by hand."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from resnet_spec.operations.fields import ShapeError
+from tests.resnet_spec.operations.support import MAP, Shape, Shapes, make, operations_of
+
+
+@pytest.mark.parametrize(
+    ("operation", "shapes", "output"),
+    [
+        (make("relu"), [MAP], MAP),
+        (make("sigmoid"), [(7,)], (7,)),
+        (make("softmax"), [(7,)], (7,)),
+    ],
+)
+def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
+    assert operation.output_shape(*shapes) == output
+
+
+@pytest.mark.parametrize(
+    ("operation", "shapes", "said"),
+    [
+        (make("softmax"), [MAP], "needs a vector, not 4×9×10; add a flatten before it"),
+    ],
+)
+def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str) -> None:
+    with pytest.raises(ShapeError, match=f"^{re.escape(said)}$"):
+        operation.output_shape(*shapes)
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "slots"),
+    [
+        (make("relu"), MAP, []),
+        (make("sigmoid"), MAP, []),
+    ],
+)
+def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
+    assert [tuple(slot) for slot in operation.parameters(shape)] == slots
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "macs"),
+    [
+        (make("relu"), MAP, 0),
+    ],
+)
+def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
+    assert operation.macs((shape,), operation.output_shape(shape)) == macs
+
+
+ROUNDINGS = [
+    (make("relu"), [MAP], 0),
+    (make("sigmoid"), [MAP], 4),
+    (make("softmax"), [(10,)], 10 + 4),
+]
+
+
+@pytest.mark.parametrize(("operation", "shapes", "roundings"), ROUNDINGS)
+def test_roundings(operation: Any, shapes: Shapes, roundings: int) -> None:
+    assert operation.roundings(*shapes) == roundings
+
+
+def test_the_roundings_of_every_operation_are_stated() -> None:
+    assert {operation.op for operation, *_ in ROUNDINGS} == operations_of("activation")
+
+
+@pytest.mark.parametrize(
+    ("operation", "stride"),
+    [
+        (make("relu"), (1, 1)),
+    ],
+)
+def test_spatial_stride(operation: Any, stride: Any) -> None:
+    assert operation.spatial_stride() == stride

@@ -1,0 +1,30 @@
+"""The closed set of operations."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from resnet_spec.operations import OPERATIONS, Category
+from tests.every_operation import every_operation
+from tests.resnet_spec.operations.support import make
+
+
+def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
+    assert list(OPERATIONS) == [
+        *("conv2d", "std_conv2d", "conv_transpose2d", "conv1d", "linear"),
+        *("batch_norm", "position_batch_norm", "group_norm", "evo_norm_s0", "filter_response_norm"),
+        *("relu", "sigmoid", "softmax", "dropout", "stochastic_depth"),
+        *("max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool"),
+        *("pad2d", "pad_channels", "flatten", "reshape", "add", "multiply"),
+    ]
+    assert all(cls.__doc__ and cls.label and isinstance(cls.category, Category) for cls in OPERATIONS.values())
+
+
+def test_an_unknown_operation_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        make("gelu")
+
+
+def test_the_graph_that_backends_run_node_by_node_has_every_operation() -> None:
+    assert {node.operation.op for node in every_operation().nodes} == set(OPERATIONS)
