@@ -8,7 +8,8 @@ mapped to the canonical ones first, so that every table applies to it, in both d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -39,6 +40,29 @@ Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Names: TypeAlias = Words | dict[Role, Words]
 
 
+_IN_BLOCK = re.compile(r"(.*?\d+\.(?:blocks\.)?\d+)\.(downsample)?")
+
+
+class _Positions:
+    """Numbers things of several kinds in the order in which they are first asked for."""
+
+    def __init__(self) -> None:
+        self._seen: defaultdict[str, dict[Hashable, int]] = defaultdict(dict)
+
+    def of(self, kind: str, thing: Hashable) -> int:
+        """The number of a thing among those of its kind."""
+        seen = self._seen[kind]
+        return seen.setdefault(thing, len(seen))
+
+    def text(self, pattern: Pattern, canonical: str, values: Mapping[str, int | str]) -> str:
+        """A layer's name, which may have its position or its block's in it."""
+        if "block" in pattern.names:
+            values = {**values, "block": self.of("blocks", (values["s"], values["b"]))}
+        if "n" in pattern.names:
+            values = {**values, "n": self.of(pattern.text({**values, "n": 0}), canonical)}
+        return pattern.text(values)
+
+
 class Table(Frozen):
     """The names of one library.
 
@@ -48,9 +72,11 @@ class Table(Frozen):
         layers: Canonical names to the library's. ``{s}`` stands for a number, ``{s+1}`` for the next one, ``{b+1:02}``
             for one of two digits, ``{b:a}`` for a letter, ``{*}`` for anything; the library's names may have a part
             ``[in brackets]`` that some files lack. The first rule that matches decides. ``{block}`` is the position of
-            block ``{s}``, ``{b}`` among the network's blocks. Where a layer's parameters are in several of the
-            library's layers, names are given by role.
+            block ``{s}``, ``{b}`` among the network's blocks, ``{n}`` that of a layer among those whose names are
+            alike but for it, and ``{n:_}`` the same with an underscore, and nothing for the first. Where a layer's
+            parameters are in several of the library's layers, names are given by role.
         parameters: The last part of a name by role, where it is not PyTorch's.
+        projection_first: Whether ``{n}`` counts a block's projection before the block's other layers; else after them.
         separator: What is between the names of a layer and of its parameter.
         layout: The library's axes.
         remark: What to know about the library's weights; it is logged when they are read.
@@ -60,6 +86,7 @@ class Table(Frozen):
     description: str
     layers: dict[str, Names]
     parameters: Mapping[Role, Words] = Field(default_factory=dict[Role, tuple[str, ...]])
+    projection_first: bool = False
     separator: str = "."
     layout: Layout = "pytorch"
     remark: str = ""
@@ -67,10 +94,10 @@ class Table(Frozen):
     def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
         """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
         canonical = _canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
-        blocks: dict[tuple[int | str | None, ...], int] = {}
+        positions = self._positions(graph, canonical)
         for parameter in graph.parameters():
             words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
-            for layer in self._layer_names(canonical[parameter.node], parameter.role, blocks):
+            for layer in self._layer_names(canonical[parameter.node], parameter.role, positions):
                 for word in words:
                     yield f"{layer}{self.separator}{word.format(layer=layer)}", parameter
 
@@ -89,15 +116,26 @@ class Table(Frozen):
         >>> find_table("transformers").layer("layer1.2.bn2")
         'resnet.encoder.stages.0.layers.2.layer.1.normalization'
         """
-        return next(self._layer_names(canonical, None, {}), None)
+        return next(self._layer_names(canonical, None, _Positions()), None)
 
-    def _layer_names(
-        self, canonical: str, role: Role | None, blocks: dict[tuple[int | str | None, ...], int]
-    ) -> Iterator[str]:
+    def _positions(self, graph: Graph, canonical: Mapping[str, str]) -> _Positions:
+        """The positions of layers, counted in the library's order if it counts layers at all."""
+        positions = _Positions()
+        if _counts_layers(self.name):
+            order = sorted(graph.parameters(), key=lambda p: self._counting_order(canonical[p.node], positions))
+            for parameter in order:
+                deque(self._layer_names(canonical[parameter.node], parameter.role, positions), maxlen=0)
+        return positions
+
+    def _counting_order(self, canonical: str, positions: _Positions) -> tuple[int, bool]:
+        """By which layers are sorted before they are counted; those outside of blocks stay where they are."""
+        found = _IN_BLOCK.match(canonical)
+        place = positions.of("order", found[1] if found else canonical)
+        return place, bool(found and found[2]) is not self.projection_first
+
+    def _layer_names(self, canonical: str, role: Role | None, positions: _Positions) -> Iterator[str]:
         values, theirs = _matched(self.name, canonical, role)
-        if "s" in values and "b" in values:
-            values = {**values, "block": blocks.setdefault((values["s"], values["b"]), len(blocks))}
-        yield from (pattern.text(values) for pattern in theirs)
+        yield from (positions.text(pattern, canonical, values) for pattern in theirs)
 
     def translated(self, graph: Graph) -> dict[str, str]:
         """The library's name for each of a graph's parameters; raises OutputError if it has none for some."""
@@ -122,7 +160,7 @@ class Table(Frozen):
         for parameter in graph.parameters():
             name = names[parameter.name]
             renamed[name] = to_layout(arrays[parameter.name], parameter.role, self.layout)
-            if parameter.role is Role.NORM_VARIANCE and self.layout == "pytorch":
+            if parameter.role is Role.NORM_VARIANCE and Role.NORM_VARIANCE not in self.parameters:
                 renamed[f"{name.rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
         return renamed
 
@@ -180,6 +218,11 @@ def _matched(table: str, canonical: str, role: Role | None) -> tuple[Mapping[str
         if values is not None:
             return values, theirs.get(role, theirs.get(None, ()))
     return {}, ()
+
+
+@cache
+def _counts_layers(table: str) -> bool:
+    return any("n" in pattern.names for _, theirs in _rules(table) for side in theirs.values() for pattern in side)
 
 
 @lru_cache(maxsize=16)

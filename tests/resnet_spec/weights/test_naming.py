@@ -18,10 +18,11 @@ from resnet_spec.weights.selection import select
 Lines = Callable[[Callable[[], Any]], list[str]]
 
 POST_ACTIVATION = (
+    "caffe", "flax", "flax_basic", "gluon_v1", "gluon_v1_symbol", "gluoncv", "gluoncv_symbol", "mlperf", "paddle",
     "detectron2", "keras", "keras_2016", "kuangliu", "mmpretrain", "sequential", "slim", "timm", "torchvision",
     "transformers",
 )  # fmt: skip
-PRE_ACTIVATION = ("bit", "keras_v2", "timm")
+PRE_ACTIVATION = ("bit", "gluon_v2", "gluon_v2_symbol", "keras_v2", "timm")
 
 EXAMPLES = {
     "detectron2": {
@@ -63,6 +64,25 @@ EXAMPLES = {
         "stages.0.blocks.2.norm3.bias": "resnet/block1/unit03/c/group_norm/beta",
         "stages.3.blocks.0.downsample.conv.weight": "resnet/block4/unit01/a/proj/standardized_conv2d/kernel",
         "head.fc.weight": "resnet/head/conv2d/kernel",
+    },
+    "caffe": {
+        "bn1.running_mean": "bn_conv1/mean",
+        "bn1.bias": "scale_conv1/bias",
+        "layer1.1.conv3.weight": "res2b_branch2c/weight",
+        "layer1.0.downsample.1.weight": "scale2a_branch1/weight",
+    },
+    "flax": {
+        "layer2.0.conv1.weight": "params/BottleneckResNetBlock_3/Conv_0/kernel",
+        "layer2.0.downsample.1.running_mean": "batch_stats/BottleneckResNetBlock_3/norm_proj/mean",
+        "layer2.0.downsample.1.bias": "params/BottleneckResNetBlock_3/norm_proj/bias",
+    },
+    "paddle": {"bn1.running_var": "bn1._variance", "layer1.0.downsample.1.running_mean": "layer1.0.downsample.1._mean"},
+    "gluon_v1": {"layer1.0.bn3.weight": "features.4.0.body.7.gamma", "fc.bias": "output.bias"},
+    "gluon_v1_symbol": {"layer1.1.conv2.weight": "resnetv10_stage1_conv5_weight"},
+    "gluon_v2_symbol": {"stages.0.blocks.1.conv1.weight": "resnetv20_stage1_conv4_weight"},
+    "mlperf": {
+        "layer1.0.conv1.weight": "resnet_model/conv2d_2/kernel",
+        "bn1.bias": "resnet_model/batch_normalization/beta",
     },
     "keras_v2": {
         "stages.0.blocks.0.norm1.weight": "conv2_block1_preact_bn/gamma",

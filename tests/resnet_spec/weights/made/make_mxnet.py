@@ -37,6 +37,9 @@ def perturb(net):
     random = np.random.default_rng(0)
     for name, parameter in net.collect_params().items():
         shape = parameter.shape
+        if name.endswith(("_gamma", "_beta")) and parameter.grad_req == "null":
+            # The scale and the offset of the image's normalization are fixed.
+            continue
         if name.endswith(("gamma", "running_var")):
             parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, shape)))
         elif name.endswith(("beta", "running_mean", "bias")):
