@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 RIVALS := .venv-rivals
 # Two frameworks in one process can crash each other: tests that import TensorFlow into their own process run apart.
-IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,keras keras_files tutorial)
+IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,frozen_graphs keras keras_files tutorial)
 # An idle worker takes tests from a busy one, so that a long file does not end the run alone.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal --durations 10
 # Both runs, also where the first one fails.
