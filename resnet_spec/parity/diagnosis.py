@@ -19,7 +19,7 @@ from resnet_spec.parity.hypotheses import JOINS, Trial, trials_of
 from resnet_spec.parity.precision import PRECISIONS, bfloat16, float16
 from resnet_spec.parity.process import BackendProcess
 from resnet_spec.parity.report import Difference, largest_difference, root_mean_square
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Explainer:
 def _tolerance(exact: Array, observed: Array, allowed: float) -> float:
     """Return how far the result of a confirmed hypothesis may be from the observed value."""
     if observed.shape != exact.shape:
-        return STRUCTURE * root_mean_square(observed)
+        return RELATIVE_TOLERANCE * root_mean_square(observed)
     return max(allowed, VANISHES * largest_difference(observed, exact))
 
 

@@ -7,14 +7,14 @@ roundings of the partial sums that they are in, so a sum of positive terms may b
 in float64 with every operation's inputs moved at random by √k·u, with float32's u, and its result moved by as much, is
 a sample of float32's effect on it. The distance of that run from the unperturbed one is the *rounding error*, an
 estimate in the units of the result. It grows with depth, with the terms of each sum and with whatever the network
-amplifies. ``CONFIDENCE`` is λ, and λ times the rounding error the *rounding tolerance*.
+amplifies. ``ROUNDING_FACTOR`` is λ, and λ times the rounding error the *rounding tolerance*.
 
 Every verdict compares two absolute quantities, the largest difference and the largest that is allowed:
 
 - float32 against the same backend's float64: the rounding tolerance.
 - One node in float64, given the same inputs in two backends: the rounding tolerance with float64's u for float32's.
-- A whole network in float64: ``STRUCTURE`` times the size of the reference's result, or the rounding tolerances of two
-  float64 runs where those are more.
+- A whole network in float64: ``RELATIVE_TOLERANCE`` times the size of the reference's result, or the rounding
+  tolerances of two float64 runs where those are more.
 
 The last two need no reference that differs from zero. A result that is zero because everything in it is zero (after a
 ReLU of negative values, under kernels of zeros) has no rounding error, since moving zero by a part of itself moves
@@ -40,9 +40,9 @@ UNIT: dict[DType, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
 SMALLEST: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
 """The smallest normal numbers; a processor may treat smaller ones as zero."""
 
-CONFIDENCE = 2.0
+ROUNDING_FACTOR = 2.0
 
-STRUCTURE = 1e-9
+RELATIVE_TOLERANCE = 1e-9
 """Largest difference of float64 results, in their standard deviations, that rounding may explain: 10⁷ units."""
 
 SAMPLES = 256
@@ -51,7 +51,7 @@ SAMPLES = 256
 
 def rounding_tolerance(error: float, dtype: DType = "float32") -> float:
     """Return the largest error of a result that rounding explains, given its estimated float32 rounding error."""
-    return CONFIDENCE * error * UNIT[dtype] / UNIT["float32"] + SMALLEST[dtype]
+    return ROUNDING_FACTOR * error * UNIT[dtype] / UNIT["float32"] + SMALLEST[dtype]
 
 
 def structure_tolerance(size: float, error: float = 0.0) -> float:
@@ -59,7 +59,7 @@ def structure_tolerance(size: float, error: float = 0.0) -> float:
 
     ``size`` is the size of the reference, and ``error`` its estimated float32 rounding error.
     """
-    return max(STRUCTURE * size, 2 * rounding_tolerance(error, "float64"))
+    return max(RELATIVE_TOLERANCE * size, 2 * rounding_tolerance(error, "float64"))
 
 
 def draws_for(values: int) -> int:

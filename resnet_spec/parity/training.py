@@ -4,16 +4,16 @@ The rates of dropout and stochastic depth are 0. The loss is half the mean squar
 targets, which is the same in every framework.
 
 The distance that rounding explains is estimated as in ``rounding``, with float64's unit roundoff u: each backend trains
-again with rounding noise (``perturbed_batches``), and its tolerance is ``CONFIDENCE`` times the largest distance of
-``RUNS`` such runs from its unperturbed run. A difference may be as large as the sum of both backends' tolerances, which
-grow with the steps and with what training amplifies. Several runs are needed, since differences soon point along the
-direction that training amplifies most, and a single run may start with little of that direction. Both backends are
+again with rounding noise (``perturbed_batches``), and its tolerance is ``ROUNDING_FACTOR`` times the largest distance
+of ``RUNS`` such runs from its unperturbed run. A difference may be as large as the sum of both backends' tolerances,
+which grow with the steps and with what training amplifies. Several runs are needed, since differences soon point along
+the direction that training amplifies most, and a single run may start with little of that direction. Both backends are
 perturbed, since the noise that remains where terms of a gradient cancel differs between backends, and Adam divides by
 its size.
 
-Distances and tolerances are absolute. Gradients and statistics are compared with ``STRUCTURE`` times the size of the
-reference. If the size is zero, the other backend's values must be zero too; for a running mean, which may be zero up to
-rounding, the size is the standard deviation of the layer's values instead.
+Distances and tolerances are absolute. Gradients and statistics are compared with ``RELATIVE_TOLERANCE`` times the size
+of the reference. If the size is zero, the other backend's values must be zero too; for a running mean, which may be
+zero up to rounding, the size is the standard deviation of the layer's values instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from resnet_spec.parity.plan import UPDATE, Plan, U, all_terms, random_batch
 from resnet_spec.parity.process import BackendProcess, Progress
 from resnet_spec.parity.randomization import undropped
 from resnet_spec.parity.report import Difference, Quantity, largest_difference, ratio
-from resnet_spec.parity.rounding import CONFIDENCE, SMALLEST, structure_tolerance
+from resnet_spec.parity.rounding import ROUNDING_FACTOR, SMALLEST, structure_tolerance
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class TrainingComparison:
                 np.maximum(error, run.distance(own, names), out=error)
         sizes = [run.sizes(arrays, names) for run in runs]
         tolerances = [
-            CONFIDENCE * (error + _floors(graph, plan, arrays, size, names)) * _to_scale(sizes[0], size)
+            ROUNDING_FACTOR * (error + _floors(graph, plan, arrays, size, names)) * _to_scale(sizes[0], size)
             + SMALLEST["float64"]
             for size, error in zip(sizes, errors, strict=True)
         ]

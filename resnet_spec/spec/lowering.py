@@ -18,7 +18,7 @@ from resnet_spec.spec.assertions import failed_assertions
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, evaluate
 from resnet_spec.spec.models import ABSENT, FEATURES, STAGE_KEYS, Chain, Identity, Network, Shortcut, Stage, Step
-from resnet_spec.spec.node_building import NodeBuilder, Value
+from resnet_spec.spec.node_building import GraphBuilder, Value
 from resnet_spec.spec.resolution import UNKNOWN_LAYER, Bound, Environment, Resolver, Written
 
 MAX_LAYERS = 100_000
@@ -66,7 +66,7 @@ class _Lowering:
         self.diagnostics = Diagnostics(locate)
         self.problem = self.diagnostics.problem
         self.resolver = Resolver(network, self.diagnostics)
-        self.builder = NodeBuilder(self.diagnostics)
+        self.builder = GraphBuilder(self.diagnostics)
 
     # -- the network ---------------------------------------------------------------------------------------------
 

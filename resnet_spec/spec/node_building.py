@@ -37,7 +37,7 @@ class _Owner(NamedTuple):
     inputs: tuple[Shape, ...]
 
 
-class NodeBuilder:
+class GraphBuilder:
     """Makes the nodes of one graph in order of execution; mistakes go to its diagnostics."""
 
     def __init__(self, diagnostics: Diagnostics) -> None:

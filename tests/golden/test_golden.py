@@ -11,7 +11,7 @@ import pytest
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import largest_difference
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.trace import compare_with_trace, read_trace
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.weights.formats.safetensors import write_safetensors
@@ -36,7 +36,7 @@ def test_every_value_equals_the_original(name: str, backend: BackendProcess, tmp
     backend.load(trace.graph.with_outputs(wanted), tmp_path / "weights.safetensors", "float64")
     backend.forward(trace.images, "float64")
     for node, value in zip(wanted, backend.outputs(), strict=True):
-        assert largest_difference(value, wanted[node]) <= STRUCTURE * wanted[node].std(), node
+        assert largest_difference(value, wanted[node]) <= RELATIVE_TOLERANCE * wanted[node].std(), node
 
 
 @pytest.mark.usefixtures("kept_backends")

@@ -17,7 +17,7 @@ from tempfile import gettempdir
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from resnet_spec.document.dump import to_yaml
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from tests.lab.random_specs_judging import Lab, Outcome
 from tests.lab.random_specs_strategy import Data, specs
 
@@ -137,6 +137,8 @@ def document(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
+BOUND = f"{RELATIVE_TOLERANCE:.0e}"
+
 ABOUT = f"""\
 A Hypothesis strategy generates specs that cover the whole language: their own and shipped blocks, slots, stems,
 strides, dilation, groups, normalizations, gates, transposed convolutions, pools and paddings of every kind, layers that
@@ -145,7 +147,7 @@ located error, or compiled in PyTorch and TensorFlow with random weights and com
 of a batch in training mode, the gradient of each parameter and of the input, and the running statistics. Half of the
 specs use exact statistics, the others the frameworks' own layers.
 
-The bound is {STRUCTURE:.0e}, relative to the reference: to the standard deviation of an output (or its root mean square
+The bound is {BOUND}, relative to the reference: to the standard deviation of an output (or its root mean square
 if its values are equal up to rounding), to the largest norm of a parameter's gradient, to the loss, to the root mean
 square of the values behind a mean, and to their mean square for a variance. A larger difference is a failure, unless
 the reference itself (for a gradient: any of its gradients) changes by half as much under random perturbations of its

@@ -28,7 +28,7 @@ from resnet_spec.parity.plan import random_batch
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.randomization import random_images, randomize, undropped
 from resnet_spec.parity.report import ratio
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE, UNIT, with_rounding_noise
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR, UNIT, with_rounding_noise
 from resnet_spec.parity.training import biased, trainable_parameters
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.formats.safetensors import write_safetensors
@@ -134,13 +134,13 @@ class Lab:
         sides = (second.running_variance, first.running_variance)
         found = case.differences(other, reference, arrays, sides)
         largest = max(found.values(), key=lambda value: (np.isnan(value), value))
-        if largest <= STRUCTURE:
+        if largest <= RELATIVE_TOLERANCE:
             return Outcome("agreed", "", largest, frozenset(node.operation.op for node in graph.nodes))
         errors = self._rounding_errors(case, arrays, reference)
         unexplained = {
-            name: value for name, value in found.items() if not value <= CONFIDENCE * errors[_quantity(name)]
+            name: value for name, value in found.items() if not value <= ROUNDING_FACTOR * errors[_quantity(name)]
         }
-        worst = {name: value for name, value in unexplained.items() if not value <= STRUCTURE}
+        worst = {name: value for name, value in unexplained.items() if not value <= RELATIVE_TOLERANCE}
         if worst:
             return Outcome("failed", ", ".join(f"{name} {value:.1e}" for name, value in worst.items()), largest)
         return Outcome("ill-conditioned", "rounding alone explains the difference", largest)

@@ -23,7 +23,7 @@ from resnet_spec.parity.compare import at_size, loaded_spec, prepared
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import started
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.training import TrainingComparison
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -126,12 +126,12 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 def table(results: Mapping[str, Any]) -> str:
     """Return the page's table of results, and the shares of the bounds that they use."""
     rows = [row for part in PARTS for row in results[part.spec]["rows"]]
-    trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != STRUCTURE]
-    fixed = max(row["relative"] for row in rows if row["bound"] == STRUCTURE)
+    trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != RELATIVE_TOLERANCE]
+    fixed = max(row["relative"] for row in rows if row["bound"] == RELATIVE_TOLERANCE)
     passed = sum(row["passed"] for row in rows)
     prose = (
         f"{len(PARTS)} networks, {PLAN.steps} steps, {PLAN.batch} images per batch. A difference without a bound beside"
-        f" it has the bound {STRUCTURE:.0e}; the largest of these is {fixed:.0e}."
+        f" it has the bound {RELATIVE_TOLERANCE:.0e}; the largest of these is {fixed:.0e}."
         f" {passed} of {len(rows)} differences are within their bounds. Computed bounds are used by at most"
         f" {max(trained):.0%}, in the median by {median(trained):.1%}: they allow for rounding errors of"
         " one sign, which is rare."
@@ -153,7 +153,7 @@ def cell(rows: list[dict[str, Any]], chosen: Callable[[Mapping[str, Any]], bool]
         return "—"
     (row,) = found
     verdict = "" if row["passed"] else " **differs**"
-    bound = "" if row["bound"] == STRUCTURE else f" of {row['bound']:.0e}"
+    bound = "" if row["bound"] == RELATIVE_TOLERANCE else f" of {row['bound']:.0e}"
     return f"{row['relative']:.0e}{bound}{verdict}" if row["relative"] else f"0{bound}"
 
 

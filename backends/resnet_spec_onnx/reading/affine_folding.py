@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec_onnx.reading.network import AFFINE, Network, Step, Tensor
+from resnet_spec_onnx.reading.steps import AFFINE, NormalForm, Step, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONVOLUTIONS = ("convolution", "transposed_convolution")
 
 
-def fold_affine(network: Network) -> Network:
+def fold_affine(network: NormalForm) -> NormalForm:
     """Return the network with the scales and shifts that follow a convolution folded into it.
 
     Requires that nothing else reads the values in between; computes the same up to rounding.
@@ -29,7 +29,7 @@ def fold_affine(network: Network) -> Network:
     return _merged(network, AFFINE, _folded)
 
 
-def drop_batch_norms(network: Network) -> Network:
+def drop_batch_norms(network: NormalForm) -> NormalForm:
     """Return the network without the batch normalizations that could be folded, and with the weights as they were.
 
     Its structure, and not what it computes, is that of the folded network.
@@ -37,7 +37,7 @@ def drop_batch_norms(network: Network) -> Network:
     return _merged(network, ("batch_norm",), lambda convolution, norms: convolution)
 
 
-def _merged(network: Network, kinds: Sequence[str], merge: Callable[[Step, Sequence[Step]], Step]) -> Network:
+def _merged(network: NormalForm, kinds: Sequence[str], merge: Callable[[Step, Sequence[Step]], Step]) -> NormalForm:
     """Return the network with each convolution, and the steps of some kinds that exclusively follow it, merged."""
     consumers = network.consumers()
     owners: dict[int, int] = {}
@@ -58,7 +58,7 @@ def _merged(network: Network, kinds: Sequence[str], merge: Callable[[Step, Seque
         step = merge(step, chains[index]) if index in chains else step
         return replace(step, inputs=tuple(map(owner, step.inputs)))
 
-    whole = Network(network.steps[0].shape)
+    whole = NormalForm(network.steps[0].shape)
     whole.steps = [merged(index, step) for index, step in enumerate(network.steps)]
     return whole.pruned(map(owner, network.outputs))
 

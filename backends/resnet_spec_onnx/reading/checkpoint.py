@@ -16,8 +16,8 @@ from resnet_spec.errors import WeightsError
 from resnet_spec.weights.selection import by_graph_names
 from resnet_spec_onnx.reading.comparison import Comparison, compare
 from resnet_spec_onnx.reading.matching import MismatchError
-from resnet_spec_onnx.reading.network import IncomparableError
 from resnet_spec_onnx.reading.protobuf import Contents, read_contents
+from resnet_spec_onnx.reading.steps import IncomparableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,10 +16,10 @@ from resnet_spec.graph.folding import fold
 from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.reading.affine_folding import drop_batch_norms
 from resnet_spec_onnx.reading.matching import Label, MismatchError, match, with_widths, without_widths
-from resnet_spec_onnx.reading.network import IncomparableError, Network, Step, Tensor
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
-from resnet_spec_onnx.reading.normal_form import file_network, graph_network, image_input
+from resnet_spec_onnx.reading.normal_form import form_of_file, form_of_graph, image_input
 from resnet_spec_onnx.reading.protobuf import Contents
+from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Step, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -61,7 +61,7 @@ def compare(contents: Contents, graph: Graph, names: Mapping[str, str]) -> Compa
     them has an operation without a normal form.
     """
     # First, so that an operation without a form is reported by its name in the spec.
-    graph_network(graph)
+    form_of_graph(graph)
     file, layout = _interpret(contents, graph)
     comparison = _compare(file, layout, _at_size(graph, layout.shape), names)
     for more in OTHER_SIZES if not layout.fixed else ():
@@ -71,7 +71,7 @@ def compare(contents: Contents, graph: Graph, names: Mapping[str, str]) -> Compa
         except MismatchError:
             # Not every network accepts every size.
             continue
-        _compare(file_network(contents, larger), larger, other, names)
+        _compare(form_of_file(contents, larger), larger, other, names)
     return comparison
 
 
@@ -84,12 +84,12 @@ def _at_size(graph: Graph, shape: Shape) -> Graph:
         raise MismatchError(f"its input is {as_text(shape[1:])}, which the spec does not accept: {error}") from None
 
 
-def _interpret(contents: Contents, graph: Graph) -> tuple[Network, Layout]:
+def _interpret(contents: Contents, graph: Graph) -> tuple[NormalForm, Layout]:
     """Return the file's network in the first layout that it can have; raises the error of the likelier one."""
     failure: IncomparableError | None = None
     for layout in _layouts(contents, graph):
         try:
-            return file_network(contents, layout), layout
+            return form_of_file(contents, layout), layout
         except IncomparableError as error:
             failure = failure or error
     raise failure or IncomparableError("its input has no supported layout")
@@ -110,9 +110,9 @@ def _layouts(contents: Contents, graph: Graph) -> Iterator[Layout]:
         yield Layout(sizes[0] or ANY_BATCH, shape, axes, fixed=all(stated[1:]))
 
 
-def _compare(file: Network, layout: Layout, graph: Graph, names: Mapping[str, str]) -> Comparison:
+def _compare(file: NormalForm, layout: Layout, graph: Graph, names: Mapping[str, str]) -> Comparison:
     """Compare at one input size."""
-    spec = graph_network(graph)
+    spec = form_of_graph(graph)
     spec_logits, file_logits = _without_softmax(spec), _without_softmax(file)
     if not file.outputs:
         raise MismatchError("none of its outputs depends on its input")
@@ -133,7 +133,7 @@ def _compare(file: Network, layout: Layout, graph: Graph, names: Mapping[str, st
     )
 
 
-def _match(graph: Graph, spec: Network, file: Network, names: Mapping[str, str]) -> dict[int, list[int]]:
+def _match(graph: Graph, spec: NormalForm, file: NormalForm, names: Mapping[str, str]) -> dict[int, list[int]]:
     try:
         return match(spec, file, _with_names(with_widths, names))
     except MismatchError:
@@ -158,12 +158,12 @@ def _with_names(label: Label, names: Mapping[str, str]) -> Label:
     return with_names
 
 
-def _explained(graph: Graph, spec: Network, file: Network, error: MismatchError) -> MismatchError:
+def _explained(graph: Graph, spec: NormalForm, file: NormalForm, error: MismatchError) -> MismatchError:
     """Return the error, or a better one if the only difference is that one side's normalizations are folded."""
     normalized = any(step.kind == "batch_norm" for step in file.steps)
     if (folded := fold(graph)).nodes != graph.nodes:
         try:
-            match(_without_softmax(graph_network(folded)), file, without_widths)
+            match(_without_softmax(form_of_graph(folded)), file, without_widths)
         except MismatchError as other:
             return error if normalized else MismatchError(f"{FOLDED}; another difference remains: {other}")
         return MismatchError(FOLDED)
@@ -215,18 +215,18 @@ def _step_remarks(pairs: Iterable[tuple[Step, Sequence[Step]]]) -> Iterator[str]
         yield f"has no bias for {without} convolutions that have one in the spec; zeros are used"
 
 
-def _softmax_remarks(spec: Network, file: Network) -> Iterator[str]:
+def _softmax_remarks(spec: NormalForm, file: NormalForm) -> Iterator[str]:
     if _ends_in_softmax(file) and not _ends_in_softmax(spec):
         yield "ends in a softmax, unlike the spec"
     if _ends_in_softmax(spec) and not _ends_in_softmax(file):
         yield "does not end in a softmax, unlike the spec"
 
 
-def _ends_in_softmax(network: Network) -> bool:
+def _ends_in_softmax(network: NormalForm) -> bool:
     return network.steps[network.outputs[-1]].kind == "softmax" if network.outputs else False
 
 
-def _without_softmax(network: Network) -> Network:
+def _without_softmax(network: NormalForm) -> NormalForm:
     """Return a network up to its logits: a softmax after them changes no weight."""
     if not _ends_in_softmax(network):
         return network

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from resnet_spec_onnx.reading.network import AFFINE, JOINS, Network, Step
+from resnet_spec_onnx.reading.steps import AFFINE, JOINS, NormalForm, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ def without_widths(step: Step) -> dict[str, Hashable]:
     return {"": step.kind, **fields, "positions": None if step.kind == "reshape" else step.shape[1:]}
 
 
-def match(spec: Network, file: Network, label: Label) -> dict[int, list[int]]:
+def match(spec: NormalForm, file: NormalForm, label: Label) -> dict[int, list[int]]:
     """Return for each step of the spec's network the matching steps of the file's: one, or some that are alike.
 
     The file may continue where the spec ends. Raises MismatchError.
@@ -59,7 +59,7 @@ def _frozen(fields: Mapping[str, Hashable]) -> Hashable:
     return tuple(sorted((name, repr(value)) for name, value in fields.items()))
 
 
-def _colors_by_inputs(network: Network, labels: Sequence[Hashable], known: dict[Hashable, int]) -> list[int]:
+def _colors_by_inputs(network: NormalForm, labels: Sequence[Hashable], known: dict[Hashable, int]) -> list[int]:
     """Number steps by their label and what they read; networks that share ``known`` share the numbers."""
     colors: list[int] = []
     for step, label in zip(network.steps, labels, strict=True):
@@ -68,7 +68,7 @@ def _colors_by_inputs(network: Network, labels: Sequence[Hashable], known: dict[
     return colors
 
 
-def _colors_by_consumers(network: Network, labels: Sequence[int], known: dict[Hashable, int]) -> list[int]:
+def _colors_by_consumers(network: NormalForm, labels: Sequence[int], known: dict[Hashable, int]) -> list[int]:
     """Number steps by their label, by what reads them, and by which outputs they are."""
     consumers = network.consumers()
     colors = [0] * len(network.steps)
@@ -79,7 +79,7 @@ def _colors_by_consumers(network: Network, labels: Sequence[int], known: dict[Ha
     return colors
 
 
-def _refined(networks: Sequence[Network], colors: Sequence[list[int]]) -> Sequence[list[int]]:
+def _refined(networks: Sequence[NormalForm], colors: Sequence[list[int]]) -> Sequence[list[int]]:
     """Color refinement: number steps by consumers and by inputs in turn until no more steps are distinguished."""
     while True:
         classes = len(set(colors[0]))
@@ -90,7 +90,7 @@ def _refined(networks: Sequence[Network], colors: Sequence[list[int]]) -> Sequen
             return colors
 
 
-def _end(file: Network, colors: Sequence[int], wanted: int) -> int:
+def _end(file: NormalForm, colors: Sequence[int], wanted: int) -> int:
     """Return the file's step for an output of the spec: preferably one of the file's own outputs."""
     found = [index for index, color in enumerate(colors) if color == wanted]
     return next((index for index in found if index in file.outputs), found[0])
@@ -100,7 +100,9 @@ def _end(file: Network, colors: Sequence[int], wanted: int) -> int:
 # Messages
 
 
-def _first_difference(spec: Network, file: Network, ours: Sequence[int], theirs: Sequence[int], label: Label) -> str:
+def _first_difference(
+    spec: NormalForm, file: NormalForm, ours: Sequence[int], theirs: Sequence[int], label: Label
+) -> str:
     """Describe the first step of the spec that the file does not have, and the file's step in its place."""
     present = set(theirs)
     step = next(step for step, color in zip(spec.steps, ours, strict=True) if color not in present)
@@ -125,7 +127,9 @@ def _first_difference(spec: Network, file: Network, ours: Sequence[int], theirs:
     )
 
 
-def _without_candidate(step: Step, spec: Network, file: Network, ours: Sequence[int], theirs: Sequence[int]) -> str:
+def _without_candidate(
+    step: Step, spec: NormalForm, file: NormalForm, ours: Sequence[int], theirs: Sequence[int]
+) -> str:
     """Describe a step for which no step of the file reads the same: it reads something else, or does not exist."""
     read = [spec.steps[index].source for index in step.inputs]
     if step.kind in JOINS:
@@ -148,7 +152,7 @@ def _hint(step: Step) -> str:
     return ""
 
 
-def _different_sharing(spec: Network, ours: Iterable[int], theirs: Iterable[int]) -> str:
+def _different_sharing(spec: NormalForm, ours: Iterable[int], theirs: Iterable[int]) -> str:
     remaining = Counter(theirs)
     for step, color in zip(spec.steps, ours, strict=True):
         remaining[color] -= 1

@@ -13,7 +13,7 @@ from onnx import AttributeProto, NodeProto
 
 from resnet_spec.operations.fields import Shape
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
-from resnet_spec_onnx.reading.network import IncomparableError, Network, Tensor
+from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class NodeView:
 
     proto: NodeProto
     inputs: Sequence[Value | None]
-    network: Network
+    network: NormalForm
     opset: int
     layout: Layout
     source: str = field(init=False)

@@ -11,10 +11,10 @@ from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations.fields import ShapeError
 from resnet_spec_onnx.reading.affine_folding import fold_affine
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluate
-from resnet_spec_onnx.reading.network import IncomparableError, Network
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, Contents
+from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
 MAX_NODES = 2**16
 """The most nodes of a file's network; the deepest known networks have some thousands."""
@@ -23,9 +23,9 @@ MAX_EVALUATED = 5000
 """The most nodes that compute constants; each takes about a millisecond."""
 
 
-def graph_network(graph: Graph) -> Network:
+def form_of_graph(graph: Graph) -> NormalForm:
     """Return the network of a graph at its input size; raises IncomparableError for an operation without a form."""
-    network = Network(graph.input.shape)
+    network = NormalForm(graph.input.shape)
     steps = {INPUT: 0}
     for node in graph.nodes:
         view = OperationView(network, graph, node)
@@ -36,9 +36,9 @@ def graph_network(graph: Graph) -> Network:
     return network.pruned(steps[name] for name in graph.outputs)
 
 
-def file_network(contents: Contents, layout: Layout) -> Network:
+def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
     """Return the network of a file, affine constants folded; raises IncomparableError for a node without a form."""
-    network = Network(layout.shape)
+    network = NormalForm(layout.shape)
     graph = contents.graph
     opset = next((entry.version for entry in contents.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     values: dict[str, Value] = {name: Constant(array, (name,)) for name, array in contents.arrays.items()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_spec.parity.render import words
-from resnet_spec.parity.rounding import CONFIDENCE, STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import DType
@@ -45,8 +45,8 @@ def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None 
         errors=errors or {},
         words=words,
         legend=_legend(),
-        structure=f"{STRUCTURE:.0e}",
-        confidence=f"{CONFIDENCE:g}",
+        relative_tolerance=f"{RELATIVE_TOLERANCE:.0e}",
+        rounding_factor=f"{ROUNDING_FACTOR:g}",
     )
     return words.legal(page)
 

@@ -11,7 +11,7 @@ import pytest
 
 import resnet_spec
 from resnet_spec import BackendError, ParityReport, SpecError
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from tests.needs import need
 from tests.resnet_spec.conftest import Outcome
 from tests.shipped import slow_unless
@@ -97,7 +97,7 @@ def failed(report: ParityReport) -> list[tuple[str, str, str]]:
 def test_the_bounds_are_those_that_follow_from_the_network() -> None:
     report = compared("right")
     float64, *float32 = report.differences
-    assert (float64.dtype, float64.bound) == ("float64", pytest.approx(STRUCTURE))
+    assert (float64.dtype, float64.bound) == ("float64", pytest.approx(RELATIVE_TOLERANCE))
     assert [(d.dtype, d.bound) for d in float32] == [("float32", report.rounding_tolerance)] * 2
     # Such a network's rounding, by measurement, is some millionths.
     assert 4e-7 < report.rounding_tolerance < 2e-4

@@ -18,7 +18,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.hypotheses import Trial
 from resnet_spec.parity.process import started
 from resnet_spec.parity.report import Difference, largest_difference, root_mean_square
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 
 # One of each kind, with every field that a trial looks at.
 OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
@@ -109,7 +109,7 @@ class Case:
         """What is said of a backend that made this of the node in float64."""
         largest = largest_difference(observed, self.exact)
         size = root_mean_square(self.exact)
-        difference = Difference("node", "float64", "wrong", "right", largest, STRUCTURE * size, size, "node")
+        difference = Difference("node", "float64", "wrong", "right", largest, RELATIVE_TOLERANCE * size, size, "node")
         found, tried = self.explainer.explain(
             self.graph, self.node, self.arrays, self.inputs, self.exact, observed, difference
         )

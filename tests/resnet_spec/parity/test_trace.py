@@ -14,7 +14,7 @@ import pytest
 
 import resnet_spec
 from resnet_spec import WeightsError, initialize, load, write_weights
-from resnet_spec.parity.rounding import STRUCTURE
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.trace import TRACE, Trace, compare_with_trace, machine, read_trace, record
 from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
 from resnet_spec.weights.io import FINGERPRINT, GRAPH
@@ -230,7 +230,7 @@ def test_the_same_backend_agrees_with_its_trace_to_the_bit(trace: Path, spec: Pa
     report = compare_with_trace(trace, "torch", spec=spec, bisect=True)
     assert report.passed
     exact, *rounded = report.differences
-    assert (exact.dtype, exact.largest, exact.bound) == ("float64", 0, pytest.approx(STRUCTURE))
+    assert (exact.dtype, exact.largest, exact.bound) == ("float64", 0, pytest.approx(RELATIVE_TOLERANCE))
     assert (exact.backend, exact.reference) == ("torch", "torch (trace)")
     assert [d.reference for d in rounded] == ["torch float64", "torch (trace) float64"]
     assert all(d.dtype == "float32" and d.bound == report.rounding_tolerance for d in rounded)

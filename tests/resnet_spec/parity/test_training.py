@@ -19,7 +19,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.plan import Plan, all_terms
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import Difference
-from resnet_spec.parity.rounding import CONFIDENCE
+from resnet_spec.parity.rounding import ROUNDING_FACTOR
 from resnet_spec.parity.training import TrainingComparison, check_batch, zero_gradient_biases
 from tests.needs import need
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
@@ -168,7 +168,7 @@ def test_the_backends_train_alike(compare: Compare, graph: Graph, expected: list
     for d in differences:
         computed = d.subject.endswith(("sgd", "adamw"))
         assert (
-            (CONFIDENCE * all_terms(graph, 2) ** 0.5 * 2.0**-53 < d.bound < 1e-8)
+            (ROUNDING_FACTOR * all_terms(graph, 2) ** 0.5 * 2.0**-53 < d.bound < 1e-8)
             if computed
             else d.bound == pytest.approx(1e-9)
         )

@@ -8,11 +8,11 @@ from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Edges, Shape
 from resnet_spec.operations.windows import transposed_size
 from resnet_spec_onnx.reading.constant_folding import Constant
-from resnet_spec_onnx.reading.network import Network, Tensor, Window
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.parameters import kernel_and_bias
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import LIMIT, window_of
+from resnet_spec_onnx.reading.steps import NormalForm, Tensor, Window
 
 
 @OPERATION_FORMS.register("conv2d")
@@ -91,7 +91,7 @@ def _kernel(node: NodeView, ranks: tuple[int, ...]) -> tuple[int, Constant]:
 
 
 def _transposed(
-    network: Network,
+    network: NormalForm,
     x: int,
     source: str,
     shape: Shape,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.constant_folding import Constant
-from resnet_spec_onnx.reading.network import POINT
 from resnet_spec_onnx.reading.node_view import NodeView, Value
 from resnet_spec_onnx.reading.operations.parameters import kernel_and_bias
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.steps import POINT
 
 
 @OPERATION_FORMS.register("linear")

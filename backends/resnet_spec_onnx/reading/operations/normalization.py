@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.network import to_float32
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.steps import to_float32
 
 
 @OPERATION_FORMS.register("batch_norm")

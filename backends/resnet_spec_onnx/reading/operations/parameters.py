@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnet_spec_onnx.reading.constant_folding import Constant
-from resnet_spec_onnx.reading.network import Tensor
 from resnet_spec_onnx.reading.node_view import Computed, NodeView
+from resnet_spec_onnx.reading.steps import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

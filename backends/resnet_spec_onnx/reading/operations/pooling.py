@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.network import Window
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import window_of
+from resnet_spec_onnx.reading.steps import Window
 
 
 @OPERATION_FORMS.register("max_pool2d")

@@ -9,11 +9,11 @@ import numpy as np
 from resnet_spec import operations as ops
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec_onnx.reading.constant_folding import Constant
-from resnet_spec_onnx.reading.network import to_float32
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import LIMIT
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES
+from resnet_spec_onnx.reading.steps import to_float32
 
 # ---------------------------------------------------------------------------------------------------------------
 # Pads

@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 from resnet_spec.backend.table import Table
 from resnet_spec.graph import Graph, Node
-from resnet_spec_onnx.reading.network import Network, Tensor
 from resnet_spec_onnx.reading.node_view import NodeView, Value
+from resnet_spec_onnx.reading.steps import NormalForm, Tensor
 
 
 class OperationView:
     """One node of a graph, its parameters, and the network to which its steps are added."""
 
-    def __init__(self, network: Network, graph: Graph, node: Node) -> None:
+    def __init__(self, network: NormalForm, graph: Graph, node: Node) -> None:
         self.network = network
         self.source = f"{node.name!r} ({node.operation.op})"
         slots = node.operation.parameters(*graph.input_shapes(node))

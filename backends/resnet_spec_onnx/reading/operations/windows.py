@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from resnet_spec.operations.fields import UNPADDED, Edges
 from resnet_spec.operations.windows import explicit_padding
-from resnet_spec_onnx.reading.network import Padding, Window
 from resnet_spec_onnx.reading.node_view import NodeView
+from resnet_spec_onnx.reading.steps import Padding, Window
 
 LIMIT = 2**16
 """Larger kernels, strides and pads are refused."""

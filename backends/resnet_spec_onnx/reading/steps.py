@@ -79,7 +79,7 @@ def as_map(shape: Shape) -> Shape:
     return (*shape, 1, 1)[: max(3, len(shape))]
 
 
-class Network:
+class NormalForm:
     """Steps in order of execution, the first of which is the input; ``outputs`` are indices of steps.
 
     Steps without weights that compute the same are one step, however often they are written.
@@ -272,12 +272,12 @@ class Network:
                 needed.update(self.steps[index].inputs)
         return sorted(needed)
 
-    def pruned(self, outputs: Iterable[int]) -> Network:
+    def pruned(self, outputs: Iterable[int]) -> NormalForm:
         """Return the part that some steps need, which become its outputs."""
         outputs = list(outputs)
         kept = self.required(outputs)
         new_index = {old: new for new, old in enumerate(kept)}
-        part = Network(self.steps[0].shape)
+        part = NormalForm(self.steps[0].shape)
         part.steps = [
             replace(self.steps[old], inputs=tuple(new_index[i] for i in self.steps[old].inputs)) for old in kept
         ]
