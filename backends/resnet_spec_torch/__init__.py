@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUTS", "OUTPUTS", "TorchBackend"]
 
-INPUTS = (".pth", ".pt")
-"""What the backend reads, known without torch."""
+INPUTS = ()
+"""What the backend reads: the core reads PyTorch's files itself."""
 
 OUTPUTS = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
-"""What it writes."""
+"""What it writes, known without torch."""
 
 
 def __getattr__(name: str) -> Any:

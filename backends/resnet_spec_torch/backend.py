@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from resnet_spec_torch import INPUTS, OUTPUTS, environment, execution, parameters, reading, training, writing
+from resnet_spec_torch import OUTPUTS, environment, execution, parameters, training, writing
 from resnet_spec_torch.compilation import compile_graph
 from resnet_spec_torch.emitting import Options
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
     from resnet_spec.graph import Graph
@@ -31,7 +30,6 @@ class TorchBackend:
 
     name = "torch"
     outputs: Mapping[str, str] = OUTPUTS
-    inputs = INPUTS
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
@@ -77,10 +75,6 @@ class TorchBackend:
         """Take a step of ``torch.optim``'s optimizer for each batch; the loss before each."""
         with _mode(model, training=True):
             return training.train(model, graph, batches, optimizer)
-
-    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
-        """The tensors of a state_dict by the names in it; raises WeightsError rather than run code."""
-        return reading.read_state_dict(path, mmap=mmap)
 
     def write(self, model: nn.Module, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write a state_dict (``.pth``), or the inference-mode program (``.pt2``), which runs without this package.

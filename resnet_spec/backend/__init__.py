@@ -1,14 +1,15 @@
 """All that the author of a backend needs.
 
-A backend is a class with ``Backend``'s methods, which an entry point in the group ``GROUP`` names. Its emitters are
-registered in a ``Table``, ``read`` returns a ``Checkpoint``, ``gradients`` returns ``Gradients``, and ``train`` gets an
-``Optimizer``. Graphs and operations are in ``resnet_spec.graph`` and ``resnet_spec.operations``, errors in
-``resnet_spec.errors``; docs/adding-a-backend.md builds a whole backend.
+A backend is a class with ``Backend``'s methods, which an entry point in the group ``GROUP`` names; one that also reads
+files has those of ``ReadingBackend``. Its emitters are registered in a ``Table``, ``read`` returns a ``Checkpoint``,
+``gradients`` returns ``Gradients``, and ``train`` gets an ``Optimizer``. Graphs and operations are in
+``resnet_spec.graph`` and ``resnet_spec.operations``, errors in ``resnet_spec.errors``; docs/adding-a-backend.md builds
+a whole backend.
 """
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
-from resnet_spec.backend.protocol import Arrays, Backend, Batch, DType, Gradients
+from resnet_spec.backend.protocol import Arrays, Backend, Batch, DType, Gradients, ReadingBackend
 from resnet_spec.backend.registry import GROUP, backend_names, get_backend
 from resnet_spec.backend.table import Table
 
@@ -23,6 +24,7 @@ __all__ = [
     "DType",
     "Gradients",
     "Optimizer",
+    "ReadingBackend",
     "Table",
     "backend_names",
     "get_backend",

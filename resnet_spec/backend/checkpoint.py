@@ -19,6 +19,7 @@ class Checkpoint:
         averages: Exponential moving averages of weights, by the names of the weights that they average.
         ignored: How many tensors are omitted because they are not weights, by their kind (``"optimizer slots"``).
         widened: Names of the tensors that the file stores as bfloat16, which NumPy lacks.
+        unreadable: Tensors that NumPy cannot represent, by name, and what each is stored as.
         metadata: What the file states about itself.
         remarks: Sentences for the user, such as that normalizations are folded.
         doubt: Why the file's network cannot be shown to compute what the graph does, where the format has a network and
@@ -29,6 +30,7 @@ class Checkpoint:
     averages: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
     ignored: Mapping[str, int] = field(default_factory=dict[str, int])
     widened: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict[str, str])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     remarks: tuple[str, ...] = ()
     doubt: str = ""

@@ -51,10 +51,7 @@ class Backend(Protocol):
 
     outputs: ClassVar[Mapping[str, str]]
     """The kinds of artifact that ``write`` makes: file ending (``""`` for a folder) to description. A package whose
-    class needs the framework declares them as ``OUTPUTS`` too, and ``inputs`` as ``INPUTS``."""
-
-    inputs: ClassVar[Sequence[str]]
-    """File endings that ``read`` knows and the core does not."""
+    class needs the framework declares them as ``OUTPUTS`` too."""
 
     running_variance: ClassVar[Literal["biased", "unbiased"]]
     """Which variance the framework's batch normalization keeps: divided by n, or by n - 1."""
@@ -153,20 +150,6 @@ class Backend(Protocol):
         """
         ...
 
-    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
-        """Read the tensors of a file whose format needs the framework, exactly as they are in it.
-
-        Args:
-            path: A file with one of the endings in ``inputs``.
-            graph: The graph that is to be filled, for a format that has no names of its own.
-            mmap: Whether to map the file, if the format can be mapped. Otherwise, and by default, the arrays must
-                not depend on the file afterwards.
-
-        Returns:
-            The tensors by the names that the file has for them, and what else it holds.
-        """
-        ...
-
     def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write a model in the format of the path's ending, one of ``outputs``.
 
@@ -186,5 +169,27 @@ class Backend(Protocol):
 
         Returns:
             What to print, by what it is: ``{"torch": "2.13.0", "threads": "2"}``.
+        """
+        ...
+
+
+class ReadingBackend(Backend, Protocol):
+    """A backend that also reads weights files whose format needs its framework."""
+
+    inputs: ClassVar[Sequence[str]]
+    """Endings of the files that ``read`` knows and the core does not (``""`` for a folder). A package whose class needs
+    the framework declares them as ``INPUTS`` too."""
+
+    def read(self, path: Path, graph: Graph | None = None, *, mmap: bool = False) -> Checkpoint:
+        """Read the tensors of a file whose format needs the framework, exactly as they are in it.
+
+        Args:
+            path: A file with one of the endings in ``inputs``.
+            graph: The graph that is to be filled, for a format that has no names of its own.
+            mmap: Whether to map the file, if the format can be mapped. Otherwise, and by default, the arrays must
+                not depend on the file afterwards.
+
+        Returns:
+            The tensors by the names that the file has for them, and what else it holds.
         """
         ...

@@ -118,7 +118,11 @@ def _declared(point: EntryPoint, attribute: str) -> Any:
     try:
         package = import_module(point.module)
         constant = attribute.upper()
-        return getattr(package, constant) if hasattr(package, constant) else getattr(point.load(), attribute)
+        if hasattr(package, constant):
+            return getattr(package, constant)
+        backend = point.load()
+        # Not every backend reads files.
+        return () if attribute == "inputs" and not hasattr(backend, attribute) else getattr(backend, attribute)
     # Third-party code may raise any exception.
     except Exception as error:
         raise _unusable(point, error) from error

@@ -33,9 +33,9 @@ from resnet_spec.cli.common import (
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
     "--output", "outputs", multiple=True, metavar="PATH",
-    help="Write the weights (.safetensors), or the model in a format of the backend's: .pth or .pt2 (torch), .keras, "
-    ".h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), .onnx (onnx). May be "
-    "repeated.",
+    help="Write the weights (.safetensors, .npz, .msgpack), or the model in a format of the backend's: .pth or .pt2 "
+    "(torch), .keras, .h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), "
+    ".onnx (onnx). May be repeated.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @JSON

@@ -12,6 +12,7 @@ from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError,
 from resnet_spec.graph import Graph
 from resnet_spec.weights.atomic import check_target, ending, replacing
 from resnet_spec.weights.formats.flax import write_flax
+from resnet_spec.weights.formats.numpy_archive import write_npz
 from resnet_spec.weights.formats.pytorch_writing import write_state_dict
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.formats.transformers import write_folder
@@ -24,20 +25,31 @@ if TYPE_CHECKING:
 
     from resnet_spec.spec.spec import Spec
 
-SAFETENSORS, MSGPACK, TRANSFORMERS, SAVED_MODEL = "safetensors", "msgpack", "transformers", "saved_model"
-PYTORCH = "pth"
+SAFETENSORS, NPZ, MSGPACK, PYTORCH = "safetensors", "npz", "msgpack", "pth"
+TRANSFORMERS, SAVED_MODEL = "transformers", "saved_model"
 
 FOLDERS = (SAVED_MODEL, TRANSFORMERS)
 
-CORE_FORMATS = (SAFETENSORS, MSGPACK, TRANSFORMERS)
+CORE_FORMATS = (SAFETENSORS, NPZ, MSGPACK, TRANSFORMERS)
 """Formats that the core writes itself."""
 
-CORE_WRITERS = {MSGPACK: write_flax, TRANSFORMERS: write_folder}
-"""What writes those that have names or a layout of their own."""
+_CORE_ENDINGS = tuple(f".{name}" for name in CORE_FORMATS if name not in FOLDERS)
+
+
+def _write_npz(path: Path, graph: Graph, arrays: Arrays, *, half: bool = False) -> None:
+    checked = check_weights(graph, arrays, "the arrays")
+    if half and (problems := too_large(checked, "float16")):
+        raise WeightsError([Problem("some values are too large for half precision"), *problems])
+    write_npz(path, checked, dtype="float16" if half else None)
+
+
+CORE_WRITERS = {NPZ: _write_npz, MSGPACK: write_flax, TRANSFORMERS: write_folder}
+"""What writes those that do not state the graph."""
 
 NAMED_WRITERS: Mapping[str, Callable[[Path, Arrays], None]] = {
     SAFETENSORS: lambda path, arrays: write_safetensors(path, arrays, {"format": "pt"}),
     PYTORCH: write_state_dict,
+    NPZ: write_npz,
 }
 """What writes arrays under any names."""
 
@@ -151,9 +163,9 @@ def write_model(
     Args:
         model: A model that ``backend`` compiled, as ``build`` returns it; it may have been trained since.
         graph: The graph that it was compiled from, or the spec of that graph.
-        path: Where to write. The ending decides the format: ``.safetensors`` holds the weights; a backend writes the
-            others, such as ``.pth`` and ``.pt2`` (torch), ``.keras``, ``.h5`` and a folder without an ending
-            (tensorflow), and ``.onnx`` (onnx).
+        path: Where to write. The ending decides the format: ``.safetensors``, ``.npz`` and ``.msgpack`` hold the
+            weights; a backend writes the others, such as ``.pth`` and ``.pt2`` (torch), ``.keras``, ``.h5`` and a
+            folder without an ending (tensorflow), and ``.onnx`` (onnx).
         backend: The name of the model's backend, or the backend itself.
         half: Whether to store the weights in half precision, in the formats that can.
         force: Whether to replace what exists at ``path``.
@@ -176,13 +188,16 @@ def write_model(
         write_weights(path, graph, compiler.arrays(model, graph), half=half, force=force)
         return
     with replacing(path, force=force) as temporary:
-        compiler.write(model, graph, temporary, half=half)
+        if path.suffix in _CORE_ENDINGS:
+            CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=half)
+        else:
+            compiler.write(model, graph, temporary, half=half)
 
 
 def artifact_path(path: str | Path, outputs: Collection[str], backend: str) -> Path:
     """The path of an artifact; raises OutputError if a backend with these ``outputs`` does not write its kind."""
     path = Path(path)
-    known = [".safetensors", *outputs]
+    known = [*_CORE_ENDINGS, *outputs]
     kind = ending(path, known)
     if kind not in known:
         endings = ", ".join(name or "a folder" for name in known)

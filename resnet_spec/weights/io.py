@@ -132,6 +132,7 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
         arrays = check_weights(graph, adapt_to(graph, selection.tensors, adapt, seed), source)
     except WeightsError as error:
         stated = [Problem(f"{source}: {difference}")] if difference else []
+        stated += _unreadable(checkpoint, graph, selection.tensors)
         raise WeightsError([*error.problems[:1], *stated, *error.problems[1:]]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
@@ -143,6 +144,14 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
     if difference:
         log.warning("%s: %s; --strict-graph refuses this", source, difference)
     return arrays
+
+
+def _unreadable(checkpoint: Checkpoint, graph: Graph, tensors: Tensors) -> list[Problem]:
+    """A problem for each tensor that cannot be read and may be a missing parameter: of its name, else of any name."""
+    missing = [parameter.name for parameter in graph.parameters() if parameter.name not in tensors]
+    kinds: Mapping[str, str] = checkpoint.unreadable if missing else {}
+    likely = [name for name in kinds if any(f".{name}".endswith(f".{parameter}") for parameter in missing)]
+    return [Problem(f"is stored as {kinds[name]}, which cannot be read", name) for name in likely or kinds]
 
 
 def _log_remarks(source: str, checkpoint: Checkpoint, selection: Selection, halves: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import BackendError, WeightsError
@@ -15,11 +15,14 @@ from resnet_spec.weights.formats.flax import read_flax
 from resnet_spec.weights.formats.frozen_graph import read_frozen_graph
 from resnet_spec.weights.formats.keras import read_archive, read_hdf5
 from resnet_spec.weights.formats.mxnet import read_mxnet
+from resnet_spec.weights.formats.numpy_archive import read_npy, read_npz
 from resnet_spec.weights.formats.orbax import read_orbax
+from resnet_spec.weights.formats.pytorch import read_state_dict
 from resnet_spec.weights.formats.safetensors import read_safetensors, read_shards
 from resnet_spec.weights.formats.transformers import check_configuration
 
 if TYPE_CHECKING:
+    from resnet_spec.backend.protocol import ReadingBackend
     from resnet_spec.graph import Graph
 
 CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
@@ -32,6 +35,9 @@ CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
     ".params": read_mxnet,
     ".pb": read_frozen_graph,
     ".caffemodel": read_caffe,
+    **dict.fromkeys((".pth", ".pt", ".pkl"), read_state_dict),
+    ".npz": read_npz,
+    ".npy": read_npy,
 }
 """Formats that the core reads itself."""
 
@@ -83,4 +89,4 @@ def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool
         if reasons := unusable():
             raise BackendError("; ".join([message, *reasons]))
         raise WeightsError(message)
-    return get_backend(known[ending]).read(path, graph, mmap=mmap)
+    return cast("ReadingBackend", get_backend(known[ending])).read(path, graph, mmap=mmap)

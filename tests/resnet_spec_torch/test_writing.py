@@ -14,6 +14,7 @@ import torch
 
 from resnet_spec.errors import OutputError, WeightsError
 from resnet_spec.graph import Graph
+from resnet_spec.weights.formats.pytorch import read_state_dict
 from resnet_spec_torch import TorchBackend
 from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_resnet
 
@@ -27,7 +28,7 @@ def test_a_state_dict_is_written_and_read_again(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "w.pth")
     assert list(state) == list(model.state_dict())
     other = BACKEND.compile(graph)
-    BACKEND.load(other, graph, BACKEND.read(tmp_path / "w.pth").tensors)
+    BACKEND.load(other, graph, read_state_dict(tmp_path / "w.pth").tensors)
     images = random_images(1, 3, 32, 32)
     np.testing.assert_array_equal(BACKEND.forward(other, images)[0], BACKEND.forward(model, images)[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type, cast
 
 import resnet_spec
 from resnet_spec import (
@@ -76,7 +76,8 @@ def backends(network: Graph, images: NDArray[np.float32]) -> None:
     torch = get_backend("torch")
     assert_type(torch, Backend)
     assert_type(torch.gradients(None, network, images, [images]), Gradients)
-    assert_type(torch.read(Path("weights.pth")), Checkpoint)
+    reader = cast("backend.ReadingBackend", get_backend("onnx"))
+    assert_type(reader.read(Path("network.onnx")), Checkpoint)
     assert_type(backend.get_backend("torch"), backend.Backend)
     assert_type((SGD(), AdamW()), tuple[SGD, AdamW])
 

@@ -16,8 +16,15 @@ from resnet_spec.weights.formats.protobuf import BYTES, VARINT, Field, Walk
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
-PICKLES = b"\x80\x02", b"\x80\x03", b"\x80\x04"
-"""The first bytes of a pickle, by its protocol; a legacy checkpoint of PyTorch is a sequence of several."""
+PICKLES = (
+    *(bytes([0x80, protocol]) for protocol in range(2, 6)),
+    *(b"(dp0\n", b"(dp1\n", b"}q\0(", b"}q\1(", b"ccollecti"),
+)
+"""The first bytes of pickles: of protocols 2 to 5, and of mappings in protocols 0 and 1.
+
+A legacy checkpoint of PyTorch is a sequence of several pickles.
+"""
+NPY = b"\x93NUMPY"
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
 
@@ -68,6 +75,8 @@ def ending_of(path: Path) -> str:
         return _archive(path) or path.suffix
     if head.startswith(PICKLES):
         return ".pth"
+    if head.startswith(NPY):
+        return ".npy"
     if tail == TABLE:
         return ".index" if path.suffix == ".index" else ".ckpt"
     if head.lstrip()[:1] == b"{":
@@ -122,7 +131,7 @@ def _is_layer(walk: Walk, field: Field) -> bool:
 
 
 def _archive(path: Path) -> str | None:
-    """Keras and PyTorch both write zip archives."""
+    """Keras, PyTorch and NumPy all write zip archives."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -130,7 +139,9 @@ def _archive(path: Path) -> str | None:
         return None
     if "config.json" in names:
         return ".keras"
-    return ".pth" if any(name.endswith("/data.pkl") for name in names) else None
+    if any(name.endswith("/data.pkl") for name in names):
+        return ".pth"
+    return ".npz" if names and all(name.endswith(".npy") for name in names) else None
 
 
 def find_file(path: Path) -> Path | None:

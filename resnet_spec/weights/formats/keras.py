@@ -21,16 +21,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import WeightsError
 from resnet_spec.weights.formats.binary import reporting
+from resnet_spec.weights.formats.buffers import refuse_bomb
 from resnet_spec.weights.formats.detection import occurrences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MAX_EXPANSION = 20
-"""The largest ratio of an array's or member's size to its size in the file; weights hardly compress."""
-
-SMALL = 2**20
-"""Bytes up to which that ratio is not limited: a bias of zeros compresses to almost nothing."""
 
 MAX_DEPTH = 32
 
@@ -109,13 +104,8 @@ def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
     info = archive.getinfo(name)
     if info.compress_size > size:
         raise ValueError(f"its {name} claims {info.compress_size:,} bytes")
-    _refuse_bomb(name, info.file_size, info.compress_size)
+    refuse_bomb(name, info.file_size, info.compress_size)
     return archive.read(info)
-
-
-def _refuse_bomb(name: str, size: int, stored: int) -> None:
-    if size > SMALL + MAX_EXPANSION * stored:
-        raise WeightsError(f"refused: {name} claims {size:,} bytes, of which the file holds {stored:,}")
 
 
 # -- what the groups hold ----------------------------------------------------------------------------------------
@@ -133,7 +123,7 @@ def _checkpoint(file: Any, names: Mapping[str, str]) -> Checkpoint:
             raise WeightsError(f"two variables are named {name}")
         arrays[name] = _array(name, dataset)
         size += dataset.nbytes
-        _refuse_bomb("the whole", size, held)
+        refuse_bomb("the whole", size, held)
         if _attribute(dataset, "dtype") == BFLOAT16:
             arrays[name] = widen_bfloat16(arrays[name])
             widened.add(name)
@@ -254,7 +244,7 @@ def _attribute(group: Any, key: str) -> Any:
     if key not in group.attrs:
         return None
     stored = group.attrs.get_id(key)
-    _refuse_bomb(key, prod(stored.shape) * stored.dtype.itemsize, 0)
+    refuse_bomb(key, prod(stored.shape) * stored.dtype.itemsize, 0)
     return group.attrs[key]
 
 
@@ -263,5 +253,5 @@ def _array(name: str, dataset: Any) -> NDArray[Any]:
         raise WeightsError(f"refused: {name} lies in another file")
     if dataset.dtype.kind not in "fiuV":
         raise WeightsError(f"{name} holds {dataset.dtype}, not floating-point numbers")
-    _refuse_bomb(name, dataset.nbytes, min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
+    refuse_bomb(name, dataset.nbytes, min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
     return dataset[()]

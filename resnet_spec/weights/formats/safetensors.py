@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.weights.formats.buffers import ALIGNMENT, mapped, read_aligned
 from resnet_spec.weights.formats.detection import inside
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ _DTYPES = {
 
 _WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"}
 
-_ALIGNMENT = 64
-"""Bytes at a multiple of which the data starts: the format wants 8, and what PyTorch computes with is aligned to 64."""
-
 MAX_HEADER = 100_000_000
 """Bytes of a header, as many as the format's own library reads."""
 
@@ -63,7 +61,7 @@ def read_safetensors(path: Path, *, mmap: bool = False) -> Checkpoint:
             if not 2 <= length <= min(size - 8, MAX_HEADER):
                 raise ValueError("its header has no possible length")
             header = _header(file.read(length), size - 8 - length)
-            data = _mapped(file, 8 + length) if mmap else _read(file, size - 8 - length)
+            data = mapped(file)[8 + length :] if mmap else read_aligned(file, size - 8 - length)
     except OSError as error:
         raise WeightsError(f"{path}: is not a whole safetensors file ({error.strerror or error})") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -114,31 +112,6 @@ def _header(content: bytes, size: int) -> dict[str, Any]:
     if filled != size:
         raise ValueError(f"its tensors have {filled:,} bytes, of which the file holds {size:,}")
     return header
-
-
-def _read(file: FileIO, size: int) -> NDArray[np.uint8]:
-    """The rest of a file in memory of its own, aligned."""
-    import numpy as np
-
-    buffer = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    data = buffer[start : start + size]
-    filled = 0
-    # One call reads at most 2 GiB.
-    while filled < size:
-        count = file.readinto(data[filled:].data)
-        if not count:
-            raise ValueError("it became shorter while it was read")
-        filled += count
-    return data
-
-
-def _mapped(file: FileIO, start: int) -> NDArray[np.uint8]:
-    from mmap import ACCESS_COPY, mmap
-
-    import numpy as np
-
-    return np.frombuffer(mmap(file.fileno(), 0, access=ACCESS_COPY), np.uint8)[start:]
 
 
 def read_shards(path: Path, *, mmap: bool = False) -> Checkpoint:
@@ -206,7 +179,7 @@ def write_safetensors(
         begin, end = end, end + array.size * dtypes[name].itemsize
         header[name] = {"dtype": _WORDS[dtypes[name].name], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)

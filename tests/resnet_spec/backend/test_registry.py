@@ -121,6 +121,14 @@ def test_file_endings_are_known_by_the_backend_that_reads_them(
     assert isinstance(points[0], EntryPoint)
 
 
+def test_a_backend_need_not_read_files(third: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "third_backend", raising=False)
+    third(module="class Backend:\n    name = 'third'\n    outputs = {'.third': 'a third kind of file'}\n")
+
+    assert "third" not in readers().values()
+    assert writers()[".third"] == "third"
+
+
 # -- a backend that cannot be imported does not stop the others -------------------------------------------------------
 
 FAULTS = {
@@ -145,7 +153,7 @@ def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_other_backends_formats_stay_known(reason: str) -> None:
-    assert {".pth": "torch", ".onnx": "onnx", ".ckpt": "tensorflow"}.items() <= readers().items()
+    assert {".onnx": "onnx", ".ckpt": "tensorflow"}.items() <= readers().items()
     assert {".pth": "torch", ".onnx": "onnx", ".keras": "tensorflow"}.items() <= writers().items()
     assert "faulty" in backend_names()
 

@@ -417,10 +417,10 @@ def test_an_ending_that_the_backend_does_not_write_is_refused(command: Command, 
     path = tmp_path / "model"
 
     assert build(command, "--output", f"{path}.h5") == (
-        2, "", f"{path}.h5: the torch backend writes .safetensors, .pth, .pt2, not .h5\n",
+        2, "", f"{path}.h5: the torch backend writes .safetensors, .npz, .msgpack, .pth, .pt2, not .h5\n",
     )  # fmt: skip
     assert build(command, "--output", path) == (
-        2, "", f"{path}: the torch backend writes .safetensors, .pth, .pt2, not a folder\n",
+        2, "", f"{path}: the torch backend writes .safetensors, .npz, .msgpack, .pth, .pt2, not a folder\n",
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tests.needs import SIGKILL, posix
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
 
-KNOWN = "known: safetensors, msgpack, transformers, rec, weights.rec, saved_model"
+KNOWN = "known: safetensors, npz, msgpack, transformers, rec, weights.rec, saved_model"
 
 
 class Recorder:
@@ -63,8 +63,8 @@ def types(path: Path) -> set[str]:
 @pytest.mark.usefixtures("recorder")
 def test_a_target_is_recognized_by_its_ending_or_its_kind(tmp_path: Path) -> None:
     assert formats() == {
-        "safetensors": None, "msgpack": None, "transformers": None, "rec": "recorder", "weights.rec": "recorder",
-        "saved_model": "recorder",
+        "safetensors": None, "npz": None, "msgpack": None, "transformers": None,
+        "rec": "recorder", "weights.rec": "recorder", "saved_model": "recorder",
     }  # fmt: skip
     for name, kind, expected in (
         ("x.safetensors", None, ("safetensors", None)),
@@ -168,8 +168,9 @@ def test_a_model_that_cannot_be_written_leaves_nothing(small: Graph, tmp_path: P
     path.write_text("old")
 
     assert lines(lambda: write_model(model, small, path, "recorder")) == [f"{path} exists already; --force replaces it"]
+    kinds = ".safetensors, .npz, .msgpack, .rec, .weights.rec, a folder"
     assert lines(lambda: write_model(model, small, tmp_path / "x.onnx", "recorder")) == [
-        f"{tmp_path / 'x.onnx'}: the recorder backend writes .safetensors, .rec, .weights.rec, a folder, not .onnx"
+        f"{tmp_path / 'x.onnx'}: the recorder backend writes {kinds}, not .onnx"
     ]
     assert lines(lambda: write_model({"arrays": {}}, small, tmp_path / "x.safetensors", "recorder"))
     assert {file.name for file in tmp_path.iterdir()} == {"spec.yaml", "x.rec"}

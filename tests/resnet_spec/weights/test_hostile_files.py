@@ -364,10 +364,11 @@ def test_numbers_of_another_kind_are_refused(tiny: Graph, plain: Path, lines: Li
 
 EVIL = """
     import os, pickle, sys, zipfile
+    import numpy as np
     class Evil:
         def __reduce__(self):
             return os.system, ("touch executed",)
-    payload = pickle.dumps({"fc.weight": Evil()}, protocol=2)
+    payload = pickle.dumps({"fc.weight": Evil(), "fc.bias": np.zeros(1000, "float32")}, protocol=2)
     open("bare.pth", "wb").write(payload)
     with zipfile.ZipFile("zipped.pth", "w") as archive:
         archive.writestr("archive/data.pkl", payload)
@@ -379,6 +380,7 @@ EVIL = """
             read_weights(path, graph)
         except WeightsError as error:
             print(error)
+            assert "fc.weight: missing" in str(error).splitlines() and "fc.bias: missing" not in str(error)
     print(os.path.exists("executed"))
     pickle.loads(payload)
     print(os.path.exists("executed"))
@@ -386,11 +388,11 @@ EVIL = """
 
 
 @pytest.mark.slow
-def test_a_pickle_that_would_execute_code_is_refused(python: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_pickle_that_would_execute_code_does_not(python: Callable[..., Any], tmp_path: Path) -> None:
     done = python(EVIL)
     *said, executed, could_have_been = done.out.splitlines()
 
     assert (executed, could_have_been) == ("False", "True")
-    assert [line.partition(":")[0] for line in said] == ["bare.pth", "zipped.pth"]
+    assert [line.partition(":")[0] for line in said if ".pth: " in line] == ["bare.pth", "zipped.pth"]
     assert done.status == 0
     assert zipfile.is_zipfile(tmp_path / "zipped.pth")
