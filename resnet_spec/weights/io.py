@@ -60,9 +60,10 @@ def read_weights(
     The content decides the format: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
     ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index), SavedModel folders and
     frozen graphs (``.pb``), ONNX, Hugging Face transformers' folders, Flax's msgpack files, Orbax's folders (with
-    TensorStore, an extra), MXNet's ``.params`` and Caffe's ``.caffemodel``. A format that needs a framework's code is
-    read by the installed backend that knows it. Names and layouts may be PyTorch's or another library's, below any
-    prefix and beside other tensors. What was adapted or left out is logged.
+    TensorStore, an extra), MXNet's ``.params``, PaddlePaddle's ``.pdparams`` and Caffe's ``.caffemodel``, NumPy's
+    ``.npz`` and pickles of arrays. A format that needs a framework's code is read by the installed backend that knows
+    it. Names and layouts may be PyTorch's or another library's, below any prefix and beside other tensors. What was
+    adapted or left out is logged.
 
     Args:
         path: A file, a folder, or a TensorFlow checkpoint's prefix.

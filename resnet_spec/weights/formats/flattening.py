@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 from resnet_spec.errors import WeightsError
+from resnet_spec.weights.formats.paddle import unwrapped
 from resnet_spec.weights.formats.pickles import Key, Object, is_mapping, is_sequence
 from resnet_spec.weights.formats.stored_tensors import Tensor
 
@@ -66,6 +67,7 @@ def named_tensors(content: Any) -> Named:
     work = 0
     while waiting:
         node, value = waiting.pop()
+        value = unwrapped(value)
         if isinstance(value, Tensor):
             name = _path(node)
             if tensors.setdefault(name, value) is not value:

@@ -19,6 +19,7 @@ from resnet_spec.errors import WeightsError
 from resnet_spec.weights.formats.binary import reporting
 from resnet_spec.weights.formats.buffers import mapped, read_aligned
 from resnet_spec.weights.formats.flattening import PROGRAM, named_tensors
+from resnet_spec.weights.formats.paddle import check_pieces, mark_bfloat16
 from resnet_spec.weights.formats.pickled_numpy import numpy_table
 from resnet_spec.weights.formats.pickled_torch import storage_type, torch_table
 from resnet_spec.weights.formats.pickles import Global, Object, Unpickler, is_sequence
@@ -73,6 +74,8 @@ def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
 
 
 def _checkpoint(content: _Content, size: int) -> Checkpoint:
+    check_pieces(content.data)
+    mark_bfloat16(content.data)
     tensors, models = named_tensors(content.data)
     if not tensors:
         raise WeightsError(_nothing_to_read(content))

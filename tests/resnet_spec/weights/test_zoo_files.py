@@ -70,6 +70,7 @@ FILES = {
     "mxnet_resnet_v1-0000.params": ("resnet50", {**NARROW, **GLUON_V1}),
     "mxnet_resnet_v1b.params": ("resnet50", {**NARROW, **WIDE_STEM}),
     "mxnet_resnet_v1b-0000.params": ("resnet50", {**NARROW, **WIDE_STEM}),
+    "paddle_resnet.pdparams": ("resnet50", {**NARROW, **WIDE_STEM}),
     "mxnet_resnet_v2.params": ("timm/resnetv2_50", GLUON_V2),
     "mxnet_resnet_v2-0000.params": ("timm/resnetv2_50", GLUON_V2),
 }
