@@ -262,13 +262,12 @@ def _different(options: Sequence[Subtree], tensors: Tensors) -> list[Subtree]:
 
 
 def _shortest(subtree: Subtree, others: Sequence[Subtree]) -> str:
-    """The last parts of a prefix that no other one has."""
+    """The first part of a prefix that no other one has, or the last ones."""
     parts = subtree.path.split(".") if subtree.prefix else []
-    for start in range(len(parts) - 1, 0, -1):
-        end = ".".join(parts[start:])
-        if not any(_is_below(other.prefix, end) for other in others if other is not subtree):
-            return end
-    return subtree.path
+    ends = (".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
+    prefixes = [other.prefix for other in others if other is not subtree]
+    unique = (words for words in (*parts, *ends) if not any(_is_below(prefix, words) for prefix in prefixes))
+    return next(unique, subtree.path)
 
 
 def _is_below(name: str, take: str) -> bool:
@@ -303,8 +302,8 @@ def _selection(
     for name in tensors:
         if name in used or is_counter(name):
             continue
-        if name in owned and not subtree.averaged and not _is_averaged(name):
-            ignored["tensors of other copies of the network"] += 1
+        if name in owned and not _is_averaged(name):
+            ignored["weights as trained" if subtree.averaged else "tensors of other copies of the network"] += 1
             continue
         if what := _kind(name, tensors[name]):
             ignored[what] += 1

@@ -127,8 +127,8 @@ def test_an_optimizers_state_is_counted_even_by_the_networks_names(
     ("first", "second", "short"),
     [
         ("module.encoder_q.", "module.encoder_k.", ("encoder_q", "encoder_k")),
-        ("student.backbone.", "teacher.backbone.", ("student.backbone", "teacher.backbone")),
-        ("module.model.", "module.attacker.model.", ("module.model", "attacker.model")),
+        ("student.backbone.", "teacher.backbone.", ("student", "teacher")),
+        ("module.model.", "module.attacker.model.", ("module.model", "attacker")),
         ("state_dict.", "model.", ("state_dict", "model")),
         ("", "teacher.", (".", "teacher")),
     ],

@@ -1,0 +1,1 @@
+"""Checkpoints as people have them, made by the code that makes them, and the table of them in docs/checkpoints.md."""

@@ -1,0 +1,87 @@
+"""Each of PyTorch's files is read, and the network computes what the one that was saved computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from resnet_spec import Graph, WeightsError, build, load, read_weights
+from resnet_spec.parity.randomization import randomize
+from resnet_spec.weights.identification import identify
+from tests.oracles.gates import GATES
+from tests.oracles.torchvision_original import models
+from tests.wild.torch_cases import CASES, TorchCase
+
+OVERRIDES = {"parameters.classes": 10}
+SIZES = (64, 67)
+
+
+@pytest.fixture(scope="module")
+def original() -> nn.Module:
+    """torchvision's ResNet-18 with random weights and statistics."""
+    graph = load("torchvision/resnet18", OVERRIDES).to_graph()
+    model = models().resnet18(num_classes=10)
+
+    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
+        _fill(model, arrays)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(torch.from_numpy(batch))
+        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
+
+    arrays = randomize(graph.at_size(64, 64), train, seed=3)
+    fresh = models().resnet18(num_classes=10).eval()
+    _fill(fresh, arrays)
+    return fresh
+
+
+def _fill(model: nn.Module, arrays: Any) -> None:
+    state = {key: torch.tensor(np.asarray(value)) for key, value in arrays.items() if "num_batches" not in key}
+    assert not model.load_state_dict(state, strict=False).unexpected_keys
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.why], ids=lambda case: case.title)
+def test_a_file_that_cannot_be_the_networks_is_refused(case: TorchCase, original: nn.Module, tmp_path: Path) -> None:
+    path = case.make(original, tmp_path)
+
+    with pytest.raises(WeightsError, match=case.refused):
+        read_weights(path, load("torchvision/resnet18", OVERRIDES).to_graph())
+
+
+NEAR = ("cifar/resnet18", "timm/resnet18d", "torchvision/resnet18", "torchvision/resnet34")
+"""What a wrapped ResNet-18 must not be taken for, among itself."""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.why], ids=lambda case: case.title)
+def test_a_file_is_read_and_the_logits_are_the_originals(
+    case: TorchCase, original: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load("torchvision/resnet18", {**OVERRIDES, **case.overrides})
+    path = case.make(original, tmp_path)
+    if case.refused:
+        with pytest.raises(WeightsError, match=case.refused):
+            read_weights(path, spec.to_graph())
+    model = build(spec, "torch", weights=path, **case.options)
+    reference = original if not case.overrides else nn.Sequential(*list(original.children())[:-2])
+
+    for size in SIZES:
+        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size))
+        with torch.inference_mode():
+            wanted, found = reference(images), model(images)
+        gate = 1e-2 if case.options.get("adapt") == "half" else GATES["float32"]
+        assert float((wanted - found).abs().max() / wanted.std()) < gate
+    monkeypatch.setattr("resnet_spec.weights.identification.available", lambda: NEAR)
+    match = identify(path)[0]
+    # A network without a head is named as the nearest.
+    whole = "head" not in case.overrides
+    expected = ("torchvision/resnet18", whole, ("parameters.classes=10",) if whole else ())
+    assert (match.spec, match.fits, match.overrides) == expected
+    assert not (tmp_path / "attacked").exists()
