@@ -159,6 +159,7 @@ def network_tensors(graph: Graph, tensors: Tensors, *, own_names: bool = False) 
 
     With ``own_names`` only the graph's own names are tried, which takes a tenth of the time.
     """
+    tensors, _ = _without_masks(tensors)
     names = list(tensors)
     found = _candidates(graph, names, own_names=own_names)
     subtree = _best(found)

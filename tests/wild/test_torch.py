@@ -60,7 +60,20 @@ NEAR = ("cifar/resnet18", "timm/resnet18d", "torchvision/resnet18", "torchvision
 """What a wrapped ResNet-18 must not be taken for, among itself."""
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.why], ids=lambda case: case.title)
+QUICK = frozenset(
+    {"a state_dict", "a whole pickled model", "a TorchScript program", "detectron2's names", "NumPy's archive"}
+)
+"""One of each kind; the others take a second each."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.title, marks=() if case.title in QUICK or case.refused else pytest.mark.slow)
+        for case in CASES
+        if not case.why
+    ],
+)
 def test_a_file_is_read_and_the_logits_are_the_originals(
     case: TorchCase, original: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
