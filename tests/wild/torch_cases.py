@@ -377,6 +377,17 @@ def _(model: nn.Module, folder: Path) -> Path:
     return saved(pruned.state_dict(), folder)
 
 
+def renamed_arrays(model: nn.Module, library: str) -> State:
+    """Arrays by our own tables, which the libraries' own files confirm elsewhere."""
+    from resnet_spec import load
+    from resnet_spec.weights.naming import find_table
+
+    graph = load("torchvision/resnet18", {"parameters.classes": 10}).to_graph()
+    arrays = {name: array for name, array in arrays_of(model).items() if "num_batches" not in name}
+    named = find_table(library).renamed(graph, arrays)
+    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+
+
 # -- other formats -----------------------------------------------------------------------------------------------
 
 
@@ -414,6 +425,13 @@ def _(model: nn.Module, folder: Path) -> Path:
     return folder / "w.pkl"
 
 
+@case("Detectron's `.pkl` of Caffe2's blobs", "by hand")
+def _(model: nn.Module, folder: Path) -> Path:
+    blobs = renamed_arrays(model, "caffe2")
+    (folder / "w.pkl").write_bytes(pickle.dumps({"blobs": blobs, "cfg": "MODEL: ..."}, protocol=2))
+    return folder / "w.pkl"
+
+
 @case("a pickle of tensors", "pickle")
 def _(model: nn.Module, folder: Path) -> Path:
     (folder / "w.pkl").write_bytes(pickle.dumps(dict(model.state_dict())))
@@ -424,17 +442,8 @@ def _(model: nn.Module, folder: Path) -> Path:
 
 
 def renamed(library: str) -> Callable[[nn.Module, Path], Path]:
-    """Names by our own tables, which their libraries' files confirm elsewhere."""
-
     def make(model: nn.Module, folder: Path) -> Path:
-        from resnet_spec import load
-        from resnet_spec.weights.naming import find_table
-
-        graph = load("torchvision/resnet18", {"parameters.classes": 10}).to_graph()
-        arrays = {name: array for name, array in arrays_of(model).items() if "num_batches" not in name}
-        tensors = {
-            n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in find_table(library).renamed(graph, arrays).items()
-        }
+        tensors = {name: torch.from_numpy(array) for name, array in renamed_arrays(model, library).items()}
         return saved({"model": tensors, "matching_heuristics": True}, folder)
 
     return make

@@ -18,9 +18,9 @@ from resnet_spec.weights.selection import select
 Lines = Callable[[Callable[[], Any]], list[str]]
 
 POST_ACTIVATION = (
-    "caffe", "flax", "flax_basic", "gluon_v1", "gluon_v1_symbol", "gluoncv", "gluoncv_symbol", "mlperf", "paddle",
-    "detectron2", "keras", "keras_2016", "kuangliu", "mmpretrain", "sequential", "slim", "timm", "torchvision",
-    "transformers",
+    "caffe", "caffe2", "flax", "flax_basic", "gluon_v1", "gluon_v1_symbol", "gluoncv", "gluoncv_symbol", "mlperf",
+    "paddle", "detectron2", "keras", "keras_2016", "kuangliu", "mmpretrain", "sequential", "slim", "timm",
+    "torchvision", "transformers",
 )  # fmt: skip
 PRE_ACTIVATION = ("bit", "gluon_v2", "gluon_v2_symbol", "keras_v2", "timm")
 
@@ -70,6 +70,13 @@ EXAMPLES = {
         "bn1.bias": "scale_conv1/bias",
         "layer1.1.conv3.weight": "res2b_branch2c/weight",
         "layer1.0.downsample.1.weight": "scale2a_branch1/weight",
+    },
+    "caffe2": {
+        "conv1.weight": "conv1_w",
+        "bn1.running_var": "res_conv1_bn_riv",
+        "layer1.0.bn3.bias": "res2_0_branch2c_bn_b",
+        "layer4.0.downsample.0.weight": "res5_0_branch1_w",
+        "fc.bias": "fc1000_b",
     },
     "flax": {
         "layer2.0.conv1.weight": "params/BottleneckResNetBlock_3/Conv_0/kernel",
