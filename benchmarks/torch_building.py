@@ -46,9 +46,8 @@ def run() -> Iterator[Ratio]:
             by_safetensors = theirs(name, lambda safetensors=safetensors: load_file(safetensors))
             for mmap, target in ((False, "≤ 1/3"), (True, "≤ 1/4")):
                 mode = " and mmap=True" if mmap else ""
-                # torch's unpickler takes most of the time of a .pth file, on both sides.
-                for path, wanted in ((safetensors, target), (pth, "< 1")):
+                for path in (safetensors, pth):
                     label = f"build {name} with a {path.suffix} file{mode} in torch vs. torchvision + torch.load"
-                    yield measure(label, ours(name, path, mmap=mmap), by_pickle, 9, target=wanted)
+                    yield measure(label, ours(name, path, mmap=mmap), by_pickle, 9, target=target)
                 label = f"build {name} with a .safetensors file{mode} in torch vs. torchvision + safetensors"
                 yield measure(label, ours(name, safetensors, mmap=mmap), by_safetensors, 9, target="≤ 1/2")
