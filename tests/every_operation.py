@@ -45,6 +45,7 @@ _STEPS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     ("flat", {"op": "flatten"}, ()),
     ("drop", {"op": "dropout", "rate": 0.5}, ()),
     ("fc", {"op": "linear", "features": 5}, ()),
+    ("vector", {"op": "batch_norm", **NORM}, ()),
     ("softmax", {"op": "softmax"}, ()),
 )
 """Name, operation and inputs of each node; without inputs it takes the one before."""

@@ -13,6 +13,8 @@ from resnet_spec.operations.windows import explicit_padding, reached_padding
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges, Padding
 
+AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
+
 _Pads: TypeAlias = tuple[int, int, int, int]
 
 _INFINITY = float("inf")
@@ -167,7 +169,7 @@ class PaddedAvgPool2d(nn.AvgPool2d):
 # Normalization
 
 
-def _batch_norm(norm: nn.BatchNorm2d, input: Tensor, *, biased: bool) -> Tensor:
+def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
     """Normalize (N, features, ...) by a layer's arrays as vectors; ``biased`` selects the running variance to keep."""
     mean, variance, weight, bias = (
         None if tensor is None else tensor.view(-1)
@@ -192,6 +194,16 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
+        if not self.training or self.momentum is None:
+            return super().forward(input)
+        return _batch_norm(self, input, biased=True)
+
+
+class BiasedBatchNorm1d(nn.BatchNorm1d):
+    """``BiasedBatchNorm2d`` for vectors."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, features) to the same."""
         if not self.training or self.momentum is None:
             return super().forward(input)
         return _batch_norm(self, input, biased=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.operations import Role
+from resnet_spec_torch.layers import AnyBatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
             with torch.no_grad():
                 slot.tensor.copy_(value)
     for module in {slot.parameter.node: slot.module for slot in slots}.values():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, AnyBatchNorm):
             _reset_counter(module)
 
 
@@ -129,7 +130,7 @@ def _adopt(array: NDArray[Any], dtype: torch.dtype, taken: set[int]) -> Tensor:
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
-def _reset_counter(norm: nn.BatchNorm2d) -> None:
+def _reset_counter(norm: AnyBatchNorm) -> None:
     counter = norm.num_batches_tracked
     if counter is None:
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from resnet_spec.errors import Problem, suggest
 from resnet_spec.graph.nodes import INPUT, Input, Node, Scope, unused
 from resnet_spec.operations import AnyOperation
-from resnet_spec.operations.fields import Shape, ShapeError
+from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
 
 def node_problems(input: Input, nodes: Iterable[Node]) -> Iterable[Problem]:
@@ -75,3 +75,6 @@ def _shape_problems(node: Node, shapes: Mapping[str, Shape], seen: Mapping[str, 
             owned = [shapes[name] for name in owner.inputs if name in shapes]
             if owned and node.operation.parameters(*inputs) != node.operation.parameters(*owned):
                 yield Problem(f"it calls {node.calls!r}, whose parameters have other shapes", node.name)
+            elif owned and node.operation.label_for(*inputs) != node.operation.label_for(*owned):
+                takes = f"it calls {node.calls!r}, a layer for inputs like {as_text(owned[0])}"
+                yield Problem(f"{takes}, with {as_text(inputs[0])}; add a layer of its own", node.name)

@@ -1,6 +1,7 @@
-"""Batch normalizations folded into the convolutions before them, as in deployed files: one layer instead of two.
+"""Batch normalizations folded into the convolutions or linear layers before them, as in deployed files.
 
-In inference a normalization is a factor and an offset per channel, which the kernel and a bias can include.
+In inference a normalization is a factor and an offset per channel, which the kernel and a bias can include: one layer
+instead of two.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import Graph, Node
-from resnet_spec.operations import BatchNorm, Conv2d, ConvTranspose2d
+from resnet_spec.operations import BatchNorm, Conv2d, ConvTranspose2d, Linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def fold(graph: Graph) -> Graph:
-    """The same network without the batch normalizations that are the only use of a convolution, which gets a bias.
+    """The same network without the batch normalizations that are the only use of a convolution or a linear layer.
 
-    Layers that are called twice are unchanged, and so is a convolution whose own value is an output.
+    That layer gets a bias. Layers that are called twice are unchanged, and so is one whose own value is an output.
     """
     convolutions = {norm.name: convolution.name for convolution, norm in _pairs(graph)}
     widened = set(convolutions.values())
@@ -68,7 +69,7 @@ def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
-    """Each convolution with the normalization that is its only use."""
+    """Each convolution or linear layer with the normalization that is its only use."""
     uses = Counter(name for node in graph.nodes for name in node.inputs)
     calls = Counter(node.layer for node in graph.nodes)
     pairs: list[tuple[Node, Node]] = []
@@ -77,7 +78,7 @@ def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
         if (
             isinstance(norm.operation, BatchNorm)
             and convolution is not None
-            and isinstance(convolution.operation, Conv2d | ConvTranspose2d)
+            and isinstance(convolution.operation, Conv2d | ConvTranspose2d | Linear)
             and uses[convolution.name] == calls[norm.layer] == calls[convolution.layer] == 1
             and convolution.name not in graph.outputs
         ):

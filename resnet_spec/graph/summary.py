@@ -127,7 +127,7 @@ def summarize(graph: Graph) -> Summary:
     for node in graph.nodes:
         if node.operation.category not in _WITHOUT_ROW:
             parameters, statistics = owned.get(node.name, (0, 0))
-            label = node.operation.label
+            label = node.operation.label_for(*graph.input_shapes(node))
             rows.append(Row(node.name, label, node.shape, parameters, statistics, _macs(graph, node)))
         if node.name in blocks:
             rows.append(_block_row(blocks[node.name], node))

@@ -90,6 +90,23 @@ class BaseOperation(BaseModel):
         """
         return inputs[0]
 
+    def label_for(self, *inputs: Shape) -> str:
+        """Return the name of PyTorch's module for inputs of these shapes.
+
+        Args:
+            *inputs: The shapes of the inputs.
+
+        Returns:
+            ``label``, unless PyTorch has several modules for the operation.
+
+        Examples:
+            >>> from resnet_spec.operations import BatchNorm
+            >>> norm = BatchNorm(op="batch_norm", epsilon=1e-5, momentum=0.1, running_variance="unbiased")
+            >>> norm.label_for((64, 56, 56)), norm.label_for((128,))
+            ('BatchNorm2d', 'BatchNorm1d')
+        """
+        return self.label
+
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         """Return the arrays that a layer of this operation owns.
 

@@ -66,6 +66,13 @@ def need_map(shape: Shape) -> Shape:
     return shape
 
 
+def need_map_or_vector(shape: Shape) -> Shape:
+    """Return the shape; raises ShapeError unless it is (channels, height, width) or (features,)."""
+    if len(shape) not in (1, 3):
+        raise ShapeError(f"needs a feature map (channels × height × width) or a vector, not {as_text(shape)}")
+    return shape
+
+
 def need_vector(shape: Shape) -> Shape:
     """Return the shape; raises ShapeError unless it is (features,)."""
     if len(shape) != 1:

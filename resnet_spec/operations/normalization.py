@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, model_validator
 
 from resnet_spec.operations.base import NORMALIZING, TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, as_fields
-from resnet_spec.operations.fields import Count, Epsilon, Flag, Real, Shape, ShapeError, need_map
+from resnet_spec.operations.fields import Count, Epsilon, Flag, Real, Shape, ShapeError, need_map, need_map_or_vector
 from resnet_spec.operations.roles import Role
 
 
@@ -48,9 +48,6 @@ class _BatchNormalization(BaseOperation):
         # Rounded, so that a decay of 0.99 is the same graph as a momentum of 0.01.
         return {k: v for k, v in fields.items() if k != "decay"} | {"momentum": round(1 - decay, 12)}
 
-    def output_shape(self, *inputs: Shape) -> Shape:
-        return need_map(inputs[0])
-
     def roundings(self, *inputs: Shape) -> int:
         return NORMALIZING
 
@@ -86,11 +83,20 @@ class _Grouped(BaseOperation):
 
 
 class BatchNorm(_BatchNormalization):
-    """Batch normalization (Ioffe and Szegedy 2015) over batch, height and width, with (channels,) parameters."""
+    """Batch normalization (Ioffe and Szegedy 2015) over batch, height and width, with (channels,) parameters.
+
+    A vector is normalized over the batch, with (features,) parameters.
+    """
 
     label = "BatchNorm2d"
 
     op: Literal["batch_norm"]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return need_map_or_vector(inputs[0])
+
+    def label_for(self, *inputs: Shape) -> str:
+        return "BatchNorm1d" if len(inputs[0]) == 1 else self.label
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         roles = (Role.NORM_SCALE, Role.NORM_OFFSET, Role.NORM_MEAN, Role.NORM_VARIANCE)
@@ -106,6 +112,9 @@ class PositionBatchNorm(_BatchNormalization):
     label = "PositionBatchNorm2d"
 
     op: Literal["position_batch_norm"]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return need_map(inputs[0])
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         roles = (Role.POSITION_SCALE, Role.POSITION_OFFSET, Role.POSITION_MEAN, Role.POSITION_VARIANCE)

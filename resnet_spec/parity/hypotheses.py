@@ -287,7 +287,7 @@ def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
 @_register(*_BATCH_NORMS)
 def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    axes = (0, 2, 3) if isinstance(operation, ops.BatchNorm) else (0,)
+    axes = (0, *range(2, 1 + len(shapes[0]))) if isinstance(operation, ops.BatchNorm) else (0,)
 
     def of_the_batch(inputs: list[Array], own: Arrays) -> Array:
         (value,) = inputs
@@ -307,7 +307,7 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
         return formula
 
-    if isinstance(operation, ops.BatchNorm):
+    if isinstance(operation, ops.BatchNorm) and len(shapes[0]) == 3:
         for axis, word in ((2, "height"), (3, "width")):
             yield Trial(f"it normalizes along the {word} instead of the channels", formula=along(axis))
     yield Trial("batch statistics instead of running statistics", formula=of_the_batch)

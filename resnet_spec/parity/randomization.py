@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DAMPING = 0.2
 CALIBRATION_BATCH = 4
 
-# For normalizations with statistics for each position.
+# For normalizations with statistics for each position, or for each feature of a vector.
 POSITION_BATCH = 32
 """With statistics of fewer values, activations of other images grow from layer to layer."""
 LEAST_VARIANCE = 4.0
@@ -65,11 +65,17 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
             arrays[parameter.name] = value * DAMPING if norm and parameter.node in damped else value
     roles = {parameter.role for parameter in graph.parameters()}
     if roles & VARIANCES:
-        batch = POSITION_BATCH if Role.POSITION_VARIANCE in roles else CALIBRATION_BATCH
+        few = Role.POSITION_VARIANCE in roles or any(map(_normalizes_vectors, graph.nodes))
+        batch = POSITION_BATCH if few else CALIBRATION_BATCH
         images = random_images((batch, *graph.input.shape), seed)
         after = train(calibrating(graph), arrays, images.astype("float32"))
         _perturb_statistics(graph, arrays, after, seed)
     return arrays
+
+
+def _normalizes_vectors(node: Node) -> bool:
+    """Whether each statistic is computed from one value per image."""
+    return isinstance(node.operation, BatchNorm) and len(node.shape) == 1
 
 
 def _perturb_statistics(graph: Graph, arrays: dict[str, Any], after: Mapping[str, Any], seed: int) -> None:

@@ -293,6 +293,9 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
     match operation.op:
         case "add" | "max_pool2d" | "global_avg_pool" | "global_max_pool" | "dropout" | "stochastic_depth":
             return True
+        case "flatten" | "linear":
+            # The features of a vector are its channels.
+            return True
         case "avg_pool2d":
             assert isinstance(operation, AvgPool2d)  # noqa: S101 - by its name
             return operation.padding == UNPADDED or not operation.count_include_pad

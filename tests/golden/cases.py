@@ -91,6 +91,7 @@ OPERATIONS: dict[str, Case] = {
     "batch_norm_keras": _only("batch_norm", **_BATCH_NORM),
     "batch_norm_unscaled": _only("batch_norm", **_BATCH_NORM, scale=False),
     "batch_norm_plain": _only("batch_norm", **_BATCH_NORM, scale=False, offset=False),
+    "batch_norm_of_a_vector": _only("batch_norm", (6,), epsilon=1e-5, momentum=0.1, running_variance="unbiased"),
     "position_batch_norm": _only("position_batch_norm", (3, 5, 4), **_BATCH_NORM),
     "position_batch_norm_plain": _only("position_batch_norm", (3, 5, 4), **_BATCH_NORM, scale=False, offset=False),
     "group_norm": _only("group_norm", groups=2, epsilon=1e-5),

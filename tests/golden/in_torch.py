@@ -229,6 +229,7 @@ ORIGINALS: dict[str, Original] = {
     "operations/linear": _in_nn("linear"),
     "operations/linear_unbiased": _in_nn("linear"),
     "operations/batch_norm": _in_nn("batch_norm"),
+    "operations/batch_norm_of_a_vector": _layer(partial(nn.BatchNorm1d, 6)),
     "operations/group_norm": _in_nn("group_norm", num_groups=2),
     "operations/group_norm_plain": _in_nn("group_norm", num_groups=4, eps=1e-3),
     "operations/evo_norm_s0": _layer(partial(EvoNorm2dS0, 4, groups=2)),

@@ -466,6 +466,11 @@ def _linear(sketch: Sketch, shape: Shape) -> None:
     sketch.step("fc", {"linear": fields})
 
 
+def _normalized_vector(sketch: Sketch, shape: Shape) -> None:
+    drawing = sketch.drawing
+    sketch.step("norm", {"batch_norm": _batch_norm_fields(drawing, drawing.pick(*EPSILONS)) | _affine(drawing)})
+
+
 def _softened(sketch: Sketch, shape: Shape) -> None:
     sketch.step("soft", "softmax")
 
@@ -477,7 +482,17 @@ def _joined(sketch: Sketch, shape: Shape) -> None:
 
 
 ROWS = (*[_along] * 4, _activation, _regularized, _joined, *[_reshaped] * 2, _flat)
-VECTORS = (*[_linear] * 4, _activation, _regularized, _joined, _softened, _again, *[_reshaped] * 2, _flat)
+VECTORS = (
+    *[_linear] * 4,
+    *[_normalized_vector] * 2,
+    _activation,
+    _regularized,
+    _joined,
+    _softened,
+    _again,
+    *[_reshaped] * 2,
+    _flat,
+)
 
 
 def _chain(sketch: Sketch, section: str, length: int) -> bool:
@@ -753,6 +768,10 @@ def _head(sketch: Sketch) -> None:
         sketch.step("flatten", "flatten")
         if drawing.sometimes(20):
             sketch.step("dropout", {"dropout": {"rate": 0.4}})
+        if drawing.sometimes(20):
+            sketch.step("hidden", {"linear": {"features": drawing.number(1, 8)}})
+            _normalized_vector(sketch, (8,))
+            _activation(sketch, (8,))
         sketch.step("fc", {"linear": {"features": drawing.pick("classes", 4, "classes + 1")}})
         if drawing.sometimes(25):
             sketch.step("softmax", "softmax")

@@ -40,9 +40,9 @@ class _Builder:
         )
 
 
-def _single(op: str, shape: tuple[int, int, int] = (1, 4, 4), /, **fields: Any) -> Graph:
+def _single(op: str, shape: tuple[int, ...] = (1, 4, 4), /, **fields: Any) -> Graph:
     """A graph of one node named ``x`` for an input of ``shape``."""
-    build = _Builder(*shape)
+    build = _Builder(*shape) if len(shape) == 3 else _Builder(features=shape[0])
     build("x", op, "input", **fields)
     return build.graph()
 

@@ -10,6 +10,8 @@ from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Shape
 from resnet_spec_torch.emitting.emitters import LAYERS, ModuleType, Options, empty
 from resnet_spec_torch.layers import (
+    AnyBatchNorm,
+    BiasedBatchNorm1d,
     BiasedBatchNorm2d,
     ChannelNorm,
     EvoNormS0,
@@ -29,12 +31,12 @@ def _without_unstated(norm: ModuleType, op: ops.BatchNorm | ops.PositionBatchNor
 
 
 def _batch_normalization(
-    kind: type[nn.BatchNorm2d],
+    kind: type[ModuleType],
     features: int | Shape,
     op: ops.BatchNorm | ops.PositionBatchNorm,
     options: Options,
     **settings: Any,
-) -> nn.BatchNorm2d:
+) -> ModuleType:
     affine = op.scale or op.offset
     norm = empty(kind, features, eps=op.epsilon, momentum=op.momentum, affine=affine, dtype=options.dtype, **settings)
     return _without_unstated(norm, op)
@@ -45,8 +47,11 @@ def _keeps_biased(op: ops.BatchNorm | ops.PositionBatchNorm, options: Options) -
 
 
 @LAYERS.register("batch_norm")
-def _batch_norm(op: ops.BatchNorm, shape: Shape, options: Options) -> nn.BatchNorm2d:
-    kind = BiasedBatchNorm2d if _keeps_biased(op, options) else nn.BatchNorm2d
+def _batch_norm(op: ops.BatchNorm, shape: Shape, options: Options) -> AnyBatchNorm:
+    biased = _keeps_biased(op, options)
+    if len(shape) == 1:
+        return _batch_normalization(BiasedBatchNorm1d if biased else nn.BatchNorm1d, shape[0], op, options)
+    kind = BiasedBatchNorm2d if biased else nn.BatchNorm2d
     return _batch_normalization(kind, shape[0], op, options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from resnet_spec.backend.registry import get_backend
 from resnet_spec.graph import Graph
 from resnet_spec.graph.folding import fold, fold_arrays
 from resnet_spec.weights.matching import check_weights
+from tests.resnet_spec_torch.graphs import Builder, random_arrays
 from tests.shipped import slow_unless
 
 NETWORKS = {
@@ -33,18 +36,36 @@ def drawn(graph: Graph) -> dict[str, np.ndarray]:
     }
 
 
+def computed(graph: Graph, arrays: Mapping[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """A network's output in the torch backend, in float64."""
+    backend = get_backend("torch")
+    model = backend.compile(graph, dtype="float64")
+    backend.load(model, graph, check_weights(graph, arrays, "folded"))
+    return backend.forward(model, images)[0]
+
+
 @pytest.mark.parametrize("name", slow_unless({"resnet18"}, list(NETWORKS)))
 def test_a_folded_network_computes_the_same(name: str) -> None:
     graph = graph_of(name)
     arrays = drawn(graph)
-    backend = get_backend("torch")
     images = np.random.default_rng(1).standard_normal((2, 3, 64, 64))
-    outputs = []
-    for network, weights in ((graph, arrays), (fold(graph), fold_arrays(graph, arrays))):
-        model = backend.compile(network, dtype="float64")
-        backend.load(model, network, check_weights(network, weights, "folded"))
-        outputs.append(backend.forward(model, images)[0])
-    assert np.abs(outputs[0] - outputs[1]).max() < 1e-9 * outputs[0].std()
+    plain, folded = computed(graph, arrays, images), computed(fold(graph), fold_arrays(graph, arrays), images)
+    assert np.abs(plain - folded).max() < 1e-9 * plain.std()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_normalization_of_a_vector_is_folded_into_the_linear_layer(bias: bool) -> None:
+    b = Builder(6).add("fc", "linear", features=4, bias=bias).add("bn", "batch_norm").add("relu", "relu")
+    graph = b.add("bn2", "batch_norm", offset=False).graph()
+    arrays = random_arrays(graph, dtype="float64")
+    vector = np.random.default_rng(0).standard_normal((3, 6))
+    plain, folded = (
+        computed(network, weights, vector)
+        for network, weights in ((graph, arrays), (fold(graph), fold_arrays(graph, arrays)))
+    )
+    # Nothing precedes the second that it could be folded into.
+    assert [node.name for node in fold(graph).nodes] == ["fc", "relu", "bn2"]
+    np.testing.assert_allclose(folded, plain, rtol=1e-12)
 
 
 def test_the_key_of_a_spec_gives_the_same_graph() -> None:

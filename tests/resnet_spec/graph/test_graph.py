@@ -33,6 +33,7 @@ def graph_data(*nodes: Any, outputs: list[str] | None = None, **more: Any) -> di
 # -- what is well formed -----------------------------------------------------------------------------------------
 
 MAP = [4, 8, 8]
+NORM = {"op": "batch_norm", "epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,15 @@ MAP = [4, 8, 8]
                 node("b", ["a"], MAP, CONV, calls="a"),
             ),
             ["b: it calls 'a', whose parameters have other shapes"],
+        ),
+        (
+            graph_data(
+                node("a", ["input"], MAP, NORM),
+                node("p", ["a"], [4, 1, 1], {"op": "global_avg_pool"}),
+                node("f", ["p"], [4], {"op": "flatten"}),
+                node("b", ["f"], [4], NORM, calls="a"),
+            ),
+            ["b: it calls 'a', a layer for inputs like 4×8×8, with 4; add a layer of its own"],
         ),
         (
             graph_data(node("a", ["x"], MAP, CONV), node("b", ["a"], MAP, CONV, calls="a")),

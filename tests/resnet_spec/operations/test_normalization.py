@@ -17,6 +17,7 @@ from tests.resnet_spec.operations.support import GROUPED, MAP, NORM, Shape, Shap
     ("operation", "shapes", "output"),
     [
         (make("batch_norm", **NORM), [MAP], MAP),
+        (make("batch_norm", **NORM), [(7,)], (7,)),
         (make("position_batch_norm", **NORM), [MAP], MAP),
         (make("group_norm", **GROUPED), [MAP], MAP),
         (make("evo_norm_s0", **GROUPED), [MAP], MAP),
@@ -42,7 +43,6 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
 @pytest.mark.parametrize(
     "operation",
     [
-        make("batch_norm", **NORM),
         make("position_batch_norm", **NORM),
         make("group_norm", **GROUPED),
         make("filter_response_norm", epsilon=1e-5, threshold=False),
@@ -52,6 +52,13 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
     for shape in ((7,), (1, 7)):
         with pytest.raises(ShapeError, match=r"^needs a feature map"):
             operation.output_shape(shape)
+
+
+def test_batch_normalization_takes_maps_and_vectors_and_no_rows() -> None:
+    norm = make("batch_norm", **NORM)
+    with pytest.raises(ShapeError, match=r"^needs a feature map \(.*\) or a vector, not 1×7$"):
+        norm.output_shape((1, 7))
+    assert (norm.label_for(MAP), norm.label_for((7,))) == ("BatchNorm2d", "BatchNorm1d")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,16 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
                 ("bias", (4,), Role.NORM_OFFSET),
                 ("running_mean", (4,), Role.NORM_MEAN),
                 ("running_var", (4,), Role.NORM_VARIANCE),
+            ],
+        ),
+        (
+            make("batch_norm", **NORM),
+            (7,),
+            [
+                ("weight", (7,), Role.NORM_SCALE),
+                ("bias", (7,), Role.NORM_OFFSET),
+                ("running_mean", (7,), Role.NORM_MEAN),
+                ("running_var", (7,), Role.NORM_VARIANCE),
             ],
         ),
         (
@@ -117,6 +134,7 @@ def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
 
 ROUNDINGS = [
     (make("batch_norm", **NORM), [MAP], 8),
+    (make("batch_norm", **NORM), [(7,)], 8),
     (make("position_batch_norm", **NORM), [MAP], 8),
     # The sums over a group, or a channel, behind its mean and variance, and what comes after.
     (make("group_norm", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8),

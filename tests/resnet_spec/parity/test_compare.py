@@ -66,6 +66,22 @@ def test_a_right_third_party_backend_agrees_to_the_bit() -> None:
     assert all(d.largest == 0 for d in report.differences if d.backend == "right" and d.reference == "torch")
 
 
+def test_the_backends_agree_on_a_projection_head(tmp_path: Path) -> None:
+    need("tensorflow")
+    path = tmp_path / "head.yaml"
+    path.write_text(
+        "extends: cifar/resnet20\n"
+        "stages: {layer2: null, layer3: null, layer1: {repeat: 1}}\n"
+        "head: {linear: none, fc.0: {linear: {features: 8}}, fc.1: norm, fc.2: relu, fc.3: {linear: {features: 4}}}\n"
+    )
+    report = resnet_spec.compare(path, ("torch", "tensorflow", "onnx"), size=(16, 16))
+    assert report.passed
+    assert {(d.backend, d.dtype) for d in report.differences} == {
+        *((name, "float64") for name in ("tensorflow", "onnx")),
+        *((name, "float32") for name in ("torch", "tensorflow", "onnx")),
+    }
+
+
 @pytest.mark.slow
 def test_what_a_backend_prints_does_no_harm() -> None:
     assert compared("noisy").passed

@@ -29,6 +29,7 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "conv1d": ({"channels": 5, "kernel": 3, "padding": 1, "bias": True}, 1),
     "linear": ({"features": 7}, 1),
     "batch_norm": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
+    "batch_norm of a vector": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
     "position_batch_norm": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
     "group_norm": ({"groups": 2, "epsilon": 1e-5}, 1),
     "evo_norm_s0": ({"groups": 2, "epsilon": 1e-5}, 1),
@@ -50,7 +51,7 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "multiply": ({}, 2),
 }
 
-SHAPES = {"linear": (7,), "conv1d": (5, 9)}
+SHAPES = {"linear": (7,), "conv1d": (5, 9), "batch_norm of a vector": (8,)}
 """Shapes that let every trial fit: as many channels as rows, a square kernel."""
 
 
@@ -66,7 +67,7 @@ class Case:
     def __init__(self, name: str, explainer: Explainer) -> None:
         fields, arity = OPERATIONS[name]
         op = name.split()[0]
-        shape = SHAPES.get(op, (8, 8, 8))
+        shape = SHAPES.get(name, (8, 8, 8))
         operation = TypeAdapter(ops.Operation).validate_python({"op": op, **fields})
         generator = np.random.default_rng(0)
         if len(shape) == 2:
@@ -133,7 +134,9 @@ def test_every_trial_is_another_computation(name: str, explainer: Explainer) -> 
             assert largest_difference(result, case.exact) > 1e-12 * root_mean_square(case.exact), cause
 
 
-@pytest.mark.parametrize("name", ["conv2d", "batch_norm", "max_pool2d", "relu", "linear", "add"])
+@pytest.mark.parametrize(
+    "name", ["conv2d", "batch_norm", "batch_norm of a vector", "max_pool2d", "relu", "linear", "add"]
+)
 def test_a_trial_is_named_where_a_backend_computes_it(name: str, explainer: Explainer) -> None:
     case = Case(name, explainer)
     for trial in hypotheses.trials_of(case.node.operation, case.shapes)[::4]:

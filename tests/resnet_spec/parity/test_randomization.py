@@ -154,3 +154,10 @@ def test_a_network_of_vectors_is_initialized_too(lower: Lower) -> None:
     randomize(lower(text), trainer)
 
     assert trainer.calls[0][1] == (CALIBRATION_BATCH, 6)
+
+
+def test_statistics_of_vectors_come_from_a_larger_batch(lower: Lower) -> None:
+    trainer = Trainer()
+    randomize(lower(f"input: {{features: 6}}\nstem: {{bn: {{batch_norm: {NORM}}}}}\n"), trainer)
+
+    assert trainer.calls[0][1] == (POSITION_BATCH, 6)

@@ -133,6 +133,14 @@ def without_parameters() -> Graph:
     return Builder(3, 8, 8).add("pool", "avg_pool2d", kernel=2).add("relu", "relu").add("flatten", "flatten").graph()
 
 
+def projecting() -> Graph:
+    """A projection head: two linear layers, each with a normalization of vectors."""
+    b = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("pool", "global_avg_pool")
+    b.add("flatten", "flatten").add("fc1", "linear", features=5).add("bn1", "batch_norm", running_variance="biased")
+    b.add("relu", "relu").add("fc2", "linear", features=3, bias=False)
+    return b.add("bn2", "batch_norm", scale=False, offset=False).graph()
+
+
 def statistics_alone() -> Graph:
     return Builder(3, 8, 8).add("bn", "batch_norm", scale=False, offset=False).add("relu", "relu").graph()
 
@@ -152,9 +160,13 @@ STEPS = [f"{quantity} 3 steps of {kind}" for kind in ("sgd", "adamw") for quanti
         (decoder(), FIXED + STATISTICS + STEPS),
         pytest.param(several(), FIXED + STEPS, marks=pytest.mark.slow),
         (without_parameters(), ["losses first loss", "gradients input"]),
+        (projecting(), FIXED + STATISTICS + STEPS),
         (statistics_alone(), ["losses first loss", "gradients input", *STATISTICS]),
     ],
-    ids=["resnet", "biased", "twice", "twice at two sizes", "decoder", "several", "no parameters", "statistics alone"],
+    ids=[
+        *("resnet", "biased", "twice", "twice at two sizes", "decoder", "several", "no parameters"),
+        *("projection", "statistics alone"),
+    ],
 )
 def test_the_backends_train_alike(compare: Compare, graph: Graph, expected: list[str]) -> None:
     differences = compare(graph)
@@ -209,6 +221,12 @@ def test_a_bias_that_ends_in_normalizations_alone_is_exempt_and_no_other() -> No
         graph = resnet_spec.load(name).to_graph()
         biases = {p.name for p in graph.parameters() if p.role in training.BIASES}
         assert zero_gradient_biases(graph) == {bias for bias in biases if zero(bias)}, name
+
+
+def test_a_bias_before_the_normalization_of_a_vector_is_exempt() -> None:
+    b = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).add("pool", "global_avg_pool")
+    b.add("flatten", "flatten").add("fc1", "linear", features=5).add("bn", "batch_norm").add("relu", "relu")
+    assert zero_gradient_biases(b.add("fc2", "linear", features=3).graph()) == {"conv.bias", "fc1.bias"}
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,9 @@ def test_the_epsilon_of_a_normalization_counts(op: str, fields: dict[str, Any]) 
     result = run(op, image, given, epsilon=3.0, **fields)
     gate = 1 / (1 + np.exp(-image)) if op == "evo_norm_s0" else 1
     np.testing.assert_allclose(result, image * gate / 2, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("offset", [True, False])
+def test_batch_normalization_of_a_vector(scale: bool, offset: bool) -> None:
+    assert_as_torch(single("batch_norm", 6, scale=scale, offset=offset), (2, 6), (1, 6))

@@ -116,3 +116,33 @@ def test_position_batch_norm_in_training(backend, make, single, exact, running_v
     after = backend.arrays(model, graph)
     close(after["x.running_mean"], 0.75 * arrays["x.running_mean"] + 0.25 * X.mean(0))
     close(after["x.running_var"], 0.75 * arrays["x.running_var"] + 0.25 * X.var(0, ddof=correction))
+
+
+VECTORS = X[:, :, 0].transpose(0, 2, 1).reshape(6, 6)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(True, True), (False, True), (True, False), (False, False)])
+def test_batch_norm_of_a_vector(backend, run, single, scale, offset):
+    graph = single("batch_norm", (6,), epsilon=0.3, scale=scale, offset=offset)
+    arrays = drawn(graph)
+    layer = backend.compile(graph).get_layer("x")
+    assert type(layer).__name__ == "BatchNormalization"
+    expected = (VECTORS - arrays["x.running_mean"]) / np.sqrt(arrays["x.running_var"] + 0.3)
+    expected = expected * arrays.get("x.weight", 1.0) + arrays.get("x.bias", 0.0)
+    close(run(graph, VECTORS, arrays, dtype="float64"), expected)
+
+
+@pytest.mark.parametrize(
+    ("exact", "running_variance", "correction"),
+    [(False, "unbiased", 0), (True, "biased", 0), (True, "unbiased", 1)],
+)
+def test_batch_norm_of_a_vector_in_training(backend, make, single, exact, running_variance, correction):
+    graph = single("batch_norm", (6,), epsilon=0.3, momentum=0.25, running_variance=running_variance)
+    arrays = drawn(graph)
+    model = make(graph, arrays, dtype="float64", exact_statistics=exact)
+    mean, variance = VECTORS.mean(0), VECTORS.var(0)
+    expected = (VECTORS - mean) / np.sqrt(variance + 0.3) * arrays["x.weight"] + arrays["x.bias"]
+    close(backend.forward(model, VECTORS, training=True)[0], expected)
+    after = backend.arrays(model, graph)
+    close(after["x.running_mean"], 0.75 * arrays["x.running_mean"] + 0.25 * mean)
+    close(after["x.running_var"], 0.75 * arrays["x.running_var"] + 0.25 * VECTORS.var(0, ddof=correction))

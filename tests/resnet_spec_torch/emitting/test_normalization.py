@@ -175,3 +175,34 @@ def test_new_layers_are_empty() -> None:
         state = torch.get_rng_state()
         assert all(tensor.is_meta for tensor in layer(op, **fields).state_dict().values())
         assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_batch_norm_of_a_vector_is_the_native_layer() -> None:
+    fields = NORM | {"epsilon": 1e-3, "momentum": 0.01, "offset": False}
+    norm = layer("batch_norm", (6,), **fields)
+    assert type(norm) is nn.BatchNorm1d
+    assert (norm.num_features, norm.eps, norm.momentum, norm.bias) == (6, 1e-3, 0.01, None)
+    own = {name: abs(array) for name, array in vectors("weight", "running_mean", "running_var").items()}
+    images = random_images(3, 6)
+    wanted = (images - own["running_mean"]) / np.sqrt(own["running_var"] + 1e-3) * own["weight"]
+    np.testing.assert_allclose(run("batch_norm", images, own, **fields), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stated", "exact", "divisor"),
+    [("biased", True, 5), ("biased", False, 4), ("unbiased", True, 4), ("unbiased", False, 4)],
+)
+def test_batch_norm_of_a_vector_in_training(stated: str, exact: bool, divisor: int) -> None:
+    graph = Builder(6).add("bn", "batch_norm", momentum=0.25, running_variance=stated).graph()
+    arrays, images = random_arrays(graph, dtype="float64"), random_images(5, 6).astype(np.float64)
+    model = BACKEND.compile(graph, dtype="float64", exact_statistics=exact)
+    before = copy.deepcopy(arrays)
+    BACKEND.load(model, graph, arrays)
+    (output,) = BACKEND.forward(model, images, training=True)
+    after = BACKEND.arrays(model, graph)
+    squares = (images - images.mean(0)) ** 2
+    wanted = (images - images.mean(0)) / np.sqrt(squares.mean(0) + 1e-5) * before["bn.weight"] + before["bn.bias"]
+    np.testing.assert_allclose(output, wanted, rtol=1e-9)
+    np.testing.assert_allclose(after["bn.running_mean"], 0.75 * before["bn.running_mean"] + 0.25 * images.mean(0))
+    variance = 0.75 * before["bn.running_var"] + 0.25 * squares.sum(0) / divisor
+    np.testing.assert_allclose(after["bn.running_var"], variance)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from onnx import NodeProto
 
-from tests.resnet_spec_onnx.reading.files import VECTORS, assert_equal, made, node, read, refused
-from tests.resnet_spec_torch.graphs import Builder
+from resnet_spec.graph.folding import fold
+from tests.resnet_spec_onnx.reading.files import VECTORS, anonymous, assert_equal, made, node, proto, read, refused
+from tests.resnet_spec_torch.graphs import Builder, random_arrays
 
 
 def test_a_group_normalization_is_one_node_or_three(tmp_path: Path) -> None:
@@ -51,3 +52,25 @@ def test_unsupported_normalizations_are_reported(nodes: list[NodeProto], message
     graph = Builder(4, 8, 8).add("norm", "batch_norm").graph()
     arrays = {"a": np.ones(4, np.float32), "b": np.ones(2, np.float32), "groups": np.array([0, 2, -1])}
     assert message in refused(made(nodes, arrays, (1, 4, 8, 8)), graph, tmp_path)
+
+
+def projection() -> Builder:
+    """A linear layer, the normalization of its features, and an activation."""
+    return Builder(6).add("fc", "linear", features=4).add("bn", "batch_norm", epsilon=1e-3).add("relu", "relu")
+
+
+def test_the_normalization_of_a_vector_is_read_whatever_its_names(tmp_path: Path) -> None:
+    graph = projection().graph()
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+    other = Builder(6).add("fc", "linear", features=4).add("bn", "batch_norm", epsilon=1e-5).add("relu", "relu")
+    message = refused(anonymous(proto(graph, arrays)), other.graph(), tmp_path)
+    assert message.endswith("differ in epsilon: 1e-05 and 0.001")
+
+
+def test_the_normalization_of_a_vector_that_an_exporter_folded_is_read_as_folded(tmp_path: Path) -> None:
+    graph = fold(projection().graph())
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+    unfolded = refused(anonymous(proto(graph, arrays)), projection().graph(), tmp_path)
+    assert "folded" in unfolded
