@@ -11,7 +11,7 @@ from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
 from resnet_spec.weights.atomic import check_target, ending, replacing
-from resnet_spec.weights.formats.flax import write_flax
+from resnet_spec.weights.formats.flax import write_flax, write_named_arrays
 from resnet_spec.weights.formats.numpy_archive import write_npz
 from resnet_spec.weights.formats.pytorch_writing import write_state_dict
 from resnet_spec.weights.formats.safetensors import write_safetensors
@@ -50,6 +50,7 @@ NAMED_WRITERS: Mapping[str, Callable[[Path, Arrays], None]] = {
     SAFETENSORS: lambda path, arrays: write_safetensors(path, arrays, {"format": "pt"}),
     PYTORCH: write_state_dict,
     NPZ: write_npz,
+    MSGPACK: write_named_arrays,
 }
 """What writes arrays under any names."""
 

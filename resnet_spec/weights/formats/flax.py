@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,13 +192,23 @@ def write_flax(path: Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, 
     checked = check_weights(graph, arrays, "the arrays")
     if half and (problems := too_large(checked, "float16")):
         raise WeightsError([Problem("some values are too large for half precision"), *problems])
+    arrays_by_path = {
+        flax_path(p): checked[p.name].transpose(tensorflow_axes(p.role, len(p.shape))) for p in graph.parameters()
+    }
+    _write_paths(path, arrays_by_path, "float16" if half else None)
+
+
+def write_named_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays under any names, whose dots and slashes become maps within maps, in the layout that they have."""
+    _write_paths(path, {tuple(re.split(r"[./]", name)): array for name, array in arrays.items()})
+
+
+def _write_paths(path: Path, arrays: Mapping[tuple[str, ...], NDArray[Any]], dtype: str | None = None) -> None:
     tree: Tree = {}
-    for parameter in graph.parameters():
-        array = checked[parameter.name]
-        laid_out = array.transpose(tensorflow_axes(parameter.role, array.ndim))
-        _insert(tree, flax_path(parameter), laid_out)
+    for keys, array in arrays.items():
+        _insert(tree, keys, array)
     with path.open("wb") as file:
-        _write(file, tree, "float16" if half else None)
+        _write(file, tree, dtype)
 
 
 def _insert(tree: Tree, path: tuple[str, ...], array: NDArray[Any]) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from resnet_spec import Graph, build, initialize, load, read_weights
+from resnet_spec.weights.converting import convert, find_target
 from resnet_spec.weights.naming import find_table
+from resnet_spec.weights.reading import read_checkpoint
 from tests.needs import need
 from tests.resnet_spec.weights.formats.wire import data, varint
 
@@ -91,6 +93,37 @@ def test_a_network_computes_what_it_computed_in_its_own_library(file: str) -> No
         logits = model(torch.from_numpy(np.ascontiguousarray(image))).numpy()
 
     assert np.abs(logits - record["logits"]).max() / record["logits"].std() < MAX_RELATIVE
+
+
+TABLES = {
+    "flax_resnet.msgpack": ("flax", "written.msgpack"),
+    "mxnet_resnet_v1.params": ("gluon_v1", "written.npz"),
+    "mxnet_resnet_v1-0000.params": ("gluon_v1_symbol", "written.npz"),
+    "mxnet_resnet_v1b.params": ("gluoncv", "written.npz"),
+    "paddle_resnet.pdparams": ("paddle", "written.npz"),
+    "mxnet_resnet_v2.params": ("gluon_v2", "written.safetensors"),
+    "mxnet_resnet_v2-0000.params": ("gluon_v2_symbol", "written.safetensors"),
+}
+"""The table that writes each file's names, and a file of another format to write."""
+
+
+@pytest.mark.parametrize("file", TABLES)
+def test_the_names_and_the_layout_of_a_file_are_written_again_to_the_bit(tmp_path: Path, file: str) -> None:
+    spec, overrides = FILES[file]
+    table, name = TABLES[file]
+    graph = load(spec, overrides).to_graph()
+    convert(graph, read_weights(MADE / file, graph), find_target(tmp_path / name), names=table)
+    written = read_checkpoint(tmp_path / name).tensors
+    original = read_checkpoint(MADE / file).tensors
+    # A training state has more than a network.
+    weights = {name: array for name, array in original.items() if not name.startswith(("opt_state", "step"))}
+
+    assert sorted(written) == sorted(weights)
+    for key, array in weights.items():
+        # timm's head is a convolution of one position.
+        values = written[key].reshape(array.shape) if key.endswith(("output.weight", "dense0_weight")) else written[key]
+        assert np.array_equal(values, array)
+        assert values.dtype == array.dtype
 
 
 # -- Caffe, which does not install ------------------------------------------------------------------------------------
