@@ -6,6 +6,7 @@ the overrides that a variant needs.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ GLUON_V2 = {
 
 FILES = {
     "flax_resnet.msgpack": ("resnet50", {**NARROW, **SAME}),
+    "orbax_resnet.zip": ("resnet50", {**NARROW, **SAME}),
     "mxnet_resnet_v1.params": ("resnet50", {**NARROW, **GLUON_V1}),
     "mxnet_resnet_v1-0000.params": ("resnet50", {**NARROW, **GLUON_V1}),
     "mxnet_resnet_v1b.params": ("resnet50", {**NARROW, **WIDE_STEM}),
@@ -79,15 +81,22 @@ FILES = {
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_network_computes_what_it_computed_in_its_own_library(file: str) -> None:
+def test_a_network_computes_what_it_computed_in_its_own_library(file: str, tmp_path: Path) -> None:
     need("torch")
     import torch
 
     spec, overrides = FILES[file]
-    model = build(spec, "torch", weights=MADE / file, overrides=overrides)
-    record = np.load(MADE / f"{file.partition('.')[0].removesuffix('-0000')}_logits.npz")
+    weights, library = MADE / file, file.partition("_")[0]
+    if library == "orbax":
+        need("tensorstore")
+        weights = tmp_path / "steps"
+        shutil.unpack_archive(MADE / file, weights)
+        library = "flax"
+    model = build(spec, "torch", weights=weights, overrides=overrides)
+    family = file.partition("_")[2].partition(".")[0].removesuffix("-0000")
+    record = np.load(MADE / f"{library}_{family}_logits.npz")
     image = record["pixels"].astype("float32") / 64 - 2
-    if file.startswith("flax"):
+    if library == "flax":
         image = image.transpose(0, 3, 1, 2)
     with torch.inference_mode():
         logits = model(torch.from_numpy(np.ascontiguousarray(image))).numpy()

@@ -80,6 +80,11 @@ def make_network():
     }
     (HERE / "flax_resnet.msgpack").write_bytes(serialization.to_bytes(state))
     np.savez(HERE / "flax_resnet_logits.npz", pixels=pixels, logits=logits)
+    checkpointer = ocp.StandardCheckpointer()
+    checkpointer.save(HERE / "orbax_resnet" / "0" / "default", state)
+    checkpointer.wait_until_finished()
+    shutil.make_archive(str(HERE / "orbax_resnet"), "zip", HERE / "orbax_resnet")
+    shutil.rmtree(HERE / "orbax_resnet")
 
 
 def make_types():
