@@ -134,7 +134,7 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
     except WeightsError as error:
         stated = [Problem(f"{source}: {difference}")] if difference else []
         stated += _unreadable(checkpoint, graph, selection.tensors)
-        raise WeightsError([*error.problems[:1], *stated, *error.problems[1:]]) from None
+        raise WeightsError([*stated, *error.problems]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     widened = checkpoint.widened.intersection(selection.origins.values())
@@ -220,4 +220,6 @@ def architecture_difference(checkpoint: Checkpoint, graph: Graph) -> str:
     difference = inference_difference(other, graph, heads, ("the file", "the spec"))
     if not difference:
         return ""
+    if other.name == graph.name:
+        return f"was written for another variant of {graph.name}: {difference}"
     return f"was written for another architecture ({other.name}, not {graph.name}): {difference}"

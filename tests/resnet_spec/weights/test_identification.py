@@ -183,7 +183,7 @@ def test_a_variant_that_only_its_fingerprint_shows_is_near(few: Callable[..., No
     (match,) = identify(path)
 
     assert match.differences == (
-        f"{path}: was written for another architecture (torchvision/resnet18, not torchvision/resnet18):"
+        f"{path}: was written for another variant of torchvision/resnet18:"
         " 'layer2.0.conv1' differs in 'stride': (1, 1) in the file, (2, 2) in the spec",
     )
 
