@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
+import pytest
+
 from tests.docs.documents import ROOT, Block, blocks
 
 PACKAGES = (
@@ -34,7 +36,9 @@ PACKAGES = (
     "specs",
 )
 OURS = {"resnet-spec": "resnet_spec.cli.spec", "resnet-build": "resnet_spec.cli.build"}
-OTHERS = ("git", "pytest")
+HERE = (*OURS, "pytest")
+"""What can run in the process of the documents."""
+
 NOT_RUN = ("make", "pip")
 
 
@@ -49,7 +53,7 @@ class Done(NamedTuple):
 def run_document(document: str, text: str, *, here: bool = False) -> dict[int, str]:
     """Run the blocks of a document in the current folder; errors by the line their block starts on.
 
-    With ``here`` the project's own commands run in this process.
+    With ``here`` the project's own commands and pytest run in this process.
     """
     runner = _Runner(blocks(document, text), here=here)
     errors: dict[int, str] = {}
@@ -170,9 +174,9 @@ class _Runner:
             program = shlex.split(command)[0]
             if program in NOT_RUN:
                 continue
-            assert program in (*OURS, *OTHERS), f"{program} is not run by this test"
+            assert program in (*HERE, "git"), f"{program} is not run by this test"
             words = shlex.split(command)
-            done = run_here(words) if self.here and program in OURS else self.run_apart(words)
+            done = run_here(words) if self.here and program in HERE else self.run_apart(words)
             status = done.status
             shows_status = index + 1 < len(commands) and commands[index + 1].startswith("echo $?")
             assert status == 0 or shows_status, f"status {status} of {command}\n{done.out}\n{done.err}"
@@ -185,13 +189,16 @@ class _Runner:
 
 
 def run_here(command: Sequence[str]) -> Done:
-    """Run one of the project's commands in this process."""
-    main = import_module(OURS[command[0]]).main
+    """Run one of the project's commands, or pytest, in this process."""
     kept = sys.argv
     sys.argv = [*command]
     with _captured(1) as out, _captured(2) as err:
         try:
-            main()
+            if command[0] == "pytest":
+                # It would rewrite the plugin's assertions, which is imported already.
+                status = pytest.main([*command[1:], "-W", "ignore::pytest.PytestAssertRewriteWarning"])
+            else:
+                import_module(OURS[command[0]]).main()
         except SystemExit as ended:
             status = ended.code
         finally:

@@ -24,7 +24,13 @@ def shared() -> Iterator[Documents]:
         yield documents
 
 
-@pytest.mark.parametrize("document", list(dict.fromkeys(block.document for block in ALL_BLOCKS)))
+SLOW = {"docs/training.md": "its comparison of training is a larger one of docs/ci.md's"}
+WITH_BLOCKS = dict.fromkeys(block.document for block in ALL_BLOCKS)
+
+
+@pytest.mark.parametrize(
+    "document", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WITH_BLOCKS]
+)
 def test_every_block_runs(document: str, shared: Documents, tmp_path: Path) -> None:
     """One test for a document, since its blocks need one another."""
     text = read(document)
