@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find, get_backend
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class _Dtype(TypedDict, total=False):
+    dtype: DType
+
+
 def build(
     spec: str | Path | Spec,
     backend: str,
     weights: str | Path | Mapping[str, NDArray[Any]] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType = "float32",
+    dtype: DType | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
@@ -41,7 +45,8 @@ def build(
             Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
         seed: The seed of the initialization.
         overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
-        dtype: ``"float32"`` or ``"float64"``.
+        dtype: ``"float32"`` or ``"float64"``. By default the framework's own setting: PyTorch's default dtype, or
+            Keras' global dtype policy, which may be mixed. A PyTorch model is created on PyTorch's default device.
         exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
             framework's own layer keeps the other.
         mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.
@@ -55,7 +60,7 @@ def build(
         SpecError: The spec or an override is wrong.
         WeightsError: The weights cannot be read, or do not fit.
         DownloadError: Published weights cannot be fetched.
-        BackendError: The backend is not installed or cannot be imported.
+        BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting.
         TypeError: ``overrides`` are given for a ``Spec`` that is loaded already.
 
     Examples:
@@ -80,7 +85,9 @@ def build(
     else:
         arrays = fit_arrays(graph, _given(weights), "the given arrays", seed=seed, **reading)
     compiler = get_backend(backend)
-    model = compiler.compile(graph, dtype=dtype, exact_statistics=exact_statistics)
+    # Without a dtype a backend's own default counts.
+    chosen: _Dtype = {} if dtype is None else {"dtype": dtype}
+    model = compiler.compile(graph, exact_statistics=exact_statistics, **chosen)
     compiler.load(model, graph, arrays)
     return model
 

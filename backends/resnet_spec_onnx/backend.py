@@ -35,12 +35,12 @@ class OnnxBackend:
     inputs: ClassVar[Sequence[str]] = INPUTS
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
-    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> OnnxModel:
+    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> OnnxModel:
         """Return a model that takes (batch, *input), its parameters not set yet.
 
         ``exact_statistics`` has no effect, since running statistics never change here.
         """
-        return compile_graph(graph, dtype)
+        return compile_graph(graph, dtype or "float32")
 
     def load(self, model: OnnxModel, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; an array of the model's dtype that is writable is used without a copy."""

@@ -36,16 +36,17 @@ class TensorFlowBackend:
         # Now, so that a missing framework is reported when the backend is requested.
         import_module("resnet_spec_tensorflow.framework")
 
-    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
+    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> Any:
         """A ``keras.Model`` in inference mode, its parameters not yet set.
 
         It takes (batch, height, width, channels), or (batch, features) if the graph reads vectors, and returns a dict
         if the graph names its outputs. Keras' own BatchNormalization keeps the biased running variance; with
         ``exact_statistics`` the layers whose node says ``unbiased`` are of a registered subclass, which needs this
-        package to load from a ``.keras`` file, as do the few operations for which Keras has no layer.
+        package to load from a ``.keras`` file, as do the few operations for which Keras has no layer. Without a dtype
+        the layers have Keras' global dtype policy, which may be a mixed one.
 
         Raises:
-            BackendError: Keras cannot express the graph.
+            BackendError: Keras cannot express the graph, or its policy is not one of a single dtype or a mixed one.
         """
         from resnet_spec_tensorflow.compilation import compile_graph
 

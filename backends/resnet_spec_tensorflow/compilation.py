@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from resnet_spec.errors import BackendError
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec_tensorflow.emitting import LayerContext, Steps, emit
 from resnet_spec_tensorflow.framework import keras
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape
 
 
-def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
+def compile_graph(graph: Graph, dtype: DType | None, *, exact_statistics: bool) -> Any:
     """Return a ``keras.Model`` of (batch, height, width, channels) or (batch, features), its parameters not yet set.
 
     Layers have the names of the nodes that own them. Height and width are dynamic, unless a parameter's shape depends
     on them. Several outputs are a list, named outputs a dict.
 
     Raises:
-        BackendError: Keras cannot express an operation.
+        BackendError: Keras cannot express an operation, or its global dtype policy cannot be followed.
     """
-    contexts = _LayerContexts(graph, dtype, exact_statistics)
-    input = keras.Input(_input_shape(graph), dtype=dtype, name=INPUT)
+    policy = keras.DTypePolicy(dtype) if dtype else _global_policy()
+    contexts = _LayerContexts(graph, policy, exact_statistics)
+    input = keras.Input(_input_shape(graph), dtype=policy.variable_dtype, name=INPUT)
     values: dict[str, Any] = {INPUT: input}
     layers: dict[str, Steps] = {}
     for node in graph.nodes:
@@ -42,6 +44,17 @@ def compile_graph(graph: Graph, dtype: DType, *, exact_statistics: bool) -> Any:
     set_initializers(model, graph)
     _STEPS[model] = layers
     return model
+
+
+def _global_policy() -> Any:
+    """Return Keras' global dtype policy; raises BackendError for one of quantization, or of each layer its own."""
+    policy = keras.config.dtype_policy()
+    if type(policy) is not keras.DTypePolicy:
+        raise BackendError(
+            f"Keras' global dtype policy {policy.name!r} is neither one dtype nor a mixed policy, so that the layers"
+            " cannot follow it; pass dtype='float32' to build, or set another by keras.config.set_dtype_policy"
+        )
+    return policy
 
 
 _STEPS: WeakKeyDictionary[Any, dict[str, Steps]] = WeakKeyDictionary()
@@ -84,8 +97,8 @@ def _outputs(graph: Graph, values: Mapping[str, Any]) -> Any:
 class _LayerContexts:
     """The context of each layer, computed over all its calls."""
 
-    def __init__(self, graph: Graph, dtype: DType, exact_statistics: bool) -> None:
-        self._policy = keras.DTypePolicy(dtype)
+    def __init__(self, graph: Graph, policy: Any, exact_statistics: bool) -> None:
+        self._policy = policy
         self._exact_statistics = exact_statistics
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}

@@ -42,6 +42,11 @@ def _others(inputs: Any) -> Any:
     return keras.ops.maximum(values - 1, 1)
 
 
+def _widened(value: Any) -> Any:
+    """Return values in float32 at least, as Keras' own normalizations do: half precision holds no small epsilon."""
+    return keras.ops.cast(value, keras.backend.result_type(value.dtype, "float32"))
+
+
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class StandardizedConv2D(keras.layers.Conv2D):
     """Conv2D whose kernel is standardized before use: mean 0 and variance 1 over each output channel's weights.
@@ -57,8 +62,10 @@ class StandardizedConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (batch, height, width, channels) with the standardized kernel."""
         parent: Any = super()
-        mean, variance = keras.ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
-        return parent.convolution_op(inputs, (kernel - mean) * keras.ops.rsqrt(variance + self.epsilon))
+        wide = _widened(kernel)
+        mean, variance = keras.ops.moments(wide, axes=(0, 1, 2), keepdims=True)
+        standardized = (wide - mean) * keras.ops.rsqrt(variance + self.epsilon)
+        return parent.convolution_op(inputs, keras.ops.cast(standardized, inputs.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
@@ -88,10 +95,11 @@ class EvoNormalization(keras.layers.GroupNormalization):
     def call(self, inputs: Any) -> Any:
         """Normalize and activate ``inputs`` (batch, height, width, channels)."""
         shape = keras.ops.shape(inputs)
-        grouped = keras.ops.reshape(inputs, (*shape[:3], self.groups, inputs.shape[-1] // self.groups))
+        x, v, gamma, beta = map(_widened, (inputs, self.v, self.gamma, self.beta))
+        grouped = keras.ops.reshape(x, (*shape[:3], self.groups, inputs.shape[-1] // self.groups))
         scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(1, 2, 4), keepdims=True) + self.epsilon)
         normalized = keras.ops.reshape(grouped * scale, shape)
-        return normalized * keras.ops.sigmoid(self.v * inputs) * self.gamma + self.beta
+        return keras.ops.cast(normalized * keras.ops.sigmoid(v * x) * gamma + beta, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
@@ -134,9 +142,11 @@ class FilterResponseNormalization(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Normalize ``inputs`` (batch, height, width, channels)."""
-        power = keras.ops.mean(keras.ops.square(inputs), axis=(1, 2), keepdims=True)
-        outputs = inputs * keras.ops.rsqrt(power + self.epsilon) * self.gamma + self.beta
-        return keras.ops.maximum(outputs, self.tau) if self.threshold else outputs
+        x, gamma, beta = map(_widened, (inputs, self.gamma, self.beta))
+        power = keras.ops.mean(keras.ops.square(x), axis=(1, 2), keepdims=True)
+        outputs = x * keras.ops.rsqrt(power + self.epsilon) * gamma + beta
+        outputs = keras.ops.maximum(outputs, _widened(self.tau)) if self.threshold else outputs
+        return keras.ops.cast(outputs, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""

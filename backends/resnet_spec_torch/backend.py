@@ -32,15 +32,19 @@ class TorchBackend:
     outputs: Mapping[str, str] = OUTPUTS
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
-    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> nn.Module:
+    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
+
+        Without a dtype the parameters have PyTorch's default dtype.
 
         Raises GraphError if a node's name cannot be a module's.
         """
-        return compile_graph(graph, Options(_DTYPES[dtype], exact_statistics))
+        return compile_graph(graph, Options(_DTYPES[dtype] if dtype else torch.get_default_dtype(), exact_statistics))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
+
+        A fresh model's are on PyTorch's default device, and without values if that is the meta device.
 
         Raises WeightsError if the model's own layers were replaced by ones of other shapes.
         """
@@ -58,7 +62,8 @@ class TorchBackend:
         Computed in the model's dtype and on its device.
         """
         with _mode(model, training), torch.no_grad():
-            return [tensor.cpu().numpy() for tensor in execution.outputs(model, execution.batch_for(model, images))]
+            batch = execution.batch_for(model, images)
+            return [parameters.to_numpy(tensor) for tensor in execution.outputs(model, batch)]
 
     def apply(self, model: nn.Module, graph: Graph, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """One node's value from (N, ...) values, by the model's own layer or the expression of its ``forward``."""

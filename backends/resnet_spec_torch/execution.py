@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import EXPRESSIONS
-from resnet_spec_torch.parameters import from_numpy
+from resnet_spec_torch.parameters import from_numpy, to_numpy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArr
             )
         else:
             value = model.get_submodule(node.layer)(*values)
-    return value.cpu().numpy()
+    return to_numpy(value)
 
 
 def _names(count: int) -> list[str]:

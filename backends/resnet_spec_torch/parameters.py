@@ -43,18 +43,19 @@ class _Slot(NamedTuple):
 def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set every parameter of a model from arrays by the graph's names; batch counters start at 0.
 
-    A parameter still on the meta device becomes a tensor over the array's own memory where dtype and layout fit and the
-    array may be written to; otherwise values are copied. Raises WeightsError if a layer of the model was removed or
-    replaced by one of another shape.
+    A parameter still on the meta device moves to PyTorch's default device. It becomes a tensor over the array's own
+    memory where device, dtype and layout fit and the array may be written to; otherwise values are copied. Raises
+    WeightsError if a layer of the model was removed or replaced by one of another shape.
     """
     slots = _slots(model, graph)
     taken: set[int] = set()
+    device = torch.get_default_device()
     for slot in slots:
         value = _adopt(arrays[slot.parameter.name], slot.tensor.dtype, taken)
         if slot.parameter.role is Role.LINEAR_KERNEL and value.data_ptr() % ALIGNMENT:
             value = value.clone()
         if slot.tensor.is_meta:
-            _replace(slot, value)
+            _replace(slot, value.to(device))
         else:
             with torch.no_grad():
                 slot.tensor.copy_(value)
@@ -65,7 +66,12 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
 
 def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
     """Return a copy of every parameter in the graph's order; raises WeightsError as ``set_parameters`` does."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors(model, graph).items()}
+    return {name: to_numpy(tensor).copy() for name, tensor in tensors(model, graph).items()}
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor's values; those in bfloat16, which NumPy does not have, as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
 
 
 def tensors(model: nn.Module, graph: Graph) -> dict[str, Tensor]:

@@ -56,17 +56,21 @@ class Backend(Protocol):
     running_variance: ClassVar[Literal["biased", "unbiased"]]
     """Which variance the framework's batch normalization keeps: divided by n, or by n - 1."""
 
-    def compile(self, graph: Graph, *, dtype: DType = "float32", exact_statistics: bool = False) -> Any:
+    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> Any:
         """Compile a graph to a native model in inference mode, whose parameters are not set yet.
 
         Args:
             graph: The network.
-            dtype: What the model computes in.
+            dtype: What the model computes in; None means the framework's own setting, such as PyTorch's default dtype
+                or Keras' global dtype policy.
             exact_statistics: Whether to keep the running variance as the graph states it (biased or unbiased) where
                 the framework's own layer keeps the other.
 
         Returns:
             A model of the framework's own layers.
+
+        Raises:
+            BackendError: The framework cannot express an operation, or its own setting cannot be followed.
         """
         ...
 
