@@ -19,11 +19,12 @@ from typing import Any
 
 from torch import nn
 
-from resnet_spec.errors import GraphError, Problem
+from resnet_spec.errors import BackendError, GraphError, Problem
 from resnet_spec.graph import Graph, Node, scope_class_name
 from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
+from resnet_spec_torch.layers import Unsynchronized
 from resnet_spec_torch.source import forward_text
 
 TOP_CLASS = "ResNet"
@@ -94,7 +95,10 @@ class _Compiler:
         return module
 
     def layer(self, node: Node) -> nn.Module:
-        return LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
+        layer = LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
+        if isinstance(layer, Unsynchronized):
+            layer.layer_name = node.layer
+        return layer
 
     def container(self, tree: _ModuleTree) -> nn.Module:
         """Return an empty module for a group, or for a prefix whose layers are called from outside."""
@@ -124,10 +128,19 @@ def _class(name: str, base: type[nn.Module], source: str | None = None) -> type[
     namespace: dict[str, Any] = {"__module__": __name__, "__doc__": f"A {name}, generated from a graph."}
     if source is not None:
         namespace["forward"] = _function(name, source)
+        namespace["__prepare_scriptable__"] = _refuse_scripting
     kind = type(name, (base,), namespace)
     # No module has the class as an attribute, so that an instance is copied and pickled with its source.
     copyreg.pickle(kind, lambda module: (_blank, (name, base, source), module.__getstate__()))  # type: ignore[arg-type]
     return kind
+
+
+def _refuse_scripting(module: nn.Module) -> None:
+    """Called by ``torch.jit.script``, whose language has neither our layers' symbolic sizes nor checks for hooks."""
+    raise BackendError(
+        f"torch.jit.script cannot compile {type(module).__name__}, whose forward is generated; use torch.export.export,"
+        " torch.compile, or torch.jit.trace(model, images)"
+    )
 
 
 def _blank(name: str, base: type[nn.Module], source: str | None) -> nn.Module:

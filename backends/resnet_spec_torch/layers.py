@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations.windows import explicit_padding, reached_padding
 
 if TYPE_CHECKING:
@@ -189,7 +191,36 @@ def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
     return output
 
 
-class BiasedBatchNorm2d(nn.BatchNorm2d):
+class Unsynchronized(nn.Module):
+    """A batch normalization that ``SyncBatchNorm`` cannot compute: its conversion is refused with the layer's name."""
+
+    layer_name = ""
+    """The node's name, set by the compiler."""
+    why: ClassVar[str]
+
+    @property
+    def num_features(self) -> int:
+        """The number of channels, which the conversion reads first."""
+        if sys._getframe(1).f_code is _CONVERSION:  # pyright: ignore[reportPrivateUsage]
+            raise BackendError(Problem(f"cannot become a SyncBatchNorm, {self.why}", self.layer_name))
+        return self._num_features
+
+    @num_features.setter
+    def num_features(self, value: int) -> None:
+        self._num_features = value
+
+
+_CONVERSION = nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__  # pyright: ignore
+
+
+class _Biased(Unsynchronized):
+    why = (
+        "which keeps the unbiased running variance, and this layer the biased one; build the model with"
+        " exact_statistics=False, which keeps the unbiased one here too"
+    )
+
+
+class BiasedBatchNorm2d(_Biased, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Batch normalization that keeps the biased running variance, divided by n as in Keras, not by n-1."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -199,7 +230,7 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
         return _batch_norm(self, input, biased=True)
 
 
-class BiasedBatchNorm1d(nn.BatchNorm1d):
+class BiasedBatchNorm1d(_Biased, nn.BatchNorm1d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """``BiasedBatchNorm2d`` for vectors."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -209,8 +240,13 @@ class BiasedBatchNorm1d(nn.BatchNorm1d):
         return _batch_norm(self, input, biased=True)
 
 
-class PositionBatchNorm2d(nn.BatchNorm2d):
+class PositionBatchNorm2d(Unsynchronized, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Batch normalization over the batch only: statistics, scale and offset are (C, H, W)."""
+
+    why = (
+        "which has one statistic for each channel, and this layer one for each position; convert only the modules"
+        " beside it, and keep this layer's statistics those of each process"
+    )
 
     def __init__(self, *arguments: Any, biased: bool, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
