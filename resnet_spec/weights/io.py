@@ -134,7 +134,8 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
     except WeightsError as error:
         stated = [Problem(f"{source}: {difference}")] if difference else []
         stated += _unreadable(checkpoint, graph, selection.tensors)
-        raise WeightsError([*stated, *error.problems]) from None
+        hints = [Problem(selection.hint)] if selection.hint else []
+        raise WeightsError([*stated, *error.problems, *hints]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     widened = checkpoint.widened.intersection(selection.origins.values())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.operations import KERNELS
 from resnet_spec.weights.adapting import (
     BACKGROUND,
     COLORS,
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PYTORCH_AXES = "output channels, input channels, height, width"
+
+_FACTOR = re.compile(r"[./]parametrizations[./]|_(?:orig|[guv])$|(?:^|[./])lora_|[./]base_layer[./]")
+"""Parts of the names of tensors of which PyTorch's parametrizations and LoRA make a weight."""
+
 
 def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArray[Any]]:
     """The arrays in the graph's order; raises WeightsError unless they match its parameters one to one."""
@@ -35,7 +42,9 @@ def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArr
     given = {name: array for name, array in arrays.items() if not is_counter(name)}
     missing = {name: shape for name, shape in wanted.items() if name not in given}
     unexpected = {name: array.shape for name, array in given.items() if name not in wanted}
-    guesses = likely_renames(missing, unexpected)
+    # A factor of a weight is not the weight, though its name and shape are nearly the same.
+    factors = {name for name in unexpected if _FACTOR.search(name)}
+    guesses = likely_renames(missing, {name: shape for name, shape in unexpected.items() if name not in factors})
     meant = {guess: name for name, guess in guesses.items()}
     problems = [Problem(f"missing{_did_you_mean(guesses.get(name))}", name) for name in missing]
     problems += [Problem(f"unexpected{_did_you_mean(meant.get(name))}", name) for name in unexpected]
@@ -47,7 +56,8 @@ def check_weights(graph: Graph, arrays: Tensors, source: str) -> dict[str, NDArr
     summary = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     head = Problem(f"{source}: not the {len(wanted)} tensors of {graph.name} ({summary})")
     shapes = {name: array.shape for name, array in given.items()}
-    raise WeightsError([head, *problems, *wrong, *map(Problem, _hints(graph, shapes))])
+    hints = [*_hints(graph, shapes), *_hint_at_factors(factors)]
+    raise WeightsError([head, *problems, *wrong, *map(Problem, hints)])
 
 
 def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
@@ -57,8 +67,26 @@ def _misfits(name: str, array: NDArray[Any], shape: Shape) -> Iterator[Problem]:
         yield Problem(f"holds {array.dtype}, not floating-point numbers", name)
 
 
+def _hint_at_factors(factors: Collection[str]) -> Iterator[str]:
+    if any("lora_" in name for name in factors):
+        yield "the file has LoRA's factors beside the weights; merge them before saving (PEFT: merge_and_unload)"
+    elif factors:
+        yield (
+            "the file has weights in parts (weight or spectral normalization); remove it before saving"
+            " (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm, remove_spectral_norm)"
+        )
+
+
+def _hint_at_axes(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
+    kernels = [p for p in graph.parameters() if p.role in KERNELS and p.name in given and given[p.name] != p.shape]
+    turned = [p for p in kernels if sorted(given[p.name]) == sorted(p.shape)]
+    if turned and len(turned) == len(kernels):
+        yield f"the kernels have their axes in another order than PyTorch's: {PYTORCH_AXES}"
+
+
 def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
     """Suggestions that would make the file fit."""
+    yield from _hint_at_axes(graph, given)
     head = head_parameters(graph)
     for parameter in head[:1]:
         wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)

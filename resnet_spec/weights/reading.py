@@ -11,6 +11,7 @@ from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import BackendError, WeightsError
 from resnet_spec.weights.formats.caffe import read_caffe
 from resnet_spec.weights.formats.detection import INDEX, ORBAX, SAVED_MODEL, ending_of, find_file, inside, orbax_folders
+from resnet_spec.weights.formats.flattening import MAX_LENGTH
 from resnet_spec.weights.formats.flax import read_flax
 from resnet_spec.weights.formats.frozen_graph import read_frozen_graph
 from resnet_spec.weights.formats.keras import read_archive, read_hdf5
@@ -60,6 +61,8 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
         raise WeightsError(f"{file}: is the graph of a SavedModel without its weights; give its folder, {file.parent}")
     reader = CORE_READERS.get(ending)
     checkpoint = reader(file, mmap=mmap) if reader else _read_by_backend(file, ending, graph, mmap=mmap)
+    if any(len(name) > MAX_LENGTH for name in checkpoint.tensors):
+        raise WeightsError(f"{file}: refused: the name of a tensor is longer than {MAX_LENGTH:,} characters")
     if graph is not None:
         check_configuration(file, checkpoint.tensors, graph)
     return checkpoint

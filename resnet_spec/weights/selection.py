@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.errors import Problem, WeightsError, shown
+from resnet_spec.errors import WeightsError, shown
 from resnet_spec.weights.adapting import is_counter
 from resnet_spec.weights.layouts import Layout, from_layout, tensorflow_names
 from resnet_spec.weights.naming import possible_tables
+from resnet_spec.weights.pruning import without_masks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,23 +47,35 @@ LAYER_WORDS = frozenset({
 })  # fmt: skip
 """Last parts of the names of a layer's tensors; a normalizer of images has a mean too, and no other of these."""
 
+LONG = 60
+"""The length of a text that a message shortens."""
+
 SHOWN = 6
 """The number of names that a remark lists."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The names that one library has for a graph's parameters, with dots for all separators."""
+    """The names that one library has for a graph's parameters, with dots for all separators.
+
+    ``count`` is the number of parameters that the graph has; a library may lack names for some.
+    """
 
     library: str
     known: Mapping[str, Parameter]
+    count: int = 0
     layout: Layout = "pytorch"
     remark: str = ""
 
+    def may_be_in(self, text: str) -> bool:
+        """Whether a text of names has one of those of the parameter with the longest name, and so may have all."""
+        parameter = self.known[max(self.known, key=len)].name if self.known else ""
+        return any(name in text for name, other in self.known.items() if other.name == parameter)
+
     @cached_property
-    def count(self) -> int:
-        """The number of parameters."""
-        return len({parameter.name for parameter in self.known.values()})
+    def tops(self) -> frozenset[str]:
+        """The first parts of the names."""
+        return frozenset(name.partition(".")[0] for name in self.known)
 
     @cached_property
     def depth(self) -> int:
@@ -81,10 +94,12 @@ class Subtree:
     scheme: Scheme
     found: Mapping[str, str]
 
-    @property
+    @cached_property
     def path(self) -> str:
-        """What ``take`` calls it in full."""
-        return self.prefix.removesuffix(".") or TOP
+        """What ``take`` calls it in full: the first parts that all of its names have."""
+        first, last = (min(self.found.values(), key=_parts), max(self.found.values(), key=_parts))
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(_parts(first)[:-1], _parts(last), strict=False))
+        return ".".join(part for part, _ in same) or TOP
 
     @property
     def averaged(self) -> bool:
@@ -106,12 +121,14 @@ class Selection:
         origins: The file's name for each of them.
         ignored: How many tensors are left out because they are not weights, by their kind.
         remarks: Sentences for the user.
+        hint: What to do if the tensors do not fit the graph.
     """
 
     tensors: Tensors
     origins: Mapping[str, str]
     ignored: Mapping[str, int]
     remarks: tuple[str, ...]
+    hint: str = ""
 
 
 def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "", ema: bool = False) -> Selection:
@@ -120,15 +137,16 @@ def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "",
     Where the file lacks some of them, the subtree that has most of them is returned, so that what is missing can be
     listed. Raises WeightsError where two subtrees fit, ``take`` names nothing, or there are no averages for ``ema``.
     """
-    tensors, remarks = _without_masks(checkpoint.tensors)
+    tensors, remarks = without_masks(checkpoint.tensors)
     tensors = {**tensors, **{f"ema.{name}": average for name, average in checkpoint.averages.items()}}
     counters = {name for name, tensor in tensors.items() if not tensor.shape and tensor.dtype.kind in "iu"}
     names = [name for name in tensors if name not in counters and (take in ("", TOP) or _is_below(name, take))]
     if take and not names:
-        raise WeightsError(f"{source}: --take {take}: no tensor's name has this part{_tops(tensors)}")
+        given = take if _is_word(take) else shown(take)
+        raise WeightsError(f"{source}: --take {given}: no tensor's name has this part{_tops(tensors)}")
     found = _candidates(graph, names)
     others = _owned(found)
-    options = [subtree for subtree in found if not subtree.prefix] if take == TOP else _clean(found, names, others)
+    options = [tree for tree in found if tree.path == TOP] if take == TOP else _clean(found, names, tensors, others)
     subtree = _chosen(graph, options or found, tensors, source, ema=ema)
     if ema and not (subtree.averaged or _counted(subtree, tensors)):
         averages = max(
@@ -143,7 +161,7 @@ def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "",
         remarks.append("contains only an exponential moving average, which is used")
     if subtree.scheme.remark:
         remarks.append(subtree.scheme.remark)
-    return _selection(graph, tensors, names, subtree, others, remarks)
+    return _selection(graph, tensors, names, subtree, others, remarks, taken=bool(take))
 
 
 def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
@@ -159,11 +177,11 @@ def network_tensors(graph: Graph, tensors: Tensors, *, own_names: bool = False) 
 
     With ``own_names`` only the graph's own names are tried, which takes a tenth of the time.
     """
-    tensors, _ = _without_masks(tensors)
+    tensors, _ = without_masks(tensors)
     names = list(tensors)
     found = _candidates(graph, names, own_names=own_names)
     subtree = _best(found)
-    origins = _origins(subtree, names, _owned(found))
+    origins = _origins(subtree, names, tensors, _owned(found))
     return _in_layout(graph, {key: tensors[name] for key, name in origins.items()}, subtree)
 
 
@@ -180,13 +198,25 @@ OWN = 2
 
 def _schemes(graph: Graph, names: Sequence[str]) -> Iterator[Scheme]:
     """The graph's own names, those in TensorFlow's words, and the tables of libraries that may have the names."""
-    yield Scheme("", {_plain(parameter.name): parameter for parameter in graph.parameters()})
-    yield Scheme("", {_plain(name): parameter for name, parameter in tensorflow_names(graph).items()}, "tensorflow")
+    parameters = graph.parameters()
+    count = len(parameters)
+    in_tensorflow = {_plain(name): parameter for name, parameter in tensorflow_names(graph).items()}
+    yield Scheme("", {_plain(parameter.name): parameter for parameter in parameters}, count)
+    yield Scheme("", in_tensorflow, count, "tensorflow")
     for table in possible_tables(tuple(names)):
         known: dict[str, Parameter] = {}
         for name, parameter in table.names(graph):
             known.setdefault(_plain(name), parameter)
-        yield Scheme(table.name, known, table.layout, table.remark)
+        yield Scheme(table.name, known, count, table.layout, table.remark)
+
+
+def _is_word(text: str) -> bool:
+    """Whether a text may be in a message as it is."""
+    return text.isprintable() and len(text) < LONG and text == text.strip()
+
+
+def _parts(name: str) -> list[str]:
+    return _plain(name).split(".")
 
 
 def _plain(name: str) -> str:
@@ -210,31 +240,46 @@ def _is_optimizers(prefix: str) -> bool:
     return not OPTIMIZERS.isdisjoint(prefix.lower().split("."))
 
 
+def _is_training_state(name: str) -> bool:
+    """Whether a tensor is a counter or an optimizer's, by its name."""
+    plain = _plain(name)
+    return is_counter(name) or plain.rpartition(".")[2] == AVERAGED or _is_optimizers(plain)
+
+
 def _is_averaged(name: str) -> bool:
     return not AVERAGES.isdisjoint(re.split(r"[._]", _plain(name).lower()))
 
 
 def _candidates(graph: Graph, names: Sequence[str], *, own_names: bool = False) -> list[Subtree]:
-    """All subtrees with every parameter, in the first scheme that has one; else one that has the most."""
+    """All subtrees with every parameter, of different names in the file; else one that has the most."""
     empty = Subtree("", Scheme("", {}), {})
-    best = [empty]
+    best, complete = [empty], list[Subtree]()
+    text = ""
     for scheme in islice(_schemes(graph, names), OWN if own_names else None):
+        if complete and not scheme.may_be_in(text):
+            continue
         subtrees = _subtrees(scheme, names)
-        if complete := [subtree for subtree in subtrees if subtree.complete]:
-            return complete
         best += sorted(subtrees, key=lambda subtree: (-len(subtree.found), len(subtree.prefix)))[:1]
-    return [max(best, key=lambda subtree: len(subtree.found))]
+        if new := [subtree for subtree in subtrees if subtree.complete]:
+            # Another network of the file may have another library's names.
+            owned = _owned(new)
+            names = [name for name in names if name not in owned and (complete or not _is_training_state(name))]
+            text = _plain("\n".join(names).replace(":", "."))
+            complete += new
+        if complete and len(names) < scheme.count:
+            return complete
+    return complete or [max(best, key=lambda subtree: len(subtree.found))]
 
 
 def _owned(found: Sequence[Subtree]) -> set[str]:
     return {name for subtree in found for name in subtree.found.values()}
 
 
-def _clean(found: Sequence[Subtree], names: Sequence[str], owned: set[str]) -> Sequence[Subtree]:
+def _clean(found: Sequence[Subtree], names: Sequence[str], tensors: Tensors, owned: set[str]) -> Sequence[Subtree]:
     """The subtrees without other layers in them; all if there is no such."""
     if len(found) < 2:
         return found
-    return [subtree for subtree in found if not _unexpected(subtree, names, owned)] or found
+    return [subtree for subtree in found if not _unexpected(subtree, names, tensors, owned)] or found
 
 
 def _chosen(graph: Graph, found: Sequence[Subtree], tensors: Tensors, source: str, *, ema: bool) -> Subtree:
@@ -264,10 +309,10 @@ def _different(options: Sequence[Subtree], tensors: Tensors) -> list[Subtree]:
 
 def _shortest(subtree: Subtree, others: Sequence[Subtree]) -> str:
     """The first part of a prefix that no other one has, or the last ones."""
-    parts = subtree.path.split(".") if subtree.prefix else []
+    parts = subtree.path.split(".") if subtree.path != TOP else []
     ends = (".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
-    prefixes = [other.prefix for other in others if other is not subtree]
-    unique = (words for words in (*parts, *ends) if not any(_is_below(prefix, words) for prefix in prefixes))
+    paths = [other.path for other in others if other is not subtree]
+    unique = (words for words in (*parts, *ends) if not any(_is_below(path, words) for path in paths))
     return next(unique, subtree.path)
 
 
@@ -293,9 +338,22 @@ def _tops(tensors: Tensors) -> str:
 
 
 def _selection(
-    graph: Graph, tensors: Tensors, names: Sequence[str], subtree: Subtree, owned: set[str], remarks: list[str]
+    graph: Graph,
+    tensors: Tensors,
+    names: Sequence[str],
+    subtree: Subtree,
+    owned: set[str],
+    remarks: list[str],
+    *,
+    taken: bool,
 ) -> Selection:
-    origins = _origins(subtree, names, owned)
+    unexpected = _unexpected(subtree, names, tensors, owned)
+    copies = _in_copies(subtree, unexpected)
+    if taken:
+        unexpected = [name for name in unexpected if name not in copies]
+    origins = {**subtree.found, **{name: name for name in unexpected}}
+    only_copies = bool(copies) and copies.issuperset(unexpected)
+    hint = f"--take {subtree.path} leaves out the incomplete copies of the network" if only_copies else ""
     named = {key: tensors[name] for key, name in origins.items()}
     used = set(origins.values())
     ignored: Counter[str] = Counter()
@@ -314,33 +372,57 @@ def _selection(
         listed = ", ".join(shown(name) for name in rest[:SHOWN])
         more = f" and {len(rest) - SHOWN} more" if len(rest) > SHOWN else ""
         remarks.append(f"left out, since they are beside the network: {listed}{more}")
-    return Selection(_in_layout(graph, named, subtree), origins, ignored, tuple(remarks))
+    return Selection(_in_layout(graph, named, subtree), origins, ignored, tuple(remarks), hint)
 
 
-def _origins(subtree: Subtree, names: Sequence[str], owned: set[str]) -> dict[str, str]:
+def _origins(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: set[str]) -> dict[str, str]:
     """The file's name for each parameter, and for each tensor that may be a layer's and is in no network."""
-    return {**subtree.found, **{name: name for name in _unexpected(subtree, names, owned)}}
+    return {**subtree.found, **{name: name for name in _unexpected(subtree, names, tensors, owned)}}
 
 
-def _unexpected(subtree: Subtree, names: Sequence[str], owned: set[str]) -> list[str]:
+def _unexpected(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: set[str]) -> list[str]:
     """The names below a prefix that are not parameters, but may be layers' tensors."""
-    tops = {name.partition(".")[0] for name in subtree.scheme.known}
-    return [
+    tops = subtree.scheme.tops
+    below = (name for name in names if name not in owned and _plain(name).startswith(subtree.prefix))
+    unknown = [name for name in below if not _is_beside(name, subtree, tops)]
+    averages = _averages_of(subtree, unknown, tensors)
+    return [name for name in unknown if name not in averages]
+
+
+def _averages_of(subtree: Subtree, names: Sequence[str], tensors: Tensors) -> set[str]:
+    """The names of averages of a network's parameters: by their prefix, shape and last parts.
+
+    A layer may be called ``ema`` too, such as an efficient multi-scale attention.
+    """
+    averaged = [name for name in names if not subtree.averaged and subtree.complete and _is_averaged(name)]
+    return {
         name
-        for name in names
-        if name not in owned and _plain(name).startswith(subtree.prefix) and not _is_beside(name, subtree, tops)
-    ]
+        for tree in _subtrees(subtree.scheme, averaged)
+        if tree.averaged and tree.prefix.removeprefix(subtree.prefix).partition(".")[0] not in subtree.scheme.tops
+        for parameter, name in tree.found.items()
+        if tensors[name].shape == tensors[subtree.found[parameter]].shape
+    }
 
 
-def _is_beside(name: str, subtree: Subtree, tops: set[str]) -> bool:
+def _in_copies(subtree: Subtree, names: Sequence[str]) -> set[str]:
+    """The names in incomplete copies of a network beside or below it."""
+    tops = subtree.scheme.tops
+    copies = [tree for tree in _subtrees(subtree.scheme, names) if 2 * len(tree.found) >= tree.scheme.count]
+    prefixes = tuple(tree.prefix for tree in copies if subtree.complete and tree.prefix != subtree.prefix)
+    relative = ((name, _plain(name)) for name in names)
+    return {
+        name
+        for name, plain in relative
+        if plain.startswith(prefixes) and plain[len(subtree.prefix) :].partition(".")[0] not in tops
+    }
+
+
+def _is_beside(name: str, subtree: Subtree, tops: frozenset[str]) -> bool:
     """Whether a tensor is certainly not a layer's of the network: a loss' or metric's buffer, an optimizer's state."""
     parts = _plain(name)[len(subtree.prefix) :].split(".")
-    if is_counter(name) or parts[-1] == AVERAGED or _is_optimizers(_plain(name)):
-        return True
-    if not subtree.complete:
-        return False
-    averaged = not subtree.averaged and _is_averaged(name)
-    return averaged or (len(parts) > 1 and parts[0] not in tops and parts[-1] not in LAYER_WORDS)
+    if parts[0] in tops:
+        return is_counter(name)
+    return _is_training_state(name) or (subtree.complete and len(parts) > 1 and parts[-1] not in LAYER_WORDS)
 
 
 def _kind(name: str, tensor: NDArray[Any]) -> str:
@@ -361,18 +443,3 @@ def _in_layout(graph: Graph, named: Tensors, subtree: Subtree) -> Tensors:
         name: from_layout(array, parameters[name], subtree.scheme.layout) if name in subtree.found else array
         for name, array in named.items()
     }
-
-
-def _without_masks(tensors: Tensors) -> tuple[Tensors, list[str]]:
-    """Tensors with PyTorch's pruning masks applied: ``weight_orig`` times ``weight_mask`` is ``weight``."""
-    masks = {name: f"{name.removesuffix('_mask')}_orig" for name in tensors if name.endswith("_mask")}
-    pruned = {mask: original for mask, original in masks.items() if original in tensors}
-    if not pruned:
-        return tensors, []
-    kept = {name: tensor for name, tensor in tensors.items() if name not in pruned and name not in pruned.values()}
-    applied: dict[str, NDArray[Any]] = {}
-    for mask, original in pruned.items():
-        if tensors[mask].shape != tensors[original].shape:
-            raise WeightsError([Problem("its shape is not that of the tensor it prunes", mask)])
-        applied[mask.removesuffix("_mask")] = tensors[original] * tensors[mask].astype(tensors[original].dtype)
-    return {**kept, **applied}, [f"applied {len(pruned)} pruning masks"]

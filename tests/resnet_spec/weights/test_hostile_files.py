@@ -360,6 +360,14 @@ def test_numbers_of_another_kind_are_refused(tiny: Graph, plain: Path, lines: Li
     ]
 
 
+def test_a_name_without_end_is_refused(tiny: Graph, plain: Path, lines: Lines) -> None:
+    save_file({**initialize(tiny), "a." * 500_000: np.zeros(1, "float32")}, plain)
+
+    assert lines(lambda: read_weights(plain, tiny)) == [
+        f"{plain}: refused: the name of a tensor is longer than 4,096 characters"
+    ]
+
+
 # -- pickles -----------------------------------------------------------------------------------------------------
 
 EVIL = """

@@ -113,6 +113,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(tiny: Graph, pl
         "fc.wieght: unexpected; did you mean 'fc.weight'?",
         "conv.weight: has shape [3, 3, 3, 4], not [4, 3, 3, 3]",
         "fc.bias: holds int64, not floating-point numbers",
+        "the kernels have their axes in another order than PyTorch's: output channels, input channels, height, width",
     ]
 
 

@@ -130,6 +130,38 @@ def test_a_head_too_many_and_a_head_too_few_are_reported_with_what_would_fix_the
     ]
 
 
+@pytest.mark.parametrize(
+    ("parts", "hint"),
+    [
+        (("weight_g", "weight_v"), "the file has weights in parts (weight or spectral normalization)"),
+        (("weight_orig", "weight_u"), "the file has weights in parts (weight or spectral normalization)"),
+        (("parametrizations.weight.original0", "parametrizations.weight.original1"), "the file has weights in parts"),
+        (("parametrizations.weight.original",), "the file has weights in parts"),
+        (("base_layer.weight", "lora_A.default.weight"), "the file has LoRA's factors beside the weights"),
+    ],
+)
+def test_a_factor_of_a_weight_is_not_suggested_for_it(
+    small: Graph, lines: Lines, parts: tuple[str, ...], hint: str
+) -> None:
+    arrays = initialize(small)
+    kernel = arrays.pop("fc.weight")
+    said = lines(lambda: check_weights(small, {**arrays, **{f"fc.{part}": kernel for part in parts}}, "x"))
+
+    assert said[1:-1] == ["fc.weight: missing", *(f"fc.{part}: unexpected" for part in parts)]
+    assert said[-1].startswith(hint)
+
+
+@pytest.mark.parametrize("axes", [(2, 3, 1, 0), (0, 2, 3, 1)])
+def test_kernels_with_their_axes_in_another_order_are_reported_as_such(
+    small: Graph, lines: Lines, axes: tuple[int, ...]
+) -> None:
+    arrays = {name: array.transpose(axes) if array.ndim == 4 else array for name, array in initialize(small).items()}
+
+    assert lines(lambda: check_weights(small, arrays, "x"))[-1] == (
+        "the kernels have their axes in another order than PyTorch's: output channels, input channels, height, width"
+    )
+
+
 def test_a_deeper_network_is_reported_without_a_hint(small: Graph, lines: Lines) -> None:
     deeper = load("spec.yaml", ["stages.layer1.repeat=3"]).to_graph()
     said = lines(lambda: check_weights(small, initialize(deeper), "x"))

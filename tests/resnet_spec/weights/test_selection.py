@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet_spec import Graph, load
+from resnet_spec import Graph, initialize, load
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.weights.formats.transformers import to_transformers
+from resnet_spec.weights.naming import find_table
 from resnet_spec.weights.selection import Selection, by_graph_names, select
 
 Lower = Callable[..., Graph]
@@ -96,8 +97,14 @@ def test_without_a_prefix_only_what_cannot_be_a_layers_is_beside(graph: Graph, w
 
 
 @pytest.mark.parametrize(
-    "extra", ["layer1.2.conv1.weight", "layer5.0.bn1.running_mean", "norm.weight", "fc2.kernel", "layer1.0.se.gate"]
-)
+    "extra",
+    [
+        "layer1.2.conv1.weight", "layer5.0.bn1.running_mean", "norm.weight", "fc2.kernel", "layer1.0.se.gate",
+        # Layers whose names have a word for averages or optimizers in them, such as efficient multi-scale attention.
+        "layer1.0.ema.conv1x1.weight", "layer4.1.swa.qkv", "ema.conv1.weight", "average.weight",
+        "layer1.0.optim.weight",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_a_layer_that_the_network_lacks_is_unexpected(
     graph: Graph, wanted: dict[str, Any], prefix: str, extra: str
@@ -145,6 +152,35 @@ def test_of_two_networks_none_is_guessed(
     assert selected(graph, file, take=short[1]).tensors == others
 
 
+def test_networks_by_the_names_of_several_libraries_are_several(
+    graph: Graph, wanted: Any, others: Any, lines: Lines
+) -> None:
+    detectron2 = find_table("detectron2").translated(graph)
+    file = {**wanted, **{detectron2[name]: tensor for name, tensor in others.items()}}
+
+    assert lines(lambda: selected(graph, file)) == [
+        "x: torchvision/resnet18 fits 2 parts of the file: choose --take . or --take backbone"
+    ]
+    assert selected(graph, file, take=".").tensors == wanted
+    assert selected(graph, file, take="backbone").tensors == others
+
+
+@pytest.mark.parametrize(("first", "path"), [("", "."), ("net.", "net")])
+def test_an_incomplete_copy_inside_a_network_is_left_out_where_asked_for(
+    graph: Graph, wanted: Any, others: Any, first: str, path: str
+) -> None:
+    copy = {name: tensor for name, tensor in others.items() if name != "fc.bias"}
+    file = below(first, wanted | below("teacher.", copy))
+    selection = selected(graph, file)
+
+    assert len(selection.tensors) == len(wanted) + len(copy)
+    assert selection.hint == f"--take {path} leaves out the incomplete copies of the network"
+    assert selected(graph, file, take=path).tensors == wanted
+    # A layer of the network itself is still unexpected.
+    extra = f"{first}layer5.weight"
+    assert extra in selected(graph, {**file, extra: np.zeros(3)}, take=path).tensors
+
+
 def test_equal_networks_are_one(graph: Graph, wanted: Any) -> None:
     copies = {name: tensor.copy() for name, tensor in wanted.items()}
 
@@ -162,6 +198,11 @@ def test_a_part_of_the_files_mapping_is_taken(graph: Graph, wanted: Any, others:
     file = {**below("state_dict.", wanted), **below("callbacks.EMA.ema_state_dict.", others)}
 
     assert selected(graph, file, take=take).tensors == others
+
+
+@pytest.mark.parametrize(("take", "said"), [("x" * 1000, f"'{'x' * 56}..."), ("a\n", "'a\\n'"), ("*", "*")])
+def test_a_part_is_printed_safely(graph: Graph, wanted: Any, lines: Lines, take: str, said: str) -> None:
+    assert lines(lambda: selected(graph, wanted, take=take))[0].startswith(f"x: --take {said}: no tensor's name")
 
 
 # -- averages ----------------------------------------------------------------------------------------------------
@@ -217,26 +258,6 @@ def test_averages_that_are_not_there_are_an_error(graph: Graph, wanted: Any, lin
     assert lines(lambda: selected(graph, wanted, ema=True)) == ["x: holds no exponential moving averages"]
 
 
-# -- pruning masks -----------------------------------------------------------------------------------------------
-
-
-def test_pruning_masks_are_applied(graph: Graph, wanted: Any) -> None:
-    kernel = np.arange(4, dtype="float32").reshape(2, 2)
-    file = {name: tensor for name, tensor in wanted.items() if name != "fc.weight"}
-    file |= {"fc.weight_orig": kernel, "fc.weight_mask": np.array([[0, 1], [1, 0]], "int64")}
-    selection = selected(graph, file)
-
-    assert selection.tensors["fc.weight"].tolist() == [[0, 1], [2, 0]]
-    assert selection.tensors["fc.weight"].dtype == np.float32
-    assert selection.remarks == ("applied 1 pruning masks",)
-
-
-def test_a_mask_of_another_shape_is_an_error(graph: Graph, wanted: Any, lines: Lines) -> None:
-    file = {**wanted, "fc.weight_orig": np.zeros((2, 2)), "fc.weight_mask": np.zeros(2)}
-
-    assert lines(lambda: selected(graph, file)) == ["fc.weight_mask: its shape is not that of the tensor it prunes"]
-
-
 # -- other libraries' names --------------------------------------------------------------------------------------
 
 
@@ -281,3 +302,11 @@ def test_a_graph_may_have_transformers_own_names(lower: Lower) -> None:
     wanted = named(parameter.name for parameter in graph.parameters())
 
     assert by_graph_names(graph, wanted) == wanted
+
+
+def test_a_library_that_has_names_for_some_layers_only_does_not_fit() -> None:
+    """Gluon's names for one layer of this network are the network's own."""
+    graph = load("cifar/preact_resnet110").to_graph()
+    arrays = initialize(graph)
+
+    assert selected(graph, find_table("mmpretrain").renamed(graph, arrays)).tensors.keys() == arrays.keys()
