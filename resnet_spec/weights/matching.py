@@ -100,8 +100,10 @@ def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
             yield f"the file is for red, green and blue; {derived}"
     if beyond_backbone(graph, given):
         yield "--adapt backbone drops the layers after the network's end"
-    if head and set(given) == {p.name for p in graph.parameters()} - {p.name for p in head}:
-        yield "the file has no head; --set head=null removes it from the network too"
+    names = {parameter.name for parameter in graph.parameters()}
+    if head and names - given.keys() == {parameter.name for parameter in head}:
+        rest = ", and --adapt backbone drops what the file has in its place" if given.keys() - names else ""
+        yield f"the file has no head; --set head=null removes it from the network too{rest}"
 
 
 def _did_you_mean(name: str | None) -> str:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.parity.process import BackendProcess
-from resnet_spec.parity.randomization import randomize
 
 from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, deviation_of, images, relative, worker
-from .torchvision_original import models
+from .torchvision_original import fill, models, randomized
 
 NAMES = (
     "resnet18",
@@ -56,37 +55,11 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     name: str = request.param
     folder = tmp_path_factory.mktemp(name)
     graph = resnet_spec.load(f"torchvision/{name}").to_graph()
-    model = randomized(name, graph)
+    model = randomized(graph, lambda: getattr(models(), name)(weights=None))
     torch.save(model.state_dict(), folder / "weights.pth")
     save_file(model.state_dict(), folder / "weights.safetensors")
     logits = {(size, batch): reference(model, size, batch) for size in SIZES for batch in BATCHES}
     return Original(graph, model, folder / "weights.pth", folder / "weights.safetensors", logits)
-
-
-def randomized(name: str, graph: Graph) -> nn.Module:
-    """The recipe, with torchvision's own model running the training-mode batch."""
-    model = getattr(models(), name)(weights=None)
-
-    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
-        load(model, arrays)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(torch.from_numpy(batch))
-        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
-
-    arrays = randomize(graph, train, seed=7)
-    fresh = getattr(models(), name)(weights=None).eval()
-    load(fresh, arrays)
-    return fresh
-
-
-def load(model: nn.Module, arrays: Any) -> None:
-    state = {key: torch.tensor(np.asarray(value)) for key, value in arrays.items() if "num_batches" not in key}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected
-    assert all(key.endswith("num_batches_tracked") for key in missing)
 
 
 def reference(model: nn.Module, size: int, batch: int) -> dict[str, NDArray[Any]]:
@@ -141,7 +114,7 @@ def test_a_training_step_equals_the_originals_in_torch(original: Original) -> No
         for key, value in wanted[2].items():
             assert float((gradients[key] - value).abs().max()) < 1e-12 * scale, key
     finally:
-        load(theirs.float().eval(), torch.load(original.pth, weights_only=True))
+        fill(theirs.float().eval(), torch.load(original.pth, weights_only=True))
 
 
 def trained(model: nn.Module, batch: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:

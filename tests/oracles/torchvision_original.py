@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from resnet_spec import Graph
+from resnet_spec.parity.randomization import randomize
 
 # torchvision registers fakes for operators that its library would define; its Python models use none of them.
 _OPERATORS = (
@@ -35,3 +42,30 @@ def models() -> Any:
         for schema in _OPERATORS:
             _library.define(schema)
     return importlib.import_module("torchvision.models")
+
+
+def randomized(graph: Graph, make: Callable[[], nn.Module], seed: int = 7) -> nn.Module:
+    """A model of torchvision with the recipe's weights and statistics, its own training-mode batch among them."""
+    model = make()
+
+    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
+        fill(model, arrays)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(torch.from_numpy(batch))
+        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
+
+    arrays = randomize(graph, train, seed=seed)
+    fresh = make().eval()
+    fill(fresh, arrays)
+    return fresh
+
+
+def fill(model: nn.Module, arrays: Any) -> None:
+    """Set a model's parameters and statistics, all but the counters."""
+    state = {key: torch.tensor(np.asarray(value)) for key, value in arrays.items() if "num_batches" not in key}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") for key in missing)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from resnet_spec import Graph, WeightsError, build, load, read_weights
-from resnet_spec.parity.randomization import randomize
+from resnet_spec import WeightsError, build, load, read_weights
 from resnet_spec.weights.identification import identify
 from tests.oracles.gates import GATES
-from tests.oracles.torchvision_original import models
+from tests.oracles.torchvision_original import models, randomized
 from tests.wild.torch_cases import CASES, TorchCase
 
 OVERRIDES = {"parameters.classes": 10}
@@ -25,27 +21,8 @@ SIZES = (64, 67)
 @pytest.fixture(scope="module")
 def original() -> nn.Module:
     """torchvision's ResNet-18 with random weights and statistics."""
-    graph = load("torchvision/resnet18", OVERRIDES).to_graph()
-    model = models().resnet18(num_classes=10)
-
-    def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
-        _fill(model, arrays)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            model.train()(torch.from_numpy(batch))
-        return {key: value.numpy().copy() for key, value in model.state_dict().items()}
-
-    arrays = randomize(graph.at_size(64, 64), train, seed=3)
-    fresh = models().resnet18(num_classes=10).eval()
-    _fill(fresh, arrays)
-    return fresh
-
-
-def _fill(model: nn.Module, arrays: Any) -> None:
-    state = {key: torch.tensor(np.asarray(value)) for key, value in arrays.items() if "num_batches" not in key}
-    assert not model.load_state_dict(state, strict=False).unexpected_keys
+    graph = load("torchvision/resnet18", OVERRIDES).to_graph().at_size(64, 64)
+    return randomized(graph, lambda: models().resnet18(num_classes=10))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.why], ids=lambda case: case.title)

@@ -74,6 +74,16 @@ def test_names_without_meaning_are_not_paired_by_position(small: Graph, lines: L
 # -- hints -------------------------------------------------------------------------------------------------------
 
 
+def test_another_head_is_reported_with_what_reads_the_rest(small: Graph, lines: Lines) -> None:
+    arrays = {name: array for name, array in initialize(small).items() if not name.startswith("fc.")}
+    arrays |= {"fc.0.weight": np.zeros((8, 12), "float32"), "fc.2.weight": np.zeros((5, 8), "float32")}
+
+    assert lines(lambda: check_weights(small, arrays, "x"))[-1] == (
+        "the file has no head; --set head=null removes it from the network too,"
+        " and --adapt backbone drops what the file has in its place"
+    )
+
+
 def test_other_classes_are_reported_with_what_would_fix_them(small: Graph, lines: Lines) -> None:
     arrays = resized(small, fc__weight=(7, 12), fc__bias=(7,))
 
