@@ -20,7 +20,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 # All frameworks are installed here: a test that lacks one fails instead of being skipped.
 export RESNET_SPEC_COMPLETE := 1
 
-.PHONY: help demo test test-all lint format oracles networks published fingerprints golden calibration mutations training random benchmark schema modules clean
+.PHONY: help demo test test-all lint format oracles networks published fingerprints golden calibration mutations training random fuzz checkpoints benchmark schema modules clean
 
 help: ## list these commands
 	@sed -nE 's/^([a-z -]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-32s %s\n' "$$name" "$$text"; done
@@ -67,6 +67,12 @@ calibration mutations training: $(SETUP) ## write docs/calibration.md, mutations
 
 random: $(SETUP) ## compare 10,000 random specs (hours)
 	$(BIN)/python -m tests.lab.random_specs --count 10000 $(ARGUMENTS)
+
+fuzz: $(SETUP) ## read ten thousand damaged files of each format (an hour)
+	RESNET_SPEC_FUZZED_FILES=10000 $(PYTEST) -m slow tests/resnet_spec/weights/test_fuzzed_files.py
+
+checkpoints: $(SETUP) ## write docs/checkpoints.md
+	$(BIN)/python -m tests.wild
 
 benchmark: $(SETUP) $(RIVALS)/.installed ## measure, and write docs/benchmarks.md
 	RIVALS=$(RIVALS) $(BIN)/python -m benchmarks

@@ -11,7 +11,7 @@ INTRODUCTION = """\
 # Which checkpoints are read
 
 Every row is a test: the library named made the file (or it is written by hand as the library is known to write it), the
-file is read into a spec, and the logits equal those of the original network. `python -m tests.wild` writes this page.
+file is read into a spec, and the logits equal those of the original network. `make checkpoints` writes this page.
 
 A prefix that all names of the network have comes off, however long it is. What is beside the network is listed in a
 remark. If two parts of the file fit and differ, the error lists both, and `--take` names one of them.
