@@ -186,7 +186,7 @@ def find_table(name: str) -> Table:
     return known[name]
 
 
-@cache
+@lru_cache(maxsize=256)
 def _canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
     """The canonical name of each layer by the table that knows most of the layers; one that it lacks keeps its own."""
     # One or two names may be like those of another library by chance.

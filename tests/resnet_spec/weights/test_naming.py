@@ -261,3 +261,12 @@ def test_other_names_are_nobodys(name: str) -> None:
 )
 def test_layers_that_transformers_lacks_have_no_name(name: str) -> None:
     assert to_transformers(name) is None
+
+
+@pytest.mark.parametrize("network", ["resnet50", "resnet18", "timm/resnetv2_50x1_bit"])
+def test_no_name_means_different_layers_in_two_libraries(graphs: dict[str, Graph], network: str) -> None:
+    graph = graphs[network]
+    meant: dict[str, str] = {parameter.name: parameter.name for parameter in graph.parameters()}
+    for table in tables().values():
+        for name, parameter in table.names(graph):
+            assert meant.setdefault(name.replace("/", "."), parameter.name) == parameter.name, (table.name, name)
