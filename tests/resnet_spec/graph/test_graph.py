@@ -371,7 +371,7 @@ def test_json_states_every_default_that_frameworks_disagree_on() -> None:
 # -- fingerprint -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", networks())
 def test_the_fingerprint_of_a_shipped_spec_does_not_change_by_accident(
     name: str, shipped: Callable[[str], Graph]
 ) -> None:

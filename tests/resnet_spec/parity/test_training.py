@@ -157,7 +157,7 @@ STEPS = [f"{quantity} 3 steps of {kind}" for kind in ("sgd", "adamw") for quanti
         pytest.param(biased().graph(), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
         (called_twice(1), FIXED + STATISTICS + STEPS),
         pytest.param(called_twice(2), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
-        (decoder(), FIXED + STATISTICS + STEPS),
+        pytest.param(decoder(), FIXED + STATISTICS + STEPS, marks=pytest.mark.slow),
         pytest.param(several(), FIXED + STEPS, marks=pytest.mark.slow),
         (without_parameters(), ["losses first loss", "gradients input"]),
         (projecting(), FIXED + STATISTICS + STEPS),

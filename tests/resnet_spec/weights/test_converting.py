@@ -269,7 +269,7 @@ def resnet() -> Graph:
     return load("resnet18", {"parameters.classes": 3}).to_graph()
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+@pytest.mark.parametrize("ending", ["safetensors", pytest.param("pth", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("first", "second"), [*pairwise((*ZOOS, ZOOS[0]))])
 def test_a_network_moves_from_zoo_to_zoo_to_the_bit(
     resnet: Graph, tmp_path: Path, first: str, second: str, ending: str
