@@ -17,6 +17,9 @@ _KINDS: Mapping[str | None, str] = {
 }
 
 
+LETTERS = 26
+
+
 class Pattern:
     """A layer's name in which places are open.
 
@@ -50,6 +53,11 @@ class Pattern:
             if values.setdefault(key, value) != value or (isinstance(value, int) and value < 0):
                 return None
         return values
+
+    def has_letters_for(self, values: Mapping[str, int | str]) -> bool:
+        """Whether all numbers that are written as letters have one; the alphabet ends at 25."""
+        places = (value + s for n, s, k in self._open if k == "a" and isinstance(value := values[n], int))
+        return all(0 <= place < LETTERS for place in places)
 
     def text(self, values: Mapping[str, int | str]) -> str:
         """The name with values in the open places."""

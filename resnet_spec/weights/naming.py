@@ -135,7 +135,10 @@ class Table(Frozen):
 
     def _layer_names(self, canonical: str, role: Role | None, positions: _Positions) -> Iterator[str]:
         values, theirs = _matched(self.name, canonical, role)
-        yield from (positions.text(pattern, canonical, values) for pattern in theirs)
+        for pattern in theirs:
+            # The letters of block 26 and on would be braces.
+            if pattern.has_letters_for(values):
+                yield positions.text(pattern, canonical, values)
 
     def translated(self, graph: Graph) -> dict[str, str]:
         """The library's name for each of a graph's parameters; raises OutputError if it has none for some."""

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, cast
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import BackendError, WeightsError
 from resnet_spec.weights.formats.caffe import read_caffe
-from resnet_spec.weights.formats.detection import INDEX, ORBAX, SAVED_MODEL, ending_of, find_file, inside, orbax_folders
+from resnet_spec.weights.formats.detection import (
+    INDEX,
+    ORBAX,
+    SAVED_MODEL,
+    ending_of,
+    find_file,
+    inside,
+    orbax_folders,
+    what_instead,
+)
 from resnet_spec.weights.formats.flattening import MAX_LENGTH
 from resnet_spec.weights.formats.flax import read_flax
 from resnet_spec.weights.formats.frozen_graph import read_frozen_graph
@@ -54,6 +63,8 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
     if file != path and os.path.isdir(path) and not inside(path, file):
         raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
     try:
+        if advice := what_instead(file):
+            raise WeightsError(f"{file}: {advice}")
         ending = ending_of(file)
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from None

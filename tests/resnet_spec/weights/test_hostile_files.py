@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import os
 import random
 import struct
@@ -358,6 +360,28 @@ def test_numbers_of_another_kind_are_refused(tiny: Graph, plain: Path, lines: Li
     assert lines(lambda: read_weights(plain, tiny, adapt=["half", "classes"]))[1:] == [
         f"{name}: holds int32, not floating-point numbers" for name in initialize(tiny)
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html></html>", "is a web page; download the file that it links to"),
+        (b"<html></html>", "is a web page; download the file that it links to"),
+        (gzip.compress(b"weights"), "is compressed; unpack it first: gunzip"),
+        (lzma.compress(b"weights"), "is compressed; unpack it first: unxz"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".h5", ""])
+def test_a_file_that_is_not_weights_is_reported_with_what_to_do(
+    tiny: Graph, tmp_path: Path, lines: Lines, content: bytes, advice: str, ending: str
+) -> None:
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(content)
+
+    (line,) = lines(lambda: read_weights(path, tiny))
+    assert line.startswith(f"{path}: ")
+    assert line.endswith(advice)
 
 
 def test_a_name_without_end_is_refused(tiny: Graph, plain: Path, lines: Lines) -> None:

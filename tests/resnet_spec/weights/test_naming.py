@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise, permutations
 from typing import Any
@@ -200,6 +201,16 @@ def test_a_network_that_a_library_lacks_is_refused_by_layer(graphs: dict[str, Gr
 
     assert said[0] == "timm/seresnet18: torchvision has no such layers (16)"
     assert "layer1.0.se.fc1: has no name there" in said
+
+
+@pytest.mark.parametrize("library", POST_ACTIVATION)
+def test_names_are_of_letters_and_digits_however_many_blocks_there_are(library: str) -> None:
+    """The alphabet ends before the 36 blocks of a ResNet-152."""
+    graph = load("torchvision/resnet152").to_graph()
+    names = find_table(library).translated(graph)
+
+    assert [name for name in names.values() if not re.fullmatch(r"[\w./]+", name, re.ASCII)] == []
+    assert len({*names.values()}) == len(graph.parameters())
 
 
 def test_an_unknown_table_is_an_error_with_a_suggestion(lines: Lines) -> None:
