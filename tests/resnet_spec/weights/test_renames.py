@@ -41,7 +41,7 @@ WAYS: dict[str, Rename] = {
 }
 
 
-@pytest.mark.parametrize("spec", ["resnet18", "resnet101", "timm/seresnet50"])
+@pytest.mark.parametrize("spec", ["resnet18", pytest.param("resnet101", marks=pytest.mark.slow), "timm/seresnet50"])
 @pytest.mark.parametrize("way", WAYS)
 def test_no_guess_is_wrong(spec: str, way: str) -> None:
     shapes = {parameter.name: parameter.shape for parameter in load(spec).to_graph().parameters()}
