@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
+from resnet_spec.weights.layouts import from_layout, tensorflow_names
 from resnet_spec_tensorflow import TensorFlowBackend
 
 from .keras_original import extract
@@ -126,8 +127,9 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def values(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     """Values that Keras 2 left by its variables' names, by the graph's."""
+    known = tensorflow_names(graph)
     with np.load(path) as file:
-        return resnet_spec.weights.layouts.from_tensorflow(graph, dict(file))
+        return {known[name].name: from_layout(file[name], known[name], "tensorflow") for name in file}
 
 
 SLOTS, COUNTERS, METRICS = "optimizer slots", "counters", "metrics"
