@@ -43,7 +43,7 @@ OPTIMIZERS = frozenset({"optimizer", "optimizers", "optim", "optimizer_states", 
 
 LAYER_WORDS = frozenset({
     "weight", "bias", "running_mean", "running_var",
-    "kernel", "gamma", "beta", "moving_mean", "moving_variance", "scale",
+    "weights", "biases", "kernel", "gamma", "beta", "moving_mean", "moving_variance", "scale",
 })  # fmt: skip
 """Last parts of the names of a layer's tensors; a normalizer of images has a mean too, and no other of these."""
 

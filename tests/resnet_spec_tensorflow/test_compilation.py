@@ -102,7 +102,7 @@ def test_float64_throughout(backend, make, small_resnet, images):
     assert 1e-9 < np.abs(y - z).max() / y.std() < 1e-4
 
 
-def test_global_settings_of_keras_do_not_matter(backend, run, small_resnet, images):
+def test_global_settings_of_keras_do_not_matter_for_an_explicit_dtype(backend, run, small_resnet, images):
     from resnet_spec_tensorflow.framework import keras
 
     x = images(2, 3, 16, 16)
@@ -111,7 +111,7 @@ def test_global_settings_of_keras_do_not_matter(backend, run, small_resnet, imag
     keras.config.set_floatx("float16")
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        actual = run(small_resnet(), x)
+        actual = run(small_resnet(), x, dtype="float32")
     finally:
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
