@@ -294,6 +294,7 @@ def test_every_missing_unexpected_and_misshapen_tensor_is_listed(
         "stray/kernel: unexpected",
         "bn.weight: has shape [1, 4], not [4]",
         "fc.weight: has shape [4, 2], not [2, 4]",
+        "the kernels have their axes in another order than PyTorch's: output channels, input channels, height, width",
     ]
 
 
