@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_spec import Graph
-from resnet_spec.parity.randomization import randomize
+if TYPE_CHECKING:
+    from resnet_spec import Graph
+
 
 # torchvision registers fakes for operators that its library would define; its Python models use none of them.
 _OPERATORS = (
@@ -46,6 +47,9 @@ def models() -> Any:
 
 def randomized(graph: Graph, make: Callable[[], nn.Module], seed: int = 7) -> nn.Module:
     """A model of torchvision with the recipe's weights and statistics, its own training-mode batch among them."""
+    # Not above: torchvision's models are also used where this package cannot be imported.
+    from resnet_spec.parity.randomization import randomize
+
     model = make()
 
     def train(_: Graph, arrays: Any, batch: NDArray[np.float32]) -> dict[str, Any]:
