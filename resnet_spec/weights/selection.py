@@ -175,7 +175,7 @@ def by_graph_names(graph: Graph, tensors: Tensors) -> Tensors:
 def network_tensors(graph: Graph, tensors: Tensors, *, own_names: bool = False) -> Tensors:
     """The tensors of the subtree that fits best, without those beside it; one that is no parameter keeps its name.
 
-    With ``own_names`` only the graph's own names are tried, which takes a tenth of the time.
+    With ``own_names`` only the graph's own names are tried, which is quicker.
     """
     tensors, _ = without_masks(tensors)
     names = list(tensors)
