@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.lab.training import DOCUMENT, HEADING, PARTS, RESULTS, fingerprint, table
+from tests.lab.training import PARTS, RESULTS, fingerprint, split_document, table
 
 
 def test_every_network_has_a_result_of_its_present_architecture() -> None:
@@ -14,7 +14,7 @@ def test_every_network_has_a_result_of_its_present_architecture() -> None:
 
 
 def test_the_document_holds_the_table_of_the_results() -> None:
-    assert DOCUMENT.read_text("utf-8").partition(HEADING)[2] == table(json.loads(RESULTS.read_text()))
+    assert split_document()[1] == table(json.loads(RESULTS.read_text()))
 
 
 def test_the_backends_trained_alike() -> None:

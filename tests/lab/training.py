@@ -94,8 +94,15 @@ def main() -> None:
                 results[part.spec] = {"fingerprint": fingerprint(part), "rows": rows}
                 RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
                 print(part.spec, "agrees" if all(row["passed"] for row in rows) else "DIFFERS", flush=True)
-    text = DOCUMENT.read_text("utf-8").partition(HEADING)[0]
-    DOCUMENT.write_text(text + HEADING + table(results), "utf-8")
+    before, _, after = split_document()
+    DOCUMENT.write_text(before + HEADING + table(results) + after, "utf-8")
+
+
+def split_document() -> tuple[str, str, str]:
+    """Return the page before the heading of the results, the results, and the sections that follow them."""
+    before, _, section = DOCUMENT.read_text("utf-8").partition(HEADING)
+    results, heading, after = section.partition("\n## ")
+    return before, results, heading + after
 
 
 def source(part: Part) -> str:
