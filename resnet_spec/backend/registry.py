@@ -5,8 +5,10 @@ The core imports no framework; a backend's package is imported when a model is f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -34,7 +36,12 @@ def backend_names() -> tuple[str, ...]:
 
 def find(name: str) -> EntryPoint:
     """The entry point of a backend; raises BackendError if there is none, or two."""
-    name = ALIASES.get(name, name)
+    return _find(ALIASES.get(name, name), tuple(sys.path))
+
+
+# Searching every installed package takes longer than reading small weights. Only what was found is remembered.
+@lru_cache
+def _find(name: str, _path: tuple[str, ...]) -> EntryPoint:
     points = list(entry_points(group=GROUP, name=name))
     if not points:
         known = backend_names()
