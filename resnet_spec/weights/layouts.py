@@ -103,6 +103,9 @@ def from_layout(array: NDArray[Any], parameter: Parameter, layout: Layout) -> ND
 
     A head's kernel may be a convolution's in the one and a linear layer's in the other.
     """
+    if layout == "paddle":
+        # Whether a kernel is a linear layer's there shows in its own axes.
+        array, layout = to_layout(array, parameter.role, layout), "pytorch"
     axes = library_axes(parameter.role, len(parameter.shape), layout)
     shape = tuple(parameter.shape[axis] for axis in axes)
     if layout == "tensorflow" and len(shape) == 3 and array.shape in ((1, *shape), (prod(shape),)):
@@ -124,7 +127,7 @@ def library_axes(role: Role, rank: int, layout: Layout) -> tuple[int, ...]:
     """The axes by which a graph's array of ``rank`` axes is transposed to a library's layout."""
     if layout == "tensorflow":
         return tensorflow_axes(role, rank)
-    return (1, 0) if layout == "paddle" and role is Role.LINEAR_KERNEL else tuple(range(rank))
+    return (1, 0) if layout == "paddle" and role in KERNELS and rank == 2 else tuple(range(rank))
 
 
 def _point(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:

@@ -19,9 +19,9 @@ from pydantic import BeforeValidator, Field
 
 from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
 from resnet_spec.errors.validation import Frozen
-from resnet_spec.operations import Role
+from resnet_spec.operations import KERNELS, Role
 from resnet_spec.weights.adapting import COUNTER
-from resnet_spec.weights.layouts import Layout, to_layout
+from resnet_spec.weights.layouts import Layout, library_axes, to_layout
 from resnet_spec.weights.name_patterns import Pattern
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 Names: TypeAlias = Words | dict[Role, Words]
 
+
+CLASSIFIERS = ("fc", "head.fc")
+"""The canonical names of the layers that compute the logits."""
 
 _IN_BLOCK = re.compile(r"(.*?\d+\.(?:blocks\.)?\d+)\.(downsample)?")
 
@@ -79,6 +82,8 @@ class Table(Frozen):
         projection_first: Whether ``{n}`` counts a block's projection before the block's other layers; else after them.
         separator: What is between the names of a layer and of its parameter.
         layout: The library's axes.
+        convolutional: The canonical classifiers that are convolutions of one position in the library, whose kernels
+            have four axes; other classifiers are linear.
         remark: What to know about the library's weights; it is logged when they are read.
     """
 
@@ -89,6 +94,7 @@ class Table(Frozen):
     projection_first: bool = False
     separator: str = "."
     layout: Layout = "pytorch"
+    convolutional: Words = ()
     remark: str = ""
 
     def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
@@ -154,18 +160,39 @@ class Table(Frozen):
     def renamed(self, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """A graph's arrays by the library's names and in its layout, with PyTorch's counters where it has them.
 
-        Raises OutputError if the library has no name for some layers.
+        Raises OutputError if the library has no name for some layers, or only names that do not show its layout.
         """
         import numpy as np
 
         names = self.translated(graph)
+        canonical = _canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
         renamed: dict[str, NDArray[Any]] = {}
+        turned: list[Problem] = []
         for parameter in graph.parameters():
-            name = names[parameter.name]
-            renamed[name] = to_layout(arrays[parameter.name], parameter.role, self.layout)
-            if parameter.role is Role.NORM_VARIANCE and Role.NORM_VARIANCE not in self.parameters:
+            name, role = names[parameter.name], parameter.role
+            array = self._as_classifier(arrays[parameter.name], role, canonical[parameter.node])
+            renamed[name] = to_layout(array, role, self.layout)
+            if library_axes(role, array.ndim, self.layout) != tuple(range(array.ndim)):
+                turned.append(Problem(f"would be read back in PyTorch's layout instead of {self.name}'s", name))
+            if role is Role.NORM_VARIANCE and Role.NORM_VARIANCE not in self.parameters:
                 renamed[f"{name.rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
+        if turned and self._looks_like_pytorchs(graph, names):
+            message = (
+                f"{graph.name}: no tensor of it has a name that only {self.name} has, so that its layout is not shown"
+            )
+            raise OutputError([Problem(message), *turned])
         return renamed
+
+    def _as_classifier(self, array: NDArray[Any], role: Role, canonical: str) -> NDArray[Any]:
+        """A classifier's kernel with the axes that it has in the library; others as they are."""
+        if role not in KERNELS or canonical not in CLASSIFIERS or not {*array.shape[2:]} <= {1}:
+            return array
+        return array.reshape(*array.shape[:2], *((1, 1) if canonical in self.convolutional else ()))
+
+    def _looks_like_pytorchs(self, graph: Graph, names: Mapping[str, str]) -> bool:
+        """Whether all names are also the graph's own, or those of a library with PyTorch's layout."""
+        others = ({name for name, _ in table.names(graph)} for table in tables().values() if table.layout == "pytorch")
+        return any(known.issuperset(names.values()) for known in (set(names), *others))
 
 
 # -- the tables --------------------------------------------------------------------------------------------------
@@ -230,8 +257,12 @@ def _counts_layers(table: str) -> bool:
 
 @lru_cache(maxsize=16)
 def possible_tables(names: tuple[str, ...]) -> tuple[Table, ...]:
-    """The tables of which some rule, other than one for any layer, has one of the names, below any prefix."""
-    return tuple(table for table in tables().values() if any(map(_signature(table.name), names)))
+    """The tables of which some rule, other than one for any layer, has one of the names, below any prefix.
+
+    Those with PyTorch's layout come first: names that do not show the layout are PyTorch's.
+    """
+    by_layout = sorted(tables().values(), key=lambda table: table.layout != "pytorch")
+    return tuple(table for table in by_layout if any(map(_signature(table.name), names)))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 
 from resnet_spec import Graph, initialize, load
 from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.errors import OutputError
 from resnet_spec.weights.formats.transformers import from_transformers, to_transformers
+from resnet_spec.weights.io import fit_arrays
 from resnet_spec.weights.naming import Table, find_table, tables
 from resnet_spec.weights.selection import select
+from tests.shipped import networks
 
 Lines = Callable[[Callable[[], Any]], list[str]]
 
@@ -118,6 +122,15 @@ def numbered(graph: Graph) -> dict[str, Any]:
     return {p.name: np.broadcast_to(np.float32(index), p.shape) for index, p in enumerate(graph.parameters())}
 
 
+def graded(graph: Graph) -> dict[str, Any]:
+    """Values that tell parameters apart, and their axes, and take no memory."""
+    arrays: dict[str, Any] = {}
+    for index, parameter in enumerate(graph.parameters()):
+        values = np.arange(parameter.shape[0], dtype=np.float32) + 10_000 * index
+        arrays[parameter.name] = np.broadcast_to(values.reshape(-1, *[1] * (len(parameter.shape) - 1)), parameter.shape)
+    return arrays
+
+
 def numbers(arrays: dict[str, Any]) -> dict[str, Any]:
     return {name: array.flat[0] for name, array in arrays.items()}
 
@@ -193,6 +206,54 @@ def test_a_graph_in_a_librarys_own_names_moves_to_every_other(spec: str, other: 
     read = select(graph, Checkpoint(renamed(find_table(other), graph, arrays)), "x").tensors
 
     assert numbers({name: read[name] for name in arrays}) == numbers(arrays)
+
+
+@pytest.mark.parametrize("spec", networks())
+def test_what_is_written_in_any_librarys_names_is_read_back(spec: str) -> None:
+    graph = load(spec).to_graph()
+    arrays = graded(graph)
+    written = 0
+    for table in tables().values():
+        with suppress(OutputError):
+            read = fit_arrays(graph, table.renamed(graph, arrays), table.name)
+            assert all(np.array_equal(read[name], array) for name, array in arrays.items()), table.name
+            written += 1
+
+    # timm's names are any network's.
+    assert written
+
+
+def test_names_that_do_not_show_the_layout_are_not_written(lines: Lines) -> None:
+    """PaddlePaddle's names of a network without batch normalization are PyTorch's, but its linear layers' axes not."""
+    graph = load("timm/resnet50_gn").to_graph()
+
+    assert lines(lambda: find_table("paddle").renamed(graph, graded(graph))) == [
+        "timm/resnet50_gn: no tensor of it has a name that only paddle has, so that its layout is not shown",
+        "fc.weight: would be read back in PyTorch's layout instead of paddle's",
+    ]
+    headless = load("timm/resnet50_gn", {"head": None}).to_graph()
+    assert set(find_table("paddle").renamed(headless, graded(headless))) == set(graded(headless))
+
+
+@pytest.mark.parametrize(
+    ("spec", "library", "name", "shape"),
+    [
+        ("slim/resnet_v1_50", "torchvision", "fc.weight", (1000, 2048)),
+        ("slim/resnet_v1_50", "paddle", "fc.weight", (2048, 1000)),
+        ("resnet50", "slim", "logits/weights", (1, 1, 2048, 1000)),
+        ("resnet50", "torchvision", "fc.weight", (1000, 2048)),
+        ("timm/resnetv2_50", "gluon_v2", "output.weight", (1000, 2048)),
+        ("timm/resnetv2_50", "keras_v2", "predictions/kernel", (2048, 1000)),
+        ("keras/resnet50v2", "timm", "head.fc.weight", (1000, 2048, 1, 1)),
+        ("timm/resnetv2_50x1_bit", "bit", "resnet/head/conv2d/kernel", (1, 1, 2048, 1000)),
+    ],
+)
+def test_a_classifier_has_the_axes_that_it_has_in_the_library(
+    spec: str, library: str, name: str, shape: tuple[int, ...]
+) -> None:
+    graph = load(spec, {"parameters.classes": 1000}).to_graph()
+
+    assert find_table(library).renamed(graph, graded(graph))[name].shape == shape
 
 
 def test_a_network_that_a_library_lacks_is_refused_by_layer(graphs: dict[str, Graph], lines: Lines) -> None:
