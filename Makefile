@@ -17,6 +17,8 @@ $(PYTEST) -m "$(1)" $(IN_TENSORFLOW) || status=$$?; \
 exit $$status
 endef
 export TF_CPP_MIN_LOG_LEVEL := 3
+# Images of containers often set it: each process of a test would compile the package again, and each worker the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # All frameworks are installed here: a test that lacks one fails instead of being skipped.
 export RESNET_SPEC_COMPLETE := 1
 

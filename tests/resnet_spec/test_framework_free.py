@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.docs.running import Done
 
 # Refuses a framework even where it is installed, and so whatever the framework would import.
 BLOCKER = """
@@ -24,13 +28,23 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 
-RUN = (
+# Runs the commands that it reads, and answers how each ended.
+COMMANDS = (
     BLOCKER
     + """
-from importlib.metadata import entry_points
-(point,) = entry_points(group="console_scripts", name=sys.argv[1])
-sys.argv = sys.argv[1:]
-point.load()()
+import json, os, traceback
+from tests.docs.running import Done, run_here
+
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    folder, *command = json.loads(line)
+    os.chdir(folder)
+    try:
+        done = run_here(command)
+    except BaseException:
+        done = Done(1, "", traceback.format_exc())
+    print(json.dumps(done), file=answers, flush=True)
 """
 )
 
@@ -54,6 +68,32 @@ with h5py.File("in.h5", "w") as file:
     group.attrs["weight_names"] = [b"conv/kernel:0"]
     group["conv/kernel:0"] = kernel
 """
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """One process for all commands: a framework that any of them imports, at the first time or later, is refused."""
+    # Where it answers, a warning is an error, as for a command in a process of its own.
+    environment = os.environ | {"PYTHONWARNINGS": "error:::resnet_spec"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen([sys.executable, "-c", COMMANDS], env=environment, **pipes) as running:
+        yield running
+        running.stdin.close()
+
+
+@pytest.fixture
+def run(server: subprocess.Popen[str], tmp_path: Path) -> Callable[..., Done]:
+    """Run a command where frameworks cannot be imported."""
+
+    def answer(*command: str) -> Done:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps([str(tmp_path), *command]), file=server.stdin, flush=True)
+        done = Done(*json.loads(server.stdout.readline()))
+        assert "Traceback" not in done.err, done.err
+        return done
+
+    return answer
 
 
 def modules_of(*arguments: str) -> set[str]:
@@ -117,18 +157,20 @@ def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> 
     ],
 )
 def test_a_command_that_needs_no_framework_imports_none(
-    python: Callable[..., Any], name: str, arguments: list[str]
+    run: Callable[..., Done], name: str, arguments: list[str]
 ) -> None:
-    done = python(RUN, name, *arguments)
+    done = run(name, *arguments)
 
     assert (done.status, bool(done.out)) == (0, True)
 
 
 @pytest.mark.slow
-def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Callable[..., Any]) -> None:
+def test_a_keras_file_is_converted_and_identified_without_a_framework(
+    python: Callable[..., Any], run: Callable[..., Done]
+) -> None:
     assert python(HDF5).status == 0
-    converted = python(RUN, "resnet-spec", "convert", "tiny.yaml", "in.h5", "out.safetensors")
-    nothing = python(RUN, "resnet-spec", "identify", "out.safetensors")
+    converted = run("resnet-spec", "convert", "tiny.yaml", "in.h5", "out.safetensors")
+    nothing = run("resnet-spec", "identify", "out.safetensors")
 
     assert (converted.status, converted.out) == (0, "out.safetensors: 1 tensors of tiny\n")
     assert (nothing.status, nothing.out) == (1, "no shipped spec is similar\n")
@@ -145,9 +187,9 @@ def test_a_keras_file_is_converted_and_identified_without_a_framework(python: Ca
     ],
 )
 def test_an_impossible_conversion_is_reported_without_a_framework(
-    python: Callable[..., Any], arguments: list[str]
+    run: Callable[..., Done], arguments: list[str]
 ) -> None:
-    done = python(RUN, "resnet-spec", "convert", *arguments)
+    done = run("resnet-spec", "convert", *arguments)
 
     assert (done.status, done.out) == (2, "")
     assert "was imported" not in done.err
@@ -163,10 +205,8 @@ def test_an_impossible_conversion_is_reported_without_a_framework(
         ["resnet18", "--backend", "tf", "--output", "x.pth"],
     ],
 )
-def test_wrong_input_is_reported_before_a_framework_is_imported(
-    python: Callable[..., Any], arguments: list[str]
-) -> None:
-    done = python(RUN, "resnet-build", *arguments)
+def test_wrong_input_is_reported_before_a_framework_is_imported(run: Callable[..., Done], arguments: list[str]) -> None:
+    done = run("resnet-build", *arguments)
 
     assert done.status in (2, 3)
     assert "was imported" not in done.err
