@@ -1,11 +1,20 @@
-"""Keeps the processes of backends running between comparisons, since importing a framework takes seconds."""
+"""Keeps the processes of backends running between comparisons, since importing a framework takes seconds.
+
+Where the system allows it, a process is forked from one that has imported PyTorch, so that the many backends that the
+tests derive from PyTorch's start at once.
+"""
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Generator
+import io
+import multiprocessing
+import os
+import sys
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import chain
+from multiprocessing.connection import Connection
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +24,11 @@ _KEPT = ("environment", "running_variance", "_process", "_errors")
 
 _idle: dict[str, list[dict[str, Any]]] = {"torch": [], "tensorflow": [], "onnx": []}
 """What is kept of each idle process."""
+
+_SPAWNED = ("tensorflow", "onnx")
+"""Backends whose framework must not share a process with PyTorch."""
+
+_PRELOADED = ["resnet_spec_torch.backend", "resnet_spec.parity.walk", "resnet_spec.parity.worker"]
 
 
 @contextmanager
@@ -29,6 +43,8 @@ def shared_backends(*others: str) -> Generator[None]:
     def take(process: BackendProcess) -> None:
         if _idle.get(process.name):
             vars(process).update(_idle[process.name].pop())
+        elif sys.platform == "linux" and process.name not in _SPAWNED:
+            vars(process).update(_forked(process.name))
         else:
             start(process)
 
@@ -51,13 +67,71 @@ def shared_backends(*others: str) -> Generator[None]:
         patch.object(BackendProcess, "_end", keep),
     ):
         yield
-    _end(*others)
+    _end(others)
 
 
 @atexit.register
-def _end(*names: str) -> None:
-    """End the idle processes of some backends, by default all."""
-    for kept in chain.from_iterable(_idle.pop(name) for name in names or [*_idle]):
+def _end(names: Iterable[str] = tuple(_idle)) -> None:
+    """End the idle processes of some backends, by default the project's own."""
+    for kept in chain.from_iterable(_idle.pop(name) for name in names):
         kept["_process"].kill()
         kept["_process"].communicate()
         kept["_errors"].close()
+
+
+# -- forked processes ----------------------------------------------------------------------------------------------
+
+
+def _forked(name: str) -> dict[str, Any]:
+    """What BackendProcess holds of a process that it has started."""
+    errors = os.memfd_create(name)
+    return {"_process": _Forked(name, errors), "_errors": open(errors, "w+b")}
+
+
+class _Forked:
+    """A worker's process with as much of Popen's interface as BackendProcess uses."""
+
+    def __init__(self, name: str, errors: int) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        (requests, writing), (reading, answers) = (context.Pipe(duplex=False) for _ in range(2))
+        ends = (requests, answers, Connection(os.dup(errors)))
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        self._process = context.Process(target=_work, args=(name, environment, ends), daemon=True)
+        self._process.start()
+        for end in ends:
+            end.close()
+        self.stdin = os.fdopen(os.dup(writing.fileno()), "w", encoding="utf-8", errors="backslashreplace")
+        self.stdout = os.fdopen(os.dup(reading.fileno()), encoding="utf-8", errors="backslashreplace")
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self) -> None:
+        self.wait()
+        self.stdout.close()
+        self.stdin.close()
+
+
+def _work(name: str, environment: dict[str, str], ends: tuple[Connection, ...]) -> None:
+    """Answer requests as the worker does that is run as a module."""
+    from resnet_spec.parity import worker
+
+    os.environ.update(environment)
+    for descriptor, end in enumerate(ends):
+        os.dup2(end.fileno(), descriptor)
+        end.close()
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")  # type: ignore[arg-type]
+    sys.argv = [worker.__name__, name]
+    worker.main()
