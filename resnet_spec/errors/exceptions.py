@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple, Protocol, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -47,8 +48,40 @@ class Problem(NamedTuple):
         return printable(": ".join(str(part) for part in (self.position, self.path, self.message) if part))
 
 
+MAX_ALIKE = 10
+"""The most lines about values with one kind of mistake."""
+
+MAX_LISTED = 6
+"""The most names in a line."""
+
+
+def listed(names: Iterable[str], limit: int = MAX_LISTED) -> str:
+    """Names for a message, as many as a reader takes in: ``a, b and 3 more``.
+
+    >>> listed("abcde", 2)
+    'a, b and 3 more'
+    """
+    all_names = list(names)
+    rest = len(all_names) - limit
+    return ", ".join(all_names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _lines(problems: Iterable[Problem]) -> Iterator[str]:
+    """One line a problem; values with one kind of mistake, which the first word tells, are cut after the first ones."""
+    for _, group in groupby(
+        problems, key=lambda problem: problem.path and problem.message.partition(" ")[0].strip(";")
+    ):
+        alike = list(group)
+        shown = len(alike) if not alike[0].path else MAX_ALIKE
+        yield from map(str, alike[:shown])
+        if (rest := len(alike) - shown) > 0:
+            yield f"… and {rest} more"
+
+
 class ResnetSpecError(Exception):
     """Base of this package's errors: ``problems`` lists every mistake, and ``str()`` has one line for each.
+
+    Of many mistakes of one kind in a row, ``str()`` has the first ones and how many more there are.
 
     ``exit_status`` is the status with which the commands exit: 2 if the input is wrong, 3 if a step could not be run.
 
@@ -70,7 +103,7 @@ class ResnetSpecError(Exception):
         if isinstance(problems, str):
             problems = Problem(problems)
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(_lines(self.problems)))
 
 
 class SpecError(ResnetSpecError):

@@ -6,6 +6,7 @@ The canonical file is safetensors with the graph's JSON and fingerprint in its m
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -112,7 +113,7 @@ def read_weights(
         "strict_graph": strict_graph,
         "check_finite": check_finite,
     }
-    return _fit(graph, checkpoint, str(path), seed, reading)
+    return _fit(graph, checkpoint, str(path), seed, reading, file=path)
 
 
 def fit_arrays(
@@ -123,7 +124,9 @@ def fit_arrays(
     return _fit(graph, Checkpoint(arrays), source, seed, {**reading, "adapt": adapt})
 
 
-def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading) -> dict[str, NDArray[Any]]:
+def _fit(
+    graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading, file: Path | None = None
+) -> dict[str, NDArray[Any]]:
     adapt = checked_adaptations(reading.get("adapt", ()))
     selection = select(graph, checkpoint, source, take=reading.get("take", ""), ema=reading.get("ema", False))
     difference = checkpoint.doubt or architecture_difference(checkpoint, graph)
@@ -135,6 +138,9 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
         stated = [Problem(f"{source}: {difference}")] if difference else []
         stated += _unreadable(checkpoint, graph, selection.tensors)
         hints = [Problem(selection.hint)] if selection.hint else []
+        advised = hints or any(not problem.path for problem in error.problems[1:])
+        if file and not (difference or advised) and _may_be_another(graph, selection.tensors):
+            hints = [Problem(f"`resnet-spec identify {shlex.quote(str(file))}` names the network that fits it")]
         raise WeightsError([*stated, *error.problems, *hints]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
@@ -146,6 +152,12 @@ def _fit(graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: 
     if difference:
         log.warning("%s: %s; --strict-graph refuses this", source, difference)
     return arrays
+
+
+def _may_be_another(graph: Graph, tensors: Tensors) -> bool:
+    """Whether tensors may be another network's: a convolution's kernel is not the graph's."""
+    shapes = {parameter.name: parameter.shape for parameter in graph.parameters()}
+    return any(tensor.ndim == 4 and tensor.shape != shapes.get(name) for name, tensor in tensors.items())
 
 
 def _unreadable(checkpoint: Checkpoint, graph: Graph, tensors: Tensors) -> list[Problem]:

@@ -91,7 +91,8 @@ def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
     for parameter in head[:1]:
         wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)
         if classes:
-            yield f"the file has {classes} classes, not {wanted}; --adapt classes reinitializes the head"
+            keep = f"--set parameters.classes={classes} keeps the file's"
+            yield f"the file has {classes} classes, not {wanted}; --adapt classes reinitializes the head, {keep}"
         if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
             yield "--adapt background drops the first of the 1001"
     for parameter in first_kernels(graph)[:1]:

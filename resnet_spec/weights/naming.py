@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import yaml
@@ -255,14 +256,26 @@ def _counts_layers(table: str) -> bool:
     return any("n" in pattern.names for _, theirs in _rules(table) for side in theirs.values() for pattern in side)
 
 
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
+
+MAX_ALIKE = 500
+"""Names, alike but for numbers, that are looked at to find their libraries; a file may have a hundred thousand."""
+
+
 @lru_cache(maxsize=16)
 def possible_tables(names: tuple[str, ...]) -> tuple[Table, ...]:
     """The tables of which some rule, other than one for any layer, has one of the names, below any prefix.
 
     Those with PyTorch's layout come first: names that do not show the layout are PyTorch's.
     """
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        like = alike[name.translate(_WITHOUT_DIGITS)]
+        if len(like) < MAX_ALIKE:
+            like.append(name)
+    few = list(chain.from_iterable(alike.values()))
     by_layout = sorted(tables().values(), key=lambda table: table.layout != "pytorch")
-    return tuple(table for table in by_layout if any(map(_signature(table.name), names)))
+    return tuple(table for table in by_layout if any(map(_signature(table.name), few)))
 
 
 @cache

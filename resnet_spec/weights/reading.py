@@ -18,13 +18,13 @@ from resnet_spec.weights.formats.detection import (
     find_file,
     inside,
     orbax_folders,
-    what_instead,
 )
 from resnet_spec.weights.formats.flattening import MAX_LENGTH
 from resnet_spec.weights.formats.flax import read_flax
 from resnet_spec.weights.formats.frozen_graph import read_frozen_graph
 from resnet_spec.weights.formats.keras import read_archive, read_hdf5
 from resnet_spec.weights.formats.mxnet import read_mxnet
+from resnet_spec.weights.formats.not_weights import files_in, what_instead
 from resnet_spec.weights.formats.numpy_archive import read_npy, read_npz
 from resnet_spec.weights.formats.orbax import read_orbax
 from resnet_spec.weights.formats.pytorch import read_state_dict
@@ -88,7 +88,7 @@ def find_weights_file(path: Path) -> Path:
         if several := orbax_folders(path):
             names = ", ".join(str(folder.relative_to(path)) for folder in several)
             raise WeightsError(f"{path}: holds several Orbax checkpoints ({names}); give the path of one")
-        raise WeightsError(f"{path}: is a folder without weights")
+        raise WeightsError(f"{path}: is a folder{files_in(path) or ' without weights'}")
     raise WeightsError(f"{path}: {'is not a regular file' if os.path.exists(path) else 'no such file'}")
 
 

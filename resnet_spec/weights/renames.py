@@ -47,7 +47,7 @@ def likely_renames(missing: Mapping[str, Shape], unexpected: Mapping[str, Shape]
         budget -= len(ours) * len(theirs)
         if budget >= 0:
             pairs |= _mutually_best(ours, theirs)
-    return _complete(pairs, missing, unexpected)
+    return _complete(pairs, missing, unexpected) if pairs else {}
 
 
 def _mutually_best(ours: Collection[str], theirs: Collection[str]) -> dict[str, str]:
@@ -89,7 +89,7 @@ def _complete(pairs: Mapping[str, str], ours: Collection[str], theirs: Collectio
 
 
 def _last(name: str) -> str:
-    return re.split("[./]", name)[-1]
+    return name[max(name.rfind("."), name.rfind("/")) + 1 :]
 
 
 @lru_cache(maxsize=2**14)

@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.errors import WeightsError, shown
+from resnet_spec.errors import WeightsError, listed, shown
 from resnet_spec.weights.adapting import is_counter
 from resnet_spec.weights.layouts import Layout, from_layout, tensorflow_names
 from resnet_spec.weights.naming import possible_tables
@@ -50,9 +50,6 @@ LAYER_WORDS = frozenset({
 LONG = 60
 """The length of a text that a message shortens."""
 
-SHOWN = 6
-"""The number of names that a remark lists."""
-
 
 @dataclass(frozen=True)
 class Scheme:
@@ -81,6 +78,11 @@ class Scheme:
     def depth(self) -> int:
         """The most parts that a name has."""
         return max((name.count(".") + 1 for name in self.known), default=0)
+
+    @cached_property
+    def ends(self) -> frozenset[str]:
+        """The last two parts of the names, by which most names of a large file are told apart from these."""
+        return frozenset(map(_end, self.known))
 
 
 @dataclass(frozen=True)
@@ -219,20 +221,33 @@ def _parts(name: str) -> list[str]:
     return _plain(name).split(".")
 
 
+# Every scheme asks for every name.
+@lru_cache(maxsize=2**17)
 def _plain(name: str) -> str:
     """A name with dots for slashes, without the number of TensorFlow's output."""
     return name.partition(":")[0].replace("/", ".")
 
 
+def _end(plain: str) -> str:
+    """The last two parts of a name, of which some have one only."""
+    return plain[plain.rfind(".", 0, max(0, plain.rfind("."))) + 1 :]
+
+
 def _subtrees(scheme: Scheme, names: Sequence[str]) -> list[Subtree]:
     found: dict[str, dict[str, str]] = {}
+    ends, known = scheme.ends, scheme.known
     for name in names:
         plain = _plain(name)
-        starts = [0, *(match.end() for match in re.finditer(r"\.", plain))]
-        for start in starts[-scheme.depth :]:
-            if parameter := scheme.known.get(plain[start:]):
+        if _end(plain) not in ends and plain.rpartition(".")[2] not in ends:
+            continue
+        start = len(plain) + 1
+        for _ in range(scheme.depth):
+            start = plain.rfind(".", 0, start - 1) + 1
+            if parameter := known.get(plain[start:]):
                 # Of two names for one parameter the second stays one too many.
                 found.setdefault(plain[:start], {}).setdefault(parameter.name, name)
+            if not start:
+                break
     return [Subtree(prefix, scheme, own) for prefix, own in found.items() if not _is_optimizers(prefix)]
 
 
@@ -330,8 +345,7 @@ def _counted(subtree: Subtree, tensors: Tensors) -> bool:
 
 def _tops(tensors: Tensors) -> str:
     tops = list(dict.fromkeys(_plain(name).partition(".")[0] for name in tensors))
-    more = f" and {len(tops) - SHOWN} more" if len(tops) > SHOWN else ""
-    return f" (the first parts are {', '.join(map(shown, tops[:SHOWN]))}{more})"
+    return f" (the first parts are {listed(map(shown, tops))})"
 
 
 # -- what is left out --------------------------------------------------------------------------------------------
@@ -358,20 +372,21 @@ def _selection(
     used = set(origins.values())
     ignored: Counter[str] = Counter()
     rest: list[str] = []
-    for name in tensors:
-        if name in used or is_counter(name):
+    unused = [name for name in tensors if name not in used and not is_counter(name)]
+    averages = _averages_of(subtree, unused, tensors)
+    if averages:
+        remarks.append(f"leaves out {len(averages)} moving averages, which --ema uses")
+    for name in unused:
+        if name in averages:
             continue
-        if name in owned and not _is_averaged(name):
+        if name in owned:
             ignored["weights as trained" if subtree.averaged else "tensors of other copies of the network"] += 1
-            continue
-        if what := _kind(name, tensors[name]):
+        elif what := _kind(name, tensors[name]):
             ignored[what] += 1
         else:
             rest.append(name)
     if rest:
-        listed = ", ".join(shown(name) for name in rest[:SHOWN])
-        more = f" and {len(rest) - SHOWN} more" if len(rest) > SHOWN else ""
-        remarks.append(f"left out, since they are beside the network: {listed}{more}")
+        remarks.append(f"left out, since they are beside the network: {listed(map(shown, rest))}")
     return Selection(_in_layout(graph, named, subtree), origins, ignored, tuple(remarks), hint)
 
 
@@ -432,8 +447,6 @@ def _kind(name: str, tensor: NDArray[Any]) -> str:
         return "optimizer slots"
     if plain.rpartition(".")[2] == AVERAGED:
         return "counts of averaged steps"
-    if _is_averaged(name):
-        return "exponential moving averages"
     return "counters" if not tensor.shape and tensor.dtype.kind in "iu" else ""
 
 

@@ -548,7 +548,7 @@ def _(model: nn.Module, folder: Path) -> Path:
 @case(
     "a folder of torch.distributed.checkpoint",
     "torch.distributed.checkpoint",
-    refused="is a folder without weights",
+    refused="dcp_to_torch_save",
     why="not supported; PyTorch's `dcp_to_torch_save` makes one file of it",
 )
 def _(model: nn.Module, folder: Path) -> Path:

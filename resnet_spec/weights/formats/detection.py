@@ -28,18 +28,6 @@ NPY = b"\x93NUMPY"
 TABLE = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table in LevelDB's format: a checkpoint's index, or a whole one of TensorFlow before 0.12."""
 
-NO_WEIGHTS: Mapping[bytes, str] = {
-    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself; fetch it: git lfs pull",
-    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html"), "is a web page; download the file that it links to"),
-    b"\x1f\x8b": "is compressed; unpack it first: gunzip",
-    b"BZh": "is compressed; unpack it first: bunzip2",
-    b"\xfd7zXZ\0": "is compressed; unpack it first: unxz",
-    b"\x28\xb5\x2f\xfd": "is compressed; unpack it first: unzstd",
-    b"7z\xbc\xaf\x27\x1c": "is an archive of 7-Zip; unpack it first",
-    b"Rar!": "is an archive of RAR; unpack it first",
-}
-"""What to do with files that people hold for weights, by their first bytes."""
-
 HEAD = 24
 """Bytes of a file's beginning that are looked at."""
 
@@ -67,15 +55,6 @@ MXNET = bytes.fromhex("1201000000000000" + "00" * 8)
 
 IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
 """Names of the weights in a model's folder of Hugging Face's libraries."""
-
-
-def what_instead(path: Path) -> str:
-    """What a file is that is certainly not weights, and what to do about it; empty if it may be weights."""
-    if os.path.isdir(path):
-        return ""
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    return next((advice for start, advice in NO_WEIGHTS.items() if head.startswith(start)), "")
 
 
 def ending_of(path: Path) -> str:
@@ -162,7 +141,7 @@ def _archive(path: Path) -> str | None:
         return ".keras"
     if any(name.endswith("/data.pkl") for name in names):
         return ".pth"
-    return ".npz" if names and all(name.endswith(".npy") for name in names) else None
+    return ".npz" if any(name.endswith(".npy") for name in names) else None
 
 
 def find_file(path: Path) -> Path | None:

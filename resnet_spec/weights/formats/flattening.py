@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from resnet_spec.errors import WeightsError
@@ -126,8 +126,18 @@ def _children(value: Any) -> Iterable[tuple[str, Any]]:
     if is_mapping(value):
         return _named(value)
     if is_sequence(value):
+        if _is_pairs(value):
+            return ((name, child) for name, child in value)
         return ((str(position), child) for position, child in enumerate(value))
     return _of_object(value)
+
+
+def _is_pairs(values: Sequence[Any]) -> bool:
+    """Whether a sequence is a mapping's pairs of a name and a tensor, as ``list(model.named_parameters())`` is."""
+    return bool(values) and all(
+        is_sequence(pair) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(unwrapped(pair[1]), Tensor)
+        for pair in values
+    )
 
 
 def _named(entries: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.checkpoint import Checkpoint
-from resnet_spec.errors import WeightsError
+from resnet_spec.errors import WeightsError, listed, shown
 from resnet_spec.weights.formats.binary import reporting
 from resnet_spec.weights.formats.buffers import read_aligned, refuse_bomb
 
@@ -28,12 +28,14 @@ _ADVICE = "save the arrays by name: numpy.savez(PATH, **arrays)"
 def read_npz(path: Path, *, mmap: bool = False) -> Checkpoint:
     """Return every array of an archive by its name; ``mmap`` has no effect, since its arrays are not aligned.
 
-    An array of Python objects is a pickle, and is not read.
+    What is not an array of numbers is left out with a remark: an array of Python objects, which is a pickle, or of
+    text, and a member that is not an array.
 
     Raises WeightsError for an archive that is broken, unpacks to more than it can hold, or has no arrays of numbers.
     """
     arrays: dict[str, NDArray[Any]] = {}
     unreadable: dict[str, str] = {}
+    others: dict[str, str] = {}
     with reporting(path, "is not a whole NumPy archive"), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for member in members:
@@ -41,6 +43,9 @@ def read_npz(path: Path, *, mmap: bool = False) -> Checkpoint:
         refuse_bomb("the whole", sum(member.file_size for member in members), path.stat().st_size)
         for member in members:
             name = member.filename.removesuffix(_ENDING)
+            if name == member.filename:
+                others[name] = "another file"
+                continue
             if name in arrays or name in unreadable:
                 raise WeightsError(f"two arrays are named {name}")
             with archive.open(member) as content:
@@ -52,14 +57,17 @@ def read_npz(path: Path, *, mmap: bool = False) -> Checkpoint:
     if not arrays:
         what = f"only {next(iter(unreadable.values()))}" if unreadable else "no arrays"
         raise WeightsError(f"{path}: holds {what}; {_ADVICE}")
-    return Checkpoint(arrays, unreadable=unreadable)
+    others |= unreadable
+    what = listed(f"{shown(name)} ({kind})" for name, kind in others.items())
+    remarks = (f"left out, since they are not arrays of numbers: {what}",) if others else ()
+    return Checkpoint(arrays, unreadable=unreadable, remarks=remarks)
 
 
 def _read_array(content: Any, size: int) -> NDArray[Any] | str:
     """Return the array of a member, or what it holds instead of numbers."""
     shape, column_major, dtype = _header(content)
     if dtype.kind not in _KINDS or dtype.itemsize > (16 if dtype.kind == "c" else 8):
-        return "Python objects" if dtype.hasobject else f"NumPy's {dtype.name}"
+        return "Python objects" if dtype.hasobject else "text" if dtype.kind in "US" else f"NumPy's {dtype.name}"
     length = prod(shape) * dtype.itemsize
     if length != size - content.tell():
         raise ValueError("the shape and the size of an array differ")

@@ -129,8 +129,11 @@ def _read(file: BufferedReader, size: int, *, mmap: bool) -> _Content:
 
 
 def _read_archive(file: BufferedReader, size: int, *, mmap: bool) -> _Content:
-    with zipfile.ZipFile(file) as directory:
-        members = {member.filename: member for member in directory.infolist()}
+    try:
+        with zipfile.ZipFile(file) as directory:
+            members = {member.filename: member for member in directory.infolist()}
+    except zipfile.BadZipFile:
+        raise ValueError("the directory at its end is missing or broken, as after an incomplete download") from None
     pickles = sorted((name for name in members if name.endswith("/data.pkl")), key=lambda name: name.count("/"))
     if not pickles:
         raise WeightsError("is a zip archive, but not PyTorch's (it has no data.pkl)")

@@ -149,7 +149,9 @@ def _index(path: Path) -> dict[str, str]:
         if path.stat().st_size > MAX_INDEX:
             raise ValueError("too long for an index")
         places: Any = json.loads(path.read_text("utf-8"))["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError):
+        raise WeightsError(f"{path}: is not an index of shards (it is JSON without a weight_map)") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: is not an index of shards ({type(error).__name__}: {error})") from None
     if not isinstance(places, dict) or not all(isinstance(v, str) for v in cast("dict[Any, Any]", places).values()):
         raise WeightsError(f"{path}: is not an index of shards (its weight_map names no files)")

@@ -68,8 +68,10 @@ def check_configuration(file: Path, tensors: Tensors, graph: Graph) -> None:
     config.json too. Labels and channels are compared with the tensors, since the graph's may be adapted to.
     """
     path = file.with_name(CONFIGURATION)
+    if file.name not in IN_FOLDER or not path.is_file():
+        return
     theirs = {ours: tensor for name, tensor in tensors.items() if (ours := from_transformers(name))}
-    if file.name not in IN_FOLDER or not theirs or not path.is_file():
+    if not theirs:
         return
     configuration = _read(path)
     if configuration.get("model_type") != MODEL_TYPE:

@@ -262,7 +262,7 @@ def test_a_file_that_is_like_nothing_is_reported(command: Command, few: Callable
 
 def test_a_path_that_is_not_a_file_is_reported(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    path.write_text("nonsense")
+    path.write_bytes(b"\xff" * 64)
     done = command("resnet-spec", "identify", path)
 
     assert (done.status, done.out) == (2, "")

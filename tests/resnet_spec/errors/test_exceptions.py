@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from resnet_spec import BackendError, GraphError, OutputError, Problem, ResnetSpecError, SpecError, WeightsError
-from resnet_spec.errors import Position, shown, suggest
+from resnet_spec.errors import Position, listed, shown, suggest
+from resnet_spec.errors.exceptions import MAX_ALIKE, MAX_LISTED
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,28 @@ def test_an_error_holds_one_problem_or_several() -> None:
     assert str(SpecError("wrong")) == "wrong"
     assert SpecError(Problem("wrong", "a")).problems == (Problem("wrong", "a"),)
     assert str(SpecError([Problem("one"), Problem("two", "a")])) == "one\na: two"
+
+
+def test_of_many_mistakes_of_one_kind_the_first_are_shown() -> None:
+    missing = [Problem(f"missing; did you mean {n}?", f"a{n}") for n in range(MAX_ALIKE + 1)]
+    unexpected = [Problem("unexpected", f"b{n}") for n in range(MAX_ALIKE)]
+    error = SpecError([Problem("head"), *missing, *unexpected, *[Problem("hint")] * (MAX_ALIKE + 1)])
+
+    shown_lines = str(error).splitlines()
+    assert shown_lines == [
+        "head",
+        *map(str, missing[:MAX_ALIKE]),
+        "… and 1 more",
+        *map(str, unexpected),
+        *["hint"] * (MAX_ALIKE + 1),
+    ]
+    assert len(error.problems) == 1 + len(missing) + len(unexpected) + MAX_ALIKE + 1
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert listed(map(str, range(MAX_LISTED))) == "0, 1, 2, 3, 4, 5"
+    assert listed(map(str, range(MAX_LISTED + 2))) == "0, 1, 2, 3, 4, 5 and 2 more"
+    assert listed([]) == ""
 
 
 @pytest.mark.parametrize("error", [SpecError, GraphError, WeightsError, OutputError, ResnetSpecError])

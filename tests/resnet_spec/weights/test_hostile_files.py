@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import lzma
 import os
 import random
 import struct
@@ -70,7 +68,8 @@ def test_a_truncated_file_is_refused(tiny: Graph, file: Path, command: Command, 
     done = convert(command, file)
 
     assert (done.status, done.out) == (2, "")
-    assert done.err.startswith(f"{file}: is not a whole safetensors file (")
+    said = "is not a whole safetensors file (" if tenths else "is an empty file"
+    assert done.err.startswith(f"{file}: {said}")
     assert len(done.err.splitlines()) == 1
 
 
@@ -116,7 +115,7 @@ def test_bytes_flipped_in_the_metadata_are_refused_or_make_no_difference(tiny: G
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 100, struct.pack("<Q", 2**63) + b"{}", b"text" * 100],
+    [b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 100, struct.pack("<Q", 2**63) + b"{}", b"\1text" * 100],
 )
 def test_what_is_not_safetensors_is_rejected(tiny: Graph, tmp_path: Path, lines: Lines, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
@@ -308,7 +307,7 @@ def test_an_ending_that_no_backend_reads_is_reported(
     monkeypatch.setattr("resnet_spec.backend.registry.readers", lambda: {".pth": "torch"})
     for name, shown in (("x.gguf", ".gguf"), ("x", "such")):
         path = tmp_path / name
-        path.write_text("")
+        path.write_bytes(b"\xff")
         (said,) = lines(lambda path=path: read_weights(path, tiny))
         assert said.startswith(f"{path}: no installed backend reads {shown} files (known: ")
 
@@ -360,28 +359,6 @@ def test_numbers_of_another_kind_are_refused(tiny: Graph, plain: Path, lines: Li
     assert lines(lambda: read_weights(plain, tiny, adapt=["half", "classes"]))[1:] == [
         f"{name}: holds int32, not floating-point numbers" for name in initialize(tiny)
     ]
-
-
-@pytest.mark.parametrize(
-    ("content", "advice"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102\n", "git lfs pull"),
-        (b"<!DOCTYPE html>\n<html></html>", "is a web page; download the file that it links to"),
-        (b"<html></html>", "is a web page; download the file that it links to"),
-        (gzip.compress(b"weights", mtime=0), "is compressed; unpack it first: gunzip"),
-        (lzma.compress(b"weights"), "is compressed; unpack it first: unxz"),
-    ],
-)
-@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".h5", ""])
-def test_a_file_that_is_not_weights_is_reported_with_what_to_do(
-    tiny: Graph, tmp_path: Path, lines: Lines, content: bytes, advice: str, ending: str
-) -> None:
-    path = tmp_path / f"x{ending}"
-    path.write_bytes(content)
-
-    (line,) = lines(lambda: read_weights(path, tiny))
-    assert line.startswith(f"{path}: ")
-    assert line.endswith(advice)
 
 
 def test_a_name_without_end_is_refused(tiny: Graph, plain: Path, lines: Lines) -> None:

@@ -16,6 +16,7 @@ from resnet_spec import Graph, OutputError, initialize, load, read_weights, writ
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.weights import io as weights
 from resnet_spec.weights.formats.safetensors import read_safetensors
+from resnet_spec.weights.io import fit_arrays
 from resnet_spec.weights.matching import check_weights
 
 Lower = Callable[..., Graph]
@@ -123,6 +124,23 @@ def test_the_weights_of_another_network_are_listed_without_guessing(tiny: Graph,
     assert said[0] == "x: not the 8 tensors of tiny (6 missing, 100 unexpected, 2 mismatched)"
     assert len(said) == 1 + 6 + 100 + 2
     assert not [line for line in said if "did you mean" in line]
+
+
+def test_a_file_of_another_network_is_one_to_identify(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+    """Not where another option helps, the file states its network, or it has nothing of a network."""
+    path, graph = tmp_path / "a file.safetensors", load("cifar/resnet20").to_graph()
+    advice = f"`resnet-spec identify '{path}'` names the network that fits it"
+    arrays = initialize(graph)
+    save_file(arrays, path)
+    assert lines(lambda: read_weights(path, tiny))[-1] == advice
+    assert lines(lambda: fit_arrays(tiny, arrays, "x"))[-1] != advice
+
+    classes = load("cifar/resnet20", {"parameters.classes": 7}).to_graph()
+    assert "--adapt classes" in lines(lambda: read_weights(path, classes))[-1]
+    write_weights(path, graph, arrays, force=True)
+    assert advice not in lines(lambda: read_weights(path, tiny))
+    save_file({"steps": np.ones((2, 3), "float32")}, path)
+    assert advice not in lines(lambda: read_weights(path, tiny))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def test_other_classes_are_reported_with_what_would_fix_them(small: Graph, lines
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
         "fc.weight: has shape [7, 12], not [5, 12]",
         "fc.bias: has shape [7], not [5]",
-        "the file has 7 classes, not 5; --adapt classes reinitializes the head",
+        "the file has 7 classes, not 5; --adapt classes reinitializes the head, "
+        "--set parameters.classes=7 keeps the file's",
     ]
 
 
@@ -101,7 +102,8 @@ def test_a_class_for_the_background_is_reported_with_what_would_fix_it(
     arrays = {"fc.weight": np.zeros((1001, 3)), "fc.bias": np.zeros(1001)}
 
     assert lines(lambda: check_weights(graph, arrays, "x"))[-2:] == [
-        "the file has 1001 classes, not 1000; --adapt classes reinitializes the head",
+        "the file has 1001 classes, not 1000; --adapt classes reinitializes the head, "
+        "--set parameters.classes=1001 keeps the file's",
         "--adapt background drops the first of the 1001",
     ]
 

@@ -220,8 +220,22 @@ def test_averages_are_found_by_their_prefix(graph: Graph, wanted: Any, others: A
     file = {**below(trained, wanted), **below(prefix, others), "steps": np.array(3), "updates": np.array(3)}
 
     assert selected(graph, file).tensors == wanted
-    assert selected(graph, file).ignored == {"exponential moving averages": len(others), "counters": 2}
+    assert selected(graph, file).ignored == {"counters": 2}
+    assert selected(graph, file).remarks == (f"leaves out {len(others)} moving averages, which --ema uses",)
     assert selected(graph, file, ema=True).tensors == others
+
+
+def test_a_layer_beside_the_network_is_no_average_whatever_it_is_called(graph: Graph, wanted: Any) -> None:
+    """An efficient multi-scale attention, and a teacher of another architecture."""
+    beside = {
+        "ema_attention.conv1.weight": np.zeros((3, 3, 1, 1), "float32"),
+        "teacher.fc.bias": np.zeros(7, "float32"),
+    }
+    selection = selected(graph, below("model.", wanted) | beside)
+
+    assert selection.remarks == (
+        "left out, since they are beside the network: 'ema_attention.conv1.weight', 'teacher.fc.bias'",
+    )
 
 
 def test_a_file_of_averages_alone_is_used_and_said(graph: Graph, others: Any) -> None:

@@ -33,6 +33,20 @@ def test_keys_and_positions_are_parts_of_names() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("pairs", [[("a.b", A), ("c", B)], (("a.b", A), ["c", B])])
+def test_pairs_of_a_name_and_a_tensor_are_a_mapping(pairs: Any) -> None:
+    assert names(pairs) == {"a.b": "a", "c": "b"}
+    assert names({"state_dict": pairs}) == {"state_dict.a.b": "a", "state_dict.c": "b"}
+
+
+def test_other_sequences_are_numbered() -> None:
+    assert names([("a", A), ("b", B, 1)]) == {"0.1": "a", "1.1": "b"}
+    assert names([("a", A), (1, B)]) == {"0.1": "a", "1.1": "b"}
+    assert names([("a", [A])]) == {"0.1.0": "a"}
+    with pytest.raises(WeightsError, match="two of its tensors are named a"):
+        names([("a", A), ("a", B)])
+
+
 def test_a_key_of_several_parts_is_joined_and_others_are_skipped() -> None:
     content = {Key(("a", 1)): A, Key((1, ())): B, Key(2**70): B, 1.5: B, None: B, Key(("x",) * 9): B, Key([A]): B}
     assert names(content) == {"a.1": "a"}

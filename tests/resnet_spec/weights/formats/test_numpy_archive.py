@@ -86,7 +86,15 @@ def test_objects_are_not_unpickled(tmp_path: Path, lines: Lines, monkeypatch: py
     path = saved(tmp_path / "w.npz", evil=np.array([_Evil()], dtype=object), names=np.array(["a"]))
     checkpoint = read_npz(path)
     assert "fc.bias" in checkpoint.tensors
-    assert checkpoint.unreadable == {"evil": "Python objects", "names": "NumPy's str32"}
+    assert checkpoint.unreadable == {"evil": "Python objects", "names": "text"}
+    assert checkpoint.remarks == (
+        "left out, since they are not arrays of numbers: 'evil' (Python objects), 'names' (text)",
+    )
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("README.txt", "hello")
+    checkpoint = read_checkpoint(path)
+    assert "fc.bias" in checkpoint.tensors
+    assert "'README.txt' (another file), 'evil'" in checkpoint.remarks[0]
     np.savez(path, evil=np.array([_Evil()], dtype=object))
     assert refusal(lines, path) == "holds only Python objects; save the arrays by name: numpy.savez(PATH, **arrays)"
     np.savez(path)
