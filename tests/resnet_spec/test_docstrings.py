@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import ast
 import doctest
-import functools
 import importlib
 import inspect
-import pkgutil
 import re
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +23,7 @@ from pydantic import BaseModel
 import resnet_spec
 from resnet_spec import errors
 from resnet_spec.operations import BaseOperation
+from tests.examples import examples, run
 from tests.needs import need
 
 PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spec.operations")
@@ -39,7 +36,6 @@ FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "resnet_spec.weights.converting.write_model": ("torch",),
 }
 
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples?|Notes?|Warnings?):$", re.MULTILINE)
 ENTRY = re.compile(r"^ {4}(\*{0,2}[\w.]+)(?: \([^)]*\))?:", re.MULTILINE)
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
@@ -214,26 +210,6 @@ def test_a_docstring_that_is_incomplete_is_found() -> None:
 # -- examples ------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def examples(package: str) -> dict[str, doctest.DocTest]:
-    """Every docstring with an example in the modules of a package."""
-    root = importlib.import_module(package)
-    modules = [root, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(root.__path__, f"{package}."))]
-    found: dict[str, doctest.DocTest] = {}
-    for module in modules:
-        for example in doctest.DocTestFinder(exclude_empty=True).find(module):
-            if example.examples:
-                found[example.name] = example
-    return found
-
-
-def run(example: doctest.DocTest) -> str:
-    """What fails in an example, as text; empty where nothing does."""
-    report: list[str] = []
-    doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append, clear_globs=False)
-    return "".join(report)
-
-
 @pytest.mark.usefixtures("kept_backends")
 @pytest.mark.parametrize("name", examples("resnet_spec"))
 def test_an_example_in_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,23 +218,6 @@ def test_an_example_in_a_docstring_runs(name: str, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
 
     assert run(examples("resnet_spec")[name]) == ""
-
-
-@pytest.mark.parametrize("package", ["resnet_spec_onnx", "resnet_spec_tensorflow", "resnet_spec_torch"])
-def test_the_examples_of_a_backend_run(package: str, tmp_path: Path) -> None:
-    """In a process of its own, since two frameworks in one process can crash each other."""
-    framework = package.removeprefix("resnet_spec_")
-    need(framework)
-    program = f"""
-        from tests.resnet_spec.test_docstrings import examples, run
-        reports = [run(example) for example in examples({package!r}).values()]
-        print("".join(reports), end="")
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_a_wrong_example_is_found() -> None:
