@@ -22,7 +22,7 @@ from unittest.mock import patch
 import numpy as np
 
 from resnet_spec.errors import BackendError, ResnetSpecError
-from resnet_spec.graph import INPUT, Graph
+from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.operations import VARIANCES
 from resnet_spec.parity.plan import random_batch
 from resnet_spec.parity.process import BackendProcess, started
@@ -135,7 +135,7 @@ class Lab:
         found = case.differences(other, reference, arrays, sides)
         largest = max(found.values(), key=lambda value: (np.isnan(value), value))
         if largest <= RELATIVE_TOLERANCE:
-            return Outcome("agreed", "", largest, frozenset(node.operation.op for node in graph.nodes))
+            return Outcome("agreed", "", largest, frozenset(map(_kind, graph.nodes)))
         errors = self._rounding_errors(case, arrays, reference)
         unexplained = {
             name: value for name, value in found.items() if not value <= ROUNDING_FACTOR * errors[_quantity(name)]
@@ -316,6 +316,12 @@ def with_logits(graph: Graph) -> Graph:
         return graph
     names = (*graph.output_names, "its_input") if graph.output_names else ()
     return graph.with_outputs((*graph.outputs, graph.logits), names)
+
+
+def _kind(node: Node) -> str:
+    """A node's operation; the batch normalization of vectors, another layer in each framework, apart."""
+    operation = node.operation.op
+    return f"{operation} of vectors" if operation == "batch_norm" and len(node.shape) == 1 else operation
 
 
 def _size(graph: Graph) -> int:

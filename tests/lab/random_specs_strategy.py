@@ -401,7 +401,7 @@ def _gate(sketch: Sketch, shape: Shape) -> None:
 def _again(sketch: Sketch, shape: Shape) -> None:
     """A layer that keeps the shape, and once more: one set of parameters."""
     drawing = sketch.drawing
-    owner = sketch.step("shared", _kept(drawing, shape) if len(shape) == 3 else {"linear": {"features": shape[-1]}})
+    owner = sketch.step("shared", _kept(drawing, shape) if len(shape) == 3 else _kept_vector(drawing, shape))
     if drawing.sometimes(50):
         smaller = {"avg_pool2d": {"kernel": 2, "ceil_mode": True}}
         sketch.step("between", drawing.pick("relu", smaller) if len(shape) == 3 else "relu")
@@ -467,8 +467,28 @@ def _linear(sketch: Sketch, shape: Shape) -> None:
 
 
 def _normalized_vector(sketch: Sketch, shape: Shape) -> None:
-    drawing = sketch.drawing
-    sketch.step("norm", {"batch_norm": _batch_norm_fields(drawing, drawing.pick(*EPSILONS)) | _affine(drawing)})
+    own = sketch.drawing.sometimes(80)
+    sketch.step("norm", _vector_normalization(sketch.drawing) if own else "norm")
+
+
+def _vector_normalization(drawing: Drawing) -> Data:
+    return {"batch_norm": _batch_norm_fields(drawing, drawing.pick(*EPSILONS)) | _affine(drawing)}
+
+
+def _kept_vector(drawing: Drawing, shape: Shape) -> Data:
+    """A layer that keeps a vector's shape."""
+    return _vector_normalization(drawing) if drawing.sometimes(40) else {"linear": {"features": shape[0]}}
+
+
+def _projected(sketch: Sketch, shape: Shape) -> None:
+    """A projection head: linear layers, each but the last with a normalization and an activation."""
+    for _ in range(sketch.drawing.number(1, 2)):
+        _linear(sketch, shape)
+        _normalized_vector(sketch, shape)
+        _activation(sketch, shape)
+    _linear(sketch, shape)
+    if sketch.drawing.sometimes(30):
+        _normalized_vector(sketch, shape)
 
 
 def _softened(sketch: Sketch, shape: Shape) -> None:
@@ -485,6 +505,7 @@ ROWS = (*[_along] * 4, _activation, _regularized, _joined, *[_reshaped] * 2, _fl
 VECTORS = (
     *[_linear] * 4,
     *[_normalized_vector] * 2,
+    _projected,
     _activation,
     _regularized,
     _joined,
@@ -769,10 +790,9 @@ def _head(sketch: Sketch) -> None:
         if drawing.sometimes(20):
             sketch.step("dropout", {"dropout": {"rate": 0.4}})
         if drawing.sometimes(20):
-            sketch.step("hidden", {"linear": {"features": drawing.number(1, 8)}})
-            _normalized_vector(sketch, (8,))
-            _activation(sketch, (8,))
-        sketch.step("fc", {"linear": {"features": drawing.pick("classes", 4, "classes + 1")}})
+            _projected(sketch, (8,))
+        else:
+            sketch.step("fc", {"linear": {"features": drawing.pick("classes", 4, "classes + 1")}})
         if drawing.sometimes(25):
             sketch.step("softmax", "softmax")
     else:
