@@ -48,9 +48,13 @@ _IN_BLOCK = re.compile(r"(.*?\d+\.(?:blocks\.)?\d+)\.(downsample)?")
 
 
 class _Positions:
-    """Numbers things of several kinds in the order in which they are first asked for."""
+    """Numbers things of several kinds in the order in which they are first asked for.
 
-    def __init__(self) -> None:
+    ``present`` are the layers of the network that bring rules of their own.
+    """
+
+    def __init__(self, present: tuple[str, ...] = ()) -> None:
+        self.present = present
         self._seen: defaultdict[str, dict[Hashable, int]] = defaultdict(dict)
 
     def of(self, kind: str, thing: Hashable) -> int:
@@ -79,6 +83,7 @@ class Table(Frozen):
             block ``{s}``, ``{b}`` among the network's blocks, ``{n}`` that of a layer among those whose names are
             alike but for it, and ``{n:_}`` the same with an underscore, and nothing for the first. Where a layer's
             parameters are in several of the library's layers, names are given by role.
+        where: Rules that come before those of ``layers`` in networks that have a layer, by its canonical name.
         parameters: The last part of a name by role, where it is not PyTorch's.
         projection_first: Whether ``{n}`` counts a block's projection before the block's other layers; else after them.
         separator: What is between the names of a layer and of its parameter.
@@ -91,6 +96,7 @@ class Table(Frozen):
     name: str
     description: str
     layers: dict[str, Names]
+    where: dict[str, dict[str, Names]] = Field(default_factory=dict[str, dict[str, Names]])
     parameters: Mapping[Role, Words] = Field(default_factory=dict[Role, tuple[str, ...]])
     projection_first: bool = False
     separator: str = "."
@@ -127,7 +133,7 @@ class Table(Frozen):
 
     def _positions(self, graph: Graph, canonical: Mapping[str, str]) -> _Positions:
         """The positions of layers, counted in the library's order if it counts layers at all."""
-        positions = _Positions()
+        positions = _Positions(tuple(layer for layer in self.where if layer in canonical.values()))
         if _counts_layers(self.name):
             order = sorted(graph.parameters(), key=lambda p: self._counting_order(canonical[p.node], positions))
             for parameter in order:
@@ -141,7 +147,7 @@ class Table(Frozen):
         return place, bool(found and found[2]) is not self.projection_first
 
     def _layer_names(self, canonical: str, role: Role | None, positions: _Positions) -> Iterator[str]:
-        values, theirs = _matched(self.name, canonical, role)
+        values, theirs = _matched(self.name, positions.present, canonical, role)
         for pattern in theirs:
             # The letters of block 26 and on would be braces.
             if pattern.has_letters_for(values):
@@ -242,9 +248,11 @@ def _canonical(table: str, layer: str) -> str | None:
 
 
 @lru_cache(maxsize=2**16)
-def _matched(table: str, canonical: str, role: Role | None) -> tuple[Mapping[str, int | str], tuple[Pattern, ...]]:
+def _matched(
+    table: str, present: tuple[str, ...], canonical: str, role: Role | None
+) -> tuple[Mapping[str, int | str], tuple[Pattern, ...]]:
     """What the first rule for a layer has in its open places, and the library's patterns for a role in it."""
-    for ours, theirs in _rules(table):
+    for ours, theirs in _rules(table, present):
         values = ours.values(canonical)
         if values is not None:
             return values, theirs.get(role, theirs.get(None, ()))
@@ -280,14 +288,20 @@ def possible_tables(names: tuple[str, ...]) -> tuple[Table, ...]:
 
 @cache
 def _signature(table: str) -> Callable[[str], object]:
-    patterns = [p for _, by_role in _rules(table) for own in by_role.values() for p in own if p.expression != "(.+)"]
+    rules = _rules(table, tuple(tables()[table].where))
+    patterns = [p for _, by_role in rules for own in by_role.values() for p in own if p.expression != "(.+)"]
     any_of = "|".join(pattern.expression.replace("/", "[./]") for pattern in patterns) or "(.+)"
     return re.compile(rf"(?:^|[./])(?:{any_of})[./_]", re.DOTALL).search
 
 
 @cache
-def _rules(table: str) -> tuple[tuple[Pattern, Mapping[Role | None, tuple[Pattern, ...]]], ...]:
-    return tuple((Pattern(ours), _sides(theirs)) for ours, theirs in tables()[table].layers.items())
+def _rules(
+    table: str, present: tuple[str, ...] = ()
+) -> tuple[tuple[Pattern, Mapping[Role | None, tuple[Pattern, ...]]], ...]:
+    """The rules of a network in which some layers are present, in the order in which they are tried."""
+    found = tables()[table]
+    layers = [*(rule for layer in present for rule in found.where[layer].items()), *found.layers.items()]
+    return tuple((Pattern(ours), _sides(theirs)) for ours, theirs in layers)
 
 
 def _sides(theirs: Names) -> Mapping[Role | None, tuple[Pattern, ...]]:

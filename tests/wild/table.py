@@ -11,13 +11,17 @@ INTRODUCTION = """\
 # Which checkpoints are read
 
 Every row is a test: the library named made the file (or it is written by hand as the library is known to write it), the
-file is read into a spec, and the logits equal those of the original network. `make checkpoints` writes this page.
+file is read into a spec, and the logits equal those of the original network. Where a row is about names, the library's
+names, shapes and outputs are recorded, and the values follow from the names. `make checkpoints` writes this page.
 
 A prefix that all names of the network have comes off, however long it is. What is beside the network is listed in a
 remark. If two parts of the file fit and differ, the error lists both, and `--take` names one of them.
 
 No file can run code: unknown objects in a pickle are read as data and ignored.
 """
+
+
+RECORDS = "tests/resnet_spec/weights/test_zoo_records.py"
 
 
 class Elsewhere(NamedTuple):
@@ -44,6 +48,13 @@ ELSEWHERE = (
     Elsewhere("Gluon's `.params`, three families of names", "MXNet", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("`.pdparams`", "PaddlePaddle", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("`.caffemodel` in He's names", "by hand", "tests/resnet_spec/weights/test_zoo_files.py"),
+    Elsewhere("names of mmpretrain's ResNet, V1c, V1d, ResNeXt and SE-ResNet", "mmpretrain", RECORDS),
+    Elsewhere("names of mmdetection's ResNet, V1c and V1d in a detector", "mmdet", RECORDS),
+    Elsewhere("names of detectron2's ResNets, and in a detector", "detectron2", RECORDS),
+    Elsewhere("Caffe2's blobs, in the words of Detectron and of detectron2", "detectron2's conversion", RECORDS),
+    Elsewhere("Keras' names of 2016", "Keras 2.0 and keras_applications", RECORDS),
+    Elsewhere("names of the official ResNet v1.5, of MLPerf's frozen graph", "TensorFlow's models", RECORDS),
+    Elsewhere("names of kuangliu's ResNets for CIFAR", "kuangliu/pytorch-cifar", RECORDS),
     Elsewhere("shards with an index", "safetensors", "tests/resnet_spec/weights/formats/test_safetensors.py"),
 )
 

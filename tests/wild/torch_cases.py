@@ -449,7 +449,7 @@ def renamed(library: str) -> Callable[[nn.Module, Path], Path]:
     return make
 
 
-for _library in ("detectron2", "mmpretrain", "keras", "keras_2016", "kuangliu", "slim", "transformers"):
+for _library in ("keras", "slim", "transformers"):
     case(f"{_library}'s names", "by hand")(renamed(_library))
 
 

@@ -81,7 +81,7 @@ EXAMPLES = {
         "bn1.running_var": "res_conv1_bn_riv",
         "layer1.0.bn3.bias": "res2_0_branch2c_bn_b",
         "layer4.0.downsample.0.weight": "res5_0_branch1_w",
-        "fc.bias": "fc1000_b",
+        "fc.bias": "pred_b",
     },
     "flax": {
         "layer2.0.conv1.weight": "params/BottleneckResNetBlock_3/Conv_0/kernel",
