@@ -90,6 +90,7 @@ class Table(Frozen):
         layout: The library's axes.
         convolutional: The canonical classifiers that are convolutions of one position in the library, whose kernels
             have four axes; other classifiers are linear.
+        folded_statistics: Whether its files may lack batch normalizations' statistics, folded into scale and offset.
         remark: What to know about the library's weights; it is logged when they are read.
     """
 
@@ -102,11 +103,12 @@ class Table(Frozen):
     separator: str = "."
     layout: Layout = "pytorch"
     convolutional: Words = ()
+    folded_statistics: bool = False
     remark: str = ""
 
     def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
         """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
-        canonical = _canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
+        canonical = canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
         positions = self._positions(graph, canonical)
         for parameter in graph.parameters():
             words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
@@ -172,7 +174,7 @@ class Table(Frozen):
         import numpy as np
 
         names = self.translated(graph)
-        canonical = _canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
+        canonical = canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
         renamed: dict[str, NDArray[Any]] = {}
         turned: list[Problem] = []
         for parameter in graph.parameters():
@@ -224,7 +226,7 @@ def find_table(name: str) -> Table:
 
 
 @lru_cache(maxsize=256)
-def _canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
+def canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
     """The canonical name of each layer by the table that knows most of the layers; one that it lacks keeps its own."""
     # One or two names may be like those of another library by chance.
     best, known = {layer: layer for layer in layers}, len(layers) / 2

@@ -7,19 +7,31 @@ is guessed: where two subtrees fit and differ, ``take`` has to name one.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import WeightsError, listed, shown
 from resnet_spec.weights.adapting import is_counter
+from resnet_spec.weights.folded_statistics import with_folded_statistics
 from resnet_spec.weights.layouts import Layout, from_layout, tensorflow_names
 from resnet_spec.weights.naming import possible_tables
 from resnet_spec.weights.pruning import without_masks
+from resnet_spec.weights.tensor_names import (
+    AVERAGED,
+    LAYER_WORDS,
+    dotted,
+    is_averaged,
+    is_below,
+    is_optimizers,
+    is_training_state,
+    is_word,
+    last_two,
+    split,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,24 +43,6 @@ if TYPE_CHECKING:
 
 TOP = "."
 """What ``take`` is for names without a prefix."""
-
-AVERAGED = "n_averaged"
-"""The number of averaged steps, which ``torch.optim.swa_utils.AveragedModel`` saves with the averages."""
-
-AVERAGES = frozenset({"ema", "swa", "averaged", "average", "averages", "averager"})
-"""Words in a prefix that mean moving averages: ``model_ema``, ``callbacks.EMA.ema_state_dict``."""
-
-OPTIMIZERS = frozenset({"optimizer", "optimizers", "optim", "optimizer_states", "opt_state", "lr_schedulers"})
-"""Parts of a prefix that mean the state of an optimizer, which may have the weights' own names in it."""
-
-LAYER_WORDS = frozenset({
-    "weight", "bias", "running_mean", "running_var",
-    "weights", "biases", "kernel", "gamma", "beta", "moving_mean", "moving_variance", "scale",
-})  # fmt: skip
-"""Last parts of the names of a layer's tensors; a normalizer of images has a mean too, and no other of these."""
-
-LONG = 60
-"""The length of a text that a message shortens."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class Scheme:
     @cached_property
     def ends(self) -> frozenset[str]:
         """The last two parts of the names, by which most names of a large file are told apart from these."""
-        return frozenset(map(_end, self.known))
+        return frozenset(map(last_two, self.known))
 
 
 @dataclass(frozen=True)
@@ -99,14 +93,14 @@ class Subtree:
     @cached_property
     def path(self) -> str:
         """What ``take`` calls it in full: the first parts that all of its names have."""
-        first, last = (min(self.found.values(), key=_parts), max(self.found.values(), key=_parts))
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(_parts(first)[:-1], _parts(last), strict=False))
+        first, last = (min(self.found.values(), key=split), max(self.found.values(), key=split))
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(split(first)[:-1], split(last), strict=False))
         return ".".join(part for part, _ in same) or TOP
 
     @property
     def averaged(self) -> bool:
         """Whether the prefix says that these are moving averages."""
-        return _is_averaged(self.prefix)
+        return is_averaged(self.prefix)
 
     @property
     def complete(self) -> bool:
@@ -139,12 +133,12 @@ def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "",
     Where the file lacks some of them, the subtree that has most of them is returned, so that what is missing can be
     listed. Raises WeightsError where two subtrees fit, ``take`` names nothing, or there are no averages for ``ema``.
     """
-    tensors, remarks = without_masks(checkpoint.tensors)
+    tensors, remarks = _whole(graph, checkpoint.tensors)
     tensors = {**tensors, **{f"ema.{name}": average for name, average in checkpoint.averages.items()}}
     counters = {name for name, tensor in tensors.items() if not tensor.shape and tensor.dtype.kind in "iu"}
-    names = [name for name in tensors if name not in counters and (take in ("", TOP) or _is_below(name, take))]
+    names = [name for name in tensors if name not in counters and (take in ("", TOP) or is_below(name, take))]
     if take and not names:
-        given = take if _is_word(take) else shown(take)
+        given = take if is_word(take) else shown(take)
         raise WeightsError(f"{source}: --take {given}: no tensor's name has this part{_tops(tensors)}")
     found = _candidates(graph, names)
     others = _owned(found)
@@ -179,12 +173,19 @@ def network_tensors(graph: Graph, tensors: Tensors, *, own_names: bool = False) 
 
     With ``own_names`` only the graph's own names are tried, which is quicker.
     """
-    tensors, _ = without_masks(tensors)
+    tensors, _ = _whole(graph, tensors)
     names = list(tensors)
     found = _candidates(graph, names, own_names=own_names)
     subtree = _best(found)
     origins = _origins(subtree, names, tensors, _owned(found))
     return _in_layout(graph, {key: tensors[name] for key, name in origins.items()}, subtree)
+
+
+def _whole(graph: Graph, tensors: Tensors) -> tuple[Tensors, list[str]]:
+    """Tensors whose parts were put together, and what was done."""
+    tensors, masks = without_masks(tensors)
+    tensors, statistics = with_folded_statistics(graph, tensors)
+    return tensors, [*masks, *statistics]
 
 
 def _best(found: Sequence[Subtree]) -> Subtree:
@@ -202,43 +203,22 @@ def _schemes(graph: Graph, names: Sequence[str]) -> Iterator[Scheme]:
     """The graph's own names, those in TensorFlow's words, and the tables of libraries that may have the names."""
     parameters = graph.parameters()
     count = len(parameters)
-    in_tensorflow = {_plain(name): parameter for name, parameter in tensorflow_names(graph).items()}
-    yield Scheme("", {_plain(parameter.name): parameter for parameter in parameters}, count)
+    in_tensorflow = {dotted(name): parameter for name, parameter in tensorflow_names(graph).items()}
+    yield Scheme("", {dotted(parameter.name): parameter for parameter in parameters}, count)
     yield Scheme("", in_tensorflow, count, "tensorflow")
     for table in possible_tables(tuple(names)):
         known: dict[str, Parameter] = {}
         for name, parameter in table.names(graph):
-            known.setdefault(_plain(name), parameter)
+            known.setdefault(dotted(name), parameter)
         yield Scheme(table.name, known, count, table.layout, table.remark)
-
-
-def _is_word(text: str) -> bool:
-    """Whether a text may be in a message as it is."""
-    return text.isprintable() and len(text) < LONG and text == text.strip()
-
-
-def _parts(name: str) -> list[str]:
-    return _plain(name).split(".")
-
-
-# Every scheme asks for every name.
-@lru_cache(maxsize=2**17)
-def _plain(name: str) -> str:
-    """A name with dots for slashes, without the number of TensorFlow's output."""
-    return name.partition(":")[0].replace("/", ".")
-
-
-def _end(plain: str) -> str:
-    """The last two parts of a name, of which some have one only."""
-    return plain[plain.rfind(".", 0, max(0, plain.rfind("."))) + 1 :]
 
 
 def _subtrees(scheme: Scheme, names: Sequence[str]) -> list[Subtree]:
     found: dict[str, dict[str, str]] = {}
     ends, known = scheme.ends, scheme.known
     for name in names:
-        plain = _plain(name)
-        if _end(plain) not in ends and plain.rpartition(".")[2] not in ends:
+        plain = dotted(name)
+        if last_two(plain) not in ends and plain.rpartition(".")[2] not in ends:
             continue
         start = len(plain) + 1
         for _ in range(scheme.depth):
@@ -248,21 +228,7 @@ def _subtrees(scheme: Scheme, names: Sequence[str]) -> list[Subtree]:
                 found.setdefault(plain[:start], {}).setdefault(parameter.name, name)
             if not start:
                 break
-    return [Subtree(prefix, scheme, own) for prefix, own in found.items() if not _is_optimizers(prefix)]
-
-
-def _is_optimizers(prefix: str) -> bool:
-    return not OPTIMIZERS.isdisjoint(prefix.lower().split("."))
-
-
-def _is_training_state(name: str) -> bool:
-    """Whether a tensor is a counter or an optimizer's, by its name."""
-    plain = _plain(name)
-    return is_counter(name) or plain.rpartition(".")[2] == AVERAGED or _is_optimizers(plain)
-
-
-def _is_averaged(name: str) -> bool:
-    return not AVERAGES.isdisjoint(re.split(r"[._]", _plain(name).lower()))
+    return [Subtree(prefix, scheme, own) for prefix, own in found.items() if not is_optimizers(prefix)]
 
 
 def _candidates(graph: Graph, names: Sequence[str], *, own_names: bool = False) -> list[Subtree]:
@@ -278,8 +244,8 @@ def _candidates(graph: Graph, names: Sequence[str], *, own_names: bool = False) 
         if new := [subtree for subtree in subtrees if subtree.complete]:
             # Another network of the file may have another library's names.
             owned = _owned(new)
-            names = [name for name in names if name not in owned and (complete or not _is_training_state(name))]
-            text = _plain("\n".join(names).replace(":", "."))
+            names = [name for name in names if name not in owned and (complete or not is_training_state(name))]
+            text = "\n".join(map(dotted, names))
             complete += new
         if complete and len(names) < scheme.count:
             return complete
@@ -327,24 +293,18 @@ def _shortest(subtree: Subtree, others: Sequence[Subtree]) -> str:
     parts = subtree.path.split(".") if subtree.path != TOP else []
     ends = (".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
     paths = [other.path for other in others if other is not subtree]
-    unique = (words for words in (*parts, *ends) if not any(_is_below(path, words) for path in paths))
+    unique = (words for words in (*parts, *ends) if not any(is_below(path, words) for path in paths))
     return next(unique, subtree.path)
-
-
-def _is_below(name: str, take: str) -> bool:
-    """Whether a name has the parts of ``take`` in it, one after the other."""
-    plain, wanted = f".{_plain(name)}", _plain(take).strip(".")
-    return f".{wanted}." in f"{plain}." if wanted else True
 
 
 def _counted(subtree: Subtree, tensors: Tensors) -> bool:
     """Whether a number of averaged steps lies beside a subtree, or beside one of the scopes that it is in."""
-    scopes = {_plain(name).removesuffix(AVERAGED) for name in tensors if name.endswith(AVERAGED)}
+    scopes = {dotted(name).removesuffix(AVERAGED) for name in tensors if name.endswith(AVERAGED)}
     return any(subtree.prefix.startswith(scope) for scope in scopes)
 
 
 def _tops(tensors: Tensors) -> str:
-    tops = list(dict.fromkeys(_plain(name).partition(".")[0] for name in tensors))
+    tops = list(dict.fromkeys(dotted(name).partition(".")[0] for name in tensors))
     return f" (the first parts are {listed(map(shown, tops))})"
 
 
@@ -398,7 +358,7 @@ def _origins(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: se
 def _unexpected(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: set[str]) -> list[str]:
     """The names below a prefix that are not parameters, but may be layers' tensors."""
     tops = subtree.scheme.tops
-    below = (name for name in names if name not in owned and _plain(name).startswith(subtree.prefix))
+    below = (name for name in names if name not in owned and dotted(name).startswith(subtree.prefix))
     unknown = [name for name in below if not _is_beside(name, subtree, tops)]
     averages = _averages_of(subtree, unknown, tensors)
     return [name for name in unknown if name not in averages]
@@ -409,7 +369,7 @@ def _averages_of(subtree: Subtree, names: Sequence[str], tensors: Tensors) -> se
 
     A layer may be called ``ema`` too, such as an efficient multi-scale attention.
     """
-    averaged = [name for name in names if not subtree.averaged and subtree.complete and _is_averaged(name)]
+    averaged = [name for name in names if not subtree.averaged and subtree.complete and is_averaged(name)]
     return {
         name
         for tree in _subtrees(subtree.scheme, averaged)
@@ -424,7 +384,7 @@ def _in_copies(subtree: Subtree, names: Sequence[str]) -> set[str]:
     tops = subtree.scheme.tops
     copies = [tree for tree in _subtrees(subtree.scheme, names) if 2 * len(tree.found) >= tree.scheme.count]
     prefixes = tuple(tree.prefix for tree in copies if subtree.complete and tree.prefix != subtree.prefix)
-    relative = ((name, _plain(name)) for name in names)
+    relative = ((name, dotted(name)) for name in names)
     return {
         name
         for name, plain in relative
@@ -434,16 +394,16 @@ def _in_copies(subtree: Subtree, names: Sequence[str]) -> set[str]:
 
 def _is_beside(name: str, subtree: Subtree, tops: frozenset[str]) -> bool:
     """Whether a tensor is certainly not a layer's of the network: a loss' or metric's buffer, an optimizer's state."""
-    parts = _plain(name)[len(subtree.prefix) :].split(".")
+    parts = dotted(name)[len(subtree.prefix) :].split(".")
     if parts[0] in tops:
         return is_counter(name)
-    return _is_training_state(name) or (subtree.complete and len(parts) > 1 and parts[-1] not in LAYER_WORDS)
+    return is_training_state(name) or (subtree.complete and len(parts) > 1 and parts[-1] not in LAYER_WORDS)
 
 
 def _kind(name: str, tensor: NDArray[Any]) -> str:
     """What a tensor that is not a weight is, empty if that is not known."""
-    plain = _plain(name)
-    if _is_optimizers(plain):
+    plain = dotted(name)
+    if is_optimizers(plain):
         return "optimizer slots"
     if plain.rpartition(".")[2] == AVERAGED:
         return "counts of averaged steps"
