@@ -78,6 +78,11 @@ def _of_graphs(first: Graph, second: Graph, holders: tuple[str, str]) -> str:
 def _of_nodes(one: Node, other: Node, holders: tuple[str, str]) -> str:
     if one.name != other.name:
         return f"{holders[0]} has {one.name!r} where {holders[1]} has {other.name!r}"
+    return first_node_difference(one, other, holders)
+
+
+def first_node_difference(one: Node, other: Node, holders: tuple[str, str]) -> str:
+    """The first field in which two nodes of one name differ."""
     a, b = _fields(one), _fields(other)
     key = next(key for key in {**a, **b} if a.get(key) != b.get(key))
     return f"{one.name!r} differs in {key!r}: {_value(one, key)} in {holders[0]}, {_value(other, key)} in {holders[1]}"

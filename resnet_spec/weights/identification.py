@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import SpecError, WeightsError
-from resnet_spec.graph.difference import first_difference, same_but_for_names
+from resnet_spec.graph import canonical
+from resnet_spec.graph.difference import first_difference, first_node_difference, same_but_for_names
 from resnet_spec.graph.folding import fold
 from resnet_spec.spec.catalog import available
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.adapting import first_kernels, head_parameters, is_counter, other_width
 from resnet_spec.weights.io import architecture_difference
 from resnet_spec.weights.matching import check_weights
+from resnet_spec.weights.naming import canonical_names
 from resnet_spec.weights.reading import read_checkpoint
 from resnet_spec.weights.selection import network_tensors
 
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backend.checkpoint import Checkpoint
-    from resnet_spec.graph import Graph
+    from resnet_spec.graph import Graph, Node
     from resnet_spec.operations.fields import Shape
 
     Tensors = Mapping[str, NDArray[Any]]
@@ -31,6 +37,18 @@ if TYPE_CHECKING:
 
 STATISTICS = frozenset({"running_mean", "running_var", "moving_mean", "moving_variance"})
 """Names of a normalization's statistics in PyTorch and TensorFlow."""
+
+HEADLESS = "head=null"
+"""The override that removes a spec's head."""
+
+COMMON = ("torchvision", "timm", "keras", "slim", "msra")
+"""Families of specs, the most common first."""
+
+MIN_SIMILARITY = 0.75
+"""Specs less like a file than this share of the most similar one's likeness are not lowered."""
+
+MAX_COPIES = 4
+"""Copies of a network that a file may have: its averages, and an optimizer's slots."""
 
 MAX_SUGGESTIONS = 3
 """The number of specs that are named if none fits."""
@@ -83,11 +101,14 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
 
 
 def _best_of_each(tensors: Tensors) -> list[Match]:
-    """Every shipped spec, the likeliest first; with folded normalizations if none fits as it is."""
-    graphs = {name: load(name).to_graph() for name in available()}
+    """The likely shipped specs, the likeliest first; with folded normalizations if none fits as it is."""
+    graphs = {name: load(name).to_graph() for name in likely(available(), tensors)}
     candidates = [_candidate(name, graph, tensors, own_names=True) for name, graph in graphs.items()]
-    if not any(match.share == 1 for match in candidates):
-        candidates += [_candidate(name, graph, tensors) for name, graph in graphs.items()]
+    if not any(map(_is_whole, candidates)):
+        # By a library's names, the head may be elsewhere; but names without it may be a spec's own.
+        others = [_candidate(name, graph, tensors) for name, graph in graphs.items()]
+        if any(map(_is_whole, others)) or not any(match.share == 1 for match in candidates):
+            candidates += others
     if not any(match.share == 1 for match in candidates) and not _has_statistics(tensors):
         folded = {name: fold(graph) for name, graph in graphs.items()}
         candidates += [
@@ -95,11 +116,54 @@ def _best_of_each(tensors: Tensors) -> list[Match]:
             for name, graph in folded.items()
             if len(graph.nodes) < len(graphs[name].nodes)
         ]
-    candidates.sort(key=lambda match: (-match.share, len(match.overrides), match.spec))
+    if any(map(_is_whole, candidates)):
+        candidates = [match for match in candidates if HEADLESS not in match.overrides]
+    candidates.sort(key=lambda match: (-match.share, len(match.overrides), *_rarity(match.spec)))
     best: dict[str, Match] = {}
     for match in candidates:
         best.setdefault(match.spec, match)
     return list(best.values())
+
+
+def _is_whole(match: Match) -> bool:
+    return match.share == 1 and HEADLESS not in match.overrides
+
+
+def _rarity(spec: str) -> tuple[int, str]:
+    """By which specs that fit equally are sorted: the library that most people have first."""
+    family = spec.partition("/")[0]
+    return (COMMON.index(family) if family in COMMON else len(COMMON)), spec
+
+
+def likely(specs: Iterable[str], tensors: Tensors) -> list[str]:
+    """The specs whose kernels are most like a file's, by their numbers of elements; and those of unknown kernels.
+
+    Lowering all specs would take seconds.
+    """
+    sizes = Counter(prod(tensor.shape) for tensor in tensors.values() if tensor.ndim > 1)
+    known = _kernels()
+    similarity = {name: _similarity(known[name], sizes) for name in specs if name in known}
+    least = MIN_SIMILARITY * max(similarity.values(), default=0)
+    nearest = sorted(similarity, key=lambda name: -similarity[name])[:MAX_SUGGESTIONS]
+    return [name for name in specs if name not in known or similarity[name] >= least or name in nearest]
+
+
+def _similarity(kernels: Counter[int], sizes: Counter[int]) -> float:
+    """Jaccard's index of a spec's kernels and those of a file, which may have several copies of all."""
+    copies = (Counter({size: number // n for size, number in sizes.items()}) for n in range(1, MAX_COPIES + 1))
+    return max((kernels & copy).total() / max(1, (kernels | copy).total()) for copy in copies)
+
+
+@cache
+def _kernels() -> Mapping[str, Counter[int]]:
+    """How many kernels of which numbers of elements each shipped spec has."""
+    content = json.loads((files("resnet_spec.weights") / "kernels.json").read_text("utf-8"))
+    return {spec: Counter({int(size): number for size, number in sizes.items()}) for spec, sizes in content.items()}
+
+
+def count_kernels(graph: Graph) -> dict[int, int]:
+    """How many kernels of which numbers of elements a graph has, as ``kernels.json`` lists them."""
+    return dict(sorted(Counter(prod(p.shape) for p in graph.parameters() if len(p.shape) > 1).items()))
 
 
 def _shape_only(tensors: Tensors) -> Tensors:
@@ -116,7 +180,7 @@ def _has_statistics(tensors: Tensors) -> bool:
 
 
 def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str, own_names: bool = False) -> Match:
-    """Compare a spec with a file, if necessary with the file's own number of classes and channels.
+    """Compare a spec with a file, if necessary with the file's own number of classes and channels, or without a head.
 
     ``given`` are the overrides with which the spec has this graph.
     """
@@ -135,6 +199,10 @@ def _candidate(name: str, graph: Graph, tensors: Tensors, *given: str, own_names
         if len(widths) == 1 and (width := widths.pop()):
             overrides.append(f"{key}={width}")
             wanted |= {p.name: (*p.shape[:axis], width, *p.shape[axis + 1 :]) for p in parameters}
+    head = {parameter.name for parameter in head_parameters(graph)}
+    if head and head.isdisjoint(shapes) and not shapes.keys().isdisjoint(wanted):
+        overrides.append(HEADLESS)
+        wanted = {name: shape for name, shape in wanted.items() if name not in head}
     return Match(name, tuple(overrides), _share(wanted, shapes))
 
 
@@ -153,6 +221,7 @@ def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors
     try:
         graph = load(match.spec, match.overrides).to_graph()
     except SpecError:
+        # Some specs have no such parameter, or no head that can be removed.
         graph = plain
     if graph.fingerprint == plain.fingerprint:
         match = replace(match, overrides=())
@@ -169,4 +238,16 @@ def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors
 def _difference_between(first: Match, model: Graph, match: Match, graph: Graph) -> str:
     if same_but_for_names(model, graph):
         return f"computes the same as {first.spec}"
+    theirs = _layers(graph)
+    for layer, one in _layers(model).items():
+        other = theirs.get(layer, one)
+        if canonical(other)["operation"] != canonical(one)["operation"]:
+            renamed = other.model_copy(update={"name": one.name, "inputs": one.inputs})
+            return first_node_difference(one, renamed, (first.spec, match.spec))
     return first_difference(model, graph, (first.spec, match.spec))
+
+
+def _layers(graph: Graph) -> Mapping[str, Node]:
+    """The layers with parameters by their canonical names."""
+    layers = tuple(dict.fromkeys(parameter.node for parameter in graph.parameters()))
+    return {name: graph.by_name[layer] for layer, name in canonical_names(layers).items()}

@@ -219,10 +219,10 @@ def test_a_files_specs_are_named_with_what_tells_them_apart(
 
     assert command("resnet-spec", "identify", path) == (
         0,
-        "timm/resnet18 --set parameters.classes=10\n"
+        "torchvision/resnet18 --set parameters.classes=10\n"
+        "timm/resnet18 --set parameters.classes=10  (computes the same as torchvision/resnet18)\n"
         "timm/resnetblur18 --set parameters.classes=10"
-        "  (timm/resnet18 has 'maxpool' where timm/resnetblur18 has 'maxpool.0')\n"
-        "torchvision/resnet18 --set parameters.classes=10  (computes the same as timm/resnet18)\n",
+        "  ('layer2.0.conv1' differs in 'stride': (2, 2) in torchvision/resnet18, (1, 1) in timm/resnetblur18)\n",
         "",
     )
 

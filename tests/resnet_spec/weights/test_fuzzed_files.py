@@ -12,11 +12,14 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import struct
+import time
 import tracemalloc
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,9 @@ EDGE = 400
 MANY = int(os.environ.get("RESNET_SPEC_FUZZED_FILES", "300"))
 """Files of each format in the slow test; ``make fuzz`` has ten thousand."""
 
+HANG = 10
+"""Seconds in which each file has to be read or refused; files are small, and take milliseconds."""
+
 SLACK = 3 * 2**20
 """Bytes beyond four times the file's size: what its reader's library and errors take, and constants of one number."""
 
@@ -220,6 +226,31 @@ def cases(file: Path, number: int, seed: str) -> Iterator[None]:
         path.write_bytes(content)
 
 
+class HangError(BaseException):
+    """Reading took too long; no reader catches it."""
+
+
+@contextmanager
+def limited(seconds: float = HANG) -> Iterator[None]:
+    """Fail if what is inside takes too long, where the system can interrupt it."""
+
+    def interrupt(*_: object) -> None:
+        raise HangError
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except HangError:
+        pytest.fail(f"reading took more than {seconds} s")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def outcome(ending: str, path: Path) -> str:
     """How reading ends; anything else than arrays or an error that names the file fails."""
     ending_of(path)
@@ -235,7 +266,9 @@ def traced(ending: str, path: Path) -> tuple[str, int]:
     """The outcome of reading a file, and the most bytes that Python allocated for it."""
     tracemalloc.start()
     try:
-        return outcome(ending, path), tracemalloc.get_traced_memory()[1]
+        with limited():
+            said = outcome(ending, path)
+        return said, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
@@ -256,6 +289,17 @@ def fuzz(tmp_path: Path, ending: str, number: int, seed: str) -> None:
         refused, read = refused + bool(said), read + (not said)
     assert refused
     assert read
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timers")
+def test_a_reader_that_hangs_fails() -> None:
+    def hang() -> None:
+        while True:
+            with suppress(Exception):
+                time.sleep(10)
+
+    with pytest.raises(pytest.fail.Exception, match="took more than"), limited(0.05):
+        hang()
 
 
 @pytest.mark.parametrize("ending", FILES)

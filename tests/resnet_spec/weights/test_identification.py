@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +17,10 @@ from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.operations import Role
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.formats.transformers import to_transformers
-from resnet_spec.weights.identification import MAX_SUGGESTIONS, Match, identify
+from resnet_spec.weights.identification import MAX_SUGGESTIONS, Match, count_kernels, identify, likely
 from resnet_spec.weights.layouts import KERAS_NAMES, SLIM_NAMES, tensorflow_axes
 from resnet_spec.weights.naming import find_table
+from tests.shipped import SAMPLE
 
 Shipped = Callable[[str], Graph]
 Identify = Callable[..., list[Match]]
@@ -76,6 +79,32 @@ def found(matches: list[Match]) -> list[str]:
 
 
 @pytest.mark.slow
+def test_the_kernels_of_every_spec_are_listed(shipped: Shipped) -> None:
+    """``make kernels`` writes them."""
+    content = files("resnet_spec.weights").joinpath("kernels.json").read_text("utf-8")
+    counts = {name: {str(size): n for size, n in count_kernels(shipped(name)).items()} for name in available()}
+
+    assert json.loads(content) == counts
+    assert content == json.dumps(counts).replace("}, ", "},\n") + "\n"
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("classes", [7, 1000])
+def test_few_specs_are_likely_and_the_right_one_is_among_them(shipped: Shipped, copies: int, classes: int) -> None:
+    for name in SAMPLE:
+        tensors = hollow(shipped(name)) | {"fc.weight": np.broadcast_to(np.float32(0), (classes, 512))}
+        many = {f"{n}.{key}": tensor for n in range(copies) for key, tensor in tensors.items()}
+
+        assert name in likely(available(), many)
+        assert len(likely(available(), many)) < len(available()) / 2
+
+
+def test_a_spec_of_unknown_kernels_is_likely(shipped: Shipped) -> None:
+    assert likely(["new.yaml", "cifar/resnet20"], hollow(shipped("cifar/resnet20"))) == ["new.yaml", "cifar/resnet20"]
+    assert likely([], {}) == []
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("every")
 def test_all_specs_with_the_files_parameters_are_named(shipped: Shipped, named: Identify) -> None:
     parameters = {name: {(p.name, p.shape) for p in shipped(name).parameters()} for name in available()}
@@ -83,7 +112,7 @@ def test_all_specs_with_the_files_parameters_are_named(shipped: Shipped, named: 
         "cifar/resnet20", "keras/resnet50v2", "mirror/decoder18", "slim/resnet_v1_50", "torchvision/resnet50",
     ):  # fmt: skip
         equal = [other for other, theirs in parameters.items() if theirs == parameters[name]]
-        assert found(named(hollow(shipped(name)))) == equal
+        assert sorted(found(named(hollow(shipped(name))))) == equal
         assert name in equal
 
 
@@ -162,10 +191,35 @@ def test_specs_of_one_set_of_parameters_are_distinguished(few: Callable[..., Non
     matches = named(hollow(load("resnet50").to_graph()))
 
     assert [(match.spec, match.unlike) for match in matches] == [
-        ("timm/resnet50", ""),
-        ("timm/resnetaa50", "'maxpool' differs in 'kernel': (3, 3) in timm/resnet50, (2, 2) in timm/resnetaa50"),
-        ("torchvision/resnet50", "computes the same as timm/resnet50"),
+        ("torchvision/resnet50", ""),
+        ("timm/resnet50", "computes the same as torchvision/resnet50"),
+        (
+            "timm/resnetaa50",
+            "'layer2.0.conv2' differs in 'stride': (2, 2) in torchvision/resnet50, (1, 1) in timm/resnetaa50",
+        ),
     ]
+
+
+def test_layers_of_other_names_are_compared_by_their_canonical_names(few: Callable[..., None], named: Identify) -> None:
+    few("msra/resnet50", "torchvision/resnet50", "torchvision/resnet101")
+    graph = load("resnet50").to_graph()
+
+    assert [(match.spec, match.unlike) for match in named(find_table("caffe2").renamed(graph, hollow(graph)))] == [
+        ("torchvision/resnet50", ""),
+        (
+            "msra/resnet50",
+            "'layer2.0.conv1' differs in 'stride': (1, 1) in torchvision/resnet50, (2, 2) in msra/resnet50",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_a_network_without_a_head_is_found_without_it(few: Callable[..., None], named: Identify, prefix: str) -> None:
+    few("msra/resnet50", "timm/resnet50", "torchvision/resnet50", "torchvision/resnet101")
+    tensors = hollow(load("resnet50", ["head=null"]).to_graph())
+    matches = named({f"{prefix}{name}": tensor for name, tensor in tensors.items()})
+
+    assert found(matches) == ["torchvision/resnet50 head=null", "timm/resnet50 head=null"]
 
 
 def test_a_file_that_says_what_it_is_for_is_for_nothing_else(few: Callable[..., None], tmp_path: Path) -> None:
