@@ -300,6 +300,42 @@ _TABLE = (
         "epsilon 1e-06 instead of 1e-05",
     ),
     Mutation(
+        "epsilon of a normalization of vectors",
+        4,
+        "projection",
+        "torch",
+        _fields("projector.1", epsilon=1e-3),
+        "projector.1",
+        "epsilon 0.001 instead of 1e-05",
+    ),
+    Mutation(
+        "scale of a normalization of vectors dropped",
+        4,
+        "projection",
+        "tensorflow",
+        _norm("projector.4", weight=1.0),
+        "projector.4",
+        "the scale is left out",
+    ),
+    Mutation(
+        "offset of a normalization of vectors dropped",
+        4,
+        "projection",
+        "torch",
+        _norm("projector.1", bias=0.0),
+        "projector.1",
+        "the offset is left out",
+    ),
+    Mutation(
+        "the batch's statistics of vectors in inference",
+        4,
+        "projection",
+        "torch",
+        _layer("projector.4", "batch statistics"),
+        "projector.4",
+        "batch statistics",
+    ),
+    Mutation(
         "epsilon added to the deviation",
         4,
         "plain",
@@ -1104,6 +1140,14 @@ _TABLE = (
     Mutation("momentum a tenth", 4, "plain", "torch", _fields("*", momentum=0.01), expected="training"),
     Mutation(
         "momentum used as decay", 4, "preactivation", "tensorflow", _fields("*", momentum=0.99), expected="training"
+    ),
+    Mutation(
+        "momentum of a normalization of vectors",
+        4,
+        "projection",
+        "tensorflow",
+        _fields("projector.4", momentum=0.01),
+        expected="training",
     ),
     Mutation(
         "momentum of one layer 0", 4, "plain", "torch", _fields("layer1.0.bn2", momentum=0.0), expected="training"

@@ -14,6 +14,7 @@ CHOSEN = (
     "strided 3×3 padded on both sides",
     "normalized over the height instead of the channels",
     "epsilon of a standardized kernel",
+    "epsilon of a normalization of vectors",
     "TensorFlow's crop for PyTorch's",
     "zeros before the pool of a signed map, in PyTorch",
     "a convolution in TF32",
