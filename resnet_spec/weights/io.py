@@ -132,6 +132,10 @@ def _fit(
     difference = checkpoint.doubt or architecture_difference(checkpoint, graph)
     if difference and reading.get("strict_graph"):
         raise WeightsError(f"{source}: {difference}")
+    widened = checkpoint.widened.intersection(selection.origins.values())
+    halves = len(widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in selection.tensors.values())
+    unasked = [Problem(f"{source}: {halves} tensors are in half precision; --adapt half accepts them")]
+    unasked = unasked if halves and "half" not in adapt else []
     try:
         arrays = check_weights(graph, adapt_to(graph, selection.tensors, adapt, seed), source)
     except WeightsError as error:
@@ -141,13 +145,11 @@ def _fit(
         advised = hints or any(not problem.path for problem in error.problems[1:])
         if file and not (difference or advised) and _may_be_another(graph, selection.tensors):
             hints = [Problem(f"`resnet-spec identify {shlex.quote(str(file))}` names the network that fits it")]
-        raise WeightsError([*stated, *error.problems, *hints]) from None
+        raise WeightsError([*stated, *error.problems, *hints, *unasked]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
-    widened = checkpoint.widened.intersection(selection.origins.values())
-    halves = len(widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in selection.tensors.values())
-    if halves and "half" not in adapt:
-        raise WeightsError(f"{source}: {halves} tensors are in half precision; --adapt half accepts them")
+    if unasked:
+        raise WeightsError(unasked)
     _log_remarks(source, checkpoint, selection, halves)
     if difference:
         log.warning("%s: %s; --strict-graph refuses this", source, difference)
@@ -155,9 +157,10 @@ def _fit(
 
 
 def _may_be_another(graph: Graph, tensors: Tensors) -> bool:
-    """Whether tensors may be another network's: a convolution's kernel is not the graph's."""
-    shapes = {parameter.name: parameter.shape for parameter in graph.parameters()}
-    return any(tensor.ndim == 4 and tensor.shape != shapes.get(name) for name, tensor in tensors.items())
+    """Whether tensors may be another network's: the kernels of convolutions are others than the graph's."""
+    kernels = {name: tensor.shape for name, tensor in tensors.items() if tensor.ndim == 4}
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters() if len(parameter.shape) == 4}
+    return bool(kernels) and kernels != wanted
 
 
 def _unreadable(checkpoint: Checkpoint, graph: Graph, tensors: Tensors) -> list[Problem]:

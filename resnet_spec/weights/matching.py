@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, WeightsError
-from resnet_spec.operations import KERNELS
+from resnet_spec.graph.folding import fold
+from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES
 from resnet_spec.weights.adapting import (
     BACKGROUND,
     COLORS,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PYTORCH_AXES = "output channels, input channels, height, width"
+
+NORMALIZATION = {*SCALES, *OFFSETS, *MEANS, *VARIANCES}
+"""Roles of a normalization's parameters."""
 
 _FACTOR = re.compile(r"[./]parametrizations[./]|_(?:orig|[guv])$|(?:^|[./])lora_|[./]base_layer[./]")
 """Parts of the names of tensors of which PyTorch's parametrizations and LoRA make a weight."""
@@ -87,8 +91,28 @@ def _hint_at_axes(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
 def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
     """Suggestions that would make the file fit."""
     yield from _hint_at_axes(graph, given)
+    yield from _hint_at_normalization(graph, given)
     head = head_parameters(graph)
-    for parameter in head[:1]:
+    if not _is_another(graph, given):
+        yield from _hint_at_widths(graph, given)
+    if beyond_backbone(graph, given):
+        yield "--adapt backbone drops the layers after the network's end"
+    names = {parameter.name for parameter in graph.parameters()}
+    if head and names - given.keys() == {parameter.name for parameter in head}:
+        rest = ", and --adapt backbone drops what the file has in its place" if given.keys() - names else ""
+        yield f"the file has no head; --set head=null removes it from the network too{rest}"
+
+
+def _is_another(graph: Graph, given: Mapping[str, Shape]) -> bool:
+    """Whether more differs than the first and the last layer: adapting those two would be in vain."""
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
+    ends = {parameter.name for parameter in (*head_parameters(graph), *first_kernels(graph))}
+    wrong = {name for name, shape in wanted.items() if given.get(name) != shape}
+    return not wrong <= ends or any(len(shape) == 4 for name, shape in given.items() if name not in wanted)
+
+
+def _hint_at_widths(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
+    for parameter in head_parameters(graph)[:1]:
         wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)
         if classes:
             keep = f"--set parameters.classes={classes} keeps the file's"
@@ -96,15 +120,36 @@ def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
         if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
             yield "--adapt background drops the first of the 1001"
     for parameter in first_kernels(graph)[:1]:
-        if other_width(given.get(parameter.name, ()), parameter.shape, 1) == COLORS:
+        channels = other_width(given.get(parameter.name, ()), parameter.shape, 1)
+        if channels == COLORS:
             derived = "--adapt channels derives the kernels of other channels from theirs"
             yield f"the file is for red, green and blue; {derived}"
-    if beyond_backbone(graph, given):
-        yield "--adapt backbone drops the layers after the network's end"
-    names = {parameter.name for parameter in graph.parameters()}
-    if head and names - given.keys() == {parameter.name for parameter in head}:
-        rest = ", and --adapt backbone drops what the file has in its place" if given.keys() - names else ""
-        yield f"the file has no head; --set head=null removes it from the network too{rest}"
+        elif channels:
+            yield f"the file is for another number of input channels; --set input.channels={channels} has as many"
+
+
+def _hint_at_normalization(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
+    """Suggestions where normalizations were folded on one side, or their statistics were not saved."""
+    parameters = {parameter.name: parameter for parameter in graph.parameters()}
+    missing = [parameters[name] for name in parameters if name not in given]
+    unexpected = given.keys() - parameters.keys()
+    statistics = [p for p in parameters.values() if p.role in STATISTICS]
+    if not missing:
+        return
+    if missing == statistics:
+        yield "the file has no running statistics, which parameters() of a model lacks; save its state_dict()"
+    elif statistics and missing[0].role in NORMALIZATION and _has_all(given, fold(graph)):
+        yield "the file's batch normalizations are folded; --set folded=true folds the network's too"
+    elif not statistics and all(p.role in BIASES for p in missing) and _have_statistics(unexpected):
+        yield "the file's batch normalizations are not folded; omit folded=true (`resnet-spec convert --fold` folds)"
+
+
+def _has_all(given: Mapping[str, Shape], graph: Graph) -> bool:
+    return all(parameter.name in given for parameter in graph.parameters())
+
+
+def _have_statistics(names: Collection[str]) -> bool:
+    return any(name.endswith(("running_var", "moving_variance")) for name in names)
 
 
 def _did_you_mean(name: str | None) -> str:

@@ -216,7 +216,10 @@ def test_gray_weights_are_not_spread(variant: Variant, plain: Callable[..., Path
     path = plain(initialize(variant("input.channels=1")))
     said = lines(lambda: read_weights(path, variant(), adapt=["channels"]))
 
-    assert said[1:] == ["conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]"]
+    assert said[1:] == [
+        "conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]",
+        "the file is for another number of input channels; --set input.channels=1 has as many",
+    ]
 
 
 # -- backbone ----------------------------------------------------------------------------------------------------

@@ -118,11 +118,12 @@ def test_other_input_channels_are_reported_with_what_would_fix_them(lines: Lines
     ]
 
 
-def test_one_channel_for_three_is_reported_without_a_hint_that_would_not_help(small: Graph, lines: Lines) -> None:
+def test_one_channel_for_three_is_reported_with_the_network_that_it_fits(small: Graph, lines: Lines) -> None:
     arrays = resized(small, conv1__weight=(8, 1, 3, 3))
 
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
-        "conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]"
+        "conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]",
+        "the file is for another number of input channels; --set input.channels=1 has as many",
     ]
 
 
