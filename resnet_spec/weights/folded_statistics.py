@@ -5,7 +5,8 @@ Detectron2's FrozenBatchNorm2d has a mean of 0 and a variance of 1 - epsilon the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.operations import Role
@@ -28,26 +29,31 @@ def with_folded_statistics(graph: Graph, tensors: Tensors) -> tuple[Tensors, lis
     for table in possible_tables(tuple(tensors)):
         if not table.folded_statistics:
             continue
-        names = {(parameter.node, parameter.role): name for name, parameter in table.names(graph)}
-        scales = [(node, name) for (node, role), name in names.items() if role is Role.NORM_SCALE]
-        lacking = [(node, role, name) for (node, role), name in names.items() if role in STATISTICS]
+        names: defaultdict[tuple[str, Role], list[str]] = defaultdict(list)
+        for name, parameter in table.names(graph):
+            names[parameter.node, parameter.role].append(name)
+        scales = {node: known for (node, role), known in names.items() if role is Role.NORM_SCALE}
+        lacking = {key: known for key, known in names.items() if key[1] in STATISTICS}
         if not scales or len(lacking) != 2 * len(scales):
             continue
-        for prefix in [name.removesuffix(scales[0][1]) for name in tensors if name.endswith(scales[0][1])]:
-            given = {node: tensors.get(f"{prefix}{name}") for node, name in scales}
-            if any(scale is None for scale in given.values()) or any(
-                f"{prefix}{name}" in tensors for *_, name in lacking
-            ):
+        first = next(iter(scales.values()))
+        for prefix in [name.removesuffix(end) for end in first for name in tensors if name.endswith(end)]:
+            given = {node: _held(tensors, prefix, known) for node, known in scales.items()}
+            if None in given.values() or any(_held(tensors, prefix, known) for known in lacking.values()):
                 continue
             added: dict[str, NDArray[Any]] = {}
-            for node, role, name in lacking:
-                scale: Any = given[node]
+            for (node, role), known in lacking.items():
                 epsilon: float = cast("Any", graph.by_name[node].operation).epsilon
                 value = 1 - epsilon if role is Role.NORM_VARIANCE else 0
-                added[f"{prefix}{name}"] = np.full_like(scale, value)
+                added[f"{prefix}{known[0]}"] = np.full_like(tensors[given[node] or ""], value)
             remark = (
                 f"its {len(scales)} batch normalizations have no statistics, since {table.name} folds them into scale "
                 "and offset; a mean of 0 and a variance of 1 - epsilon are used"
             )
             return {**tensors, **added}, [remark]
     return tensors, []
+
+
+def _held(tensors: Tensors, prefix: str, names: Sequence[str]) -> str | None:
+    """The first of some names below a prefix that a file has."""
+    return next((f"{prefix}{name}" for name in names if f"{prefix}{name}" in tensors), None)

@@ -51,7 +51,7 @@ ELSEWHERE = (
     Elsewhere("names of mmpretrain's ResNet, V1c, V1d, ResNeXt and SE-ResNet", "mmpretrain", RECORDS),
     Elsewhere("names of mmdetection's ResNet, V1c and V1d in a detector", "mmdet", RECORDS),
     Elsewhere("names of detectron2's ResNets, and in a detector", "detectron2", RECORDS),
-    Elsewhere("Caffe2's blobs, in the words of Detectron and of detectron2", "detectron2's conversion", RECORDS),
+    Elsewhere("Caffe2's blobs in the words of Detectron and detectron2, or folded", "detectron2's conversion", RECORDS),
     Elsewhere("Keras' names of 2016", "Keras 2.0 and keras_applications", RECORDS),
     Elsewhere("names of the official ResNet v1.5, of MLPerf's frozen graph", "TensorFlow's models", RECORDS),
     Elsewhere("names of kuangliu's ResNets for CIFAR", "kuangliu/pytorch-cifar", RECORDS),

@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 # The compiled operators, of which ResNets use none.
 sys.modules["detectron2._C"] = MagicMock()
 
+import torch  # noqa: E402
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names  # noqa: E402
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet  # noqa: E402
 from recorded import record_torch  # noqa: E402
@@ -58,6 +59,8 @@ def caffe2_names(model, words):
 
 
 if __name__ == "__main__":
+    # So that the variances that a frozen normalization starts with are not rounded to float32.
+    torch.set_default_dtype(torch.float64)
     deep = 3, 4, 6, 3
     record_torch("detectron2_resnet50", LIBRARY, network(deep, "BN", stride_in_1x1=True))
     record_torch("detectron2_resnet18", LIBRARY, network((2, 2, 2, 2), "BN", BasicBlock))
