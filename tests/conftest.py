@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packag
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Slow folders import several libraries: ``make test`` does without."""
     return True if config.option.markexpr == "not slow" and collection_path in SLOW else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Hundreds of modules and thousands of tests stay: the garbage collector need not look at them again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -200,8 +200,10 @@ MOVES = [(spec, other) for spec in OWN for other in POST_ACTIVATION] + [
 
 
 @pytest.mark.parametrize(("spec", "other"), MOVES)
-def test_a_graph_in_a_librarys_own_names_moves_to_every_other(spec: str, other: str) -> None:
-    graph = load(spec).to_graph()
+def test_a_graph_in_a_librarys_own_names_moves_to_every_other(
+    shipped: Callable[[str], Graph], spec: str, other: str
+) -> None:
+    graph = shipped(spec)
     arrays = numbered(graph)
     read = select(graph, Checkpoint(renamed(find_table(other), graph, arrays)), "x").tensors
 
@@ -209,8 +211,8 @@ def test_a_graph_in_a_librarys_own_names_moves_to_every_other(spec: str, other: 
 
 
 @pytest.mark.parametrize("spec", networks())
-def test_what_is_written_in_any_librarys_names_is_read_back(spec: str) -> None:
-    graph = load(spec).to_graph()
+def test_what_is_written_in_any_librarys_names_is_read_back(shipped: Callable[[str], Graph], spec: str) -> None:
+    graph = shipped(spec)
     arrays = graded(graph)
     written = 0
     for table in tables().values():
@@ -265,9 +267,11 @@ def test_a_network_that_a_library_lacks_is_refused_by_layer(graphs: dict[str, Gr
 
 
 @pytest.mark.parametrize("library", POST_ACTIVATION)
-def test_names_are_of_letters_and_digits_however_many_blocks_there_are(library: str) -> None:
+def test_names_are_of_letters_and_digits_however_many_blocks_there_are(
+    shipped: Callable[[str], Graph], library: str
+) -> None:
     """The alphabet ends before the 36 blocks of a ResNet-152."""
-    graph = load("torchvision/resnet152").to_graph()
+    graph = shipped("torchvision/resnet152")
     names = find_table(library).translated(graph)
 
     assert [name for name in names.values() if not re.fullmatch(r"[\w./]+", name, re.ASCII)] == []
