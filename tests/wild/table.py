@@ -47,7 +47,7 @@ ELSEWHERE = (
     Elsewhere("an Orbax folder", "Orbax", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("Gluon's `.params`, three families of names", "MXNet", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("`.pdparams`", "PaddlePaddle", "tests/resnet_spec/weights/test_zoo_files.py"),
-    Elsewhere("`.caffemodel` in He's names", "by hand", "tests/resnet_spec/weights/test_zoo_files.py"),
+    Elsewhere("`.caffemodel` in He's names", "Caffe's Python code", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("names of mmpretrain's ResNet, V1c, V1d, ResNeXt and SE-ResNet", "mmpretrain", RECORDS),
     Elsewhere("names of mmdetection's ResNet, V1c and V1d in a detector", "mmdet", RECORDS),
     Elsewhere("names of detectron2's ResNets, and in a detector", "detectron2", RECORDS),

@@ -67,7 +67,16 @@ GLUON_V2 = {
     **{f"stages.stages.{stage}.width": 2 * 2**stage for stage in range(4)},
 }
 
+CAFFE = {
+    "parameters.classes": 5,
+    "stem.stem.conv1.conv2d.channels": 2,
+    "stem.stem.maxpool.max_pool2d.padding": "same",
+    **{f"stages.res{stage}.channels": 2 * 2**stage for stage in range(2, 6)},
+    **{f"stages.res{stage}.width": 2**stage // 2 for stage in range(2, 6)},
+}
+
 FILES = {
+    "caffe_resnet101.caffemodel": ("msra/resnet101", CAFFE),
     "flax_resnet.msgpack": ("resnet50", {**NARROW, **SAME}),
     "orbax_resnet.zip": ("resnet50", {**NARROW, **SAME}),
     "mxnet_resnet_v1.params": ("resnet50", {**NARROW, **GLUON_V1}),
@@ -133,7 +142,7 @@ def test_the_names_and_the_layout_of_a_file_are_written_again_to_the_bit(tmp_pat
         assert written[key].dtype == array.dtype
 
 
-# -- Caffe, which does not install ------------------------------------------------------------------------------------
+# -- Caffe's names, with letters and with numbers ---------------------------------------------------------------------
 
 
 def caffe_blob(array: Any) -> bytes:
