@@ -41,17 +41,22 @@ def networks() -> dict[str, Callable[[], Graph]]:
         small = {"input.height": 64, "input.width": 64, "parameters.classes": 5}
         return lambda: resnet_spec.load(name, small | overrides).to_graph()
 
+    def shallow(name: str, **overrides: Any) -> Callable[[], Graph]:
+        """Without the later stages, which have nine tenths of the weights and no layer of another kind."""
+        later = [*resnet_spec.load(name).data()["stages"]][2:]
+        return shipped(name, **{f"stages.{stage}": None for stage in later}, **overrides)
+
     return {
         "plain": small_resnet,
         "folded": lambda: fold(small_resnet()),
         "dilated": shipped("resnet18", **{"parameters.output_stride": 8}),
         "preactivation": shipped("cifar/wrn_16_8"),
-        "gates": shipped("timm/seresnext26t_32x4d"),
-        "gates along channels": shipped("timm/ecaresnet26t"),
-        "groups": shipped("timm/resnetv2_50d_gn"),
+        "gates": shallow("timm/seresnext26t_32x4d"),
+        "gates along channels": shallow("timm/ecaresnet26t"),
+        "groups": shallow("timm/resnetv2_50d_gn"),
         "called twice": shipped("tutorial/resnet18"),
-        "features": shipped("keras/resnet50v2", outputs="features"),
-        "asymmetric": shipped("slim/resnet_v1_50"),
+        "features": shallow("keras/resnet50v2", outputs="features"),
+        "asymmetric": shallow("slim/resnet_v1_50"),
         "zero padding": shipped("cifar/resnet20"),
     }
 
