@@ -179,7 +179,7 @@ def test_null_deletes_whatever_a_spec_inherits(path: str) -> None:
 def test_an_editor_completes_the_fields_of_each_operation(op: str) -> None:
     fields = {*OPERATIONS[op].model_fields, *OPERATIONS[op].aliases} - {"op"}
     for definition in ("layer", "step"):
-        properties = spec_schema()["$defs"][definition]["anyOf"][1]["properties"]
+        properties = SPEC.schema["$defs"][definition]["anyOf"][1]["properties"]
         assert f'"{op}": {{"anyOf"' in json.dumps(properties)
         found = properties[op]
         while "properties" not in found:
