@@ -7,13 +7,17 @@ SETUP := $(VENV)/.installed
 RIVALS := .venv-rivals
 # Two frameworks in one process can crash each other: tests that import TensorFlow into their own process run apart.
 IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,frozen_graphs keras keras_files tutorial)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --durations 10
 # An idle worker takes tests from a busy one, so that a long file does not end the run alone.
-PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal --durations 10
+STEALING := --dist worksteal
+# What slow tests share takes up to minutes to set up, which two workers on one file would both do. The longest files,
+# which tests/conftest.py lists, come first.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # Both runs, also where the first one fails.
 define pytest
 @status=0; \
-$(PYTEST) -m "$(1)" tests $(IN_TENSORFLOW:%=--ignore %) || status=$$?; \
-$(PYTEST) -m "$(1)" $(IN_TENSORFLOW) || status=$$?; \
+$(PYTEST) $(2) -m "$(1)" tests $(IN_TENSORFLOW:%=--ignore %) || status=$$?; \
+$(PYTEST) $(2) -m "$(1)" $(IN_TENSORFLOW) || status=$$?; \
 exit $$status
 endef
 export TF_CPP_MIN_LOG_LEVEL := 3
@@ -33,16 +37,16 @@ demo: $(SETUP) ## build ResNet-50 in PyTorch and TensorFlow and compare the two
 	$(BIN)/resnet-spec parity resnet50
 
 test: $(SETUP) ## unit tests, one parity per pair of backends, golden traces, the documents' code (minutes)
-	$(call pytest,not slow)
+	$(call pytest,not slow,$(STEALING))
 
 test-all: test ## make test, then every slow test: originals, random specs, hostile files, clean installs (half an hour)
-	$(call pytest,slow)
+	$(call pytest,slow,$(BY_FILE))
 
 lint: $(SETUP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --threads $(JOBS) --pythonpath $(BIN)/python
 
 format: $(SETUP) ## fix style and formatting
 	$(BIN)/ruff check --fix .
@@ -74,7 +78,7 @@ random: $(SETUP) ## compare 10,000 random specs (hours)
 	$(BIN)/python -m tests.lab.random_specs --count 10000 $(ARGUMENTS)
 
 fuzz: $(SETUP) ## read ten thousand damaged files of each format (an hour)
-	RESNET_SPEC_FUZZED_FILES=10000 $(PYTEST) -m slow tests/resnet_spec/weights/test_fuzzed_files.py
+	RESNET_SPEC_FUZZED_FILES=10000 $(PYTEST) $(STEALING) -m slow tests/resnet_spec/weights/test_fuzzed_files.py
 
 checkpoints: $(SETUP) ## write docs/checkpoints.md
 	$(BIN)/python -m tests.wild

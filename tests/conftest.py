@@ -26,6 +26,20 @@ settings.load_profile("tests")
 SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packaging"))
 """Folders in which every test is slow."""
 
+LONGEST = (
+    "oracles/test_torchvision.py",
+    "oracles/test_networks.py",
+    "oracles/test_slim.py",
+    "lab/test_random_specs.py",
+    "oracles/test_keras_files.py",
+    "oracles/test_onnx.py",
+    "oracles/test_slim_files.py",
+    "lab/test_mutations.py",
+    "oracles/test_recipe.py",
+    "project/test_workflows.py",
+)
+"""The files with the longest slow tests, which ``make test-all`` begins with: last, one would run alone."""
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Slow folders import several libraries: ``make test`` does without."""
@@ -44,10 +58,13 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker(pytest.mark.slow)
+    if config.option.markexpr == "slow":
+        places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 
-from resnet_spec import available
+from resnet_spec import Graph, available, load
 
 SAMPLE = {
     "cifar/preact_resnet110",
@@ -27,6 +28,12 @@ SAMPLE = {
     "tutorial/resnet18",
 }
 """Networks of every family that together use nearly every operation and block."""
+
+
+@cache
+def shipped(name: str) -> Graph:
+    """The graph of a shipped spec, lowered once for all tests of a process."""
+    return load(name).to_graph()
 
 
 def networks() -> list[Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import resnet_spec
 from tests.lab.calibration import DOCUMENT, RESULTS, document, roundings
+from tests.shipped import shipped
 
 
 def test_every_network_agrees_and_the_page_matches_the_results() -> None:
@@ -16,6 +16,6 @@ def test_every_network_agrees_and_the_page_matches_the_results() -> None:
 
 def test_the_results_are_of_the_current_networks() -> None:
     results = json.loads(RESULTS.read_text())
-    graphs = {name: resnet_spec.load(name).to_graph() for name in results}
+    graphs = {name: shipped(name) for name in results}
     now = {name: (graph.fingerprint, roundings(graph)) for name, graph in graphs.items()}
     assert {name: (found["fingerprint"], found["roundings"]) for name, found in results.items()} == now

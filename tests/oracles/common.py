@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from resnet_spec import Graph
 from resnet_spec.parity.process import BackendProcess
 from resnet_spec.parity.randomization import random_images
+from tests.backend_pool import shared_backends
 
 from .gates import GATES
 
-# 224 and 150 are even at the stem; 199 is odd at every stage but does not stay so, so that `same` is asymmetric there.
-SIZES = (224, 150, 199)
-BATCHES = (1, 3)
-# In float64 each size once: structure does not depend on the batch, and grouped convolutions are slow there.
-DOUBLE = ((224, 1), (150, 3), (199, 1))
+# (size, batch). 224 and 150 are even at the stem; 199 is odd at every stage but does not stay so, so that `same` is
+# asymmetric there.
+SHAPES = ((224, 1), (150, 3), (199, 1))
 
 
 def images(size: int, batch: int, channels: int = 3) -> NDArray[np.float64]:
@@ -41,8 +40,8 @@ def deviation_of(wanted: Mapping[tuple[int, int], Mapping[str, NDArray[Any]]]) -
 
 @contextmanager
 def worker(backend: str) -> Iterator[BackendProcess]:
-    """A backend in its own process: two frameworks never share one."""
-    with BackendProcess(backend) as process:
+    """A backend in its own process, which later modules use too: two frameworks never share one."""
+    with shared_backends(), BackendProcess(backend) as process:
         process.ready()
         yield process
 

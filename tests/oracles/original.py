@@ -1,7 +1,8 @@
 """What an original implementation must answer to be compared with, and the process it runs in.
 
 Run as ``python -m tests.oracles.original LIBRARY FOLDER``: builds the network of ``FOLDER/graph.json`` with the
-library, randomizes it, and leaves in the folder the files its users would have and its logits at every planned size.
+library, randomizes it, and leaves in the folder the files its users would have, ``read.safetensors``, which is what the
+public function reads from them, and the network's logits at every planned size.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_spec import Graph
+from resnet_spec import Graph, read_weights
 from resnet_spec.parity.randomization import random_images, randomize
+from resnet_spec.weights.formats.safetensors import write_safetensors
 
 DTYPES = ("float32", "float64")
 
@@ -66,12 +68,20 @@ def main() -> None:
     network: type[Original] = importlib.import_module(f"tests.oracles.originals.{library}").Network
     graph = Graph.from_json((folder / "graph.json").read_bytes())
     plan: list[list[int]] = json.loads((folder / "plan.json").read_text())
-    arrays = randomize(graph, lambda _, drawn, batch: _train(network, graph, drawn, batch), seed=7)
+    trained: list[Original] = []
+
+    def train(_: Graph, drawn: Mapping[str, NDArray[Any]], batch: NDArray[Any]) -> Mapping[str, Any]:
+        trained.append(network(graph, DTYPES[0]))
+        trained[0].set(drawn)
+        return trained[0].train(batch)
+
+    arrays = randomize(graph, train, seed=7)
     logits: dict[str, NDArray[Any]] = {}
     refused: dict[str, str] = {}
     said: dict[str, Any] = {}
     for dtype in DTYPES:
-        original = network(graph, dtype)
+        # TensorFlow takes seconds to build a network: the one that was trained is the first.
+        original = trained.pop() if trained else network(graph, dtype)
         original.set(arrays)
         if dtype == "float32":
             files = [str(path) for path in original.save(folder)]
@@ -85,6 +95,7 @@ def main() -> None:
         del original
         gc.collect()
     np.savez(folder / "logits.npz", **logits)
+    write_safetensors(folder / "read.safetensors", _read(graph, said["files"]))
     (folder / "said.json").write_text(json.dumps(said | {"refused": refused}))
 
 
@@ -93,12 +104,14 @@ def images(shape: tuple[int, ...]) -> NDArray[np.float64]:
     return random_images(shape, seed=sum(size * 1009**place for place, size in enumerate(shape)) % 2**32)
 
 
-def _train(
-    network: type[Original], graph: Graph, arrays: Mapping[str, NDArray[Any]], batch: NDArray[Any]
-) -> Mapping[str, Any]:
-    original = network(graph, "float32")
-    original.set(arrays)
-    return original.train(batch)
+def _read(graph: Graph, files: list[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of an original's files, all of which must hold the same; a file may need the framework loaded here."""
+    first, *others = files
+    arrays = read_weights(first, graph)
+    for other in others:
+        for name, array in read_weights(other, graph).items():
+            assert np.array_equal(array, arrays[name]), f"{name} differs between {first} and {other}"
+    return arrays
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import resnet_spec
 from resnet_spec import summarize
 from resnet_spec.cli.common import count
+from tests.shipped import shipped
 
 from .gates import GATES
 from .verification import BOTH, COSTLY, NAMES, Record, recorded
@@ -62,7 +63,7 @@ def _cells(name: str) -> list[str]:
     record = recorded(name)
     if record is None:
         return [f"`{name}`", "not compared yet", *[""] * (len(COLUMNS) - 2)]
-    counted = summarize(resnet_spec.load(name).to_graph())
+    counted = summarize(shipped(name))
     errors = [_error(record.errors[backend][dtype]) for backend in NAMES for dtype in ("float64", "float32")]
     sizes = " ".join([*record.sizes, *(f"({size})" for size in record.refused)])
     files = " ".join(f"`{form}`" if form.startswith(".") else form for form in record.files)

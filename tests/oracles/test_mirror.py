@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -17,13 +13,13 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph, SpecError, read_weights
+from tests.backend_pool import shared_backends
 
 from .common import relative
 from .gates import GATES
 from .original import images, key
-from .verification import NAMES, Backends
+from .verification import NAMES, Backends, python, run_original
 
-ROOT = Path(__file__).parents[2]
 BATCH = 3
 
 # Odd ratios and kernels, one of them smaller than its stride; as wide as float32 can detect a mistake.
@@ -60,31 +56,16 @@ class Case(NamedTuple):
     weights: Path
 
 
-def python(module: str, *arguments: Path | str) -> None:
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     graph = resnet_spec.load(request.param, CASES[request.param]).to_graph()
     folder = tmp_path_factory.mktemp("mirror")
-    (folder / "graph.json").write_text(graph.to_json())
-    (folder / "plan.json").write_text(json.dumps([(0, 0, BATCH)]))
-    python("tests.oracles.original", "mirror", folder)
-    said = json.loads((folder / "said.json").read_text())
-    with np.load(folder / "logits.npz") as logits:
-        found = dict(logits)
-    weights = folder / "read.safetensors"
-    python("tests.oracles.reading", folder / "graph.json", weights, *said["files"])
-    return Case(graph, folder, said, found, weights)
+    return Case(graph, folder, *run_original(graph, [(0, 0, BATCH)], folder))
 
 
 @pytest.fixture(scope="module")
 def backends() -> Iterator[Backends]:
-    with Backends() as running:
+    with shared_backends(), Backends() as running:
         yield running
 
 

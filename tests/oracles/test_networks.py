@@ -8,20 +8,21 @@ import pytest
 
 import resnet_spec
 from resnet_spec.operations import OPERATIONS
+from tests.backend_pool import shared_backends
 
 from .gates import GATES
-from .part import candidates, part, thinner, touched
+from .part import PART, candidates, chosen, thinner, touched
 from .table import PATH, render, worst
 from .verification import Backends, is_current, recorded, verify
 
 
 @pytest.fixture(scope="module")
 def backends() -> Iterator[Backends]:
-    with Backends() as running:
+    with shared_backends(), Backends() as running:
         yield running
 
 
-@pytest.mark.parametrize("name", part())
+@pytest.mark.parametrize("name", PART)
 def test_the_network_computes_what_its_original_computes(name: str, backends: Backends) -> None:
     assert verify(name, backends, thinner(name)).spec == name
 
@@ -29,7 +30,8 @@ def test_the_network_computes_what_its_original_computes(name: str, backends: Ba
 def test_the_part_touches_every_operation_in_use_and_every_family() -> None:
     graphs = candidates()
     everything = frozenset().union(*(touched(name, graph) for name, graph in graphs.items()))
-    assert frozenset().union(*(touched(name, graphs[name]) for name in part())) == everything
+    assert chosen(graphs) == PART
+    assert frozenset().union(*(touched(name, graphs[name]) for name in PART)) == everything
     assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= ELSEWHERE
 
 

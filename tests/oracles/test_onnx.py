@@ -14,7 +14,7 @@ from resnet_spec_onnx import OnnxBackend
 
 from .gates import GATES
 from .original import images, key
-from .verification import _read, _run_original
+from .verification import run_original
 
 # A plain one; `same` strides; a pad of zeros before a max pool of signed maps; standardized kernels and group norms.
 NETWORKS = ("torchvision/resnet18", "slim/resnet_v1_50", "keras/resnet50v2", "timm/resnetv2_50x1_bit")
@@ -28,8 +28,8 @@ def test_the_file_computes_what_the_original_computes(name: str, tmp_path: Path)
     import onnxruntime
 
     graph = resnet_spec.load(name).to_graph()
-    said, wanted = _run_original(name, graph, PLAN, tmp_path)
-    weights = read_weights(_read(graph, said["files"], tmp_path), graph)
+    _, wanted, read = run_original(graph, PLAN, tmp_path)
+    weights = read_weights(read, graph)
     compared = graph.with_outputs([graph.logits])
     backend, path = OnnxBackend(), tmp_path / "x.onnx"
     models = {dtype: backend.compile(compared, dtype=dtype) for dtype in GATES}

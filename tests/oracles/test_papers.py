@@ -16,6 +16,7 @@ import resnet_spec
 from resnet_spec import Graph, SpecError, summarize
 from resnet_spec.parity.randomization import random_images, randomize
 from resnet_spec.spec.assertions import weighted_depth
+from tests.shipped import shipped
 
 from .gates import GATES
 from .originals.papers import MsraResNet, Network, build
@@ -62,10 +63,6 @@ KINDS: dict[str, tuple[tuple[int, int], ...]] = {
 }
 
 
-def graph_of(name: str) -> Graph:
-    return resnet_spec.load(name).to_graph()
-
-
 def small(name: str) -> Graph:
     """For weights whose statistics cost less to find."""
     size = 64 if name.startswith("msra") else 16
@@ -103,7 +100,7 @@ def test_every_network_of_a_paper_is_shipped() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_order_and_shapes_are_the_originals(name: str) -> None:
-    graph = graph_of(name)
+    graph = shipped(name)
     with torch.device("meta"):
         original = build(name, 3, 1000 if name.startswith("msra") else 10)
     state = {key: tuple(value.shape) for key, value in original.state_dict().items() if "num_batches" not in key}
@@ -133,7 +130,7 @@ def test_names_order_and_shapes_are_the_originals(name: str) -> None:
     ],
 )
 def test_keys_are_those_of_the_checkpoints_people_have(name: str, keys: list[str]) -> None:
-    assert set(keys) <= {parameter.name for parameter in graph_of(name).parameters()}
+    assert set(keys) <= {parameter.name for parameter in shipped(name).parameters()}
 
 
 # -- figures -------------------------------------------------------------------------------------------------------
@@ -200,7 +197,7 @@ def expected_macs(name: str) -> int:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_multiply_accumulates_are_those_counted_by_hand(name: str) -> None:
-    assert summarize(graph_of(name)).macs == expected_macs(name)
+    assert summarize(shipped(name)).macs == expected_macs(name)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +213,7 @@ def test_multiply_accumulates_are_those_counted_by_hand(name: str) -> None:
     ],
 )
 def test_multiply_accumulates_are_those_published(name: str, published: float) -> None:
-    assert summarize(graph_of(name)).macs == pytest.approx(published, rel=0.02)
+    assert summarize(shipped(name)).macs == pytest.approx(published, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +232,7 @@ def test_multiply_accumulates_are_those_published(name: str, published: float) -
     ],
 )
 def test_shapes_of_the_stages(name: str, shapes: list[tuple[int, ...]]) -> None:
-    graph = graph_of(name)
+    graph = shipped(name)
     stages = [scope for scope in graph.scopes if scope.kind == "stage"]
     assert [graph.by_name[stage.output].shape for stage in stages] == shapes
 
@@ -332,7 +329,7 @@ def test_without_a_rate_dropout_is_absent() -> None:
 @pytest.mark.parametrize("name", ["cifar/resnet20", "cifar/preact_resnet164", "cifar/resnext29_8x64d", "msra/resnet50"])
 def test_other_channels_and_classes_change_the_first_and_the_last_layer_alone(name: str) -> None:
     changed = resnet_spec.load(name, {"input.channels": 1, "parameters.classes": 7}).to_graph().parameters()
-    different = [new.shape for old, new in zip(graph_of(name).parameters(), changed, strict=True) if old != new]
+    different = [new.shape for old, new in zip(shipped(name).parameters(), changed, strict=True) if old != new]
     assert different[0][1] == 1
     assert [shape[0] for shape in different[1:]] == [7, 7]
 
@@ -357,4 +354,4 @@ def test_without_the_head_the_last_activation_is_left(name: str, last: str) -> N
     ],
 )
 def test_first_weights_have_the_originals_variance(name: str, parameter: str, variance: float) -> None:
-    assert resnet_spec.initialize(graph_of(name))[parameter].var() == pytest.approx(variance, rel=0.05)
+    assert resnet_spec.initialize(shipped(name))[parameter].var() == pytest.approx(variance, rel=0.05)

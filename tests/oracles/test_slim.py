@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +21,7 @@ from resnet_spec.weights.layouts import SLIM_NAMES, tensorflow_axes
 
 from .common import relative, worker
 from .gates import GATES
+from .verification import python
 
 PARAMETERS = {
     "resnet_v1_50": 25_557_032,
@@ -83,11 +81,7 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> Slim:
         write_safetensors(folder / f"{name}.safetensors", weights(graph))
     plan = {"names": list(PARAMETERS), "cases": {name: case.arguments for name, case in CASES.items()}}
     (folder / "plan.json").write_text(json.dumps(plan))
-    command = [sys.executable, "-m", "tests.oracles.originals.slim", str(folder)]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    python("tests.oracles.originals.slim", folder)
     return Slim(folder, graphs, json.loads((folder / "variables.json").read_text()), images)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +12,14 @@ import resnet_spec
 from resnet_spec import Graph
 from resnet_spec_tensorflow import TensorFlowBackend
 
+from .verification import python
+
 NETWORKS = ("resnet_v1_50", "resnet_v2_50")
 AVERAGE = "/ExponentialMovingAverage"
 
 
 def slim(action: str, folder: Path) -> None:
-    command = [sys.executable, "-m", "tests.oracles.originals.slim_files", action, str(folder), *NETWORKS]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    python("tests.oracles.originals.slim_files", action, folder, *NETWORKS)
 
 
 @pytest.fixture(scope="module")

@@ -37,10 +37,11 @@ def weights(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, NDArray[A
     return request.param, randomize(graph, train, seed=11)
 
 
-@pytest.fixture(scope="module", params=["torch", "tensorflow"])
-def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
-    with worker(request.param) as process:
-        yield process
+@pytest.fixture(scope="module")
+def backends() -> Iterator[dict[str, BackendProcess]]:
+    # Not a parameter: pytest would randomize each network again for each.
+    with worker("torch") as torch, worker("tensorflow") as tensorflow:
+        yield {"torch": torch, "tensorflow": tensorflow}
 
 
 def features_of_timm(name: str, stride: int, arrays: Mapping[str, NDArray[Any]], batch: Any) -> list[NDArray[Any]]:
@@ -58,8 +59,13 @@ def features_of_timm(name: str, stride: int, arrays: Mapping[str, NDArray[Any]],
 
 
 @pytest.mark.parametrize("stride", REDUCTIONS)
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
 def test_feature_maps_equal_timms(
-    weights: tuple[str, Mapping[str, NDArray[Any]]], stride: int, backend: BackendProcess, tmp_path: Path
+    weights: tuple[str, Mapping[str, NDArray[Any]]],
+    stride: int,
+    backends: dict[str, BackendProcess],
+    backend: str,
+    tmp_path: Path,
 ) -> None:
     name, arrays = weights
     graph = resnet_spec.load(name, ["outputs=features", f"parameters.output_stride={stride}"]).to_graph()
@@ -68,7 +74,8 @@ def test_feature_maps_equal_timms(
     write_safetensors(tmp_path / "weights.safetensors", {key: arrays[key] for key in needed})
     batch = images((1, 3, 130, 98))
     wanted = features_of_timm(name, stride, arrays, batch)
-    backend.load(graph, tmp_path / "weights.safetensors", "float64")
-    backend.forward(batch)
-    for ours, theirs in zip(backend.outputs(), wanted, strict=True):
+    process = backends[backend]
+    process.load(graph, tmp_path / "weights.safetensors", "float64")
+    process.forward(batch)
+    for ours, theirs in zip(process.outputs(), wanted, strict=True):
         assert relative(ours, theirs, float(np.std(theirs))) < 1e-9

@@ -13,6 +13,7 @@ import torch
 
 import resnet_spec
 from resnet_spec import Graph
+from tests.shipped import shipped
 
 from .torchvision_original import models
 
@@ -76,7 +77,7 @@ def test_every_network_of_timms_two_modules_is_shipped() -> None:
 
 def test_keys_order_shapes_and_sizes_equal_timms(pair: tuple[str, Any]) -> None:
     name, model = pair
-    graph = resnet_spec.load(name).to_graph()
+    graph = shipped(name)
     theirs = {key: tuple(value.shape) for key, value in model.state_dict().items() if "num_batches" not in key}
     assert [(parameter.name, parameter.shape) for parameter in graph.parameters()] == list(theirs.items())
     trainable = sum(prod(parameter.shape) for parameter in graph.parameters() if parameter.trainable)

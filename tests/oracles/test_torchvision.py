@@ -17,7 +17,7 @@ import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.parity.process import BackendProcess
 
-from .common import BATCHES, DOUBLE, SIZES, assert_within_gates, deviation_of, images, relative, worker
+from .common import SHAPES, assert_within_gates, deviation_of, images, relative
 from .torchvision_original import fill, models, randomized
 
 NAMES = (
@@ -32,6 +32,10 @@ NAMES = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
+FULL_SIZE = NAMES[:3]
+# For the deeper, wider and grouped ones, which have the same layers: even at every stage, and odd at the stem.
+# `make oracles` compares them at the size that they are trained at.
+SMALLER = ((128, 1), (75, 2))
 
 
 class Original(NamedTuple):
@@ -46,7 +50,9 @@ class Original(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tensorflow() -> Iterator[BackendProcess]:
-    with worker("tensorflow") as process:
+    # Not the one that other modules use: with ten large networks its memory grows by gigabytes.
+    with BackendProcess("tensorflow") as process:
+        process.ready()
         yield process
 
 
@@ -55,20 +61,20 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     name: str = request.param
     folder = tmp_path_factory.mktemp(name)
     graph = resnet_spec.load(f"torchvision/{name}").to_graph()
-    model = randomized(graph, lambda: getattr(models(), name)(weights=None))
+    # Statistics of images of a third of the pixels are as good.
+    model = randomized(graph.at_size(128, 128), lambda: getattr(models(), name)(weights=None))
     torch.save(model.state_dict(), folder / "weights.pth")
     save_file(model.state_dict(), folder / "weights.safetensors")
-    logits = {(size, batch): reference(model, size, batch) for size in SIZES for batch in BATCHES}
+    shapes = SHAPES if name in FULL_SIZE else SMALLER
+    logits = {(size, batch): reference(model, size, batch) for size, batch in shapes}
     return Original(graph, model, folder / "weights.pth", folder / "weights.safetensors", logits)
 
 
 def reference(model: nn.Module, size: int, batch: int) -> dict[str, NDArray[Any]]:
     inputs = torch.from_numpy(images(size, batch))
     with torch.inference_mode():
-        logits = {"float32": model(inputs.float()).numpy()}
-        if (size, batch) in DOUBLE:
-            logits["float64"] = model.double()(inputs).numpy()
-            model.float()
+        logits = {"float32": model(inputs.float()).numpy(), "float64": model.double()(inputs).numpy()}
+        model.float()
     return logits
 
 
@@ -87,12 +93,12 @@ def test_keys_order_and_shapes_equal_the_originals(original: Original) -> None:
 
 def test_logits_equal_the_originals_in_torch(original: Original) -> None:
     from_pth = resnet_spec.build(original.graph.name, "torch", weights=original.pth)
-    from_safetensors = resnet_spec.build(original.graph.name, "torch", weights=original.safetensors)
+    state = resnet_spec.build(original.graph.name, "torch", weights=original.safetensors).state_dict()
+    assert all(torch.equal(state[key], value) for key, value in from_pth.state_dict().items())
     deviation = deviation_of(original.logits)
     for (size, batch), wanted in original.logits.items():
         inputs = images(size, batch).astype(np.float32)
         assert relative(run(from_pth, inputs), wanted["float32"], deviation) < 1e-6
-        assert relative(run(from_safetensors, inputs), wanted["float32"], deviation) < 1e-6
 
 
 def test_logits_are_within_the_gates_in_tensorflow(original: Original, tensorflow: BackendProcess) -> None:

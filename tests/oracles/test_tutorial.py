@@ -48,10 +48,11 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Original(graph, repeats, arrays, weights, logits)
 
 
-@pytest.fixture(scope="module", params=["torch", "tensorflow"])
-def backend(request: pytest.FixtureRequest) -> Iterator[BackendProcess]:
-    with worker(request.param) as process:
-        yield process
+@pytest.fixture(scope="module")
+def backends() -> Iterator[dict[str, BackendProcess]]:
+    # Not a parameter: pytest would build each original again for each.
+    with worker("torch") as torch, worker("tensorflow") as tensorflow:
+        yield {"torch": torch, "tensorflow": tensorflow}
 
 
 class Step(NamedTuple):
@@ -94,8 +95,11 @@ def test_variables_equal_the_references(original: Original) -> None:
     assert len(ours.weights) == len(reference.weights) == len(original.graph.parameters())
 
 
-def test_logits_are_within_the_gates_in_both_backends(original: Original, backend: BackendProcess) -> None:
-    assert_within_gates(backend, original.graph, original.weights, original.logits)
+@pytest.mark.parametrize("name", ["torch", "tensorflow"])
+def test_logits_are_within_the_gates_in_both_backends(
+    original: Original, backends: dict[str, BackendProcess], name: str
+) -> None:
+    assert_within_gates(backends[name], original.graph, original.weights, original.logits)
 
 
 def test_a_training_step_equals_the_references_in_tensorflow(original: Original, wanted_step: Step) -> None:

@@ -18,6 +18,7 @@ import resnet_spec
 from resnet_spec import Graph, summarize
 from resnet_spec.errors import GraphError
 from resnet_spec.parity.process import BackendProcess
+from tests.shipped import shipped
 
 from .gates import GATES
 from .original import DTYPES, images, key
@@ -97,7 +98,7 @@ def recorded(spec: str) -> Record | None:
 def is_current(spec: str) -> bool:
     """Whether a record was made for the spec as it is now."""
     record = recorded(spec)
-    return record is not None and record.fingerprint == resnet_spec.load(spec).to_graph().fingerprint
+    return record is not None and record.fingerprint == shipped(spec).fingerprint
 
 
 def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
@@ -156,8 +157,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Re
     plan = plan_for(graph)
     with TemporaryDirectory(prefix="oracle-") as name:
         folder = Path(name)
-        said, wanted = _run_original(spec, graph, plan, folder)
-        weights = _read(graph, said["files"], folder)
+        said, wanted, weights = run_original(graph, plan, folder)
         counted = summarize(graph).parameters
         if said["parameters"] != counted:
             raise VerificationError(f"{spec}: {counted:,} parameters, {said['parameters']:,} in {said['version']}")
@@ -170,7 +170,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Re
         errors = _errors(graph, weights, sizes, wanted, backends)
     record = Record(
         spec=spec,
-        fingerprint=resnet_spec.load(spec).to_graph().fingerprint,
+        fingerprint=shipped(spec).fingerprint,
         original=said["version"],
         files=tuple(_form(Path(path)) for path in said["files"]),
         sizes=tuple(_size_text(graph, size) for size in sizes),
@@ -186,29 +186,24 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Re
     return record
 
 
-def _run_original(
-    spec: str, graph: Graph, plan: list[tuple[int, int, int]], folder: Path
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def run_original(
+    graph: Graph, plan: list[tuple[int, int, int]], folder: Path
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]], Path]:
+    """What the original says of itself, its logits, and a file of what was read from its files."""
     (folder / "graph.json").write_text(graph.to_json())
     (folder / "plan.json").write_text(json.dumps(plan))
-    _python("tests.oracles.original", LIBRARIES[spec.partition("/")[0]], str(folder))
+    python("tests.oracles.original", LIBRARIES[graph.name.partition("/")[0]], folder)
     with np.load(folder / "logits.npz") as logits:
-        return json.loads((folder / "said.json").read_text()), dict(logits)
+        return json.loads((folder / "said.json").read_text()), dict(logits), folder / "read.safetensors"
 
 
-def _read(graph: Graph, files: list[str], folder: Path) -> Path:
-    """The original's files, read by the public function, as one file that both backends take."""
-    weights = folder / "read.safetensors"
-    _python("tests.oracles.reading", str(folder / "graph.json"), str(weights), *files)
-    return weights
-
-
-def _python(module: str, *arguments: str) -> None:
+def python(module: str, *arguments: Path | str) -> None:
+    """Run a module of the tests in a process of its own, without a GPU."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise VerificationError(f"{module} {' '.join(arguments)}: status {done.returncode}\n{done.stderr[-3000:]}")
+        raise VerificationError(f"{' '.join(command[2:])}: status {done.returncode}\n{done.stderr[-3000:]}")
 
 
 def _errors(

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from resnet_spec.cli import build, spec
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.report import Difference, NodeReport, ParityReport
+from tests.shipped import shipped
 
 _COMMANDS = {"resnet-spec": spec.main, "resnet-build": build.main}
 
@@ -102,10 +102,10 @@ def _lines() -> Callable[[Callable[[], object]], list[str]]:
     return lines
 
 
-@pytest.fixture(scope="session")
-def shipped() -> Callable[[str], Graph]:
+@pytest.fixture(scope="session", name="shipped")
+def _shipped() -> Callable[[str], Graph]:
     """The graph of a shipped spec, lowered once for all tests that go through them all."""
-    return cache(lambda name: load(name).to_graph())
+    return shipped
 
 
 @pytest.fixture

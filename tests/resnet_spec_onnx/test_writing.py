@@ -20,6 +20,7 @@ from resnet_spec_onnx import OnnxBackend, writing
 from resnet_spec_onnx.compilation import build_skeleton
 from tests.resnet_spec_onnx.support import model_of, single
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
+from tests.shipped import shipped
 
 
 def write(graph: Graph, path: Path, arrays: Any = None, dtype: str = "float32", **settings: Any) -> Path:
@@ -176,4 +177,4 @@ def test_a_file_is_read_again(half: bool, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_checker_passes_every_shipped_network() -> None:
     for name in resnet_spec.available():
-        writing.check(build_skeleton(resnet_spec.load(name).to_graph(), np.dtype("float32")))
+        writing.check(build_skeleton(shipped(name), np.dtype("float32")))

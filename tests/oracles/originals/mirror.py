@@ -6,25 +6,20 @@ leaves the statistics and everything else as it is then.
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-
 import numpy as np
-import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
 from resnet_spec.weights.formats.safetensors import read_safetensors, write_safetensors
 
 from ..original import Original
-
-tf: Any = tensorflow.compat.v1
+from .tensorflow1 import as_written, tf
 
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 SUFFIXES = {
@@ -146,7 +141,7 @@ def _network(graph: Graph, training: bool) -> Encoder | Decoder:
 class Network(Original):
     """An encoder or a decoder in its own session."""
 
-    version = f"TensorFlow {tensorflow.__version__}, tf.compat.v1.layers"
+    version = f"TensorFlow {tf.__version__}, tf.compat.v1.layers"
 
     def __init__(self, graph: Graph, dtype: str) -> None:
         self._described = graph
@@ -156,8 +151,7 @@ class Network(Original):
             self._images = tf.placeholder(dtype, [None, *positions, first])
             self._logits = self._run(training=False)
             self._variables: dict[str, Any] = {_our_name(v.op.name): v for v in tf.global_variables()}
-            self._session = tf.Session(config=_as_written())
-            self._session.run(tf.global_variables_initializer())
+            self._session = tf.Session(config=as_written())
 
     def _run(self, training: bool) -> Any:
         """The network's value; a second time with the variables of the first."""
@@ -198,13 +192,6 @@ class Network(Original):
     def parameters(self) -> int:
         with self._graph.as_default():
             return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
-
-
-def _as_written() -> Any:
-    """A session's configuration that rewrites nothing: for the few runs made here that takes longer than it saves."""
-    config = tf.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return config
 
 
 def _our_name(name: str) -> str:

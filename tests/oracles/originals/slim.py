@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import sys
 import warnings
@@ -16,18 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-
 import numpy as np
-import tensorflow
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
 from resnet_spec.weights.formats.safetensors import read_safetensors
 
 from ..original import Original
-
-tf: Any = tensorflow.compat.v1
+from .tensorflow1 import as_written, tf
 
 # Slim looks for tf.layers where it was before Keras moved it.
 for part in ("", ".base", ".core", ".normalization", ".convolutional", ".pooling", ".variable_scope_shim"):
@@ -55,7 +50,7 @@ class Network(Original):
     version = f"TF-Slim {importlib.metadata.version('tf-slim')}"
 
     def __init__(self, graph: Graph, dtype: str, output_stride: int | None = None, global_pool: bool = True) -> None:
-        self._name, self._dtype = graph.name.rpartition("/")[2], dtype
+        self.name, self._dtype = graph.name.rpartition("/")[2], dtype
         self._arguments = {
             "num_classes": next(p.shape[0] for p in graph.parameters() if p.name == "logits.bias"),
             "output_stride": output_stride,
@@ -67,13 +62,12 @@ class Network(Original):
             self._images = tf.placeholder(dtype, [None, None, None, graph.input.channels])
             self._logits = self._build(is_training=False)
             self._variables: dict[str, Any] = {_our_name(v.op.name): v for v in tf.global_variables()}
-            self._session = tf.Session()
-            self._session.run(tf.global_variables_initializer())
+            self._session = tf.Session(config=as_written())
 
     def _build(self, is_training: bool) -> Any:
         # A decay of 0 leaves nothing of the old statistics. TensorFlow's fused kernel has no float64.
         decay, fused = 0.0 if is_training else 0.997, self._dtype == "float32"
-        network = getattr(resnet_v1 if "_v1_" in self._name else resnet_v2, self._name)
+        network = getattr(resnet_v1 if "_v1_" in self.name else resnet_v2, self.name)
         with (
             warnings.catch_warnings(),
             tf_slim.arg_scope(resnet_utils.resnet_arg_scope(batch_norm_decay=decay)),
@@ -112,9 +106,18 @@ class Network(Original):
         with self._graph.as_default():
             return [Path(tf.train.Saver().save(self._session, str(folder / "model.ckpt")))]
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Those of all variables, by slim's names."""
+        with self._graph.as_default():
+            return _shapes()
+
     def parameters(self) -> int:
         with self._graph.as_default():
             return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
+
+
+def _shapes() -> dict[str, list[int]]:
+    return {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
 
 
 def variables(name: str) -> dict[str, list[int]]:
@@ -126,7 +129,7 @@ def variables(name: str) -> dict[str, list[int]]:
     ):
         warnings.simplefilter("ignore")
         getattr(resnet_v1 if "_v1_" in name else resnet_v2, name)(tf.zeros([1, 33, 33, 3]), 1000, is_training=False)
-        return {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
+        return _shapes()
 
 
 def _our_name(variable: str) -> str:
@@ -142,14 +145,20 @@ def _as_torch(array: NDArray[Any]) -> NDArray[Any]:
 def main() -> None:
     """Leave the variables in ``variables.json``, and the logits of each case in its own file."""
     folder = Path(sys.argv[1])
+    # A variable takes half as many nodes of a graph.
+    tf.disable_resource_variables()
     plan = json.loads((folder / "plan.json").read_text())
-    (folder / "variables.json").write_text(json.dumps({name: variables(name) for name in plan["names"]}))
+    found: dict[str, dict[str, list[int]]] = {}
     images = np.load(folder / "images.npy")
     for name, arguments in plan["cases"].items():
         graph = Graph.from_json((folder / f"{name}.json").read_bytes())
         original = Network(graph, "float64", **arguments)
         original.set(read_safetensors(folder / f"{name}.safetensors").tensors)
         np.save(folder / f"{name}.npy", original.logits(images))
+        found[original.name] = original.shapes()
+    # The others, without values.
+    found |= {name: variables(name) for name in plan["names"] if name not in found}
+    (folder / "variables.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .slim import resnet_utils, resnet_v1, resnet_v2, tf, tf_slim
+from .slim import resnet_utils, resnet_v1, resnet_v2, tf_slim
+from .tensorflow1 import as_written, tf
 
 CLASSES = 10
 
@@ -29,13 +30,6 @@ def build(name: str, is_training: bool) -> Any:
         return getattr(module, name)(images, CLASSES, is_training=is_training)[0]
 
 
-def _as_written() -> Any:
-    """A configuration that rewrites nothing: for one run that takes longer than it saves."""
-    config = tf.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return config
-
-
 def save(folder: Path, name: str) -> None:
     """Leave ``NETWORK.ckpt-1`` and ``NETWORK.npz``, every variable's value by its name."""
     logits = build(name, is_training=True)
@@ -44,7 +38,7 @@ def save(folder: Path, name: str) -> None:
     train = tf.train.MomentumOptimizer(0.01, 0.9).minimize(tf.reduce_sum(logits**2), step)
     with tf.control_dependencies([train, *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]):
         train = averages.apply(tf.trainable_variables())
-    with tf.Session(config=_as_written()) as session:
+    with tf.Session(config=as_written()) as session:
         session.run(tf.global_variables_initializer())
         session.run(train)
         np.savez(folder / f"{name}.npz", **session.run({v.op.name: v for v in tf.global_variables()}))
@@ -55,7 +49,7 @@ def restore(folder: Path, name: str) -> None:
     """Leave ``NETWORK.restored.npz``, the network's values after it has restored ``NETWORK.ckpt``."""
     build(name, is_training=False)
     variables = tf_slim.get_model_variables()
-    with tf.Session(config=_as_written()) as session:
+    with tf.Session(config=as_written()) as session:
         # Raises where the checkpoint lacks one, or has another shape.
         tf.train.Saver(variables).restore(session, str(folder / f"{name}.ckpt"))
         np.savez(folder / f"{name}.restored.npz", **session.run({v.op.name: v for v in variables}))
