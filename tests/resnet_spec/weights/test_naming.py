@@ -193,7 +193,12 @@ def test_a_pre_activation_network_is_read_in_every_librarys_names(
 OWN = ("msra/resnet50", "keras/resnet50", "cifar/resnet18", "slim/resnet_v1_50")
 """Specs whose own names are those of detectron2, Keras, kuangliu and slim."""
 
-MOVES = [(spec, other) for spec in OWN for other in POST_ACTIVATION] + [
+# Every library's names and every spec's own, but not all pairs, are in ``make test``.
+MOVES = [
+    pytest.param(spec, other, marks=() if row == column % len(OWN) else pytest.mark.slow)
+    for row, spec in enumerate(OWN)
+    for column, other in enumerate(POST_ACTIVATION)
+] + [
     ("keras/resnet50v2", "keras_v2"),
     ("keras/resnet50v2", "timm"),
 ]
