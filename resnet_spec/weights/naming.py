@@ -8,7 +8,7 @@ mapped to the canonical ones first, so that every table applies to it, in both d
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -85,6 +85,7 @@ class Table(Frozen):
             parameters are in several of the library's layers, names are given by role.
         where: Rules that come before those of ``layers`` in networks that have a layer, by its canonical name.
         parameters: The last part of a name by role, where it is not PyTorch's.
+        numbered: Whether a variable's number within its layer may stand for its word, as in ``.keras`` files.
         projection_first: Whether ``{n}`` counts a block's projection before the block's other layers; else after them.
         separator: What is between the names of a layer and of its parameter.
         layout: The library's axes.
@@ -99,6 +100,7 @@ class Table(Frozen):
     layers: dict[str, Names]
     where: dict[str, dict[str, Names]] = Field(default_factory=dict[str, dict[str, Names]])
     parameters: Mapping[Role, Words] = Field(default_factory=dict[Role, tuple[str, ...]])
+    numbered: bool = False
     projection_first: bool = False
     separator: str = "."
     layout: Layout = "pytorch"
@@ -110,10 +112,13 @@ class Table(Frozen):
         """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
         canonical = canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
         positions = self._positions(graph, canonical)
+        variables: Counter[str] = Counter()
         for parameter in graph.parameters():
+            number = variables[parameter.node]
+            variables[parameter.node] += 1
             words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
             for layer in self._layer_names(canonical[parameter.node], parameter.role, positions):
-                for word in words:
+                for word in (*words, str(number)) if self.numbered else words:
                     yield f"{layer}{self.separator}{word.format(layer=layer)}", parameter
 
     def canonical(self, layer: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise, permutations
@@ -351,3 +352,20 @@ def test_no_name_means_different_layers_in_two_libraries(graphs: dict[str, Graph
     for table in tables().values():
         for name, parameter in table.names(graph):
             assert meant.setdefault(name.replace("/", "."), parameter.name) == parameter.name, (table.name, name)
+
+
+@pytest.mark.parametrize(
+    ("library", "spec"), [("keras", "resnet50"), ("keras_2016", "resnet50"), ("keras_v2", "timm/resnetv2_50")]
+)
+def test_keras_numbers_the_variables_of_a_layer(library: str, spec: str) -> None:
+    """As a ``.keras`` file does, which has no words for them."""
+    graph = load(spec, {"parameters.classes": 3}).to_graph()
+    seen: Counter[str] = Counter()
+    file: dict[str, Any] = {}
+    for name, array in find_table(library).renamed(graph, graded(graph)).items():
+        layer = name.rpartition("/")[0]
+        file[f"{layer}/{seen[layer]}"] = array
+        seen[layer] += 1
+    read = select(graph, Checkpoint(file), "x").tensors
+
+    assert numbers(read) == numbers(graded(graph))
