@@ -476,7 +476,7 @@ def test_a_file_without_weights_is_refused(tiny: Graph, tmp_path: Path, lines: L
 @pytest.mark.parametrize(("name", "what"), [("w.h5", "HDF5 file of weights"), ("w.keras", "Keras archive")])
 def test_a_name_alone_makes_no_format(tiny: Graph, tmp_path: Path, lines: Lines, name: str, what: str) -> None:
     path = tmp_path / name
-    path.write_text("weights")
+    path.write_bytes(b"\x00\xffweights")
 
     assert lines(lambda: read_weights(path, tiny))[0].startswith(f"{path}: is not a whole {what} (")
 
