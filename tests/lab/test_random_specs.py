@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import BackendError, Position, Problem, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.spec.loader import load
+from tests.backend_pool import shared_backends
 from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, generate
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs
@@ -35,11 +36,13 @@ def lab() -> Generator[Lab]:
 
 
 @pytest.fixture
-def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Backends that are wrong on purpose, on the path of this process and of its workers."""
     backends = {name: f"wrong_backends:{name.title()}" for name in ("right", "epsilon", "killed", "nan")}
     distribution(tmp_path, "wrong", backends, WRONG_BACKENDS)
     on_path(monkeypatch, tmp_path)
+    with shared_backends(*backends):
+        yield
 
 
 @pytest.fixture
