@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ def write(model: nn.Module, graph: Graph, path: Path, *, half: bool) -> None:
 
 def _write_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model's state_dict in torch's zip format, on the CPU whatever the model is on."""
-    torch.save(_on_cpu(model.state_dict()), path)
+    _save(_on_cpu(model.state_dict()), path)
 
 
 def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
@@ -42,7 +43,15 @@ def _write_half_state_dict(model: nn.Module, graph: Graph, path: Path) -> None:
         raise WeightsError([Problem("some values are too large for half precision"), *problems])
     for name, tensor in floats.items():
         state[name] = tensor.half()
-    torch.save(state, path)
+    _save(state, path)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        # What PyTorch makes of a full disk.
+        raise OutputError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
 
 
 def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +74,10 @@ def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     parameter = next(model.parameters(), images)
     images = images.to(parameter.device, parameter.dtype)
     shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
-    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)
+    # In memory, since a full disk would end the process.
+    buffer = BytesIO()
+    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 _WRITERS: dict[str, Callable[[nn.Module, Graph, Path], None]] = {".pth": _write_state_dict, ".pt2": _write_program}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from resnet_spec.cli import INTERRUPTED
 from resnet_spec.cli.streams import Stream, safe_streams
 from resnet_spec.errors import ResnetSpecError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CANNOT_RUN = 3
-INTERRUPTED = 130
 WIDE = 1000
 """The width of tables that are piped."""
 

@@ -31,6 +31,16 @@ def check_target(path: Path, *, force: bool = False) -> None:
         raise OutputError(f"{path}: {error.strerror}") from None
 
 
+def check_space(path: Path, size: int) -> None:
+    """Raise OutputError if the disk has less than ``size`` bytes left: some libraries crash on a full one."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return
+    if free < size:
+        raise OutputError(f"{path}: needs {size / 2**20:.1f} MiB, but the disk has {free / 2**20:.1f} MiB left")
+
+
 def ending(path: Path, known: Iterable[str]) -> str:
     """The longest of the ``known`` endings that a path has (``.weights.h5`` before ``.h5``), else its suffix."""
     having = [known for known in known if known and path.name.endswith(known)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,7 @@ from resnet_spec.backend.protocol import Arrays, Backend, DType
 from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
-from resnet_spec.weights.atomic import check_target, ending, replacing
+from resnet_spec.weights.atomic import check_space, check_target, ending, replacing
 from resnet_spec.weights.formats.flax import write_flax, write_named_arrays
 from resnet_spec.weights.formats.numpy_archive import write_npz
 from resnet_spec.weights.formats.pytorch_writing import write_state_dict
@@ -110,6 +111,7 @@ def convert(
     cannot be written or the library has no names for some layers; an existing file is then unchanged.
     """
     writer = _named_writer(target, names)
+    check_space(target.path, _least_size(graph, half=half))
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
     if problems := too_large(arrays, "float16" if half else kind):
         raise WeightsError(
@@ -185,6 +187,8 @@ def write_model(
     graph = graph if isinstance(graph, Graph) else graph.to_graph()
     compiler = get_backend(backend) if isinstance(backend, str) else backend
     path = artifact_path(path, compiler.outputs, compiler.name)
+    check_target(path, force=force)
+    check_space(path, _least_size(graph, half=half))
     if path.suffix == ".safetensors":
         write_weights(path, graph, compiler.arrays(model, graph), half=half, force=force)
         return
@@ -193,6 +197,11 @@ def write_model(
             CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=half)
         else:
             compiler.write(model, graph, temporary, half=half)
+
+
+def _least_size(graph: Graph, *, half: bool) -> int:
+    """The bytes that a graph's parameters need at least."""
+    return sum(prod(parameter.shape) for parameter in graph.parameters()) * (2 if half else 4)
 
 
 def artifact_path(path: str | Path, outputs: Collection[str], backend: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.weights.converting import convert, find_target, formats, write_model
 from resnet_spec.weights.naming import find_table
-from tests.needs import SIGKILL, posix
+from tests.needs import SIGKILL, need, posix
 
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
@@ -311,3 +311,44 @@ def test_a_library_without_names_for_some_layers_leaves_nothing_behind(tmp_path:
         "timm/seresnet18: torchvision has no such layers (16)"
     )
     assert not list(tmp_path.iterdir())
+
+
+# -- a full disk -------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_without_room_is_reported_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: Callable[..., list[str]]
+) -> None:
+    """HDF5 and PyTorch's programs would end the process."""
+    graph = load("cifar/resnet20").to_graph()
+    arrays = initialize(graph)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    for name in ("x.npz", "x.h5", "x.pth"):
+        path = tmp_path / name
+        (said,) = lines(lambda path=path: convert(graph, arrays, find_target(path)))
+        assert said == f"{path}: needs 1.0 MiB, but the disk has 1.0 MiB left"
+    convert(graph, arrays, find_target(tmp_path / "x.npz"), half=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+@posix
+@pytest.mark.parametrize("name", ["x.safetensors", "x.npz", "x.msgpack", "x.pth", "x.pt2", "x.keras"])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, lines: Callable[..., list[str]], name: str) -> None:
+    import resource
+
+    need({"x.pth": "torch", "x.pt2": "torch", "x.keras": "tensorflow"}.get(name, "numpy"))
+    graph, target = load("cifar/resnet20").to_graph(), find_target(tmp_path / name)
+    arrays = initialize(graph)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            convert(graph, arrays, target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    (said,) = lines(write)
+    assert said.startswith(f"{tmp_path / name}: ")
+    assert [*tmp_path.iterdir()] == []
