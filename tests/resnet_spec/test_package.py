@@ -86,7 +86,9 @@ def test_importing_the_package_imports_lazy_loader_only() -> None:
     assert imported == {"resnet_spec", "lazy_loader"}
 
 
-@pytest.mark.parametrize("options", [(), ("-O",), ("-OO",)], ids=["plain", "-O", "-OO"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("-O",), marks=pytest.mark.slow), ("-OO",)], ids=["plain", "-O", "-OO"]
+)
 @pytest.mark.parametrize("eager", ["", "1"], ids=["lazy", "EAGER_IMPORT=1"])
 def test_every_name_is_there_in_every_mode(options: tuple[str, ...], eager: str) -> None:
     """Without docstrings and assertions, and where lazy_loader imports everything at once."""
