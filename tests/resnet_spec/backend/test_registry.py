@@ -180,7 +180,7 @@ def test_a_format_that_may_be_its_own_is_an_error_that_names_it(
     write(TINY)
     graph = load("spec.yaml").to_graph()
     write_weights("a.safetensors", graph, initialize(graph))
-    Path("a.faulty").write_bytes(b"something else")
+    Path("a.faulty").write_bytes(b"\0\1\2\3")
     for line in (("a.safetensors", "out.faulty"), ("a.faulty", "out.safetensors")):
         done = command("resnet-spec", "convert", "spec.yaml", *line)
         assert done.status == 3
