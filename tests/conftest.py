@@ -32,6 +32,8 @@ LONGEST = (
     "oracles/test_slim.py",
     "lab/test_random_specs.py",
     "oracles/test_keras_files.py",
+    "oracles/test_keras.py",
+    "oracles/test_mirror.py",
     "oracles/test_onnx.py",
     "oracles/test_slim_files.py",
     "lab/test_mutations.py",
