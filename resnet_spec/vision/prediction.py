@@ -21,7 +21,7 @@ from resnet_spec.parity.report import largest_difference, logits_size, ratio
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, with_overrides
 from resnet_spec.spec.published import Preprocessing
-from resnet_spec.vision.preprocessing import listed, path_of, preprocess, preprocessing_of
+from resnet_spec.vision.preprocessing import checked_preprocessing, listed, path_of, preprocess, preprocessing_of
 from resnet_spec.weights.adapting import BACKGROUND
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.io import Reading, read_weights
@@ -165,7 +165,7 @@ def predict(
     backends: str | Sequence[str] = ("torch", "tensorflow"),
     *,
     overrides: Overrides | None = None,
-    preprocessing: str | Preprocessing | None = None,
+    preprocessing: str | Preprocessing | Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     progress: Progress = lambda step: None,
     **reading: Unpack[Reading],
@@ -180,8 +180,9 @@ def predict(
         weights: A file or folder that ``read_weights`` reads, or the name of published weights.
         backends: Names of backends; the first is the reference.
         overrides: Values to change in the spec, as ``load`` takes them.
-        preprocessing: The preprocessing to use, or the name of the published weights that state it. By default that of
-            ``weights`` if they are published, else that of the spec's first published weights.
+        preprocessing: The preprocessing to use, as an object or a mapping of its fields, or the name of the published
+            weights that state it. By default that of ``weights`` if they are published, else that of the spec's first
+            published weights.
         labels: The names of the classes, in order. By default ImageNet's for 1000 classes, or for 1001 with the
             background first; otherwise the classes' numbers.
         progress: A function that is called with a description of each step.
@@ -305,10 +306,14 @@ def _checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ..
     return tuple(map(str, range(classes)))
 
 
-def _preprocessing_for(spec: Spec, weights: str | Path, wanted: str | Preprocessing | None) -> Preprocessing:
+def _preprocessing_for(
+    spec: Spec, weights: str | Path, wanted: str | Preprocessing | Mapping[str, Any] | None
+) -> Preprocessing:
     """The requested preprocessing, else that of the weights, else the spec's default, which is then reported."""
     if isinstance(wanted, Preprocessing):
         return wanted
+    if isinstance(wanted, Mapping):
+        return checked_preprocessing(dict(wanted))
     if wanted is None and not is_path(spec, str(weights)):
         wanted = str(weights)
     chosen = preprocessing_of(spec, wanted)

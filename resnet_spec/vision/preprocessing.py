@@ -93,12 +93,17 @@ def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
 
 def parse_preprocessing(text: str) -> Preprocessing:
     """A preprocessing written as YAML, such as ``{resize: 256, crop: 224}``; raises SpecError with every mistake."""
+    from resnet_spec.document.parser import parse
+
+    return checked_preprocessing(parse(text, "preprocessing").data)
+
+
+def checked_preprocessing(data: Any) -> Preprocessing:
+    """A preprocessing given as plain data; raises SpecError with every mistake."""
     from pydantic import ValidationError
 
-    from resnet_spec.document.parser import parse
     from resnet_spec.errors.validation import invalid_values
 
-    data = parse(text, "preprocessing").data
     try:
         return Preprocessing.model_validate(data)
     except ValidationError as error:

@@ -119,9 +119,14 @@ def _(model: nn.Module, folder: Path) -> Path:
     return saved(state, folder)
 
 
-@case("parameters only, as a list of pairs in an OrderedDict", "torch.save")
+@case("a state_dict sorted by name", "torch.save")
 def _(model: nn.Module, folder: Path) -> Path:
     return saved(OrderedDict(sorted(model.state_dict().items())), folder)
+
+
+@case("a list of names and tensors", "torch.save")
+def _(model: nn.Module, folder: Path) -> Path:
+    return saved({"model": list(model.state_dict().items()), "epoch": 3}, folder)
 
 
 # -- wrapped models ----------------------------------------------------------------------------------------------
@@ -429,6 +434,17 @@ def _(model: nn.Module, folder: Path) -> Path:
 def _(model: nn.Module, folder: Path) -> Path:
     blobs = renamed_arrays(model, "caffe2")
     (folder / "w.pkl").write_bytes(pickle.dumps({"blobs": blobs, "cfg": "MODEL: ..."}, protocol=2))
+    return folder / "w.pkl"
+
+
+@case("Detectron's `.pkl` with statistics folded into scale and offset", "by hand")
+def _(model: nn.Module, folder: Path) -> Path:
+    blobs = renamed_arrays(model, "caffe2")
+    for name in [name for name in blobs if name.endswith("_riv")]:
+        layer = name.removesuffix("_riv")
+        blobs[f"{layer}_s"] = blobs[f"{layer}_s"] / np.sqrt(blobs.pop(name) + 1e-5)
+        blobs[f"{layer}_b"] = blobs[f"{layer}_b"] - blobs.pop(f"{layer}_rm") * blobs[f"{layer}_s"]
+    (folder / "w.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
     return folder / "w.pkl"
 
 

@@ -192,6 +192,19 @@ def test_published_weights_bring_their_preprocessing(thin: Path, monkeypatch: py
     assert named.weights == "V2"
 
 
+@pytest.mark.usefixtures("here")
+def test_a_preprocessing_may_be_a_mapping_as_the_error_writes_it(thin: Path, lines: Callable[..., list[str]]) -> None:
+    wanted = {"resize": 256, "crop": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    given = predict(thin, "chelsea.png", "thin.safetensors", ["torch"], preprocessing=wanted)
+    same = predict(
+        thin, "chelsea.png", "thin.safetensors", ["torch"], preprocessing=Preprocessing.model_validate(wanted)
+    )
+
+    np.testing.assert_array_equal(given.logits["torch"], same.logits["torch"])
+    (said,) = lines(lambda: predict(thin, "chelsea.png", "thin.safetensors", ["torch"], preprocessing={"crop": -1}))
+    assert said.startswith("preprocessing.crop: ")
+
+
 # -- agreement ---------------------------------------------------------------------------------------------------
 
 
