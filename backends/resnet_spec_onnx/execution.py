@@ -40,9 +40,9 @@ def make_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Ru
 def _reference_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
     from onnx.reference import ReferenceEvaluator
 
-    from resnet_spec_onnx.reference_operators import MaxPool
+    from resnet_spec_onnx.reference_operators import Erf, MaxPool
 
-    evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[MaxPool])
+    evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[Erf, MaxPool])
     return lambda inputs: evaluator.run(None, {**inputs, **weights})
 
 

@@ -1,11 +1,13 @@
-"""A max pool for ONNX's reference implementation, which reads the pads of four sides in a different order.
+"""Operators of ONNX's reference implementation that it has slowly, or not in float64.
 
-This one is vectorized, too; the other is a Python loop over values.
+Its max pool reads the pads of four sides in a different order, in a Python loop over values; its error function rounds
+to float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import erf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,3 +40,12 @@ class MaxPool(OpRun):
         padded = np.pad(x, [(0, 0), (0, 0), *edges], constant_values=-np.inf)
         view = sliding_window_view(padded, tuple(kernel_shape), axis=(2, 3))  # pyright: ignore
         return (view[:, :, :: strides[0], :: strides[1]].max((4, 5)),)
+
+
+class Erf(OpRun):
+    """ONNX's Erf, in the dtype of its input."""
+
+    op_domain = ""
+
+    def _run(self, x: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (np.frompyfunc(erf, 1, 1)(x).astype(x.dtype),)

@@ -6,6 +6,7 @@ requested, so that the saved model loads on a machine without this package. Maps
 
 from __future__ import annotations
 
+from math import pi, sqrt
 from typing import Any
 
 from resnet_spec.operations.fields import Edges
@@ -71,6 +72,27 @@ class StandardizedConv2D(keras.layers.Conv2D):
         """The arguments that make an equal layer."""
         parent: Any = super()
         return parent.get_config() | {"epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class ExactLeakyReLU(keras.layers.LeakyReLU):
+    """LeakyReLU whose slope is not rounded to float32, as TensorFlow's kernel rounds it whatever the input's dtype."""
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply the negative values of ``inputs`` by the slope."""
+        return keras.ops.maximum(inputs, 0) + self.negative_slope * keras.ops.minimum(inputs, 0)
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+def gelu_erf(x: Any) -> Any:
+    """GELU by the error function; TensorFlow's own rounds √½ to float32, whatever the dtype of ``x``."""
+    return x * (1 + keras.ops.erf(x * sqrt(0.5))) * 0.5
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+def gelu_tanh(x: Any) -> Any:
+    """GELU with the approximation by tanh, for which Keras has no name, and TensorFlow float32 constants."""
+    return x * (1 + keras.ops.tanh((x + x * x * x * 0.044715) * sqrt(2 / pi))) * 0.5
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")

@@ -58,6 +58,7 @@ _DEFAULTS: dict[Role, Rule] = {
     Role.NORM_VARIANCE: Constant(constant=1.0),
     Role.NORM_GATE: Constant(constant=1.0),
     Role.NORM_THRESHOLD: Constant(constant=0.0),
+    Role.ACTIVATION_SLOPE: Constant(constant=0.25),
     Role.POSITION_SCALE: Constant(constant=1.0),
     Role.POSITION_OFFSET: Constant(constant=0.0),
     Role.POSITION_MEAN: Constant(constant=0.0),
@@ -69,7 +70,8 @@ class InitializationRules(RootModel[dict[str, Rule]]):
     """Which rule initializes which parameter: keys are roles (``conv_kernel``) or patterns of names (``*.bn3.weight``).
 
     The last key that matches wins; what no key matches is initialized by the defaults: He's normal over ``fan_out`` for
-    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations.
+    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations, 0.25 for the
+    slopes of ``prelu``.
     """
 
     model_config = ConfigDict(frozen=True)

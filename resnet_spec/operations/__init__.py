@@ -8,7 +8,22 @@ What frameworks default differently has no default here (epsilon, momentum, whic
 in every graph (bias).
 """
 
-from resnet_spec.operations.activation import ReLU, Sigmoid, Softmax
+from resnet_spec.operations.activation import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    LeakyReLU,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from resnet_spec.operations.base import (
     NORMALIZING,
     SAME_STRIDE,
@@ -52,7 +67,18 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "FilterResponseNorm",
     # Activations and regularization
     "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "PReLU",
+    "ELU",
+    "SiLU",
+    "GELU",
+    "Mish",
     "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
     "Softmax",
     "Dropout",
     "StochasticDepth",

@@ -65,6 +65,8 @@ class BaseOperation(BaseModel):
     """The name of PyTorch's module, shown in summaries."""
     joins: ClassVar[bool] = False
     """Whether the operation takes two or more inputs instead of exactly one."""
+    nonnegative: ClassVar[bool] = False
+    """Whether no value of the output is below zero, whatever the inputs are."""
     training_fields: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields on which inference does not depend, with a value that stands for all."""
     aliases: ClassVar[tuple[str, ...]] = ()

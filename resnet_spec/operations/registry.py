@@ -6,7 +6,22 @@ from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
 
-from resnet_spec.operations.activation import ReLU, Sigmoid, Softmax
+from resnet_spec.operations.activation import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    LeakyReLU,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
 from resnet_spec.operations.joining import Add, Multiply
 from resnet_spec.operations.linear import Linear
@@ -27,7 +42,18 @@ AnyOperation: TypeAlias = (
     | EvoNormS0
     | FilterResponseNorm
     | ReLU
+    | ReLU6
+    | LeakyReLU
+    | PReLU
+    | ELU
+    | SiLU
+    | GELU
+    | Mish
     | Sigmoid
+    | HardSigmoid
+    | HardSwish
+    | Tanh
+    | Softplus
     | Softmax
     | Dropout
     | StochasticDepth

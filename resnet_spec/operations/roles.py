@@ -19,6 +19,7 @@ class Role(StrEnum):
     NORM_VARIANCE = "norm_variance"
     NORM_GATE = "norm_gate"
     NORM_THRESHOLD = "norm_threshold"
+    ACTIVATION_SLOPE = "activation_slope"
     POSITION_SCALE = "position_scale"
     POSITION_OFFSET = "position_offset"
     POSITION_MEAN = "position_mean"

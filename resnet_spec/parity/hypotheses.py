@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
+from math import erf, prod
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -57,7 +57,7 @@ def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Tr
     found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
     if not isinstance(operation, ops.Dropout | ops.StochasticDepth | ops.Add | ops.Multiply):
         found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
-    if not isinstance(operation, _POSITIVE):
+    if not operation.nonnegative:
         found.append(Trial("an extra ReLU follows", after=_relu))
     if not operation.joins and not isinstance(operation, ops.ReLU):
         found.append(Trial("an extra ReLU precedes it", inputs=_relu))
@@ -116,9 +116,9 @@ def _other_values(
             yield from _with_fields(operation, f"{name} {show(value)} instead of {show(now)}", **{name: value})
 
 
+ACTIVATIONS = tuple(kind for kind in ops.OPERATIONS.values() if kind.category is ops.Category.ACTIVATION)
 _CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
 _POOLS = ops.MaxPool2d, ops.AvgPool2d
-_POSITIVE = ops.ReLU, ops.Sigmoid, ops.Softmax
 _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
 
 
@@ -485,23 +485,86 @@ def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Tri
     yield Trial("the order is (height, width, channels)", formula=channels_last)
 
 
-@_register(ops.ReLU, ops.Sigmoid)
+@_register(*ACTIVATIONS)
 def _activations(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
-    if isinstance(operation, ops.ReLU):
-        yield Trial("a sigmoid", formula=lambda inputs, own: 1 / (1 + np.exp(-inputs[0])))
-    else:
-        yield Trial("a ReLU", formula=lambda inputs, own: _relu(inputs[0]))
-    yield Trial("a hard sigmoid", formula=lambda inputs, own: (inputs[0] / 6 + 0.5).clip(0, 1))
-    yield Trial("a hard sigmoid of slope 0.2", formula=lambda inputs, own: (inputs[0] / 5 + 0.5).clip(0, 1))
-    yield Trial("a ReLU6", formula=lambda inputs, own: inputs[0].clip(0, 6))
-    for slope in (0.01, 0.1, 0.2, 0.3):
-        yield Trial(
-            f"a leaky ReLU of slope {slope}", formula=lambda i, own, s=slope: i[0].clip(min=0) + s * i[0].clip(max=0)
-        )
-    yield Trial("a SiLU", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[0])))
-    yield Trial("an ELU", formula=lambda inputs, own: inputs[0].clip(min=0) + np.expm1(inputs[0].clip(max=0)))
+    def softplus(x: Array) -> Array:
+        return np.logaddexp(x, 0)
+
+    def sigmoid(x: Array) -> Array:
+        return 1 / (1 + np.exp(-x))
+
+    functions: dict[str, Callable[[Array], Array]] = {
+        "a ReLU": _relu,
+        "a ReLU6": lambda x: x.clip(0, 6),
+        "a sigmoid": sigmoid,
+        "a hard sigmoid": lambda x: (x / 6 + 0.5).clip(0, 1),
+        "a hard sigmoid of slope 0.2": lambda x: (x / 5 + 0.5).clip(0, 1),
+        "a SiLU": lambda x: x * sigmoid(x),
+        "a hard Swish": lambda x: x * (x / 6 + 0.5).clip(0, 1),
+        "a GELU": lambda x: x / 2 * (1 + _erf(x / np.sqrt(2))),
+        "a GELU approximated by tanh": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+        "a GELU approximated by a sigmoid": lambda x: x * sigmoid(1.702 * x),
+        "a Mish": lambda x: x * np.tanh(softplus(x)),
+        "an ELU": lambda x: _relu(x) + np.expm1(x.clip(max=0)),
+        "a SELU": lambda x: 1.0507009873554805 * (_relu(x) + 1.6732632423543772 * np.expm1(x.clip(max=0))),
+        "a tanh": np.tanh,
+        "a softplus": softplus,
+    }
+    for slope in (0.01, 0.1, 0.2, 0.25, 0.3):
+        functions[f"a leaky ReLU of slope {slope}"] = lambda x, s=slope: _relu(x) + s * x.clip(max=0)
+    functions.pop(_own_function(operation), None)
+    for name, function in functions.items():
+        yield Trial(name, formula=lambda inputs, own, f=function: f(inputs[0]))
+
+
+def _own_function(operation: Any) -> str:
+    """Return the name of the function that an activation is."""
+    match operation:
+        case ops.LeakyReLU():
+            return f"a leaky ReLU of slope {operation.slope}"
+        case ops.ELU():
+            return "an ELU" if operation.alpha == 1 else ""
+        case ops.GELU():
+            return "a GELU approximated by tanh" if operation.approximate else "a GELU"
+        case _:
+            return _FUNCTION_NAMES.get(operation.op, "")
+
+
+_FUNCTION_NAMES = {
+    "relu": "a ReLU",
+    "relu6": "a ReLU6",
+    "sigmoid": "a sigmoid",
+    "hard_sigmoid": "a hard sigmoid",
+    "silu": "a SiLU",
+    "hard_swish": "a hard Swish",
+    "mish": "a Mish",
+    "tanh": "a tanh",
+    "softplus": "a softplus",
+}
+
+
+def _erf(value: Array) -> Array:
+    import numpy as np
+
+    return np.frompyfunc(erf, 1, 1)(value).astype(value.dtype)
+
+
+@_register(ops.PReLU)
+def _slopes(operation: ops.PReLU, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def slope(cause: str, change: Callable[[Array], Array]) -> Trial:
+        return Trial(cause, parameters=lambda own: {**own, "weight": change(own["weight"])})
+
+    yield slope("the slopes are not loaded (0.25)", lambda weight: 0 * weight + 0.25)
+    yield slope("the slopes are not loaded (0)", lambda weight: 0 * weight)
+    if operation.per_channel:
+        yield slope("every channel has the first channel's slope", lambda weight: 0 * weight + weight[0])
+
+
+@_register(ops.ELU)
+def _alphas(operation: ops.ELU, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield from _other_values(operation, "alpha", (1.0, 0.1, 0.3, 1.6732632423543772))
 
 
 @_register(ops.Dropout, ops.StochasticDepth)

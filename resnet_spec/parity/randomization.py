@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DAMPING = 0.2
+WIDENING = 4.0
+"""Without it, the values that reach a ``relu6`` stay below 6, and a missing limit would not show."""
 CALIBRATION_BATCH = 4
 
 # For normalizations with statistics for each position, or for each feature of a vector.
@@ -48,19 +50,24 @@ Forward = Callable[[Graph, Mapping[str, Any], Any], Mapping[str, Any]]
 def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Return random weights and statistics for a comparison.
 
-    Kernels follow the spec's initialization; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1; the last
-    normalization of each residual branch, scale and offset, is multiplied by 0.2. Running statistics are those of one
-    training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard deviations.
-    If each position has its own variance, none is below four times their mean.
+    Kernels follow the spec's initialization; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1, slopes in
+    0.1–0.4; the last normalization of each residual branch, scale and offset, is multiplied by 0.2, and a scale before
+    ``relu6`` by 4. Running statistics are those of one training-mode batch, run by ``train``, the variance times
+    0.8–1.25 and the mean moved by ±0.1 standard deviations. If each position has its own variance, none is below four
+    times their mean.
     """
     arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
     damped = last_normalizations(graph)
+    limited = limited_normalizations(graph)
     ranges = dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5))
     ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD}, (-0.5, 0.5))
     ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
+    ranges[Role.ACTIVATION_SLOPE] = (0.1, 0.4)
     for parameter in graph.parameters():
         if parameter.role in ranges:
             value = _uniform(parameter, seed, *ranges[parameter.role])
+            if parameter.role in SCALES and parameter.node in limited:
+                value *= WIDENING
             norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
             arrays[parameter.name] = value * DAMPING if norm and parameter.node in damped else value
     roles = {parameter.role for parameter in graph.parameters()}
@@ -121,6 +128,13 @@ def last_normalizations(graph: Graph) -> set[str]:
             if name != INPUT:
                 found.add(graph.by_name[name].layer)
     return found
+
+
+def limited_normalizations(graph: Graph) -> set[str]:
+    """Return the normalizations whose value a ``relu6`` limits."""
+    limits = [node for node in graph.nodes if node.operation.op == "relu6"]
+    before = [graph.by_name[name] for node in limits for name in node.inputs if name != INPUT]
+    return {node.layer for node in before if node.operation.category is Category.NORMALIZATION}
 
 
 def calibrating(graph: Graph) -> Graph:

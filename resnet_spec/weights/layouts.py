@@ -32,6 +32,7 @@ KERAS_NAMES: Mapping[Role, str] = {
     Role.NORM_VARIANCE: "moving_variance",
     Role.NORM_GATE: "v",
     Role.NORM_THRESHOLD: "tau",
+    Role.ACTIVATION_SLOPE: "alpha",
     Role.POSITION_SCALE: "gamma",
     Role.POSITION_OFFSET: "beta",
     Role.POSITION_MEAN: "moving_mean",
@@ -52,6 +53,7 @@ FLAX_NAMES: Mapping[Role, str] = {
     **dict.fromkeys(OFFSETS, "bias"),
     **dict.fromkeys(MEANS, "mean"),
     **dict.fromkeys(VARIANCES, "var"),
+    Role.ACTIVATION_SLOPE: "negative_slope",
 }
 """The names in Flax, whose arrays are laid out as TensorFlow's."""
 
@@ -110,6 +112,9 @@ def from_layout(array: NDArray[Any], parameter: Parameter, layout: Layout) -> ND
     shape = tuple(parameter.shape[axis] for axis in axes)
     if layout == "tensorflow" and len(shape) == 3 and array.shape in ((1, *shape), (prod(shape),)):
         # Statistics of single positions, as tf.layers and as our own backend have them.
+        array = array.reshape(shape)
+    if parameter.role is Role.ACTIVATION_SLOPE and array.ndim > 1 and array.shape[-1:] == shape == (array.size,):
+        # Keras has a slope for each position, unless the axes of the positions are shared.
         array = array.reshape(shape)
     if parameter.role in KERNELS and array.ndim != len(shape) and _point(array.shape, layout) == _point(shape, layout):
         array = array.reshape(shape)

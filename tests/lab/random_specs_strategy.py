@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from resnet_spec.document.parser import read
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
-from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations import OPERATIONS, Category
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.spec import Spec
@@ -28,6 +28,7 @@ Data = dict[str, Any]
 LARGEST_SIDE = 40
 """Larger maps are not enlarged: these comparisons need variety, not size."""
 
+ACTIVATIONS = tuple(name for name, kind in OPERATIONS.items() if kind.category is Category.ACTIVATION)
 EPSILONS = (1e-5, 1e-3, 1e-2)
 
 SHIPPED_GATES = ("squeeze_excite", "eca_gate")
@@ -289,7 +290,25 @@ def _normalized(sketch: Sketch, shape: Shape) -> None:
 
 
 def _activation(sketch: Sketch, shape: Shape) -> None:
-    sketch.step("act", sketch.drawing.pick("relu", "act", "sigmoid"))
+    sketch.step("act", activation(sketch.drawing))
+
+
+def activation(drawing: Drawing) -> Any:
+    """An activation of any kind, often one of the two most common."""
+    if drawing.sometimes(40):
+        return drawing.pick("relu", "act", "sigmoid")
+    kind = drawing.pick(*ACTIVATIONS)
+    match kind:
+        case "leaky_relu":
+            return {kind: {"slope": drawing.pick(0.01, 0.1, 0.25, 0.3)}}
+        case "prelu":
+            return {kind: {"per_channel": drawing.pick(True, False)}}
+        case "elu":
+            return {kind: drawing.pick({}, {"alpha": 0.7})}
+        case "gelu":
+            return {kind: {"approximate": drawing.pick(True, False)}}
+        case _:
+            return kind
 
 
 def _pool(sketch: Sketch, shape: Shape) -> None:
@@ -357,7 +376,7 @@ def _kept(drawing: Drawing, shape: Shape) -> Any:
             kernel, padding = drawing.pick((3, 1), (3, "same"), (2, [[1, 0], [0, 1]]), (2, "same"))
             return {kind: {"kernel": kernel, "stride": 1, "padding": padding, **counted}}
         case _:
-            return drawing.pick("sigmoid", "relu")
+            return activation(drawing)
 
 
 def _residual(sketch: Sketch, shape: Shape) -> None:
@@ -768,7 +787,7 @@ def _beginning(drawing: Drawing) -> Data:
     if drawing.sometimes(15):
         norm = {"group_norm": {"groups": 1, "epsilon": 1e-5}}
     conv = {"conv2d": drawing.pick({"padding": "same"}, {"bias": True})}
-    data["layers"] = {"norm": norm, "act": drawing.pick("relu", "relu", "sigmoid"), "conv": conv}
+    data["layers"] = {"norm": norm, "act": drawing.pick("relu", "relu", "silu"), "conv": conv}
     return data
 
 

@@ -9,6 +9,7 @@ from onnx import NodeProto
 
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations.fields import ShapeError
+from resnet_spec_onnx.reading.activation_recognition import recognize_activations
 from resnet_spec_onnx.reading.affine_folding import fold_affine
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluate
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
@@ -33,7 +34,7 @@ def form_of_graph(graph: Graph) -> NormalForm:
             raise IncomparableError(f"{view.source} is not compared with files")
         form = OPERATION_FORMS[node.operation.op]
         steps[node.name] = form(node.operation, view, *(steps[name] for name in node.inputs))
-    return network.pruned(steps[name] for name in graph.outputs)
+    return recognize_activations(network.pruned(steps[name] for name in graph.outputs))
 
 
 def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
@@ -60,7 +61,7 @@ def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
         raise IncomparableError(f"no node computes its output {missing[0]!r}")
     outputs = [values[output.name] for output in graph.output]
     network.outputs = [value.step for value in outputs if isinstance(value, Computed)]
-    return fold_affine(network.pruned(network.outputs))
+    return fold_affine(recognize_activations(network.pruned(network.outputs)))
 
 
 def _value(node: NodeView, evaluations: Iterator[int]) -> Value:

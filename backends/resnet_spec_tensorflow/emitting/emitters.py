@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from resnet_spec.backend.table import Table
 from resnet_spec.errors import BackendError, Problem
-from resnet_spec.operations import AnyOperation
+from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape
 
 Steps: TypeAlias = tuple[Callable[[Any], Any], ...]
@@ -51,6 +51,11 @@ class LayerContext:
         if len(ranks) > 1:
             raise BackendError(Problem("a Keras layer cannot be called on values of different ranks", self.name))
         return ranks.pop()
+
+    @property
+    def is_nonnegative(self) -> bool:
+        """Whether no value that reaches the layer is below zero."""
+        return all(name in OPERATIONS and OPERATIONS[name].nonnegative for name in self.producers)
 
     def fed_by(self, *ops: str) -> bool:
         """Return whether only values of these operations reach the layer."""

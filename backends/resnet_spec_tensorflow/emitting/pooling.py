@@ -19,8 +19,8 @@ def _max_pool2d(op: ops.MaxPool2d, context: LayerContext) -> Steps:
     if mode is not None or edges is None:
         return (pool,)
     pad = context.helper("pad")
-    if context.fed_by("relu"):
-        # A zero is never larger than a ReLU's output, and no window is padding only; a stock layer is preferable.
+    if context.is_nonnegative:
+        # A zero is never larger than what the pool reads, and no window is padding only; a stock layer is preferable.
         return zeros(edges, **pad), pool
     return Pad(edges, float("-inf"), pad["name"]), pool
 

@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from resnet_spec.operations import OPERATIONS, Role
 from resnet_spec.operations.fields import ShapeError
 from tests.resnet_spec.operations.support import MAP, Shape, Shapes, make, operations_of
 
@@ -39,6 +41,9 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
     [
         (make("relu"), MAP, []),
         (make("sigmoid"), MAP, []),
+        (make("prelu", per_channel=True), MAP, [("weight", (4,), Role.ACTIVATION_SLOPE)]),
+        (make("prelu", per_channel=True), (7,), [("weight", (7,), Role.ACTIVATION_SLOPE)]),
+        (make("prelu", per_channel=False), MAP, [("weight", (1,), Role.ACTIVATION_SLOPE)]),
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
@@ -57,7 +62,19 @@ def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
 
 ROUNDINGS = [
     (make("relu"), [MAP], 0),
+    (make("relu6"), [MAP], 0),
+    (make("leaky_relu", slope=0.1), [MAP], 1),
+    (make("prelu", per_channel=True), [MAP], 1),
+    (make("elu"), [MAP], 4 + 1),
+    (make("silu"), [MAP], 4 + 1),
+    (make("gelu", approximate=False), [MAP], 4 + 4),
+    (make("gelu", approximate=True), [MAP], 4 + 8),
+    (make("mish"), [MAP], 3 * 4 + 1),
     (make("sigmoid"), [MAP], 4),
+    (make("hard_sigmoid"), [MAP], 2),
+    (make("hard_swish"), [MAP], 3),
+    (make("tanh"), [MAP], 4),
+    (make("softplus"), [MAP], 2 * 4),
     (make("softmax"), [(10,)], 10 + 4),
 ]
 
@@ -69,6 +86,18 @@ def test_roundings(operation: Any, shapes: Shapes, roundings: int) -> None:
 
 def test_the_roundings_of_every_operation_are_stated() -> None:
     assert {operation.op for operation, *_ in ROUNDINGS} == operations_of("activation")
+
+
+def test_activations_that_are_never_negative() -> None:
+    assert {name for name, kind in OPERATIONS.items() if kind.nonnegative} == {
+        *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax"),
+    }
+
+
+@pytest.mark.parametrize("fields", [{"op": "leaky_relu"}, {"op": "prelu"}, {"op": "gelu"}])
+def test_what_frameworks_default_differently_is_required(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="Field required"):
+        make(**fields)
 
 
 @pytest.mark.parametrize(

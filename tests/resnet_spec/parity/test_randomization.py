@@ -145,6 +145,18 @@ def test_what_multiplies_inside_a_gate_is_not_damped(lower: Lower) -> None:
         assert 0.5 <= arrays[f"s.0.{name}.v"].min() < arrays[f"s.0.{name}.v"].max() <= 1.5
 
 
+def test_a_scale_before_a_limit_is_large_enough_to_reach_it(lower: Lower) -> None:
+    graph = lower(f"""
+        input: {{channels: 3, height: 8, width: 8}}
+        layers: {{norm: {{batch_norm: {NORM}}}}}
+        stem: {{wide: norm, limit: relu6, narrow: norm, act: relu}}
+    """)
+    arrays = randomize(graph, Trainer())
+
+    assert 4 * 0.5 <= arrays["wide.weight"].min() < arrays["wide.weight"].max() <= 4 * 1.5
+    assert arrays["narrow.weight"].max() <= 1.5
+
+
 def test_a_network_of_vectors_is_initialized_too(lower: Lower) -> None:
     text = f"""
         input: {{features: 6}}

@@ -62,7 +62,7 @@ def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
     ("nodes", "message"),
     [
         (convolved(domain="ours"), "'y' (Conv) is an operator of 'ours'"),
-        (convolved(node("Softplus", "x", "s"), behind="s"), "'s' (Softplus) is an operator that is not supported"),
+        (convolved(node("Softsign", "x", "s"), behind="s"), "'s' (Softsign) is an operator that is not supported"),
         ([node("Conv", "z kernel", "y")], "'y' (Conv) reads 'z' before a node computes it"),
         (
             [node("Relu", "b", "a"), node("Relu", "a", "b"), node("Conv", "b kernel", "y")],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+from tests.activation_formulas import CASES, NUMBERS
 
 
-def test_activations(run, single):
-    x = np.array([[[[-1.0, 0.0, 2.0]]]])
-    assert run(single("relu", (1, 1, 3)), x).ravel().tolist() == [0, 0, 2]
-    np.testing.assert_allclose(
-        run(single("sigmoid", (1, 1, 3)), x, dtype="float64").ravel(), 1 / (1 + np.exp(-x.ravel())), rtol=1e-14
-    )
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
+def test_activations(run, single, case):
+    graph = single(case.op, NUMBERS.shape[1:], **case.fields)
+    np.testing.assert_allclose(run(graph, NUMBERS, dtype="float64"), case.expected(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(run(graph, NUMBERS), case.expected(), rtol=1e-6, atol=1e-6)
 
 
 def test_softmax(run, builder):

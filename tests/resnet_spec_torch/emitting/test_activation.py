@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from resnet_spec_torch import TorchBackend
+from tests.activation_formulas import CASES, NUMBERS, Case
 from tests.resnet_spec_torch.graphs import Builder, run
 
 
-def test_activations() -> None:
-    image = np.asarray([[[[-1, 0, 2]]]], np.float32)
-    assert run("relu", image).tolist() == [[[[0, 0, 2]]]]
-    np.testing.assert_allclose(run("sigmoid", image), 1 / (1 + np.exp(-image)), rtol=1e-6)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
+def test_activations(case: Case) -> None:
+    np.testing.assert_allclose(run(case.op, NUMBERS, **case.fields), case.expected(), rtol=1e-12, atol=1e-14)
+    found = run(case.op, NUMBERS.astype("float32"), **case.fields)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, case.expected(), rtol=1e-6, atol=1e-6)
 
 
 def test_softmax() -> None:

@@ -1,20 +1,117 @@
-"""The normal forms of activations and softmax."""
+"""The normal forms of activations and softmax.
+
+What exporters write as several nodes is recognized afterwards (``activation_recognition``).
+"""
 
 from __future__ import annotations
 
 from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.node_view import NodeView, Value
+from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.steps import HARD_SIGMOID, to_float32
 
 
-@OPERATION_FORMS.register("relu", "sigmoid", "softmax")
-def _activation(op: ops.ReLU | ops.Sigmoid | ops.Softmax, view: OperationView, x: int) -> int:
-    return view.network.add(op.op, (x,), view.source, nonnegative=True)
+@OPERATION_FORMS.register("relu", "silu", "mish", "sigmoid", "hard_swish", "tanh", "softplus", "softmax")
+def _activation(op: ops.AnyOperation, view: OperationView, x: int) -> int:
+    return view.network.add(op.op, (x,), view.source, nonnegative=op.nonnegative)
 
 
-@NODE_FORMS.register("Relu", "Sigmoid")
-def _elementwise_node(node: NodeView) -> Value:
+@OPERATION_FORMS.register("relu6")
+def _relu6(op: ops.ReLU6, view: OperationView, x: int) -> int:
+    return view.network.add("clip", (x,), view.source, nonnegative=True, minimum=0.0, maximum=6.0)
+
+
+@OPERATION_FORMS.register("leaky_relu")
+def _leaky_relu(op: ops.LeakyReLU, view: OperationView, x: int) -> int:
+    return view.network.add("leaky_relu", (x,), view.source, slope=to_float32(op.slope))
+
+
+@OPERATION_FORMS.register("prelu")
+def _prelu(op: ops.PReLU, view: OperationView, x: int) -> int:
+    return view.network.add("prelu", (x,), view.source, None, view.tensors)
+
+
+@OPERATION_FORMS.register("elu")
+def _elu(op: ops.ELU, view: OperationView, x: int) -> int:
+    return view.network.add("elu", (x,), view.source, alpha=to_float32(op.alpha))
+
+
+@OPERATION_FORMS.register("gelu")
+def _gelu(op: ops.GELU, view: OperationView, x: int) -> int:
+    return view.network.add("gelu", (x,), view.source, approximate=op.approximate)
+
+
+@OPERATION_FORMS.register("hard_sigmoid")
+def _hard_sigmoid(op: ops.HardSigmoid, view: OperationView, x: int) -> int:
+    return view.network.add("hard_sigmoid", (x,), view.source, nonnegative=True, **HARD_SIGMOID)
+
+
+@NODE_FORMS.register("Relu", "Sigmoid", "Softplus")
+def _nonnegative_node(node: NodeView) -> Value:
+    return node.elementwise(node.proto.op_type.lower(), nonnegative=True)
+
+
+@NODE_FORMS.register("Tanh", "Erf", "Mish")
+def _signed_node(node: NodeView) -> Value:
     return node.elementwise(node.proto.op_type.lower())
+
+
+@NODE_FORMS.register("HardSwish")
+def _hard_swish_node(node: NodeView) -> Value:
+    return node.elementwise("hard_swish")
+
+
+@NODE_FORMS.register("LeakyRelu")
+def _leaky_relu_node(node: NodeView) -> Value:
+    return node.elementwise("leaky_relu", slope=to_float32(node.real("alpha", 0.01)))
+
+
+@NODE_FORMS.register("PRelu")
+def _prelu_node(node: NodeView) -> Value:
+    value, constant = node.computed(), node.constant(1)
+    array = constant.array.reshape(1) if constant.array.size == 1 else per_channel(node, value, constant)
+    tensors = {"weight": node.tensor(constant, array)}
+    return Computed(node.network.add("prelu", (value.step,), node.source, None, tensors), value.axes)
+
+
+@NODE_FORMS.register("Elu")
+def _elu_node(node: NodeView) -> Value:
+    return node.elementwise("elu", alpha=to_float32(node.real("alpha", 1.0)))
+
+
+@NODE_FORMS.register("Gelu")
+def _gelu_node(node: NodeView) -> Value:
+    return node.elementwise("gelu", approximate=node.string("approximate", "none") == "tanh")
+
+
+@NODE_FORMS.register("HardSigmoid")
+def _hard_sigmoid_node(node: NodeView) -> Value:
+    slope, offset = to_float32(node.real("alpha", 0.2)), to_float32(node.real("beta", 0.5))
+    return node.elementwise("hard_sigmoid", nonnegative=True, slope=slope, offset=offset)
+
+
+@NODE_FORMS.register("Clip")
+def _clip_node(node: NodeView) -> Value:
+    minimum, maximum = (
+        float(node.constant(index).array.item()) if node.has_input(index) else node.real(name, limit)
+        for index, name, limit in ((1, "min", float("-inf")), (2, "max", float("inf")))
+    )
+    return _clipped(node, minimum, maximum)
+
+
+@NODE_FORMS.register("Min", "Max")
+def _bound_node(node: NodeView) -> Value:
+    if len(node.inputs) != 2 or node.constant(1).array.size != 1:
+        raise node.error("is not a bound of one value by a number")
+    bound = float(node.constant(1).array.item())
+    return _clipped(node, bound, float("inf")) if node.proto.op_type == "Max" else _clipped(node, float("-inf"), bound)
+
+
+def _clipped(node: NodeView, minimum: float, maximum: float) -> Value:
+    if (minimum, maximum) == (0.0, float("inf")):
+        return node.elementwise("relu", nonnegative=True)
+    return node.elementwise("clip", nonnegative=minimum >= 0, minimum=minimum, maximum=maximum)
 
 
 @NODE_FORMS.register("Softmax")
@@ -22,4 +119,4 @@ def _softmax_node(node: NodeView) -> Value:
     node.channels_first(node.computed(), 2)
     if node.positive_axis(node.integer("axis", 1 if node.opset < 13 else -1), 2) != 1:
         raise node.error("is not a softmax over the features")
-    return node.elementwise("softmax")
+    return node.elementwise("softmax", nonnegative=True)

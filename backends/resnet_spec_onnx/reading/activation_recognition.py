@@ -1,0 +1,151 @@
+"""Recognizes activations that exporters write as several nodes, by what these compute: the order of the nodes varies.
+
+The nodes between one value and another, if they compute each element from one element, are a function of a number,
+which is compared with the known ones at some numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from math import erf, pi, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnet_spec_onnx.reading.steps import HARD_SIGMOID, NormalForm, Step, to_float32
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+NUMBERS = np.linspace(-9, 9, 64)
+
+MOST_STEPS = 12
+"""The most steps that one activation is written as; the approximation of GELU takes nine."""
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(x, 0)
+
+
+def _erf(x: Array) -> Array:
+    return np.array([erf(number) for number in x])
+
+
+def _hard_sigmoid(x: Array) -> Array:
+    return (x / 6 + 0.5).clip(0, 1)
+
+
+ACTIVATIONS: list[tuple[str, Mapping[str, Any], Array]] = [
+    ("silu", {}, NUMBERS * _sigmoid(NUMBERS)),
+    ("gelu", {"approximate": False}, NUMBERS * (1 + _erf(NUMBERS / sqrt(2))) / 2),
+    ("gelu", {"approximate": True}, NUMBERS * (1 + np.tanh(sqrt(2 / pi) * (NUMBERS + 0.044715 * NUMBERS**3))) / 2),
+    ("mish", {}, NUMBERS * np.tanh(_softplus(NUMBERS))),
+    ("hard_sigmoid", HARD_SIGMOID, _hard_sigmoid(NUMBERS)),
+    ("hard_swish", {}, NUMBERS * _hard_sigmoid(NUMBERS)),
+]
+"""A step's kind and fields, and what it computes of ``NUMBERS``."""
+
+
+def _affine(step: Step, x: Array) -> Array | None:
+    (tensor,) = step.tensors.values()
+    if tensor.array is None or np.ptp(tensor.array) != 0:
+        return None
+    number = float(tensor.array.flat[0])
+    if step.kind == "shift":
+        return x - number if step.fields["negated"] else x + number
+    if step.fields["divided"]:
+        return x / number if number else None
+    return x * number
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "add": lambda step, x, y: x + y,
+    "multiply": lambda step, x, y: x * y,
+    "shift": _affine,
+    "scale": _affine,
+    "relu": lambda step, x: x.clip(min=0),
+    "clip": lambda step, x: x.clip(step.fields["minimum"], step.fields["maximum"]),
+    "sigmoid": lambda step, x: _sigmoid(x),
+    "hard_sigmoid": lambda step, x: (step.fields["slope"] * x + step.fields["offset"]).clip(0, 1),
+    "leaky_relu": lambda step, x: np.where(x > 0, x, step.fields["slope"] * x),
+    "elu": lambda step, x: np.where(x > 0, x, step.fields["alpha"] * np.expm1(x)),
+    "tanh": lambda step, x: np.tanh(x),
+    "erf": lambda step, x: _erf(x),
+    "softplus": lambda step, x: _softplus(x),
+}
+"""What a step computes of numbers; a step of another kind is not part of an activation."""
+
+
+def recognize_activations(network: NormalForm) -> NormalForm:
+    """Return the network with one step for each activation that several steps compute; it computes the same."""
+    steps = list(network.steps)
+    for index in reversed(range(len(steps))):
+        if steps[index].kind in ("multiply", "scale", "add"):
+            steps[index] = _recognized(network, index)
+    if steps == network.steps:
+        return network
+    changed = NormalForm(network.steps[0].shape)
+    changed.steps = steps
+    return changed.pruned(network.outputs)
+
+
+def _recognized(network: NormalForm, index: int) -> Step:
+    """Return a step, or the activation that it completes: the one that reads the most distant value."""
+    step = network.steps[index]
+    for source, between in _functions(network, index):
+        found = _computed(network, source, between)
+        if found is None:
+            break
+        if activation := _activation(found):
+            kind, fields = activation
+            step = replace(step, kind=kind, fields=fields, inputs=(source,), tensors={})
+    return step
+
+
+def _activation(found: Array) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the kind and the fields of the activation that computes these values of ``NUMBERS``, if it is known."""
+    for kind, fields, wanted in ACTIVATIONS:
+        if np.allclose(found, wanted, rtol=1e-5, atol=1e-6):
+            return kind, fields
+    if np.array_equal(found[NUMBERS > 0], NUMBERS[NUMBERS > 0]):
+        below = NUMBERS[NUMBERS < 0]
+        for kind, field, unit in (("elu", "alpha", np.expm1(below)), ("leaky_relu", "slope", below)):
+            factors = found[NUMBERS < 0] / unit
+            if np.allclose(factors, factors[0], rtol=1e-6, atol=0):
+                return kind, {field: to_float32(factors[0])}
+    return None
+
+
+def _functions(network: NormalForm, index: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield each value on which alone a step depends through elementwise steps, and these steps, in order."""
+    between, reads = [index], {*network.steps[index].inputs}
+    while len(between) < MOST_STEPS:
+        if len(reads) == 1:
+            yield next(iter(reads)), between[::-1]
+        # The last of the values read cannot depend on the others through later ones.
+        last = max(reads)
+        if network.steps[last].kind not in FUNCTIONS:
+            return
+        reads.remove(last)
+        reads.update(network.steps[last].inputs)
+        between.append(last)
+
+
+def _computed(network: NormalForm, source: int, between: list[int]) -> Array | None:
+    """Return what steps compute of ``NUMBERS``, or None if one depends on more than an element."""
+    shape = network.steps[source].shape
+    values: dict[int, Array] = {source: NUMBERS}
+    for index in between:
+        step = network.steps[index]
+        found = FUNCTIONS[step.kind](step, *(values[read] for read in step.inputs)) if step.shape == shape else None
+        if found is None:
+            return None
+        values[index] = found
+    return values[between[-1]]
