@@ -59,7 +59,7 @@ def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Tr
         found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
     if not operation.nonnegative:
         found.append(Trial("an extra ReLU follows", after=_relu))
-    if not operation.joins and not isinstance(operation, ops.ReLU):
+    if not operation.joins and not isinstance(operation, ops.ReLU | ops.ReLU6):
         found.append(Trial("an extra ReLU precedes it", inputs=_relu))
     return list(_distinct(found))
 
