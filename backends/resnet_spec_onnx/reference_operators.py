@@ -48,4 +48,4 @@ class Erf(OpRun):
     op_domain = ""
 
     def _run(self, x: NDArray[Any]) -> tuple[NDArray[Any]]:
-        return (np.frompyfunc(erf, 1, 1)(x).astype(x.dtype),)
+        return (np.vectorize(erf, otypes=[x.dtype])(x),)

@@ -548,7 +548,7 @@ _FUNCTION_NAMES = {
 def _erf(value: Array) -> Array:
     import numpy as np
 
-    return np.frompyfunc(erf, 1, 1)(value).astype(value.dtype)
+    return np.vectorize(erf, otypes=[value.dtype])(value)
 
 
 @_register(ops.PReLU)

@@ -6,7 +6,7 @@ which is compared with the known ones at some numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,56 @@ ACTIVATIONS: list[tuple[str, Mapping[str, Any], Array]] = [
 """A step's kind and fields, and what it computes of ``NUMBERS``."""
 
 
+ELEMENTWISE = frozenset(
+    [
+        "add",
+        "multiply",
+        "shift",
+        "scale",
+        "relu",
+        "leaky_relu",
+        "elu",
+        "clip",
+        "sigmoid",
+        "hard_sigmoid",
+        "tanh",
+        "erf",
+        "softplus",
+    ]
+)
+"""The kinds of step that an activation may consist of."""
+
+
+def _function(step: Step, x: Array, *others: Array) -> Array | None:
+    """Return what a step computes of numbers, or None if it depends on the channel."""
+    fields: Mapping[str, Any] = step.fields
+    match step.kind:
+        case "add":
+            return x + others[0]
+        case "multiply":
+            return x * others[0]
+        case "shift" | "scale":
+            return _affine(step, x)
+        case "relu":
+            return x.clip(min=0)
+        case "leaky_relu":
+            return np.where(x > 0, x, fields["slope"] * x)
+        case "elu":
+            return np.where(x > 0, x, fields["alpha"] * np.expm1(x))
+        case "clip":
+            return x.clip(fields["minimum"], fields["maximum"])
+        case "sigmoid":
+            return _sigmoid(x)
+        case "hard_sigmoid":
+            return (fields["slope"] * x + fields["offset"]).clip(0, 1)
+        case "tanh":
+            return np.tanh(x)
+        case "erf":
+            return _erf(x)
+        case _:
+            return _softplus(x)
+
+
 def _affine(step: Step, x: Array) -> Array | None:
     (tensor,) = step.tensors.values()
     if tensor.array is None or np.ptp(tensor.array) != 0:
@@ -63,24 +113,6 @@ def _affine(step: Step, x: Array) -> Array | None:
     if step.fields["divided"]:
         return x / number if number else None
     return x * number
-
-
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "add": lambda step, x, y: x + y,
-    "multiply": lambda step, x, y: x * y,
-    "shift": _affine,
-    "scale": _affine,
-    "relu": lambda step, x: x.clip(min=0),
-    "clip": lambda step, x: x.clip(step.fields["minimum"], step.fields["maximum"]),
-    "sigmoid": lambda step, x: _sigmoid(x),
-    "hard_sigmoid": lambda step, x: (step.fields["slope"] * x + step.fields["offset"]).clip(0, 1),
-    "leaky_relu": lambda step, x: np.where(x > 0, x, step.fields["slope"] * x),
-    "elu": lambda step, x: np.where(x > 0, x, step.fields["alpha"] * np.expm1(x)),
-    "tanh": lambda step, x: np.tanh(x),
-    "erf": lambda step, x: _erf(x),
-    "softplus": lambda step, x: _softplus(x),
-}
-"""What a step computes of numbers; a step of another kind is not part of an activation."""
 
 
 def recognize_activations(network: NormalForm) -> NormalForm:
@@ -131,7 +163,7 @@ def _functions(network: NormalForm, index: int) -> Iterator[tuple[int, list[int]
             yield next(iter(reads)), between[::-1]
         # The last of the values read cannot depend on the others through later ones.
         last = max(reads)
-        if network.steps[last].kind not in FUNCTIONS:
+        if network.steps[last].kind not in ELEMENTWISE:
             return
         reads.remove(last)
         reads.update(network.steps[last].inputs)
@@ -144,7 +176,7 @@ def _computed(network: NormalForm, source: int, between: list[int]) -> Array | N
     values: dict[int, Array] = {source: NUMBERS}
     for index in between:
         step = network.steps[index]
-        found = FUNCTIONS[step.kind](step, *(values[read] for read in step.inputs)) if step.shape == shape else None
+        found = _function(step, *(values[read] for read in step.inputs)) if step.shape == shape else None
         if found is None:
             return None
         values[index] = found

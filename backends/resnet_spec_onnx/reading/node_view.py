@@ -5,7 +5,7 @@ Every size is a number here, so that whatever an exporter computes from sizes is
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -172,7 +172,7 @@ class NodeView:
         """Return a new step's value with its axes in order."""
         return Computed(step, tuple(range(rank)))
 
-    def elementwise(self, kind: str, *, nonnegative: bool = False, **fields: Hashable) -> Computed:
+    def elementwise(self, kind: str, *, nonnegative: bool = False, **fields: Any) -> Computed:
         """Add a step that computes each element from that of the first input."""
         value = self.computed()
         step = self.network.add(kind, (value.step,), self.source, nonnegative=nonnegative, **fields)

@@ -26,7 +26,7 @@ AFFINE = ("scale", "shift")
 
 JOINS = ("add", "multiply")
 
-HARD_SIGMOID = {"slope": float(np.float32(1 / 6)), "offset": 0.5}
+HARD_SIGMOID: Mapping[str, Any] = {"slope": float(np.float32(1 / 6)), "offset": 0.5}
 """The fields of a hard sigmoid as PyTorch and Keras 3 define it; Keras 2 and ONNX's default have another slope."""
 
 SMALLEST_NORMAL = 2.0**-126
