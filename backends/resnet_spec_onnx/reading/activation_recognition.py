@@ -53,23 +53,9 @@ ACTIVATIONS: list[tuple[str, Mapping[str, Any], Array]] = [
 """A step's kind and fields, and what it computes of ``NUMBERS``."""
 
 
-ELEMENTWISE = frozenset(
-    [
-        "add",
-        "multiply",
-        "shift",
-        "scale",
-        "relu",
-        "leaky_relu",
-        "elu",
-        "clip",
-        "sigmoid",
-        "hard_sigmoid",
-        "tanh",
-        "erf",
-        "softplus",
-    ]
-)
+_AFFINE_AND_JOINS = {"add", "multiply", "shift", "scale"}
+_FUNCTIONS = {"relu", "leaky_relu", "elu", "clip", "sigmoid", "hard_sigmoid", "tanh", "erf", "softplus"}
+ELEMENTWISE = _AFFINE_AND_JOINS | _FUNCTIONS
 """The kinds of step that an activation may consist of."""
 
 
