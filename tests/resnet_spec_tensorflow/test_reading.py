@@ -90,6 +90,28 @@ def test_statistics_of_positions_have_any_of_their_shapes(single, random_arrays,
     assert_equal(read_weights(save(tmp_path / "x.ckpt", named), graph), arrays)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 4), (4,)])
+def test_slopes_have_the_shape_of_keras_or_of_the_graph(single, random_arrays, tmp_path, shape):
+    graph = single("prelu", (4, 5, 6), per_channel=True)
+    arrays = random_arrays(graph)
+    named = {"net/x/alpha": arrays["x.weight"].reshape(shape)}
+
+    assert_equal(read_weights(save(tmp_path / "x.ckpt", named), graph), arrays)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_learned_slopes_are_read_from_what_keras_saves(backend, single, random_arrays, tmp_path, ending, per_channel):
+    graph = single("prelu", (4, 5, 6), per_channel=per_channel)
+    arrays = random_arrays(graph)
+    model = backend.compile(graph)
+    backend.load(model, graph, arrays)
+    path = tmp_path / f"model{ending}"
+    backend.write(model, graph, path)
+
+    assert_equal(read_weights(path, graph), arrays)
+
+
 # -- what lies beside the weights ----------------------------------------------------------------------------------
 
 
