@@ -118,7 +118,9 @@ def _recognized(network: NormalForm, index: int) -> Step:
     """Return a step, or the activation that it completes: the one that reads the most distant value."""
     step = network.steps[index]
     for source, between in _functions(network, index):
-        found = _computed(network, source, between)
+        # A file may multiply by any number.
+        with np.errstate(all="ignore"):
+            found = _computed(network, source, between)
         if found is None:
             break
         if activation := _activation(found):

@@ -86,6 +86,33 @@ def test_a_number_that_differs_is_not_the_activation(tmp_path: Path) -> None:
     assert "'act' (gelu)" in refused(written(nodes), graph_of("gelu", approximate=False), tmp_path)
 
 
+@pytest.mark.parametrize("number", [1e38, -1e38, 0.0, float("nan"), float("inf")])
+def test_any_number_is_compared(number: float, tmp_path: Path) -> None:
+    factor = {"kernel": KERNEL, "factor": np.array(number, "float32"), "one": np.array(1, "float32")}
+    nodes = [
+        node("Conv", "x kernel", "c"),
+        node("Sigmoid", "c", "0"),
+        node("Mul", "0 factor", "1"),
+        *(node("Add", "1 one", "2"), node("Sigmoid", "2", "3"), node("Mul", "0 3", "y")),
+    ]
+    assert "'act' (silu)" in refused(made(nodes, factor), graph_of("silu"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Clip", "c kernel", "y")],
+        [node("Clip", "c zero c", "y")],
+        [node("Min", "c kernel", "y")],
+        [node("Max", "c zero one", "y")],
+        [node("PRelu", "c kernel", "y")],
+    ],
+)
+def test_bounds_that_are_not_numbers_are_reported(nodes: list[NodeProto], tmp_path: Path) -> None:
+    message = refused(written(nodes), graph_of("relu6"), tmp_path)
+    assert "'y' (" in message
+
+
 def test_a_value_that_something_else_reads_stays(tmp_path: Path) -> None:
     """The sigmoid is an output too."""
     b = (

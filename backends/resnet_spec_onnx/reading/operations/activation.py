@@ -94,7 +94,7 @@ def _hard_sigmoid_node(node: NodeView) -> Value:
 @NODE_FORMS.register("Clip")
 def _clip_node(node: NodeView) -> Value:
     minimum, maximum = (
-        float(node.constant(index).array.item()) if node.has_input(index) else node.real(name, limit)
+        _number(node, index) if node.has_input(index) else node.real(name, limit)
         for index, name, limit in ((1, "min", float("-inf")), (2, "max", float("inf")))
     )
     return _clipped(node, minimum, maximum)
@@ -102,10 +102,17 @@ def _clip_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("Min", "Max")
 def _bound_node(node: NodeView) -> Value:
-    if len(node.inputs) != 2 or node.constant(1).array.size != 1:
+    if len(node.inputs) != 2:
         raise node.error("is not a bound of one value by a number")
-    bound = float(node.constant(1).array.item())
+    bound = _number(node, 1)
     return _clipped(node, bound, float("inf")) if node.proto.op_type == "Max" else _clipped(node, float("-inf"), bound)
+
+
+def _number(node: NodeView, index: int) -> float:
+    array = node.constant(index).array
+    if array.size != 1 or array.dtype.kind != "f":
+        raise node.error("has a bound that is not a number")
+    return float(array.item())
 
 
 def _clipped(node: NodeView, minimum: float, maximum: float) -> Value:
