@@ -138,11 +138,11 @@ def test_a_node_has_a_shape(lines: Lines) -> None:
 
 
 def test_an_unknown_operation_or_field_is_reported_where(lines: Lines) -> None:
-    data = graph_data(node("a", ["input"], MAP, {"op": "gelu"}), node("b", ["a"], MAP, {**CONV, "x": 1}))
+    data = graph_data(node("a", ["input"], MAP, {"op": "sigmod"}), node("b", ["a"], MAP, {**CONV, "x": 1}))
     said = lines(lambda: Graph.from_json(json.dumps(data)))
 
     assert said == [
-        "nodes.0.operation: unknown op 'gelu'; did you mean 'relu'?",
+        "nodes.0.operation: unknown op 'sigmod'; did you mean 'sigmoid'?",
         "nodes.1.operation: unknown key 'x' (known: channels, kernel, stride, padding, dilation, groups, bias, op)",
     ]
 
