@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import gcd, prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,9 @@ NETWORKS = (
     "torchvision/resnet18",
     "tutorial/resnet18",
 )
+
+
+NOT_SHIPPED = (Path(__file__).parents[1] / "lab" / "specs" / "activations.yaml",)
 
 
 def small(name: str) -> Graph:
@@ -124,12 +128,19 @@ def test_the_network_computes_what_torch_computes(name: str) -> None:
     assert all(errors[dtype] < gate for dtype, gate in GATES.items()), errors
 
 
+@pytest.mark.parametrize("path", NOT_SHIPPED, ids=lambda path: path.stem)
+def test_operations_of_no_shipped_network_compute_what_torch_computes(path: Path) -> None:
+    errors = errors_of(resnet_spec.load(path).to_graph())
+    assert all(errors[dtype] < gate for dtype, gate in GATES.items()), errors
+
+
 def touched(graph: Graph) -> set[str]:
     return {node.operation.op for node in graph.nodes} | {scope.block for scope in graph.scopes if scope.block}
 
 
 def test_these_networks_touch_every_operation_every_block_and_every_family() -> None:
-    found = set[str]().union(*(touched(small(name)) for name in NETWORKS))
+    graphs = [*map(small, NETWORKS), *(resnet_spec.load(path).to_graph() for path in NOT_SHIPPED)]
+    found = set[str]().union(*map(touched, graphs))
     assert {*OPERATIONS, *Catalog.shipped().blocks()} - found == ELSEWHERE
     assert {name.partition("/")[0] for name in NETWORKS} == {name.partition("/")[0] for name in resnet_spec.available()}
 
