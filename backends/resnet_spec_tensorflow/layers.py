@@ -80,7 +80,7 @@ class ExactLeakyReLU(keras.layers.LeakyReLU):
 
     def call(self, inputs: Any) -> Any:
         """Multiply the negative values of ``inputs`` by the slope."""
-        return keras.ops.maximum(inputs, 0) + self.negative_slope * keras.ops.minimum(inputs, 0)
+        return keras.ops.where(inputs > 0, inputs, self.negative_slope * inputs)
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")

@@ -327,7 +327,15 @@ def _by_channel(parameter: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Regularization
+# Activations and regularization
+
+
+class ExactHardsigmoid(nn.Hardsigmoid):
+    """Hardsigmoid whose gradient in float64 is not that of a slope rounded to float32, as PyTorch's kernel has it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) to the same."""
+        return functional.relu6(input + 3) / 6
 
 
 class StochasticDepth(nn.Module):

@@ -73,6 +73,7 @@ PARTS = (
     Part("specs/decoder.yaml", "vectors to maps, transposed convolutions, norms by position", size=None),
     Part("specs/assorted.yaml", "operations of no other network, dropout"),
     Part("specs/modern.yaml", "gates, dilation, stochastic depth"),
+    Part("specs/activations.yaml", "every activation", size=None),
 )
 
 

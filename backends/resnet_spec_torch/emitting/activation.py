@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Shape
 from resnet_spec_torch.emitting.emitters import EXPRESSIONS, LAYERS, Options, empty
+from resnet_spec_torch.layers import ExactHardsigmoid
 
 
 @LAYERS.register("relu")
@@ -56,7 +58,7 @@ def _sigmoid(op: ops.Sigmoid, shape: Shape, options: Options) -> nn.Sigmoid:
 
 @LAYERS.register("hard_sigmoid")
 def _hard_sigmoid(op: ops.HardSigmoid, shape: Shape, options: Options) -> nn.Hardsigmoid:
-    return nn.Hardsigmoid()
+    return ExactHardsigmoid() if options.dtype == torch.float64 else nn.Hardsigmoid()
 
 
 @LAYERS.register("hard_swish")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from resnet_spec_torch import TorchBackend
 from tests.activation_formulas import CASES, NUMBERS, Case
-from tests.resnet_spec_torch.graphs import Builder, run
+from tests.resnet_spec_torch.graphs import Builder, build, run
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
@@ -16,6 +17,15 @@ def test_activations(case: Case) -> None:
     found = run(case.op, NUMBERS.astype("float32"), **case.fields)
     assert found.dtype == "float32"
     np.testing.assert_allclose(found, case.expected(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
+def test_gradients_in_float64(case: Case) -> None:
+    model = build(Builder(*NUMBERS.shape[1:]).add("x", case.op, **case.fields).graph(), "float64")
+    images = torch.tensor(NUMBERS, requires_grad=True)
+    model(images).sum().backward()
+    assert images.grad is not None
+    np.testing.assert_allclose(images.grad.numpy(), case.derivative(), rtol=1e-10, atol=1e-11)
 
 
 def test_softmax() -> None:
