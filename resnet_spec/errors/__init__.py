@@ -22,6 +22,7 @@ from resnet_spec.errors.exceptions import (
     printable,
     shown,
     suggest,
+    suggest_spelling,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "printable",
     "shown",
     "suggest",
+    "suggest_spelling",
 ]
 
 # Tracebacks and pickles name the public module.

@@ -162,3 +162,26 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` with the most similar known word, or nothing if none is similar."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def suggest_spelling(word: str, known: Iterable[str]) -> str:
+    """``suggest`` for names of which a similar one means something else: only one that may be misspelled.
+
+    >>> suggest_spelling("Conv2D", ["conv1d", "conv2d"]), suggest_spelling("conv3d", ["conv1d", "conv2d"])
+    ("; did you mean 'conv2d'?", '')
+    """
+    near = [name for name in known if _may_be_misspelled(word, name)]
+    return suggest(word, near) if near else ""
+
+
+def _may_be_misspelled(word: str, name: str) -> bool:
+    """Whether two names differ in case and punctuation only, or in one letter or the order of two."""
+    one, two = (re.sub("[^a-z0-9]", "", text.lower()) for text in (word, name))
+    if re.sub("[a-z]", "", one) != re.sub("[a-z]", "", two) or word in OTHER_NAMES:
+        return False
+    same = sum(block.size for block in difflib.SequenceMatcher(None, one, two, autojunk=False).get_matching_blocks())
+    return max(len(one), len(two)) - same <= 1
+
+
+OTHER_NAMES = frozenset({"celu", "crelu", "selu", "rrelu", "glu", "erelu"})
+"""Functions that are no operation, although one letter makes them one."""

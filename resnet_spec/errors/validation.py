@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, Union, cast, get_args, g
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from resnet_spec.errors.exceptions import KeyPath, Locate, Position, Problem, shown, suggest
+from resnet_spec.errors.exceptions import KeyPath, Locate, Position, Problem, shown, suggest, suggest_spelling
 
 MAX_KNOWN = 24
 """The most keys that a message lists."""
@@ -132,7 +132,7 @@ def _text(kind: str, context: dict[str, Any]) -> str:
     if kind == "union_tag_invalid":
         tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
         name = context["discriminator"].strip("'")
-        return f"unknown {name} {context['tag']!r}{suggest(context['tag'], tags)}"
+        return f"unknown {name} {context['tag']!r}{suggest_spelling(context['tag'], tags)}"
     # Bounds of numbers are written as people write them: 1, not 1.0.
     words = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
     if kind in ("too_long", "too_short"):

@@ -5,6 +5,7 @@ This part of lowering makes no nodes and knows no shapes but those that a block'
 
 from __future__ import annotations
 
+import difflib
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from resnet_spec.document.parser import KeyPath
-from resnet_spec.errors import shown, suggest
+from resnet_spec.errors import shown, suggest, suggest_spelling
 from resnet_spec.errors.validation import invalid_values
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.fields import Shape
@@ -34,6 +35,20 @@ def is_unknown(value: Any) -> bool:
 def misspelled(name: str, unknown: Iterable[str]) -> bool:
     """Whether a missing argument may be one of those given under an unknown name."""
     return any(suggest(word, [name]) for word in unknown)
+
+
+def _hint(kind: str, own: list[str]) -> str:
+    """What an unknown layer may be: a misspelled one, or else the operations of the kind that its name resembles."""
+    if hint := suggest_spelling(kind, [*own, *OPERATIONS]):
+        return hint
+    words = [word for word in ("conv", "norm", "pool") if word in kind.lower()]
+    like = difflib.get_close_matches(kind, OPERATIONS, n=1, cutoff=0.7)
+    like += [name for word in words for name in OPERATIONS if word in name]
+    if not like:
+        return suggest(kind, own)
+    category = OPERATIONS[like[0]].category
+    names = [name for name, operation in OPERATIONS.items() if operation.category is category]
+    return f"; the operations of the kind {category} are {', '.join(names)}"
 
 
 class Written(NamedTuple):
@@ -120,8 +135,8 @@ class Resolver:
             self._diagnostics.problem(f"layer {kind!r} is defined by itself", path)
             return UNKNOWN_LAYER
         else:
-            known = [*environment.slots, *self._network.layers, *OPERATIONS, *self.block_names(), ABSENT]
-            self._diagnostics.problem(f"unknown operation, block or layer {kind!r}{suggest(kind, known)}", path)
+            own = [*environment.slots, *self._network.layers, *self.block_names(), ABSENT]
+            self._diagnostics.problem(f"unknown operation, block or layer {kind!r}{_hint(kind, own)}", path)
             return UNKNOWN_LAYER
         if not layer.arguments or base.kind == ABSENT or base is UNKNOWN_LAYER:
             return base

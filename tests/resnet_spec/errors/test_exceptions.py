@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resnet_spec import BackendError, GraphError, OutputError, Problem, ResnetSpecError, SpecError, WeightsError
-from resnet_spec.errors import Position, listed, shown, suggest
+from resnet_spec.errors import Position, listed, shown, suggest, suggest_spelling
 from resnet_spec.errors.exceptions import MAX_ALIKE, MAX_LISTED
 
 
@@ -80,6 +80,16 @@ def test_the_nearest_word_is_suggested_and_none_where_none_is_near() -> None:
     assert suggest("bottlneck", ["basic_block", "bottleneck"]) == "; did you mean 'bottleneck'?"
     assert suggest("bottlneck", ["basic_block"]) == ""
     assert suggest("x", []) == ""
+
+
+@pytest.mark.parametrize("word", ["rellu", "realu", "Relu", "re_lu", "reul"])
+def test_a_misspelled_name_is_recognized(word: str) -> None:
+    assert suggest_spelling(word, ["gelu", "relu"]) == "; did you mean 'relu'?"
+
+
+@pytest.mark.parametrize("word", ["celu", "selu", "relu7", "swish", "rlu2"])
+def test_a_name_of_something_else_is_not(word: str) -> None:
+    assert suggest_spelling(word, ["elu", "gelu", "relu", "relu6", "hard_swish"]) == ""
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,23 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
     ("layer", "said"),
     [
         ("¦rellu", "x: unknown operation, block or layer 'rellu'; did you mean 'relu'?"),
+        ("¦Batch_Norm", "x: unknown operation, block or layer 'Batch_Norm'; did you mean 'batch_norm'?"),
+        (
+            "¦selu",
+            "x: unknown operation, block or layer 'selu'; the operations of the kind activation are relu, relu6,"
+            " leaky_relu, prelu, elu, silu, gelu, mish, sigmoid, hard_sigmoid, hard_swish, tanh, softplus",
+        ),
+        (
+            "¦conv3d",
+            "x: unknown operation, block or layer 'conv3d'; the operations of the kind convolution are conv2d,"
+            " std_conv2d, conv_transpose2d, conv1d",
+        ),
+        (
+            "¦layer_norm",
+            "x: unknown operation, block or layer 'layer_norm'; the operations of the kind normalization are"
+            " batch_norm, position_batch_norm, group_norm, evo_norm_s0, filter_response_norm",
+        ),
+        ("¦attention", "x: unknown operation, block or layer 'attention'"),
         ("¦{conv2d: {kernel: 3}}", "x: conv2d needs 'channels'"),
         (
             "{conv2d: {¦biass: true, channels: 8, kernel: 3}}",
