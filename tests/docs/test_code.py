@@ -24,7 +24,11 @@ def shared() -> Iterator[Documents]:
         yield documents
 
 
-SLOW = {"docs/training.md": "its comparison of training is a larger one of docs/ci.md's"}
+SLOW = {
+    "docs/training.md": "its comparison of training is a larger one of docs/ci.md's",
+    "docs/adding-a-backend.md": "its code changes a copy of the packages, so that it needs processes of its own",
+    "docs/adding-an-operation.md": "the same",
+}
 WITH_BLOCKS = dict.fromkeys(block.document for block in ALL_BLOCKS)
 
 

@@ -304,7 +304,7 @@ def test_a_reader_that_hangs_fails() -> None:
 
 @pytest.mark.parametrize("ending", FILES)
 def test_changed_bytes_end_in_an_error_or_in_arrays(tmp_path: Path, ending: str) -> None:
-    fuzz(tmp_path, ending, 60, f"{ending} 0")
+    fuzz(tmp_path, ending, 30, f"{ending} 0")
 
 
 @pytest.mark.slow
