@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import resnet_spec
-from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations import OPERATIONS, Category
 from tests.backend_pool import shared_backends
 
 from .gates import GATES
@@ -35,7 +35,8 @@ def test_the_part_touches_every_operation_in_use_and_every_family() -> None:
     assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= ELSEWHERE
 
 
-ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax"}
+ACTIVATIONS = {name for name, kind in OPERATIONS.items() if kind.category is Category.ACTIVATION}
+ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", *ACTIVATIONS}
 """Operations that users add to a shipped network, or that only families with tests of their own have."""
 
 
