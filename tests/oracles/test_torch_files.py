@@ -193,6 +193,7 @@ stem:
   groups: {group_norm: {groups: 2, epsilon: 1e-5}}
   evo: {evo_norm_s0: {groups: 2, epsilon: 1e-5}}
   response: {filter_response_norm: {epsilon: 1e-5, threshold: true}}
+  slopes: {prelu: {per_channel: true}}
   up: {conv_transpose2d: {channels: 6, kernel: [2, 3], stride: 2, bias: true}}
   position: position
 head:
