@@ -286,15 +286,17 @@ SGD_STEPS, ADAMW_STEPS = (
     [
         ("none", set()),
         ("one kernel", {"gradients fc.bias"}),
-        ("images", {"gradients input"}),
+        pytest.param("images", {"gradients input"}, marks=pytest.mark.slow),
         ("nan", {"gradients fc.bias"}),
-        ("detached", {"gradients conv1.weight", "gradients input"} | SGD_STEPS | ADAMW_STEPS),
-        ("decoupled decay", SGD_STEPS),
+        pytest.param(
+            "detached", {"gradients conv1.weight", "gradients input"} | SGD_STEPS | ADAMW_STEPS, marks=pytest.mark.slow
+        ),
+        pytest.param("decoupled decay", SGD_STEPS, marks=pytest.mark.slow),
         ("coupled decay", ADAMW_STEPS),
-        ("epsilon", ADAMW_STEPS),
-        ("momentum form", SGD_STEPS),
+        pytest.param("epsilon", ADAMW_STEPS, marks=pytest.mark.slow),
+        pytest.param("momentum form", SGD_STEPS, marks=pytest.mark.slow),
         ("nesterov", SGD_STEPS),
-        ("unrounded", SGD_STEPS | ADAMW_STEPS),
+        pytest.param("unrounded", SGD_STEPS | ADAMW_STEPS, marks=pytest.mark.slow),
         (
             "momentum of statistics",
             {"statistics layer1.1.bn1.running_mean", "statistics layer1.1.bn1.running_mean, exact"},
