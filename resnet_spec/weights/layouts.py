@@ -116,8 +116,11 @@ def from_layout(array: NDArray[Any], parameter: Parameter, layout: Layout) -> ND
     if parameter.role is Role.ACTIVATION_SLOPE and array.ndim > 1 and array.shape[-1:] == shape == (array.size,):
         # Keras has a slope for each position, unless the axes of the positions are shared.
         array = array.reshape(shape)
-    if parameter.role in KERNELS and array.ndim != len(shape) and _point(array.shape, layout) == _point(shape, layout):
-        array = array.reshape(shape)
+    if parameter.role in KERNELS and array.ndim != len(shape):
+        channels, ones = _point(array.shape, layout), (1,) * (len(shape) - 2)
+        # Also of another number of classes, so that this is what the two are found to differ in.
+        if len(channels) == 2 and len(_point(shape, layout)) == 2:
+            array = array.reshape((*ones, *channels) if layout == "tensorflow" else (*channels, *ones))
     if array.ndim != len(shape):
         return array
     return array.transpose([axes.index(axis) for axis in range(len(axes))])
