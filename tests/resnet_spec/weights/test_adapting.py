@@ -145,7 +145,7 @@ def test_a_head_that_fits_is_kept(small: Graph, plain: Callable[..., Path], capl
         {"fc.weight": (7, 12), "fc.bias": (8,)},
         {"fc.weight": (7, 12), "fc.bias": (5,)},
         {"fc.weight": (5, 13), "fc.bias": (5,)},
-        {"fc.weight": (7, 12, 1, 1), "fc.bias": (7,)},
+        {"fc.weight": (7, 12, 2, 1), "fc.bias": (7,)},
         {"fc.weight": (), "fc.bias": (7,)},
     ],
 )
