@@ -75,7 +75,7 @@ class Scheme:
 
     @cached_property
     def ends(self) -> frozenset[str]:
-        """The last two parts of the names, by which most names of a large file are told apart from these."""
+        """The last two parts of the names, which distinguish most names of a large file from these."""
         return frozenset(map(last_two, self.known))
 
 
