@@ -1,4 +1,4 @@
-"""Arithmetic in specs: a whitelisted walk of Python's syntax tree, which cannot call or look up anything.
+"""Arithmetic in specs: a whitelisted walk of Python's syntax tree, with a closed table of functions.
 
 A name may have the value ``UNKNOWN``, after a mistake that is reported where it was made. Whatever is computed from it
 is ``UNKNOWN`` too, so that one mistake is one problem.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from resnet_spec.errors import suggest
 
@@ -29,6 +31,11 @@ Unknown: TypeAlias = Literal[_Unknown.UNKNOWN]
 Number: TypeAlias = int | float | bool
 Value: TypeAlias = Number | Unknown
 Names: TypeAlias = Mapping[str, Value]
+Sizes: TypeAlias = Mapping[str, Value] | Unknown
+Steps: TypeAlias = Mapping[str, Sizes]
+"""The sizes of steps by name: ``channels``, ``height`` and so on of each one's value."""
+
+NO_STEPS: Steps = MappingProxyType({})
 
 LIMIT = 2**53
 """The largest value: floats do not represent every larger integer, and no network needs one."""
@@ -59,13 +66,46 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.Not: operator.not_}
 
 
-def evaluate(text: str, names: Names) -> Value:
-    """The value of an expression over ``names``, ``UNKNOWN`` if it depends on a name whose value is.
+def make_divisible(value: Number, divisor: Number, limit: Number = 0.9) -> Number:
+    """The multiple of ``divisor`` nearest to ``value``, and the next one if that is below ``limit`` times ``value``.
 
-    Allowed are numbers, names, ``+ - * / // %``, comparisons, ``and or not``, ``a if c else b`` and parentheses.
-    Anything else, an unknown name, a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
+    >>> make_divisible(62, 8), make_divisible(3, 8), make_divisible(12, 8, 0.9)
+    (64, 8, 16)
     """
-    return _value(_parse(text), names)
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < limit * value else rounded
+
+
+class _Function(NamedTuple):
+    call: Callable[..., Any]
+    arguments: str
+    least: int
+    most: int | None
+
+
+_FUNCTIONS = {
+    "min": _Function(min, "two values or more", 2, None),
+    "max": _Function(max, "two values or more", 2, None),
+    "round": _Function(round, "one value", 1, 1),
+    "make_divisible": _Function(make_divisible, "a value, a divisor and an optional limit", 2, 3),
+}
+
+SIZES = ("channels", "depth", "height", "width", "length", "features")
+COUNTERS = ("index", "number", "count")
+# Names of steps are no names in Python (``downsample.0``), so that a reference is found before Python parses the text.
+_REFERENCE = re.compile(rf"(?<![\w.])\w+(?:\.\w+)*\.(?:{'|'.join(SIZES + COUNTERS)})\b(?![.(])", re.ASCII)
+_STAND_IN = "ꞏ{}"
+"""An identifier that stands for a reference while Python parses; no name in a spec has this letter."""
+
+
+def evaluate(text: str, names: Names, steps: Steps = NO_STEPS) -> Value:
+    """The value of an expression over ``names`` and the sizes of ``steps``, ``UNKNOWN`` if one that it uses is.
+
+    Allowed are numbers, names, sizes such as ``conv1.channels``, ``+ - * / // %``, comparisons, ``and or not``,
+    ``a if c else b``, parentheses, and the functions ``min max round make_divisible``. Anything else, an unknown name,
+    a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
+    """
+    return _value(_parse(text), _Scope(names, steps))
 
 
 def limited(value: Value) -> Value:
@@ -77,32 +117,65 @@ def limited(value: Value) -> Value:
 
 def variables(text: str) -> frozenset[str]:
     """The names an expression mentions; raises ExpressionError if it is not an expression."""
-    return frozenset(node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name))
+    nodes = list(ast.walk(_parse(text)))
+    functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in functions)
 
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters")
+    references: dict[str, str] = {}
+
+    def stand_in(found: re.Match[str]) -> str:
+        name = _STAND_IN.format(len(references))
+        references[name] = found[0]
+        return name
+
     try:
         with warnings.catch_warnings():
             # What Python would only warn of, such as "64if wide else 32", is not a valid expression.
             warnings.simplefilter("error")
-            return ast.parse(text.strip(), mode="eval").body
+            tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
         raise ExpressionError(f"{text!r} is neither a known word nor an arithmetic expression") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = references.get(node.id, node.id)
+    return tree
 
 
-def _value(node: ast.expr, names: Names) -> Value:
+class _Scope(NamedTuple):
+    """What names mean in one expression."""
+
+    names: Names
+    steps: Steps
+
+    def value(self, name: str) -> Value:
+        if name in self.names:
+            return self.names[name]
+        step, _, size = name.rpartition(".")
+        if not step:
+            known = ", ".join(sorted(self.names))
+            raise ExpressionError(f"unknown name {name!r}{suggest(name, self.names)} (known: {known})")
+        if step not in self.steps:
+            known = f" (known: {', '.join(self.steps)})" if self.steps else ""
+            raise ExpressionError(f"{name!r}: no earlier step here is named {step!r}{suggest(step, self.steps)}{known}")
+        sizes = self.steps[step]
+        if sizes is UNKNOWN:
+            return UNKNOWN
+        if size not in sizes:
+            raise ExpressionError(f"{name!r}: the value of {step!r} has {' and '.join(sizes)}, no {size}")
+        return sizes[size]
+
+
+def _value(node: ast.expr, names: _Scope) -> Value:
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
             return limited(value)
         case ast.Name(id=name):
-            if name not in names:
-                raise ExpressionError(
-                    f"unknown name {name!r}{suggest(name, names)} (known: {', '.join(sorted(names))})"
-                )
-            return names[name]
+            return names.value(name)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             value = _value(operand, names)
             return value if value is UNKNOWN else limited(_UNARY[type(op)](value))
@@ -118,22 +191,41 @@ def _value(node: ast.expr, names: Names) -> Value:
         case ast.IfExp(test=test, body=body, orelse=orelse):
             chosen = _value(test, names)
             return UNKNOWN if chosen is UNKNOWN else _value(body if chosen else orelse, names)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            return _call(node, name, [_value(argument, names) for argument in arguments])
         case _:
             raise ExpressionError(
                 f"{ast.unparse(node)!r} is not allowed in an expression, which is arithmetic over names"
+                f"{_functions(node)}"
             )
 
 
+def _functions(node: ast.expr) -> str:
+    """For a call that is not allowed, which are."""
+    return f" (functions: {', '.join(_FUNCTIONS)})" if isinstance(node, ast.Call) else ""
+
+
+def _call(node: ast.Call, name: str, arguments: list[Value]) -> Value:
+    function = _FUNCTIONS[name]
+    if not function.least <= len(arguments) <= (function.most or len(arguments)):
+        raise ExpressionError(f"{name} takes {function.arguments}, not {len(arguments)} (in {ast.unparse(node)!r})")
+    return _computed(node, function.call, arguments)
+
+
 def _binary(node: ast.BinOp, operation: Callable[[Any, Any], Any], left: Value, right: Value) -> Value:
-    if left is UNKNOWN or right is UNKNOWN:
+    return _computed(node, operation, [left, right])
+
+
+def _computed(node: ast.expr, operation: Callable[..., Any], operands: list[Value]) -> Value:
+    if UNKNOWN in operands:
         return UNKNOWN
     try:
-        return limited(operation(left, right))
+        return limited(operation(*operands))
     except ZeroDivisionError:
         raise ExpressionError(f"division by zero in {ast.unparse(node)!r}") from None
 
 
-def _boolean(values: list[ast.expr], names: Names, *, stops_at: bool) -> Value:
+def _boolean(values: list[ast.expr], names: _Scope, *, stops_at: bool) -> Value:
     """``and`` and ``or``: what follows an operand that decides, or may decide, is not evaluated."""
     for operand in values:
         value = _value(operand, names)

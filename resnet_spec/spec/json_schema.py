@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.base import describe
-from resnet_spec.spec.models import STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
+from resnet_spec.spec.models import ABSENT, STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -103,6 +103,8 @@ def _definitions() -> Schema:
             "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             "when": _CONDITION,
             "call": {"type": "string", "description": "The earlier layer that is used again, with its parameters."},
+            "repeat": {"type": ["integer", "string"], "description": "How often the layer, or 'steps', is repeated."},
+            "steps": _CHAIN | {"description": "A chain in place of a layer, with names of its own."},
         },
     }
     return {
@@ -137,8 +139,8 @@ def _or_expression(schema: Schema) -> Schema:
 def _block() -> Schema:
     properties = dict(Block.model_json_schema(by_alias=True)["properties"])
     identity: Schema = {"from": {"type": "string"}, "layers": _CHAIN}
-    otherwise: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
-    otherwise["description"] = getdoc(Identity)
+    passed: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
+    otherwise: Schema = {"anyOf": [{"const": ABSENT}, passed], "description": getdoc(Identity)}
     shortcut: Schema = {
         "type": "object",
         "description": getdoc(Shortcut),

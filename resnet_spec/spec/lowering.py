@@ -6,34 +6,21 @@ a spec is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from resnet_spec.errors import KeyPath, Locate, Problem, SpecError, suggest
 from resnet_spec.graph import INPUT, Graph, Node, Scope, strides_of, unused
 from resnet_spec.graph.folding import fold
-from resnet_spec.operations import OPERATIONS, Category
+from resnet_spec.operations import Category
 from resnet_spec.spec.assertions import failed_assertions
+from resnet_spec.spec.chains import ChainLowering, Surroundings
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
-from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, evaluate
-from resnet_spec.spec.models import ABSENT, FEATURES, STAGE_KEYS, Chain, Identity, Network, Shortcut, Stage, Step
-from resnet_spec.spec.node_building import GraphBuilder, Value
-from resnet_spec.spec.resolution import UNKNOWN_LAYER, Bound, Environment, Resolver, Written
-
-MAX_LAYERS = 100_000
-Namer: TypeAlias = Callable[[str], str]
-
-_ADDITION = Bound("add", {}, {})
-
-
-@dataclass(frozen=True)
-class _Surroundings:
-    """What a chain is lowered in: the meaning of names, how its layers are named, the values its steps may refer to."""
-
-    environment: Environment
-    name: Namer
-    values: dict[str, Value]
+from resnet_spec.spec.expressions import UNKNOWN, ExpressionError
+from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Stage, counts
+from resnet_spec.spec.resolution import Bound, Environment, Written
+from resnet_spec.spec.values import Value
 
 
 def lower(network: Network, locate: Locate, *, overridden: bool = False) -> Graph:
@@ -56,17 +43,13 @@ def name_problems(network: Network, locate: Locate) -> list[Problem]:
     return [problem for problem in diagnostics.problems if problem not in diagnostics.shape_problems]
 
 
-class _Lowering:
+class _Lowering(ChainLowering):
+    """Lowers the network around the chains: its stages, outputs and assertions."""
+
     def __init__(self, network: Network, locate: Locate, *, overridden: bool) -> None:
-        self.network = network
+        super().__init__(network, Diagnostics(locate))
         self.overridden = overridden
-        self.scopes: list[Scope] = []
-        self.size = 0
         self.blocks_done, self.block_count = 0, sum(stage.repeat for stage in network.stages.values())
-        self.diagnostics = Diagnostics(locate)
-        self.problem = self.diagnostics.problem
-        self.resolver = Resolver(network, self.diagnostics)
-        self.builder = GraphBuilder(self.diagnostics)
 
     # -- the network ---------------------------------------------------------------------------------------------
 
@@ -79,12 +62,13 @@ class _Lowering:
     def graph(self) -> Graph | None:
         network, nodes = self.network, self.builder.nodes
         start = Value(INPUT, network.input.shape)
-        around = _Surroundings(self.resolver.root, lambda name: name, {INPUT: start})
+        values = {INPUT: start}
+        around = Surroundings(replace(self.resolver.root, values=values), lambda name: name, values)
         self.check_requirements()
         value = self.chain(network.stem, start, around, ("stem",))
         stem = len(nodes)
         for name, stage in network.stages.items():
-            value = around.values[name] = self.stage(name, stage, value)
+            value = around.values[name] = self.stage(name, stage, value, around)
         value = self.chain(network.final, value, around, ("final",))
         value = self.chain(network.head, value, around, ("head",))
         names = self.features(nodes[:stem]) if network.outputs == FEATURES else network.outputs
@@ -115,7 +99,7 @@ class _Lowering:
     def check_requirements(self) -> None:
         for expression, message in self.network.require.items():
             try:
-                holds = evaluate(expression, self.resolver.root.numbers)
+                holds = self.resolver.root.value(expression)
             except ExpressionError as error:
                 holds, message = False, str(error)
             if not holds:
@@ -161,8 +145,13 @@ class _Lowering:
 
     # -- stages and blocks ---------------------------------------------------------------------------------------
 
-    def stage(self, key: str, stage: Stage, value: Value) -> Value:
+    def stage(self, key: str, stage: Stage, value: Value, around: Surroundings) -> Value:
         path: KeyPath = ("stages", key)
+        if stage.repeat > 1 and not counts(stage.names or self.network.names):
+            where = (*path, "names") if stage.names else ("names",)
+            message = f"a pattern without {{index}}, {{number}} or {{remaining}} names one block, not {stage.repeat}"
+            self.problem(f"{message} (in stage {key!r})", where)
+            return value.after_mistake()
         for name, argument in [*stage.arguments.items(), *stage.first.items(), *stage.last.items()]:
             length = len(cast("list[Any]", argument)) if isinstance(argument, list) else stage.repeat
             if length != stage.repeat:
@@ -171,18 +160,18 @@ class _Lowering:
                 self.problem(message, where)
                 return value.after_mistake()
         for index in range(stage.repeat):
-            value = self.stage_block(key, stage, index, value)
+            value = self.stage_block(key, stage, index, value, around)
             self.blocks_done += 1
         if value.shape is not None:
             self.scopes.append(Scope(name=key, kind="stage", output=value.node))
         return value
 
-    def stage_block(self, key: str, stage: Stage, index: int, value: Value) -> Value:
+    def stage_block(self, key: str, stage: Stage, index: int, value: Value, around: Surroundings) -> Value:
         path: KeyPath = ("stages", key)
         first, last = index == 0, index == stage.repeat - 1
-        counts = {"index": index, "number": index + 1, "count": stage.repeat}
-        counts |= {"overall_index": self.blocks_done, "overall_count": self.block_count}
-        environment = Environment(self.resolver.root.numbers | counts)
+        counters = {"index": index, "number": index + 1, "count": stage.repeat}
+        counters |= {"overall_index": self.blocks_done, "overall_count": self.block_count}
+        environment = Environment(self.resolver.root.numbers | counters, around.values)
         arguments: dict[str, tuple[Any, KeyPath]] = {
             name: (argument[index] if isinstance(argument, list) else argument, (*path, name))
             for name, argument in stage.arguments.items()
@@ -222,100 +211,4 @@ class _Lowering:
             return name
 
         written = {name: Written(where, argument) for name, (argument, where) in arguments.items()}
-        return self.block(Bound(kind, bound, written), value, name_layer, path)
-
-    def block(self, bound: Bound, value: Value, name: Namer, path: KeyPath) -> Value:
-        """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used."""
-        kind, block = bound.kind, self.network.blocks[bound.kind]
-        self.grow(path)
-        if self.diagnostics.depth > 20:
-            self.problem(f"block {kind!r} contains itself", path)
-            raise LoweringStoppedError
-        with self.diagnostics.inside_block(path):
-            where: KeyPath = ("blocks", kind)
-            environment = self.resolver.bind(bound, value.shape, where)
-            around = _Surroundings(environment, name, {INPUT: value})
-            sections: dict[str, list[str]] = {}
-            with self.builder.declaring(sections, "main"):
-                result = self.chain(block.main, value, around, (*where, "main"))
-            if block.shortcut is not None:
-                with self.builder.declaring(sections, "shortcut"):
-                    shortcut = self.shortcut(block.shortcut, around, (*where, "shortcut"))
-                with self.builder.declaring(sections, "after"):
-                    result = self.builder.apply(_ADDITION, [result, shortcut], name(block.join), (*where, "shortcut"))
-                    result = self.chain(block.after, result, around, (*where, "after"))
-            else:
-                with self.builder.declaring(sections, "after"):
-                    result = self.chain(block.after, result, around, (*where, "after"))
-            for section in block.declare:
-                self.builder.declared += sections.get(section, [])
-        # Flat names ("conv2_block1_add") have a prefix too, but no dot to nest by.
-        scope = name("").rstrip("._-")
-        if scope and result.shape is not None and result.node != value.node:
-            residual = block.shortcut is not None
-            self.scopes.append(Scope(name=scope, kind="block", output=result.node, block=kind, residual=residual))
-        return result
-
-    def shortcut(self, shortcut: Shortcut, around: _Surroundings, path: KeyPath) -> Value:
-        branch: Shortcut | Identity = shortcut
-        projected = self.resolver.condition(shortcut.when, around.environment, (*path, "when"))
-        if projected is UNKNOWN:
-            return around.values[INPUT].after_mistake()
-        if not projected:
-            branch, path = shortcut.otherwise, (*path, "otherwise")
-        start = self.refer(branch.from_, around, (*path, "from"))
-        return self.chain(branch.layers, start, around, (*path, "layers"))
-
-    # -- chains and steps ----------------------------------------------------------------------------------------
-
-    def chain(self, steps: Chain, value: Value, around: _Surroundings, path: KeyPath) -> Value:
-        for name, step in steps.items():
-            if name in around.values or name == INPUT:
-                self.problem(f"{name!r} is already the name of another layer here", (*path, name))
-            value = around.values[name] = self.step(name, step, value, around, (*path, name))
-        return value
-
-    def step(self, name: str, step: Step, value: Value, around: _Surroundings, path: KeyPath) -> Value:
-        self.grow(path)
-        inputs = [self.refer(reference, around, (*path, "from")) for reference in step.from_] or [value]
-        present = self.resolver.condition(step.when, around.environment, (*path, "when"))
-        if present is UNKNOWN:
-            return inputs[0].after_mistake()
-        if not present:
-            return inputs[0]
-        full = around.name(name)
-        if step.call is not None:
-            return self.call(step.call, inputs, full, around, path)
-        bound = self.resolver.resolve(step.layer, around.environment, path)
-        if bound is UNKNOWN_LAYER:
-            return inputs[0].after_mistake()
-        if bound.kind == ABSENT:
-            return inputs[0]
-        if bound.kind in OPERATIONS:
-            return self.builder.apply(bound, inputs, full, path)
-        if len(inputs) > 1:
-            self.problem(f"block {bound.kind!r} takes one input, not {len(inputs)}", path)
-        return self.block(bound, inputs[0], lambda inner: around.name(f"{name}.{inner}"), path)
-
-    def call(self, target: str, inputs: list[Value], name: str, around: _Surroundings, path: KeyPath) -> Value:
-        if target not in around.values:
-            message = f"no earlier layer here is named {target!r}{suggest(target, around.values)}"
-            self.problem(message, (*path, "call"))
-        elif around.values[target].shape is not None:
-            return self.builder.call(target, around.name(target), inputs, name, path)
-        return inputs[0].after_mistake()
-
-    def refer(self, name: str, around: _Surroundings, path: KeyPath) -> Value:
-        if name in around.values:
-            return around.values[name]
-        self.problem(f"no earlier layer here is named {name!r}{suggest(name, around.values)}", path)
-        return Value(INPUT, None)
-
-    # -- bookkeeping ---------------------------------------------------------------------------------------------
-
-    def grow(self, path: KeyPath) -> None:
-        """Count a step or a block, present or not: a network too large to be intended is not walked to its end."""
-        self.size += 1
-        if self.size > MAX_LAYERS:
-            self.problem(f"the network has more than {MAX_LAYERS:,} layers", path)
-            raise LoweringStoppedError
+        return self.block(Bound(kind, bound, written), [value], name_layer, path)

@@ -48,6 +48,16 @@ LayerName = Annotated[
     ),
     Field(max_length=100),
 ]
+_COUNTER = r"\{(?:[A-Za-z0-9_.-]+\.)?(?:index|number)\}"
+StepName = Annotated[
+    str,
+    matching(
+        rf"^([A-Za-z0-9]|{_COUNTER})([A-Za-z0-9_-]|{_COUNTER})*(\.([A-Za-z0-9_-]|{_COUNTER})+)*$",
+        "letters, digits, _ and -, in parts joined by dots, a letter or digit first, and in a repeated step {index} or "
+        "{number}",
+    ),
+    Field(max_length=100),
+]
 Word = Annotated[
     str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", "letters, digits and _, no digit first"), Field(max_length=60)
 ]
@@ -113,7 +123,7 @@ def _reference(data: Any) -> tuple[str, dict[str, Any]]:
     raise ValueError("must be a layer's name or a mapping such as {conv2d: {channels: 64, kernel: 3}}")
 
 
-STEP_KEYS = ("from", "when", "call")
+STEP_KEYS = ("from", "when", "call", "repeat", "steps")
 """Keys of a step beside the layer's name, which therefore may not be one of them."""
 
 
@@ -121,31 +131,36 @@ class Step(Frozen):
     """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
 
     ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
-    whether it is present; ``call`` uses an earlier step's layer again, with its parameters.
+    whether it is present; ``call`` uses an earlier step's layer again, with its parameters. ``steps`` is a chain in
+    place of a layer; ``repeat`` says how many times the layer or the chain follows itself.
     """
 
     layer: Layer
     from_: Annotated[tuple[str, ...], Field(alias="from")] = ()
     when: Condition = True
     call: str | None = None
+    repeat: Expression | None = None
+    steps: dict[StepName, Step] | None = None
 
-    @model_validator(mode="wrap")
+    @model_validator(mode="before")
     @classmethod
-    def _from_yaml(cls, data: Any, handler: ModelWrapValidatorHandler[Step]) -> Step:
+    def _from_yaml(cls, data: Any) -> Any:
         if isinstance(data, Step):
             return data
         if not isinstance(data, dict):
-            return handler({"layer": data})
+            return {"layer": data}
         mapping = cast("dict[str, Any]", data)
         modifiers = {key: mapping[key] for key in STEP_KEYS if key in mapping}
         reference = {key: value for key, value in mapping.items() if key not in modifiers}
         if isinstance(modifiers.get("from"), str):
             modifiers["from"] = [modifiers["from"]]
-        if "call" in modifiers:
-            if reference:
-                raise ValueError(f"a step with 'call' names no other layer, such as {next(iter(reference))!r}")
-            return handler(modifiers | {"layer": None})
-        return handler(modifiers | {"layer": reference})
+        instead = [key for key in ("call", "steps") if key in modifiers]
+        if instead:
+            if reference or len(instead) > 1:
+                other = instead[1] if len(instead) > 1 else next(iter(reference))
+                raise ValueError(f"a step with {instead[0]!r} names no other layer, such as {other!r}")
+            return modifiers | {"layer": None}
+        return modifiers | {"layer": reference}
 
     @model_serializer
     def _to_yaml(self) -> Any:
@@ -154,6 +169,11 @@ class Step(Frozen):
             modifiers["from"] = self.from_[0] if len(self.from_) == 1 else list(self.from_)
         if self.when is not True:
             modifiers["when"] = self.when
+        if self.repeat is not None:
+            modifiers["repeat"] = self.repeat
+        if self.steps is not None:
+            steps = {name: step._to_yaml() for name, step in self.steps.items()}  # pyright: ignore[reportPrivateUsage]
+            return modifiers | {"steps": steps}
         if self.call is not None:
             return {"call": self.call} | modifiers
         if not modifiers:
@@ -161,7 +181,7 @@ class Step(Frozen):
         return {self.layer.kind: self.layer.arguments or None} | modifiers
 
 
-Chain: TypeAlias = dict[LayerName, Step]
+Chain: TypeAlias = dict[StepName, Step]
 
 FEATURES = "features"
 """The value of ``outputs`` for the feature maps at the end of the stem's stride-2 part and of each stage."""
@@ -192,13 +212,27 @@ class Identity(Frozen):
     layers: Chain = {}
 
 
+def _kind_of_shortcut(value: Any) -> str:
+    return "word" if isinstance(value, str) else "mapping"
+
+
 class Shortcut(Frozen):
-    """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``."""
+    """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``.
+
+    With ``otherwise: none`` the block adds nothing if ``when`` does not hold.
+    """
 
     when: Condition = True
     from_: Annotated[str, Field(alias="from")] = "input"
     layers: Chain = {}
-    otherwise: Identity = Identity()
+    otherwise: Annotated[
+        Annotated[Literal["none"], Tag("word")] | Annotated[Identity, Tag("mapping")],
+        Discriminator(_kind_of_shortcut),
+    ] = Identity()
+
+    def chains(self) -> list[Chain]:
+        """The chains of both cases."""
+        return [self.layers] + ([self.otherwise.layers] if isinstance(self.otherwise, Identity) else [])
 
 
 Section: TypeAlias = Literal["main", "shortcut", "after"]
@@ -215,12 +249,15 @@ class Block(Frozen):
 
     ``parameters`` maps names to a type (``int``, ``number``, ``bool``, ``layer``) or to a default: a number, a
     boolean, an expression over earlier parameters, or a layer, which makes it a slot. ``join`` names the addition, and
-    ``declare`` is the order in which a state_dict lists the sections.
+    ``declare`` is the order in which a state_dict lists the sections. ``inputs`` names the values that it takes, and
+    ``outputs`` the steps whose values others can use beside the block's.
     """
 
     block: Word | None = None
     description: str = ""
     parameters: dict[Word, Any] = {}
+    inputs: Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=100)] = ("input",)
+    outputs: tuple[str, ...] = ()
     main: Chain
     shortcut: Shortcut | None = None
     join: LayerName = "add"
@@ -229,13 +266,14 @@ class Block(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Block:
-        chains: list[Chain] = [self.main, self.after]
-        if self.shortcut is not None:
-            chains += [self.shortcut.layers, self.shortcut.otherwise.layers]
-        names = [name for chain in chains for name in chain]
+        if self.inputs[0] != "input":
+            raise ValueError("the first of 'inputs' must be 'input'")
+        chains = [self.main, *(self.shortcut.chains() if self.shortcut is not None else ()), self.after]
+        names = [*self.inputs, *(name for chain in chains for name in chain if name != "input")]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{twice[0]!r} names two layers of the block")
+            what = "an input and a layer" if twice[0] in self.inputs else "two layers"
+            raise ValueError(f"{twice[0]!r} names {what} of the block")
         _check_reserved("parameters", self.parameters)
         if sorted(self.declare) != ["after", "main", "shortcut"]:
             raise ValueError("'declare' must list main, shortcut and after, each once")
@@ -254,9 +292,14 @@ def _check_pattern(pattern: str) -> str:
     if set(placeholders) - set(_PLACEHOLDERS) or not re.fullmatch(r"[A-Za-z0-9_.-]*", rest):
         known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
         raise ValueError(f"a pattern of names may contain {known}, letters, digits and . _ -")
-    if "layer" not in placeholders or not {"index", "number", "remaining"} & set(placeholders):
-        raise ValueError("a pattern of names must contain {layer}, and {index}, {number} or {remaining}")
+    if "layer" not in placeholders:
+        raise ValueError("a pattern of names must contain {layer}")
     return pattern
+
+
+def counts(pattern: str) -> bool:
+    """Whether a pattern of names has a counter, so that two blocks of a stage have different names."""
+    return any(word in pattern for word in ("{index}", "{number}", "{remaining}"))
 
 
 NamePattern = Annotated[str, Field(max_length=200), AfterValidator(_check_pattern)]

@@ -17,17 +17,7 @@ from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.resolution import Bound, is_unknown, misspelled
-
-
-class Value(NamedTuple):
-    """What a step computes: the node, and its shape, or None after a mistake."""
-
-    node: str
-    shape: Shape | None
-
-    def after_mistake(self) -> Value:
-        """The value of a step that takes this one and whose own is unknown."""
-        return self._replace(shape=None)
+from resnet_spec.spec.values import Value
 
 
 class _Owner(NamedTuple):

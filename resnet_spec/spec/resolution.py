@@ -17,12 +17,15 @@ from pydantic import ValidationError
 from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown, suggest, suggest_spelling
 from resnet_spec.errors.validation import invalid_values
+from resnet_spec.graph import INPUT
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, Value, evaluate, limited, variables
 from resnet_spec.spec.models import ABSENT, TYPES, Block, Layer, Network
+from resnet_spec.spec.values import SIZE_NAMES, StepSizes
+from resnet_spec.spec.values import Value as StepValue
 
 
 def is_unknown(value: Any) -> bool:
@@ -73,11 +76,19 @@ UNKNOWN_LAYER = Bound("unknown", {}, {})
 
 @dataclass(frozen=True)
 class Environment:
-    """The names that a step can use: numbers for expressions, layers for slots, and where each was given."""
+    """The names that a step can use: numbers for expressions, layers for slots, and where each was given.
+
+    ``values`` are those of earlier steps, for whose sizes an expression may ask.
+    """
 
     numbers: dict[str, Value]
+    values: Mapping[str, StepValue]
     slots: dict[str, Bound] = field(default_factory=dict[str, Bound])
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
+
+    def value(self, text: str) -> Value:
+        """The value of an expression; raises ExpressionError."""
+        return evaluate(text, self.numbers, StepSizes(self.values))
 
 
 class Resolver:
@@ -86,7 +97,8 @@ class Resolver:
     def __init__(self, network: Network, diagnostics: Diagnostics) -> None:
         self._network = network
         self._diagnostics = diagnostics
-        self.root = Environment(_sizes(network.input.shape))
+        shape = network.input.shape
+        self.root = Environment(_input_sizes(shape), {INPUT: StepValue(INPUT, shape)})
         for name, text in network.parameters.items():
             self.root.numbers[name] = self.number(text, self.root, ("parameters", name))
 
@@ -94,10 +106,10 @@ class Resolver:
         """Blocks that could be named: the spec's own and the shipped ones."""
         return {*self._network.blocks, *Catalog.shipped().blocks()}
 
-    def bind(self, bound: Bound, shape: Shape | None, path: KeyPath) -> Environment:
-        """A block's parameters, given or by default, and the shape of its input, None after a mistake."""
+    def bind(self, bound: Bound, values: Mapping[str, StepValue], path: KeyPath) -> Environment:
+        """A block's parameters, given or by default, over the values of its inputs."""
         block = self._network.blocks[bound.kind]
-        environment = Environment(_sizes(shape), written=bound.written)
+        environment = Environment(_input_sizes(values[INPUT].shape), values, written=bound.written)
         for name, declared in block.parameters.items():
             where = (*path, "parameters", name)
             if name in bound.arguments:
@@ -219,7 +231,7 @@ class Resolver:
             if isinstance(value, int | float):
                 return limited(value)
             if isinstance(value, str):
-                return evaluate(value, environment.numbers)
+                return environment.value(value)
             self._diagnostics.problem(f"must be a number or an expression, not {shown(value)}", path)
         except ExpressionError as error:
             self._diagnostics.problem(str(error), path)
@@ -230,14 +242,12 @@ class Resolver:
         return value if value is True else self.number(value, environment, path)
 
 
-def _sizes(shape: Shape | None) -> dict[str, Value]:
-    """What expressions call the sizes of an input: a map's, a row of channels', or a vector's; all after a mistake."""
+def _input_sizes(shape: Shape | None) -> dict[str, Value]:
+    """What expressions call the sizes of an input; all names, UNKNOWN, after a mistake."""
     if shape is None:
-        return dict.fromkeys({name for names in _SIZES.values() for name in names}, UNKNOWN)
-    return dict(zip(_SIZES[len(shape)], shape, strict=True))
+        return dict.fromkeys({f"in_{name}" for names in SIZE_NAMES.values() for name in names}, UNKNOWN)
+    return dict(zip((f"in_{name}" for name in SIZE_NAMES[len(shape)]), shape, strict=True))
 
-
-_SIZES = {3: ("in_channels", "in_height", "in_width"), 2: ("in_channels", "in_length"), 1: ("in_features",)}
 
 _ARTICLE = {"bool": "true or false", "int": "a whole number", "number": "a number"}
 

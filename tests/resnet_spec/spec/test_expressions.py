@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet_spec.spec.expressions import LIMIT, MAX_LENGTH, ExpressionError, evaluate, variables
+from resnet_spec.spec.expressions import LIMIT, MAX_LENGTH, UNKNOWN, ExpressionError, evaluate, variables
 
 NAMES: dict[str, Any] = {"width": 64, "channels": 256, "stride": 2, "in_channels": 128, "rate": 0.25, "wide": True}
 
@@ -44,6 +44,16 @@ def refusal(text: str) -> str:
         ("wide", True),
         ("1e-5", 1e-5),
         ("True", True),
+        ("min(width, 3)", 3),
+        ("max(1, rate, stride)", 2),
+        ("round(2.5) + round(3.5)", 6),
+        ("round(width * 0.3)", 19),
+        ("make_divisible(62, 8)", 64),
+        ("make_divisible(3, 8)", 8),
+        ("make_divisible(19.2, 8)", 24),
+        ("make_divisible(9, 8)", 16),
+        ("make_divisible(9, 8, 0)", 8),
+        ("max(1, min(stride, 8) * 3)", 6),
     ],
 )
 def test_arithmetic_over_names_has_its_value(text: str, value: object) -> None:
@@ -64,6 +74,10 @@ def test_what_is_not_asked_for_is_not_computed(text: str) -> None:
     "text",
     [
         "abs(width)",
+        "min(*width)",
+        "round(width, ndigits=1)",
+        "width.channels()",
+        "min.channels.real",
         "__import__('os').system('true')",
         "width.real",
         "width[0]",
@@ -92,7 +106,8 @@ def test_what_is_not_asked_for_is_not_computed(text: str) -> None:
     ],
 )
 def test_whatever_could_call_look_up_or_blow_up_is_refused(text: str) -> None:
-    assert refusal(text).endswith("is not allowed in an expression, which is arithmetic over names")
+    said = "is not allowed in an expression, which is arithmetic over names"
+    assert refusal(text).removesuffix(" (functions: min, max, round, make_divisible)").endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +147,73 @@ def test_the_largest_number_is_allowed() -> None:
     assert evaluate(f"-{LIMIT}", {}) == -LIMIT
 
 
+STEPS: dict[str, Any] = {
+    "conv1": {"channels": 8, "height": 3, "width": 5},
+    "downsample.0": {"features": 7},
+    "broken": UNKNOWN,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("conv1.channels", 8),
+        ("2*conv1.channels-0.5*conv1.width", 13.5),
+        ("downsample.0.features // 2", 3),
+        ("max(conv1.height, width)", 64),
+        ("broken.height", UNKNOWN),
+        ("min(broken.height, 1)", UNKNOWN),
+    ],
+)
+def test_the_sizes_of_earlier_steps_have_names(text: str, value: object) -> None:
+    assert evaluate(text, NAMES, STEPS) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "conv.channels",
+            "'conv.channels': no earlier step here is named 'conv'; did you mean 'conv1'? "
+            "(known: conv1, downsample.0, broken)",
+        ),
+        ("conv1.length", "'conv1.length': the value of 'conv1' has channels and height and width, no length"),
+        ("1 + downsample.0.width", "'downsample.0.width': the value of 'downsample.0' has features, no width"),
+        ("min(width)", "min takes two values or more, not 1 (in 'min(width)')"),
+        ("round(1, 2)", "round takes one value, not 2 (in 'round(1, 2)')"),
+        (
+            "make_divisible(1)",
+            "make_divisible takes a value, a divisor and an optional limit, not 1 (in 'make_divisible(1)')",
+        ),
+        ("make_divisible(1, 0)", "division by zero in 'make_divisible(1, 0)'"),
+    ],
+)
+def test_a_wrong_size_or_function_is_reported(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        evaluate(text, NAMES, STEPS)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "divisor", "limit", "expected"),
+    [
+        (1, 8, 0.9, 8),
+        (9, 8, 0.9, 16),
+        (17, 8, 0.9, 16),
+        (61, 8, 0.9, 64),
+        (100, 30, 0.9, 90),
+        (33, 30, 0.9, 30),
+        (33.5, 16, 0.5, 32),
+        (23.9, 16, 0.5, 16),
+        (23.9, 16, 0.9, 32),
+        (399, 1, 0.9, 399),
+    ],
+)
+def test_make_divisible_rounds_as_timm_does(value: float, divisor: int, limit: float, expected: int) -> None:
+    """Expected: ``timm.layers.helpers.make_divisible(value, divisor, round_limit=limit)`` of timm 1.0.31."""
+    assert evaluate(f"make_divisible({value}, {divisor}, {limit})", {}) == expected
+
+
 def test_a_very_long_expression_is_refused_before_it_is_parsed() -> None:
     assert evaluate("1" + "+1" * ((MAX_LENGTH - 1) // 2), {}) == MAX_LENGTH // 2
     assert refusal("1" + "+1" * 1_000_000) == f"an expression has at most {MAX_LENGTH} characters"
@@ -154,6 +236,8 @@ _EXPRESSIONS = st.recursive(
         ),
         st.tuples(inner, inner, inner).map(lambda parts: "({} if {} else {})".format(*parts)),
         inner.map(lambda text: f"(-{text})"),
+        inner.map(lambda text: f"round({text})"),
+        st.tuples(st.sampled_from(["min", "max"]), inner, inner).map(lambda parts: "{}({}, {})".format(*parts)),
         # Of truth values only, since Python's own `and` gives an operand.
         st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda p: f"(not {p[0]} {p[1]} not {p[2]})"),
     ),
@@ -181,6 +265,7 @@ def test_any_text_ends_in_a_number_or_a_refusal(text: str) -> None:
 
 def test_the_names_of_an_expression_are_found() -> None:
     assert variables("width * 4 if stride > 1 else width") == {"width", "stride"}
+    assert variables("min(3, conv1.channels) + x") == {"conv1.channels", "x"}
     assert variables("3") == frozenset()
     with pytest.raises(ExpressionError):
         variables("3 *")

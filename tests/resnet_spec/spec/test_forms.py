@@ -92,7 +92,7 @@ def test_a_layer_a_block_and_a_slot_may_be_called_as_no_key_of_a_step(lower: Cal
 
 @pytest.mark.parametrize("name", STEP_KEYS)
 def test_a_key_of_a_step_is_not_the_name_of_a_layer(mistakes: Callable[..., list[str]], name: str) -> None:
-    said = f"{name!r} under %s is a key of every step (from, when, call); rename it"
+    said = f"{name!r} under %s is a key of every step ({', '.join(STEP_KEYS)}); rename it"
     assert mistakes(f"layers: {{{name}: relu}}\nstem: {{a: relu}}\n") == [f"spec.yaml:1:1: {said % 'layers'}"]
     assert mistakes(f"blocks: {{{name}: {{main: {{x: relu}}}}}}\nstem: {{a: relu}}\n") == [
         f"spec.yaml:1:1: {said % 'blocks'}"

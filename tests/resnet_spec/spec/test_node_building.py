@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from resnet_spec.spec import lowering
+from resnet_spec.spec import chains
 from resnet_spec.spec.catalog import Catalog
 
 Mistakes = Callable[..., list[str]]
@@ -66,7 +66,7 @@ def test_layers_of_the_same_name_are_reported(mistakes: Mistakes) -> None:
 
 
 def test_a_network_of_too_many_layers_is_given_up(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lowering, "MAX_LAYERS", 30)
+    monkeypatch.setattr(chains, "MAX_LAYERS", 30)
     (said,) = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000}}\n")
 
     assert "stages.layer1: the network has more than 30 layers" in said

@@ -1,0 +1,324 @@
+"""Lowers chains: steps, blocks with their shortcuts, and steps that repeat."""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from resnet_spec.errors import KeyPath, shown, suggest
+from resnet_spec.graph import INPUT, Scope
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
+from resnet_spec.spec.expressions import UNKNOWN, Unknown
+from resnet_spec.spec.expressions import Value as Number
+from resnet_spec.spec.models import ABSENT, Chain, Network, Shortcut, Step
+from resnet_spec.spec.node_building import GraphBuilder
+from resnet_spec.spec.resolution import UNKNOWN_LAYER, Bound, Environment, Resolver
+from resnet_spec.spec.values import Value, find, names
+
+MAX_LAYERS = 100_000
+MAX_BLOCK_DEPTH = 20
+PREVIOUS = "previous"
+"""The name, in a repeated step, of the result before."""
+
+Namer: TypeAlias = Callable[[str], str]
+
+_ADDITION = Bound("add", {}, {})
+_COUNTER = re.compile(r"{([^{}]*)}")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a chain is lowered in: the meaning of names, how layers are named, the values that its steps may refer to.
+
+    ``name`` gives the full name of a layer by its name in the block around, and ``layers`` those of earlier steps;
+    ``prefix`` is that of the repeated steps around, within the block, and ``counters`` are theirs.
+    """
+
+    environment: Environment
+    name: Namer
+    values: MutableMapping[str, Value]
+    layers: MutableMapping[str, str] = field(default_factory=dict[str, str])
+    prefix: str = ""
+    counters: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def expanded(self, text: str) -> str:
+        """A name with the counters of the repeated steps around it."""
+        return _expanded(text, self.counters)
+
+    def key(self, name: str, step: Step) -> str:
+        """The name by which other steps refer to a step; the counters of a repeated one are its own."""
+        counters = self.counters
+        if step.repeat is not None:
+            counters = {counter: text for counter, text in counters.items() if "." in counter}
+        return _expanded(name, counters)
+
+    def named(self, name: str) -> str:
+        """A step's name in the block: as written if it has a counter, otherwise below the repeated step around it."""
+        return self.expanded(name) if "{" in name else f"{self.prefix}{name}"
+
+    def layer(self, key: str) -> str:
+        """The full name of an earlier step's layer, or of one of a repeated step's layers (``convs.0``)."""
+        end = len(key)
+        while end > 0 and key[:end] not in self.layers:
+            end = key.rfind(".", 0, end)
+        return self.layers[key[:end]] + key[end:] if end > 0 else key
+
+    def group(self, name: str) -> Surroundings:
+        """What the steps below a step are lowered in, with names of their own."""
+        values = ChainMap({}, self.values)
+        environment, layers = replace(self.environment, values=values), ChainMap({}, self.layers)
+        return replace(self, environment=environment, values=values, layers=layers, prefix=f"{self.named(name)}.")
+
+    def iteration(self, name: str, index: int | Unknown, count: int | Unknown, previous: Value) -> Surroundings:
+        """What one iteration of a repeated step is lowered in, with names of its own; they begin with ``prefix``."""
+        own: dict[str, Number] = {"index": index, "number": UNKNOWN if index is UNKNOWN else index + 1, "count": count}
+        own |= {f"{name}.{counter}": value for counter, value in own.items()}
+        values = ChainMap({PREVIOUS: previous}, self.values)
+        environment = replace(self.environment, numbers=self.environment.numbers | own, values=values)
+        texts = {counter: "0" if value is UNKNOWN else str(value) for counter, value in own.items()}
+        counters = {**self.counters, **texts}
+        here, counted = self.named(name), _expanded(name, counters)
+        # A name that counts itself, such as "conv{number}", needs no index.
+        prefix = f"{counted}." if "{" in name and counted != here else f"{here}.{texts['index']}."
+        layers = ChainMap({}, self.layers)
+        return replace(self, environment=environment, values=values, layers=layers, prefix=prefix, counters=counters)
+
+
+def _expanded(text: str, counters: Mapping[str, str]) -> str:
+    return _COUNTER.sub(lambda found: counters.get(found[1], found[0]), text) if "{" in text else text
+
+
+class ChainLowering:
+    """Lowers the chains of one network into a graph's nodes and scopes."""
+
+    def __init__(self, network: Network, diagnostics: Diagnostics) -> None:
+        self.network = network
+        self.diagnostics = diagnostics
+        self.problem = diagnostics.problem
+        self.resolver = Resolver(network, diagnostics)
+        self.builder = GraphBuilder(diagnostics)
+        self.scopes: list[Scope] = []
+        self.size = 0
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    def block(self, bound: Bound, inputs: Sequence[Value], name: Namer, path: KeyPath) -> Value:
+        """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used."""
+        kind, block = bound.kind, self.network.blocks[bound.kind]
+        self.grow(path)
+        if self.diagnostics.depth > MAX_BLOCK_DEPTH:
+            self.problem(f"block {kind!r} contains itself", path)
+            raise LoweringStoppedError
+        if len(inputs) != len(block.inputs):
+            needed = f"{len(block.inputs)} inputs ({', '.join(block.inputs)})" if len(block.inputs) > 1 else "one input"
+            hint = "; 'from' names them" if len(block.inputs) > 1 else ""
+            self.problem(f"block {kind!r} takes {needed}, not {len(inputs)}{hint}", path)
+            inputs = [inputs[0], *(inputs[0].after_mistake() for _ in block.inputs[1:])]
+        values = dict(zip(block.inputs, inputs, strict=True))
+        with self.diagnostics.inside_block(path):
+            where: KeyPath = ("blocks", kind)
+            around = Surroundings(self.resolver.bind(bound, values, where), name, values)
+            sections: dict[str, list[str]] = {}
+            with self.builder.declaring(sections, "main"):
+                result = self.chain(block.main, inputs[0], around, (*where, "main"))
+            residual = False
+            if block.shortcut is not None:
+                with self.builder.declaring(sections, "shortcut"):
+                    shortcut = self.shortcut(block.shortcut, around, (*where, "shortcut"))
+                if shortcut is not None:
+                    residual = True
+                    with self.builder.declaring(sections, "after"):
+                        added = [result, shortcut]
+                        result = self.builder.apply(_ADDITION, added, name(block.join), (*where, "shortcut"))
+            with self.builder.declaring(sections, "after"):
+                result = self.chain(block.after, result, around, (*where, "after"))
+            for section in block.declare:
+                self.builder.declared += sections.get(section, [])
+            outputs = self.block_outputs(block.outputs, around, (*where, "outputs"))
+        # Flat names ("conv2_block1_add") have a prefix too, but no dot to nest by.
+        scope = name("").rstrip("._-")
+        if scope and result.shape is not None and result.node not in {value.node for value in inputs}:
+            self.scopes.append(Scope(name=scope, kind="block", output=result.node, block=kind, residual=residual))
+        return result._replace(parts=outputs)
+
+    def block_outputs(self, outputs: Iterable[str], around: Surroundings, path: KeyPath) -> dict[str, Value] | None:
+        """The values that a block has beside its own, by the names of their steps."""
+        found: dict[str, Value] = {}
+        for index, name in enumerate(outputs):
+            found[name] = self.refer(name, around, (*path, index))
+        return found or None
+
+    def shortcut(self, shortcut: Shortcut, around: Surroundings, path: KeyPath) -> Value | None:
+        """The second input of the addition, None if there is none."""
+        projected = self.resolver.condition(shortcut.when, around.environment, (*path, "when"))
+        otherwise = shortcut.otherwise
+        if projected is UNKNOWN:
+            return around.values[INPUT].after_mistake()
+        if projected:
+            start = self.refer(shortcut.from_, around, (*path, "from"))
+            return self.chain(shortcut.layers, start, around, (*path, "layers"))
+        if isinstance(otherwise, str):
+            return None
+        start = self.refer(otherwise.from_, around, (*path, "otherwise", "from"))
+        return self.chain(otherwise.layers, start, around, (*path, "otherwise", "layers"))
+
+    # -- chains and steps ----------------------------------------------------------------------------------------
+
+    def chain(self, steps: Chain, value: Value, around: Surroundings, path: KeyPath) -> Value:
+        """Lower the steps of a chain, the first of which takes ``value``."""
+        for written, step in steps.items():
+            name, where = around.key(written, step), (*path, written)
+            if "{" in name and step.repeat is None:
+                self.problem(f"{written!r}: only a repeated step has the counter {_COUNTER.findall(name)[0]!r}", where)
+                value = around.values[name] = value.after_mistake()
+                continue
+            if name in around.values or name == INPUT:
+                self.problem(f"{name!r} is already the name of another layer here", where)
+            value = around.values[name] = self.step(written, step, value, around, where)
+            around.layers[name] = around.name(around.named(written))
+        return value
+
+    def step(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:
+        """Lower one step; ``value`` is that of the step before."""
+        self.grow(path)
+        inputs = self.inputs(step, around, (*path, "from")) or [value]
+        present = self.resolver.condition(step.when, around.environment, (*path, "when"))
+        if present is UNKNOWN:
+            return inputs[0].after_mistake()
+        if not present:
+            return inputs[0]
+        if step.repeat is None and step.steps is None:
+            return self.layer(step, inputs, around.named(name), around, path)
+        if len(inputs) > 1:
+            self.problem(f"a step with {_groups(step)!r} takes one value, not {len(inputs)}", (*path, "from"))
+        if step.repeat is not None:
+            return self.repeated(name, step, inputs[0], around, path)
+        return self.chain(step.steps or {}, inputs[0], around.group(name), (*path, "steps"))
+
+    def repeated(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:
+        """Lower a step with ``repeat``: its value is the last result, its parts are all results."""
+        count = self.count(step, around, path)
+        if count is UNKNOWN:
+            # Once, for the mistakes that do not depend on the number.
+            return self.once(name, step, value.after_mistake(), around.iteration(name, UNKNOWN, UNKNOWN, value), path)
+        results: dict[str, Value] = {}
+        sections: dict[str, list[str]] = {}
+        with self.builder.declaring(sections, "all"):
+            self.grow(path, count)
+            for index in range(count):
+                inner = around.iteration(name, index, count, value)
+                value = self.once(name, step, value, inner, path)
+                results[str(index)] = value
+                if "{" in name and step.steps is None:
+                    key = inner.expanded(name)
+                    around.values.setdefault(key, value)
+                    around.layers[key] = around.name(key)
+        self.builder.declared += as_modules(sections["all"])
+        return value._replace(parts=results)
+
+    def once(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:
+        """Lower one iteration of a repeated step."""
+        if step.steps is None:
+            return self.layer(step, [value], around.prefix.removesuffix("."), around, path)
+        return self.chain(step.steps, value, around, (*path, "steps"))
+
+    def count(self, step: Step, around: Surroundings, path: KeyPath) -> int | Unknown:
+        """How often a step is repeated."""
+        count = self.resolver.number(step.repeat, around.environment, (*path, "repeat"))
+        if count is UNKNOWN:
+            return UNKNOWN
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_LAYERS:
+            self.problem(f"must be a whole number from 0 to {MAX_LAYERS:,}, not {shown(count)}", (*path, "repeat"))
+            return UNKNOWN
+        return count
+
+    def layer(self, step: Step, inputs: list[Value], name: str, around: Surroundings, path: KeyPath) -> Value:
+        """Lower a layer, a block or a call, whose name within the block is ``name``."""
+        if step.call is not None:
+            return self.call(around.expanded(step.call), inputs, around.name(name), around, path)
+        bound = self.resolver.resolve(step.layer, around.environment, path)
+        if bound is UNKNOWN_LAYER:
+            return inputs[0].after_mistake()
+        if bound.kind == ABSENT:
+            return inputs[0]
+        if bound.kind not in OPERATIONS:
+            return self.block(bound, inputs, lambda inner: around.name(f"{name}.{inner}"), path)
+        if len(inputs) == 1 and OPERATIONS[bound.kind].joins and any(map(_is_list, step.from_)):
+            # A sum or a concatenation of one value is that value.
+            return inputs[0]
+        return self.builder.apply(bound, inputs, around.name(name), path)
+
+    def call(self, target: str, inputs: list[Value], name: str, around: Surroundings, path: KeyPath) -> Value:
+        """Use the layer of an earlier step again."""
+        value = find(around.values, target)
+        if value is None:
+            self.unknown(target, around, (*path, "call"))
+        elif value.shape is not None:
+            return self.builder.call(target, around.layer(target), inputs, name, path)
+        return inputs[0].after_mistake()
+
+    def inputs(self, step: Step, around: Surroundings, path: KeyPath) -> list[Value]:
+        """The values that 'from' names; ``name.*`` are all parts of one."""
+        values: list[Value] = []
+        for reference in step.from_:
+            values += (
+                self.parts(reference, around, path) if _is_list(reference) else [self.refer(reference, around, path)]
+            )
+        return values
+
+    def parts(self, reference: str, around: Surroundings, path: KeyPath) -> list[Value]:
+        """All results of a repeated step, or all outputs of a block."""
+        name = reference.removesuffix(".*")
+        value = self.refer(name, around, path)
+        if value.parts:
+            return list(value.parts.values())
+        if value.shape is not None:
+            why = "is repeated 0 times" if value.parts is not None else "is neither repeated nor has outputs"
+            self.problem(f"{reference!r} names no values: {name!r} {why}", path)
+        return [value.after_mistake()]
+
+    def refer(self, name: str, around: Surroundings, path: KeyPath) -> Value:
+        """The value of an earlier step."""
+        value = find(around.values, around.expanded(name)) or find(around.values, name)
+        return self.unknown(name, around, path) if value is None else value
+
+    def unknown(self, name: str, around: Surroundings, path: KeyPath) -> Value:
+        """Report a name that is no earlier step's."""
+        self.problem(f"no earlier layer here is named {name!r}{suggest(name, names(around.values))}", path)
+        return Value(INPUT, None)
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------------
+
+    def grow(self, path: KeyPath, steps: int = 1) -> None:
+        """Count steps or blocks, present or not: a network too large to be intended is not walked to its end."""
+        self.size += steps
+        if self.size > MAX_LAYERS:
+            self.problem(f"the network has more than {MAX_LAYERS:,} layers", path)
+            raise LoweringStoppedError
+
+
+def as_modules(layers: Sequence[str]) -> list[str]:
+    """Layers in the order in which a state_dict lists them: those that share the parts before a dot together.
+
+    >>> as_modules(["convs.0", "bns.0", "convs.1", "bns.1"])
+    ['convs.0', 'convs.1', 'bns.0', 'bns.1']
+    """
+    first: dict[str, int] = {}
+
+    def places(layer: str) -> list[int]:
+        parts = layer.split(".")
+        return [first.setdefault(".".join(parts[: end + 1]), len(first)) for end in range(len(parts))]
+
+    return [layer for _, layer in sorted((places(layer), layer) for layer in layers)]
+
+
+def _is_list(reference: str) -> bool:
+    return reference.endswith(".*")
+
+
+def _groups(step: Step) -> str:
+    return "repeat" if step.steps is None else "steps"

@@ -1,0 +1,79 @@
+"""Values of steps: what a step computes, and how other steps and expressions refer to it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from resnet_spec.operations.fields import Shape
+from resnet_spec.spec.expressions import UNKNOWN, Sizes
+
+
+class Value(NamedTuple):
+    """What a step computes: the node, and its shape, or None after a mistake.
+
+    ``parts`` are further values by name: the results of a repeated step, or a block's outputs.
+    """
+
+    node: str
+    shape: Shape | None
+    parts: Mapping[str, Value] | None = None
+
+    def after_mistake(self) -> Value:
+        """The value of a step that takes this one and whose own is unknown."""
+        return self._replace(shape=None)
+
+
+def find(values: Mapping[str, Value], name: str) -> Value | None:
+    """The value of a step, or a part of one (``branches.0``); None if there is none."""
+    if name in values:
+        return values[name]
+    end = name.find(".")
+    while end > 0:
+        value = values.get(name[:end])
+        if value is not None and value.parts:
+            part = find(value.parts, name[end + 1 :])
+            if part is not None:
+                return part
+        end = name.find(".", end + 1)
+    return None
+
+
+def names(values: Mapping[str, Value]) -> list[str]:
+    """Every name by which ``find`` finds one of these values or of their parts."""
+    return [
+        full
+        for name, value in values.items()
+        for full in (name, *(f"{name}.{part}" for part in names(value.parts or {})))
+    ]
+
+
+SIZE_NAMES = {3: ("channels", "height", "width"), 2: ("channels", "length"), 1: ("features",)}
+"""What expressions call the sizes of a map, of a row of channels and of a vector."""
+
+
+def sizes(shape: Shape | None) -> Sizes:
+    """The sizes of a value by name, UNKNOWN after a mistake."""
+    return UNKNOWN if shape is None else dict(zip(SIZE_NAMES[len(shape)], shape, strict=True))
+
+
+class StepSizes(Mapping[str, Sizes]):
+    """The sizes of steps, for expressions; computed when an expression asks for them."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = values
+
+    def __contains__(self, name: object) -> bool:
+        return find(self._values, str(name)) is not None
+
+    def __getitem__(self, name: str) -> Sizes:
+        value = find(self._values, name)
+        if value is None:
+            raise KeyError(name)
+        return sizes(value.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(names(self._values))
+
+    def __len__(self) -> int:
+        return len(names(self._values))
