@@ -14,10 +14,10 @@ from resnet_spec.operations import OPERATIONS
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, Unknown
 from resnet_spec.spec.expressions import Value as Number
-from resnet_spec.spec.models import ABSENT, Chain, Network, Shortcut, Step
+from resnet_spec.spec.models import ABSENT, Chain, Network, Outputs, Shortcut, Step
 from resnet_spec.spec.node_building import GraphBuilder
 from resnet_spec.spec.resolution import UNKNOWN_LAYER, Bound, Environment, Resolver
-from resnet_spec.spec.values import Value, find, names
+from resnet_spec.spec.values import UNKNOWN_PARTS, Value, find, names
 
 MAX_LAYERS = 100_000
 MAX_BLOCK_DEPTH = 20
@@ -163,6 +163,8 @@ class ChainLowering:
             return self.chain(shortcut.layers, start, around, (*path, "layers"))
         if isinstance(otherwise, str):
             return None
+        if otherwise is None:
+            return around.values[INPUT]
         start = self.refer(otherwise.from_, around, (*path, "otherwise", "from"))
         return self.chain(otherwise.layers, start, around, (*path, "otherwise", "layers"))
 
@@ -204,7 +206,8 @@ class ChainLowering:
         count = self.count(step, around, path)
         if count is UNKNOWN:
             # Once, for the mistakes that do not depend on the number.
-            return self.once(name, step, value.after_mistake(), around.iteration(name, UNKNOWN, UNKNOWN, value), path)
+            inner = around.iteration(name, UNKNOWN, UNKNOWN, value.after_mistake())
+            return self.once(name, step, value.after_mistake(), inner, path)._replace(parts=UNKNOWN_PARTS)
         results: dict[str, Value] = {}
         sections: dict[str, list[str]] = {}
         with self.builder.declaring(sections, "all"):
@@ -240,6 +243,8 @@ class ChainLowering:
         """Lower a layer, a block or a call, whose name within the block is ``name``."""
         if step.call is not None:
             return self.call(around.expanded(step.call), inputs, around.name(name), around, path)
+        if step.spec is not None:
+            return self.part(step.spec, step.outputs, inputs, around.name(f"{name}."), path)
         bound = self.resolver.resolve(step.layer, around.environment, path)
         if bound is UNKNOWN_LAYER:
             return inputs[0].after_mistake()
@@ -251,6 +256,10 @@ class ChainLowering:
             # A sum or a concatenation of one value is that value.
             return inputs[0]
         return self.builder.apply(bound, inputs, around.name(name), path)
+
+    def part(self, network: Network, outputs: Outputs, inputs: list[Value], prefix: str, path: KeyPath) -> Value:
+        """Lower a network that is a part of this one; the names of its layers begin with ``prefix``."""
+        raise NotImplementedError
 
     def call(self, target: str, inputs: list[Value], name: str, around: Surroundings, path: KeyPath) -> Value:
         """Use the layer of an earlier step again."""
@@ -276,7 +285,7 @@ class ChainLowering:
         value = self.refer(name, around, path)
         if value.parts:
             return list(value.parts.values())
-        if value.shape is not None:
+        if value.parts is not UNKNOWN_PARTS:
             why = "is repeated 0 times" if value.parts is not None else "is neither repeated nor has outputs"
             self.problem(f"{reference!r} names no values: {name!r} {why}", path)
         return [value.after_mistake()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,6 +13,7 @@ from resnet_spec.errors import SpecError
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.extends import words
 from resnet_spec.spec.models import Block, Network
+from resnet_spec.spec.networks import network_steps
 
 Kind = Literal["spec", "block"]
 
@@ -85,6 +87,12 @@ def _references(path: Path, data: dict[str, Any], catalog: Catalog) -> Iterator[
     for block in cast("dict[str, Any]", blocks).values() if isinstance(blocks, dict) else ():
         if isinstance(block, str) and block.endswith(ENDINGS):
             yield path.parent / block
+    for step in network_steps(data):
+        name: Any = reduce(lambda value, key: value[key], (*step, "spec"), cast("Any", data))
+        if isinstance(name, str) and name.endswith(ENDINGS):
+            yield path.parent / name
+        elif isinstance(name, str) and _is_shipped(name):
+            yield catalog.find(name)
     shipped = catalog.blocks()
     yield from (shipped[word] for word in words(data) if word in shipped)
 

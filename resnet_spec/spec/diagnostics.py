@@ -26,6 +26,7 @@ class Diagnostics:
         self.depth = 0
         self._locate = locate
         self._in_own_blocks: set[tuple[str, Position]] = set()
+        self._in_shipped_blocks: set[str] = set()
 
     @contextmanager
     def inside_block(self, used_at: KeyPath) -> Generator[None]:
@@ -45,6 +46,9 @@ class Diagnostics:
             use = self._locate(self.used_at)
             if position is None or use is None or Catalog.shipped().owns(Path(position.file)):
                 # The user can change their own file, not the shipped block's.
+                if not of_shapes and message in self._in_shipped_blocks:
+                    return
+                self._in_shipped_blocks.add(message)
                 inside = ".".join(map(str, path[2:]))
                 at = f" at {position}" if position else ""
                 message = f"{message} (in block {path[1]!r}, {inside}{at})"
@@ -56,7 +60,20 @@ class Diagnostics:
                     return
                 self._in_own_blocks.add(mistake)
                 message = f"{message} (used by {'.'.join(map(str, self.used_at))})"
-        problem = Problem(message, ".".join(map(str, where)), position)
+        self._add(Problem(message, ".".join(map(str, where)), position), of_shapes=of_shapes)
+
+    def inherit(self, problem: Problem, network: str, path: KeyPath) -> None:
+        """Report a problem of a network that is a part of this one; ``path`` is where the part's spec is."""
+        where = ".".join(map(str, path))
+        if problem.position is None or Catalog.shipped().owns(Path(problem.position.file)):
+            at = f" at {problem.position}" if problem.position else ""
+            inside = f"{problem.path}{at}" if problem.path else network
+            message = f"{problem.message} (in spec {network!r}, {inside})"
+            self._add(Problem(message, where, self._locate(path)))
+        else:
+            self._add(problem._replace(path=f"{where}.{problem.path}" if problem.path else where))
+
+    def _add(self, problem: Problem, *, of_shapes: bool = False) -> None:
         if problem in self.problems:
             return
         self.problems.append(problem)

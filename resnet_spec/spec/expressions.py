@@ -122,6 +122,20 @@ def variables(text: str) -> frozenset[str]:
     return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in functions)
 
 
+def rename_references(text: str, renamed: Callable[[str], str]) -> str:
+    """An expression with other names of steps; any text without a size of a step is unchanged.
+
+    >>> rename_references("2 * conv1.channels + conv1", lambda name: name.upper())
+    '2 * CONV1.channels + conv1'
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        step, _, size = found[0].rpartition(".")
+        return f"{renamed(step)}.{size}"
+
+    return _REFERENCE.sub(replaced, text)
+
+
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:

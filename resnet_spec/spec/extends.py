@@ -16,7 +16,10 @@ from resnet_spec.document.merge import merge
 from resnet_spec.document.parser import Document, KeyPath, dotted, graft, read
 from resnet_spec.errors import Problem, SpecError, suggest
 from resnet_spec.spec.catalog import ENDINGS, Catalog
+from resnet_spec.spec.renaming import KEY as RENAME
+from resnet_spec.spec.renaming import renamed
 
+EXTENDS = "extends"
 NOT_INHERITED = ("name", "description", "source", "weights", "depth", "block")
 """Keys that describe one file's network or block, so that ``extends`` does not pass them on."""
 
@@ -43,7 +46,7 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
     if not isinstance(base, str):
         message = "must be a shipped spec's name or a file's path"
         raise SpecError(Problem(message, "extends", document.position(("extends",))))
-    with _located_at(document, ("extends",)):
+    with located_at(document, ("extends",)):
         source = path.parent / base if base.endswith(ENDINGS) else catalog.find(base)
         under = _extended(source, catalog, (*below, resolved))
     return _over(document, under)
@@ -51,13 +54,14 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
 
 def _over(document: Document, base: Document) -> Document:
     """A file or a block merged over the one it extends."""
+    base = renamed(base, document)
     inherited = {key: value for key, value in base.data.items() if key not in NOT_INHERITED}
-    own = {key: value for key, value in document.data.items() if key != "extends"}
+    own = {key: value for key, value in document.data.items() if key not in (EXTENDS, RENAME)}
     return merge(replace(base, data=inherited), replace(document, data=own))
 
 
 @contextmanager
-def _located_at(document: Document, path: KeyPath) -> Generator[None]:
+def located_at(document: Document, path: KeyPath) -> Generator[None]:
     """Report a file that cannot be read at the value that names it."""
     try:
         yield
@@ -75,7 +79,7 @@ def _block_files(document: Document, path: Path) -> Document:
         return document
     for name, value in cast("dict[str, Any]", blocks).items():
         if isinstance(value, str) and value.endswith(ENDINGS):
-            with _located_at(document, ("blocks", name)):
+            with located_at(document, ("blocks", name)):
                 block = read(path.parent / value)
             document = add_block(document, name, block)
     return document
@@ -91,7 +95,7 @@ def with_blocks(document: Document, catalog: Catalog) -> Document:
     if "blocks" in data and not isinstance(blocks, dict):
         return document
     while pending:
-        for word in words(pending.pop()):
+        for word in words(pending.pop(), networks=False):
             if word in shipped and word not in present:
                 present.add(word)
                 block = catalog.document(shipped[word])
@@ -143,8 +147,8 @@ def add_block(document: Document, name: str, block: Document) -> Document:
     return Document(data, document.file, keys, values)
 
 
-def words(data: Any) -> Iterable[str]:
-    """Every key and every text in plain data, any of which may name a block."""
+def words(data: Any, *, networks: bool = True) -> Iterable[str]:
+    """Every key and every text in plain data, any of which may name a block; those of networks in it are optional."""
     stack = [data]
     while stack:
         item = stack.pop()
@@ -153,6 +157,7 @@ def words(data: Any) -> Iterable[str]:
         elif isinstance(item, dict):
             mapping = cast("dict[str, Any]", item)
             yield from mapping
-            stack.extend(mapping.values())
+            # A network that is a part has its own blocks.
+            stack += [value for key, value in mapping.items() if networks or key != "spec" or isinstance(value, str)]
         elif isinstance(item, list):
             stack.extend(cast("list[Any]", item))

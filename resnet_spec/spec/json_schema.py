@@ -9,9 +9,11 @@ from __future__ import annotations
 from inspect import getdoc
 from typing import Any, TypeAlias, cast
 
+from pydantic import BaseModel
+
 from resnet_spec.operations import OPERATIONS
 from resnet_spec.operations.base import describe
-from resnet_spec.spec.models import ABSENT, STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
+from resnet_spec.spec.models import ABSENT, FEATURES, STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -20,6 +22,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _CHAIN: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/step"}}
 _EXPRESSION: Schema = {"type": "string", "description": "Arithmetic over parameters, such as width * 4."}
 _CONDITION: Schema = {"type": ["string", "boolean"], "description": "Whether this is present, such as stride != 1."}
+_RENAME: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "New names for steps of what is extended.",
+}
 _DELETED: Schema = {"type": "null"}
 _NOT_A_STEP_KEY: Schema = {"not": {"enum": list(STEP_KEYS)}}
 """For the names of what steps name by a key."""
@@ -28,12 +35,13 @@ _NAMES: Schema = {"propertyNames": _NOT_A_STEP_KEY}
 
 def spec_schema() -> Schema:
     """The schema of a spec's file."""
-    network = Network.model_json_schema(by_alias=True)
+    network = _model_schema(Network)
     properties: Schema = dict(network["properties"])
     layer: Schema = {"$ref": "#/$defs/layer"}
     block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, {"type": "string", "description": "A block's own file."}]}
     properties |= {
         "extends": {"type": "string", "description": "The shipped spec or the file that this one changes."},
+        "rename": _RENAME,
         "layers": {
             "type": "object",
             "additionalProperties": layer,
@@ -57,6 +65,12 @@ def spec_schema() -> Schema:
         "$defs": shared | _definitions(),
     }
     return _for_extending(schema)
+
+
+def _model_schema(model: type[BaseModel]) -> Schema:
+    """Pydantic's schema of a model, which is among the definitions if it contains itself."""
+    schema = model.model_json_schema(by_alias=True)
+    return {"$defs": schema["$defs"], **schema["$defs"][model.__name__]} if "$ref" in schema else schema
 
 
 def block_schema() -> Schema:
@@ -105,6 +119,12 @@ def _definitions() -> Schema:
             "call": {"type": "string", "description": "The earlier layer that is used again, with its parameters."},
             "repeat": {"type": ["integer", "string"], "description": "How often the layer, or 'steps', is repeated."},
             "steps": _CHAIN | {"description": "A chain in place of a layer, with names of its own."},
+            "spec": {"type": ["string", "object"], "description": "A network in place of a layer: a name, or a path."},
+            "outputs": {
+                "anyOf": [{"const": FEATURES}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}],
+                "description": "The values of 'spec' that others can use; the last one is the step's.",
+            },
+            "set": {"type": "object", "description": "Values by dotted keys that replace those of 'spec'."},
         },
     }
     return {
@@ -137,7 +157,7 @@ def _or_expression(schema: Schema) -> Schema:
 
 
 def _block() -> Schema:
-    properties = dict(Block.model_json_schema(by_alias=True)["properties"])
+    properties = dict(_model_schema(Block)["properties"])
     identity: Schema = {"from": {"type": "string"}, "layers": _CHAIN}
     passed: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
     otherwise: Schema = {"anyOf": [{"const": ABSENT}, passed], "description": getdoc(Identity)}
@@ -150,7 +170,7 @@ def _block() -> Schema:
     parameters: Schema = properties["parameters"]
     parameters |= {"propertyNames": parameters.get("propertyNames", {}) | _NOT_A_STEP_KEY}
     properties |= {"parameters": parameters, "main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
-    properties["extends"] = {"type": "string", "description": "The block that this one changes."}
+    properties |= {"extends": {"type": "string", "description": "The block that this one changes."}, "rename": _RENAME}
     return {
         "type": "object",
         "description": getdoc(Block),

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
-from resnet_spec.document.overrides import assign
 from resnet_spec.document.parser import Document, KeyPath, copied, parse, read
-from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.errors import Problem, SpecError
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.spec.catalog import ENDINGS, Catalog
-from resnet_spec.spec.extends import add_block, composed, with_blocks, words
+from resnet_spec.spec.extends import EXTENDS, RENAME, add_block, composed, with_blocks
 from resnet_spec.spec.lowering import name_problems
+from resnet_spec.spec.networks import with_networks
+from resnet_spec.spec.overriding import Overrides, overridden, with_key
 from resnet_spec.spec.spec import Spec
-
-_SECTIONS = (
-    *("source", "input", "parameters", "layers", "blocks", "require", "initialization"),
-    *("stem", "stages", "final", "head"),
-)
-
-Overrides: TypeAlias = Mapping[str, Any] | Sequence[str]
 
 
 def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catalog | None = None) -> Spec:
@@ -58,9 +51,10 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     path = _path(spec, catalog)
     document = composed(path, catalog)
     if overrides:
-        document = with_blocks(_assigned(document, overrides), catalog)
+        document = with_blocks(overridden(document, overrides), catalog)
+    document = with_networks(document, catalog)
     if "name" not in document.data:
-        document = _with_key(document, "name", catalog.name(path))
+        document = with_key(document, "name", catalog.name(path))
     return _validated(document, overridden=bool(overrides))
 
 
@@ -68,7 +62,8 @@ def with_overrides(spec: Spec, overrides: Overrides, *, catalog: Catalog | None 
     """A loaded spec with values replaced, as ``load`` does it, without reading its files again."""
     overrides = [overrides] if isinstance(overrides, str) else overrides
     document = spec._document or parse(spec.to_yaml(), spec.name)  # pyright: ignore[reportPrivateUsage]
-    document = with_blocks(_assigned(document, overrides), catalog or Catalog.shipped())
+    catalog = catalog or Catalog.shipped()
+    document = with_networks(with_blocks(overridden(document, overrides), catalog), catalog)
     return _validated(document, overridden=True)
 
 
@@ -76,46 +71,6 @@ def _path(spec: str | Path, catalog: Catalog) -> Path:
     if isinstance(spec, Path) or spec.endswith(ENDINGS):
         return Path(spec)
     return catalog.find(spec)
-
-
-# -- overrides ---------------------------------------------------------------------------------------------------
-
-
-def _assigned(document: Document, overrides: Overrides) -> Document:
-    names = overrides if isinstance(overrides, Mapping) else [text.partition("=")[0] for text in overrides]
-    sections = {name.partition(".")[0] for name in names if "." in name} & set(_SECTIONS)
-    for section in sections - set(document.data):
-        # A section that the file leaves at its defaults can be overridden like one that it has.
-        document = _with_key(document, section, {})
-    changed = assign(document, overrides)
-    _check_parameters(changed, document.data.get("parameters"), names)
-    data = dict(cast("dict[str, Any]", changed.data))
-    # What the file states of its network need not hold for one changed from outside.
-    if "depth" not in names:
-        data.pop("depth", None)
-    if isinstance(data.get("source"), dict) and "source.parameters" not in names:
-        data["source"] = {key: value for key, value in data["source"].items() if key != "parameters"}
-    return replace(changed, data=data)
-
-
-def _check_parameters(changed: Document, before: Any, names: Iterable[str]) -> None:
-    """Refuse a parameter that an override adds and nothing uses: its name is misspelled."""
-    known: list[str] = list(cast("dict[str, Any]", before)) if isinstance(before, dict) else []
-    mentioned = " ".join(words(changed.data))
-    for name in names:
-        section, _, parameter = name.partition(".")
-        # One mention is the key itself.
-        if section == "parameters" and parameter not in known and mentioned.count(parameter) < 2:
-            path = ("parameters", parameter)
-            message = f"nothing uses a parameter {parameter!r}{suggest(parameter, known)}"
-            raise SpecError([Problem(message, "parameters", changed.locate(path, key=True))])
-
-
-def _with_key(document: Document, key: str, value: Any) -> Document:
-    """The document with a top-level key that its file does not have, before the others."""
-    position, path = document.position(()), (key,)
-    keys, values = {**document.keys, path: position}, {**document.values, path: position}
-    return Document({key: value, **document.data}, document.file, keys, values)
 
 
 # -- validation --------------------------------------------------------------------------------------------------
@@ -134,7 +89,7 @@ def _validated(document: Document, *, overridden: bool) -> Spec:
 def _invalid(error: ValidationError, document: Document) -> list[InvalidValue]:
     def keys(path: KeyPath) -> list[str]:
         # The files' key that composing them has used up.
-        return ["extends"] if path == () or (len(path) == 2 and path[0] == "blocks") else []
+        return [EXTENDS, RENAME] if path == () or (len(path) == 2 and path[0] == "blocks") else []
 
     return invalid_values(error, document.data, Spec, keys)
 
@@ -197,6 +152,7 @@ def check_block(path: Path, *, catalog: Catalog | None = None) -> None:
         return
     # Its mistakes are reported as in a spec whose only block it is.
     document = with_blocks(add_block(parse("{stem: {only: relu}}", str(path)), "this", block), catalog)
+    document = with_networks(document, catalog)
     try:
         _spec(document, overridden=False)
     except ValidationError as error:

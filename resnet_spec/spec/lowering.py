@@ -10,17 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from resnet_spec.errors import KeyPath, Locate, Problem, SpecError, suggest
-from resnet_spec.graph import INPUT, Graph, Node, Scope, strides_of, unused
+from resnet_spec.graph import INPUT, Graph, Input, Node, Scope, strides_of, unused
 from resnet_spec.graph.folding import fold
+from resnet_spec.graph.initialization_rules import InitializationRules
+from resnet_spec.graph.prefixing import prefixed
 from resnet_spec.operations import Category
 from resnet_spec.spec.assertions import failed_assertions
 from resnet_spec.spec.chains import ChainLowering, Surroundings
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError
-from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Stage, counts
+from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Outputs, Source, Stage, counts
 from resnet_spec.spec.resolution import Bound, Environment, Written
-from resnet_spec.spec.values import Value
+from resnet_spec.spec.values import SIZE_NAMES, UNKNOWN_PARTS, Value
+
+MAX_NAME_LENGTH = 200
 
 
 def lower(network: Network, locate: Locate, *, overridden: bool = False) -> Graph:
@@ -48,6 +54,10 @@ class _Lowering(ChainLowering):
 
     def __init__(self, network: Network, locate: Locate, *, overridden: bool) -> None:
         super().__init__(network, Diagnostics(locate))
+        self.locate = locate
+        self.stopped = False
+        self.networks: list[Graph] = []
+        self.output_names: tuple[str, ...] = ()
         self.overridden = overridden
         self.blocks_done, self.block_count = 0, sum(stage.repeat for stage in network.stages.values())
 
@@ -57,6 +67,7 @@ class _Lowering(ChainLowering):
         try:
             return self.graph()
         except LoweringStoppedError:
+            self.stopped = True
             return None
 
     def graph(self) -> Graph | None:
@@ -79,6 +90,8 @@ class _Lowering(ChainLowering):
             self.check_used(everything)
         if self.diagnostics.problems:
             return None
+        names_of_nodes = {node.name for node in nodes}
+        self.scopes = [scope for scope in self.scopes if scope.output in names_of_nodes]
         whole = Graph(
             name=network.name,
             description=network.description,
@@ -87,14 +100,72 @@ class _Lowering(ChainLowering):
             outputs=everything,
             scopes=tuple(self.scopes),
             declaration=self.builder.declaration(),
-            initialization=network.initialization.model_copy(deep=True),
+            initialization=self.initialization(),
         )
+        self.output_names = names or outputs
         graph = whole.with_outputs(outputs, (names or outputs) if network.named_outputs else ())
         for failed in failed_assertions(network, graph, whole, overridden=self.overridden):
             self.problem(failed.message, failed.path, key=failed.key)
         if self.diagnostics.problems:
             return None
-        return fold(graph) if network.folded else graph
+        graph = fold(graph) if network.folded else graph
+        if network.prefix:
+            graph = prefixed(graph, network.prefix)
+            self.check_lengths(graph)
+        return graph if not self.diagnostics.problems else None
+
+    def check_lengths(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            if len(node.name) > MAX_NAME_LENGTH:
+                self.problem(f"with it, {node.name!r} has more than {MAX_NAME_LENGTH} characters", ("prefix",))
+                return
+
+    def part(self, network: Network, outputs: Outputs, inputs: list[Value], prefix: str, path: KeyPath) -> Value:
+        """Lower a network that is a part of this one; the names of its layers begin with ``prefix``."""
+        value, where = inputs[0], (*path, "spec")
+        unknown = Value(value.node, None, UNKNOWN_PARTS)
+        if len(inputs) > 1:
+            self.problem(f"a network takes one value, not {len(inputs)}", path)
+        if value.shape is None:
+            return unknown
+        try:
+            input = Input.model_validate(dict(zip(SIZE_NAMES[len(value.shape)], value.shape, strict=True)))
+        except ValidationError:
+            self.problem(f"a network's input is a map or a vector, not {list(value.shape)} (from {value.node})", path)
+            return unknown
+        changed = {"input": input, "outputs": outputs or network.outputs, "named_outputs": False, "depth": None}
+        inner = _Lowering(
+            network.model_copy(update=changed | {"source": Source()}),
+            lambda path, *, key=False: self.locate((*where, *path), key=key),
+            overridden=True,
+        )
+        inner.size = self.size
+        graph = inner.run()
+        self.size = inner.size
+        for problem in inner.diagnostics.problems:
+            self.diagnostics.inherit(problem, network.name, where)
+        if inner.stopped:
+            raise LoweringStoppedError
+        if graph is None:
+            return unknown
+        graph = prefixed(graph, prefix)
+        self.networks.append(graph)
+        nodes = self.builder.graft(graph, value.node, path)
+        outputs_by_name = zip(inner.output_names, graph.outputs, strict=True)
+        result = nodes[graph.outputs[-1]]
+        self.scopes += graph.scopes
+        self.scopes.append(Scope(name=prefix.rstrip("._-"), kind="block", output=result.node, block=network.name))
+        return result._replace(parts={name: nodes[output] for name, output in outputs_by_name})
+
+    def initialization(self) -> InitializationRules:
+        """The spec's rules, and those of the networks in it for their own parameters."""
+        own = self.network.initialization
+        rules = {key: rule for key, rule in own.root.items() if key not in own.patterns()}
+        for part in self.networks:
+            kept = InitializationRules.model_construct(root=rules)
+            found = {parameter.name: part.initialization.rule(parameter) for parameter in part.parameters()}
+            rules |= {p.name: found[p.name] for p in part.parameters() if found[p.name] != kept.rule(p)}
+        return InitializationRules.model_construct(root=rules | own.root if self.networks else dict(own.root))
 
     def check_requirements(self) -> None:
         for expression, message in self.network.require.items():
@@ -107,7 +178,7 @@ class _Lowering(ChainLowering):
 
     def features(self, stem: Sequence[Node]) -> tuple[str, ...]:
         """The last layer of the stem at stride 2, except a pool or a padding, and the end of each stage."""
-        stages = [scope.name for scope in self.scopes if scope.kind == "stage"]
+        stages = [scope.name for scope in self.scopes if scope.kind == "stage" and scope.name in self.network.stages]
         strides = strides_of(self.network.input, stem)
         halved = [
             node.name
@@ -139,7 +210,11 @@ class _Lowering(ChainLowering):
         return {stage.names or self.network.names for stage in self.network.stages.values()}
 
     def check_used(self, outputs: tuple[str, ...]) -> None:
-        for name in unused(self.builder.nodes, outputs):
+        """Report layers that nothing uses; those of a network that is a part of this one are left out instead."""
+        of_parts = {node.name for part in self.networks for node in part.nodes}
+        dead = unused(self.builder.nodes, outputs)
+        self.builder.remove(of_parts.intersection(dead))
+        for name in (name for name in dead if name not in of_parts):
             message = f"nothing uses the value of {name!r}, and it is not an output"
             self.problem(message, self.builder.written[name])
 

@@ -123,65 +123,11 @@ def _reference(data: Any) -> tuple[str, dict[str, Any]]:
     raise ValueError("must be a layer's name or a mapping such as {conv2d: {channels: 64, kernel: 3}}")
 
 
-STEP_KEYS = ("from", "when", "call", "repeat", "steps")
+STEP_KEYS = ("from", "when", "call", "repeat", "steps", "spec")
 """Keys of a step beside the layer's name, which therefore may not be one of them."""
 
-
-class Step(Frozen):
-    """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
-
-    ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
-    whether it is present; ``call`` uses an earlier step's layer again, with its parameters. ``steps`` is a chain in
-    place of a layer; ``repeat`` says how many times the layer or the chain follows itself.
-    """
-
-    layer: Layer
-    from_: Annotated[tuple[str, ...], Field(alias="from")] = ()
-    when: Condition = True
-    call: str | None = None
-    repeat: Expression | None = None
-    steps: dict[StepName, Step] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_yaml(cls, data: Any) -> Any:
-        if isinstance(data, Step):
-            return data
-        if not isinstance(data, dict):
-            return {"layer": data}
-        mapping = cast("dict[str, Any]", data)
-        modifiers = {key: mapping[key] for key in STEP_KEYS if key in mapping}
-        reference = {key: value for key, value in mapping.items() if key not in modifiers}
-        if isinstance(modifiers.get("from"), str):
-            modifiers["from"] = [modifiers["from"]]
-        instead = [key for key in ("call", "steps") if key in modifiers]
-        if instead:
-            if reference or len(instead) > 1:
-                other = instead[1] if len(instead) > 1 else next(iter(reference))
-                raise ValueError(f"a step with {instead[0]!r} names no other layer, such as {other!r}")
-            return modifiers | {"layer": None}
-        return modifiers | {"layer": reference}
-
-    @model_serializer
-    def _to_yaml(self) -> Any:
-        modifiers: dict[str, Any] = {}
-        if self.from_:
-            modifiers["from"] = self.from_[0] if len(self.from_) == 1 else list(self.from_)
-        if self.when is not True:
-            modifiers["when"] = self.when
-        if self.repeat is not None:
-            modifiers["repeat"] = self.repeat
-        if self.steps is not None:
-            steps = {name: step._to_yaml() for name, step in self.steps.items()}  # pyright: ignore[reportPrivateUsage]
-            return modifiers | {"steps": steps}
-        if self.call is not None:
-            return {"call": self.call} | modifiers
-        if not modifiers:
-            return self.layer._to_yaml()  # pyright: ignore[reportPrivateUsage]
-        return {self.layer.kind: self.layer.arguments or None} | modifiers
-
-
-Chain: TypeAlias = dict[StepName, Step]
+_INSTEAD = ("call", "steps", "spec")
+"""Those that take the place of a layer."""
 
 FEATURES = "features"
 """The value of ``outputs`` for the feature maps at the end of the stem's stride-2 part and of each stage."""
@@ -205,6 +151,77 @@ Outputs = Annotated[
 ]
 
 
+def _check_network(value: Any) -> Any:
+    if not isinstance(value, dict | BaseModel):
+        raise ValueError(f"must be a spec's name, a path, or a spec, not {shown(cast('object', value))}")
+    return cast("object", value)
+
+
+class Step(Frozen):
+    """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
+
+    ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
+    whether it is present; ``call`` uses an earlier step's layer again, with its parameters. ``steps`` is a chain in
+    place of a layer; ``repeat`` says how many times the layer or the chain follows itself. ``spec`` is a network in
+    place of a layer, and ``outputs`` are those of its values that others can use.
+    """
+
+    layer: Layer
+    from_: Annotated[tuple[str, ...], Field(alias="from")] = ()
+    when: Condition = True
+    call: str | None = None
+    repeat: Expression | None = None
+    steps: dict[StepName, Step] | None = None
+    spec: Annotated[Network | None, BeforeValidator(_check_network)] = None
+    outputs: Outputs = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, data: Any) -> Any:
+        if isinstance(data, Step):
+            return data
+        if not isinstance(data, dict):
+            return {"layer": data}
+        mapping = cast("dict[str, Any]", data)
+        keys = (*STEP_KEYS, "outputs") if "spec" in mapping else STEP_KEYS
+        modifiers = {key: mapping[key] for key in keys if key in mapping}
+        reference = {key: value for key, value in mapping.items() if key not in modifiers}
+        if isinstance(modifiers.get("from"), str):
+            modifiers["from"] = [modifiers["from"]]
+        instead = [key for key in _INSTEAD if key in modifiers]
+        if instead:
+            if reference or len(instead) > 1:
+                other = instead[1] if len(instead) > 1 else next(iter(reference))
+                raise ValueError(f"a step with {instead[0]!r} names no other layer, such as {other!r}")
+            return modifiers | {"layer": None}
+        return modifiers | {"layer": reference}
+
+    @model_serializer
+    def _to_yaml(self) -> Any:
+        modifiers: dict[str, Any] = {}
+        if self.from_:
+            modifiers["from"] = self.from_[0] if len(self.from_) == 1 else list(self.from_)
+        if self.when is not True:
+            modifiers["when"] = self.when
+        if self.repeat is not None:
+            modifiers["repeat"] = self.repeat
+        if self.steps is not None:
+            steps = {name: step._to_yaml() for name, step in self.steps.items()}  # pyright: ignore[reportPrivateUsage]
+            return modifiers | {"steps": steps}
+        if self.spec is not None:
+            outputs = self.outputs if isinstance(self.outputs, str) else list(self.outputs)
+            content = self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            return {"spec": content} | ({"outputs": outputs} if outputs else {}) | modifiers
+        if self.call is not None:
+            return {"call": self.call} | modifiers
+        if not modifiers:
+            return self.layer._to_yaml()  # pyright: ignore[reportPrivateUsage]
+        return {self.layer.kind: self.layer.arguments or None} | modifiers
+
+
+Chain: TypeAlias = dict[StepName, Step]
+
+
 class Identity(Frozen):
     """The shortcut without a projection: the layers that ``from`` passes through, by default none."""
 
@@ -216,6 +233,11 @@ def _kind_of_shortcut(value: Any) -> str:
     return "word" if isinstance(value, str) else "mapping"
 
 
+Otherwise = Annotated[
+    Annotated[Literal["none"], Tag("word")] | Annotated[Identity, Tag("mapping")], Discriminator(_kind_of_shortcut)
+]
+
+
 class Shortcut(Frozen):
     """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``.
 
@@ -225,10 +247,7 @@ class Shortcut(Frozen):
     when: Condition = True
     from_: Annotated[str, Field(alias="from")] = "input"
     layers: Chain = {}
-    otherwise: Annotated[
-        Annotated[Literal["none"], Tag("word")] | Annotated[Identity, Tag("mapping")],
-        Discriminator(_kind_of_shortcut),
-    ] = Identity()
+    otherwise: Otherwise | None = None
 
     def chains(self) -> list[Chain]:
         """The chains of both cases."""
@@ -354,6 +373,16 @@ WeightsName = Annotated[
 ]
 
 
+Prefix = Annotated[
+    str,
+    matching(
+        r"^([A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*\.?)?$",
+        "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
+    ),
+    Field(max_length=100),
+]
+
+
 class Network(Frozen):
     """The keys of a spec file; see ``docs/language/index.md``."""
 
@@ -368,6 +397,7 @@ class Network(Frozen):
     blocks: dict[Word, Block] = {}
     require: dict[Annotated[str, Field(max_length=200)], str] = {}
     initialization: InitializationRules = InitializationRules()
+    prefix: Prefix = ""
     names: NamePattern = "{stage}.{index}.{layer}"
     stem: Chain = {}
     stages: dict[LayerName, Stage] = {}
@@ -400,3 +430,6 @@ class Network(Frozen):
         if not names:
             raise ValueError("the spec describes no layers: stem, stages, final and head are empty")
         return self
+
+
+Step.model_rebuild()

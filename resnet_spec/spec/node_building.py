@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown
 from resnet_spec.errors.validation import InvalidValue, invalid_values
-from resnet_spec.graph import Node
+from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.graph.checks import arity_problem
 from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError
@@ -55,6 +55,21 @@ class GraphBuilder:
         """Add a node for an operation."""
         operation = self._operation(bound, path)
         return inputs[0].after_mistake() if operation is None else self._add(operation, inputs, name, path)
+
+    def graft(self, part: Graph, source: str, path: KeyPath) -> dict[str, Value]:
+        """Add the nodes of a network whose input is the node ``source``; the values by the names of the nodes."""
+        values: dict[str, Value] = {}
+        for node in part.nodes:
+            inputs = tuple(source if name == INPUT else name for name in node.inputs)
+            values[node.name] = self._keep(node.model_copy(update={"inputs": inputs}), part.input_shapes(node), path)
+        self.declared += [node.name for node in part.layers]
+        return values
+
+    def remove(self, names: Collection[str]) -> None:
+        """Leave out nodes whose values nothing uses."""
+        if names:
+            self.nodes[:] = [node for node in self.nodes if node.name not in names]
+            self.declared = [name for name in self.declared if name not in names]
 
     def call(self, target: str, owner_name: str, inputs: Sequence[Value], name: str, path: KeyPath) -> Value:
         """Add a node that uses an earlier layer again; ``target`` is what the step calls it."""
@@ -130,9 +145,6 @@ class GraphBuilder:
             sources = " and ".join(value.node for value in inputs)
             self._problem(f"{error} (from {sources})", path, of_shapes=True)
             return inputs[0].after_mistake()
-        if name in self._owners:
-            self._problem(f"two layers are named {name!r}", path)
-            return Value(name, None)
         data = {"name": name, "operation": operation, "inputs": tuple(v.node for v in inputs), "shape": shape}
         try:
             node = Node.model_validate(data | {"calls": calls})
@@ -140,14 +152,20 @@ class GraphBuilder:
             (invalid,) = (each for each in invalid_values(error, data, Node) if each.path == ("name",))
             self._problem(f"the layer's name {invalid.message}", path)
             return inputs[0].after_mistake()
-        self.nodes.append(node)
-        self.written[name] = path
-        if calls is None:
-            self._owners[name] = _Owner(node, tuple(shapes))
+        value = self._keep(node, tuple(shapes), path)
+        if calls is None and value.shape is not None:
             self.declared.append(name)
-        else:
-            self._owners[name] = self._owners[calls]
-        return Value(name, shape)
+        return value
+
+    def _keep(self, node: Node, inputs: tuple[Shape, ...], path: KeyPath) -> Value:
+        """Add a node, unless another one has its name."""
+        if node.name in self._owners:
+            self._problem(f"two layers are named {node.name!r}", path)
+            return Value(node.name, None)
+        self.nodes.append(node)
+        self.written[node.name] = path
+        self._owners[node.name] = _Owner(node, inputs) if node.calls is None else self._owners[node.calls]
+        return Value(node.name, node.shape)
 
 
 def _hashable(value: Any) -> Any:

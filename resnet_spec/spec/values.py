@@ -31,7 +31,7 @@ def find(values: Mapping[str, Value], name: str) -> Value | None:
     end = name.find(".")
     while end > 0:
         value = values.get(name[:end])
-        if value is not None and value.parts:
+        if value is not None and value.parts is not None:
             part = find(value.parts, name[end + 1 :])
             if part is not None:
                 return part
@@ -47,6 +47,25 @@ def names(values: Mapping[str, Value]) -> list[str]:
         for full in (name, *(f"{name}.{part}" for part in names(value.parts or {})))
     ]
 
+
+class _UnknownParts(Mapping[str, Value]):
+    """Parts of which neither the names nor the values are known; empty for those who list them."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __getitem__(self, name: str) -> Value:
+        return Value("unknown", None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+UNKNOWN_PARTS = _UnknownParts()
+"""The parts of a value after a mistake."""
 
 SIZE_NAMES = {3: ("channels", "height", "width"), 2: ("channels", "length"), 1: ("features",)}
 """What expressions call the sizes of a map, of a row of channels and of a vector."""

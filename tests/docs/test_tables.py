@@ -27,15 +27,15 @@ def test_language_documents_every_key_and_no_other() -> None:
     from resnet_spec.spec.published import Accuracy, Preprocessing, Published
 
     wanted = {
-        ("index", "The keys of a spec"): _keys(Network) | {"extends"},
+        ("index", "The keys of a spec"): _keys(Network) | {"extends", "rename"},
         ("network", "`input`"): _keys(Input),
         ("network", "`source`"): _keys(Source),
         ("weights", "Keys"): _keys(Published),
         ("weights", "`accuracy`"): _keys(Accuracy),
         ("weights", "`preprocessing`"): _keys(Preprocessing),
-        ("layers", "Steps"): _keys(Step) - {"layer"},
+        ("layers", "Steps"): _keys(Step) - {"layer"} | {"set"},
         ("stages", "Stages"): _keys(Stage),
-        ("blocks", "Blocks"): _keys(BlockModel) | {"extends"},
+        ("blocks", "Blocks"): _keys(BlockModel) | {"extends", "rename"},
         ("blocks", "Shortcuts"): _keys(Shortcut),
         ("blocks", "`otherwise`"): _keys(Identity),
         ("initialization", "Initialization"): _keys(Constant) | _keys(VarianceScaling),
