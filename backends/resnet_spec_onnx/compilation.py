@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 import resnet_spec
-from resnet_spec.errors import GraphError
+from resnet_spec.errors import GraphError, Problem
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import Category
 from resnet_spec_onnx.emitting import NodeBuilder, emit
@@ -42,6 +42,9 @@ def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) ->
     """
     stored = {p.name: np.dtype(np.float16) if half and p.trainable else dtype for p in graph.parameters()}
     outputs = graph.result_names
+    if clashes := [name for name in outputs if name in stored]:
+        message = "the output has the name of a parameter, which ONNX cannot tell apart; choose another in output_names"
+        raise GraphError([Problem(message, name) for name in clashes])
     free_name = _namer({INPUT, *outputs, *stored, *graph.by_name})
     nodes, parameters = _casts(stored, dtype, free_name)
     nodes += _nodes(graph, dtype, parameters, free_name)

@@ -182,6 +182,62 @@ class FilterResponseNormalization(keras.layers.Layer):
         }
 
 
+class _Learned(keras.layers.Layer):
+    """A layer with one array, ``value``, whose shape depends on ``shape`` and the input's."""
+
+    def __init__(self, shape: Any, value_initializer: Any = "zeros", **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.shape = shape
+        self.value_initializer = keras.initializers.get(value_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variable for inputs of this shape."""
+        shapes = {"scalar": (), "channels": input_shape[-1:], "map": input_shape[1:]}
+        shape = shapes[self.shape] if isinstance(self.shape, str) else self.shape
+        self.value = self.add_weight(shape=shape, name="value", initializer=self.value_initializer)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        initializer = keras.initializers.serialize(self.value_initializer)
+        return parent.get_config() | {"shape": self.shape, "value_initializer": initializer}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class LearnedScale(_Learned):
+    """The input times a learned number (``scalar``), one per channel (``channels``) or per element (``map``)."""
+
+    def __init__(self, shape: str, value_initializer: Any = "ones", **kwargs: Any) -> None:
+        super().__init__(shape, value_initializer, **kwargs)
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply ``inputs`` (batch, ..., channels)."""
+        return inputs * self.value
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class LearnedOffset(_Learned):
+    """The input plus a learned number (``scalar``), one per channel (``channels``) or per element (``map``)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Add to ``inputs`` (batch, ..., channels)."""
+        return inputs + self.value
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class LearnedValue(_Learned):
+    """A learned array of a shape (..., channels), for each image of the batch; the images do not matter."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the array once per image of ``inputs`` (batch, ...)."""
+        return keras.ops.broadcast_to(self.value, (keras.ops.shape(inputs)[0], *self.shape))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for inputs of this shape."""
+        return (input_shape[0], *self.shape)
+
+
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
     """AveragePooling2D over a map with ``edges`` of zeros, of which those within ``counted`` count as values.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def laid_out(parameter: Parameter, value: NDArray[Any]) -> NDArray[Any]:
     """Return a copy of a parameter's values, or of its gradient, in PyTorch's layout."""
     axes = tensorflow_axes(parameter.role, len(parameter.shape))
     shaped = value.reshape([parameter.shape[axis] for axis in axes])
-    return np.ascontiguousarray(shaped.transpose(np.argsort(axes)))
+    return shaped.transpose(np.argsort(axes)).copy(order="C")
 
 
 def set_initializers(model: Any, graph: Graph) -> None:
@@ -73,7 +73,7 @@ def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
     if parameter.shape == kernel:
         distribution = "untruncated_normal" if rule.distribution == "normal" else rule.distribution
         return keras.initializers.VarianceScaling(rule.scale, rule.fan, distribution)
-    return _vector_initializer(rule, kernel or (parameter.shape[0], 1))
+    return _vector_initializer(rule, kernel or (prod(parameter.shape[:1]), 1))
 
 
 def _vector_initializer(rule: VarianceScaling, kernel: Shape) -> Any:

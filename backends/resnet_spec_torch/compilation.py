@@ -11,18 +11,19 @@ import copyreg
 import gc
 import hashlib
 import linecache
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from resnet_spec.errors import BackendError, GraphError, Problem
 from resnet_spec.graph import Graph, Node, scope_class_name
 from resnet_spec_torch import forward_namespace
-from resnet_spec_torch.emitting import LAYERS, Options
+from resnet_spec_torch.emitting import LAYERS, PARAMETERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
 from resnet_spec_torch.layers import Unsynchronized
 from resnet_spec_torch.source import forward_text
@@ -32,10 +33,14 @@ TOP_CLASS = "ResNet"
 
 @dataclass
 class _ModuleTree:
-    """A dotted name in the tree of modules: a layer, a group of layers, or both."""
+    """A dotted name in the tree of modules: a layer, a group of layers, or both.
+
+    ``parameters`` are the nodes that own a parameter of the module, by its name there.
+    """
 
     path: Path
     node: Node | None = None
+    parameters: dict[str, Node] = field(default_factory=dict[str, Node])
     children: dict[str, _ModuleTree] = field(default_factory=dict[str, "_ModuleTree"])
 
 
@@ -44,11 +49,11 @@ def compile_graph(graph: Graph, options: Options) -> nn.Module:
 
     Raises GraphError if a name cannot be a module's, since every ``nn.Module`` has an attribute of that name.
     """
-    layers = [node for node in graph.layers if node.operation.op in LAYERS]
-    groups = group(graph, [node.name for node in layers])
+    owners = [[node.name for node in graph.layers if node.operation.op in table] for table in (LAYERS, PARAMETERS)]
+    groups = group(graph, *owners)
     blocks = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
     with _collection_paused():
-        return _Compiler(graph, options, groups, blocks).module(_tree(layers)).eval()
+        return _Compiler(graph, options, groups, blocks).module(_tree(graph.layers)).eval()
 
 
 @contextmanager
@@ -64,14 +69,22 @@ def _collection_paused() -> Generator[None]:
             gc.enable()
 
 
-def _tree(layers: list[Node]) -> _ModuleTree:
-    """Return the layers by the parts of their names, in order of declaration."""
+def _tree(nodes: Iterable[Node]) -> _ModuleTree:
+    """Return the layers and parameters among nodes by the parts of their names, in order of declaration."""
     top = _ModuleTree(TOP)
-    for node in layers:
+    for node in nodes:
         tree = top
-        for part in split(node.name):
+        *path, name = split(node.name)
+        if node.operation.op in LAYERS:
+            path.append(name)
+        elif node.operation.op not in PARAMETERS:
+            continue
+        for part in path:
             tree = tree.children.setdefault(part, _ModuleTree((*tree.path, part)))
-        tree.node = node
+        if node.operation.op in LAYERS:
+            tree.node = node
+        else:
+            tree.parameters[name] = node
     return top
 
 
@@ -87,10 +100,13 @@ class _Compiler:
     def module(self, tree: _ModuleTree) -> nn.Module:
         """Return the module for a name, with its children."""
         module = self.layer(tree.node) if tree.node else self.container(tree)
+        for name, node in tree.parameters.items():
+            _check_name(module, name, "parameter", tree.path)
+            (slot,) = node.operation.parameters(*self.graph.input_shapes(node))
+            empty = torch.empty(slot.shape, dtype=self.options.dtype, device="meta")
+            module.register_parameter(name, nn.Parameter(empty))
         for name, child in tree.children.items():
-            if hasattr(module, name):
-                message = f"{name!r} cannot be the name of a PyTorch layer (modules have such an attribute); rename it"
-                raise GraphError(Problem(message, ".".join(child.path)))
+            _check_name(module, name, "layer", tree.path)
             module.add_module(name, self.module(child))
         return module
 
@@ -116,6 +132,12 @@ class _Compiler:
         """Return the block's name, or the last word of the group's own."""
         words = [part for part in path if not part.isdecimal()]
         return scope_class_name(self.blocks.get(path) or (words[-1] if words else "Block")) if path else TOP_CLASS
+
+
+def _check_name(module: nn.Module, name: str, kind: str, path: Path) -> None:
+    if hasattr(module, name):
+        message = f"{name!r} cannot be the name of a PyTorch {kind} (modules have such an attribute); rename it"
+        raise GraphError(Problem(message, ".".join((*path, name))))
 
 
 # ---------------------------------------------------------------------------------------------------------------

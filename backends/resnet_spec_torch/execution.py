@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec_torch import forward_namespace
-from resnet_spec_torch.emitting import EXPRESSIONS
+from resnet_spec_torch.emitting import EXPRESSIONS, LAYERS, PARAMETERS
 from resnet_spec_torch.parameters import from_numpy, to_numpy
 
 if TYPE_CHECKING:
@@ -35,15 +35,17 @@ def outputs(model: nn.Module, batch: Tensor) -> list[Tensor]:
 
 def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Compute one node's value by the model's layer, or by the expression in its ``forward``."""
+    operation = node.operation
     values = [batch_for(model, value) for value in inputs]
     with torch.no_grad():
-        if node.operation.op in EXPRESSIONS:
-            value = _function(EXPRESSIONS[node.operation.op](node.operation, *_names(len(values))), len(values))(
-                *values
-            )
+        if operation.op in LAYERS:
+            return to_numpy(model.get_submodule(node.layer)(*values))
+        if operation.op in PARAMETERS:
+            values.append(model.get_parameter(node.layer))
+            text = PARAMETERS[operation.op](operation, node.shape, *_names(len(values)))
         else:
-            value = model.get_submodule(node.layer)(*values)
-    return to_numpy(value)
+            text = EXPRESSIONS[operation.op](operation, *_names(len(values)))
+        return to_numpy(_function(text, len(values))(*values))
 
 
 def _names(count: int) -> list[str]:

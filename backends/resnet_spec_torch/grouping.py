@@ -23,13 +23,15 @@ TOP: Path = ()
 class Call:
     """One step of a ``forward``: what the module at ``path``, seen from the caller, makes of the inputs.
 
-    ``node`` is None if that module is a nested group; the path is empty if the node has no module.
+    ``node`` is None if that module is a nested group; the path is empty if the node has no module. ``parameter`` is the
+    path to a parameter that the node owns and that is not a module's own.
     """
 
     value: str
     inputs: tuple[str, ...]
     path: Path
     node: Node | None = None
+    parameter: Path = ()
 
 
 @dataclass
@@ -58,33 +60,37 @@ def split(name: str) -> Path:
     return tuple(name.split("."))
 
 
-def group(graph: Graph, layers: Iterable[str]) -> dict[Path, Group]:
-    """The groups of a graph by path, the network itself first; ``layers`` names the nodes that own a module.
+def group(graph: Graph, layers: Iterable[str], parameters: Iterable[str] = ()) -> dict[Path, Group]:
+    """The groups of a graph by path, the network itself first.
 
-    A prefix is a group if it takes one value, returns one value, and no layer in it is called from outside. Calls
+    ``layers`` names the nodes that own a module, and ``parameters`` those that own a parameter of the module around
+    them. A prefix is a group if it takes one value, returns one value, and no layer in it is called from outside. Calls
     in any other prefix belong to the nearest group around it.
     """
     paths = {node.name: split(node.name) for node in graph.nodes}
-    owners = {paths[name] for name in layers}
+    modules, alone = ({paths[name] for name in names} for names in (layers, parameters))
+    owners = modules | alone
     nodes = list(_needed(graph))
     taken, given, crossed = _boundaries(graph, nodes, paths)
     groups = {TOP: Group("input", graph.outputs, graph.output_names)}
     for prefix in {prefix for owner in owners for prefix in _prefixes(owner)}:
-        alone = len(taken.get(prefix, ())) == 1 == len(given.get(prefix, ()))
-        if alone and prefix not in crossed and prefix not in owners:
+        passes_one = len(taken.get(prefix, ())) == 1 == len(given.get(prefix, ()))
+        if passes_one and prefix not in crossed and prefix not in owners:
             groups[prefix] = Group(next(iter(taken[prefix])), tuple(given[prefix]))
     for node in nodes:
-        _place(node, paths, owners, groups)
+        _place(node, paths, modules, alone, groups)
     return groups
 
 
-def _place(node: Node, paths: dict[str, Path], owners: set[Path], groups: dict[Path, Group]) -> None:
+def _place(
+    node: Node, paths: dict[str, Path], modules: set[Path], parameters: set[Path], groups: dict[Path, Group]
+) -> None:
     """Enter a node's call into the group around it, and that group's call, once its output is there, into the next."""
     around = [TOP, *(prefix for prefix in _prefixes(paths[node.name]) if prefix in groups)]
     home = around.pop()
     owner = paths[node.layer]
-    path = owner[len(home) :] if owner in owners else ()
-    groups[home].calls.append(Call(node.name, node.inputs, path, node))
+    path, parameter = (owner[len(home) :] if owner in owners else () for owners in (modules, parameters))
+    groups[home].calls.append(Call(node.name, node.inputs, path, node, parameter))
     while around and groups[home].outputs == (node.name,):
         caller = around.pop()
         groups[caller].calls.append(Call(node.name, (groups[home].input,), home[len(caller) :]))

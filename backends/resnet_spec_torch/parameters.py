@@ -97,11 +97,12 @@ def _tensor(module: nn.Module | None, name: str) -> Tensor | None:
 
 
 def _slots(model: nn.Module, graph: Graph) -> list[_Slot]:
-    modules = _modules(model, "", {})
+    modules = _modules(model, "", {"": model})
     slots: list[_Slot] = []
     problems: list[Problem] = []
     for parameter in graph.parameters():
-        module, name = modules.get(parameter.node), parameter.name.rpartition(".")[2]
+        path, _, name = parameter.name.rpartition(".")
+        module = modules.get(path)
         tensor = _tensor(module, name)
         if module is None or tensor is None:
             problems.append(Problem("the model has no such tensor", parameter.name))

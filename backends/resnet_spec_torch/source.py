@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from keyword import iskeyword
 
-from resnet_spec_torch.emitting import EXPRESSIONS, IN_PLACE, NEW_VALUE
+from resnet_spec_torch.emitting import EXPRESSIONS, IN_PLACE, NEW_VALUE, PARAMETERS
 from resnet_spec_torch.grouping import Call, Group, Path
 
 
@@ -67,7 +67,10 @@ class _Writer:
             return in_place
         if call.path or call.node is None:
             return f"{module_text(call.path)}({', '.join(arguments)})"
-        return EXPRESSIONS[call.node.operation.op](call.node.operation, *arguments)
+        operation = call.node.operation
+        if call.parameter:
+            return PARAMETERS[operation.op](operation, call.node.shape, *arguments, module_text(call.parameter))
+        return EXPRESSIONS[operation.op](operation, *arguments)
 
     def in_place_text(self, call: Call) -> str | None:
         """Return the call that may overwrite one of its inputs, or None: see ``forward_namespace``."""

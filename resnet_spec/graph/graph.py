@@ -28,6 +28,8 @@ from resnet_spec.graph.nodes import (
     Parameter,
     Scope,
     canonical,
+    modules_last,
+    parameter_name,
     strides_of,
     unused,
 )
@@ -120,8 +122,8 @@ class Graph(Frozen):
     @cached_property
     def _parameters(self) -> tuple[Parameter, ...]:
         return tuple(
-            Parameter(f"{node.name}.{slot.name}", slot.shape, slot.role, node.name)
-            for node in self.layers
+            Parameter(parameter_name(node.name, slot.name), slot.shape, slot.role, node.name, slot.initial)
+            for node in modules_last(self.layers)
             for slot in node.operation.parameters(*self.input_shapes(node))
         )
 
@@ -135,16 +137,19 @@ class Graph(Frozen):
     def result_names(self) -> tuple[str, ...]:
         """The names of the outputs in a written model: ``output_names``, or else those of their nodes.
 
-        A single output that is a vector is called ``logits``, or ``probabilities`` after a softmax.
+        A single output that is a vector is called ``logits``, or ``probabilities`` after a softmax, and one that has
+        the name of a parameter ``<name>_value``.
         """
         if self.output_names:
             return self.output_names
         nodes = [self.by_name[name] for name in self.outputs]
         if len(nodes) == len(nodes[0].shape) == 1:
             return ("probabilities" if nodes[0].operation.op == "softmax" else "logits",)
-        # A node may be an output twice.
+        # A node may be an output twice, and a parameter may have the name of its node.
         before = [self.outputs[:index].count(name) for index, name in enumerate(self.outputs)]
-        return tuple(f"{name}_{n}" if n else name for name, n in zip(self.outputs, before, strict=True))
+        parameters = {parameter.name for parameter in self.parameters()}
+        named = [f"{name}_value" if name in parameters else name for name in self.outputs]
+        return tuple(f"{name}_{n}" if n else name for name, n in zip(named, before, strict=True))
 
     def stride(self, name: str) -> Stride | None:
         """How many rows and columns of the input correspond to one row and column of a node's value.

@@ -59,6 +59,9 @@ _DEFAULTS: dict[Role, Rule] = {
     Role.NORM_GATE: Constant(constant=1.0),
     Role.NORM_THRESHOLD: Constant(constant=0.0),
     Role.ACTIVATION_SLOPE: Constant(constant=0.25),
+    Role.LEARNED_SCALE: Constant(constant=1.0),
+    Role.LEARNED_OFFSET: Constant(constant=0.0),
+    Role.LEARNED_VALUE: Constant(constant=0.0),
     Role.POSITION_SCALE: Constant(constant=1.0),
     Role.POSITION_OFFSET: Constant(constant=0.0),
     Role.POSITION_MEAN: Constant(constant=0.0),
@@ -71,7 +74,7 @@ class InitializationRules(RootModel[dict[str, Rule]]):
 
     The last key that matches wins; what no key matches is initialized by the defaults: He's normal over ``fan_out`` for
     convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations, 0.25 for the
-    slopes of ``prelu``.
+    slopes of ``prelu``, and for an operation that states an ``initial`` value that value.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +96,8 @@ class InitializationRules(RootModel[dict[str, Rule]]):
     def rule(self, parameter: Parameter) -> Rule:
         """The rule for one parameter."""
         found = _DEFAULTS[parameter.role]
+        if parameter.initial is not None:
+            found = Constant(constant=parameter.initial)
         for key, rule in self.root.items():
             if key == parameter.role or fnmatchcase(parameter.name, key):
                 found = rule

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_serializer, model_validator
 
 from resnet_spec.errors.validation import Frozen, matching
-from resnet_spec.operations import SAME_STRIDE, Operation, Role, Stride
+from resnet_spec.operations import SAME_STRIDE, Category, Operation, Role, Stride
 from resnet_spec.operations.fields import Shape
 
 INPUT = "input"
@@ -89,17 +89,40 @@ class Scope(Frozen):
 
 
 class Parameter(NamedTuple):
-    """A named array: its shape as PyTorch lays it out, its role, and the node that owns it."""
+    """A named array: its shape as PyTorch lays it out, its role, and the node that owns it.
+
+    ``initial`` is the value that the operation states for each element before training, None if it follows from the
+    role.
+    """
 
     name: str
     shape: Shape
     role: Role
     node: str
+    initial: float | None = None
 
     @property
     def trainable(self) -> bool:
         """Whether training changes it by gradients, which excludes running statistics."""
         return self.role.trainable
+
+
+def parameter_name(layer: str, slot: str) -> str:
+    """The name of a layer's array, which is the layer's own where its slot has no name.
+
+    Args:
+        layer: Name of the node that owns the layer.
+        slot: Name of the array within the layer, or nothing.
+
+    Returns:
+        The name in a state_dict.
+
+    Examples:
+        >>> from resnet_spec.graph import parameter_name
+        >>> parameter_name("layer1.0.bn1", "weight"), parameter_name("layer1.0.gamma", "")
+        ('layer1.0.bn1.weight', 'layer1.0.gamma')
+    """
+    return f"{layer}.{slot}" if slot else layer
 
 
 def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
@@ -125,6 +148,41 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         before, step = strides[node.inputs[0]], node.operation.spatial_stride()
         strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
     return strides
+
+
+def modules_last(layers: Sequence[Node]) -> list[Node]:
+    """Layers in the order of a state_dict, in which a module's own arrays come before those of the modules in it.
+
+    Args:
+        layers: Nodes that own a layer, in order of declaration.
+
+    Returns:
+        The same nodes; one whose array has its own name is before all others with the same dotted prefix.
+
+    Examples:
+        >>> import resnet_spec
+        >>> from resnet_spec.graph import modules_last
+        >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+        >>> modules_last(graph.layers) == list(graph.layers)
+        True
+    """
+    if not any(node.operation.category is Category.LEARNED for node in layers):
+        return list(layers)
+    first: dict[str, int] = {}
+    for index, node in enumerate(layers):
+        prefix = node.name
+        while prefix:
+            prefix = prefix.rpartition(".")[0]
+            first.setdefault(prefix, index)
+
+    def key(place: tuple[int, Node]) -> tuple[int, bool, int]:
+        index, node = place
+        if node.operation.category is not Category.LEARNED:
+            return index, True, 0
+        prefix = node.name.rpartition(".")[0]
+        return first[prefix], False, node.name.count(".")
+
+    return [node for _, node in sorted(enumerate(layers), key=key)]
 
 
 def unused(nodes: Sequence[Node], outputs: Iterable[str]) -> list[str]:

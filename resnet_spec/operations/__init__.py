@@ -36,13 +36,14 @@ from resnet_spec.operations.base import (
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.operations.joining import Add, Multiply
+from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
 from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
 from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape
-from resnet_spec.operations.roles import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
+from resnet_spec.operations.roles import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 __all__ = [  # noqa: RUF022 (in the order a reader needs)
     # The set, and what each operation answers
@@ -53,12 +54,15 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Category",
     "Shape",
     "ShapeError",
-    # Convolutions and linear layers
+    # Convolutions, linear layers and learned values
     "Conv2d",
     "StdConv2d",
     "ConvTranspose2d",
     "Conv1d",
     "Linear",
+    "Scale",
+    "Offset",
+    "LearnedValue",
     # Normalizations
     "BatchNorm",
     "PositionBatchNorm",
@@ -104,6 +108,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "MEANS",
     "VARIANCES",
     "STATISTICS",
+    "LEARNED",
     # Resolution and rounding
     "Stride",
     "SAME_STRIDE",

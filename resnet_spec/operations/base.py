@@ -23,11 +23,16 @@ TRANSCENDENTAL = 4
 
 
 class ParameterSlot(NamedTuple):
-    """An array that an operation owns: its name within the layer, its shape in PyTorch's layout, and its role."""
+    """An array that an operation owns: its name within the layer, its shape in PyTorch's layout, and its role.
+
+    The name is empty if the array has the layer's own name. ``initial`` is the value that the operation states for each
+    element before training, None if it follows from the role.
+    """
 
     name: str
     shape: Shape
     role: Role
+    initial: float | None = None
 
 
 class Category(StrEnum):
@@ -39,6 +44,7 @@ class Category(StrEnum):
     ACTIVATION = "activation"
     POOLING = "pooling"
     REGULARIZATION = "regularization"
+    LEARNED = "learned"
     JOIN = "join"
     RESHAPING = "reshaping"
     OUTPUT = "output"

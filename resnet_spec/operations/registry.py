@@ -24,6 +24,7 @@ from resnet_spec.operations.activation import (
 )
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
 from resnet_spec.operations.joining import Add, Multiply
+from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
 from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
@@ -36,6 +37,9 @@ AnyOperation: TypeAlias = (
     | ConvTranspose2d
     | Conv1d
     | Linear
+    | Scale
+    | Offset
+    | LearnedValue
     | BatchNorm
     | PositionBatchNorm
     | GroupNorm

@@ -20,6 +20,9 @@ class Role(StrEnum):
     NORM_GATE = "norm_gate"
     NORM_THRESHOLD = "norm_threshold"
     ACTIVATION_SLOPE = "activation_slope"
+    LEARNED_SCALE = "learned_scale"
+    LEARNED_OFFSET = "learned_offset"
+    LEARNED_VALUE = "learned_value"
     POSITION_SCALE = "position_scale"
     POSITION_OFFSET = "position_offset"
     POSITION_MEAN = "position_mean"
@@ -38,3 +41,4 @@ OFFSETS = frozenset({Role.NORM_OFFSET, Role.POSITION_OFFSET})
 MEANS = frozenset({Role.NORM_MEAN, Role.POSITION_MEAN})
 VARIANCES = frozenset({Role.NORM_VARIANCE, Role.POSITION_VARIANCE})
 STATISTICS = MEANS | VARIANCES
+LEARNED = frozenset({Role.LEARNED_SCALE, Role.LEARNED_OFFSET, Role.LEARNED_VALUE})

@@ -7,12 +7,12 @@ this input; then all of them are reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import inf
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, GraphError
-from resnet_spec.graph import INPUT, Graph, Input, Node
+from resnet_spec.graph import INPUT, Graph, Input, Node, parameter_name
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.hypotheses import JOINS, Trial, trials_of
@@ -62,7 +62,8 @@ class Explainer:
         ``exact`` is the correct value. For a float32 difference the inputs are rounded to float32.
         """
         shapes = graph.input_shapes(node)
-        own = {slot.name: arrays[f"{node.layer}.{slot.name}"] for slot in node.operation.parameters(*shapes)}
+        names = {slot.name: parameter_name(node.layer, slot.name) for slot in node.operation.parameters(*shapes)}
+        own = {slot: arrays[name] for slot, name in names.items()}
         dtype = difference.dtype
         given = [value.astype(dtype).astype("float64") for value in inputs]
         causes: list[str] = []
@@ -104,7 +105,8 @@ class Explainer:
             network = _single_node(node, trial.operation or node.operation, given[0].shape[1:])
             images = given[0].reshape(len(given[0]), *network.input.shape)
             weights = self._files.new("trial.safetensors")
-            write_safetensors(weights, {f"{node.name}.{name}": value for name, value in parameters.items()})
+            arrays = {parameter_name(node.name, name): value for name, value in parameters.items()}
+            write_safetensors(weights, arrays)
             self._process.load(network, weights, "float64")
             self._process.forward(images, "float64")
             return trial.after(self._process.outputs()[-1])
@@ -127,7 +129,7 @@ def _single_node(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph
     elif len(shape) == 3:
         given = Input(channels=shape[0], height=shape[1], width=shape[2])
     else:
-        given = Input(features=shape[0] * shape[1])
+        given = Input(features=prod(shape))
         before = [Node(name="given", operation=ops.Reshape(op="reshape", shape=shape), inputs=(INPUT,), shape=shape)]
     source = before[0].name if before else INPUT
     changed = Node(name=node.name, operation=operation, inputs=(source,), shape=operation.output_shape(shape))
@@ -163,7 +165,7 @@ def _other_parameters(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Tria
     replaced |= {"the statistics": statistics} if statistics else {}
     for other in _similar_layers(graph, node):
         for words, taken in replaced.items():
-            theirs = {name: arrays[f"{other}.{name}"].astype("float64") for name in taken}
+            theirs = {name: arrays[parameter_name(other, name)].astype("float64") for name in taken}
             yield Trial(f"{words} of {other}", parameters=lambda own, theirs=theirs: {**own, **theirs})
 
 

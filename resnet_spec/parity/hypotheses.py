@@ -59,7 +59,7 @@ def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Tr
         found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
     if not operation.nonnegative:
         found.append(Trial("an extra ReLU follows", after=_relu))
-    if not operation.joins and not isinstance(operation, ops.ReLU | ops.ReLU6):
+    if not operation.joins and not isinstance(operation, ops.ReLU | ops.ReLU6 | ops.LearnedValue):
         found.append(Trial("an extra ReLU precedes it", inputs=_relu))
     return list(_distinct(found))
 
@@ -343,6 +343,7 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
 
 def _broadcast(vector: Array, value: Array) -> Array:
+    """Return a parameter, or a number, of the channels so that it broadcasts with a batch."""
     return vector.reshape(1, *vector.shape, *[1] * (value.ndim - 1 - vector.ndim))
 
 
@@ -560,6 +561,41 @@ def _slopes(operation: ops.PReLU, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield slope("the slopes are not loaded (0)", lambda weight: 0 * weight)
     if operation.per_channel:
         yield slope("every channel has the first channel's slope", lambda weight: 0 * weight + weight[0])
+
+
+@_register(ops.Scale, ops.Offset, ops.LearnedValue)
+def _learned(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def value(cause: str, change: Callable[[Array], Array]) -> Trial:
+        return Trial(cause, parameters=lambda own: {"": change(own[""])})
+
+    yield value(f"the value is not loaded ({operation.initial:g})", lambda own: 0 * own + operation.initial)
+    for other in {0.0, 1.0} - {operation.initial}:
+        yield value(f"the value is not loaded ({other:g})", lambda own, other=other: 0 * own + other)
+    if operation.shape != "scalar":
+        yield value("every channel has the first channel's value", lambda own: 0 * own + own[:1])
+    if operation.shape not in ("scalar", "channels"):
+        yield value("the value is in another layout", _from_channels_last)
+    yield value("the value has the other sign", lambda own: -own)
+
+
+def _from_channels_last(value: Array) -> Array:
+    """Read the memory of an array (channels, ...) as (..., channels)."""
+    return value.reshape(*value.shape[1:], -1).transpose(-1, *range(value.ndim - 1)).copy()
+
+
+@_register(ops.Scale, ops.Offset)
+def _factors_and_terms(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    adds = isinstance(operation, ops.Offset)
+    formulas: dict[str, Callable[[Array, Array], Array]] = {
+        "a product instead of a sum" if adds else "a sum instead of a product": (
+            (lambda x, own: x * own) if adds else (lambda x, own: x + own)
+        ),
+        "it is applied twice": (lambda x, own: x + own + own) if adds else (lambda x, own: x * own * own),
+    }
+    if not adds:
+        formulas["a quotient instead of a product"] = lambda x, own: x / own
+    for cause, formula in formulas.items():
+        yield Trial(cause, formula=lambda inputs, own, f=formula: f(inputs[0], _broadcast(own[""], inputs[0])))
 
 
 @_register(ops.ELU)

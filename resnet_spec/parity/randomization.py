@@ -24,6 +24,7 @@ from resnet_spec.operations import (
     Dropout,
     PositionBatchNorm,
     Role,
+    Scale,
     StochasticDepth,
 )
 
@@ -51,16 +52,17 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
     """Return random weights and statistics for a comparison.
 
     Kernels follow the spec's initialization; scales are uniform in 0.5–1.5, offsets in ±0.5, biases in ±0.1, slopes in
-    0.1–0.4; the last normalization of each residual branch, scale and offset, is multiplied by 0.2, and a scale before
-    ``relu6`` by 4. Running statistics are those of one training-mode batch, run by ``train``, the variance times
-    0.8–1.25 and the mean moved by ±0.1 standard deviations. If each position has its own variance, none is below four
-    times their mean.
+    0.1–0.4, learned values in ±1, whatever their initial value; the last normalization or learned scale of each
+    residual branch, scale and offset, is multiplied by 0.2, and a scale before ``relu6`` by 4. Running statistics are
+    those of one training-mode batch, run by ``train``, the variance times 0.8–1.25 and the mean moved by ±0.1 standard
+    deviations. If each position has its own variance, none is below four times their mean.
     """
     arrays: dict[str, NDArray[np.float32]] = dict(initialize(graph, seed))
     damped = last_normalizations(graph)
     limited = limited_normalizations(graph)
-    ranges = dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5))
-    ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD}, (-0.5, 0.5))
+    ranges = dict.fromkeys(SCALES | {Role.NORM_GATE, Role.LEARNED_SCALE}, (0.5, 1.5))
+    ranges |= dict.fromkeys(OFFSETS | {Role.NORM_THRESHOLD, Role.LEARNED_OFFSET}, (-0.5, 0.5))
+    ranges[Role.LEARNED_VALUE] = (-1.0, 1.0)
     ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
     ranges[Role.ACTIVATION_SLOPE] = (0.1, 0.4)
     for parameter in graph.parameters():
@@ -68,8 +70,8 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
             value = _uniform(parameter, seed, *ranges[parameter.role])
             if parameter.role in SCALES and parameter.node in limited:
                 value *= WIDENING
-            norm = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD}
-            arrays[parameter.name] = value * DAMPING if norm and parameter.node in damped else value
+            damps = parameter.role in SCALES | OFFSETS | {Role.NORM_THRESHOLD, Role.LEARNED_SCALE}
+            arrays[parameter.name] = value * DAMPING if damps and parameter.node in damped else value
     roles = {parameter.role for parameter in graph.parameters()}
     if roles & VARIANCES:
         few = Role.POSITION_VARIANCE in roles or any(map(_normalizes_vectors, graph.nodes))
@@ -118,16 +120,21 @@ def random_images(shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
 
 
 def last_normalizations(graph: Graph) -> set[str]:
-    """Return the last normalization of each residual branch, the first input of a residual block's addition."""
+    """Return the last normalization or learned scale of each residual branch, the first input of an addition."""
     found: set[str] = set()
     for node in graph.nodes:
         if node.operation.op == "add":
             name = node.inputs[0]
-            while name != INPUT and graph.by_name[name].operation.category is not Category.NORMALIZATION:
+            while name != INPUT and not _sets_size(graph.by_name[name]):
                 name = graph.by_name[name].inputs[0]
             if name != INPUT:
                 found.add(graph.by_name[name].layer)
     return found
+
+
+def _sets_size(node: Node) -> bool:
+    """Whether a node's parameters determine how large its values are."""
+    return node.operation.category is Category.NORMALIZATION or isinstance(node.operation, Scale)
 
 
 def limited_normalizations(graph: Graph) -> set[str]:

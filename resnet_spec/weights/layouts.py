@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
+from resnet_spec.operations import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,12 +33,13 @@ KERAS_NAMES: Mapping[Role, str] = {
     Role.NORM_GATE: "v",
     Role.NORM_THRESHOLD: "tau",
     Role.ACTIVATION_SLOPE: "alpha",
+    **dict.fromkeys(LEARNED, "value"),
     Role.POSITION_SCALE: "gamma",
     Role.POSITION_OFFSET: "beta",
     Role.POSITION_MEAN: "moving_mean",
     Role.POSITION_VARIANCE: "moving_variance",
 }
-"""Keras' names of a layer's variables, and those of the backend's own layers (``v``, ``tau``)."""
+"""Keras' names of a layer's variables, and those of the backend's own layers (``v``, ``tau``, ``value``)."""
 
 SLIM_NAMES: Mapping[Role, str] = {
     **KERAS_NAMES,
@@ -54,8 +55,9 @@ FLAX_NAMES: Mapping[Role, str] = {
     **dict.fromkeys(MEANS, "mean"),
     **dict.fromkeys(VARIANCES, "var"),
     Role.ACTIVATION_SLOPE: "negative_slope",
+    **dict.fromkeys(LEARNED, ""),
 }
-"""The names in Flax, whose arrays are laid out as TensorFlow's."""
+"""The names in Flax, whose arrays are laid out as TensorFlow's; nothing for an array that has its layer's name."""
 
 
 def flax_path(parameter: Parameter) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def flax_path(parameter: Parameter) -> tuple[str, ...]:
     ('batch_stats', 'bn1', 'mean')
     """
     collection = "batch_stats" if parameter.role in STATISTICS else "params"
-    return collection, *parameter.node.split("."), FLAX_NAMES[parameter.role]
+    return collection, *parameter.node.split("."), *filter(None, [FLAX_NAMES[parameter.role]])
 
 
 def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
@@ -81,7 +83,7 @@ def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
     if role in KERNELS:
         # Of a transposed convolution, too: (in, out, ...) becomes (..., out, in).
         return (*range(2, rank), 1, 0)
-    return (*range(1, rank), 0)
+    return (*range(1, rank), 0)[:rank]
 
 
 def tensorflow_names(graph: Graph) -> dict[str, Parameter]:

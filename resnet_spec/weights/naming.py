@@ -119,7 +119,8 @@ class Table(Frozen):
             words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
             for layer in self._layer_names(canonical[parameter.node], parameter.role, positions):
                 for word in (*words, str(number)) if self.numbered else words:
-                    yield f"{layer}{self.separator}{word.format(layer=layer)}", parameter
+                    # An array may have its layer's name.
+                    yield f"{layer}{self.separator}{word.format(layer=layer)}" if word else layer, parameter
 
     def canonical(self, layer: str) -> str | None:
         """The canonical name of one of the library's layers, None if it is not the library's.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.graph import Parameter
-from resnet_spec.operations import BIASES, MEANS, OFFSETS, SCALES, VARIANCES, Role
+from resnet_spec.operations import BIASES, LEARNED, MEANS, OFFSETS, SCALES, VARIANCES, Role
 from resnet_spec.parity.randomization import random_images
 
 FOLDER = Path(__file__).parent / "traces"
@@ -33,6 +33,7 @@ _RANGES: dict[Role, tuple[float, float]] = {
     **dict.fromkeys(OFFSETS | BIASES | MEANS | {Role.NORM_THRESHOLD}, (-0.5, 0.5)),
     **dict.fromkeys(VARIANCES, (0.5, 2.0)),
     Role.ACTIVATION_SLOPE: (0.1, 0.4),
+    **dict.fromkeys(LEARNED, (-1.5, 1.5)),
 }
 
 
@@ -88,6 +89,14 @@ OPERATIONS: dict[str, Case] = {
     ),
     "linear": _only("linear", (6,), features=5),
     "linear_unbiased": _only("linear", (6,), features=5, bias=False),
+    "scale": Case({"layer.gamma": {"scale": {"shape": "channels", "initial": 1e-6}}}),
+    "scale_of_a_vector": Case({"layer.gamma": {"scale": {"shape": "channels"}}}, shape=(6,)),
+    "scale_by_a_number": Case({"layer": {"scale": {"shape": "scalar", "initial": 0.0}}}),
+    "scale_of_each_element": Case({"layer": {"scale": {"shape": "map"}}}),
+    "offset": Case({"layer": {"offset": {"shape": "channels"}}}),
+    "offset_of_a_number": Case({"layer": {"offset": {"shape": "scalar", "initial": 1.0}}}),
+    "offset_of_each_element": Case({"layer": {"offset": {"shape": "map"}}}),
+    "parameter": Case({"layer": {"parameter": {"shape": [3, 5, 2]}}}),
     "batch_norm": _only("batch_norm", epsilon=1e-5, momentum=0.1, running_variance="unbiased"),
     "batch_norm_keras": _only("batch_norm", **_BATCH_NORM),
     "batch_norm_unscaled": _only("batch_norm", **_BATCH_NORM, scale=False),

@@ -32,6 +32,7 @@ from timm.layers.drop import DropPath  # noqa: E402
 from timm.layers.eca import EcaModule  # noqa: E402
 from timm.layers.evo_norm import EvoNorm2dS0  # noqa: E402
 from timm.layers.filter_response_norm import FilterResponseNormAct2d, FilterResponseNormTlu2d  # noqa: E402
+from timm.layers.layer_scale import LayerScale, LayerScale2d  # noqa: E402
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct  # noqa: E402
 from timm.layers.squeeze_excite import SEModule  # noqa: E402
 from timm.layers.std_conv import StdConv2d, StdConv2dSame  # noqa: E402
@@ -228,6 +229,14 @@ ORIGINALS: dict[str, Original] = {
     "operations/conv1d_biased": _function("nn.functional.conv1d", lambda x, **own: F.conv1d(x.flatten(2), **own)),
     "operations/linear": _in_nn("linear"),
     "operations/linear_unbiased": _in_nn("linear"),
+    "operations/scale": _module(partial(LayerScale2d, 4), prefix="layer.", called={"": ["gamma"]}),
+    "operations/scale_of_a_vector": _module(partial(LayerScale, 6), prefix="layer.", called={"": ["gamma"]}),
+    "operations/scale_by_a_number": _function("mul", lambda x, layer: torch.mul(x, layer)),
+    "operations/scale_of_each_element": _function("mul", lambda x, layer: torch.mul(x, layer)),
+    "operations/offset": _function("add", lambda x, layer: torch.add(x, layer.view(1, -1, 1, 1))),
+    "operations/offset_of_a_number": _function("add", lambda x, layer: torch.add(x, layer)),
+    "operations/offset_of_each_element": _function("add", lambda x, layer: torch.add(x, layer)),
+    "operations/parameter": _function("broadcast_to", lambda x, layer: torch.broadcast_to(layer, (len(x), 3, 5, 2))),
     "operations/batch_norm": _in_nn("batch_norm"),
     "operations/batch_norm_of_a_vector": _layer(partial(nn.BatchNorm1d, 6)),
     "operations/group_norm": _in_nn("group_norm", num_groups=2),

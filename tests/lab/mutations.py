@@ -60,6 +60,20 @@ def _norm(layer: str, **values: float) -> Change:
     )
 
 
+def _learned(name: str, value: float) -> Change:
+    """Replace a learned value by a constant."""
+    return _array(name, lambda array: 0 * array + value)
+
+
+def _channels_last(value: Any) -> Any:
+    """Read the memory of a (C, H, W) array as (H, W, C)."""
+    return value.reshape(*value.shape[1:], -1).transpose(2, 0, 1).copy()
+
+
+def _first_everywhere(value: Any) -> Any:
+    return 0 * value + value[:1]
+
+
 def _other_order(kernel: Any) -> Any:
     """Read the memory of an OIHW kernel as HWIO, which raises no error if shapes are not checked."""
     height_first = kernel.reshape([kernel.shape[axis] for axis in (2, 3, 1, 0)])
@@ -969,6 +983,21 @@ _TABLE = (
         _layer("norm.act", "stops at 6"),
         "norm.act",
         "a ReLU6",
+    ),
+    *(
+        Mutation(f"{now}: {what}", 0, "learned", backend, change, now, cause)
+        for now, backend, what, change, cause in (
+            ("layer1.0.ls.gamma", "torch", "left at its initial value", _learned("layer1.0.ls.gamma", 1e-6), "(1e-06)"),
+            ("layer1.1.gain", "tensorflow", "left at 1", _learned("layer1.1.gain", 1.0), "not loaded (1)"),
+            ("layer1.1.gain", "torch", "left out", _operation("layer1.1.gain", "dropout", rate=0.0), "left out"),
+            ("layer1.0.gain", "tensorflow", "left at 0", _learned("layer1.0.gain", 0.0), "not loaded (0)"),
+            ("positions", "torch", "not loaded", _learned("positions", 0.0), "not loaded (0)"),
+            ("positions", "tensorflow", "channels last", _array("positions", _channels_last), "in another layout"),
+            ("bias", "torch", "subtracted", _array("bias", lambda array: -array), "the other sign"),
+            ("bias", "tensorflow", "multiplied", _operation("bias", "scale", shape="channels"), "a product instead"),
+            ("token", "torch", "not loaded", _learned("token", 0.0), "not loaded (0)"),
+            ("token", "tensorflow", "one channel's", _array("token", _first_everywhere), "the first channel's value"),
+        )
     ),
     *(
         Mutation(f"{now}: {what}", 0, "activations", backend, change, f"{now}", cause)

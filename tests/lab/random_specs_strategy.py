@@ -332,6 +332,20 @@ def _padded(sketch: Sketch, shape: Shape) -> None:
             sketch.step("wider", {"pad_channels": fields})
 
 
+def _learned(sketch: Sketch, shape: Shape) -> None:
+    """A learned factor or term, or a learned value that is added."""
+    drawing = sketch.drawing
+    kind = drawing.pick("scale", "scale", "offset", "parameter")
+    initial = {"initial": drawing.pick(1.0, 0.0, 1e-6, -2.5)} if drawing.sometimes(50) else {}
+    if kind != "parameter":
+        extent = drawing.pick("channels", "scalar", "map") if prod(shape) <= 300 else drawing.pick("channels", "scalar")
+        sketch.step("learned", {kind: {"shape": extent, **initial}})
+    elif prod(shape) <= 300:
+        start = sketch.last
+        token = sketch.step("token", {kind: {"shape": [*shape], **initial}})
+        sketch.step("join", {drawing.pick("add", "multiply"): {}, "from": [start, token]})
+
+
 def _regularized(sketch: Sketch, shape: Shape) -> None:
     kind = sketch.drawing.pick("dropout", "stochastic_depth")
     sketch.step("drop", {kind: {"rate": sketch.drawing.pick(0.5, 0.1, 0.0)}})
@@ -456,6 +470,7 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
     *[_again] * 2,
     *[_block_step] * 1,
     *[_transposed] * 2,
+    *[_learned] * 2,
     _regularized,
     _absent,
     _global_pool,
@@ -520,12 +535,13 @@ def _joined(sketch: Sketch, shape: Shape) -> None:
     sketch.step("join", {sketch.drawing.pick("add", "multiply"): {}, "from": [start, other]})
 
 
-ROWS = (*[_along] * 4, _activation, _regularized, _joined, *[_reshaped] * 2, _flat)
+ROWS = (*[_along] * 4, _activation, _learned, _regularized, _joined, *[_reshaped] * 2, _flat)
 VECTORS = (
     *[_linear] * 4,
     *[_normalized_vector] * 2,
     _projected,
     _activation,
+    _learned,
     _regularized,
     _joined,
     _softened,

@@ -35,8 +35,8 @@ def test_the_part_touches_every_operation_in_use_and_every_family() -> None:
     assert OPERATIONS.keys() - {word for word in everything if " " not in word} <= ELSEWHERE
 
 
-ACTIVATIONS = {name for name, kind in OPERATIONS.items() if kind.category is Category.ACTIVATION}
-ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", *ACTIVATIONS}
+ADDED = {name for name, kind in OPERATIONS.items() if kind.category in (Category.ACTIVATION, Category.LEARNED)}
+ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", *ADDED}
 """Operations that users add to a shipped network, or that only families with tests of their own have."""
 
 

@@ -194,6 +194,10 @@ stem:
   evo: {evo_norm_s0: {groups: 2, epsilon: 1e-5}}
   response: {filter_response_norm: {epsilon: 1e-5, threshold: true}}
   slopes: {prelu: {per_channel: true}}
+  factors.gamma: {scale: {shape: channels}}
+  factor: {scale: {shape: scalar}}
+  terms: {offset: {shape: map}}
+  token: {parameter: {shape: [8, 3, 4]}}
   up: {conv_transpose2d: {channels: 6, kernel: [2, 3], stride: 2, bias: true}}
   position: position
 head:

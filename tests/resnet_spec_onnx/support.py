@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from resnet_spec.graph import Graph
+from resnet_spec.graph import Graph, parameter_name
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_onnx.model import OnnxModel
 from resnet_spec_onnx.writing import check
@@ -36,7 +36,9 @@ def model_of(graph: Graph, arrays: Mapping[str, NDArray[Any]], dtype: str = "flo
 def run(op: str, images: NDArray[Any], arrays: Mapping[str, NDArray[Any]] | None = None, **fields: Any) -> NDArray[Any]:
     """One operation's output, its parameters as given, in the images' dtype."""
     graph = Builder(*images.shape[1:]).add("x", op, **fields).graph()
-    model = model_of(graph, {f"x.{name}": array for name, array in (arrays or {}).items()}, images.dtype.name)
+    model = model_of(
+        graph, {parameter_name("x", name): array for name, array in (arrays or {}).items()}, images.dtype.name
+    )
     return OnnxBackend().forward(model, images)[0]
 
 

@@ -58,7 +58,7 @@ NETWORKS = (
 )
 
 
-NOT_SHIPPED = (Path(__file__).parents[1] / "lab" / "specs" / "activations.yaml",)
+NOT_SHIPPED = tuple(Path(__file__).parents[1] / "lab" / "specs" / name for name in ("activations.yaml", "learned.yaml"))
 
 
 def small(name: str) -> Graph:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import nn
 
-from resnet_spec.graph import Graph
+from resnet_spec.graph import Graph, parameter_name
 from resnet_spec.operations import Operation
 from resnet_spec_torch import TorchBackend, emitting
 
@@ -117,7 +117,7 @@ def run(op: str, images: NDArray[Any], arrays: Mapping[str, NDArray[Any]] | None
     graph = Builder(*images.shape[1:]).add("x", op, **fields).graph()
     backend = TorchBackend()
     model = backend.compile(graph, dtype=images.dtype.name)
-    backend.load(model, graph, {f"x.{name}": array for name, array in (arrays or {}).items()})
+    backend.load(model, graph, {parameter_name("x", name): array for name, array in (arrays or {}).items()})
     return backend.forward(model, images)[0]
 
 

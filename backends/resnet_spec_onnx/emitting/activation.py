@@ -33,11 +33,7 @@ def _leaky_relu(op: ops.LeakyReLU, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("prelu")
 def _prelu(op: ops.PReLU, builder: NodeBuilder, x: str) -> str:
-    positions = len(builder.node.shape) - 1
-    if not op.per_channel or not positions:
-        return builder.add("PRelu", x, builder.parameter("weight"))
-    shape = builder.integers([-1, *[1] * positions])
-    return builder.add("PRelu", x, builder.add("Reshape", builder.parameter("weight"), shape))
+    return builder.add("PRelu", x, builder.per_channel("weight") if op.per_channel else builder.parameter("weight"))
 
 
 @EMITTERS.register("elu")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from resnet_spec.graph import Node
+from resnet_spec.graph import Node, parameter_name
 
 
 @dataclass
@@ -46,16 +46,19 @@ class NodeBuilder:
     # -- inputs --------------------------------------------------------------------------------------------------
 
     def parameter(self, slot: str) -> str:
-        """Return the value that holds one of the layer's parameters, such as ``weight``."""
-        return self.parameters[f"{self.node.layer}.{slot}"]
+        """Return the value that holds one of the layer's parameters: ``weight``, or nothing for the only one."""
+        return self.parameters[parameter_name(self.node.layer, slot)]
 
     def optional_bias(self, op: Any) -> tuple[str, ...]:
         """Return the bias as a tuple of inputs, which is empty if the operation has none."""
         return (self.parameter("bias"),) if op.bias else ()
 
     def per_channel(self, slot: str) -> str:
-        """Return a (channels,) parameter reshaped to (channels, 1, 1), so that it broadcasts over a map."""
-        return self.add("Reshape", self.parameter(slot), self.integers([-1, 1, 1]))
+        """Return a (channels,) parameter reshaped to (channels, 1, ...), so that it broadcasts over all positions."""
+        positions = len(self.node.shape) - 1
+        if not positions:
+            return self.parameter(slot)
+        return self.add("Reshape", self.parameter(slot), self.integers([-1, *[1] * positions]))
 
     def integers(self, values: Sequence[int]) -> str:
         """Add an int64 vector, the type of shapes, axes and pads."""

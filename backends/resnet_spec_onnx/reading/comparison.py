@@ -13,6 +13,7 @@ import numpy as np
 
 from resnet_spec.errors import GraphError
 from resnet_spec.graph.folding import fold
+from resnet_spec.operations import Category
 from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.reading.affine_folding import drop_batch_norms
 from resnet_spec_onnx.reading.matching import Label, MismatchError, match, with_widths, without_widths
@@ -101,13 +102,15 @@ def _layouts(contents: Contents, graph: Graph) -> Iterator[Layout]:
     sizes: list[int] = [max(dimension.dim_value, 0) for dimension in tensor.shape.dim] or [0] * (len(own) + 1)
     if len(sizes) != len(own) + 1:
         raise MismatchError(f"its input has {len(sizes)} axes, but the spec's has {len(own) + 1}")
+    alone = any(node.operation.category is Category.LEARNED for node in graph.nodes)
+    learned = frozenset(contents.arrays) if alone else frozenset[str]()
     orders = [CHANNELS_FIRST, CHANNELS_LAST] if len(own) == 3 else [(0, 1)]
     if len(own) == 3 and sizes[3] == own[0] != sizes[1]:
         orders.reverse()
     for axes in orders:
         stated = [sizes[axes.index(axis)] for axis in range(1, len(sizes))]
         shape = tuple(size or wanted for size, wanted in zip(stated, own, strict=True))
-        yield Layout(sizes[0] or ANY_BATCH, shape, axes, fixed=all(stated[1:]))
+        yield Layout(sizes[0] or ANY_BATCH, shape, axes, all(stated[1:]), learned)
 
 
 def _compare(file: NormalForm, layout: Layout, graph: Graph, names: Mapping[str, str]) -> Comparison:

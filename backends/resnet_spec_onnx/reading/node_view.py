@@ -28,13 +28,15 @@ CHANNELS_FIRST, CHANNELS_LAST = (0, 1, 2, 3), (0, 2, 3, 1)
 class Layout:
     """How to read a file's input: its batch, its (channels, height, width), and the order of its axes.
 
-    ``fixed`` says that the file itself states height and width.
+    ``fixed`` says that the file itself states height and width. ``learned`` are the names of the initializers, if the
+    spec has factors and terms that are learned by themselves; else nothing.
     """
 
     batch: int
     shape: Shape
     axes: tuple[int, ...]
     fixed: bool = True
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from resnet_spec_onnx.reading.affine_folding import fold_affine
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluate
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.learned import expanded
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, Contents
 from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
@@ -69,6 +70,8 @@ def _value(node: NodeView, evaluations: Iterator[int]) -> Value:
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     constants = [value for value in node.inputs if not isinstance(value, Computed)]
     if len(constants) == len(node.inputs):
+        if kind == "Expand" and (value := expanded(node)):
+            return value
         if proto.op_type != "Constant" and next(evaluations, None) is None:
             raise IncomparableError(f"more than {MAX_EVALUATED} of its nodes compute constants")
         return evaluate(proto, constants, node.opset)

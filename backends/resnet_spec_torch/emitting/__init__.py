@@ -7,23 +7,26 @@ from resnet_spec_torch.emitting import (
     activation,
     convolution,
     joining,
+    learned,
     linear,
     normalization,
     pooling,
     regularization,
     reshaping,
 )
-from resnet_spec_torch.emitting.emitters import EXPRESSIONS, IN_PLACE, LAYERS, NEW_VALUE, Options
+from resnet_spec_torch.emitting.emitters import EXPRESSIONS, IN_PLACE, LAYERS, NEW_VALUE, PARAMETERS, Options
 
 __all__ = [
     "EXPRESSIONS",
     "IN_PLACE",
     "LAYERS",
     "NEW_VALUE",
+    "PARAMETERS",
     "Options",
     "activation",
     "convolution",
     "joining",
+    "learned",
     "linear",
     "normalization",
     "pooling",

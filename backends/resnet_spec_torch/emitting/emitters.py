@@ -1,4 +1,4 @@
-"""The two tables of emitters, and what every emitter gets.
+"""The tables of emitters, and what every emitter gets.
 
 An emitter makes an empty native layer, or, for what PyTorch writes as a function, the expression for the generated
 ``forward``. It never sees a weight.
@@ -35,6 +35,10 @@ LAYERS: Table[LayerEmitter] = Table("emitter")
 EXPRESSIONS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
 """Operations that become an expression: (operation, variables...) to source text."""
 
+PARAMETERS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
+"""Operations that own a parameter of the module around them and no module: (operation, shape of the output, variable
+of the input, attribute of the parameter) to source text."""
+
 IN_PLACE = {"relu": "activate", "add": "accumulate"}
 """Operations that may overwrite an input, with the function of ``forward_namespace`` that does so if it is safe."""
 
@@ -52,6 +56,8 @@ NEW_VALUE = frozenset(
         "filter_response_norm",
         "add",
         "multiply",
+        "scale",
+        "offset",
     }
 )
 """Operations whose output is new memory that their gradient does not need."""

@@ -215,3 +215,31 @@ def test_a_wrong_rule_is_refused(rule: object) -> None:
 def test_a_key_is_a_role_or_a_pattern() -> None:
     with pytest.raises(ValidationError, match=r"'conv_kernal' is neither a role .* nor a pattern over names"):
         InitializationRules.model_validate({"conv_kernal": {"constant": 0}})
+
+
+def test_a_stated_initial_value_unless_a_rule_says_otherwise() -> None:
+    nodes = [
+        ("gamma", {"op": "scale", "shape": "channels", "initial": 1e-6}),
+        ("gain", {"op": "scale", "shape": "scalar", "initial": -2.0}),
+        ("positions", {"op": "offset", "shape": "map"}),
+    ]
+    shape = (4, 2, 3)
+    inputs = ["input", *(name for name, _ in nodes)]
+    data = {
+        "name": "test/learned",
+        "input": {"channels": 4, "height": 2, "width": 3},
+        "nodes": [
+            {"name": name, "operation": operation, "inputs": [source], "shape": shape}
+            for (name, operation), source in zip(nodes, inputs, strict=False)
+        ],
+        "outputs": ["positions"],
+        "initialization": {
+            "positions*": {"distribution": "normal", "scale": 0.0004, "fan": "fan_in"},
+            "ga[i]n": {"distribution": "uniform", "scale": 3.0, "fan": "fan_in"},
+        },
+    }
+    arrays = initialize(Graph.model_validate(data), 1)
+    assert np.array_equal(arrays["gamma"], np.full(4, 1e-6, np.float32))
+    assert arrays["gain"].shape == ()
+    assert -3 < arrays["gain"] < 3
+    assert 0 < arrays["positions"].std() < 0.04

@@ -41,7 +41,7 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
-    assert [tuple(slot) for slot in operation.parameters(shape)] == slots
+    assert [slot[:3] for slot in operation.parameters(shape)] == slots
 
 
 @pytest.mark.parametrize(

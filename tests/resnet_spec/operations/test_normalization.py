@@ -119,7 +119,7 @@ def test_batch_normalization_takes_maps_and_vectors_and_no_rows() -> None:
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
-    assert [tuple(slot) for slot in operation.parameters(shape)] == slots
+    assert [slot[:3] for slot in operation.parameters(shape)] == slots
 
 
 @pytest.mark.parametrize(

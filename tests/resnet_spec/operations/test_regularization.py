@@ -29,7 +29,7 @@ def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
-    assert [tuple(slot) for slot in operation.parameters(shape)] == slots
+    assert [slot[:3] for slot in operation.parameters(shape)] == slots
 
 
 ROUNDINGS = [

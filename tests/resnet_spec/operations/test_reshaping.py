@@ -70,7 +70,7 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
-    assert [tuple(slot) for slot in operation.parameters(shape)] == slots
+    assert [slot[:3] for slot in operation.parameters(shape)] == slots
 
 
 ROUNDINGS = [

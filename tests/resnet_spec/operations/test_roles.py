@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, VARIANCES, Role
+from resnet_spec.operations import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, VARIANCES, Role
 
 
 def test_only_running_statistics_are_not_trained() -> None:
@@ -13,6 +13,6 @@ def test_only_running_statistics_are_not_trained() -> None:
 
 def test_the_groups_of_roles_have_no_role_twice() -> None:
     others = {Role.NORM_GATE, Role.NORM_THRESHOLD, Role.ACTIVATION_SLOPE}
-    groups = [KERNELS, BIASES, SCALES, OFFSETS, MEANS, VARIANCES, others]
+    groups = [KERNELS, BIASES, SCALES, OFFSETS, MEANS, VARIANCES, LEARNED, others]
 
     assert sorted(role for group in groups for role in group) == sorted(Role)

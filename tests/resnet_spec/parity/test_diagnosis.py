@@ -61,6 +61,10 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "flatten": ({}, 1),
     "add": ({}, 2),
     "multiply": ({}, 2),
+    "scale": ({"shape": "channels", "initial": 1e-6}, 1),
+    "scale by a number": ({"shape": "scalar"}, 1),
+    "offset": ({"shape": "map"}, 1),
+    "parameter": ({"shape": [8, 5, 6]}, 1),
 }
 
 SHAPES = {"linear": (7,), "conv1d": (5, 9), "batch_norm of a vector": (8,)}
@@ -108,7 +112,7 @@ class Case:
         offsets = np.linspace(-15, 10, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
         self.inputs = [generator.normal(0, 5, (2, *shape)) + offsets for _ in range(arity)]
         self.shapes = self.graph.input_shapes(self.node)
-        self.own = {name.partition(".")[2]: array for name, array in self.arrays.items()}
+        self.own = {name.removeprefix("node").removeprefix("."): array for name, array in self.arrays.items()}
         self.explainer = explainer
         same = Trial("", formula=hypotheses.JOINS.get(op), operation=operation)
         self.exact = self.result(same, np.zeros(()))

@@ -29,6 +29,10 @@ CASES = [
     ("pad2d", {"padding": 2, "mode": "reflect"}),
     ("pad_channels", {"before": 1, "after": 2}),
     ("reshape", {"shape": [5, 4, 3]}),
+    ("scale", {"shape": "channels"}),
+    ("scale", {"shape": "scalar"}),
+    ("offset", {"shape": "map"}),
+    ("parameter", {"shape": [4, 3, 5]}),
 ]
 
 

@@ -6,8 +6,10 @@ from functools import reduce
 from math import prod
 
 from resnet_spec import operations as ops
+from resnet_spec_onnx.reading.affine_folding import CONVOLUTIONS
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.operations.learned import is_learned, learned
 from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 
@@ -42,8 +44,17 @@ def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
         raise node.error(f"has {len(node.inputs)} inputs; only two are supported")
     for index in (0, 1):
         if not isinstance(node.inputs[index], Computed):
-            return _affine(node, node.computed(1 - index), node.constant(index), affine, **fields)
+            value, constant = node.computed(1 - index), node.constant(index)
+            if is_learned(node, constant) and not (kind == "add" and _may_be_bias(node, value, constant)):
+                return learned(node, value, constant, {"add": "learned_offset", "multiply": "learned_scale"}[kind])
+            return _affine(node, value, constant, affine, **fields)
     return _joined(node, kind)
+
+
+def _may_be_bias(node: NodeView, value: Computed, constant: Constant) -> bool:
+    """Whether a term follows a convolution or linear layer that has no bias, as some exporters write one."""
+    step = node.network.steps[value.step]
+    return step.kind in CONVOLUTIONS and "bias" not in step.tensors and constant.array.size == step.shape[0]
 
 
 def _joined(node: NodeView, kind: str) -> Value:

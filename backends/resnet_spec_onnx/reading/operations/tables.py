@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from resnet_spec.backend.table import Table
-from resnet_spec.graph import Graph, Node
+from resnet_spec.graph import Graph, Node, parameter_name
 from resnet_spec_onnx.reading.node_view import NodeView, Value
 from resnet_spec_onnx.reading.steps import NormalForm, Tensor
 
@@ -18,7 +18,7 @@ class OperationView:
         self.network = network
         self.source = f"{node.name!r} ({node.operation.op})"
         slots = node.operation.parameters(*graph.input_shapes(node))
-        self.tensors = {slot.name: Tensor((f"{node.layer}.{slot.name}",)) for slot in slots}
+        self.tensors = {slot.name: Tensor((parameter_name(node.layer, slot.name),)) for slot in slots}
         self.shape = node.shape
 
 
