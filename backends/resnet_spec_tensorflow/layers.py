@@ -276,7 +276,10 @@ class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class SamePadding2D(keras.layers.Layer):
-    """The zeros of TensorFlow's ``same`` padding around a map, for an average pool that counts them."""
+    """The zeros of TensorFlow's ``same`` padding around a map, for what Keras cannot pad in this way itself.
+
+    ``kernel`` is how many rows and columns a window covers, with its dilation.
+    """
 
     def __init__(self, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
         parent: Any = super()

@@ -7,8 +7,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from resnet_spec.errors import BackendError
-
 ONES = {"x.weight": np.ones((1, 1, 3, 3), np.float32)}
 SIZES = [(4, 5), (5, 6), (6, 7), (7, 4)]
 
@@ -95,9 +93,62 @@ def test_dilation_along_a_kernel_of_one_row_changes_nothing(run, single):
     assert run(graph, counting(4), {"x.weight": np.ones((1, 1, 1, 1))})[0, 0].tolist() == [[0, 2], [8, 10]]
 
 
-def test_strided_and_dilated_convolution_is_reported_by_name(backend, single):
-    with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
-        backend.compile(single("conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2))
+def convolved(x, weight, stride, dilation, edges):
+    """The sum over each window, whose values lie a dilation apart and whose corners lie a stride apart."""
+    x = np.pad(x, ((0, 0), (0, 0), *edges))
+    (height, width), (down, right), (across, along) = weight.shape[2:], stride, dilation
+    spans = ((height - 1) * across + 1, (width - 1) * along + 1)
+    rows, columns = ((n - span) // s + 1 for n, span, s in zip(x.shape[2:], spans, stride, strict=True))
+    y = np.zeros((x.shape[0], weight.shape[0], rows, columns))
+    for i, j in product(range(rows), range(columns)):
+        window = x[:, :, i * down :, j * right :][:, :, : spans[0] : across, : spans[1] : along]
+        y[:, :, i, j] = np.einsum("nchw,ochw->no", window, weight)
+    return y
+
+
+def same(sizes, kernel, stride, dilation):
+    """TensorFlow's padding: as many windows as strides fit, the rows too many after the map."""
+    spans = [
+        (-(-n // s) - 1) * s + (k - 1) * d + 1 - n for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    return [(max(span, 0) // 2, max(span, 0) - max(span, 0) // 2) for span in spans]
+
+
+@pytest.mark.parametrize("size", [(9, 12), (12, 9), (13, 14)])
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((2, 1), (0, 3)), "same"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"),
+    [
+        ((3, 3), (2, 2), (2, 2)),
+        ((3, 2), (2, 3), (4, 3)),
+        ((2, 3), (3, 2), (2, 3)),
+        ((3, 3), (4, 4), (2, 2)),
+        ((3, 3), (1, 2), (2, 1)),
+        ((3, 1), (6, 2), (4, 5)),
+    ],
+)
+def test_convolution_that_is_strided_and_dilated(run, single, kernel, stride, dilation, padding, size):
+    fields = {"channels": 2, "kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+    x, weight = normal(2, 3, *size), normal(2, 3, *kernel, seed=1)
+    seen = [d if k > 1 else 1 for k, d in zip(kernel, dilation, strict=True)]
+    edges = same(size, kernel, stride, seen) if padding == "same" else padding
+    y = run(single("conv2d", (3, *size), **fields), x, {"x.weight": weight}, dtype="float64")
+    close(y, convolved(x, weight, stride, seen, edges))
+
+
+def test_a_strided_and_dilated_convolution_runs_at_any_size(make, backend, single):
+    graph = single("conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=3, padding="same")
+    model = make(graph, ONES, dtype="float64")
+    for size in (9, 10, 14):
+        x = normal(1, 1, size, size)
+        edges = same((size, size), (3, 3), (2, 2), (3, 3))
+        close(backend.forward(model, x)[0], convolved(x, ONES["x.weight"], (2, 2), (3, 3), edges))
+
+
+def test_what_stride_and_dilation_share_is_not_computed(make, single):
+    model = make(single("conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2), ONES)
+    assert [layer.name for layer in model.layers] == ["input", "x.stride", "x"]
+    assert (model.get_layer("x").strides, model.get_layer("x").dilation_rate) == ((1, 1), (1, 1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -128,6 +179,7 @@ def test_kernels_are_laid_out_out_in_height_width(run, single):
         {"stride": 2, "padding": 1, "groups": 2, "bias": True},
         {"padding": "same", "stride": (1, 2)},
         {"padding": 2, "dilation": 2},
+        {"padding": 2, "dilation": 2, "stride": (2, 3)},
         {"padding": ((0, 1), (2, 1))},
     ],
 )
@@ -143,12 +195,6 @@ def test_a_standardized_convolution_is_one_of_the_standardized_kernel(run, singl
     x = normal(2, *shape)
     expected = run(single("conv2d", shape, **fields), x, plain, dtype="float64")
     close(run(graph, x, arrays, dtype="float64"), expected)
-
-
-def test_strided_and_dilated_is_reported_of_a_standardized_convolution_too(backend, single):
-    graph = single("std_conv2d", (1, 9, 9), channels=1, kernel=3, stride=2, dilation=2, epsilon=1e-5)
-    with pytest.raises(BackendError, match=r"x: .* both strided and dilated"):
-        backend.compile(graph)
 
 
 @pytest.mark.parametrize(
