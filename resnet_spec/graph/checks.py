@@ -30,9 +30,11 @@ def node_problems(input: Input, nodes: Iterable[Node]) -> Iterable[Problem]:
 
 def arity_problem(operation: AnyOperation, arity: int) -> str | None:
     """What is wrong with the number of an operation's inputs, None if it is right."""
-    if arity >= 2 if operation.joins else arity == 1:
+    least, most = operation.arity
+    if least <= arity <= (arity if most is None else most):
         return None
-    return f"{operation.op} takes {'two inputs or more' if operation.joins else 'one input'}, not {arity}"
+    takes = "one input" if most == 1 else "two inputs" if most else "two inputs or more"
+    return f"{operation.op} takes {takes}, not {arity}"
 
 
 def output_problems(

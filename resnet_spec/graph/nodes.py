@@ -126,7 +126,7 @@ def parameter_name(layer: str, slot: str) -> str:
 
 
 def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
-    """The stride of the input and of each node's value, along the first input of each join.
+    """The stride of the input and of each node's value; of a join, along the first input with the value's positions.
 
     Args:
         input: What the network reads.
@@ -144,8 +144,12 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         4.0
     """
     strides: dict[str, Stride | None] = {INPUT: SAME_STRIDE if input.features is None else None}
+    shapes = {INPUT: input.shape}
     for node in nodes:
-        before, step = strides[node.inputs[0]], node.operation.spatial_stride()
+        shapes[node.name] = node.shape
+        sources = node.inputs if node.operation.joins else node.inputs[:1]
+        source = next((name for name in sources if shapes[name][1:] == node.shape[1:]), node.inputs[0])
+        before, step = strides[source], node.operation.spatial_stride()
         strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
     return strides
 

@@ -35,14 +35,15 @@ from resnet_spec.operations.base import (
 )
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
 from resnet_spec.operations.fields import Shape, ShapeError
-from resnet_spec.operations.joining import Add, Multiply
+from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
 from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape
+from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
 from resnet_spec.operations.roles import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 __all__ = [  # noqa: RUF022 (in the order a reader needs)
@@ -86,18 +87,25 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Softmax",
     "Dropout",
     "StochasticDepth",
-    # Pools
+    # Pools and reductions
     "MaxPool2d",
     "AvgPool2d",
     "GlobalAvgPool",
     "GlobalMaxPool",
+    "Mean",
+    "Max",
+    "Sum",
     # Reshapings and joins
     "Pad2d",
     "PadChannels",
     "Flatten",
     "Reshape",
+    "Slice",
+    "Concat",
     "Add",
     "Multiply",
+    "Subtract",
+    "Maximum",
     # Parameters and their roles
     "ParameterSlot",
     "Role",

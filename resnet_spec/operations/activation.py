@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from resnet_spec.operations.base import TRANSCENDENTAL, BaseOperation, Category, ParameterSlot
-from resnet_spec.operations.fields import Flag, Real, Shape, ShapeError, as_text
+from resnet_spec.operations.fields import Axis, Flag, Real, Shape, need_axis
 from resnet_spec.operations.roles import Role
 
 
@@ -182,18 +182,22 @@ class Softplus(_Activation):
 
 
 class Softmax(BaseOperation):
-    """Softmax over the features of a vector, from logits to probabilities; parity compares its input."""
+    """Softmax along an axis; parity compares the input of one that is the output, from logits to probabilities.
+
+    Attributes:
+        axis: The axis, counted without the batch: 0 is the channels, or the features of a vector.
+    """
 
     category = Category.OUTPUT
     label = "Softmax"
     nonnegative = True
 
     op: Literal["softmax"]
+    axis: Axis = 0
 
     def roundings(self, *inputs: Shape) -> int:
-        return inputs[0][0] + TRANSCENDENTAL
+        return inputs[0][self.axis] + TRANSCENDENTAL
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        if len(inputs[0]) != 1:
-            raise ShapeError(f"needs a vector, not {as_text(inputs[0])}; add a flatten before it")
+        need_axis(inputs[0], self.axis)
         return inputs[0]

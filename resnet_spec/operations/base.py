@@ -69,14 +69,22 @@ class BaseOperation(BaseModel):
     category: ClassVar[Category]
     label: ClassVar[str]
     """The name of PyTorch's module, shown in summaries."""
-    joins: ClassVar[bool] = False
-    """Whether the operation takes two or more inputs instead of exactly one."""
     nonnegative: ClassVar[bool] = False
     """Whether no value of the output is below zero, whatever the inputs are."""
     training_fields: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields on which inference does not depend, with a value that stands for all."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Arguments that a spec may state in place of a field and that a graph never contains."""
+
+    @property
+    def arity(self) -> tuple[int, int | None]:
+        """The smallest and the largest number of inputs; None if there is no largest."""
+        return 1, 1
+
+    @property
+    def joins(self) -> bool:
+        """Whether the operation takes several inputs instead of exactly one."""
+        return self.arity != (1, 1)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return the shape of the output.

@@ -40,12 +40,14 @@ def _padding(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+Index = Annotated[int, Field(strict=True, ge=0, le=2**20)]
 Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
 PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
 Pair = Annotated[tuple[PositiveExtent, PositiveExtent], BeforeValidator(_pair, json_schema_input_type=Any)]
 Edges = tuple[tuple[Extent, Extent], tuple[Extent, Extent]]
 ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=Any)]
 Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
+Axis = Annotated[int, Field(strict=True, ge=0, le=3)]
 Flag = Annotated[bool, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Epsilon = Annotated[Real, Field(gt=0)]
@@ -57,6 +59,13 @@ UNPADDED: Edges = ((0, 0), (0, 0))
 def as_text(shape: Shape) -> str:
     """Return a shape as text: ``64×56×56``."""
     return "×".join(map(str, shape))
+
+
+def need_axis(shape: Shape, axis: int) -> int:
+    """Return the size of an axis, which is counted without the batch; raises ShapeError if there is none."""
+    if axis >= len(shape):
+        raise ShapeError(f"has no axis {axis}: {as_text(shape)} has axes 0 to {len(shape) - 1}")
+    return shape[axis]
 
 
 def need_map(shape: Shape) -> Shape:

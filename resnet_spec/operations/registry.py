@@ -23,13 +23,14 @@ from resnet_spec.operations.activation import (
     Tanh,
 )
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
-from resnet_spec.operations.joining import Add, Multiply
+from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
 from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape
+from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
 
 AnyOperation: TypeAlias = (
     Conv2d
@@ -65,12 +66,19 @@ AnyOperation: TypeAlias = (
     | AvgPool2d
     | GlobalAvgPool
     | GlobalMaxPool
+    | Mean
+    | Max
+    | Sum
     | Pad2d
     | PadChannels
     | Flatten
     | Reshape
+    | Slice
+    | Concat
     | Add
     | Multiply
+    | Subtract
+    | Maximum
 )
 
 

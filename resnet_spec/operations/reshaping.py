@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from resnet_spec.operations.base import BaseOperation, Category, Stride
-from resnet_spec.operations.fields import Count, ExplicitPadding, Real, Shape, ShapeError, as_text, need_map
+from resnet_spec.operations.fields import (
+    Axis,
+    Count,
+    ExplicitPadding,
+    Index,
+    Real,
+    Shape,
+    ShapeError,
+    as_text,
+    need_axis,
+    need_map,
+)
 
 
 class Pad2d(BaseOperation):
@@ -53,12 +64,82 @@ class PadChannels(BaseOperation):
     label = "PadChannels"
 
     op: Literal["pad_channels"]
-    before: Annotated[int, Field(strict=True, ge=0, le=2**20)] = 0
-    after: Annotated[int, Field(strict=True, ge=0, le=2**20)] = 0
+    before: Index = 0
+    after: Index = 0
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, height, width = need_map(inputs[0])
         return self.before + channels + self.after, height, width
+
+
+class Slice(BaseOperation):
+    """A part of a value along an axis: ``start`` to ``stop``, or one of equal parts, as ``torch.chunk`` returns them.
+
+    Attributes:
+        axis: The axis, counted without the batch: 0 is the channels.
+        start: The first position.
+        stop: The position after the last; the end of the axis by default.
+        part: Which of ``parts`` equal parts, counted from 0.
+        parts: Number of equal parts, which must divide the axis.
+    """
+
+    category = Category.RESHAPING
+    label = "Slice"
+
+    op: Literal["slice"]
+    axis: Axis = 0
+    start: Index = 0
+    stop: Count | None = None
+    part: Index | None = None
+    parts: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Slice:
+        if (self.part is None) != (self.parts is None):
+            raise ValueError("part and parts need each other: part: 0 of parts: 2 is the first half")
+        bounded = self.start > 0 or self.stop is not None
+        if self.part is not None and self.parts is not None:
+            if bounded:
+                raise ValueError("start and stop have no effect with part and parts; remove them")
+            if self.part >= self.parts:
+                raise ValueError(f"part {self.part} is not one of 0 to {self.parts - 1}")
+        elif not bounded:
+            raise ValueError("needs start or stop, or part and parts")
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"stop {self.stop} must be greater than start, {self.start}")
+        return self
+
+    def bounds(self, size: int) -> tuple[int, int]:
+        """Return the first position and the one after the last on an axis of a size.
+
+        Args:
+            size: The size of the axis.
+
+        Returns:
+            Start and stop as numbers.
+
+        Raises:
+            ShapeError: The axis is too short, or cannot be divided into equal parts.
+
+        Examples:
+            >>> from resnet_spec.operations import Slice
+            >>> Slice(op="slice", part=1, parts=4).bounds(64)
+            (16, 32)
+        """
+        if self.part is not None and self.parts is not None:
+            if size % self.parts:
+                raise ShapeError(f"{self.parts} parts do not divide axis {self.axis}, of size {size}")
+            share = size // self.parts
+            return self.part * share, (self.part + 1) * share
+        stop = size if self.stop is None else self.stop
+        if not self.start < stop <= size:
+            raise ShapeError(f"cannot take {self.start} to {stop} of axis {self.axis}, of size {size}")
+        return self.start, stop
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        start, stop = self.bounds(need_axis(shape, self.axis))
+        return *shape[: self.axis], stop - start, *shape[self.axis + 1 :]
 
 
 class Flatten(BaseOperation):

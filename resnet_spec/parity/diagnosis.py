@@ -15,7 +15,7 @@ from resnet_spec.errors import BackendError, GraphError
 from resnet_spec.graph import INPUT, Graph, Input, Node, parameter_name
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.parity.exchange import Scratch
-from resnet_spec.parity.hypotheses import JOINS, Trial, trials_of
+from resnet_spec.parity.hypotheses import Trial, join_formula, trials_of
 from resnet_spec.parity.precision import PRECISIONS, bfloat16, float16
 from resnet_spec.parity.process import BackendProcess
 from resnet_spec.parity.report import Difference, largest_difference, root_mean_square
@@ -98,9 +98,10 @@ class Explainer:
                 return trial.after(exact)
             given = [trial.inputs(value) for value in inputs]
             parameters = trial.parameters({name: array.astype("float64") for name, array in own.items()})
-            formula = trial.formula or JOINS.get(node.operation.op)
-            if formula is not None:
-                return trial.after(formula(given, parameters))
+            if trial.formula is not None:
+                return trial.after(trial.formula(given, parameters))
+            if node.operation.joins:
+                return trial.after(join_formula(node.operation)(given))
             # A trial may have padded its input.
             network = _single_node(node, trial.operation or node.operation, given[0].shape[1:])
             images = given[0].reshape(len(given[0]), *network.input.shape)
@@ -264,7 +265,7 @@ def rewirings(graph: Graph, node: Node) -> list[tuple[str, Graph]]:
         for name in alike[:REWIRINGS]:
             inputs = tuple(name if index == position else old for index, old in enumerate(node.inputs))
             found.append((f"its input is {name} instead of {given}", _rewired(graph, node, inputs)))
-    if len(node.inputs) == 2 and node.operation.op == "multiply":
+    if len(node.inputs) == 2 and node.operation.op != "add":
         found.append(("its inputs are swapped", _rewired(graph, node, node.inputs[::-1])))
     return found
 

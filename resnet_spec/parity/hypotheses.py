@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import erf, prod
 from typing import Any
 
@@ -55,7 +56,7 @@ class Trial:
 def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Trial]:
     """Return the trials of an operation."""
     found = [trial for kinds, trials in _TRIALS if isinstance(operation, kinds) for trial in trials(operation, shapes)]
-    if not isinstance(operation, ops.Dropout | ops.StochasticDepth | ops.Add | ops.Multiply):
+    if not operation.joins and not isinstance(operation, ops.Dropout | ops.StochasticDepth):
         found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
     if not operation.nonnegative:
         found.append(Trial("an extra ReLU follows", after=_relu))
@@ -431,17 +432,39 @@ def _padded(value: Array, edges: Any, **how: Any) -> Array:
     return np.pad(value, ((0, 0), (0, 0), *edges), **how)
 
 
-@_register(ops.GlobalAvgPool)
-def _global_means(operation: ops.GlobalAvgPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    largest, total = "the maximum instead of the mean", "the sum instead of the mean"
-    yield Trial(largest, formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True))
-    yield Trial(total, formula=lambda inputs, own: inputs[0].sum((2, 3), keepdims=True))
+@_register(ops.GlobalAvgPool, ops.GlobalMaxPool, ops.Mean, ops.Max, ops.Sum)
+def _reductions(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    chosen: tuple[int, ...] = getattr(operation, "axis", (1, 2))
+    functions = {"mean": np.mean, "maximum": np.max, "sum": np.sum, "minimum": np.min}
+    own = _REDUCTIONS[operation.op]
+
+    def reduced(function: Any, axes: tuple[int, ...]) -> Callable[[list[Array], Arrays], Array]:
+        dims = tuple(axis + 1 for axis in axes)
+        return lambda inputs, own: function(inputs[0], axis=dims, keepdims=True)
+
+    for word, function in functions.items():
+        if word != own:
+            yield Trial(f"the {word} instead of the {own}", formula=reduced(function, chosen))
+    count = len(shapes[0])
+    others = [(axis,) for axis in range(count)] + [tuple(range(start, count)) for start in (1, 0)]
+    for axes in dict.fromkeys(others):
+        if axes and axes != chosen:
+            yield Trial(f"axis {_axes(axes)} instead of {_axes(chosen)}", formula=reduced(functions[own], axes))
 
 
-@_register(ops.GlobalMaxPool)
-def _global_maxima(operation: ops.GlobalMaxPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    cause = "the mean instead of the maximum"
-    yield Trial(cause, formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True))
+_REDUCTIONS = {
+    "global_avg_pool": "mean",
+    "global_max_pool": "maximum",
+    "mean": "mean",
+    "max": "maximum",
+    "sum": "sum",
+}
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, axes)) if len(axes) == 1 else str([*axes])
 
 
 @_register(ops.Pad2d)
@@ -474,6 +497,14 @@ def _channel_pads(operation: ops.PadChannels, shapes: tuple[Shape, ...]) -> Iter
             edges = ((0, 0), (before, whole - before), (0, 0), (0, 0))
             cause = f"{before} channels of zeros before and {whole - before} after"
             yield Trial(cause, formula=lambda inputs, own, edges=edges: np.pad(inputs[0], edges))
+
+
+@_register(ops.Softmax)
+def _softmaxes(operation: ops.Softmax, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    yield from _other_values(operation, "axis", range(len(shapes[0])))
+    yield Trial("a sigmoid", formula=lambda inputs, own: 1 / (1 + np.exp(-inputs[0])))
 
 
 @_register(ops.Flatten)
@@ -610,31 +641,99 @@ def _drops(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield Trial("the value is multiplied by the keep probability", formula=lambda inputs, own: inputs[0] * keep)
 
 
-@_register(ops.Add, ops.Multiply)
+@_register(ops.Add, ops.Multiply, ops.Subtract, ops.Maximum)
 def _joins(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
-    join = JOINS[operation.op]
+    join = join_formula(operation)
 
     def changed(index: int, change: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
-        return lambda inputs, own: join([change(v) if i == index else v for i, v in enumerate(inputs)], own)
+        return lambda inputs, own: join([change(v) if i == index else v for i, v in enumerate(inputs)])
 
     for index in range(len(shapes)):
         yield Trial(f"input {index + 1} only", formula=lambda inputs, own, i=index: inputs[i])
         yield Trial(f"a ReLU over input {index + 1}", formula=changed(index, _relu))
         yield Trial(f"input {index + 1} multiplied by 0.2", formula=changed(index, lambda value: 0.2 * value))
-    yield Trial("the maximum of the inputs", formula=lambda inputs, own: np.maximum(inputs[0], inputs[1]))
-    yield Trial("the difference of the inputs", formula=lambda inputs, own: inputs[0] - inputs[1])
-    yield Trial("the mean of the inputs", formula=lambda inputs, own: sum(inputs) / len(inputs))
-    if isinstance(operation, ops.Add):
-        yield Trial("the product of the inputs", formula=JOINS["multiply"])
-    else:
-        yield Trial("the sum of the inputs", formula=JOINS["add"])
+    functions: dict[str, Callable[[list[Array]], Array]] = {
+        "the sum": sum,  # type: ignore[dict-item]
+        "the product": prod,
+        "the maximum": lambda inputs: reduce(np.maximum, inputs),
+        "the minimum": lambda inputs: reduce(np.minimum, inputs),
+        "the difference": lambda inputs: inputs[0] - inputs[1],
+        "the mean": lambda inputs: sum(inputs) / len(inputs),
+    }
+    functions.pop(_JOIN_NAMES[operation.op])
+    for name, function in functions.items():
+        yield Trial(f"{name} of the inputs", formula=lambda inputs, own, f=function: f(inputs))
+    if isinstance(operation, ops.Multiply):
         yield Trial("a sigmoid over input 2", formula=lambda inputs, own: inputs[0] / (1 + np.exp(-inputs[1])))
+    if isinstance(operation, ops.Subtract):
+        yield Trial("the inputs are swapped", formula=lambda inputs, own: inputs[1] - inputs[0])
 
 
-JOINS: dict[str, Callable[[list[Array], Arrays], Array]] = {
-    "add": lambda inputs, own: sum(inputs),
-    "multiply": lambda inputs, own: prod(inputs),
+_JOIN_NAMES = {
+    "add": "the sum",
+    "multiply": "the product",
+    "subtract": "the difference",
+    "maximum": "the maximum",
 }
-"""Formulas of the operations with several inputs; a trial's network of a single node has one input."""
+
+
+@_register(ops.Concat)
+def _concatenations(operation: ops.Concat, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    axis = operation.axis + 1
+    yield Trial("the order is reversed", formula=lambda inputs, own: np.concatenate(inputs[::-1], axis))
+    if len(set(shapes)) == 1:
+        shape = (-1, *operation.output_shape(*shapes))
+
+        def interleaved(inputs: list[Array], own: Arrays) -> Array:
+            return np.stack(inputs, axis + 1).reshape(shape)
+
+        yield Trial("the inputs alternate", formula=interleaved)
+        for other in range(1, len(shapes[0]) + 1):
+            if other != axis:
+                cause = f"axis {other - 1} instead of {operation.axis}"
+                yield Trial(cause, formula=lambda inputs, own, other=other: np.concatenate(inputs, other))
+        for index in range(len(shapes)):
+            cause = f"input {index + 1} in place of every input"
+            yield Trial(cause, formula=lambda inputs, own, i=index: np.concatenate([inputs[i]] * len(inputs), axis))
+
+
+@_register(ops.Slice)
+def _slices(operation: ops.Slice, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    axis, size = operation.axis + 1, shapes[0][operation.axis]
+    start, stop = operation.bounds(size)
+    length = stop - start
+
+    def taken(first: int, step: int = 1) -> Callable[[list[Array], Arrays], Array]:
+        key = (slice(None),) * axis + (slice(first, first + step * length, step),)
+        return lambda inputs, own: inputs[0][key]
+
+    others = {0, start - 1, start + 1, size - length, *range(start % length, size - length + 1, length)}
+    for first in sorted(others):
+        if first != start and 0 <= first <= size - length:
+            yield Trial(f"{first} to {first + length} instead of {start} to {stop}", formula=taken(first))
+    every = size // length
+    for first in range(every if length > 1 else 0):
+        yield Trial(f"one in {every} along the axis, from {first}", formula=taken(first, every))
+
+
+def join_formula(operation: ops.AnyOperation) -> Callable[[list[Array]], Array]:
+    """Return the formula of an operation with several inputs; a trial's network of a single node has one input."""
+    import numpy as np
+
+    match operation:
+        case ops.Add():
+            return sum  # type: ignore[return-value]
+        case ops.Multiply():
+            return prod
+        case ops.Subtract():
+            return lambda inputs: inputs[0] - inputs[1]
+        case ops.Maximum():
+            return lambda inputs: reduce(np.maximum, inputs)
+        case ops.Concat():
+            return lambda inputs: np.concatenate(inputs, operation.axis + 1)
+        case _:
+            raise NotImplementedError(operation.op)

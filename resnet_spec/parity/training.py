@@ -34,8 +34,10 @@ from resnet_spec.operations import (
     AnyOperation,
     AvgPool2d,
     BatchNorm,
+    Concat,
     FilterResponseNorm,
     GroupNorm,
+    Mean,
     PositionBatchNorm,
 )
 from resnet_spec.operations.fields import UNPADDED
@@ -291,7 +293,16 @@ def _subtracts_shifts(node: Node) -> bool:
 def _keeps_shifts(operation: AnyOperation) -> bool:
     """Whether a shift of a channel of the input is a shift of the channels of the result, at every position."""
     match operation.op:
-        case "add" | "max_pool2d" | "global_avg_pool" | "global_max_pool" | "dropout" | "stochastic_depth":
+        case (
+            "add"
+            | "subtract"
+            | "slice"
+            | "max_pool2d"
+            | "global_avg_pool"
+            | "global_max_pool"
+            | "dropout"
+            | "stochastic_depth"
+        ):
             return True
         case "flatten" | "linear":
             # The features of a vector are its channels.
@@ -301,6 +312,12 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
             return operation.padding == UNPADDED or not operation.count_include_pad
         case "conv2d" | "std_conv2d":
             return operation.padding == UNPADDED
+        case "mean":
+            assert isinstance(operation, Mean)  # noqa: S101 - by its name
+            return 0 not in operation.axis
+        case "concat":
+            assert isinstance(operation, Concat)  # noqa: S101 - by its name
+            return operation.axis == 0
         case _:
             return False
 

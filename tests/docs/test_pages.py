@@ -9,6 +9,8 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT, anchors, read, without_code
 
 LONGEST = 250
+GROWING = "docs/mutations.md"
+"""A page with a table that every operation adds rows to; its other lines count."""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -34,8 +36,10 @@ def test_every_page_is_linked_from_another() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_no_page_is_too_long(document: str) -> None:
-    lines = len(read(document).splitlines())
-    assert lines <= LONGEST
+    lines = read(document).splitlines()
+    if document == GROWING:
+        lines = [line for line in lines if not line.startswith("| ")]
+    assert len(lines) <= LONGEST
 
 
 def test_make_targets_exist() -> None:

@@ -140,11 +140,34 @@ OPERATIONS: dict[str, Case] = {
     "avg_pool2d_same": _only("avg_pool2d", kernel=3, stride=2, padding="same", count_include_pad=False),
     "global_avg_pool": _only("global_avg_pool"),
     "global_max_pool": _only("global_max_pool"),
+    "mean": _only("mean", axis=[1, 2]),
+    "mean_of_channels": _only("mean", axis=0),
+    "max": _only("max", axis=[0, 2]),
+    "max_of_rows": _only("max", axis=1),
+    "sum": _only("sum", axis=0),
+    "sum_of_columns": _only("sum", axis=2),
+    "softmax_of_channels": _only("softmax"),
+    "softmax_of_columns": _only("softmax", axis=2),
     "pad2d": _only("pad2d", padding=[[0, 1], [2, 3]], value=-0.5),
     "pad2d_reflect": _only("pad2d", padding=[[0, 1], [2, 3]], mode="reflect"),
     "pad_channels": _only("pad_channels", before=1, after=2),
     "flatten": _only("flatten"),
     "reshape": Case({"layer": {"reshape": {"shape": [8, 9, 4]}}}),
+    "slice": _only("slice", start=1, stop=3),
+    "slice_of_rows": _only("slice", axis=1, start=2),
+    "slice_part": _only("slice", part=1, parts=2),
+    "slice_part_of_columns": _only("slice", axis=2, part=3, parts=4),
+    "concat": Case({"other": "sigmoid", "layer": {"concat": {}, "from": ["other", "input"]}}),
+    "concat_of_rows": Case(
+        {"top": {"slice": {"axis": 1, "stop": 2}}, "layer": {"concat": {"axis": 1}, "from": ["top", "input", "top"]}}
+    ),
+    "add_broadcast": Case(
+        {
+            "row": {"slice": {"axis": 1, "stop": 1}},
+            "column": {"slice": {"axis": 2, "stop": 1}, "from": "input"},
+            "layer": {"add": {}, "from": ["row", "column"]},
+        }
+    ),
     "add": Case(
         {
             "first": "sigmoid",
@@ -153,6 +176,8 @@ OPERATIONS: dict[str, Case] = {
         }
     ),
     "multiply": Case({"other": "sigmoid", "layer": {"multiply": {}, "from": ["input", "other"]}}),
+    "subtract": Case({"other": "sigmoid", "layer": {"subtract": {}, "from": ["input", "other"]}}),
+    "maximum": Case({"other": "sigmoid", "layer": {"maximum": {}, "from": ["input", "other"]}}),
     "multiply_gate": Case({"gate": "global_avg_pool", "layer": {"multiply": {}, "from": ["input", "gate"]}}),
 }
 

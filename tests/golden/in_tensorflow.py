@@ -27,7 +27,7 @@ def _function(name: str, call: Callable[..., Any]) -> Original:
     def value(images: NDArray[Any], own: dict[str, NDArray[Any]]) -> NDArray[Any]:
         return _channels_first(call(_channels_last(images), **own))
 
-    return Original(f"tensorflow.nn.{name}", ("tensorflow",), only(value))
+    return Original(f"tensorflow.{name}", ("tensorflow",), only(value))
 
 
 def _channels_last(images: NDArray[Any]) -> Any:
@@ -45,7 +45,7 @@ def _convolution(strides: int = 1, dilations: int = 1) -> Original:
         value = tf.nn.conv2d(x, weight.transpose(2, 3, 1, 0), strides, "SAME", dilations=dilations)
         return value if bias is None else tf.nn.bias_add(value, bias)
 
-    return _function("conv2d", call)
+    return _function("nn.conv2d", call)
 
 
 def _transpose(stride: int) -> Original:
@@ -57,7 +57,7 @@ def _transpose(stride: int) -> Original:
         value = tf.nn.conv2d_transpose(x, weight.transpose(2, 3, 1, 0), shape, stride, "SAME")
         return value if bias is None else tf.nn.bias_add(value, bias)
 
-    return _function("conv2d_transpose", call)
+    return _function("nn.conv2d_transpose", call)
 
 
 def _normalized(x: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None) -> Any:
@@ -126,11 +126,16 @@ ORIGINALS: dict[str, Original] = {
     "operations/conv2d_same_dilated": _convolution(dilations=2),
     "operations/conv_transpose2d_same": _transpose(2),
     "operations/conv_transpose2d_same_small": _transpose(2),
-    "operations/batch_norm_keras": _function("batch_normalization", _normalized),
-    "operations/batch_norm_unscaled": _function("batch_normalization", _normalized),
-    "operations/batch_norm_plain": _function("batch_normalization", _normalized),
-    "operations/max_pool2d_same": _function("max_pool2d", lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME")),
-    "operations/avg_pool2d_same": _function("avg_pool2d", lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME")),
+    "operations/batch_norm_keras": _function("nn.batch_normalization", _normalized),
+    "operations/batch_norm_unscaled": _function("nn.batch_normalization", _normalized),
+    "operations/batch_norm_plain": _function("nn.batch_normalization", _normalized),
+    "operations/max_pool2d_same": _function("nn.max_pool2d", lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME")),
+    "operations/avg_pool2d_same": _function("nn.avg_pool2d", lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME")),
+    "operations/max": _function("reduce_max", lambda x: tf.reduce_max(x, (3, 2), keepdims=True)),
+    "operations/sum_of_columns": _function("reduce_sum", lambda x: tf.reduce_sum(x, 2, keepdims=True)),
+    "operations/softmax_of_columns": _function("nn.softmax", lambda x: tf.nn.softmax(x, 2)),
+    "operations/slice_part_of_columns": _function("split", lambda x: tf.split(x, 4, 2)[3]),
+    "operations/concat_of_rows": _function("concat", lambda x: tf.concat([x[:, :2], x, x[:, :2]], 1)),
     "blocks/keras_bottleneck": _keras_v1(2, projected=True),
     "blocks/keras_bottleneck_identity": _keras_v1(1, projected=False),
     "blocks/keras_preact_bottleneck": _keras_v2(2, projected=True),

@@ -104,6 +104,13 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
     "first alone": lambda op, context, steps: (lambda values: values[0] + 0.0 * values[1],),
     "mean": _instead(lambda layers, op, context: layers.Average(**context.common)),
     "largest": _instead(lambda layers, op, context: layers.Maximum(**context.common)),
+    "every second": lambda op, context, steps: (lambda value: value[..., ::2],),
+    "reversed": lambda op, context, steps: (lambda values: values[::-1], *steps),
+    "minimum": lambda op, context, steps: (lambda value: _keras().ops.min(value, -1, keepdims=True),),
+    "alternating": lambda op, context, steps: (
+        *steps,
+        lambda value: _keras().ops.take(value, [0, 4, 1, 5, 2, 6, 3, 7], -1),
+    ),
     "edge mirrored too": _edge_mirrored,
     "zero pad": _zero_padded,
     "counting": _counting,

@@ -1123,6 +1123,55 @@ _TABLE = (
         "layer2.1.add",
         "the maximum of the inputs",
     ),
+    *(
+        Mutation(f"joined.yaml, {at}: {what}", 0, "joined", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("first", "torch", "the other half", _fields("first", part=1), "4 to 8 instead of 0 to 4"),
+            ("second", "tensorflow", "shifted by one", _fields("second", start=4, stop=8), "4 to 8 instead of 3 to 7"),
+            (
+                "first",
+                "tensorflow",
+                "every second channel",
+                _layer("first", "every second"),
+                "one in 2 along the axis, from 0",
+            ),
+            ("row", "torch", "the next row", _fields("row", start=5, stop=6), "5 to 6 instead of 4 to 5"),
+            ("difference", "torch", "a sum", _operation("difference", "add"), "the sum of the inputs"),
+            ("difference", "tensorflow", "reversed", _layer("difference", "reversed"), "the inputs are swapped"),
+            ("largest", "torch", "a sum", _operation("largest", "add"), "the sum of the inputs"),
+            ("largest", "tensorflow", "a mean", _layer("largest", "mean"), "the mean of the inputs"),
+            ("joined", "tensorflow", "reversed", _layer("joined", "reversed"), "the order is reversed"),
+            ("joined", "tensorflow", "alternating", _layer("joined", "alternating"), "the inputs alternate"),
+            (
+                "joined",
+                "torch",
+                "inputs swapped",
+                Change(wiring={"joined": ("bn2", "largest")}),
+                "its inputs are swapped",
+            ),
+            ("spread", "torch", "a product", _operation("spread", "multiply"), "the product of the inputs"),
+            ("spread", "tensorflow", "a maximum", _operation("spread", "maximum"), "the maximum of the inputs"),
+        )
+    ),
+    *(
+        Mutation(f"reduced.yaml, {at}: {what}", 0, "reduced", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("average", "torch", "a maximum", _operation("average", "max", axis=0), "the maximum instead of the mean"),
+            ("average", "tensorflow", "a sum", _operation("average", "sum", axis=0), "the sum instead of the mean"),
+            ("highest", "torch", "a mean", _operation("highest", "mean", axis=0), "the mean instead of the maximum"),
+            (
+                "highest",
+                "tensorflow",
+                "a minimum",
+                _layer("highest", "minimum"),
+                "the minimum instead of the maximum",
+            ),
+            ("weights", "torch", "over the rows", _fields("weights", axis=1), "axis 1 instead of 2"),
+            ("weights", "tensorflow", "over the channels", _fields("weights", axis=0), "axis 0 instead of 2"),
+            ("pooled", "torch", "a mean", _operation("pooled", "mean", axis=2), "the mean instead of the sum"),
+            ("pooled", "tensorflow", "over the rows", _fields("pooled", axis=[1]), "axis 1 instead of 2"),
+        )
+    ),
     # Wiring: every node is right by itself
     Mutation(
         "projection from before the pre-activation",

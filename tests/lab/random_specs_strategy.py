@@ -402,7 +402,59 @@ def _residual(sketch: Sketch, shape: Shape) -> None:
         others = [sketch.step("right", {**_with_from(_kept(drawing, shape), start)})]
         others += [start] if drawing.sometimes(30) else []
     terms = [first, *others] if drawing.sometimes(50) else [*others, first]
-    sketch.step("join", {drawing.pick("add", "add", "multiply"): {}, "from": terms})
+    sketch.step("join", {_join(drawing, len(terms)): {}, "from": terms})
+
+
+def _join(drawing: Drawing, arity: int) -> str:
+    """An operation of several inputs of one shape, often a sum."""
+    if drawing.sometimes(50):
+        return "add"
+    return drawing.pick("multiply", "maximum", "concat", *(["subtract"] if arity == 2 else []))
+
+
+def _broadcast(sketch: Sketch, shape: Shape) -> None:
+    """A value and one row, column or channel of it."""
+    drawing, start = sketch.drawing, sketch.last
+    axis = drawing.number(0, len(shape) - 1)
+    position = drawing.number(0, shape[axis] - 1)
+    part = sketch.step("one", {"slice": {"axis": axis, "start": position, "stop": position + 1}})
+    terms = [start, part] if drawing.sometimes(50) else [part, start]
+    sketch.step("spread", {drawing.pick("add", "multiply", "subtract", "maximum"): {}, "from": terms})
+
+
+def _reduced(sketch: Sketch, shape: Shape) -> None:
+    """Means, maxima or sums along some axes, alone, or as a factor of the value, or a softmax."""
+    drawing, start = sketch.drawing, sketch.last
+    axes = [axis for axis in range(len(shape)) if drawing.sometimes(50)] or drawing.number(0, len(shape) - 1)
+    if drawing.sometimes(30):
+        sketch.step("soft", {"softmax": {"axis": drawing.number(0, len(shape) - 1)}})
+        return
+    name = sketch.step("less", {drawing.pick("mean", "max", "sum"): {"axis": axes}})
+    if drawing.sometimes(70):
+        gate = sketch.step("gate", "sigmoid") if drawing.sometimes(50) else name
+        sketch.step("gated", {drawing.pick("multiply", "add", "subtract"): {}, "from": [start, gate]})
+
+
+def _sliced(sketch: Sketch, shape: Shape) -> None:
+    """A part of a value, and sometimes all parts again in another order."""
+    drawing, start = sketch.drawing, sketch.last
+    axis = drawing.number(0, len(shape) - 1)
+    size = shape[axis]
+    parts = drawing.pick(*(n for n in range(1, min(size, 4) + 1) if size % n == 0)) if not drawing.sometimes(3) else 5
+    match drawing.number(0, 2):
+        case 0:
+            first = drawing.number(0, size - 1)
+            fields = {"start": first, "stop": drawing.number(first + 1, size)}
+            sketch.step("cut", {"slice": {"axis": axis, **fields}})
+        case 1:
+            sketch.step("part", {"slice": {"axis": axis, "part": drawing.number(0, parts - 1), "parts": parts}})
+        case _:
+            names = [
+                sketch.step("part", {"slice": {"axis": axis, "part": part, "parts": parts}, "from": start})
+                for part in reversed(range(parts))
+            ]
+            if parts > 1:
+                sketch.step("cat", {"concat": {"axis": drawing.pick(axis, axis, 0)}, "from": names})
 
 
 def _with_from(layer: Any, start: str) -> Data:
@@ -465,8 +517,11 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
     *[_activation] * 3,
     *[_pool] * 8,
     *[_padded] * 2,
-    *[_residual] * 2,
+    *[_residual] * 3,
     *[_gate] * 1,
+    _broadcast,
+    _reduced,
+    *[_sliced] * 2,
     *[_again] * 2,
     *[_block_step] * 1,
     *[_transposed] * 2,
@@ -532,10 +587,21 @@ def _softened(sketch: Sketch, shape: Shape) -> None:
 def _joined(sketch: Sketch, shape: Shape) -> None:
     start = sketch.last
     other = sketch.step("bend", sketch.drawing.pick("sigmoid", "relu"))
-    sketch.step("join", {sketch.drawing.pick("add", "multiply"): {}, "from": [start, other]})
+    sketch.step("join", {_join(sketch.drawing, 2): {}, "from": [start, other]})
 
 
-ROWS = (*[_along] * 4, _activation, _learned, _regularized, _joined, *[_reshaped] * 2, _flat)
+ROWS = (
+    *[_along] * 4,
+    _activation,
+    _learned,
+    _regularized,
+    _joined,
+    _broadcast,
+    _reduced,
+    _sliced,
+    *[_reshaped] * 2,
+    _flat,
+)
 VECTORS = (
     *[_linear] * 4,
     *[_normalized_vector] * 2,
@@ -544,6 +610,9 @@ VECTORS = (
     _learned,
     _regularized,
     _joined,
+    _broadcast,
+    _reduced,
+    _sliced,
     _softened,
     _again,
     *[_reshaped] * 2,

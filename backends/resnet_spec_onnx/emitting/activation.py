@@ -96,7 +96,7 @@ def _softplus(op: ops.Softplus, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("softmax")
 def _softmax(op: ops.Softmax, builder: NodeBuilder, x: str) -> str:
-    return builder.add("Softmax", x, axis=1)
+    return builder.add("Softmax", x, axis=op.axis + 1)
 
 
 def _plus_negative(builder: NodeBuilder, x: str, negative: str, factor: float) -> str:

@@ -1,4 +1,4 @@
-"""Sums and products of two or more values as ONNX nodes."""
+"""Operations of two or more values as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -17,3 +17,18 @@ def _add(op: ops.Add, builder: NodeBuilder, *terms: str) -> str:
 @EMITTERS.register("multiply")
 def _multiply(op: ops.Multiply, builder: NodeBuilder, *factors: str) -> str:
     return reduce(lambda product, factor: builder.add("Mul", product, factor), factors)
+
+
+@EMITTERS.register("subtract")
+def _subtract(op: ops.Subtract, builder: NodeBuilder, first: str, second: str) -> str:
+    return builder.add("Sub", first, second)
+
+
+@EMITTERS.register("maximum")
+def _maximum(op: ops.Maximum, builder: NodeBuilder, *values: str) -> str:
+    return reduce(lambda largest, value: builder.add("Max", largest, value), values)
+
+
+@EMITTERS.register("concat")
+def _concat(op: ops.Concat, builder: NodeBuilder, *values: str) -> str:
+    return builder.add("Concat", *values, axis=op.axis + 1)

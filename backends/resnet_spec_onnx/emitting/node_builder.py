@@ -37,6 +37,12 @@ class NodeBuilder:
         self.nodes.append(helper.make_node(op_type, inputs, [name], name, **attributes))
         return name
 
+    def add_part(self, x: str, axis: int, parts: int, part: int) -> str:
+        """Append nodes that divide a value into equal parts along an axis, and return the name of one part."""
+        names = [self.free_name(f"{self.node.name}.split.{number}") for number in range(parts)]
+        self.nodes.append(helper.make_node("Split", [x], names, self.free_name(f"{self.node.name}.split"), axis=axis))
+        return self.add("Identity", names[part])
+
     def finish(self, name: str) -> str:
         """Rename the last ONNX node to the graph node's name and its output to ``name``; return ``name``."""
         last = self.nodes[-1]

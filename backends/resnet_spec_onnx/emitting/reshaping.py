@@ -1,4 +1,4 @@
-"""Pads and reshapes as ONNX nodes."""
+"""Pads, reshapes and slices as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ def _flatten(op: ops.Flatten, builder: NodeBuilder, x: str) -> str:
 def _reshape(op: ops.Reshape, builder: NodeBuilder, x: str) -> str:
     # In a Reshape node 0 keeps an axis as it is: the batch.
     return builder.add("Reshape", x, builder.integers([0, *op.shape]))
+
+
+@EMITTERS.register("slice")
+def _slice(op: ops.Slice, builder: NodeBuilder, x: str) -> str:
+    if op.parts is None:
+        start, stop = op.start, np.iinfo(np.int64).max if op.stop is None else op.stop
+    elif op.axis == 0:
+        # The number of channels does not depend on the input's size.
+        start, stop = op.bounds(builder.node.shape[0] * op.parts)
+    else:
+        return builder.add_part(x, op.axis + 1, op.parts, op.part or 0)
+    return builder.add("Slice", x, *(builder.integers([number]) for number in (start, stop, op.axis + 1)))

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from resnet_spec_onnx.reading.steps import AFFINE, JOINS, NormalForm, Step
+from resnet_spec_onnx.reading.steps import AFFINE, JOINS, ORDERED, NormalForm, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,20 +63,29 @@ def _colors_by_inputs(network: NormalForm, labels: Sequence[Hashable], known: di
     """Number steps by their label and what they read; networks that share ``known`` share the numbers."""
     colors: list[int] = []
     for step, label in zip(network.steps, labels, strict=True):
-        key = label, tuple(sorted(colors[read] for read in step.inputs))
+        read = [colors[index] for index in step.inputs]
+        key = label, tuple(read if step.kind in ORDERED else sorted(read))
         colors.append(known.setdefault(key, len(known)))
     return colors
 
 
 def _colors_by_consumers(network: NormalForm, labels: Sequence[int], known: dict[Hashable, int]) -> list[int]:
-    """Number steps by their label, by what reads them, and by which outputs they are."""
+    """Number steps by their label, by what reads them as which input, and by which outputs they are."""
     consumers = network.consumers()
     colors = [0] * len(network.steps)
     for index in reversed(range(len(colors))):
         outputs = tuple(position for position, output in enumerate(network.outputs) if output == index)
-        key = labels[index], outputs, tuple(sorted(colors[reader] for reader in consumers[index]))
+        readers = [(colors[reader], _positions(network.steps[reader], index)) for reader in consumers[index]]
+        key = labels[index], outputs, tuple(sorted(readers))
         colors[index] = known.setdefault(key, len(known))
     return colors
+
+
+def _positions(reader: Step, index: int) -> tuple[int, ...]:
+    """Return which inputs of a step a value is, if that matters."""
+    if reader.kind not in ORDERED:
+        return ()
+    return tuple(position for position, read in enumerate(reader.inputs) if read == index)
 
 
 def _refined(networks: Sequence[NormalForm], colors: Sequence[list[int]]) -> Sequence[list[int]]:

@@ -52,12 +52,13 @@ def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
         for name, value in zip(proto.input, node.inputs, strict=True):
             if name and value is None:
                 raise IncomparableError(f"{node.source} reads {name!r} before a node computes it")
-        value = _value(node, evaluations)
-        for output in proto.output:
+        found = _value(node, evaluations)
+        several = found if isinstance(found, tuple) else (found,)
+        for index, output in enumerate(proto.output):
             if output in values:
                 raise IncomparableError(f"{node.source} computes {output!r} a second time")
-            values[output] = Unknown(f"{node.source} has more than one output")
-        values[proto.output[0]] = value
+            unknown = Unknown(f"{node.source} has more than one output")
+            values[output] = several[index] if index < len(several) else unknown
     if missing := [output.name for output in graph.output if output.name not in values]:
         raise IncomparableError(f"no node computes its output {missing[0]!r}")
     outputs = [values[output.name] for output in graph.output]
@@ -65,7 +66,7 @@ def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
     return fold_affine(recognize_activations(network.pruned(network.outputs)))
 
 
-def _value(node: NodeView, evaluations: Iterator[int]) -> Value:
+def _value(node: NodeView, evaluations: Iterator[int]) -> Value | tuple[Value, ...]:
     proto = node.proto
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     constants = [value for value in node.inputs if not isinstance(value, Computed)]

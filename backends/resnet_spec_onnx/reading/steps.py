@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,7 +25,10 @@ Padding: TypeAlias = Literal["same"] | Edges
 AFFINE = ("scale", "shift")
 """Kinds of step that multiply each channel by a constant, or add one to it."""
 
-JOINS = ("add", "multiply")
+JOINS = ("add", "multiply", "subtract", "maximum", "concat")
+
+ORDERED = ("subtract", "concat")
+"""Kinds of step whose result depends on the order of their inputs."""
 
 HARD_SIGMOID: Mapping[str, Any] = {"slope": float(np.float32(1 / 6)), "offset": 0.5}
 """The fields of a hard sigmoid as PyTorch and Keras 3 define it; Keras 2 and ONNX's default have another slope."""
@@ -110,7 +114,7 @@ class NormalForm:
         if any(not tensor.names for tensor in step.tensors.values()):
             return self._append(step)
         weights = tuple((slot, tensor.names) for slot, tensor in step.tensors.items())
-        key = (kind, tuple(fields.items()), tuple(sorted(inputs)), shape, weights)
+        key = (kind, tuple(fields.items()), inputs if kind in ORDERED else tuple(sorted(inputs)), shape, weights)
         if key not in self._known:
             self._known[key] = self._append(step)
         return self._known[key]
@@ -195,6 +199,18 @@ class NormalForm:
             return x
         return self.add(kind, (x,), source, (step.shape[0], 1, 1), nonnegative=step.nonnegative)
 
+    def reduction(self, kind: str, x: int, source: str, axes: Iterable[int]) -> int:
+        """Add a mean, maximum or sum along axes of the steps (0 is the channels); axes of size 1 do not count."""
+        step = self.steps[x]
+        longer = [axis for axis in sorted(axes) if step.shape[axis] != 1]
+        if not longer:
+            return x
+        pools = {"mean": "global_average_pool", "max": "global_max_pool"}
+        if kind in pools and longer == [axis for axis, size in enumerate(step.shape) if axis and size != 1]:
+            return self.global_pool(pools[kind], x, source)
+        shape = tuple(1 if axis in longer else size for axis, size in enumerate(step.shape))
+        return self.add(kind, (x,), source, shape, nonnegative=step.nonnegative, axes=tuple(longer))
+
     def _edges(self, x: int, window: Window) -> Edges:
         sizes = self.steps[x].shape[1:]
         return explicit_padding(sizes, window.kernel, window.stride, window.padding, window.dilation)
@@ -245,15 +261,45 @@ class NormalForm:
             return x
         return self.add("reshape", (x,), source, shape, nonnegative=before.nonnegative, to=as_map(shape))
 
-    def join(self, kind: str, inputs: Iterable[int], source: str) -> int:
-        """Add the sum or product of two values, in either order; a factor that was expanded to fit counts as it was."""
-        indices = [self._unexpanded(index) if kind == "multiply" else index for index in inputs]
-        shape = max((self.steps[index].shape for index in indices), key=lambda shape: shape[1] * shape[2])
-        nonnegative = all(self.steps[index].nonnegative for index in indices)
+    def join(self, kind: str, inputs: Sequence[int], source: str) -> int:
+        """Add a sum, product, difference or maximum of two values, broadcast; one expanded to fit counts as it was."""
+        unexpanded = [self._unexpanded(index) for index in inputs]
+        shape = self._broadcast(inputs)
+        indices = unexpanded if self._broadcast(unexpanded) == shape else inputs
+        signs = [self.steps[index].nonnegative for index in indices]
+        nonnegative = kind != "subtract" and (any(signs) if kind == "maximum" else all(signs))
         return self.add(kind, tuple(indices), source, shape, nonnegative=nonnegative)
+
+    def _broadcast(self, indices: Iterable[int]) -> Shape:
+        shapes = [self.steps[index].shape for index in indices]
+        return tuple(max(sizes) for sizes in zip_longest(*shapes, fillvalue=1))
 
     def _unexpanded(self, x: int) -> int:
         return self.steps[x].inputs[0] if self.steps[x].kind == "expand" else x
+
+    def concat(self, inputs: Sequence[int], source: str, axis: int) -> int:
+        """Add a concatenation along an axis of the steps (0 is the channels), including those that it reads."""
+        parts: list[int] = []
+        for index in inputs:
+            step = self.steps[index]
+            parts += step.inputs if step.kind == "concat" and step.fields["axis"] == axis else (index,)
+        shape = list(self.steps[parts[0]].shape)
+        shape[axis] = sum(self.steps[part].shape[axis] for part in parts)
+        nonnegative = all(self.steps[part].nonnegative for part in parts)
+        return self.add("concat", tuple(parts), source, tuple(shape), nonnegative=nonnegative, axis=axis)
+
+    def slice(self, x: int, source: str, axis: int, start: int, stop: int) -> int:
+        """Add a part along an axis of the steps (0 is the channels); a part of a part is one part."""
+        step = self.steps[x]
+        if (start, stop) == (0, step.shape[axis]):
+            return x
+        if step.kind == "slice" and step.fields["axis"] == axis:
+            offset = int(str(step.fields["start"]))
+            return self.slice(step.inputs[0], source, axis, offset + start, offset + stop)
+        shape = list(step.shape)
+        shape[axis] = stop - start
+        nonnegative = step.nonnegative
+        return self.add("slice", (x,), source, tuple(shape), nonnegative=nonnegative, axis=axis, start=start, stop=stop)
 
     def group_norm(
         self, x: int, source: str, groups: int, epsilon: float, tensors: Mapping[str, Tensor] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from resnet_spec import operations as ops
-from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps
+from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, keras_axis
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.layers import ExactLeakyReLU, gelu_erf, gelu_tanh
 
@@ -52,7 +52,7 @@ def _function(op: ops.AnyOperation, context: LayerContext) -> Steps:
 
 @EMITTERS.register("softmax")
 def _softmax(op: ops.Softmax, context: LayerContext) -> Steps:
-    return (keras.layers.Softmax(axis=-1, **context.common),)
+    return (keras.layers.Softmax(axis=keras_axis(op.axis), **context.common),)
 
 
 def _is_float64(context: LayerContext) -> bool:

@@ -75,6 +75,11 @@ def emit(operation: AnyOperation, context: LayerContext) -> Steps:
     return EMITTERS[operation.op](operation, context)
 
 
+def keras_axis(axis: int) -> int:
+    """Return an axis of a shape in the graph, which omits the batch, as an axis of a batch with the channels last."""
+    return axis or -1
+
+
 def channels_last(shape: Shape) -> Shape:
     """Return a shape (channels, ...) as (..., channels)."""
     return (*shape[1:], shape[0])

@@ -1,9 +1,9 @@
-"""Sums and products as Keras layers."""
+"""Sums, products, differences, maxima and concatenations as Keras layers."""
 
 from __future__ import annotations
 
 from resnet_spec import operations as ops
-from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps
+from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, keras_axis
 from resnet_spec_tensorflow.framework import keras
 
 
@@ -15,3 +15,18 @@ def _add(op: ops.Add, context: LayerContext) -> Steps:
 @EMITTERS.register("multiply")
 def _multiply(op: ops.Multiply, context: LayerContext) -> Steps:
     return (keras.layers.Multiply(**context.common),)
+
+
+@EMITTERS.register("subtract")
+def _subtract(op: ops.Subtract, context: LayerContext) -> Steps:
+    return (keras.layers.Subtract(**context.common),)
+
+
+@EMITTERS.register("maximum")
+def _maximum(op: ops.Maximum, context: LayerContext) -> Steps:
+    return (keras.layers.Maximum(**context.common),)
+
+
+@EMITTERS.register("concat")
+def _concat(op: ops.Concat, context: LayerContext) -> Steps:
+    return (keras.layers.Concatenate(axis=keras_axis(op.axis), **context.common),)

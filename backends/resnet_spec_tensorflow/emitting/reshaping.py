@@ -1,4 +1,4 @@
-"""Pads and reshapes as Keras layers."""
+"""Pads, reshapes and slices as Keras layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Shape
-from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last
+from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last, keras_axis
+from resnet_spec_tensorflow.emitting.functions import Function
 from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, Pad, zeros
 from resnet_spec_tensorflow.framework import keras
 
@@ -43,6 +44,16 @@ def _reshape(op: ops.Reshape, context: LayerContext) -> Steps:
         return *before, keras.layers.Reshape(channels_last(op.shape), **context.common)
     to_channels_last = keras.layers.Permute((*range(2, len(op.shape) + 1), 1), **context.common)
     return *before, keras.layers.Reshape(op.shape, **context.helper("reshape")), to_channels_last
+
+
+@EMITTERS.register("slice")
+def _slice(op: ops.Slice, context: LayerContext) -> Steps:
+    if op.parts is not None:
+        return (Function(context, lambda x: keras.ops.split(x, op.parts, keras_axis(op.axis))[op.part]),)
+    part = slice(op.start or None, op.stop)
+    whole = slice(None)
+    key = (..., part) if op.axis == 0 else (*[whole] * op.axis, part)
+    return (Function(context, lambda x: x[key]),)
 
 
 def _to_channels_first(context: LayerContext) -> Any:

@@ -11,6 +11,7 @@ from resnet_spec_torch.emitting import (
     linear,
     normalization,
     pooling,
+    reduction,
     regularization,
     reshaping,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "reduction",
     "regularization",
     "reshaping",
 ]

@@ -79,4 +79,4 @@ def _softplus(op: ops.Softplus, shape: Shape, options: Options) -> nn.Softplus:
 
 @EXPRESSIONS.register("softmax")
 def _softmax(op: ops.Softmax, x: str) -> str:
-    return f"torch.softmax({x}, 1)"
+    return f"torch.softmax({x}, {op.axis + 1})"

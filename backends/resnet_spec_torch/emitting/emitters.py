@@ -58,6 +58,9 @@ NEW_VALUE = frozenset(
         "multiply",
         "scale",
         "offset",
+        "subtract",
+        "maximum",
+        "concat",
     }
 )
 """Operations whose output is new memory that their gradient does not need."""

@@ -1,4 +1,4 @@
-"""Pads and reshapes as PyTorch expressions."""
+"""Pads, reshapes and slices as PyTorch expressions."""
 
 from __future__ import annotations
 
@@ -26,3 +26,10 @@ def _pad_channels(op: ops.PadChannels, x: str) -> str:
 @EXPRESSIONS.register("reshape")
 def _reshape(op: ops.Reshape, x: str) -> str:
     return f"{x}.reshape({x}.shape[0], {', '.join(map(str, op.shape))})"
+
+
+@EXPRESSIONS.register("slice")
+def _slice(op: ops.Slice, x: str) -> str:
+    if op.parts is not None:
+        return f"{x}.chunk({op.parts}, dim={op.axis + 1})[{op.part}]"
+    return f"{x}[{':, ' * (op.axis + 1)}{op.start or ''}:{op.stop or ''}]"

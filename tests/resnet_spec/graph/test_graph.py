@@ -467,7 +467,7 @@ def test_the_size_counts_where_a_parameters_shape_depends_on_it(lower: Lower) ->
 
 
 def test_the_size_counts_where_a_network_works_at_one_size_alone(lower: Lower) -> None:
-    stem = "{conv: {conv2d: {channels: 3, kernel: 8}}, one: global_avg_pool, up: {add: null, from: [conv, one]}}"
+    stem = "{conv: {conv2d: {channels: 3, kernel: 8}}, one: global_avg_pool, up: {concat: null, from: [conv, one]}}"
     graph = lower(f"input: {{height: 8, width: 8}}\nstem: {stem}\n")
 
     assert graph.depends_on_size

@@ -28,7 +28,7 @@ def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
 @pytest.mark.parametrize(
     ("operation", "shapes", "said"),
     [
-        (make("softmax"), [MAP], "needs a vector, not 4×9×10; add a flatten before it"),
+        (make("softmax", axis=3), [MAP], "has no axis 3: 4×9×10 has axes 0 to 2"),
     ],
 )
 def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str) -> None:

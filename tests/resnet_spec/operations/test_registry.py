@@ -19,7 +19,9 @@ def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
         *("sigmoid", "hard_sigmoid", "hard_swish", "tanh", "softplus"),
         *("softmax", "dropout", "stochastic_depth"),
         *("max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool"),
-        *("pad2d", "pad_channels", "flatten", "reshape", "add", "multiply"),
+        *("mean", "max", "sum"),
+        *("pad2d", "pad_channels", "flatten", "reshape", "slice"),
+        *("concat", "add", "multiply", "subtract", "maximum"),
     ]
     assert all(cls.__doc__ and cls.label and isinstance(cls.category, Category) for cls in OPERATIONS.values())
 

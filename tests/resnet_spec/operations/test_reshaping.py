@@ -1,4 +1,4 @@
-"""Padding, flattening and reshaping, against figures computed by hand."""
+"""Padding, flattening, reshaping and slicing, against figures computed by hand."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from tests.resnet_spec.operations.support import MAP, Shape, Shapes, make, opera
         (make("reshape", shape=[360]), [MAP], (360,)),
         (make("reshape", shape=[1, 4]), [(4, 1, 1)], (1, 4)),
         (make("reshape", shape=[4, 10, 9]), [MAP], (4, 10, 9)),
+        (make("slice", start=1), [MAP], (3, 9, 10)),
+        (make("slice", axis=1, stop=9), [MAP], (4, 9, 10)),
+        (make("slice", axis=2, start=2, stop=3), [MAP], (4, 9, 1)),
+        (make("slice", part=1, parts=2), [MAP], (2, 9, 10)),
+        (make("slice", axis=1, part=2, parts=3), [(5, 9)], (5, 3)),
+        (make("slice", part=0, parts=1), [(7,)], (7,)),
     ],
 )
 def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
@@ -43,6 +49,10 @@ def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
             "cannot reflect 4×9×10: the padding must be smaller than the map",
         ),
         (make("reshape", shape=[4, 91]), [MAP], "cannot reshape 4×9×10 to 4×91, which has another size"),
+        (make("slice", part=0, parts=3), [MAP], "3 parts do not divide axis 0, of size 4"),
+        (make("slice", axis=1, stop=10), [MAP], "cannot take 0 to 10 of axis 1, of size 9"),
+        (make("slice", start=4), [MAP], "cannot take 4 to 4 of axis 0, of size 4"),
+        (make("slice", axis=3, start=1), [MAP], "has no axis 3: 4×9×10 has axes 0 to 2"),
     ],
 )
 def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str) -> None:
@@ -78,6 +88,7 @@ ROUNDINGS = [
     (make("pad_channels", after=1), [MAP], 0),
     (make("flatten"), [MAP], 0),
     (make("reshape", shape=[4, 90]), [MAP], 0),
+    (make("slice", start=1), [MAP], 0),
 ]
 
 
@@ -118,3 +129,21 @@ def test_spatial_stride(operation: Any, stride: Any) -> None:
 def test_wrong_fields_are_refused(op: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         make(op, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "needs start or stop, or part and parts"),
+        ({"start": 0}, "needs start or stop, or part and parts"),
+        ({"part": 0}, "part and parts need each other: part: 0 of parts: 2 is the first half"),
+        ({"parts": 2}, "part and parts need each other: part: 0 of parts: 2 is the first half"),
+        ({"part": 2, "parts": 2}, "part 2 is not one of 0 to 1"),
+        ({"part": 0, "parts": 2, "stop": 3}, "start and stop have no effect with part and parts; remove them"),
+        ({"start": 3, "stop": 3}, "stop 3 must be greater than start, 3"),
+        ({"start": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_what_a_slice_must_state(fields: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        make("slice", **fields)

@@ -1,4 +1,4 @@
-"""Pads and reshapes, against the torch backend."""
+"""Pads, reshapes and slices, against the torch backend."""
 
 from __future__ import annotations
 
@@ -46,3 +46,23 @@ def test_flatten() -> None:
 @pytest.mark.parametrize("shape", [[6, 20], [2, 12, 5], [120]])
 def test_reshape(shape: list[int]) -> None:
     assert_as_torch(single("reshape", 4, 5, 6, shape=shape), (2, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"start": 1},
+        {"axis": 1, "stop": 3},
+        {"axis": 2, "start": 1, "stop": 4},
+        {"part": 1, "parts": 2},
+    ],
+)
+def test_slice(fields: dict[str, int]) -> None:
+    assert_as_torch(single("slice", 4, 5, 6, **fields), *MAPS)
+
+
+def test_equal_parts_of_rows_at_any_size() -> None:
+    b = Builder(4, 8, 9).add("pool", "max_pool2d", kernel=2, stride=2).add("x", "slice", axis=1, part=1, parts=2)
+    graph = b.add("end", "max_pool2d", kernel=2, stride=2).graph()
+    assert not graph.depends_on_size
+    assert_as_torch(graph, (2, 4, 8, 9), (1, 4, 17, 8), (3, 4, 12, 12))

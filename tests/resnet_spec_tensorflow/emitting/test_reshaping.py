@@ -1,4 +1,4 @@
-"""Pads and reshapes keep the order of channels, rows and columns."""
+"""Pads, reshapes and slices keep the order of channels, rows and columns."""
 
 from __future__ import annotations
 
@@ -112,3 +112,53 @@ def test_padded_channels(run, single, before, after):
     x = normal(2, 3, 4, 5)
     y = run(single("pad_channels", (3, 4, 5), before=before, after=after), x, dtype="float64")
     close(y, np.pad(x, ((0, 0), (before, after), (0, 0), (0, 0))))
+
+
+SLICES = {
+    "from": ({"start": 1}, np.s_[:, 1:]),
+    "to": ({"axis": 1, "stop": 3}, np.s_[:, :, :3]),
+    "between": ({"axis": 2, "start": 1, "stop": 4}, np.s_[..., 1:4]),
+    "part": ({"part": 1, "parts": 2}, np.s_[:, 2:]),
+    "part of rows": ({"axis": 1, "part": 1, "parts": 3}, np.s_[:, :, 2:4]),
+}
+
+
+@pytest.mark.parametrize("case", SLICES)
+def test_slice(run, single, case):
+    fields, key = SLICES[case]
+    x = normal(2, 4, 6, 5)
+    np.testing.assert_array_equal(run(single("slice", (4, 6, 5), **fields), x, dtype="float64"), x[key])
+
+
+def test_slice_of_vectors_and_rows(run, builder):
+    b = builder(2, 2, 3)
+    b("row", "reshape", "input", shape=(4, 3))
+    b("part", "slice", "row", axis=1, part=2, parts=3)
+    b("flat", "flatten", "part")
+    b("x", "slice", "flat", start=1, stop=3)
+    assert run(b.graph(), np.arange(12).reshape(1, 2, 2, 3)).tolist() == [[5, 8]]
+
+
+def test_equal_parts_of_rows_at_any_size(run, builder):
+    b = builder(2, 8, 8)
+    b("pool", "max_pool2d", "input", kernel=2, stride=2)
+    b("x", "slice", "pool", axis=1, part=1, parts=2)
+    b("end", "max_pool2d", "x", kernel=2, stride=2)
+    graph = b.graph()
+    assert not graph.depends_on_size
+    for height in (8, 12, 17):
+        x = normal(1, 2, height, 8)
+        pooled = x[:, :, : height // 2 * 2].reshape(1, 2, height // 2, 2, 4, 2).max((3, 5))
+        half = pooled[:, :, height // 4 :]
+        rows = half.shape[2] // 2 * 2
+        wanted = half[:, :, :rows].reshape(1, 2, rows // 2, 2, 2, 2).max((3, 5))
+        np.testing.assert_array_equal(run(graph, x, dtype="float64"), wanted)
+
+
+def test_slice_called_twice(backend, make, builder):
+    b = builder(1, 4, 4)
+    b("half", "slice", "input", axis=1, start=1)
+    b("again", "slice", "half", axis=1, start=1, calls="half")
+    model = make(b.graph())
+    assert [layer.name for layer in model.operations] == ["input", "half", "half_"]
+    assert backend.forward(model, counting(4))[0][0, 0, 0].tolist() == [8, 9, 10, 11]

@@ -1,4 +1,4 @@
-"""Pads and reshapes keep the order of channels, rows and columns."""
+"""Pads, reshapes and slices keep the order of channels, rows and columns."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ def test_reshape_keeps_the_order_of_channels_rows_columns(shape: list[int]) -> N
     np.testing.assert_array_equal(run("reshape", images, shape=shape), images.reshape(2, *shape))
     swapped = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(run("reshape", swapped, shape=shape), images.reshape(2, *shape))
+
+
+SLICES = {
+    "from": ({"start": 1}, np.s_[:, 1:]),
+    "to": ({"axis": 1, "stop": 3}, np.s_[:, :, :3]),
+    "between": ({"axis": 2, "start": 1, "stop": 4}, np.s_[..., 1:4]),
+    "part": ({"part": 1, "parts": 2}, np.s_[:, 2:]),
+    "part of rows": ({"axis": 1, "part": 1, "parts": 3}, np.s_[:, :, 2:4]),
+}
+
+
+@pytest.mark.parametrize("case", SLICES)
+def test_slice(case: str) -> None:
+    fields, key = SLICES[case]
+    images = random_images(2, 4, 6, 5)
+    np.testing.assert_array_equal(run("slice", images, **fields), images[key])

@@ -12,6 +12,7 @@ from resnet_spec_onnx.reading.operations import (
     linear,
     normalization,
     pooling,
+    reduction,
     regularization,
     reshaping,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "linear",
     "normalization",
     "pooling",
+    "reduction",
     "regularization",
     "reshaping",
 ]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.operations.joining import joined
 from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.steps import HARD_SIGMOID, to_float32
 
 
-@OPERATION_FORMS.register("relu", "silu", "mish", "sigmoid", "hard_swish", "tanh", "softplus", "softmax")
+@OPERATION_FORMS.register("relu", "silu", "mish", "sigmoid", "hard_swish", "tanh", "softplus")
 def _activation(op: ops.AnyOperation, view: OperationView, x: int) -> int:
     return view.network.add(op.op, (x,), view.source, nonnegative=op.nonnegative)
 
@@ -102,6 +103,8 @@ def _clip_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("Min", "Max")
 def _bound_node(node: NodeView) -> Value:
+    if node.proto.op_type == "Max" and all(isinstance(value, Computed) for value in node.inputs):
+        return joined(node, "maximum", [node.computed(index) for index in range(len(node.inputs))])
     if len(node.inputs) != 2:
         raise node.error("is not a bound of one value by a number")
     bound = _number(node, 1)
@@ -121,9 +124,17 @@ def _clipped(node: NodeView, minimum: float, maximum: float) -> Value:
     return node.elementwise("clip", nonnegative=minimum >= 0, minimum=minimum, maximum=maximum)
 
 
+@OPERATION_FORMS.register("softmax")
+def _softmax(op: ops.Softmax, view: OperationView, x: int) -> int:
+    return view.network.add("softmax", (x,), view.source, nonnegative=True, axis=op.axis)
+
+
 @NODE_FORMS.register("Softmax")
 def _softmax_node(node: NodeView) -> Value:
-    node.channels_first(node.computed(), 2)
-    if node.positive_axis(node.integer("axis", 1 if node.opset < 13 else -1), 2) != 1:
-        raise node.error("is not a softmax over the features")
-    return node.elementwise("softmax", nonnegative=True)
+    value, sizes = node.computed(), node.sizes(node.computed())
+    axis = node.positive_axis(node.integer("axis", 1 if node.opset < 13 else -1), len(sizes))
+    # Before opset 13 it is a softmax over that axis and all after it.
+    after = () if node.opset >= 13 else [size for size in sizes[axis + 1 :] if size != 1]
+    if not value.axes[axis] or after:
+        raise node.error(f"is a softmax of {list(sizes)} over axis {axis}, which is not supported")
+    return node.elementwise("softmax", nonnegative=True, axis=int(value.axes[axis] or 0) - 1)

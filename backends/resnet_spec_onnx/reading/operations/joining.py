@@ -1,9 +1,8 @@
-"""The normal form of sums and products: of two values, or of a value and a constant per channel."""
+"""The normal form of operations of several values, and of a value and a constant per channel."""
 
 from __future__ import annotations
 
 from functools import reduce
-from math import prod
 
 from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.affine_folding import CONVOLUTIONS
@@ -12,10 +11,11 @@ from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.learned import is_learned, learned
 from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.steps import IncomparableError
 
 
-@OPERATION_FORMS.register("add", "multiply")
-def _join(op: ops.Add | ops.Multiply, view: OperationView, *values: int) -> int:
+@OPERATION_FORMS.register("add", "multiply", "subtract", "maximum")
+def _join(op: ops.AnyOperation, view: OperationView, *values: int) -> int:
     return reduce(lambda total, value: view.network.join(op.op, (total, value), view.source), values)
 
 
@@ -31,6 +31,8 @@ def _multiply_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("Sub")
 def _subtract_node(node: NodeView) -> Value:
+    if isinstance(node.inputs[1], Computed):
+        return joined(node, "subtract", [node.computed(0), node.computed(1)])
     return _affine(node, node.computed(0), node.constant(1), "shift", negated=True)
 
 
@@ -48,7 +50,7 @@ def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
             if is_learned(node, constant) and not (kind == "add" and _may_be_bias(node, value, constant)):
                 return learned(node, value, constant, {"add": "learned_offset", "multiply": "learned_scale"}[kind])
             return _affine(node, value, constant, affine, **fields)
-    return _joined(node, kind)
+    return joined(node, kind, [node.computed(0), node.computed(1)])
 
 
 def _may_be_bias(node: NodeView, value: Computed, constant: Constant) -> bool:
@@ -57,23 +59,70 @@ def _may_be_bias(node: NodeView, value: Computed, constant: Constant) -> bool:
     return step.kind in CONVOLUTIONS and "bias" not in step.tensors and constant.array.size == step.shape[0]
 
 
-def _joined(node: NodeView, kind: str) -> Value:
-    """Two values whose axes have the same meaning; one may broadcast to the other, except in a sum."""
-    values = [node.computed(0), node.computed(1)]
-    first, second = (node.sizes(value) for value in values)
-    larger = max(first, second, key=prod)
-    fits = len(first) == len(second) and all(
-        size in (1, wanted) for sizes in (first, second) for size, wanted in zip(sizes, larger, strict=True)
+def joined(node: NodeView, kind: str, values: list[Computed]) -> Computed:
+    """Return the join of values whose axes have the same meaning; a size of 1 broadcasts."""
+    values = _aligned(node, values)
+    sizes = [node.sizes(value) for value in values]
+    if any(len({*along} - {1}) > 1 for along in zip(*sizes, strict=True)):
+        raise _mismatch(node, values)
+    step = reduce(
+        lambda total, value: node.network.join(kind, (total, value.step), node.source), values[1:], values[0].step
     )
-    if not fits or (kind == "add" and first != second):
-        raise node.error(f"joins {list(first)} and {list(second)}")
-    axes = list(zip(first, second, values[0].axes, values[1].axes, strict=True))
-    if any(a != 1 and b != 1 and axis != other for a, b, axis, other in axes):
-        # A reshape has changed the meaning of the axes of one of them.
-        values = [node.result(node.channels_first(value, len(first)), len(first)) for value in values]
-        axes = list(zip(first, second, values[0].axes, values[1].axes, strict=True))
-    joined = [axis if a != 1 or (b == 1 and axis is not None) else other for a, b, axis, other in axes]
-    return Computed(node.network.join(kind, [value.step for value in values], node.source), tuple(joined))
+    return Computed(step, _common_axes(values, sizes))
+
+
+def _aligned(node: NodeView, values: list[Computed]) -> list[Computed]:
+    """Return values with equal axes, wherever a size is not 1; if they differ, all are put in order."""
+    rank = len(values[0].axes)
+    if any(len(value.axes) != rank for value in values):
+        raise _mismatch(node, values)
+    sizes = [node.sizes(value) for value in values]
+    longer = [
+        {value.axes[index] for value, own in zip(values, sizes, strict=True) if own[index] != 1}
+        for index in range(rank)
+    ]
+    found = [axis for axes in longer for axis in axes]
+    if len(found) == len({*found}) and all(len(axes) <= 1 for axes in longer):
+        return values
+    # A reshape has changed the meaning of the axes of one of them.
+    return [node.result(node.channels_first(value, rank), rank) for value in values]
+
+
+def _common_axes(values: list[Computed], sizes: list[tuple[int, ...]]) -> tuple[int | None, ...]:
+    """Return the axes of a join: for each that of a value that is larger than 1 there, or of any."""
+    common: list[int | None] = []
+    for index in range(len(sizes[0])):
+        order = sorted(range(len(values)), key=lambda which: sizes[which][index] == 1)
+        known = [values[which].axes[index] for which in order]
+        common.append(next((axis for axis in known if axis is not None), None))
+    return tuple(common)
+
+
+def _mismatch(node: NodeView, values: list[Computed]) -> IncomparableError:
+    return node.error(f"joins {' and '.join(str(list(node.sizes(value))) for value in values)}")
+
+
+@OPERATION_FORMS.register("concat")
+def _concat(op: ops.Concat, view: OperationView, *values: int) -> int:
+    return view.network.concat(values, view.source, op.axis)
+
+
+@NODE_FORMS.register("Concat")
+def _concat_node(node: NodeView) -> Value:
+    values = [node.computed(index) for index in range(len(node.inputs))]
+    rank = len(values[0].axes)
+    axis = node.positive_axis(node.integer("axis"), rank)
+    own = {value.axes[axis] for value in values}
+    if None in own or len(own) > 1 or len({value.axes for value in values}) > 1:
+        values = [node.result(node.channels_first(value, rank), rank) for value in values]
+    sizes = [node.sizes(value) for value in values]
+    if len({(own[:axis], own[axis + 1 :]) for own in sizes}) != 1:
+        raise _mismatch(node, values)
+    along = values[0].axes[axis]
+    if not along:
+        raise node.error("concatenates batches")
+    step = node.network.concat([value.step for value in values], node.source, along - 1)
+    return Computed(step, values[0].axes)
 
 
 def _affine(node: NodeView, value: Computed, constant: Constant, kind: str, **fields: bool) -> Value:

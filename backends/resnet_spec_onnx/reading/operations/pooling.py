@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.node_view import NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import window_of
 from resnet_spec_onnx.reading.steps import Window
@@ -65,27 +65,3 @@ def _global_average_pool_node(node: NodeView) -> Value:
 def _global_max_pool_node(node: NodeView) -> Value:
     step = node.channels_first(node.computed(), 4)
     return node.result(node.network.global_pool("global_max_pool", step, node.source))
-
-
-@NODE_FORMS.register("ReduceMean")
-def _reduce_mean_node(node: NodeView) -> Value:
-    return _reduced(node, "global_average_pool")
-
-
-@NODE_FORMS.register("ReduceMax")
-def _reduce_max_node(node: NodeView) -> Value:
-    return _reduced(node, "global_max_pool")
-
-
-def _reduced(node: NodeView, kind: str) -> Value:
-    """A mean or maximum over height and width, whichever axes of the value those are."""
-    value = node.computed()
-    rank = len(value.axes)
-    reduced = {node.positive_axis(axis, rank) for axis in node.integer_input(1, "axes") or ()}
-    positions = {index for index, axis in enumerate(value.axes) if axis in (2, 3)}
-    if reduced != positions or len(positions) != 2:
-        raise node.error("reduces other axes than height and width")
-    step = node.network.global_pool(kind, value.step, node.source)
-    if node.integer("keepdims", 1):
-        return Computed(step, value.axes)
-    return Computed(step, tuple(axis for index, axis in enumerate(value.axes) if index not in reduced))

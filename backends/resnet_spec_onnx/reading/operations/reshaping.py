@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
 
 import numpy as np
@@ -92,6 +93,54 @@ def _reshaped(node: NodeView, wanted: tuple[int, ...]) -> Value:
         raise node.error(f"reshapes {list(sizes)} to {list(wanted)}, which is not a batch of maps or vectors")
     step = node.channels_first(value, len(sizes))
     return node.result(node.network.reshape(step, node.source, wanted[1:]), len(wanted))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+@OPERATION_FORMS.register("slice")
+def _slice(op: ops.Slice, view: OperationView, x: int) -> int:
+    start, stop = op.bounds(view.network.steps[x].shape[op.axis])
+    return view.network.slice(x, view.source, op.axis, start, stop)
+
+
+@NODE_FORMS.register("Slice")
+def _slice_node(node: NodeView) -> Value:
+    value, rank = node.computed(), len(node.computed().axes)
+    starts, stops = (node.integer_input(index, name) or () for index, name in ((1, "starts"), (2, "ends")))
+    axes = node.integer_input(3, "axes", range(len(starts))) or ()
+    steps = node.integer_input(4, "", [1] * len(starts)) or ()
+    if not len(starts) == len(stops) == len(axes) == len(steps) or set(steps) - {1}:
+        raise node.error(f"takes {list(starts)} to {list(stops)} in steps {list(steps)} of axes {list(axes)}")
+    for start, stop, axis in zip(starts, stops, axes, strict=True):
+        index = node.positive_axis(axis, rank)
+        value = _part(node, value, index, *slice(start, stop).indices(node.sizes(value)[index])[:2])
+    return value
+
+
+@NODE_FORMS.register("Split")
+def _split_node(node: NodeView) -> tuple[Value, ...]:
+    value = node.computed()
+    axis = node.positive_axis(node.integer("axis"), len(value.axes))
+    size, count = node.sizes(value)[axis], len(node.proto.output)
+    # Without sizes the parts are equal, but for a smaller last one.
+    share = -(-size // count)
+    parts = node.integer_input(1, "split") or [min(share, size - share * index) for index in range(count)]
+    if sum(parts) != size or len(parts) != count:
+        raise node.error(f"splits {size} values into {list(parts)}")
+    ends = [*accumulate(parts)]
+    return tuple(_part(node, value, axis, end - part, end) for end, part in zip(ends, parts, strict=True))
+
+
+def _part(node: NodeView, value: Computed, index: int, start: int, stop: int) -> Computed:
+    """Return a part of a value along one of its axes."""
+    size, axis = node.sizes(value)[index], value.axes[index]
+    if (start, stop) == (0, size):
+        return value
+    if not axis or not 0 <= start < stop <= size:
+        raise node.error(f"takes {start} to {stop} of {size} values")
+    return Computed(node.network.slice(value.step, node.source, axis - 1, start, stop), value.axes)
 
 
 # ---------------------------------------------------------------------------------------------------------------

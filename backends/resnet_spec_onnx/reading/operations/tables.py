@@ -25,7 +25,7 @@ class OperationView:
 OPERATION_FORMS: Table[Callable[..., int]] = Table("normal form")
 """By the name of a graph's operation: (operation, its view, steps that it reads) to the step that computes it."""
 
-NodeForm: TypeAlias = Callable[[NodeView], Value]
+NodeForm: TypeAlias = Callable[[NodeView], Value | tuple[Value, ...]]
 
 NODE_FORMS: Table[NodeForm] = Table("normal form")
-"""By the name of an ONNX operator: its view to its value."""
+"""By the name of an ONNX operator: its view to its value, or to one for each output."""

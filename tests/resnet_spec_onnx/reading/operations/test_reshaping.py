@@ -6,9 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, helper
 
-from tests.resnet_spec_onnx.reading.files import KERNEL, assert_equal, convolution, made, node, read, refused
+from resnet_spec.graph import Graph
+from tests.resnet_spec_onnx.reading.files import (
+    KERNEL,
+    anonymous,
+    assert_equal,
+    convolution,
+    made,
+    node,
+    proto,
+    read,
+    refused,
+)
 from tests.resnet_spec_torch.graphs import Builder, random_arrays
 
 CONSTANTS = {
@@ -70,7 +81,6 @@ def test_a_gate_expanded_to_its_map_is_the_gate(tmp_path: Path) -> None:
         (node("Reshape", "c kernel", "y"), "has an input that must be a short list of integers"),
         (node("Pad", "c few", "y"), "is an unsupported pad"),
         (node("Pad", "c ends", "y"), "has pads [1, 0, 0, 0, 0, 0, 0, 0]"),
-        (node("Softmax", "c", "y", axis=1), "whose axes are not batch, channels and positions in this order"),
         (node("Transpose", "ones", "y"), "none of its outputs depends on its input"),
     ],
 )
@@ -82,4 +92,83 @@ def test_unsupported_reshapes_are_reported(after: NodeProto, message: str, tmp_p
 def test_a_reshape_that_mixes_batch_and_channels_is_reported(tmp_path: Path) -> None:
     model = made([node("Conv", "x kernel", "c"), node("Reshape", "c mixed", "y")], CONSTANTS, (2, 3, 16, 16))
     message = "reshapes [2, 4, 14, 14] to [8, 14, 14, 1], which is not a batch of maps or vectors"
+    assert message in refused(model, convolution(), tmp_path)
+
+
+HALVES = {"kernel": KERNEL, "0": np.array([0]), "1": np.array([1]), "2": np.array([2]), "far": np.array([2**62])}
+HALVES |= {"-2": np.array([-2]), "halves": np.array([2, 2]), "rest": np.array([1, 2]), "-1": np.array([-1])}
+
+
+def halves() -> Graph:
+    """Both halves of a convolution's channels, one of them activated."""
+    b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("first", "slice", part=0, parts=2)
+    b.add("act", "relu").add("second", "slice", "conv", start=2)
+    return b.add("x", "add", "act", "second").graph()
+
+
+def split(inputs: str = "c", **attributes: int) -> NodeProto:
+    return helper.make_node("Split", inputs.split(), ["a", "b"], "split", **attributes)
+
+
+WRITTEN = {
+    "slices": [node("Slice", "c 0 2 1", "a"), node("Slice", "c 2 far 1", "b")],
+    "slices from the end": [node("Slice", "c 0 -2 1 1", "a"), node("Slice", "c -2 far 1 1", "b")],
+    "slices of slices": [
+        node("Slice", "c 0 far 1", "z"),
+        node("Slice", "z 0 2 1", "a"),
+        node("Slice", "z 2 far 1", "b"),
+    ],
+    "a split": [split("c halves", axis=1)],
+    "a split into equal parts": [split(axis=-3)],
+    "a split of channels last": [
+        node("Transpose", "c", "t", perm=[0, 2, 3, 1]),
+        helper.make_node("Split", ["t"], ["p", "q"], "split", axis=3),
+        node("Transpose", "p", "a", perm=[0, 3, 1, 2]),
+        node("Transpose", "q", "b", perm=[0, 3, 1, 2]),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_slices_and_splits_are_parts(case: str, tmp_path: Path) -> None:
+    def nodes(*ends: NodeProto) -> list[NodeProto]:
+        return [node("Conv", "x kernel", "c"), *WRITTEN[case], *ends]
+
+    right = nodes(node("Relu", "a", "r"), node("Add", "r b", "y"))
+    assert_equal(read(made(right, HALVES), halves(), tmp_path), {"conv.weight": KERNEL})
+    wrong = nodes(node("Relu", "b", "r"), node("Add", "r a", "y"))
+    assert "'first' (slice)" in refused(made(wrong, HALVES), halves(), tmp_path)
+
+
+def test_an_old_split_states_its_sizes(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x kernel", "c"),
+        helper.make_node("Split", ["c"], ["a", "b"], "split", axis=1, split=[2, 2]),
+        node("Relu", "a", "r"),
+        node("Add", "r b", "y"),
+    ]
+    assert_equal(read(made(nodes, HALVES, opset=11), halves(), tmp_path), {"conv.weight": KERNEL})
+
+
+def test_our_own_slices_are_read_without_names(tmp_path: Path) -> None:
+    b = Builder(3, 8, 9).add("conv", "conv2d", channels=4, kernel=1).add("right", "slice", axis=2, part=2, parts=3)
+    b.add("bottom", "slice", axis=1, start=3).add("more", "slice", axis=1, start=1, stop=3)
+    graph = b.add("last", "conv2d", channels=2, kernel=1).graph()
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("Slice", "c 0 far 1 2", "y")], "takes [0] to [4611686018427387904] in steps [2] of axes [1]"),
+        ([node("Slice", "c 2 1 1", "y")], "'y' (Slice) takes 2 to 1 of 4 values"),
+        ([node("Slice", "c 1 far 0", "y")], "takes 1 to 1 of 1 values"),
+        ([node("Slice", "c 1 2 rest", "y")], "takes [1] to [2] in steps [1] of axes [1, 2]"),
+        ([helper.make_node("Split", ["c", "rest"], ["y", "z"], "s", axis=1)], "splits 4 values into [1, 2]"),
+        ([helper.make_node("Split", ["c"], [*"yabcdefg"], "s", axis=1)], "splits 4 values into [1, 1, 1, 1, 0, -1"),
+    ],
+)
+def test_other_parts_are_reported(nodes: list[NodeProto], message: str, tmp_path: Path) -> None:
+    model = made([node("Conv", "x kernel", "c"), *nodes], HALVES)
     assert message in refused(model, convolution(), tmp_path)
