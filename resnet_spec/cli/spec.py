@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
@@ -15,6 +15,7 @@ from resnet_spec.cli.predict import predict
 from resnet_spec.cli.weights import convert, identify
 
 if TYPE_CHECKING:
+    from resnet_spec.backend.protocol import Backend
     from resnet_spec.graph import Graph
     from resnet_spec.graph.summary import Summary
 
@@ -84,19 +85,21 @@ def _print_graph(graph: Graph) -> None:
         table.add_column(heading, no_wrap=heading != "operation")
     for node in graph.nodes:
         fields = node.operation.model_dump(exclude={"op"}, exclude_defaults=True)
-        text = ", ".join(f"{key}={_field(value)}" for key, value in fields.items())
+        kinds = type(node.operation).model_fields
+        text = ", ".join(f"{key}={_field(value, kinds[key].annotation)}" for key, value in fields.items())
         call = f" (calls {node.calls})" if node.calls else ""
         table.add_row(node.name, f"{node.operation.op}({text}){call}", shape_text(node.shape), ", ".join(node.inputs))
     console().print(table)
     click.echo(f"fingerprint {graph.fingerprint}")
 
 
-def _field(value: Any) -> str:
-    """Return a field as a spec has it: a pair of equal numbers is one number."""
-    if isinstance(value, tuple):
-        parts = {_field(item) for item in cast("tuple[Any, ...]", value)}
-        return parts.pop() if len(parts) == 1 else str(cast("tuple[Any, ...]", value))
-    return str(value)
+def _field(value: Any, kind: Any) -> str:
+    """Return a field as a spec has it: a pair of equal numbers is one number, a shape is a list."""
+    if not isinstance(value, tuple):
+        return str(value)
+    is_list = get_args(kind)[-1:] == (...,)
+    parts = [_field(item, None) for item in cast("tuple[Any, ...]", value)]
+    return parts[0] if len(set(parts)) == 1 and not is_list else f"[{', '.join(parts)}]"
 
 
 @command.command()
@@ -104,14 +107,23 @@ def _field(value: Any) -> str:
 @click.option("--all", "every", is_flag=True, help="Check every shipped spec.")
 @CHANGED_SINCE
 @click.option("--dependents", is_flag=True, help="Also check the specs below this folder that use the named files.")
+@click.option(
+    "--backend", metavar="NAME", help="Also report layers that a backend, such as tensorflow, cannot express."
+)
 @SET
 def validate(
-    specs: tuple[str, ...], every: bool, revision: str | None, dependents: bool, overrides: tuple[str, ...]
+    specs: tuple[str, ...],
+    every: bool,
+    revision: str | None,
+    dependents: bool,
+    backend: str | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Check specs and the graphs they lower to; every problem is reported with its file, line and column.
 
-    A block's own file is checked as far as possible without a spec that uses it.
+    A block's own file is checked as strictly as a spec that uses it, except for the sizes of its input.
     """
+    from resnet_spec.backend.registry import get_backend
     from resnet_spec.errors import ResnetSpecError
     from resnet_spec.spec.catalog import available
 
@@ -124,10 +136,11 @@ def validate(
         from resnet_spec.spec.git_changes import affected_by
 
         names = list(dict.fromkeys([*names, *map(str, affected_by(map(Path, specs)))]))
+    compiler = get_backend(backend) if backend is not None else None
     failed = False
     for name in names:
         try:
-            verdict = _checked(name, overrides)
+            verdict = _checked(name, overrides, compiler)
         except ResnetSpecError as error:
             failed = True
             click.echo(str(error), err=True)
@@ -137,8 +150,10 @@ def validate(
         click.get_current_context().exit(2)
 
 
-def _checked(name: str, overrides: tuple[str, ...]) -> str:
+def _checked(name: str, overrides: tuple[str, ...], compiler: Backend | None) -> str:
     """Return the verdict on a valid spec or block file; raises ResnetSpecError for others."""
+    from resnet_spec.backend.support import unsupported
+    from resnet_spec.errors import SpecError
     from resnet_spec.spec.catalog import ENDINGS
     from resnet_spec.spec.dependencies import check_kind, kind
     from resnet_spec.spec.loader import check_block, load
@@ -148,8 +163,12 @@ def _checked(name: str, overrides: tuple[str, ...]) -> str:
         if kind(Path(name)) == "block":
             check_block(Path(name))
             return "valid block"
-    load(name, overrides).to_graph()
-    return "valid"
+    graph = load(name, overrides).to_graph()
+    if compiler is None:
+        return "valid"
+    if problems := unsupported(graph, compiler):
+        raise SpecError(problem._replace(path=f"{name}: {problem.path}") for problem in problems)
+    return f"valid, also in {compiler.name}"
 
 
 @command.command()

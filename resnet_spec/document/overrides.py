@@ -32,7 +32,8 @@ def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -
 
 
 def _copy(document: Document) -> Document:
-    target = Document(None, document.file, {}, {})
+    # Positions of keys that are no longer in the data, such as 'extends', stay.
+    target = Document(None, document.file, {}, dict(document.values))
     return replace(target, data=graft(document.data, document, (), target, ()))
 
 

@@ -14,7 +14,7 @@ from resnet_spec.operations import OPERATIONS
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, Unknown
 from resnet_spec.spec.expressions import Value as Number
-from resnet_spec.spec.models import ABSENT, Chain, Network, Outputs, Shortcut, Step
+from resnet_spec.spec.models import ABSENT, TYPES, Chain, Identity, Network, Otherwise, Outputs, Shortcut, Step
 from resnet_spec.spec.node_building import GraphBuilder
 from resnet_spec.spec.resolution import UNKNOWN_LAYER, Bound, Environment, Resolver
 from resnet_spec.spec.values import UNKNOWN_PARTS, Value, find, names
@@ -34,8 +34,9 @@ _COUNTER = re.compile(r"{([^{}]*)}")
 class Surroundings:
     """What a chain is lowered in: the meaning of names, how layers are named, the values that its steps may refer to.
 
-    ``name`` gives the full name of a layer by its name in the block around, and ``layers`` those of earlier steps;
-    ``prefix`` is that of the repeated steps around, within the block, and ``counters`` are theirs.
+    ``name`` gives the full name of a layer by its name in the block around, and ``layers`` the latter of earlier steps;
+    ``prefix`` is that of the repeated steps around, within the block, and ``counters`` are theirs. With ``examining``
+    no layers are made, and mistakes that do not depend on numbers are reported.
     """
 
     environment: Environment
@@ -44,6 +45,7 @@ class Surroundings:
     layers: MutableMapping[str, str] = field(default_factory=dict[str, str])
     prefix: str = ""
     counters: Mapping[str, str] = field(default_factory=dict[str, str])
+    examining: bool = False
 
     def expanded(self, text: str) -> str:
         """A name with the counters of the repeated steps around it."""
@@ -65,7 +67,15 @@ class Surroundings:
         end = len(key)
         while end > 0 and key[:end] not in self.layers:
             end = key.rfind(".", 0, end)
-        return self.layers[key[:end]] + key[end:] if end > 0 else key
+        return self.name(self.layers[key[:end]] + key[end:] if end > 0 else key)
+
+    def unknown(self) -> Surroundings:
+        """The same without values, to examine steps of which it is unknown whether and with what they are used."""
+        values = ChainMap({}, {name: value.after_mistake() for name, value in self.values.items()})
+        numbers = dict.fromkeys(self.environment.numbers, UNKNOWN)
+        environment = replace(self.environment, numbers=numbers, values=values)
+        layers = ChainMap({}, self.layers)
+        return replace(self, environment=environment, values=values, layers=layers, examining=True)
 
     def group(self, name: str) -> Surroundings:
         """What the steps below a step are lowered in, with names of their own."""
@@ -102,12 +112,18 @@ class ChainLowering:
         self.resolver = Resolver(network, diagnostics)
         self.builder = GraphBuilder(diagnostics)
         self.scopes: list[Scope] = []
+        self.used_blocks: set[str] = set()
         self.size = 0
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
-    def block(self, bound: Bound, inputs: Sequence[Value], name: Namer, path: KeyPath) -> Value:
-        """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used."""
+    def block(
+        self, bound: Bound, inputs: Sequence[Value], name: Namer, path: KeyPath, *, examining: bool = False
+    ) -> Value:
+        """Lower one block; its layers' names come from ``name``, and ``path`` is where it is used.
+
+        With ``examining`` only its arguments are checked.
+        """
         kind, block = bound.kind, self.network.blocks[bound.kind]
         self.grow(path)
         if self.diagnostics.depth > MAX_BLOCK_DEPTH:
@@ -120,30 +136,36 @@ class ChainLowering:
             inputs = [inputs[0], *(inputs[0].after_mistake() for _ in block.inputs[1:])]
         values = dict(zip(block.inputs, inputs, strict=True))
         with self.diagnostics.inside_block(path):
-            where: KeyPath = ("blocks", kind)
-            around = Surroundings(self.resolver.bind(bound, values, where), name, values)
-            sections: dict[str, list[str]] = {}
-            with self.builder.declaring(sections, "main"):
-                result = self.chain(block.main, inputs[0], around, (*where, "main"))
-            residual = False
-            if block.shortcut is not None:
-                with self.builder.declaring(sections, "shortcut"):
-                    shortcut = self.shortcut(block.shortcut, around, (*where, "shortcut"))
-                if shortcut is not None:
-                    residual = True
-                    with self.builder.declaring(sections, "after"):
-                        added = [result, shortcut]
-                        result = self.builder.apply(_ADDITION, added, name(block.join), (*where, "shortcut"))
-            with self.builder.declaring(sections, "after"):
-                result = self.chain(block.after, result, around, (*where, "after"))
-            for section in block.declare:
-                self.builder.declared += sections.get(section, [])
-            outputs = self.block_outputs(block.outputs, around, (*where, "outputs"))
+            environment = self.resolver.bind(bound, values, ("blocks", kind))
+            if examining:
+                return inputs[0]._replace(shape=None, parts=UNKNOWN_PARTS)
+            self.used_blocks.add(kind)
+            result, residual = self.sections(kind, Surroundings(environment, name, values))
         # Flat names ("conv2_block1_add") have a prefix too, but no dot to nest by.
         scope = name("").rstrip("._-")
         if scope and result.shape is not None and result.node not in {value.node for value in inputs}:
             self.scopes.append(Scope(name=scope, kind="block", output=result.node, block=kind, residual=residual))
-        return result._replace(parts=outputs)
+        return result
+
+    def sections(self, kind: str, around: Surroundings) -> tuple[Value, bool]:
+        """Lower a block's chains and its addition: its value, and whether it adds."""
+        block, where = self.network.blocks[kind], ("blocks", kind)
+        sections: dict[str, list[str]] = {}
+        with self.builder.declaring(sections, "main"):
+            result = self.chain(block.main, around.values[INPUT], around, (*where, "main"))
+        shortcut = None
+        if block.shortcut is not None:
+            with self.builder.declaring(sections, "shortcut"):
+                shortcut = self.shortcut(block.shortcut, around, (*where, "shortcut"))
+        with self.builder.declaring(sections, "after"):
+            if shortcut is not None:
+                added = [result, shortcut]
+                result = self.builder.apply(_ADDITION, added, around.name(block.join), (*where, "shortcut"))
+            result = self.chain(block.after, result, around, (*where, "after"))
+        for section in block.declare:
+            self.builder.declared += sections.get(section, [])
+        outputs = self.block_outputs(block.outputs, around, (*where, "outputs"))
+        return result._replace(parts=outputs), shortcut is not None
 
     def block_outputs(self, outputs: Iterable[str], around: Surroundings, path: KeyPath) -> dict[str, Value] | None:
         """The values that a block has beside its own, by the names of their steps."""
@@ -155,18 +177,39 @@ class ChainLowering:
     def shortcut(self, shortcut: Shortcut, around: Surroundings, path: KeyPath) -> Value | None:
         """The second input of the addition, None if there is none."""
         projected = self.resolver.condition(shortcut.when, around.environment, (*path, "when"))
-        otherwise = shortcut.otherwise
+        otherwise: Otherwise | Shortcut | None = shortcut if projected else shortcut.otherwise
         if projected is UNKNOWN:
+            for branch in (shortcut, shortcut.otherwise):
+                if not isinstance(branch, str | None) and self.is_own(path):
+                    below = path if branch is shortcut else (*path, "otherwise")
+                    self.branch(branch, around.unknown(), below)
             return around.values[INPUT].after_mistake()
-        if projected:
-            start = self.refer(shortcut.from_, around, (*path, "from"))
-            return self.chain(shortcut.layers, start, around, (*path, "layers"))
         if isinstance(otherwise, str):
             return None
         if otherwise is None:
             return around.values[INPUT]
-        start = self.refer(otherwise.from_, around, (*path, "otherwise", "from"))
-        return self.chain(otherwise.layers, start, around, (*path, "otherwise", "layers"))
+        return self.branch(otherwise, around, path if projected else (*path, "otherwise"))
+
+    def branch(self, branch: Shortcut | Identity, around: Surroundings, path: KeyPath) -> Value:
+        """Lower one of the two cases of a shortcut."""
+        start = self.refer(branch.from_, around, (*path, "from"))
+        return self.chain(branch.layers, start, around, (*path, "layers"))
+
+    def examine_block(self, kind: str) -> None:
+        """Report the mistakes of a block that nothing uses."""
+        block, where = self.network.blocks[kind], ("blocks", kind)
+        values = {name: Value(name, None, UNKNOWN_PARTS) for name in block.inputs}
+        required = {name: given for name, given in block.parameters.items() if given in TYPES}
+        arguments = {name: UNKNOWN_LAYER if given == "layer" else UNKNOWN for name, given in required.items()}
+        environment = self.resolver.bind(Bound(kind, arguments, {}), values, where)
+        # A gate that is absent by default may be given.
+        slots = {name: UNKNOWN_LAYER if slot.kind == ABSENT else slot for name, slot in environment.slots.items()}
+        around = Surroundings(replace(environment, slots=slots), lambda name: name, values)
+        self.sections(kind, around.unknown())
+
+    def is_own(self, path: KeyPath) -> bool:
+        """Whether the author of the network wrote what is at a path."""
+        return not self.diagnostics.is_shipped(path)
 
     # -- chains and steps ----------------------------------------------------------------------------------------
 
@@ -181,18 +224,22 @@ class ChainLowering:
             if name in around.values or name == INPUT:
                 self.problem(f"{name!r} is already the name of another layer here", where)
             value = around.values[name] = self.step(written, step, value, around, where)
-            around.layers[name] = around.name(around.named(written))
+            around.layers[name] = around.named(written)
         return value
 
     def step(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:
         """Lower one step; ``value`` is that of the step before."""
         self.grow(path)
-        inputs = self.inputs(step, around, (*path, "from")) or [value]
         present = self.resolver.condition(step.when, around.environment, (*path, "when"))
+        inputs = self.inputs(step, around, (*path, "from"), present=present is True) or [value]
         if present is UNKNOWN:
+            if self.is_own(path):
+                self.present(name, step, [value.after_mistake() for value in inputs], around.unknown(), path)
             return inputs[0].after_mistake()
-        if not present:
-            return inputs[0]
+        return self.present(name, step, inputs, around, path) if present else inputs[0]
+
+    def present(self, name: str, step: Step, inputs: list[Value], around: Surroundings, path: KeyPath) -> Value:
+        """Lower a step whose 'when' holds."""
         if step.repeat is None and step.steps is None:
             return self.layer(step, inputs, around.named(name), around, path)
         if len(inputs) > 1:
@@ -204,7 +251,7 @@ class ChainLowering:
     def repeated(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:
         """Lower a step with ``repeat``: its value is the last result, its parts are all results."""
         count = self.count(step, around, path)
-        if count is UNKNOWN:
+        if count is UNKNOWN or around.examining:
             # Once, for the mistakes that do not depend on the number.
             inner = around.iteration(name, UNKNOWN, UNKNOWN, value.after_mistake())
             return self.once(name, step, value.after_mistake(), inner, path)._replace(parts=UNKNOWN_PARTS)
@@ -219,7 +266,7 @@ class ChainLowering:
                 if "{" in name and step.steps is None:
                     key = inner.expanded(name)
                     around.values.setdefault(key, value)
-                    around.layers[key] = around.name(key)
+                    around.layers[key] = key
         self.builder.declared += as_modules(sections["all"])
         return value._replace(parts=results)
 
@@ -243,6 +290,8 @@ class ChainLowering:
         """Lower a layer, a block or a call, whose name within the block is ``name``."""
         if step.call is not None:
             return self.call(around.expanded(step.call), inputs, around.name(name), around, path)
+        if step.spec is not None and around.examining:
+            return inputs[0]._replace(shape=None, parts=UNKNOWN_PARTS)
         if step.spec is not None:
             return self.part(step.spec, step.outputs, inputs, around.name(f"{name}."), path)
         bound = self.resolver.resolve(step.layer, around.environment, path)
@@ -251,10 +300,13 @@ class ChainLowering:
         if bound.kind == ABSENT:
             return inputs[0]
         if bound.kind not in OPERATIONS:
-            return self.block(bound, inputs, lambda inner: around.name(f"{name}.{inner}"), path)
+            full: Namer = lambda inner: around.name(f"{name}.{inner}")  # noqa: E731
+            return self.block(bound, inputs, full, path, examining=around.examining)
         if len(inputs) == 1 and OPERATIONS[bound.kind].joins and any(map(_is_list, step.from_)):
             # A sum or a concatenation of one value is that value.
             return inputs[0]
+        if around.examining:
+            return self.builder.check(bound, inputs, path)
         return self.builder.apply(bound, inputs, around.name(name), path)
 
     def part(self, network: Network, outputs: Outputs, inputs: list[Value], prefix: str, path: KeyPath) -> Value:
@@ -270,24 +322,26 @@ class ChainLowering:
             return self.builder.call(target, around.layer(target), inputs, name, path)
         return inputs[0].after_mistake()
 
-    def inputs(self, step: Step, around: Surroundings, path: KeyPath) -> list[Value]:
+    def inputs(self, step: Step, around: Surroundings, path: KeyPath, *, present: bool) -> list[Value]:
         """The values that 'from' names; ``name.*`` are all parts of one."""
         values: list[Value] = []
         for reference in step.from_:
-            values += (
-                self.parts(reference, around, path) if _is_list(reference) else [self.refer(reference, around, path)]
-            )
+            if _is_list(reference):
+                values += self.parts(reference, around, path, present=present)
+            else:
+                values.append(self.refer(reference, around, path))
         return values
 
-    def parts(self, reference: str, around: Surroundings, path: KeyPath) -> list[Value]:
+    def parts(self, reference: str, around: Surroundings, path: KeyPath, *, present: bool) -> list[Value]:
         """All results of a repeated step, or all outputs of a block."""
         name = reference.removesuffix(".*")
         value = self.refer(name, around, path)
         if value.parts:
             return list(value.parts.values())
-        if value.parts is not UNKNOWN_PARTS:
-            why = "is repeated 0 times" if value.parts is not None else "is neither repeated nor has outputs"
-            self.problem(f"{reference!r} names no values: {name!r} {why}", path)
+        if value.parts is None and value.shape is not None:
+            self.problem(f"{reference!r} names no values: {name!r} is neither repeated nor has outputs", path)
+        elif value.parts is not UNKNOWN_PARTS and present:
+            self.problem(f"{reference!r} names no values: {name!r} is repeated 0 times", path)
         return [value.after_mistake()]
 
     def refer(self, name: str, around: Surroundings, path: KeyPath) -> Value:

@@ -26,7 +26,7 @@ class Diagnostics:
         self.depth = 0
         self._locate = locate
         self._in_own_blocks: set[tuple[str, Position]] = set()
-        self._in_shipped_blocks: set[str] = set()
+        self._in_shipped: set[str] = set()
 
     @contextmanager
     def inside_block(self, used_at: KeyPath) -> Generator[None]:
@@ -38,17 +38,29 @@ class Diagnostics:
         self.used_at = outer
         self.depth -= 1
 
+    @contextmanager
+    def elsewhere(self) -> Generator[None]:
+        """Report only problems at positions without one."""
+        before = list(self.problems)
+        known = {problem.position for problem in before} - {None}
+        try:
+            yield
+        finally:
+            self.problems[:] = before + [each for each in self.problems[len(before) :] if each.position not in known]
+
     def problem(self, message: str, path: KeyPath, *, key: bool = False, of_shapes: bool = False) -> None:
         """Report a problem at a path of the spec, or at its key; raises LoweringStoppedError after too many."""
-        position = self._locate(path, key=key)
-        where = path
+        position, where = self._locate(path, key=key), path
+        # A shipped file's mistakes follow from one in the author's: each is reported once, however many places it has.
+        shipped = position is None or _is_shipped(position)
+        many = of_shapes or path[:1] == ("stages",)
+        if shipped and not many and (self.used_at or self._is_inherited(position)):
+            if message in self._in_shipped:
+                return
+            self._in_shipped.add(message)
         if self.used_at and path[:1] == ("blocks",):
             use = self._locate(self.used_at)
-            if position is None or use is None or Catalog.shipped().owns(Path(position.file)):
-                # The user can change their own file, not the shipped block's.
-                if not of_shapes and message in self._in_shipped_blocks:
-                    return
-                self._in_shipped_blocks.add(message)
+            if position is None or use is None or shipped:
                 inside = ".".join(map(str, path[2:]))
                 at = f" at {position}" if position else ""
                 message = f"{message} (in block {path[1]!r}, {inside}{at})"
@@ -60,12 +72,25 @@ class Diagnostics:
                     return
                 self._in_own_blocks.add(mistake)
                 message = f"{message} (used by {'.'.join(map(str, self.used_at))})"
+        if self._is_inherited(position):
+            message = f"{message} (inherited from {position}; to override it: {_override(where)})"
+            position = self._locate(("extends",))
         self._add(Problem(message, ".".join(map(str, where)), position), of_shapes=of_shapes)
+
+    def _is_inherited(self, position: Position | None) -> bool:
+        """Whether a position is in a shipped file, but the spec in a file of its author."""
+        root = self._locate(())
+        return position is not None and root is not None and _is_shipped(position) and not _is_shipped(root)
+
+    def is_shipped(self, path: KeyPath) -> bool:
+        """Whether a shipped file has what is at a path, which the author of a spec cannot change."""
+        position = self._locate(path)
+        return position is not None and _is_shipped(position)
 
     def inherit(self, problem: Problem, network: str, path: KeyPath) -> None:
         """Report a problem of a network that is a part of this one; ``path`` is where the part's spec is."""
         where = ".".join(map(str, path))
-        if problem.position is None or Catalog.shipped().owns(Path(problem.position.file)):
+        if problem.position is None or _is_shipped(problem.position):
             at = f" at {problem.position}" if problem.position else ""
             inside = f"{problem.path}{at}" if problem.path else network
             message = f"{problem.message} (in spec {network!r}, {inside})"
@@ -82,3 +107,17 @@ class Diagnostics:
         if len(self.problems) == MAX_PROBLEMS:
             self.problems.append(Problem("too many problems; the rest of the spec is not checked"))
             raise LoweringStoppedError
+
+
+def _is_shipped(position: Position) -> bool:
+    return Catalog.shipped().owns(Path(position.file))
+
+
+def _override(path: KeyPath) -> str:
+    """What a file that inherits a value says to override it.
+
+    >>> _override(("stages", "layer1", "repeat"))
+    'stages: {layer1: {repeat: …}}'
+    """
+    keys = [str(part) for part in path if isinstance(part, str)]
+    return f"{': {'.join(keys)}: …{'}' * (len(keys) - 1)}"

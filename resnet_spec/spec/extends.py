@@ -57,7 +57,10 @@ def _over(document: Document, base: Document) -> Document:
     base = renamed(base, document)
     inherited = {key: value for key, value in base.data.items() if key not in NOT_INHERITED}
     own = {key: value for key, value in document.data.items() if key not in (EXTENDS, RENAME)}
-    return merge(replace(base, data=inherited), replace(document, data=own))
+    merged = merge(replace(base, data=inherited), replace(document, data=own))
+    # What is wrong in a shipped file is reported here, where its author's file inherits it.
+    merged.values[EXTENDS,] = document.position((EXTENDS,))
+    return merged
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +14,9 @@ from resnet_spec.document.parser import Document, KeyPath, copied, parse, read
 from resnet_spec.errors import Problem, SpecError
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.spec.catalog import ENDINGS, Catalog
+from resnet_spec.spec.dependencies import files
 from resnet_spec.spec.extends import EXTENDS, RENAME, add_block, composed, with_blocks
-from resnet_spec.spec.lowering import name_problems
+from resnet_spec.spec.lowering import block_problems, name_problems
 from resnet_spec.spec.networks import with_networks
 from resnet_spec.spec.overriding import Overrides, overridden, with_key
 from resnet_spec.spec.spec import Spec
@@ -142,7 +145,11 @@ def source_text(spec: str | Path, *, catalog: Catalog | None = None) -> str:
 
 
 def check_block(path: Path, *, catalog: Catalog | None = None) -> None:
-    """Check a block's own file as far as that can be done without a spec that uses it; raises SpecError."""
+    """Check a block's own file as strictly as a spec that uses it; raises SpecError with every problem.
+
+    It may use layers that the shipped specs define, such as ``norm``, or specs that refer to it from its folder or from
+    the one above.
+    """
     catalog = catalog or Catalog.shipped()
     block = read(path)
     data: object = block.data
@@ -154,9 +161,45 @@ def check_block(path: Path, *, catalog: Catalog | None = None) -> None:
     document = with_blocks(add_block(parse("{stem: {only: relu}}", str(path)), "this", block), catalog)
     document = with_networks(document, catalog)
     try:
-        _spec(document, overridden=False)
+        spec = _spec(document, overridden=False)
     except ValidationError as error:
-        raise SpecError([invalid.problem(document.locate) for invalid in _invalid(error, document)]) from None
+        problems = [invalid.problem(document.locate) for invalid in _invalid(error, document)]
+        raise SpecError(map(_in_block, problems)) from None
+    layers: list[set[str]] = []
+
+    def expected(kind: str) -> bool:
+        # Files are read only for a block that needs another layer than its own.
+        if not layers:
+            layers.append({*_defined_layers(catalog), *_layers_around(path, catalog)})
+        return kind in layers[0]
+
+    if problems := block_problems(spec, spec.position, expected):
+        raise SpecError(map(_in_block, problems))
+
+
+def _in_block(problem: Problem) -> Problem:
+    """A problem of a block in a spec, by the path in the block's own file."""
+    return problem._replace(path=problem.path.removeprefix("blocks.this").removeprefix("."))
+
+
+def _defined_layers(catalog: Catalog) -> Iterator[str]:
+    """The layers and blocks that shipped specs define."""
+    for name in catalog.names():
+        data = catalog.document(catalog.find(name)).data
+        yield from (*data.get("layers", {}), *data.get("blocks", {}))
+
+
+def _layers_around(block: Path, catalog: Catalog) -> Iterator[str]:
+    """The layers and blocks of the specs in a block's folder, or in the one above, that refer to the block."""
+    here = block.resolve()
+    for folder in (here.parent, here.parent.parent):
+        for path in sorted(path for path in folder.iterdir() if path.suffix in ENDINGS and path != here):
+            with suppress(SpecError, OSError):
+                if here in {file.resolve() for file in files(path)}:
+                    data = composed(path, catalog).data
+                    defined: list[object] = [data.get("layers"), data.get("blocks")]
+                    for names in defined:
+                        yield from cast("dict[str, Any]", names) if isinstance(names, dict) else ()
 
 
 def headings(*, catalog: Catalog | None = None) -> dict[str, dict[str, Any]]:

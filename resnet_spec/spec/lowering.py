@@ -6,7 +6,7 @@ a spec is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -49,6 +49,14 @@ def name_problems(network: Network, locate: Locate) -> list[Problem]:
     return [problem for problem in diagnostics.problems if problem not in diagnostics.shape_problems]
 
 
+def block_problems(network: Network, locate: Locate, expected: Callable[[str], bool]) -> list[Problem]:
+    """The problems of blocks; ``expected`` says which layers the specs that use them define."""
+    lowering = _Lowering(network, locate, overridden=False)
+    lowering.resolver.expected = expected
+    lowering.run()
+    return lowering.diagnostics.problems
+
+
 class _Lowering(ChainLowering):
     """Lowers the network around the chains: its stages, outputs and assertions."""
 
@@ -82,6 +90,7 @@ class _Lowering(ChainLowering):
             value = around.values[name] = self.stage(name, stage, value, around)
         value = self.chain(network.final, value, around, ("final",))
         value = self.chain(network.head, value, around, ("head",))
+        self.examine_unused()
         names = self.features(nodes[:stem]) if network.outputs == FEATURES else network.outputs
         outputs = self.outputs(names, value)
         # Nodes after the last output are removed; a node that nothing uses, even in the whole network, is a mistake.
@@ -166,6 +175,17 @@ class _Lowering(ChainLowering):
             found = {parameter.name: part.initialization.rule(parameter) for parameter in part.parameters()}
             rules |= {p.name: found[p.name] for p in part.parameters() if found[p.name] != kept.rule(p)}
         return InitializationRules.model_construct(root=rules | own.root if self.networks else dict(own.root))
+
+    def examine_unused(self) -> None:
+        """Report the mistakes of the author's blocks and layers that nothing uses."""
+        for kind in self.network.blocks:
+            if kind not in self.used_blocks and self.is_own(("blocks", kind)):
+                # What it shares with another block, by 'extends', is reported for that one.
+                with self.diagnostics.elsewhere():
+                    self.examine_block(kind)
+        for name, layer in self.network.layers.items():
+            if name not in self.resolver.used_layers and self.is_own(("layers", name)):
+                self.resolver.resolve(layer, self.resolver.root, ("layers", name), (name,))
 
     def check_requirements(self) -> None:
         for expression, message in self.network.require.items():

@@ -56,6 +56,13 @@ class GraphBuilder:
         operation = self._operation(bound, path)
         return inputs[0].after_mistake() if operation is None else self._add(operation, inputs, name, path)
 
+    def check(self, bound: Bound, inputs: Sequence[Value], path: KeyPath) -> Value:
+        """Report what is wrong with an operation's arguments or the number of its inputs, without a node for it."""
+        operation = self._operation(bound, path)
+        if operation is not None and (wrong_arity := arity_problem(operation, len(inputs))):
+            self._problem(f"{wrong_arity}; 'from' names them", path)
+        return inputs[0].after_mistake()
+
     def graft(self, part: Graph, source: str, path: KeyPath) -> dict[str, Value]:
         """Add the nodes of a network whose input is the node ``source``; the values by the names of the nodes."""
         values: dict[str, Value] = {}

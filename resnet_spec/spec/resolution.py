@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -97,6 +97,8 @@ class Resolver:
     def __init__(self, network: Network, diagnostics: Diagnostics) -> None:
         self._network = network
         self._diagnostics = diagnostics
+        self.used_layers: set[str] = set()
+        self.expected: Callable[[str], bool] = lambda kind: False
         shape = network.input.shape
         self.root = Environment(_input_sizes(shape), {INPUT: StepValue(INPUT, shape)})
         for name, text in network.parameters.items():
@@ -139,10 +141,13 @@ class Resolver:
         if kind in environment.slots:
             base = environment.slots[kind]
         elif kind in self._network.layers and kind not in seen:
+            self.used_layers.add(kind)
             # Defined layers mean the same wherever they are used: their arguments see only the spec's parameters.
             base = self.resolve(self._network.layers[kind], self.root, ("layers", kind), (*seen, kind))
         elif kind in OPERATIONS or kind in self._network.blocks:
             base = Bound(kind, {}, {})
+        elif self.expected(kind):
+            return UNKNOWN_LAYER
         elif kind in seen:
             self._diagnostics.problem(f"layer {kind!r} is defined by itself", path)
             return UNKNOWN_LAYER

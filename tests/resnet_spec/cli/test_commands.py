@@ -19,6 +19,7 @@ import pytest
 from resnet_spec import Graph, available, initialize, load, read_weights, summarize, write_weights
 from resnet_spec.cli import common
 from resnet_spec.cli.common import count, progress, shape_text
+from resnet_spec.errors import BackendError, Problem
 from tests.needs import need
 
 Command = Callable[..., Any]
@@ -100,6 +101,24 @@ def test_show_graph_prints_every_node(command: Command) -> None:
     assert lines[-1] == f"fingerprint {graph.fingerprint}"
 
 
+def test_show_graph_prints_shapes_and_pairs_as_a_spec_has_them(command: Command, write: Write) -> None:
+    text = """
+        input: {channels: 4, height: 32, width: 32}
+        stem: {a: {max_pool2d: {kernel: [1, 2]}}, b: {max_pool2d: {kernel: 1}}, r: {reshape: {shape: [64, 32]}}}
+        head: {s: {reshape: {shape: [2048]}}, t: {reshape: {shape: [32, 64]}}, q: {reshape: {shape: [2, 32, 32]}}}
+        """
+    lines = command("resnet-spec", "show", write(text), "--graph").out.splitlines()
+
+    assert [line.split("]")[0].split(None, 1)[1].strip() for line in lines[3:7]] == [
+        "reshape(shape=[64, 32",
+        "reshape(shape=[2048",
+        "reshape(shape=[32, 64",
+        "reshape(shape=[2, 32, 32",
+    ]
+    assert "max_pool2d(kernel=[1, 2]" in lines[1]
+    assert "max_pool2d(kernel=1" in lines[2]
+
+
 def test_show_graph_tells_a_layer_that_is_called_again(command: Command) -> None:
     out = command("resnet-spec", "show", "tutorial/resnet18", "--graph").out
 
@@ -131,6 +150,31 @@ def test_validate_goes_on_after_a_wrong_spec(command: Command, write: Write) -> 
         "spec.yaml:1:11: stem.x: unknown operation, block or layer 'rellu'; did you mean 'relu'?",
         "nowhere.yml: No such file or directory",
     ]
+
+
+def test_validate_reports_what_a_backend_cannot_express(
+    command: Command, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fake:
+        name = "fake"
+
+        def compile(self, graph: Graph, **options: object) -> None:
+            if any(node.operation.op == "sigmoid" for node in graph.nodes):
+                raise BackendError(Problem("has no sigmoid", graph.nodes[-1].name))
+
+    monkeypatch.setattr("resnet_spec.backend.registry.get_backend", lambda name: Fake())
+    path = write("stem: {a: relu, b: sigmoid}\n")
+    done = command("resnet-spec", "validate", path, "resnet18", "--backend", "fake")
+
+    assert (done.status, done.out) == (2, "resnet18: valid, also in fake\n")
+    assert done.err == "spec.yaml: b: has no sigmoid (backend 'fake')\n"
+
+
+def test_validate_for_an_unknown_backend_is_refused(command: Command) -> None:
+    done = command("resnet-spec", "validate", "resnet18", "--backend", "nope")
+
+    assert (done.status, done.out) == (3, "")
+    assert done.err.startswith("no backend is named 'nope'")
 
 
 def test_validate_wants_a_spec(command: Command) -> None:
