@@ -103,7 +103,8 @@ def _nodes(
     nodes: list[NodeProto] = []
     values = {INPUT: INPUT}
     for node in graph.nodes:
-        builder = NodeBuilder(node, frozenset(consumers[node.name]), dtype, parameters, free_name)
+        shapes = graph.input_shapes(node)
+        builder = NodeBuilder(node, shapes, frozenset(consumers[node.name]), dtype, parameters, free_name)
         value = emit(builder, *(values[name] for name in node.inputs))
         if builder.nodes:
             own = free_name(node.name) if node.name in reserved else node.name

@@ -52,13 +52,45 @@ def _widened(value: Any) -> Any:
 class StandardizedConv2D(keras.layers.Conv2D):
     """Conv2D whose kernel is standardized before use: mean 0 and variance 1 over each output channel's weights.
 
-    Takes the arguments of ``keras.layers.Conv2D``, and ``epsilon``, which is added to the biased variance.
+    Takes the arguments of ``keras.layers.Conv2D``, and ``epsilon``, which is added to the biased variance. With a
+    ``factor`` the kernel is multiplied by it and by a learned ``gain`` per output channel.
     """
 
-    def __init__(self, *args: Any, epsilon: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, epsilon: float, factor: float | None = None, gain_initializer: Any = "ones", **kwargs: Any
+    ) -> None:
         parent: Any = super()
         parent.__init__(*args, **kwargs)
         self.epsilon = epsilon
+        self.factor = factor
+        self.gain_initializer = keras.initializers.get(gain_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables for inputs of this shape."""
+        parent: Any = super()
+        parent.build(input_shape)
+        if self.factor is not None:
+            shape = (1, 1, 1, self.filters)
+            self.gain = self.add_weight(shape=shape, name="gain", initializer=self.gain_initializer)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store the variables, also the one that Keras' own convolution would leave out."""
+        parent: Any = super()
+        parent.save_own_variables(store)
+        if self.built and self.factor is not None:
+            store[self._gain_key] = self.gain
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load what ``save_own_variables`` stores."""
+        parent: Any = super()
+        parent.load_own_variables(store)
+        if self.built and self.factor is not None:
+            self.gain.assign(store[self._gain_key])
+
+    @property
+    def _gain_key(self) -> str:
+        # After the kernel and the bias.
+        return "2" if self.use_bias else "1"
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (batch, height, width, channels) with the standardized kernel."""
@@ -66,12 +98,16 @@ class StandardizedConv2D(keras.layers.Conv2D):
         wide = _widened(kernel)
         mean, variance = keras.ops.moments(wide, axes=(0, 1, 2), keepdims=True)
         standardized = (wide - mean) * keras.ops.rsqrt(variance + self.epsilon)
+        if self.factor is not None:
+            standardized = standardized * (_widened(self.gain) * self.factor)
         return parent.convolution_op(inputs, keras.ops.cast(standardized, inputs.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         parent: Any = super()
-        return parent.get_config() | {"epsilon": self.epsilon}
+        gain = {"gain_initializer": keras.initializers.serialize(self.gain_initializer)}
+        own = {"epsilon": self.epsilon, "factor": self.factor, **gain} if self.factor else {"epsilon": self.epsilon}
+        return parent.get_config() | own
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")

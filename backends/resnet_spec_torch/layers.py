@@ -15,7 +15,7 @@ from resnet_spec.operations.windows import explicit_padding, reached_padding
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges, Padding
 
-AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
+AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 _Pads: TypeAlias = tuple[int, int, int, int]
 
@@ -87,22 +87,31 @@ class PaddedConv2d(nn.Conv2d):
 class StdConv2d(nn.Conv2d):
     """A convolution with weight standardization: mean 0 and variance 1 (divided by n) over an output channel's weights.
 
-    ``epsilon`` is added to the variance.
+    ``epsilon`` is added to the variance. With a ``factor`` the kernel is multiplied by it and by a learned ``gain`` per
+    output channel.
     """
 
-    def __init__(self, *arguments: Any, epsilon: float, **settings: Any) -> None:
+    gain: nn.Parameter | None
+
+    def __init__(self, *arguments: Any, epsilon: float, factor: float | None = None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
         self.epsilon = epsilon
+        self.factor = factor
+        gain = None if factor is None else nn.Parameter(torch.ones_like(self.weight[:, :1, :1, :1]))
+        self.register_parameter("gain", gain)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, channels, H', W')."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
         kernel = (self.weight - mean) * torch.rsqrt(variance + self.epsilon)
+        if self.gain is not None and self.factor is not None:
+            kernel = kernel * (self.gain * self.factor)
         return functional.conv2d(input, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """The native line, and the epsilon."""
-        return f"{super().extra_repr()}, epsilon={self.epsilon}"
+        """The native line, the epsilon, and the factor of a learned gain."""
+        factor = "" if self.factor is None else f", factor={self.factor:.6g}"
+        return f"{super().extra_repr()}, epsilon={self.epsilon}{factor}"
 
 
 class PaddedStdConv2d(PaddedConv2d, StdConv2d):
@@ -219,25 +228,23 @@ class _Biased(Unsynchronized):
         " exact_statistics=False, which keeps the unbiased one here too"
     )
 
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) to the same."""
+        if not self.training or cast("AnyBatchNorm", self).momentum is None:
+            return cast("Tensor", super().forward(input))
+        return _batch_norm(cast("AnyBatchNorm", self), input, biased=True)
+
 
 class BiasedBatchNorm2d(_Biased, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Batch normalization that keeps the biased running variance, divided by n as in Keras, not by n-1."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
-        if not self.training or self.momentum is None:
-            return super().forward(input)
-        return _batch_norm(self, input, biased=True)
-
 
 class BiasedBatchNorm1d(_Biased, nn.BatchNorm1d):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """``BiasedBatchNorm2d`` for vectors."""
+    """``BiasedBatchNorm2d`` for vectors and rows."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, features) to the same."""
-        if not self.training or self.momentum is None:
-            return super().forward(input)
-        return _batch_norm(self, input, biased=True)
+
+class BiasedBatchNorm3d(_Biased, nn.BatchNorm3d):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """``BiasedBatchNorm2d`` for values of four axes."""
 
 
 class PositionBatchNorm2d(Unsynchronized, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -262,16 +269,32 @@ class OffsetGroupNorm(nn.GroupNorm):
     """Group normalization with an offset and no scale, for which the native function has no gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
-        return torch.group_norm(input, self.num_groups, eps=self.eps) + _by_channel(self.bias)
+        """(N, C, ...) to the same."""
+        return torch.group_norm(input, self.num_groups, eps=self.eps) + _by_channel(self.bias, input.ndim - 2)
 
 
 class ChannelNorm(nn.GroupNorm):
     """Group normalization of single channels; the native layer rejects a channel of one value."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+        """(N, C, ...) to the same."""
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class AxisLayerNorm(nn.LayerNorm):
+    """Layer normalization over an axis that is not the last, counted without the batch."""
+
+    def __init__(self, *arguments: Any, axis: int, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.axis = axis
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) to the same."""
+        return super().forward(input.movedim(self.axis + 1, -1)).movedim(-1, self.axis + 1)
+
+    def extra_repr(self) -> str:
+        """The native line, and the axis."""
+        return f"{super().extra_repr()}, axis={self.axis}"
 
 
 class EvoNormS0(nn.GroupNorm):
@@ -321,9 +344,9 @@ class FilterResponseNorm(nn.Module):
         return f"{len(self.weight)}, epsilon={self.epsilon}, threshold={self.tau is not None}"
 
 
-def _by_channel(parameter: Tensor) -> Tensor:
-    """(C,) as (C, 1, 1)."""
-    return parameter[:, None, None]
+def _by_channel(parameter: Tensor, positions: int = 2) -> Tensor:
+    """(C,) as (C, 1, 1), or with another number of axes for positions."""
+    return parameter.reshape(-1, *[1] * positions)
 
 
 # ---------------------------------------------------------------------------------------------------------------

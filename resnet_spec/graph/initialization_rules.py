@@ -51,6 +51,7 @@ _DEFAULTS: dict[Role, Rule] = {
     Role.CONV_TRANSPOSE_KERNEL: VarianceScaling(distribution="normal", scale=2.0, fan="fan_out"),
     Role.LINEAR_KERNEL: VarianceScaling(distribution="uniform", scale=1 / 3, fan="fan_in"),
     Role.CONV_BIAS: Constant(constant=0.0),
+    Role.CONV_GAIN: Constant(constant=1.0),
     Role.LINEAR_BIAS: Constant(constant=0.0),
     Role.NORM_SCALE: Constant(constant=1.0),
     Role.NORM_OFFSET: Constant(constant=0.0),
@@ -73,8 +74,8 @@ class InitializationRules(RootModel[dict[str, Rule]]):
     """Which rule initializes which parameter: keys are roles (``conv_kernel``) or patterns of names (``*.bn3.weight``).
 
     The last key that matches wins; what no key matches is initialized by the defaults: He's normal over ``fan_out`` for
-    convolutions, PyTorch's uniform for linear kernels, zero for biases, one and zero for normalizations, 0.25 for the
-    slopes of ``prelu``, and for an operation that states an ``initial`` value that value.
+    convolutions, PyTorch's uniform for linear kernels, zero for biases, one for gains, one and zero for normalizations,
+    0.25 for the slopes of ``prelu``, and the ``initial`` value of operations that state one.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -38,7 +38,15 @@ from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
-from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
+from resnet_spec.operations.normalization import (
+    BatchNorm,
+    EvoNormS0,
+    FilterResponseNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PositionBatchNorm,
+)
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
@@ -68,6 +76,8 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "BatchNorm",
     "PositionBatchNorm",
     "GroupNorm",
+    "LayerNorm",
+    "InstanceNorm",
     "EvoNormS0",
     "FilterResponseNorm",
     # Activations and regularization

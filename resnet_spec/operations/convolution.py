@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import prod
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from resnet_spec.operations.base import BaseOperation, Category, ParameterSlot, Stride, as_stride, with_bias
 from resnet_spec.operations.fields import (
@@ -18,6 +18,7 @@ from resnet_spec.operations.fields import (
     Flag,
     Padding,
     Pair,
+    Real,
     Shape,
     ShapeError,
     as_text,
@@ -115,12 +116,50 @@ class StdConv2d(_Convolution):
 
     Attributes:
         epsilon: Added to the variance before the root is taken.
+        gain: Whether the kernel is then multiplied by a learned gain per output channel and by ``gamma`` over the root
+            of the number of weights of a channel, as in networks without normalization (Brock et al. 2021). ``gain``
+            is (channels, 1, 1, 1), as timm stores it.
+        gamma: A constant that keeps the variance through the activation before the layer: 1.7139588594436646 after
+            ReLU. It requires ``gain``.
     """
 
     label = "StdConv2d"
 
     op: Literal["std_conv2d"]
     epsilon: Epsilon
+    gain: Flag = False
+    gamma: Annotated[Real, Field(gt=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _gamma_has_an_effect(self) -> StdConv2d:
+        if self.gamma != 1 and not self.gain:
+            raise ValueError("gamma has no effect without gain; add 'gain: true' or remove it")
+        return self
+
+    def factor(self, *inputs: Shape) -> float:
+        """Return the constant that the standardized kernel is multiplied by, besides the gain.
+
+        Args:
+            *inputs: The shapes of the inputs.
+
+        Returns:
+            ``gamma`` over the root of the number of weights of an output channel, or 1 without ``gain``.
+
+        Examples:
+            >>> from resnet_spec.operations import StdConv2d
+            >>> conv = StdConv2d(op="std_conv2d", channels=8, kernel=3, epsilon=1e-6, gain=True, gamma=1.5)
+            >>> conv.factor((4, 32, 32))
+            0.25
+        """
+        return self.gamma * (inputs[0][0] // self.groups * prod(self.kernel)) ** -0.5 if self.gain else 1.0
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        gain = ParameterSlot("gain", (self.channels, 1, 1, 1), Role.CONV_GAIN)
+        return (*super().parameters(*inputs), *([gain] if self.gain else []))
+
+    def roundings(self, *inputs: Shape) -> int:
+        # The gain, and the constant.
+        return super().roundings(*inputs) + 2 * self.gain
 
 
 class ConvTranspose2d(BaseOperation):

@@ -75,10 +75,10 @@ def need_map(shape: Shape) -> Shape:
     return shape
 
 
-def need_map_or_vector(shape: Shape) -> Shape:
-    """Return the shape; raises ShapeError unless it is (channels, height, width) or (features,)."""
-    if len(shape) not in (1, 3):
-        raise ShapeError(f"needs a feature map (channels × height × width) or a vector, not {as_text(shape)}")
+def need_axes(shape: Shape, least: int = 1, most: int = 4) -> Shape:
+    """Return the shape; raises ShapeError unless it has so many axes."""
+    if not least <= len(shape) <= most:
+        raise ShapeError(f"needs a value of {least} to {most} axes, not {as_text(shape)}")
     return shape
 
 

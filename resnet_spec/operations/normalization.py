@@ -9,7 +9,19 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, model_validator
 
 from resnet_spec.operations.base import NORMALIZING, TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, as_fields
-from resnet_spec.operations.fields import Count, Epsilon, Flag, Real, Shape, ShapeError, need_map, need_map_or_vector
+from resnet_spec.operations.fields import (
+    Axis,
+    Count,
+    Epsilon,
+    Flag,
+    Real,
+    Shape,
+    ShapeError,
+    as_text,
+    need_axes,
+    need_axis,
+    need_map,
+)
 from resnet_spec.operations.roles import Role
 
 
@@ -73,7 +85,7 @@ class _Grouped(BaseOperation):
     epsilon: Epsilon
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        shape = need_map(inputs[0])
+        shape = need_axes(inputs[0])
         if shape[0] % self.groups:
             raise ShapeError(f"{self.groups} groups do not divide {shape[0]} channels")
         return shape
@@ -82,8 +94,26 @@ class _Grouped(BaseOperation):
         return NORMALIZING + prod(inputs[0]) // self.groups
 
 
+class _Affine(BaseOperation):
+    """A normalization with a scale and an offset, one number of each along one axis.
+
+    Attributes:
+        scale: Whether the result is multiplied by a trainable scale.
+        offset: Whether a trainable offset is added to the result.
+    """
+
+    category = Category.NORMALIZATION
+
+    scale: Flag = True
+    offset: Flag = True
+
+    def _affine(self, size: int) -> tuple[ParameterSlot, ...]:
+        scale = (ParameterSlot("weight", (size,), Role.NORM_SCALE),) if self.scale else ()
+        return (*scale, ParameterSlot("bias", (size,), Role.NORM_OFFSET)) if self.offset else scale
+
+
 class BatchNorm(_BatchNormalization):
-    """Batch normalization (Ioffe and Szegedy 2015) over batch, height and width, with (channels,) parameters.
+    """Batch normalization (Ioffe and Szegedy 2015) over the batch and all positions, with (channels,) parameters.
 
     A vector is normalized over the batch, with (features,) parameters.
     """
@@ -93,10 +123,10 @@ class BatchNorm(_BatchNormalization):
     op: Literal["batch_norm"]
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return need_map_or_vector(inputs[0])
+        return need_axes(inputs[0])
 
     def label_for(self, *inputs: Shape) -> str:
-        return "BatchNorm1d" if len(inputs[0]) == 1 else self.label
+        return f"BatchNorm{_rank(inputs[0])}d"
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         roles = (Role.NORM_SCALE, Role.NORM_OFFSET, Role.NORM_MEAN, Role.NORM_VARIANCE)
@@ -121,24 +151,77 @@ class PositionBatchNorm(_BatchNormalization):
         return self._slots(inputs[0], roles)
 
 
-class GroupNorm(_Grouped):
-    """Group normalization (Wu and He 2018) with (channels,) parameters.
-
-    Attributes:
-        scale: Whether the result is multiplied by a trainable scale.
-        offset: Whether a trainable offset is added to the result.
-    """
+class GroupNorm(_Affine, _Grouped):
+    """Group normalization (Wu and He 2018) with (channels,) parameters."""
 
     label = "GroupNorm"
 
     op: Literal["group_norm"]
-    scale: Flag = True
-    offset: Flag = True
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
-        shape = (inputs[0][0],)
-        scale = (ParameterSlot("weight", shape, Role.NORM_SCALE),) if self.scale else ()
-        return (*scale, ParameterSlot("bias", shape, Role.NORM_OFFSET)) if self.offset else scale
+        return self._affine(inputs[0][0])
+
+
+class LayerNorm(_Affine):
+    """Layer normalization (Ba et al. 2016) over one axis, at each position of the others.
+
+    Over the channels of a map it is ConvNeXt's LayerNorm2d. The variance is divided by n.
+
+    Attributes:
+        axis: The axis that is normalized, whose size scale and offset have; 0 is the channels.
+        epsilon: Added to the variance before the root is taken.
+    """
+
+    label = "LayerNorm"
+
+    op: Literal["layer_norm"]
+    axis: Axis = 0
+    epsilon: Epsilon
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        need_axis(need_axes(inputs[0]), self.axis)
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        return self._affine(inputs[0][self.axis])
+
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING + inputs[0][self.axis]
+
+
+class InstanceNorm(_Affine):
+    """Instance normalization (Ulyanov et al. 2016): each channel over all its positions, with (channels,) parameters.
+
+    The variance is divided by n.
+
+    Attributes:
+        epsilon: Added to the variance before the root is taken.
+    """
+
+    label = "InstanceNorm2d"
+
+    op: Literal["instance_norm"]
+    epsilon: Epsilon
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = need_axes(inputs[0], 2)
+        if prod(shape[1:]) == 1:
+            raise ShapeError(f"normalizes over positions, of which {as_text(shape)} has only one; remove it")
+        return shape
+
+    def label_for(self, *inputs: Shape) -> str:
+        return f"InstanceNorm{_rank(inputs[0])}d"
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        return self._affine(inputs[0][0])
+
+    def roundings(self, *inputs: Shape) -> int:
+        return NORMALIZING + prod(inputs[0][1:])
+
+
+def _rank(shape: Shape) -> int:
+    """Return the rank in the name of PyTorch's module, which counts positions; a vector is a row of one."""
+    return max(1, len(shape) - 1)
 
 
 class EvoNormS0(_Grouped):
@@ -151,6 +234,9 @@ class EvoNormS0(_Grouped):
     label = "EvoNormS0"
 
     op: Literal["evo_norm_s0"]
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return super().output_shape(need_map(inputs[0]))
 
     def roundings(self, *inputs: Shape) -> int:
         return super().roundings(*inputs) + TRANSCENDENTAL

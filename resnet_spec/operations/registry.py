@@ -26,7 +26,15 @@ from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, 
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear
-from resnet_spec.operations.normalization import BatchNorm, EvoNormS0, FilterResponseNorm, GroupNorm, PositionBatchNorm
+from resnet_spec.operations.normalization import (
+    BatchNorm,
+    EvoNormS0,
+    FilterResponseNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    PositionBatchNorm,
+)
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
@@ -44,6 +52,8 @@ AnyOperation: TypeAlias = (
     | BatchNorm
     | PositionBatchNorm
     | GroupNorm
+    | LayerNorm
+    | InstanceNorm
     | EvoNormS0
     | FilterResponseNorm
     | ReLU

@@ -161,14 +161,14 @@ class Reshape(BaseOperation):
     """The same values in another shape, in PyTorch's order (channels first) in every backend.
 
     Attributes:
-        shape: One to three sizes, without the batch.
+        shape: One to four sizes, without the batch.
     """
 
     category = Category.RESHAPING
     label = "Reshape"
 
     op: Literal["reshape"]
-    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
+    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if prod(inputs[0]) != prod(self.shape):

@@ -10,6 +10,7 @@ class Role(StrEnum):
 
     CONV_KERNEL = "conv_kernel"
     CONV_BIAS = "conv_bias"
+    CONV_GAIN = "conv_gain"
     CONV_TRANSPOSE_KERNEL = "conv_transpose_kernel"
     LINEAR_KERNEL = "linear_kernel"
     LINEAR_BIAS = "linear_bias"

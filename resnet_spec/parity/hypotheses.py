@@ -121,6 +121,7 @@ ACTIVATIONS = tuple(kind for kind in ops.OPERATIONS.values() if kind.category is
 _CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
 _POOLS = ops.MaxPool2d, ops.AvgPool2d
 _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
+_NORMS = *_BATCH_NORMS, ops.GroupNorm, ops.LayerNorm, ops.InstanceNorm, ops.EvoNormS0, ops.FilterResponseNorm
 
 
 @_register(*_CONVOLUTIONS, *_POOLS)
@@ -217,15 +218,32 @@ def _interleaved(value: Array, groups: int) -> Array:
 
 @_register(ops.StdConv2d)
 def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon"}), op="conv2d")
+    plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon", "gain", "gamma"}), op="conv2d")
+    factor = operation.factor(*shapes)
 
-    def unbiased(own: dict[str, Array]) -> Arrays:
-        kernel = own["weight"]
-        mean, variance = kernel.mean((1, 2, 3), keepdims=True), kernel.var((1, 2, 3), keepdims=True, ddof=1)
-        return {**own, "weight": (kernel - mean) / (variance + operation.epsilon) ** 0.5}
+    def kernel(cause: str, standardized: Callable[[Array], Array], factor: float = factor) -> Trial:
+        def changed(own: dict[str, Array]) -> Arrays:
+            gain = own.pop("gain", 1.0)
+            return {**own, "weight": standardized(own["weight"]) * gain * factor}
 
-    yield Trial("the kernel is not standardized", plain)
-    yield Trial("the kernel's variance is divided by n-1", plain, parameters=unbiased)
+        return Trial(cause, plain, parameters=changed)
+
+    def divided_by(missing: int) -> Callable[[Array], Array]:
+        def standardized(kernel: Array) -> Array:
+            variance = kernel.var((1, 2, 3), keepdims=True, ddof=missing)
+            return (kernel - kernel.mean((1, 2, 3), keepdims=True)) / (variance + operation.epsilon) ** 0.5
+
+        return standardized
+
+    yield kernel("the kernel is not standardized", _unchanged)
+    yield kernel("the kernel's variance is divided by n-1", divided_by(1))
+    if operation.gain:
+        yield Trial("the gain is left out", parameters=lambda own: {**own, "gain": 0 * own["gain"] + 1})
+        cause = "every channel has the first channel's gain"
+        yield Trial(cause, parameters=lambda own: {**own, "gain": 0 * own["gain"] + own["gain"][:1]})
+        yield kernel("gamma and the number of weights are left out", divided_by(0), 1.0)
+        yield kernel("the number of weights is left out", divided_by(0), operation.gamma)
+        yield from _other_values(operation, "gamma", (1.0, 1.7139588594436646, 1.7881293296813965, 1.7015043497085571))
 
 
 @_register(ops.Linear, ops.Conv1d)
@@ -271,13 +289,13 @@ def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterato
             yield from _with_fields(operation, cause, padding=edges)
 
 
-@_register(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm, ops.StdConv2d)
+@_register(*_NORMS, ops.StdConv2d)
 def _epsilons(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     # The smallest gives the same result as no epsilon.
     yield from _other_values(operation, "epsilon", EPSILONS, lambda e: f"{e} or none" if e == min(EPSILONS) else str(e))
 
 
-@_register(*_BATCH_NORMS, ops.GroupNorm, ops.EvoNormS0, ops.FilterResponseNorm)
+@_register(*_NORMS)
 def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     names = {slot.name for slot in operation.parameters(*shapes)}
     neutral = {"weight": ("scale", 1.0), "bias": ("offset", 0.0), "v": ("gate", 1.0), "tau": ("threshold", 0.0)}
@@ -353,6 +371,32 @@ def _normalized(value: Array, mean: Array, variance: Array, epsilon: float, own:
     if "weight" in own:
         result = result * _broadcast(own["weight"], value)
     return result + _broadcast(own["bias"], value) if "bias" in own else result
+
+
+@_register(ops.LayerNorm, ops.InstanceNorm)
+def _normalized_axes(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    everything = tuple(range(1, len(shapes[0]) + 1))
+    layer = isinstance(operation, ops.LayerNorm)
+    own_axes = (operation.axis + 1,) if layer else everything[1:]
+    along = own_axes[0] if layer else 1
+
+    def over(axes: tuple[int, ...], missing: int = 0) -> Callable[[list[Array], Arrays], Array]:
+        def formula(inputs: list[Array], own: Arrays) -> Array:
+            (value,) = inputs
+            mean, variance = value.mean(axes, keepdims=True), value.var(axes, keepdims=True, ddof=missing)
+            plain = ((value - mean) / (variance + operation.epsilon) ** 0.5).swapaxes(1, along)
+            return _normalized(plain, 0.0, 1.0, 0.0, own).swapaxes(1, along)
+
+        return formula
+
+    yield Trial("the variance is divided by n-1", formula=over(own_axes, 1))
+    if layer:
+        yield from _other_values(operation, "axis", range(len(shapes[0])))
+    words = {everything: "all axes of an image", everything[1:]: "the positions", (1,): "the channels"}
+    words |= {(axis,): f"axis {axis - 1}" for axis in everything[1:]}
+    for axes, word in words.items():
+        if axes and axes != own_axes:
+            yield Trial(f"it normalizes over {word}", formula=over(axes))
 
 
 @_register(ops.GroupNorm, ops.EvoNormS0)

@@ -23,6 +23,7 @@ Layout: TypeAlias = Literal["pytorch", "tensorflow", "paddle"]
 KERAS_NAMES: Mapping[Role, str] = {
     Role.CONV_KERNEL: "kernel",
     Role.CONV_BIAS: "bias",
+    Role.CONV_GAIN: "gain",
     Role.CONV_TRANSPOSE_KERNEL: "kernel",
     Role.LINEAR_KERNEL: "kernel",
     Role.LINEAR_BIAS: "bias",

@@ -29,7 +29,7 @@ SEED = 5
 BATCH = 2
 
 _RANGES: dict[Role, tuple[float, float]] = {
-    **dict.fromkeys(SCALES | {Role.NORM_GATE}, (0.5, 1.5)),
+    **dict.fromkeys(SCALES | {Role.NORM_GATE, Role.CONV_GAIN}, (0.5, 1.5)),
     **dict.fromkeys(OFFSETS | BIASES | MEANS | {Role.NORM_THRESHOLD}, (-0.5, 0.5)),
     **dict.fromkeys(VARIANCES, (0.5, 2.0)),
     Role.ACTIVATION_SLOPE: (0.1, 0.4),
@@ -71,6 +71,9 @@ OPERATIONS: dict[str, Case] = {
         "std_conv2d", channels=6, kernel=3, padding=2, dilation=2, groups=2, bias=True, epsilon=1e-6
     ),
     "std_conv2d_same": _only("std_conv2d", channels=5, kernel=3, stride=2, padding="same", epsilon=1e-6),
+    "std_conv2d_gain": _only(
+        "std_conv2d", channels=6, kernel=3, padding=1, groups=2, bias=True, epsilon=1e-6, gain=True, gamma=1.7
+    ),
     "conv_transpose2d": _only("conv_transpose2d", (4, 5, 4), channels=3, kernel=3, stride=2, padding=1, bias=True),
     "conv_transpose2d_uneven": _only(
         "conv_transpose2d", (4, 5, 4), channels=3, kernel=[4, 3], stride=[3, 2], padding=[[1, 0], [0, 2]]
@@ -102,10 +105,25 @@ OPERATIONS: dict[str, Case] = {
     "batch_norm_unscaled": _only("batch_norm", **_BATCH_NORM, scale=False),
     "batch_norm_plain": _only("batch_norm", **_BATCH_NORM, scale=False, offset=False),
     "batch_norm_of_a_vector": _only("batch_norm", (6,), epsilon=1e-5, momentum=0.1, running_variance="unbiased"),
+    "batch_norm_of_a_row": Case(
+        {"row": {"reshape": {"shape": [4, 9]}}, "layer": {"batch_norm": _BATCH_NORM}}, shape=(4, 3, 3)
+    ),
+    "batch_norm_of_four_axes": Case(
+        {"row": {"reshape": {"shape": [4, 3, 3, 1]}}, "layer": {"batch_norm": _BATCH_NORM}}, shape=(4, 3, 3)
+    ),
     "position_batch_norm": _only("position_batch_norm", (3, 5, 4), **_BATCH_NORM),
     "position_batch_norm_plain": _only("position_batch_norm", (3, 5, 4), **_BATCH_NORM, scale=False, offset=False),
     "group_norm": _only("group_norm", groups=2, epsilon=1e-5),
     "group_norm_plain": _only("group_norm", groups=4, epsilon=1e-3, scale=False, offset=False),
+    "group_norm_of_a_row": Case(
+        {"row": {"reshape": {"shape": [4, 9]}}, "layer": {"group_norm": {"groups": 2, "epsilon": 1e-5}}},
+        shape=(4, 3, 3),
+    ),
+    "layer_norm": _only("layer_norm", epsilon=1e-6),
+    "layer_norm_of_rows": _only("layer_norm", axis=2, epsilon=1e-3, scale=False),
+    "layer_norm_of_a_vector": _only("layer_norm", (6,), epsilon=1e-5),
+    "instance_norm": _only("instance_norm", epsilon=1e-5),
+    "instance_norm_plain": _only("instance_norm", epsilon=1e-3, scale=False, offset=False),
     "evo_norm_s0": _only("evo_norm_s0", groups=2, epsilon=1e-5),
     "filter_response_norm": _only("filter_response_norm", epsilon=1e-5, threshold=True),
     "filter_response_norm_linear": _only("filter_response_norm", epsilon=1e-3, threshold=False),

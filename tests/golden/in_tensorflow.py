@@ -64,6 +64,15 @@ def _normalized(x: Any, running_mean: Any, running_var: Any, weight: Any = None,
     return tf.nn.batch_normalization(x, running_mean, running_var, bias, weight, 1e-3)
 
 
+def _normalized_in(positions: tuple[int, ...]) -> Callable[..., Any]:
+    """The same of a map with other axes for its positions."""
+
+    def call(x: Any, **own: Any) -> Any:
+        return _normalized(tf.reshape(x, (x.shape[0], *positions, x.shape[-1])), **own)
+
+    return call
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Blocks
 
@@ -129,6 +138,8 @@ ORIGINALS: dict[str, Original] = {
     "operations/batch_norm_keras": _function("nn.batch_normalization", _normalized),
     "operations/batch_norm_unscaled": _function("nn.batch_normalization", _normalized),
     "operations/batch_norm_plain": _function("nn.batch_normalization", _normalized),
+    "operations/batch_norm_of_a_row": _function("nn.batch_normalization", _normalized_in((9,))),
+    "operations/batch_norm_of_four_axes": _function("nn.batch_normalization", _normalized_in((3, 3, 1))),
     "operations/max_pool2d_same": _function("nn.max_pool2d", lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME")),
     "operations/avg_pool2d_same": _function("nn.avg_pool2d", lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME")),
     "operations/max": _function("reduce_max", lambda x: tf.reduce_max(x, (3, 2), keepdims=True)),

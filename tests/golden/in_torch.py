@@ -33,9 +33,10 @@ from timm.layers.eca import EcaModule  # noqa: E402
 from timm.layers.evo_norm import EvoNorm2dS0  # noqa: E402
 from timm.layers.filter_response_norm import FilterResponseNormAct2d, FilterResponseNormTlu2d  # noqa: E402
 from timm.layers.layer_scale import LayerScale, LayerScale2d  # noqa: E402
+from timm.layers.norm import LayerNorm2d  # noqa: E402
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct  # noqa: E402
 from timm.layers.squeeze_excite import SEModule  # noqa: E402
-from timm.layers.std_conv import StdConv2d, StdConv2dSame  # noqa: E402
+from timm.layers.std_conv import ScaledStdConv2d, StdConv2d, StdConv2dSame  # noqa: E402
 from timm.models import resnet, resnetv2  # noqa: E402
 from torchvision.models import resnet as torchvision  # noqa: E402
 from transformers.models.resnet import modeling_resnet as transformers  # noqa: E402
@@ -72,6 +73,10 @@ def _uneven_transpose(x: Tensor, weight: Tensor) -> Tensor:
 
 def _uneven_max(x: Tensor) -> Tensor:
     return F.max_pool2d(F.pad(x, (0, 1, 1, 0), value=-torch.inf), (3, 2), (2, 1))
+
+
+def _row_groups(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.group_norm(x.reshape(len(x), 4, 9), 2, weight, bias)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -222,6 +227,7 @@ ORIGINALS: dict[str, Original] = {
     "operations/std_conv2d_dilated_groups": _layer(
         partial(StdConv2d, 4, 6, 3, padding=2, dilation=2, groups=2, bias=True)
     ),
+    "operations/std_conv2d_gain": _layer(partial(ScaledStdConv2d, 4, 6, 3, padding=1, groups=2, gamma=1.7)),
     "operations/std_conv2d_same": _layer(partial(StdConv2dSame, 4, 5, 3, stride=2)),
     "operations/conv_transpose2d": _in_nn("conv_transpose2d", stride=2, padding=1),
     "operations/conv_transpose2d_uneven": _function("nn.functional.conv_transpose2d", _uneven_transpose),
@@ -241,6 +247,14 @@ ORIGINALS: dict[str, Original] = {
     "operations/batch_norm_of_a_vector": _layer(partial(nn.BatchNorm1d, 6)),
     "operations/group_norm": _in_nn("group_norm", num_groups=2),
     "operations/group_norm_plain": _in_nn("group_norm", num_groups=4, eps=1e-3),
+    "operations/group_norm_of_a_row": _function("nn.functional.group_norm", _row_groups),
+    "operations/layer_norm": _layer(partial(LayerNorm2d, 4, eps=1e-6)),
+    "operations/layer_norm_of_rows": _function(
+        "nn.functional.layer_norm", lambda x, bias: F.layer_norm(x, (8,), None, bias, eps=1e-3)
+    ),
+    "operations/layer_norm_of_a_vector": _in_nn("layer_norm", normalized_shape=(6,)),
+    "operations/instance_norm": _in_nn("instance_norm"),
+    "operations/instance_norm_plain": _in_nn("instance_norm", eps=1e-3),
     "operations/evo_norm_s0": _layer(partial(EvoNorm2dS0, 4, groups=2)),
     "operations/filter_response_norm": _layer(partial(FilterResponseNormTlu2d, 4)),
     "operations/filter_response_norm_linear": _layer(partial(FilterResponseNormAct2d, 4, apply_act=False, eps=1e-3)),

@@ -985,6 +985,35 @@ _TABLE = (
         "a ReLU6",
     ),
     *(
+        Mutation(f"{now}: {what}", 0, "normalizations", backend, change, now, cause)
+        for now, backend, what, change, cause in (
+            ("conv1", "torch", "gain left out", _norm("conv1", gain=1.0), "the gain is left out"),
+            ("conv1", "tensorflow", "gain of every channel the first", _array("conv1.gain", _first_everywhere), "gain"),
+            ("conv2", "torch", "gamma left out", _fields("conv2", gamma=1.0), "gamma 1.0 instead of 1.71395"),
+            ("conv2", "tensorflow", "another epsilon", _fields("conv2", epsilon=1e-3), "epsilon 0.001"),
+            ("norm2", "torch", "another epsilon", _fields("norm2", epsilon=1e-5), "epsilon 1e-05 instead of 1e-06"),
+            (
+                "norm2",
+                "tensorflow",
+                "over the image",
+                _operation("norm2", "group_norm", groups=1, epsilon=1e-6),
+                "all axes",
+            ),
+            ("norm3", "torch", "scale left out", _norm("norm3", weight=1.0), "the scale is left out"),
+            ("norm3", "tensorflow", "of the channels", _operation("norm3", "layer_norm", epsilon=1e-5), "the channels"),
+            ("norm4", "torch", "along the width", _fields("norm4", axis=2), "axis 2 instead of 1"),
+            ("norm4", "tensorflow", "offset left out", _norm("norm4", bias=0.0), "the offset is left out"),
+            ("norm5", "torch", "one group", _fields("norm5", groups=1), "groups 1 instead of 3"),
+            (
+                "norm6",
+                "tensorflow",
+                "another epsilon",
+                _fields("norm6", epsilon=1e-3),
+                "epsilon 0.001 instead of 1e-05",
+            ),
+        )
+    ),
+    *(
         Mutation(f"{now}: {what}", 0, "learned", backend, change, now, cause)
         for now, backend, what, change, cause in (
             ("layer1.0.ls.gamma", "torch", "left at its initial value", _learned("layer1.0.ls.gamma", 1e-6), "(1e-06)"),

@@ -198,6 +198,9 @@ def _conv_fields(drawing: Drawing, kind: str, shape: Shape, channels: int) -> Da
         fields["bias"] = drawing.pick(True, False)
     if kind == "std_conv2d":
         fields["epsilon"] = drawing.pick(*EPSILONS)
+        if drawing.sometimes(40):
+            fields["gain"] = True
+            fields |= {"gamma": drawing.pick(1.7139588594436646, 0.5)} if drawing.sometimes(50) else {}
     return _window(drawing, kind, fields, shape)
 
 
@@ -263,8 +266,14 @@ def normalization(drawing: Drawing, channels: int) -> Data:
     epsilon = drawing.pick(*EPSILONS) if not drawing.sometimes(2) else 0.0
     divisors = [n for n in range(1, channels + 1) if channels % n == 0]
     groups = drawing.pick(*divisors) if not drawing.sometimes(2) else 3
-    kind = drawing.pick("batch_norm", "group_norm", "evo_norm_s0", "filter_response_norm", "position_batch_norm")
+    kinds = "batch_norm", "group_norm", "evo_norm_s0", "filter_response_norm", "position_batch_norm", "layer_norm"
+    kind = drawing.pick(*kinds, "instance_norm")
     match kind:
+        case "layer_norm":
+            axis = {"axis": drawing.number(0, 2)} if drawing.sometimes(40) else {}
+            return {kind: {"epsilon": epsilon, **axis, **_affine(drawing)}}
+        case "instance_norm":
+            return {kind: {"epsilon": epsilon, **_affine(drawing)}}
         case "group_norm":
             return {kind: {"groups": groups, "epsilon": epsilon, **_affine(drawing)}}
         case "evo_norm_s0":
@@ -538,6 +547,22 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
 # Steps for rows and vectors
 
 
+def _normalized_row(sketch: Sketch, shape: Shape) -> None:
+    drawing = sketch.drawing
+    epsilon = drawing.pick(*EPSILONS)
+    match drawing.number(0, 3):
+        case 0:
+            norm: Data = {"batch_norm": _batch_norm_fields(drawing, epsilon)}
+        case 1:
+            norm = {"layer_norm": {"epsilon": epsilon, "axis": drawing.number(0, 1)}}
+        case 2:
+            norm = {"instance_norm": {"epsilon": epsilon}}
+        case _:
+            groups = drawing.pick(*(n for n in range(1, shape[0] + 1) if shape[0] % n == 0))
+            norm = {"group_norm": {"groups": groups, "epsilon": epsilon}}
+    sketch.step("norm", norm)
+
+
 def _along(sketch: Sketch, shape: Shape) -> None:
     drawing = sketch.drawing
     fields: Data = {"channels": drawing.number(1, 4), "kernel": drawing.number(1, 4), "padding": drawing.number(0, 2)}
@@ -592,6 +617,7 @@ def _joined(sketch: Sketch, shape: Shape) -> None:
 
 ROWS = (
     *[_along] * 4,
+    *[_normalized_row] * 2,
     _activation,
     _learned,
     _regularized,

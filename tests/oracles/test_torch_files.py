@@ -189,7 +189,7 @@ stem:
   norm: norm
   grouped: {conv2d: {channels: 12, kernel: 3, groups: 4}}
   frozen: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased, scale: false}}
-  standard: {std_conv2d: {channels: 8, kernel: [1, 3], epsilon: 1e-6, bias: true}}
+  standard: {std_conv2d: {channels: 8, kernel: [1, 3], epsilon: 1e-6, bias: true, gain: true}}
   groups: {group_norm: {groups: 2, epsilon: 1e-5}}
   evo: {evo_norm_s0: {groups: 2, epsilon: 1e-5}}
   response: {filter_response_norm: {epsilon: 1e-5, threshold: true}}

@@ -59,7 +59,9 @@ NETWORKS = (
 
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
-NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in ("activations", "joined", "learned", "reduced"))
+NOT_SHIPPED = tuple(
+    SPECS / f"{name}.yaml" for name in ("activations", "joined", "learned", "normalizations", "reduced")
+)
 
 
 def small(name: str) -> Graph:

@@ -19,6 +19,9 @@ def _std_conv2d(op: ops.StdConv2d, builder: NodeBuilder, x: str) -> str:
     axes = [1, 2, 3]
     centered = builder.subtract_mean(builder.parameter("weight"), axes)
     kernel = builder.add("Div", centered, builder.root_mean_square(centered, axes, op.epsilon))
+    if op.gain:
+        factor = builder.reals(op.factor(*builder.input_shapes))
+        kernel = builder.add("Mul", kernel, builder.add("Mul", builder.parameter("gain"), factor))
     return _convolution(op, builder, x, kernel)
 
 

@@ -13,18 +13,21 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from resnet_spec.graph import Node, parameter_name
+from resnet_spec.operations.fields import Shape
 
 
 @dataclass
 class NodeBuilder:
     """The ONNX nodes of one graph node, in order.
 
-    ``consumers`` are the operations that read the node's value; ``dtype`` is the one that the model computes in.
+    ``input_shapes`` are those of the node's inputs, without the batch. ``consumers`` are the operations that read the
+    node's value; ``dtype`` is the one that the model computes in.
     ``parameters`` maps a parameter's name in the graph to the value that holds it. ``free_name`` returns its argument,
     or the argument with a number if that name is taken.
     """
 
     node: Node
+    input_shapes: tuple[Shape, ...]
     consumers: frozenset[str]
     dtype: np.dtype[Any]
     parameters: Mapping[str, str]

@@ -38,18 +38,51 @@ def _position_batch_norm(op: ops.PositionBatchNorm, builder: NodeBuilder, x: str
 def _group_norm(op: ops.GroupNorm, builder: NodeBuilder, x: str) -> str:
     # GroupNormalization takes a scale for each group in opset 18 and for each channel from opset 21.
     grouped = builder.add("Reshape", x, builder.integers([0, op.groups, -1]))
-    x = builder.add("Reshape", _instance_norm(op, builder, grouped), builder.add("Shape", x))
+    x = builder.add("Reshape", _normalized_groups(op, builder, grouped), builder.add("Shape", x))
     x = builder.add("Mul", x, builder.per_channel("weight")) if op.scale else x
     return builder.add("Add", x, builder.per_channel("bias")) if op.offset else x
 
 
-def _instance_norm(op: ops.GroupNorm, builder: NodeBuilder, x: str) -> str:
+def _normalized_groups(op: ops.GroupNorm, builder: NodeBuilder, x: str) -> str:
     """Normalize each group of (batch, groups, length) by its own mean and variance."""
     if _lost_epsilon(builder, op.epsilon):
         # InstanceNormalization computes the variance itself, so that nothing can be added to it.
         centered = builder.subtract_mean(x, [2])
         return builder.add("Div", centered, builder.root_mean_square(centered, [2], op.epsilon))
     scale, offset = builder.reals([1.0] * op.groups), builder.reals([0.0] * op.groups)
+    return builder.add("InstanceNormalization", x, scale, offset, epsilon=op.epsilon)
+
+
+@EMITTERS.register("layer_norm")
+def _layer_norm(op: ops.LayerNorm, builder: NodeBuilder, x: str) -> str:
+    rank = len(builder.node.shape) + 1
+    axes = [axis for axis in range(rank) if axis != op.axis + 1]
+    last = op.axis == rank - 2
+    value = x if last else builder.add("Transpose", x, perm=[*axes, op.axis + 1])
+    scale = builder.parameter("weight") if op.scale else builder.reals([1.0] * builder.node.shape[op.axis])
+    offset = [builder.parameter("bias")] if op.offset else []
+    if _lost_epsilon(builder, op.epsilon):
+        centered = builder.subtract_mean(value, [-1])
+        value = builder.add("Div", centered, builder.root_mean_square(centered, [-1], op.epsilon))
+        value = builder.add("Mul", value, scale) if op.scale else value
+        value = builder.add("Add", value, *offset) if op.offset else value
+    else:
+        value = builder.add("LayerNormalization", value, scale, *offset, axis=-1, epsilon=op.epsilon)
+    axes = [*range(op.axis + 1), rank - 1, *range(op.axis + 1, rank - 1)]
+    return value if last else builder.add("Transpose", value, perm=axes)
+
+
+@EMITTERS.register("instance_norm")
+def _instance_norm(op: ops.InstanceNorm, builder: NodeBuilder, x: str) -> str:
+    channels, *positions = builder.node.shape
+    if _lost_epsilon(builder, op.epsilon):
+        axes = [*range(2, 2 + len(positions))]
+        centered = builder.subtract_mean(x, axes)
+        x = builder.add("Div", centered, builder.root_mean_square(centered, axes, op.epsilon))
+        x = builder.add("Mul", x, builder.per_channel("weight")) if op.scale else x
+        return builder.add("Add", x, builder.per_channel("bias")) if op.offset else x
+    scale = builder.parameter("weight") if op.scale else builder.reals([1.0] * channels)
+    offset = builder.parameter("bias") if op.offset else builder.reals([0.0] * channels)
     return builder.add("InstanceNormalization", x, scale, offset, epsilon=op.epsilon)
 
 

@@ -22,7 +22,11 @@ def _conv2d(op: ops.Conv2d, context: LayerContext) -> Steps:
 
 @EMITTERS.register("std_conv2d")
 def _std_conv2d(op: ops.StdConv2d, context: LayerContext) -> Steps:
-    return _convolution(StandardizedConv2D, op, context, epsilon=op.epsilon)
+    if not op.gain:
+        return _convolution(StandardizedConv2D, op, context, epsilon=op.epsilon)
+    # Every call has the same channels, since the kernel has them.
+    factor = op.factor(next(iter(context.shapes)))
+    return _convolution(StandardizedConv2D, op, context, epsilon=op.epsilon, factor=factor)
 
 
 def _convolution(layer: Any, op: ops.Conv2d | ops.StdConv2d, context: LayerContext, **more: Any) -> Steps:

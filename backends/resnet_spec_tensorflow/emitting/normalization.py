@@ -41,6 +41,25 @@ def _group_norm(op: ops.GroupNorm, context: LayerContext) -> Steps:
     )
 
 
+@EMITTERS.register("layer_norm")
+def _layer_norm(op: ops.LayerNorm, context: LayerContext) -> Steps:
+    # Axis 0 is the last, and what follows it has the batch before it.
+    axis = op.axis or context.rank
+    layer = keras.layers.LayerNormalization(
+        axis=axis, epsilon=op.epsilon, scale=op.scale, center=op.offset, **context.common
+    )
+    return (layer,)
+
+
+@EMITTERS.register("instance_norm")
+def _instance_norm(op: ops.InstanceNorm, context: LayerContext) -> Steps:
+    groups = next(iter(context.shapes))[0]
+    layer = keras.layers.GroupNormalization(
+        groups, axis=-1, epsilon=op.epsilon, scale=op.scale, center=op.offset, **context.common
+    )
+    return (layer,)
+
+
 @EMITTERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, context: LayerContext) -> Steps:
     return (EvoNormalization(op.groups, epsilon=op.epsilon, **context.common),)

@@ -41,7 +41,8 @@ def _conv2d(op: ops.Conv2d, shape: Shape, options: Options) -> nn.Conv2d:
 
 @LAYERS.register("std_conv2d")
 def _std_conv2d(op: ops.StdConv2d, shape: Shape, options: Options) -> nn.Conv2d:
-    return _convolution(StdConv2d, PaddedStdConv2d, op, shape, options, epsilon=op.epsilon)
+    factor = op.factor(shape) if op.gain else None
+    return _convolution(StdConv2d, PaddedStdConv2d, op, shape, options, epsilon=op.epsilon, factor=factor)
 
 
 def _native_crop(edges: tuple[int, int], stride: int) -> tuple[int, int, tuple[int, int]]:

@@ -52,6 +52,8 @@ NEW_VALUE = frozenset(
         "batch_norm",
         "position_batch_norm",
         "group_norm",
+        "layer_norm",
+        "instance_norm",
         "evo_norm_s0",
         "filter_response_norm",
         "add",

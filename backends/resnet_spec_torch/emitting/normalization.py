@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -11,8 +11,10 @@ from resnet_spec.operations.fields import Shape
 from resnet_spec_torch.emitting.emitters import LAYERS, ModuleType, Options, empty
 from resnet_spec_torch.layers import (
     AnyBatchNorm,
+    AxisLayerNorm,
     BiasedBatchNorm1d,
     BiasedBatchNorm2d,
+    BiasedBatchNorm3d,
     ChannelNorm,
     EvoNormS0,
     FilterResponseNorm,
@@ -20,8 +22,19 @@ from resnet_spec_torch.layers import (
     PositionBatchNorm2d,
 )
 
+_AnyAffine: TypeAlias = ops.BatchNorm | ops.PositionBatchNorm | ops.GroupNorm | ops.LayerNorm | ops.InstanceNorm
 
-def _without_unstated(norm: ModuleType, op: ops.BatchNorm | ops.PositionBatchNorm | ops.GroupNorm) -> ModuleType:
+_BATCH_NORMS = (
+    (nn.BatchNorm1d, BiasedBatchNorm1d),
+    (nn.BatchNorm2d, BiasedBatchNorm2d),
+    (nn.BatchNorm3d, BiasedBatchNorm3d),
+)
+"""By the number of axes of positions, from 1 on; PyTorch has the same module for vectors and rows."""
+
+_INSTANCE_NORMS = nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d
+
+
+def _without_unstated(norm: ModuleType, op: _AnyAffine) -> ModuleType:
     """Remove the scale or the offset if the operation has none; a native layer has both or neither."""
     if not op.scale:
         norm.register_parameter("weight", None)
@@ -48,10 +61,7 @@ def _keeps_biased(op: ops.BatchNorm | ops.PositionBatchNorm, options: Options) -
 
 @LAYERS.register("batch_norm")
 def _batch_norm(op: ops.BatchNorm, shape: Shape, options: Options) -> AnyBatchNorm:
-    biased = _keeps_biased(op, options)
-    if len(shape) == 1:
-        return _batch_normalization(BiasedBatchNorm1d if biased else nn.BatchNorm1d, shape[0], op, options)
-    kind = BiasedBatchNorm2d if biased else nn.BatchNorm2d
+    kind = _BATCH_NORMS[max(0, len(shape) - 2)][_keeps_biased(op, options)]
     return _batch_normalization(kind, shape[0], op, options)
 
 
@@ -66,6 +76,22 @@ def _group_norm(op: ops.GroupNorm, shape: Shape, options: Options) -> nn.GroupNo
     kind = OffsetGroupNorm if op.offset and not op.scale else native
     affine = op.scale or op.offset
     norm = empty(kind, op.groups, shape[0], op.epsilon, affine=affine, dtype=options.dtype)
+    return _without_unstated(norm, op)
+
+
+@LAYERS.register("layer_norm")
+def _layer_norm(op: ops.LayerNorm, shape: Shape, options: Options) -> nn.LayerNorm:
+    settings: dict[str, Any] = {"eps": op.epsilon, "elementwise_affine": op.scale or op.offset, "dtype": options.dtype}
+    size = shape[op.axis]
+    last = op.axis == len(shape) - 1
+    norm = empty(nn.LayerNorm, size, **settings) if last else empty(AxisLayerNorm, size, axis=op.axis, **settings)
+    return _without_unstated(norm, op)
+
+
+@LAYERS.register("instance_norm")
+def _instance_norm(op: ops.InstanceNorm, shape: Shape, options: Options) -> nn.Module:
+    affine = op.scale or op.offset
+    norm = empty(_INSTANCE_NORMS[len(shape) - 2], shape[0], op.epsilon, affine=affine, dtype=options.dtype)
     return _without_unstated(norm, op)
 
 

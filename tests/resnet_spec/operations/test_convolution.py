@@ -88,6 +88,15 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
         ),
         (make("std_conv2d", **STANDARDIZED, groups=4), MAP, [("weight", (8, 1, 3, 3), Role.CONV_KERNEL)]),
         (
+            make("std_conv2d", **STANDARDIZED, bias=True, gain=True),
+            MAP,
+            [
+                ("weight", (8, 4, 3, 3), Role.CONV_KERNEL),
+                ("bias", (8,), Role.CONV_BIAS),
+                ("gain", (8, 1, 1, 1), Role.CONV_GAIN),
+            ],
+        ),
+        (
             make("conv_transpose2d", channels=8, kernel=[3, 5], bias=True),
             MAP,
             [("weight", (4, 8, 3, 5), Role.CONV_TRANSPOSE_KERNEL), ("bias", (8,), Role.CONV_BIAS)],
@@ -120,6 +129,7 @@ ROUNDINGS = [
     (make("conv2d", channels=8, kernel=3), [MAP], 4 * 9),
     (make("conv2d", channels=8, kernel=[3, 1], groups=2, bias=True), [MAP], 2 * 3 + 1),
     (make("std_conv2d", **STANDARDIZED), [MAP], 4 * 9),
+    (make("std_conv2d", **STANDARDIZED, gain=True), [MAP], 4 * 9 + 2),
     # Of a kernel of 3 at a stride of 2 two weights at most meet in one row.
     (make("conv_transpose2d", channels=8, kernel=3, stride=2), [MAP], 4 * 2 * 2),
     (make("conv_transpose2d", channels=8, kernel=[4, 2], stride=[1, 2], bias=True), [MAP], 4 * 4 * 1 + 1),
@@ -175,6 +185,9 @@ def test_fields_without_a_default(op: str, fields: dict[str, Any]) -> None:
         ("conv1d", {"channels": 8, "kernel": [3]}),
         ("conv1d", {"channels": 8, "kernel": 3, "padding": "same"}),
         ("std_conv2d", {**STANDARDIZED, "epsilon": 0}),
+        ("std_conv2d", {**STANDARDIZED, "gamma": 1.5}),
+        ("std_conv2d", {**STANDARDIZED, "gain": True, "gamma": 0.0}),
+        ("std_conv2d", {**STANDARDIZED, "gain": 1.0}),
         ("std_conv2d", {**STANDARDIZED, "epsilon": "small"}),
     ],
 )
@@ -187,3 +200,9 @@ def test_a_biased_convolution_counts_as_torchvision_does() -> None:
     plain, biased = (make("conv2d", channels=8, kernel=3, bias=bias) for bias in (False, True))
 
     assert plain.macs((MAP,), (8, 7, 8)) == biased.macs((MAP,), (8, 7, 8)) == prod((8, 7, 8)) * 4 * 9
+
+
+def test_the_factor_of_a_gain_is_gamma_over_the_root_of_the_weights_of_a_channel() -> None:
+    assert make("std_conv2d", **STANDARDIZED).factor(MAP) == 1
+    assert make("std_conv2d", **STANDARDIZED, gain=True, gamma=1.5).factor(MAP) == 1.5 / 6
+    assert make("std_conv2d", **STANDARDIZED, gain=True, groups=4).factor(MAP) == 1 / 3

@@ -44,7 +44,7 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
     "operation",
     [
         make("position_batch_norm", **NORM),
-        make("group_norm", **GROUPED),
+        make("evo_norm_s0", **GROUPED),
         make("filter_response_norm", epsilon=1e-5, threshold=False),
     ],
 )
@@ -54,11 +54,38 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
             operation.output_shape(shape)
 
 
-def test_batch_normalization_takes_maps_and_vectors_and_no_rows() -> None:
-    norm = make("batch_norm", **NORM)
-    with pytest.raises(ShapeError, match=r"^needs a feature map \(.*\) or a vector, not 1×7$"):
-        norm.output_shape((1, 7))
-    assert (norm.label_for(MAP), norm.label_for((7,))) == ("BatchNorm2d", "BatchNorm1d")
+@pytest.mark.parametrize("shape", [(8,), (8, 3), (8, 3, 2), (8, 3, 2, 5)])
+def test_values_of_one_to_four_axes(shape: Shape) -> None:
+    rank = max(1, len(shape) - 1)
+    assert make("batch_norm", **NORM).label_for(shape) == f"BatchNorm{rank}d"
+    assert make("batch_norm", **NORM).output_shape(shape) == shape
+    assert make("group_norm", **GROUPED).output_shape(shape) == shape
+    for axis in range(len(shape)):
+        norm = make("layer_norm", axis=axis, epsilon=1e-5)
+        assert norm.output_shape(shape) == shape
+        assert [slot.shape for slot in norm.parameters(shape)] == [(shape[axis],)] * 2
+    if len(shape) > 1:
+        norm = make("instance_norm", epsilon=1e-5)
+        assert norm.output_shape(shape) == shape
+        assert norm.label_for(shape) == f"InstanceNorm{rank}d"
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "said"),
+    [
+        (make("batch_norm", **NORM), (1, 2, 3, 4, 5), "needs a value of 1 to 4 axes, not 1×2×3×4×5"),
+        (make("layer_norm", axis=2, epsilon=1e-5), (3, 4), "has no axis 2: 3×4 has axes 0 to 1"),
+        (make("instance_norm", epsilon=1e-5), (3,), "needs a value of 2 to 4 axes, not 3"),
+        (
+            make("instance_norm", epsilon=1e-5),
+            (3, 1, 1),
+            "normalizes over positions, of which 3×1×1 has only one; remove it",
+        ),
+    ],
+)
+def test_other_values_are_refused(operation: Any, shape: Shape, said: str) -> None:
+    with pytest.raises(ShapeError, match=f"^{re.escape(said)}$"):
+        operation.output_shape(shape)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +128,9 @@ def test_batch_normalization_takes_maps_and_vectors_and_no_rows() -> None:
         ),
         (make("group_norm", **GROUPED), MAP, [("weight", (4,), Role.NORM_SCALE), ("bias", (4,), Role.NORM_OFFSET)]),
         (make("group_norm", **GROUPED, scale=False), MAP, [("bias", (4,), Role.NORM_OFFSET)]),
+        (make("layer_norm", axis=1, epsilon=1e-5, offset=False), MAP, [("weight", (9,), Role.NORM_SCALE)]),
+        (make("instance_norm", epsilon=1e-5, scale=False), MAP, [("bias", (4,), Role.NORM_OFFSET)]),
+        (make("instance_norm", epsilon=1e-5, scale=False, offset=False), MAP, []),
         (
             make("evo_norm_s0", **GROUPED),
             MAP,
@@ -140,6 +170,9 @@ ROUNDINGS = [
     (make("group_norm", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8),
     (make("evo_norm_s0", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8 + 4),
     (make("filter_response_norm", epsilon=1e-6, threshold=True), [MAP], 9 * 10 + 8),
+    (make("layer_norm", epsilon=1e-6), [MAP], 4 + 8),
+    (make("layer_norm", axis=2, epsilon=1e-6), [MAP], 10 + 8),
+    (make("instance_norm", epsilon=1e-6), [MAP], 9 * 10 + 8),
 ]
 
 
@@ -160,6 +193,8 @@ def test_the_roundings_of_every_operation_are_stated() -> None:
         ("group_norm", GROUPED),
         ("evo_norm_s0", GROUPED),
         ("filter_response_norm", {"epsilon": 1e-6, "threshold": True}),
+        ("layer_norm", {"epsilon": 1e-6}),
+        ("instance_norm", {"epsilon": 1e-6}),
     ],
 )
 def test_fields_without_a_default(op: str, fields: dict[str, Any]) -> None:
@@ -180,6 +215,11 @@ def test_fields_without_a_default(op: str, fields: dict[str, Any]) -> None:
         ("batch_norm", {**NORM, "epsilon": float("nan")}),
         ("batch_norm", {**NORM, "momentum": 1.5}),
         ("batch_norm", {**NORM, "scale": 1}),
+        ("layer_norm", {"epsilon": 0}),
+        ("layer_norm", {"epsilon": 1e-5, "axis": -1}),
+        ("layer_norm", {"epsilon": 1e-5, "axis": 4}),
+        ("layer_norm", {"epsilon": 1e-5, "axis": True}),
+        ("instance_norm", {"epsilon": 1e-5, "axis": 0}),
     ],
 )
 def test_wrong_fields_are_refused(op: str, fields: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
     assert list(OPERATIONS) == [
         *("conv2d", "std_conv2d", "conv_transpose2d", "conv1d", "linear"),
         *("scale", "offset", "parameter"),
-        *("batch_norm", "position_batch_norm", "group_norm", "evo_norm_s0", "filter_response_norm"),
+        *("batch_norm", "position_batch_norm", "group_norm", "layer_norm", "instance_norm"),
+        *("evo_norm_s0", "filter_response_norm"),
         *("relu", "relu6", "leaky_relu", "prelu", "elu", "silu", "gelu", "mish"),
         *("sigmoid", "hard_sigmoid", "hard_swish", "tanh", "softplus"),
         *("softmax", "dropout", "stochastic_depth"),

@@ -122,7 +122,7 @@ def test_spatial_stride(operation: Any, stride: Any) -> None:
         ("pad2d", {"padding": 1, "mode": "edge"}),
         ("pad_channels", {"before": -1}),
         ("reshape", {"shape": []}),
-        ("reshape", {"shape": [1, 2, 3, 4]}),
+        ("reshape", {"shape": [1, 2, 3, 4, 5]}),
         ("reshape", {"shape": [4, -1]}),
     ],
 )

@@ -66,6 +66,12 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "flatten": ({}, 1),
     "add": ({}, 2),
     "multiply": ({}, 2),
+    "layer_norm": ({"epsilon": 1e-3}, 1),
+    "instance_norm": ({"epsilon": 1e-3}, 1),
+    "std_conv2d with a gain": (
+        {"channels": 8, "kernel": 3, "padding": 1, "epsilon": 1e-3, "gain": True, "gamma": 1.3},
+        1,
+    ),
     "scale": ({"shape": "channels", "initial": 1e-6}, 1),
     "scale by a number": ({"shape": "scalar"}, 1),
     "offset": ({"shape": "map"}, 1),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.resnet_spec_onnx.support import MAPS, assert_as_torch, run, single
-from tests.resnet_spec_torch.graphs import NORM
+from tests.resnet_spec_torch.graphs import NORM, Builder
 
 
 @pytest.mark.parametrize("op", ["batch_norm", "position_batch_norm"])
@@ -65,3 +65,24 @@ def test_the_epsilon_of_a_normalization_counts(op: str, fields: dict[str, Any]) 
 @pytest.mark.parametrize("offset", [True, False])
 def test_batch_normalization_of_a_vector(scale: bool, offset: bool) -> None:
     assert_as_torch(single("batch_norm", 6, scale=scale, offset=offset), (2, 6), (1, 6))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("offset", [True, False])
+@pytest.mark.parametrize("epsilon", [1e-3, 0.125])
+def test_normalizations_of_each_image_by_itself(scale: bool, offset: bool, epsilon: float) -> None:
+    fields = {"epsilon": epsilon, "scale": scale, "offset": offset}
+    for axis in (0, 1, 2):
+        assert_as_torch(
+            Builder(4, 7, 8).add("x", "layer_norm", axis=axis, **fields).graph(), (2, 4, 7, 8), (1, 4, 7, 8)
+        )
+    assert_as_torch(Builder(4, 7, 8).add("x", "instance_norm", **fields).graph(), *MAPS)
+    assert_as_torch(Builder(6).add("x", "layer_norm", **fields).graph(), (3, 6), (1, 6))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 3, 2, 2)])
+def test_values_of_any_rank(shape: tuple[int, ...]) -> None:
+    grouped = {"groups": 2, "epsilon": 1e-3}
+    for op, fields in {"batch_norm": {}, "group_norm": grouped, "layer_norm": {"epsilon": 1e-3}}.items():
+        b = Builder(4, 2, 3).add("values", "reshape", shape=shape).add("x", op, **fields)
+        assert_as_torch(b.add("x2", "instance_norm", epsilon=1e-3).graph(), (3, 4, 2, 3), (1, 4, 2, 3))

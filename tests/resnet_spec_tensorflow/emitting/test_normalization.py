@@ -146,3 +146,42 @@ def test_batch_norm_of_a_vector_in_training(backend, make, single, exact, runnin
     after = backend.arrays(model, graph)
     close(after["x.running_mean"], 0.75 * arrays["x.running_mean"] + 0.25 * mean)
     close(after["x.running_var"], 0.75 * arrays["x.running_var"] + 0.25 * VECTORS.var(0, ddof=correction))
+
+
+@pytest.mark.parametrize("op", ["batch_norm", "group_norm", "layer_norm", "instance_norm"])
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 2), (2, 3, 2, 2)])
+def test_values_of_any_rank_are_normalized_as_in_numpy(op, shape, run, builder, images):
+    fields = {"batch_norm": {}, "group_norm": {"groups": 2, "epsilon": 0.1}}.get(op, {"epsilon": 0.1})
+    b = builder(4, 2, 3)
+    b("values", "reshape", "input", shape=shape)
+    b("x", op, "values", **fields)
+    x = images(3, 4, 2, 3).astype(np.float64)
+    rng = np.random.default_rng(2)
+    own = {name: rng.uniform(0.5, 1.5, shape[0]) for name in ("weight", "bias", "running_mean", "running_var")}
+    if op not in ("batch_norm",):
+        own = {name: own[name] for name in ("weight", "bias")}
+    result = run(b.graph(), x, {f"x.{name}": array for name, array in own.items()}, dtype="float64")
+    values = x.reshape(3, *shape)
+    column = (1, shape[0], *[1] * (len(shape) - 1))
+    if op == "batch_norm":
+        plain = (values - own["running_mean"].reshape(column)) / np.sqrt(own["running_var"].reshape(column) + 1e-5)
+    elif op == "group_norm":
+        grouped = values.reshape(3, 2, -1)
+        plain = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 0.1)
+        plain = plain.reshape(values.shape)
+    else:
+        axes = 1 if op == "layer_norm" else tuple(range(2, values.ndim))
+        plain = (values - values.mean(axes, keepdims=True)) / np.sqrt(values.var(axes, keepdims=True) + 0.1)
+    expected = plain * own["weight"].reshape(column) + own["bias"].reshape(column)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_layer_normalization_along_each_axis(axis, run, single, images):
+    x = images(2, 3, 4, 5).astype(np.float64)
+    weight = np.linspace(0.5, 1.5, x.shape[axis + 1])
+    graph = single("layer_norm", (3, 4, 5), axis=axis, epsilon=1e-3, offset=False)
+    result = run(graph, x, {"x.weight": weight}, dtype="float64")
+    plain = (x - x.mean(axis + 1, keepdims=True)) / np.sqrt(x.var(axis + 1, keepdims=True) + 1e-3)
+    shape = [-1 if index == axis + 1 else 1 for index in range(4)]
+    np.testing.assert_allclose(result, plain * weight.reshape(shape), rtol=0, atol=1e-12)

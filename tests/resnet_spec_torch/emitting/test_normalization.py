@@ -206,3 +206,30 @@ def test_batch_norm_of_a_vector_in_training(stated: str, exact: bool, divisor: i
     np.testing.assert_allclose(after["bn.running_mean"], 0.75 * before["bn.running_mean"] + 0.25 * images.mean(0))
     variance = 0.75 * before["bn.running_var"] + 0.25 * squares.sum(0) / divisor
     np.testing.assert_allclose(after["bn.running_var"], variance)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 3, 2), (2, 3, 2, 2)])
+def test_native_modules_for_values_of_any_rank(shape: tuple[int, ...]) -> None:
+    rank = max(1, len(shape) - 1)
+    norm = layer("batch_norm", shape, epsilon=1e-5, momentum=0.1, running_variance="unbiased")
+    assert type(norm) is [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d][rank - 1]
+    assert type(layer("group_norm", shape, groups=2 if len(shape) < 4 else 1, epsilon=1e-5)) is nn.GroupNorm
+    assert type(layer("layer_norm", shape, axis=len(shape) - 1, epsilon=1e-5)) is nn.LayerNorm
+    if len(shape) > 1:
+        kinds = [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d]
+        assert type(layer("instance_norm", shape, epsilon=1e-5)) is kinds[rank - 1]
+        assert isinstance(layer("layer_norm", shape, epsilon=1e-5), nn.LayerNorm)
+
+
+def test_a_group_of_one_channel_with_only_an_offset_of_any_rank() -> None:
+    for shape in ((4,), (4, 6), (2, 2, 3, 2)):
+        x = random_images(3, *shape).astype(np.float64)
+        b = Builder(*(shape if len(shape) == 1 else (4, 2, 3)))
+        b = b if len(shape) == 1 else b.add("values", "reshape", shape=shape)
+        graph = b.add("x", "group_norm", groups=1, epsilon=0.1, scale=False).graph()
+        images = x if len(shape) == 1 else x.reshape(3, 4, 2, 3)
+        model = build(graph, "float64")
+        offset = model.get_parameter("x.bias").detach().numpy().reshape(1, -1, *[1] * (len(shape) - 1))
+        axes = tuple(range(1, x.ndim))
+        expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 0.1) + offset
+        np.testing.assert_allclose(TorchBackend().forward(model, images)[0], expected, rtol=0, atol=1e-12)

@@ -47,16 +47,22 @@ def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
     for index in (0, 1):
         if not isinstance(node.inputs[index], Computed):
             value, constant = node.computed(1 - index), node.constant(index)
-            if is_learned(node, constant) and not (kind == "add" and _may_be_bias(node, value, constant)):
+            if is_learned(node, constant) and not _may_be_part(node, kind, value, constant):
                 return learned(node, value, constant, {"add": "learned_offset", "multiply": "learned_scale"}[kind])
             return _affine(node, value, constant, affine, **fields)
     return joined(node, kind, [node.computed(0), node.computed(1)])
 
 
-def _may_be_bias(node: NodeView, value: Computed, constant: Constant) -> bool:
-    """Whether a term follows a convolution or linear layer that has no bias, as some exporters write one."""
+def _may_be_part(node: NodeView, kind: str, value: Computed, constant: Constant) -> bool:
+    """Whether a constant is the bias of a convolution or linear layer without one, or the scale or offset of a
+    normalization of groups, which exporters write as nodes."""
     step = node.network.steps[value.step]
-    return step.kind in CONVOLUTIONS and "bias" not in step.tensors and constant.array.size == step.shape[0]
+    if constant.array.size != step.shape[0]:
+        return False
+    if step.kind == "scale":
+        return kind == "add" and node.network.steps[step.inputs[0]].kind == "group_norm"
+    biased = kind == "add" and step.kind in CONVOLUTIONS and "bias" not in step.tensors
+    return biased or step.kind == "group_norm"
 
 
 def joined(node: NodeView, kind: str, values: list[Computed]) -> Computed:

@@ -89,7 +89,7 @@ def _reshaped(node: NodeView, wanted: tuple[int, ...]) -> Value:
     if [size for _, size in longer] == [size for size in wanted if size != 1]:
         axes = iter(axis for axis, _ in longer)
         return Computed(value.step, tuple(next(axes) if size != 1 else None for size in wanted))
-    if not wanted or wanted[0] != node.layout.batch or len(wanted) > 4:
+    if not wanted or wanted[0] != node.layout.batch or len(wanted) > 5:
         raise node.error(f"reshapes {list(sizes)} to {list(wanted)}, which is not a batch of maps or vectors")
     step = node.channels_first(value, len(sizes))
     return node.result(node.network.reshape(step, node.source, wanted[1:]), len(wanted))
@@ -164,9 +164,10 @@ def _shape_node(node: NodeView) -> Value:
 @NODE_FORMS.register("Transpose")
 def _transpose_node(node: NodeView) -> Value:
     value = node.computed()
-    order = node.integers("perm", range(len(value.axes))[::-1])
-    if sorted(order) != [*range(len(value.axes))]:
-        raise node.error(f"has perm {list(order)} for {len(value.axes)} axes")
+    rank = len(value.axes)
+    order = [node.positive_axis(axis, rank) for axis in node.integers("perm", range(rank)[::-1])]
+    if sorted(order) != [*range(rank)]:
+        raise node.error(f"has perm {order} for {rank} axes")
     return Computed(value.step, tuple(value.axes[axis] for axis in order))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,8 +44,8 @@ def test_a_group_normalization_is_one_node_or_three(tmp_path: Path) -> None:
         ([node("BatchNormalization", "x a a a a", "y", spatial=0)], "has an unsupported value of 'spatial'"),
         ([node("GroupNormalization", "x b b", "y", num_groups=2)], "has no scale and offset for each of 4 channels"),
         (
-            [node("Reshape", "x groups", "g"), node("InstanceNormalization", "g b b", "y")],
-            "is not part of a group normalization",
+            [node("Reshape", "x groups", "g"), node("InstanceNormalization", "g a a", "y")],
+            "has no scale and offset for each of 2 channels",
         ),
     ],
 )
@@ -74,3 +75,20 @@ def test_the_normalization_of_a_vector_that_an_exporter_folded_is_read_as_folded
     assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
     unfolded = refused(anonymous(proto(graph, arrays)), projection().graph(), tmp_path)
     assert "folded" in unfolded
+
+
+@pytest.mark.parametrize("op", ["layer_norm", "instance_norm"])
+@pytest.mark.parametrize("flags", [{}, {"scale": False}, {"offset": False}, {"scale": False, "offset": False}])
+def test_normalizations_of_each_image_are_found_by_structure(op: str, flags: dict[str, bool], tmp_path: Path) -> None:
+    b = Builder(3, 6, 7).add("conv", "conv2d", channels=4, kernel=3).add("x", op, epsilon=1e-3, **flags)
+    graph = b.add("rows", "reshape", shape=(4, 20)).add("y", op, epsilon=1e-5, **flags).graph()
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+
+
+@pytest.mark.parametrize("fields", [{"axis": 1}, {"epsilon": 1e-5}])
+def test_another_axis_or_epsilon_is_another_network(fields: dict[str, Any], tmp_path: Path) -> None:
+    first, second = (
+        Builder(4, 4, 4).add("x", "layer_norm", **{"epsilon": 1e-3, **more}).graph() for more in ({}, fields)
+    )
+    assert next(iter(fields)) in refused(anonymous(proto(second)), first, tmp_path)
