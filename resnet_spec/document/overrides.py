@@ -10,6 +10,9 @@ from typing import Any, cast
 from resnet_spec.document.parser import Data, Document, KeyPath, check_depth, dotted, graft, parse, short
 from resnet_spec.errors import Position, Problem, SpecError, suggest
 
+SOURCES = ("--set ", "overrides[")
+"""What the positions of overridden values name as their file."""
+
 
 def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -> Document:
     """The document with values replaced, by ``"a.b.c=VALUE"`` texts or by a mapping of dotted keys to plain data.
@@ -56,11 +59,11 @@ def _remove(document: Document, path: KeyPath) -> None:
 
 
 def _from_pair(key: str, value: Any) -> _Assignment:
-    return _Assignment(Position(f"overrides[{short(key, quote=True)}]", 1, 1), key, value)
+    return _Assignment(Position(f"{SOURCES[1]}{short(key, quote=True)}]", 1, 1), key, value)
 
 
 def _from_text(text: str) -> _Assignment:
-    position = Position("--set " + short(text), 1, 1)
+    position = Position(SOURCES[0] + short(text), 1, 1)
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals:

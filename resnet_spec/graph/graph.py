@@ -206,7 +206,8 @@ class Graph(Frozen):
             try:
                 shape = node.operation.output_shape(*(shapes[name] for name in node.inputs))
             except ShapeError as error:
-                raise GraphError(Problem(f"{error} (at an input of {height}×{width})", node.name)) from None
+                hint = f"if the spec depends on its size, load it with input.height={height} and input.width={width}"
+                raise GraphError(Problem(f"{error} (at an input of {height}×{width}; {hint})", node.name)) from None
             shapes[node.name] = shape
             nodes.append(node.model_copy(update={"shape": shape}))
         return self._with(input=input, nodes=tuple(nodes))

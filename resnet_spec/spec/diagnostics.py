@@ -23,6 +23,8 @@ class Diagnostics:
         self.problems: list[Problem] = []
         self.shape_problems: set[Problem] = set()
         self.used_at: KeyPath = ()
+        self.size_note = ""
+        """What to add to a problem of shapes: the size of the input, if it is not the spec's own."""
         self.depth = 0
         self._locate = locate
         self._in_own_blocks: set[tuple[str, Position]] = set()
@@ -72,6 +74,7 @@ class Diagnostics:
                     return
                 self._in_own_blocks.add(mistake)
                 message = f"{message} (used by {'.'.join(map(str, self.used_at))})"
+        message += self.size_note if of_shapes else ""
         if self._is_inherited(position):
             message = f"{message} (inherited from {position}; to override it: {_override(where)})"
             position = self._locate(("extends",))

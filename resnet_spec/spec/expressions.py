@@ -153,7 +153,9 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("error")
             tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
-        raise ExpressionError(f"{text!r} is neither a known word nor an arithmetic expression") from None
+        cut = text.count("(") > text.count(")")
+        hint = '; within {…} an expression with a comma must be quoted: "min(a, b)"' if cut else ""
+        raise ExpressionError(f"{text!r} is neither a known word nor an arithmetic expression{hint}") from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = references.get(node.id, node.id)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from resnet_spec.document.overrides import SOURCES as OVERRIDES
 from resnet_spec.errors import KeyPath, Locate, Problem, SpecError, suggest
 from resnet_spec.graph import INPUT, Graph, Input, Node, Scope, strides_of, unused
 from resnet_spec.graph.folding import fold
@@ -67,6 +68,10 @@ class _Lowering(ChainLowering):
         self.networks: list[Graph] = []
         self.output_names: tuple[str, ...] = ()
         self.overridden = overridden
+        place = locate(("input", "height"))
+        if overridden and place is not None and not network.input.features and place.file.startswith(OVERRIDES):
+            size = f"input.height={network.input.height} and input.width={network.input.width}"
+            self.diagnostics.size_note = f"; with {size} instead of the spec's own size"
         self.blocks_done, self.block_count = 0, sum(stage.repeat for stage in network.stages.values())
 
     # -- the network ---------------------------------------------------------------------------------------------

@@ -160,6 +160,9 @@ class Resolver:
         arguments, written = dict(base.arguments), dict(base.written)
         for name, value in layer.arguments.items():
             where = (*path, kind, name)
+            if value is None and name.count(")") > name.count("("):
+                # The rest of an expression that a comma has cut off, for which the problem is reported.
+                continue
             if not self.known_argument(base.kind, name, where):
                 # It may be a misspelled known one, which is then not reported as missing.
                 arguments[name] = UNKNOWN

@@ -67,8 +67,13 @@ class _UnknownParts(Mapping[str, Value]):
 UNKNOWN_PARTS = _UnknownParts()
 """The parts of a value after a mistake."""
 
-SIZE_NAMES = {3: ("channels", "height", "width"), 2: ("channels", "length"), 1: ("features",)}
-"""What expressions call the sizes of a map, of a row of channels and of a vector."""
+SIZE_NAMES = {
+    4: ("channels", "depth", "height", "width"),
+    3: ("channels", "height", "width"),
+    2: ("channels", "length"),
+    1: ("features",),
+}
+"""What expressions call the sizes of a volume, of a map, of a row of channels and of a vector."""
 
 
 def sizes(shape: Shape | None) -> Sizes:

@@ -240,7 +240,8 @@ def test_a_size_at_which_a_map_vanishes_is_reported(lower: Lower, lines: Lines) 
     graph = lower("stem: {a: {conv2d: {channels: 4, kernel: 3}}, b: {max_pool2d: {kernel: 2}}}\n")
 
     assert lines(lambda: graph.at_size(3, 8)) == [
-        "b: the feature map vanishes: a 2×2 window does not fit an input of 4×1×6 (at an input of 3×8)"
+        "b: the feature map vanishes: a 2×2 window does not fit an input of 4×1×6 (at an input of 3×8; "
+        "if the spec depends on its size, load it with input.height=3 and input.width=8)"
     ]
 
 

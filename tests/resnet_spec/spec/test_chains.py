@@ -65,12 +65,12 @@ blocks:
       branches:
         repeat: scale - 1
         steps:
-          part: {{conv2d: {{channels: width, kernel: 1}}, from: conv1}}
+          part: {{slice: {{part: index, parts: scale}}, from: conv1}}
           sum: {{add: null, from: [part, previous], when: index > 0}}
           convs.{{index}}: {{conv2d: {{channels: width, kernel: 3, padding: 1}}}}
           bns.{{index}}: norm
-      rest: {{conv2d: {{channels: width, kernel: 1}}, from: conv1}}
-      join: {{add: null, from: [branches.*, rest]}}
+      rest: {{slice: {{part: scale - 1, parts: scale}}, from: conv1}}
+      join: {{concat: null, from: [branches.*, rest]}}
 stages:
   layer1: {{block: res2}}
 """
@@ -95,15 +95,51 @@ def test_a_chain_repeats_with_its_index_and_the_result_before(lower: Lower) -> N
         "layer1.0.rest": ("layer1.0.conv1",),
         "layer1.0.join": ("layer1.0.bns.0", "layer1.0.bns.1", "layer1.0.bns.2", "layer1.0.rest"),
     }
-    assert graph.by_name["layer1.0.join"].shape == (2, 8, 8)
+    assert graph.by_name["layer1.0.join"].shape == (8, 8, 8)
 
 
 def test_modules_of_one_list_are_declared_together(lower: Lower) -> None:
     layers = [node.name for node in lower(RES2).layers if node.operation.op in ("conv2d", "batch_norm")]
 
     assert [name.removeprefix("layer1.0.") for name in layers] == [
-        *("conv1", "branches.0.part", "branches.1.part", "branches.2.part"),
-        *("convs.0", "convs.1", "convs.2", "bns.0", "bns.1", "bns.2", "rest"),
+        *("conv1", "convs.0", "convs.1", "convs.2", "bns.0", "bns.1", "bns.2")
+    ]
+
+
+def test_a_res2net_block_has_the_names_and_the_order_of_timms(lower: Lower) -> None:
+    """Expected: the modules of ``layer2.0`` in timm 1.0.31's ``create_model("res2net50_26w_4s").state_dict()``."""
+    graph = lower(f"""
+{NORM}
+blocks:
+  bottle2neck:
+    parameters: {{width: 52, scale: 4, channels: 512, stride: 2, down: true}}
+    main:
+      conv1: {{conv2d: {{channels: width * scale, kernel: 1}}}}
+      bn1: norm
+      branches:
+        repeat: scale - 1
+        steps:
+          part: {{slice: {{part: index, parts: scale}}, from: bn1}}
+          sum: {{add: null, from: [part, previous], when: index > 0 and not down}}
+          convs.{{index}}: {{conv2d: {{channels: width, kernel: 3, padding: 1, stride: stride}}}}
+          bns.{{index}}: norm
+      rest: {{slice: {{part: scale - 1, parts: scale}}, from: bn1}}
+      pool: {{avg_pool2d: {{kernel: 3, stride: stride, padding: 1, count_include_pad: true}}}}
+      concat: {{concat: null, from: [branches.*, pool]}}
+      conv3: {{conv2d: {{channels: channels, kernel: 1}}}}
+      bn3: norm
+    shortcut:
+      when: down
+      layers:
+        downsample.0: {{conv2d: {{channels: channels, kernel: 1, stride: stride}}}}
+        downsample.1: norm
+stages: {{layer2: {{block: bottle2neck}}}}
+""")
+    assert list(dict.fromkeys(parameter.node for parameter in graph.parameters())) == [
+        *("layer2.0.conv1", "layer2.0.bn1"),
+        *("layer2.0.convs.0", "layer2.0.convs.1", "layer2.0.convs.2"),
+        *("layer2.0.bns.0", "layer2.0.bns.1", "layer2.0.bns.2"),
+        *("layer2.0.conv3", "layer2.0.bn3", "layer2.0.downsample.0", "layer2.0.downsample.1"),
     ]
 
 
@@ -402,7 +438,7 @@ def test_a_resolved_spec_is_read_back_to_the_same_graph(lower: Lower, tmp_path: 
     assert load("spec.yaml").model_dump(by_alias=True, exclude_defaults=True)["blocks"]["res2"]["main"]["branches"] == {
         "repeat": "scale - 1",
         "steps": {
-            "part": {"conv2d": {"channels": "width", "kernel": 1}, "from": "conv1"},
+            "part": {"slice": {"part": "index", "parts": "scale"}, "from": "conv1"},
             "sum": {"add": None, "from": ["part", "previous"], "when": "index > 0"},
             "convs.{index}": {"conv2d": {"channels": "width", "kernel": 3, "padding": 1}},
             "bns.{index}": "norm",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from resnet_spec.spec import diagnostics as reports
 from resnet_spec.spec.spec import Spec
 
@@ -65,3 +67,24 @@ def test_a_mistake_in_a_file_of_ones_own_is_reported_there(mistakes: Mistakes, w
     (found,) = mistakes("extends: base.yaml\n")
     assert found.startswith("base.yaml:1:31: stem.a.conv2d.channels: unknown name 'width'; did you mean 'in_width'?")
     assert "inherited" not in found
+
+
+# -- the size of the input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [["input.height=32"], {"input.height": 32}])
+def test_shapes_that_do_not_fit_another_size_name_the_size(mistakes: Mistakes, overrides: object) -> None:
+    text = "input: {channels: 1, height: 64, width: 64}\nstem: {a: {reshape: {shape: [64, 64]}}, b: {relu: null}}\n"
+    (found,) = mistakes(text, overrides)
+
+    assert found == (
+        "spec.yaml:2:11: stem.a: cannot reshape 1×32×64 to 64×64, which has another size (from input); "
+        "with input.height=32 and input.width=64 instead of the spec's own size"
+    )
+
+
+def test_other_overrides_do_not(mistakes: Mistakes) -> None:
+    (found,) = mistakes("stem: {a: {reshape: {shape: [64, 64]}}}\n", ["input.channels=1"])
+    assert "input.height" not in found
+    (found,) = mistakes("stem: {a: {reshape: {shape: [64, 64]}}, b: frob}\n", ["input.height=32", "stem.a=relu"])
+    assert "input.height" not in found

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from resnet_spec import Graph
+from resnet_spec.operations import OPERATIONS, Category
 from resnet_spec.spec.resolution import parameter_type
 from resnet_spec.spec.spec import Spec
 
@@ -81,9 +82,9 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             " std_conv2d, conv_transpose2d, conv1d",
         ),
         (
-            "¦layer_norm",
-            "x: unknown operation, block or layer 'layer_norm'; the operations of the kind normalization are"
-            " batch_norm, position_batch_norm, group_norm, evo_norm_s0, filter_response_norm",
+            "¦power_norm",
+            "x: unknown operation, block or layer 'power_norm'; the operations of the kind normalization are "
+            + ", ".join(name for name, each in OPERATIONS.items() if each.category is Category.NORMALIZATION),
         ),
         ("¦attention", "x: unknown operation, block or layer 'attention'"),
         ("¦{conv2d: {kernel: 3}}", "x: conv2d needs 'channels'"),
@@ -337,3 +338,13 @@ def test_a_parameter_is_of_the_kind_it_is_declared_or_defaults_to(declared: obje
     )
 
     assert parameter_type(spec.blocks["b"], "x") == kind
+
+
+def test_an_expression_that_a_comma_cuts_off_is_one_mistake(mistakes: Callable[..., list[str]]) -> None:
+    (found,) = mistakes("stem: {a: {conv2d: {channels: min(3, 4), kernel: 1}}}\n")
+    assert found == (
+        "spec.yaml:1:31: stem.a.conv2d.channels: 'min(3' is neither a known word nor an arithmetic expression; "
+        'within {…} an expression with a comma must be quoted: "min(a, b)"'
+    )
+    (found,) = mistakes("stem: {a: {conv2d: {channels: 3, 4): 1, kernel: 1}}}\n")
+    assert "unknown key '4)' of operation 'conv2d'" in found

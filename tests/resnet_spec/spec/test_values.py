@@ -48,6 +48,7 @@ def test_sizes_have_the_names_of_their_rank() -> None:
     assert sizes["body"] == {"channels": 4, "length": 9}
     assert sizes["body.low.1"] == {"features": 2}
     assert sizes["body.0"] is UNKNOWN
+    assert StepSizes({"x": Value("x", (2, 3, 4, 5))})["x"] == {"channels": 2, "depth": 3, "height": 4, "width": 5}
     assert list(sizes) == names(VALUES)
     assert len(sizes) == 6
     assert "body.7" not in sizes
