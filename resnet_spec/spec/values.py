@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.expressions import UNKNOWN, Sizes
+
+MAX_DIGITS = 6
 
 
 class Value(NamedTuple):
@@ -25,18 +28,25 @@ class Value(NamedTuple):
 
 
 def find(values: Mapping[str, Value], name: str) -> Value | None:
-    """The value of a step, or a part of one (``branches.0``); None if there is none."""
+    """The value of a step, or a part of one by name or by number (``branches.0``); None if there is none."""
     if name in values:
         return values[name]
     end = name.find(".")
     while end > 0:
         value = values.get(name[:end])
         if value is not None and value.parts is not None:
-            part = find(value.parts, name[end + 1 :])
+            part = find(value.parts, name[end + 1 :]) or _numbered(value.parts, name[end + 1 :])
             if part is not None:
                 return part
         end = name.find(".", end + 1)
     return None
+
+
+def _numbered(parts: Mapping[str, Value], number: str) -> Value | None:
+    """A part by its place among the parts, so that the outputs of any network can be named alike."""
+    if not number.isascii() or not number.isdecimal() or len(number) > MAX_DIGITS:
+        return None
+    return next(islice(parts.values(), int(number), None), None)
 
 
 def names(values: Mapping[str, Value]) -> list[str]:

@@ -117,6 +117,17 @@ def test_a_misspelled_key_is_refused(text: str) -> None:
         "stages: {s: {block: basic_block, repeat: 1000000000}}\n",
         "stages: {s: {block: basic_block, stride_in: frist}}\n",
         "extends: [resnet18]\n",
+        "stem: {a: {relu: null, repeat: [3]}}\n",
+        "stem: {a: {repeat: 2, steps: [relu]}}\n",
+        "stem: {a: {repeat: 2, steps: {b: 5}}}\n",
+        "stem: {a: {repeat: 2, steps: {b: {relu: {inplace: true}}}}}\n",
+        "stem: {a: {spec: 5}}\n",
+        "stem: {a: {spec: resnet18, outputs: layer4}}\n",
+        "stem: {a: {spec: resnet18, set: [x]}}\n",
+        f"{STEM}prefix: 5\n",
+        "extends: resnet18\nrename: [fc]\n",
+        f"{STEM}blocks: {{b: {{main: {{}}, inputs: 5}}}}\n",
+        f"{STEM}blocks: {{b: {{main: {{}}, shortcut: {{otherwise: nothing}}}}}}\n",
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused(text: str) -> None:
@@ -142,6 +153,10 @@ def test_a_wrong_block_is_refused(text: str) -> None:
         "layers: {norm: none, act: {my_block: {slot: {se: {reduction: 4}}}}}\nstem: {x: act}\n",
         "blocks: {a: mine.yaml, b: {main: {}, shortcut: {when: true, otherwise: {from: x, layers: {}}}}}\n",
         "initialization: {conv_kernel: {constant: 0}, '*.bn3.weight': {distribution: normal, scale: 1, fan: fan_in}}\n",
+        "stem: {a: {relu: null, repeat: 3}, b: {repeat: n - 1, steps: {'c{index}': relu, d: {steps: {e: relu}}}}}\n",
+        "stem: {a: {spec: resnet18, outputs: features, set: {input.height: 3}}, b: {spec: {stem: {}}, outputs: [x]}}\n",
+        "extends: resnet18\nrename: {fc: classifier}\nprefix: backbone.\nblocks: {b: {extends: c, rename: {a: b}}}\n",
+        "blocks: {a: {inputs: [input, skip], outputs: [x], main: {}, shortcut: {when: x > 1, otherwise: none}}}\n",
     ],
 )
 def test_what_the_language_allows_is_valid(text: str) -> None:

@@ -183,6 +183,59 @@ def test_a_resolved_spec_needs_no_other_file(around: Callable[[str], Graph], wri
     assert type(again).model_validate(again.model_dump(by_alias=True)).to_graph().fingerprint == graph.fingerprint
 
 
+# -- heads on any backbone ---------------------------------------------------------------------------------------
+
+U_NET = """
+description: U-Net, whose decoder follows the channels of any backbone
+input: {height: 64, width: 64}
+parameters: {classes: 2}
+layers: {norm: {batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: unbiased}}, act: relu}
+blocks:
+  decoder:
+    inputs: [input, skip]
+    main:
+      up: {conv_transpose2d: {channels: skip.channels, kernel: 2, stride: 2}}
+      cat: {concat: null, from: [up, skip]}
+      convs:
+        repeat: 2
+        steps:
+          conv: {conv2d: {channels: skip.channels, kernel: 3, padding: 1}}
+          bn: norm
+          relu: act
+stem:
+  encoder: {spec: BACKBONE, outputs: features}
+head:
+  up3: {decoder: null, from: [encoder, encoder.3]}
+  up2: {decoder: null, from: [up3, encoder.2]}
+  up1: {decoder: null, from: [up2, encoder.1]}
+  up0: {decoder: null, from: [up1, encoder.0]}
+  last: {conv_transpose2d: {channels: classes, kernel: 2, stride: 2, bias: true}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels"),
+    [
+        ("resnet34", (64, 64, 128, 256, 512)),
+        ("timm/resnet50d", (64, 256, 512, 1024, 2048)),
+        ("resnext50_32x4d", (64, 256, 512, 1024, 2048)),
+        ("keras/resnet50", (64, 256, 512, 1024, 2048)),
+    ],
+)
+def test_a_u_net_on_any_backbone_has_less_than_thirty_lines(
+    lower: Lower, backbone: str, channels: tuple[int, ...]
+) -> None:
+    text = U_NET.replace("BACKBONE", backbone)
+    graph = lower(text)
+
+    assert len(text.strip().splitlines()) < 30
+    assert [graph.by_name[f"up{n}.convs.1.relu"].shape for n in (3, 2, 1, 0)] == [
+        (channels[n], size, size) for n, size in ((3, 4), (2, 8), (1, 16), (0, 32))
+    ]
+    assert graph.by_name["last"].shape == (2, 64, 64)
+    assert not [node.name for node in graph.nodes if node.operation.op == "linear"]
+
+
 # -- prefix ------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,14 @@ VALUES = {
 
 @pytest.mark.parametrize(
     ("name", "node"),
-    [("input", "input"), ("body", "b"), ("body.0", "b0"), ("body.low.1", "low"), ("body.0.layer4.1", "inner")],
+    [
+        ("input", "input"),
+        ("body", "b"),
+        ("body.0", "b0"),
+        ("body.low.1", "low"),
+        ("body.0.layer4.1", "inner"),
+        ("body.0.0", "inner"),
+    ],
 )
 def test_a_value_is_found_through_its_parts(name: str, node: str) -> None:
     found = find(VALUES, name)
@@ -25,7 +32,9 @@ def test_a_value_is_found_through_its_parts(name: str, node: str) -> None:
     assert found.node == node
 
 
-@pytest.mark.parametrize("name", ["", ".", "body.", ".body", "body.2", "input.0", "body.0.layer4"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "body.", ".body", "body.2", "body.-1", "body.٠", "body." + "9" * 5000, "input.0", "body.0.layer4"]
+)
 def test_another_name_is_not_found(name: str) -> None:
     assert find(VALUES, name) is None
 
