@@ -63,6 +63,24 @@ def copied(data: Any) -> Any:
     return [copied(item) for item in cast("list[Any]", data)] if isinstance(data, list) else data
 
 
+def depth(data: Any) -> int:
+    """How many mappings and lists are within each other, at most; data that contains itself is 1,000 levels deep.
+
+    >>> depth({"a": [1, {}]}), depth(1)
+    (3, 0)
+    """
+    deepest, pending = 0, [(data, 1)]
+    while pending:
+        item, level = pending.pop()
+        if level > 1000:
+            return level
+        if isinstance(item, (dict, list)):
+            deepest = max(deepest, level)
+            inner = cast("dict[Any, Any]", item).values() if isinstance(item, dict) else cast("list[Any]", item)
+            pending += [(value, level + 1) for value in inner]
+    return deepest
+
+
 def dotted(path: KeyPath) -> str:
     """A path as errors show it, always on one line."""
     return ".".join(short(str(part)) for part in path)

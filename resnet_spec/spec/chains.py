@@ -21,6 +21,9 @@ from resnet_spec.spec.values import UNKNOWN_PARTS, Value, find, names
 
 MAX_LAYERS = 100_000
 MAX_BLOCK_DEPTH = 20
+MAX_CHAIN_DEPTH = 50
+"""The most chains within each other: of blocks, of groups of steps, and of networks that are parts."""
+
 PREVIOUS = "previous"
 """The name, in a repeated step, of the result before."""
 
@@ -113,7 +116,7 @@ class ChainLowering:
         self.builder = GraphBuilder(diagnostics)
         self.scopes: list[Scope] = []
         self.used_blocks: set[str] = set()
-        self.size = 0
+        self.size = self.depth = 0
 
     # -- blocks --------------------------------------------------------------------------------------------------
 
@@ -215,6 +218,10 @@ class ChainLowering:
 
     def chain(self, steps: Chain, value: Value, around: Surroundings, path: KeyPath) -> Value:
         """Lower the steps of a chain, the first of which takes ``value``."""
+        self.depth += 1
+        if self.depth > MAX_CHAIN_DEPTH:
+            self.problem(f"more than {MAX_CHAIN_DEPTH} chains are nested in each other", path)
+            raise LoweringStoppedError
         for written, step in steps.items():
             name, where = around.key(written, step), (*path, written)
             if "{" in name and step.repeat is None:
@@ -225,6 +232,7 @@ class ChainLowering:
                 self.problem(f"{name!r} is already the name of another layer here", where)
             value = around.values[name] = self.step(written, step, value, around, where)
             around.layers[name] = around.named(written)
+        self.depth -= 1
         return value
 
     def step(self, name: str, step: Step, value: Value, around: Surroundings, path: KeyPath) -> Value:

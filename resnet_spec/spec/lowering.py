@@ -153,7 +153,7 @@ class _Lowering(ChainLowering):
             lambda path, *, key=False: self.locate((*where, *path), key=key),
             overridden=True,
         )
-        inner.size = self.size
+        inner.size, inner.depth = self.size, self.depth
         graph = inner.run()
         self.size = inner.size
         for problem in inner.diagnostics.problems:

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from resnet_spec.document.parser import copied
+from resnet_spec.document.parser import copied, depth
 from resnet_spec.errors import shown
 from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.graph import Input
@@ -383,6 +383,10 @@ Prefix = Annotated[
 ]
 
 
+MAX_DEPTH = 150
+"""The most levels of plain data; a file may have fewer, but may contain other networks."""
+
+
 class Network(Frozen):
     """The keys of a spec file; see ``docs/language/index.md``."""
 
@@ -411,6 +415,8 @@ class Network(Frozen):
     @classmethod
     def _copied(cls, data: Any) -> Any:
         # Arguments are plain data of any form; a spec keeps its own, whatever happens to what it was made from.
+        if depth(data) > MAX_DEPTH:
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
         return copied(data)
 
     @model_validator(mode="after")

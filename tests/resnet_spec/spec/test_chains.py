@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from resnet_spec import Graph, load
+from resnet_spec.errors import SpecError
 from resnet_spec.spec.chains import as_modules
+from resnet_spec.spec.spec import Spec
 
 Lower = Callable[..., Graph]
 Mistakes = Callable[..., list[str]]
@@ -416,14 +419,47 @@ def test_a_thousand_groups_within_each_other_are_refused(mistakes: Mistakes) -> 
     assert "nested" in found
 
 
-def test_plain_data_of_a_thousand_groups_is_refused() -> None:
-    from resnet_spec.errors import SpecError
+def grouped(step: Any, times: int) -> Any:
+    for _ in range(times):
+        step = {"repeat": 1, "steps": {"a": step}}
+    return step
 
-    step: Any = "relu"
-    for _ in range(1000):
-        step = {"steps": {"a": step}}
+
+def test_plain_data_of_a_thousand_groups_is_refused() -> None:
     with pytest.raises(SpecError, match="nested"):
-        load("resnet18", {"stem.relu": step})
+        load("resnet18", {"stem.relu": grouped("relu", 1000)})
+    for data in (grouped("relu", 1000), grouped("relu", 100), itself()):
+        with pytest.raises(ValidationError, match="is nested more than 150 levels deep"):
+            Spec.model_validate({"stem": {"a": data}})
+
+
+def itself() -> Any:
+    step: dict[str, Any] = {"repeat": 1}
+    step["steps"] = {"a": step}
+    return step
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {
+            "stem": {"a": "b0"},
+            "blocks": {f"b{i}": {"main": {"x": grouped(f"b{i + 1}", 25)}} for i in range(9)} | {"b9": {"main": {}}},
+        },
+        {"stem": {"a": {"spec": {"stem": {"a": grouped({"spec": {"stem": {"x": grouped("relu", 26)}}}, 26)}}}}},
+    ],
+    ids=["blocks", "networks"],
+)
+def test_chains_nested_too_deeply_are_one_mistake(data: Any) -> None:
+    with pytest.raises(SpecError) as caught:
+        Spec.model_validate(data).to_graph()
+    (problem,) = caught.value.problems
+    assert "more than 50 chains are nested in each other" in problem.message
+
+
+def test_fifty_chains_are_allowed() -> None:
+    graph = Spec.model_validate({"stem": {"a": grouped("relu", 49)}}).to_graph()
+    assert len(graph.nodes) == 1
 
 
 # -- round trips -------------------------------------------------------------------------------------------------
