@@ -134,7 +134,8 @@ class ChainLowering:
             raise LoweringStoppedError
         if len(inputs) != len(block.inputs):
             needed = f"{len(block.inputs)} inputs ({', '.join(block.inputs)})" if len(block.inputs) > 1 else "one input"
-            hint = "; 'from' names them" if len(block.inputs) > 1 else ""
+            hint = "; a stage passes one" if path[:1] == ("stages",) else "; 'from' names them"
+            hint = hint if len(block.inputs) > 1 else ""
             self.problem(f"block {kind!r} takes {needed}, not {len(inputs)}{hint}", path)
             inputs = [inputs[0], *(inputs[0].after_mistake() for _ in block.inputs[1:])]
         values = dict(zip(block.inputs, inputs, strict=True))
@@ -239,12 +240,19 @@ class ChainLowering:
         """Lower one step; ``value`` is that of the step before."""
         self.grow(path)
         present = self.resolver.condition(step.when, around.environment, (*path, "when"))
-        inputs = self.inputs(step, around, (*path, "from"), present=present is True) or [value]
+        inputs = self.inputs(step, around, (*path, "from"))
+        if step.from_ and not inputs and present:
+            lists = " and ".join(map(repr, step.from_))
+            self.problem(f"'from' names no values: {lists} are of steps that are absent or repeated 0 times", path)
+            inputs = [value.after_mistake()]
+        inputs = inputs or [value]
         if present is UNKNOWN:
             if self.is_own(path):
                 self.present(name, step, [value.after_mistake() for value in inputs], around.unknown(), path)
             return inputs[0].after_mistake()
-        return self.present(name, step, inputs, around, path) if present else inputs[0]
+        if present:
+            return self.present(name, step, inputs, around, path)
+        return inputs[0] if step.repeat is None else inputs[0]._replace(parts={})
 
     def present(self, name: str, step: Step, inputs: list[Value], around: Surroundings, path: KeyPath) -> Value:
         """Lower a step whose 'when' holds."""
@@ -330,27 +338,25 @@ class ChainLowering:
             return self.builder.call(target, around.layer(target), inputs, name, path)
         return inputs[0].after_mistake()
 
-    def inputs(self, step: Step, around: Surroundings, path: KeyPath, *, present: bool) -> list[Value]:
+    def inputs(self, step: Step, around: Surroundings, path: KeyPath) -> list[Value]:
         """The values that 'from' names; ``name.*`` are all parts of one."""
         values: list[Value] = []
         for reference in step.from_:
             if _is_list(reference):
-                values += self.parts(reference, around, path, present=present)
+                values += self.parts(reference, around, path)
             else:
                 values.append(self.refer(reference, around, path))
         return values
 
-    def parts(self, reference: str, around: Surroundings, path: KeyPath, *, present: bool) -> list[Value]:
+    def parts(self, reference: str, around: Surroundings, path: KeyPath) -> list[Value]:
         """All results of a repeated step, or all outputs of a block."""
         name = reference.removesuffix(".*")
         value = self.refer(name, around, path)
-        if value.parts:
-            return list(value.parts.values())
         if value.parts is None and value.shape is not None:
             self.problem(f"{reference!r} names no values: {name!r} is neither repeated nor has outputs", path)
-        elif value.parts is not UNKNOWN_PARTS and present:
-            self.problem(f"{reference!r} names no values: {name!r} is repeated 0 times", path)
-        return [value.after_mistake()]
+        if value.parts is None or value.parts is UNKNOWN_PARTS:
+            return [value.after_mistake()]
+        return list(value.parts.values())
 
     def refer(self, name: str, around: Surroundings, path: KeyPath) -> Value:
         """The value of an earlier step."""

@@ -291,7 +291,8 @@ class Block(Frozen):
         names = [*self.inputs, *(name for chain in chains for name in chain if name != "input")]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            what = "an input and a layer" if twice[0] in self.inputs else "two layers"
+            inputs = self.inputs.count(twice[0])
+            what = "two inputs" if inputs > 1 else "an input and a layer" if inputs else "two layers"
             raise ValueError(f"{twice[0]!r} names {what} of the block")
         _check_reserved("parameters", self.parameters)
         if sorted(self.declare) != ["after", "main", "shortcut"]:

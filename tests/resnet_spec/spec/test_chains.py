@@ -178,6 +178,18 @@ def test_a_join_of_one_result_is_that_result(lower: Lower) -> None:
     assert edges(lower(INPUT + stem % 2))["sum"] == ("c.0.x", "c.1.x")
 
 
+@pytest.mark.parametrize("absent", ["repeat: 0", "repeat: 2, when: false"])
+def test_results_that_are_not_there_are_left_out_of_a_list(lower: Lower, mistakes: Mistakes, absent: str) -> None:
+    stem = f"stem: {{a: relu, c: {{{absent}, steps: {{x: relu}}}}, sum: {{add: null, from: [c.*, a]}}, b: relu}}"
+    assert edges(lower(INPUT + stem)) == {"a": ("input",), "b": ("a",)}
+
+    (found,) = mistakes(INPUT + stem.replace("[c.*, a]", "[c.*]"))
+    assert "'from' names no values: 'c.*' are of steps that are absent or repeated 0 times" in found
+    assert edges(lower(INPUT + stem.replace("from: [c.*, a]", "from: c.*, when: in_channels > 4"))) == edges(
+        lower(INPUT + stem)
+    )
+
+
 def test_results_and_their_sizes_have_names(lower: Lower) -> None:
     graph = lower(f"""
         {INPUT}
@@ -303,6 +315,8 @@ def test_a_block_takes_several_inputs_and_gives_several_values(lower: Lower) -> 
             "  up: {decoder: null, from: [a, b]}\n  c: {relu: null, from: up.sum}\n",
             "no earlier layer here is named 'up.sum'",
         ),
+        ("  s: {steps: {x: decoder}}\n", "takes 2 inputs (input, skip), not 1; 'from' names them"),
+        ("stages: {s: {block: decoder}}\n", "takes 2 inputs (input, skip), not 1; a stage passes one"),
         ("  c: {add: null, from: a.*}\n", "'a.*' names no values: 'a' is neither repeated nor has outputs"),
     ],
 )

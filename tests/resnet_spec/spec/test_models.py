@@ -160,3 +160,16 @@ def test_a_spec_cannot_be_changed_after_it_was_checked() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         network.depth = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (["skip", "input"], "the first of 'inputs' must be 'input'"),
+        (["input", "a"], "'a' names an input and a layer of the block"),
+        (["input", "b", "b"], "'b' names two inputs of the block"),
+        (["input", "input"], "'input' names two inputs of the block"),
+    ],
+)
+def test_the_inputs_of_a_block_have_names_of_their_own(inputs: list[str], said: str) -> None:
+    assert refusals(Block, {"main": {"a": "relu"}, "inputs": inputs}) == [said]
