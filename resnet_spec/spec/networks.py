@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,10 @@ from resnet_spec.spec.overriding import overridden
 
 MAX_DEPTH = 10
 """The most networks within each other."""
+
+MAX_NETWORKS = 100
+MAX_VALUES = 1_000_000
+"""The most networks within one, and values in them: a small file can name many, and each of these many again."""
 
 _CHAINS: tuple[KeyPath, ...] = (
     *(("stem",), ("final",), ("head",)),
@@ -47,37 +51,60 @@ def _at(data: Any, path: KeyPath) -> dict[str, Any]:
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
-def with_networks(document: Document, catalog: Catalog, around: tuple[Path, ...] = ()) -> Document:
+@dataclass
+class _Budget:
+    """How much the networks in one spec may still contain, however they are nested."""
+
+    networks: int = MAX_NETWORKS
+    values: int = MAX_VALUES
+
+    def spend(self, document: Document) -> Document:
+        self.networks -= 1
+        self.values -= len(document.values)
+        if self.networks < 0:
+            raise SpecError(f"more than {MAX_NETWORKS:,} networks are parts of one")
+        if self.values < 0:
+            raise SpecError(f"the networks that are parts of this one have more than {MAX_VALUES:,} values")
+        return document
+
+
+def with_networks(document: Document, catalog: Catalog) -> Document:
     """The document with the content of each spec that a step names in place of the name.
 
-    A path is relative to the folder of the file that names it. ``set`` is applied to the content, and ``around`` are
-    the files that this one is part of.
+    A path is relative to the folder of the file that names it; ``set`` is applied to the content.
     """
+    return _with_networks(document, catalog, (), _Budget())
+
+
+def _with_networks(document: Document, catalog: Catalog, around: tuple[Path, ...], budget: _Budget) -> Document:
+    """The same within the files ``around``, of which this document is a part."""
     around = (*around, Path(document.file).resolve())
     for path in list(network_steps(document.data)):
-        document = _with_network(document, path, catalog, around)
+        document = _with_network(document, path, catalog, around, budget)
     return document
 
 
-def _with_network(document: Document, path: KeyPath, catalog: Catalog, around: tuple[Path, ...]) -> Document:
+def _with_network(
+    document: Document, path: KeyPath, catalog: Catalog, around: tuple[Path, ...], budget: _Budget
+) -> Document:
     step, where = _at(document.data, path), (*path, "spec")
     name, changes = step["spec"], step.get("set", {})
-    if isinstance(name, str):
-        with located_at(document, where):
-            network = with_networks(_content(document, where, name, catalog, around), catalog, around)
-    elif isinstance(name, dict):
-        network = replace(document, data=None, keys={}, values={})
-        network = replace(network, data=graft(cast("Any", name), document, where, network, ()))
-        network = with_networks(with_blocks(network, catalog), catalog, around)
-    else:
+    if not isinstance(name, str | dict):
         # It is reported where the spec is validated.
         return document
     if not isinstance(changes, dict) or not all(isinstance(key, str) for key in cast("dict[Any, Any]", changes)):
         message = "must be a mapping from keys such as parameters.classes to values"
         raise SpecError(Problem(message, dotted((*path, "set")), document.position((*path, "set"))))
-    if changes:
-        network = _changed(network, cast("dict[str, Any]", changes), document, (*path, "set"), catalog)
-    return _replaced(document, path, network)
+    with located_at(document, where):
+        if isinstance(name, str):
+            network = budget.spend(_content(document, where, name, catalog, around))
+        else:
+            network = replace(document, data=None, keys={}, values={})
+            network = replace(network, data=graft(cast("Any", name), document, where, network, ()))
+            network = budget.spend(with_blocks(network, catalog))
+        if changes:
+            network = _changed(network, cast("dict[str, Any]", changes), document, (*path, "set"), catalog)
+        return _replaced(document, path, _with_networks(network, catalog, around, budget))
 
 
 def _content(document: Document, where: KeyPath, name: str, catalog: Catalog, around: tuple[Path, ...]) -> Document:

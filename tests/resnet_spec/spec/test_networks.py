@@ -10,6 +10,7 @@ import pytest
 
 from resnet_spec import Graph, initialize, load
 from resnet_spec.errors import SpecError
+from resnet_spec.spec import networks
 from resnet_spec.spec.dependencies import files
 from resnet_spec.spec.networks import MAX_DEPTH, network_steps
 
@@ -347,6 +348,30 @@ def test_networks_nested_too_deeply_are_refused(write: Write) -> None:
         write(f"stem: {{a: {{spec: n{index + 1}.yaml}}}}\n", f"n{index}.yaml")
     with pytest.raises(SpecError, match=f"more than {MAX_DEPTH} networks are nested"):
         load("n0.yaml")
+
+
+def test_files_that_name_many_others_are_refused_at_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(8):
+        steps = ", ".join(f"s{n}: {{spec: n{index + 1}.yaml}}" for n in range(20))
+        write(f"stem: {{{steps}}}\n", f"n{index}.yaml")
+    write("stem: {a: relu}\n", "n8.yaml")
+    with pytest.raises(SpecError, match="more than 100 networks are parts of one") as caught:
+        load("n0.yaml")
+    assert len(caught.value.problems) == 1
+
+    monkeypatch.setattr(networks, "MAX_VALUES", 50)
+    monkeypatch.setattr(networks._Budget.__init__, "__defaults__", (100, 50))  # pyright: ignore
+    with pytest.raises(SpecError, match="have more than 50 values"):
+        load(write("stem: {a: {spec: resnet18}}\n"))
+
+
+def test_set_exchanges_a_network_within_a_network(write: Write) -> None:
+    write("stem: {c: {conv2d: {channels: 4, kernel: 1}}}\n", "one.yaml")
+    write("stem: {d: {conv2d: {channels: 5, kernel: 1}}}\n", "two.yaml")
+    write("stem: {inner: {spec: one.yaml}}\n", "middle.yaml")
+    graph = load(write("stem: {a: {spec: middle.yaml, set: {stem.inner.spec: two.yaml}}}\n")).to_graph()
+
+    assert [node.name for node in graph.nodes] == ["a.inner.d"]
 
 
 def test_parts_count_toward_the_size_of_a_network(mistakes: Mistakes) -> None:
