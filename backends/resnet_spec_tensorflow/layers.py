@@ -344,3 +344,79 @@ class SamePadding2D(keras.layers.Layer):
 def _around(edges: Any) -> Any:
     """Return the padding of each axis of a batch of maps."""
     return [(0, 0), *edges, (0, 0)]
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class Resize2D(keras.layers.Layer):
+    """A map resized by interpolation, at positions computed in the map's dtype, and with nearest in whole numbers.
+
+    Without ``scale`` and ``size`` it takes two maps, and the second gives height and width. ``coordinates`` are
+    ``half_pixel``, ``align_corners``, or ``asymmetric``, whose nearest position is rounded down.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        coordinates: str,
+        scale: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.mode = mode
+        self.coordinates = coordinates
+        self.scale = scale
+        self.size = size
+
+    def call(self, inputs: Any) -> Any:
+        """Resize ``inputs`` (batch, height, width, channels)."""
+        value: Any = inputs
+        like: Any = inputs
+        if self.scale is None and self.size is None:
+            value, like = inputs
+        for index in (0, 1):
+            before = tf.shape(value)[index + 1]
+            if self.scale is not None:
+                after = before * self.scale[index]
+            else:
+                after = self.size[index] if self.size is not None else tf.shape(like)[index + 1]
+            resized = self._nearest if self.mode == "nearest" else self._interpolated
+            value = resized(value, index + 1, before, after)
+        return value
+
+    def _nearest(self, value: Any, axis: int, before: Any, after: Any) -> Any:
+        positions = tf.range(after)
+        if self.coordinates == "half_pixel":
+            return tf.gather(value, (2 * positions + 1) * before // (2 * after), axis=axis)
+        return tf.gather(value, positions * before // after, axis=axis)
+
+    def _interpolated(self, value: Any, axis: int, before: Any, after: Any) -> Any:
+        wide = _widened(value)
+        positions = tf.cast(tf.range(after), wide.dtype)
+        sizes = [tf.cast(size, wide.dtype) for size in (before, after)]
+        if self.coordinates == "half_pixel":
+            positions = tf.maximum((positions + 0.5) * (sizes[0] / sizes[1]) - 0.5, 0)
+        else:
+            positions = positions * ((sizes[0] - 1) / tf.maximum(sizes[1] - 1, 1))
+        lower = tf.minimum(tf.cast(tf.floor(positions), tf.int32), before - 1)
+        weight = tf.reshape(positions - tf.cast(lower, wide.dtype), [-1] + [1] * (3 - axis))
+        first = tf.gather(wide, lower, axis=axis)
+        second = tf.gather(wide, tf.minimum(lower + 1, before - 1), axis=axis)
+        return tf.cast(first * (1 - weight) + second * weight, value.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for inputs of these shapes, whose sizes may be unknown."""
+        if self.scale is None and self.size is None:
+            (batch, _, _, channels), like = input_shape
+            return batch, *like[1:3], channels
+        batch, *sizes, channels = input_shape
+        if self.scale is not None:
+            sizes = [size and size * scale for size, scale in zip(sizes, self.scale, strict=True)]
+        return batch, *(self.size or sizes), channels
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        own = {"mode": self.mode, "coordinates": self.coordinates, "scale": self.scale, "size": self.size}
+        return parent.get_config() | own

@@ -15,8 +15,9 @@ from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore
 
 from resnet_spec_torch import layers
+from resnet_spec_torch.layers import resize_nearest
 
-__all__ = ["accumulate", "activate", "functional", "torch"]
+__all__ = ["accumulate", "activate", "functional", "resize_nearest", "torch"]
 
 _WRITES_NEW_MEMORY = frozenset(
     {

@@ -13,6 +13,8 @@ from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations.windows import explicit_padding, reached_padding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resnet_spec.operations.fields import Edges, Padding
 
 AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -350,7 +352,22 @@ def _by_channel(parameter: Tensor, positions: int = 2) -> Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Activations and regularization
+# Resizing, activations and regularization
+
+
+def resize_nearest(input: Tensor, size: Sequence[int], *, centered: bool) -> Tensor:
+    """(N, C, H, W) to (N, C, *size): the nearest rows and columns by exact arithmetic."""
+    rows, columns = (
+        _nearest(input.shape[axis + 2], size[axis], centered=centered, device=input.device) for axis in (0, 1)
+    )
+    return input.index_select(2, rows).index_select(3, columns)
+
+
+def _nearest(before: int, after: int, *, centered: bool, device: torch.device) -> Tensor:
+    positions = torch.arange(after, device=device)
+    if centered:
+        return (2 * positions + 1) * before // (2 * after)
+    return positions * before // after
 
 
 class ExactHardsigmoid(nn.Hardsigmoid):

@@ -52,6 +52,7 @@ from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
 from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
+from resnet_spec.operations.resizing import Resize
 from resnet_spec.operations.roles import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 __all__ = [  # noqa: RUF022 (in the order a reader needs)
@@ -111,6 +112,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Flatten",
     "Reshape",
     "Slice",
+    "Resize",
     "Concat",
     "Add",
     "Multiply",

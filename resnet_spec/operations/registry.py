@@ -39,6 +39,7 @@ from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPo
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
 from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
+from resnet_spec.operations.resizing import Resize
 
 AnyOperation: TypeAlias = (
     Conv2d
@@ -84,6 +85,7 @@ AnyOperation: TypeAlias = (
     | Flatten
     | Reshape
     | Slice
+    | Resize
     | Concat
     | Add
     | Multiply

@@ -764,6 +764,47 @@ def _slices(operation: ops.Slice, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
         yield Trial(f"one in {every} along the axis, from {first}", formula=taken(first, every))
 
 
+@_register(ops.Resize)
+def _resizes(operation: ops.Resize, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    sizes = [*zip(shapes[0][1:], operation.output_shape(*shapes)[1:], strict=True)]
+    for mode, coordinates, rounding in (
+        ("bilinear", "half_pixel", None),
+        ("bilinear", "align_corners", None),
+        ("bilinear", "asymmetric", None),
+        ("nearest", "asymmetric", "floor"),
+        ("nearest", "half_pixel", "half_up"),
+        ("nearest", "align_corners", "half_up"),
+    ):
+        other = operation.model_copy(update={"mode": mode, "coordinates": coordinates, "rounding": rounding})
+        if any(other.positions(*size) != operation.positions(*size) for size in sizes):
+            cause = f"{mode} with coordinates {coordinates} instead of {operation.mode} with {operation.coordinates}"
+            yield Trial(cause, formula=lambda inputs, own, o=other: _interpolated(inputs[0], o, sizes))
+    if operation.scale is not None:
+        zeros = [slice(None), slice(None), *(slice(None, None, factor) for factor in operation.scale)]
+
+        def between(inputs: list[Array], own: Arrays) -> Array:
+            result = np.zeros((*inputs[0].shape[:2], *(after for _, after in sizes)))
+            result[tuple(zeros)] = inputs[0]
+            return result
+
+        yield Trial("zeros between the values", formula=between)
+
+
+def _interpolated(value: Array, operation: ops.Resize, sizes: Iterable[tuple[int, int]]) -> Array:
+    """Return a map resized by an operation's positions."""
+    import numpy as np
+
+    for axis, (before, after) in enumerate(sizes, 2):
+        positions = np.array([float(position) for position in operation.positions(before, after)])
+        lower = np.floor(positions).astype(int)
+        weight = (positions - lower).reshape([-1 if index == axis else 1 for index in range(4)])
+        upper = np.minimum(lower + 1, before - 1)
+        value = value.take(lower, axis) * (1 - weight) + value.take(upper, axis) * weight
+    return value
+
+
 def join_formula(operation: ops.AnyOperation) -> Callable[[list[Array]], Array]:
     """Return the formula of an operation with several inputs; a trial's network of a single node has one input."""
     import numpy as np
@@ -779,5 +820,9 @@ def join_formula(operation: ops.AnyOperation) -> Callable[[list[Array]], Array]:
             return lambda inputs: reduce(np.maximum, inputs)
         case ops.Concat():
             return lambda inputs: np.concatenate(inputs, operation.axis + 1)
+        case ops.Resize():
+            return lambda inputs: _interpolated(
+                inputs[0], operation, zip(inputs[0].shape[2:], inputs[1].shape[2:], strict=True)
+            )
         case _:
             raise NotImplementedError(operation.op)

@@ -297,6 +297,7 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
             "add"
             | "subtract"
             | "slice"
+            | "resize"
             | "max_pool2d"
             | "global_avg_pool"
             | "global_max_pool"

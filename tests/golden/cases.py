@@ -175,6 +175,22 @@ OPERATIONS: dict[str, Case] = {
     "slice_of_rows": _only("slice", axis=1, start=2),
     "slice_part": _only("slice", part=1, parts=2),
     "slice_part_of_columns": _only("slice", axis=2, part=3, parts=4),
+    "resize": _only("resize", mode="bilinear", coordinates="half_pixel", scale=2),
+    "resize_to_a_size": _only("resize", mode="bilinear", coordinates="half_pixel", size=[13, 5]),
+    "resize_aligned": _only("resize", mode="bilinear", coordinates="align_corners", size=[5, 13]),
+    "resize_nearest": _only("resize", mode="nearest", coordinates="asymmetric", rounding="floor", size=[13, 5]),
+    "resize_nearest_centered": _only(
+        "resize", (2, 5, 4), mode="nearest", coordinates="half_pixel", rounding="half_up", scale=3
+    ),
+    "resize_like": Case(
+        {
+            "less": {"slice": {"axis": 1, "start": 4}},
+            "layer": {
+                "resize": {"mode": "nearest", "coordinates": "half_pixel", "rounding": "half_up", "like": True},
+                "from": ["less", "input"],
+            },
+        }
+    ),
     "concat": Case({"other": "sigmoid", "layer": {"concat": {}, "from": ["other", "input"]}}),
     "concat_of_rows": Case(
         {"top": {"slice": {"axis": 1, "stop": 2}}, "layer": {"concat": {"axis": 1}, "from": ["top", "input", "top"]}}

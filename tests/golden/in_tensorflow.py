@@ -142,6 +142,10 @@ ORIGINALS: dict[str, Original] = {
     "operations/batch_norm_of_four_axes": _function("nn.batch_normalization", _normalized_in((3, 3, 1))),
     "operations/max_pool2d_same": _function("nn.max_pool2d", lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME")),
     "operations/avg_pool2d_same": _function("nn.avg_pool2d", lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME")),
+    "operations/resize_nearest_centered": _function("image.resize", lambda x: tf.image.resize(x, (15, 12), "nearest")),
+    "operations/resize_like": _function(
+        "image.resize", lambda x: tf.image.resize(x[:, 4:], tf.shape(x)[1:3], "nearest")
+    ),
     "operations/max": _function("reduce_max", lambda x: tf.reduce_max(x, (3, 2), keepdims=True)),
     "operations/sum_of_columns": _function("reduce_sum", lambda x: tf.reduce_sum(x, 2, keepdims=True)),
     "operations/softmax_of_columns": _function("nn.softmax", lambda x: tf.nn.softmax(x, 2)),

@@ -1201,6 +1201,39 @@ _TABLE = (
             ("pooled", "tensorflow", "over the rows", _fields("pooled", axis=[1]), "axis 1 instead of 2"),
         )
     ),
+    *(
+        Mutation(f"resized.yaml, {at}: {what}", 0, "resized", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            (
+                "up",
+                "torch",
+                "corners aligned",
+                _fields("up", coordinates="align_corners"),
+                "bilinear with coordinates align_corners instead of bilinear with half_pixel",
+            ),
+            (
+                "up",
+                "tensorflow",
+                "the nearest",
+                _fields("up", mode="nearest", rounding="half_up"),
+                "nearest with coordinates half_pixel instead of bilinear with half_pixel",
+            ),
+            (
+                "up",
+                "tensorflow",
+                "the nearest, rounded down",
+                _fields("up", mode="nearest", coordinates="asymmetric", rounding="floor"),
+                "nearest with coordinates asymmetric instead of bilinear with half_pixel",
+            ),
+            (
+                "larger",
+                "torch",
+                "interpolated",
+                _fields("larger", mode="bilinear", coordinates="half_pixel", rounding=None),
+                "bilinear with coordinates half_pixel instead of nearest with asymmetric",
+            ),
+        )
+    ),
     # Wiring: every node is right by itself
     Mutation(
         "projection from before the pre-activation",

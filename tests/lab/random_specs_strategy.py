@@ -444,6 +444,25 @@ def _reduced(sketch: Sketch, shape: Shape) -> None:
         sketch.step("gated", {drawing.pick("multiply", "add", "subtract"): {}, "from": [start, gate]})
 
 
+def _resized(sketch: Sketch, shape: Shape) -> None:
+    """Another height and width, or the value's own again after a pool."""
+    drawing, start = sketch.drawing, sketch.last
+    kind = drawing.pick(
+        {"mode": "bilinear", "coordinates": "half_pixel"},
+        {"mode": "bilinear", "coordinates": "align_corners"},
+        {"mode": "nearest", "coordinates": "asymmetric", "rounding": "floor"},
+        {"mode": "nearest", "coordinates": "half_pixel", "rounding": "half_up"},
+    )
+    match drawing.number(0, 2):
+        case 0 if max(shape[1:]) <= LARGEST_SIDE // 3:
+            sketch.step("resize", {"resize": {**kind, "scale": drawing.pair(1, 3)}})
+        case 1:
+            less = sketch.step("less", {"max_pool2d": {"kernel": 2, "ceil_mode": True}})
+            sketch.step("resize", {"resize": {**kind, "like": True}, "from": [less, start]})
+        case _:
+            sketch.step("resize", {"resize": {**kind, "size": [drawing.number(1, 20), drawing.number(1, 20)]}})
+
+
 def _sliced(sketch: Sketch, shape: Shape) -> None:
     """A part of a value, and sometimes all parts again in another order."""
     drawing, start = sketch.drawing, sketch.last
@@ -530,6 +549,7 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
     *[_gate] * 1,
     _broadcast,
     _reduced,
+    *[_resized] * 2,
     *[_sliced] * 2,
     *[_again] * 2,
     *[_block_step] * 1,

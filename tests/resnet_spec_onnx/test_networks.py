@@ -60,7 +60,7 @@ NETWORKS = (
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
 NOT_SHIPPED = tuple(
-    SPECS / f"{name}.yaml" for name in ("activations", "joined", "learned", "normalizations", "reduced")
+    SPECS / f"{name}.yaml" for name in ("activations", "joined", "learned", "normalizations", "reduced", "resized")
 )
 
 

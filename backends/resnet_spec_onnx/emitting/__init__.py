@@ -14,6 +14,7 @@ from resnet_spec_onnx.emitting import (
     reduction,
     regularization,
     reshaping,
+    resizing,
 )
 from resnet_spec_onnx.emitting.emitters import EMITTERS, emit
 from resnet_spec_onnx.emitting.node_builder import NodeBuilder
@@ -32,4 +33,5 @@ __all__ = [
     "reduction",
     "regularization",
     "reshaping",
+    "resizing",
 ]

@@ -73,6 +73,14 @@ class NodeBuilder:
         """Add an int64 vector, the type of shapes, axes and pads."""
         return self._constant(np.array(values, np.int64))
 
+    def integer(self, value: int) -> str:
+        """Add an int64 scalar."""
+        return self._constant(np.array(value, np.int64))
+
+    def floats(self, values: Sequence[float]) -> str:
+        """Add a float32 vector, the type of scales whatever the model's is."""
+        return self._constant(np.array(values, np.float32))
+
     def reals(self, values: float | Sequence[float]) -> str:
         """Add a scalar or vector of the model's dtype."""
         return self._constant(np.array(values, self.dtype))

@@ -44,7 +44,7 @@ LAYOUT_OPS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten
 EVALUATED_OPS = (
     {"Abs", "Cast", "Ceil", "Floor", "Neg", "Reciprocal", "Sqrt"}
     | {"Add", "Div", "Equal", "Max", "Min", "Mod", "Mul", "Sub", "Where"}
-    | {"Concat", "ConstantOfShape", "Gather", "Shape", "Slice", "Squeeze"}
+    | {"Concat", "ConstantOfShape", "Gather", "Range", "Shape", "Slice", "Squeeze"}
 )
 """Operations whose result is no larger than their inputs together, than their broadcast shape, or than they state."""
 
@@ -98,6 +98,11 @@ def _is_small(node: NodeProto, values: Sequence[Constant]) -> bool:
     arrays = [value.array for value in values]
     if node.op_type == "ConstantOfShape":
         return all(0 <= prod(int(size) for size in array.reshape(-1)[:8]) <= MAX_ELEMENTS for array in arrays)
+    if node.op_type == "Range":
+        # Of whole numbers: between others there is room for any number of elements.
+        return all(
+            array.size == 1 and array.dtype.kind in "iu" and abs(int(array.item())) < MAX_ELEMENTS for array in arrays
+        )
     if node.op_type == "Gather" and len(arrays) == 2:
         return arrays[0].size * arrays[1].size <= MAX_ELEMENTS
     try:

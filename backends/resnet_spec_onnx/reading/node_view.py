@@ -104,7 +104,8 @@ class NodeView:
     def require(self, **wanted: float) -> None:
         """Raise unless each of these attributes is absent or has the only value that is supported."""
         for attribute in self.proto.attribute:
-            if attribute.name in wanted and wanted[attribute.name] not in (attribute.i, attribute.f):
+            value = attribute.f if attribute.type == AttributeProto.FLOAT else attribute.i
+            if attribute.name in wanted and wanted[attribute.name] != value:
                 raise self.error(f"has an unsupported value of {attribute.name!r}")
 
     # -- inputs --------------------------------------------------------------------------------------------------

@@ -301,6 +301,21 @@ class NormalForm:
         nonnegative = step.nonnegative
         return self.add("slice", (x,), source, tuple(shape), nonnegative=nonnegative, axis=axis, start=start, stop=stop)
 
+    def resize(self, x: int, source: str, axis: int, size: int, interpolation: str) -> int:
+        """Add a resize of rows (axis 1) or columns (axis 2) to a size; a whole factor of the nearest is of one kind."""
+        step = self.steps[x]
+        before = step.shape[axis]
+        if size == before:
+            return x
+        if interpolation.startswith("nearest") and size % before == 0:
+            interpolation = "nearest"
+        if interpolation == "nearest half_pixel down":
+            raise IncomparableError(f"{source} rounds half down from {before} to {size}, which is not supported")
+        shape = list(step.shape)
+        shape[axis] = size
+        found = (x,), source, tuple(shape)
+        return self.add("resize", *found, nonnegative=step.nonnegative, axis=axis, interpolation=interpolation)
+
     def group_norm(
         self, x: int, source: str, groups: int, epsilon: float, tensors: Mapping[str, Tensor] | None = None
     ) -> int:

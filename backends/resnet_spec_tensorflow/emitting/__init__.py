@@ -14,6 +14,7 @@ from resnet_spec_tensorflow.emitting import (
     reduction,
     regularization,
     reshaping,
+    resizing,
 )
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, emit
 
@@ -32,4 +33,5 @@ __all__ = [
     "reduction",
     "regularization",
     "reshaping",
+    "resizing",
 ]

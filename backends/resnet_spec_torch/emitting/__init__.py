@@ -14,6 +14,7 @@ from resnet_spec_torch.emitting import (
     reduction,
     regularization,
     reshaping,
+    resizing,
 )
 from resnet_spec_torch.emitting.emitters import EXPRESSIONS, IN_PLACE, LAYERS, NEW_VALUE, PARAMETERS, Options
 
@@ -34,4 +35,5 @@ __all__ = [
     "reduction",
     "regularization",
     "reshaping",
+    "resizing",
 ]

@@ -21,7 +21,7 @@ def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
         *("softmax", "dropout", "stochastic_depth"),
         *("max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool"),
         *("mean", "max", "sum"),
-        *("pad2d", "pad_channels", "flatten", "reshape", "slice"),
+        *("pad2d", "pad_channels", "flatten", "reshape", "slice", "resize"),
         *("concat", "add", "multiply", "subtract", "maximum"),
     ]
     assert all(cls.__doc__ and cls.label and isinstance(cls.category, Category) for cls in OPERATIONS.values())

@@ -79,6 +79,8 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "subtract": ({}, 2),
     "maximum": ({}, 2),
     "concat": ({}, 2),
+    "resize": ({"mode": "bilinear", "coordinates": "half_pixel", "scale": 2}, 1),
+    "resize nearest": ({"mode": "nearest", "coordinates": "half_pixel", "rounding": "half_up", "size": [5, 13]}, 1),
     "slice": ({"axis": 1, "start": 2, "stop": 4}, 1),
     "slice of a part": ({"part": 1, "parts": 2}, 1),
 }

@@ -15,6 +15,7 @@ from resnet_spec_onnx.reading.operations import (
     reduction,
     regularization,
     reshaping,
+    resizing,
 )
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 
@@ -32,4 +33,5 @@ __all__ = [
     "reduction",
     "regularization",
     "reshaping",
+    "resizing",
 ]

@@ -40,6 +40,7 @@ def test_a_size_dependent_layer_is_reported_by_its_shape(tmp_path: Path) -> None
         ([node("MatMul", "x kernel", "y")], (4,), "'y' (MatMul) has a kernel [4]"),
         ([node("MatMul", "x kernel", "y")], (5, 3), "'y' (MatMul) has a kernel for 5 features, but its input has 4"),
         ([node("Gemm", "x kernel", "y", alpha=2.0)], (4, 3), "'y' (Gemm) has an unsupported value of 'alpha'"),
+        ([node("Gemm", "x kernel", "y", transA=1)], (4, 3), "'y' (Gemm) has an unsupported value of 'transA'"),
     ],
 )
 def test_unsupported_products_are_reported(

@@ -81,6 +81,7 @@ def test_a_gate_expanded_to_its_map_is_the_gate(tmp_path: Path) -> None:
         (node("Reshape", "c kernel", "y"), "has an input that must be a short list of integers"),
         (node("Pad", "c few", "y"), "is an unsupported pad"),
         (node("Pad", "c ends", "y"), "has pads [1, 0, 0, 0, 0, 0, 0, 0]"),
+        (node("Reshape", "c four", "y", allowzero=1), "has an unsupported value of 'allowzero'"),
         (node("Transpose", "ones", "y"), "none of its outputs depends on its input"),
     ],
 )
