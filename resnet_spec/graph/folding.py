@@ -79,6 +79,8 @@ def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
             isinstance(norm.operation, BatchNorm)
             and convolution is not None
             and isinstance(convolution.operation, Conv2d | ConvTranspose2d | Linear)
+            # The features of other values are not the channels that are normalized.
+            and (len(convolution.shape) == 1 or not isinstance(convolution.operation, Linear))
             and uses[convolution.name] == calls[norm.layer] == calls[convolution.layer] == 1
             and convolution.name not in graph.outputs
         ):

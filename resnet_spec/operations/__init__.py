@@ -37,7 +37,7 @@ from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, 
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
-from resnet_spec.operations.linear import Linear
+from resnet_spec.operations.linear import Linear, MatMul
 from resnet_spec.operations.normalization import (
     BatchNorm,
     EvoNormS0,
@@ -51,7 +51,7 @@ from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPo
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
+from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice, Transpose
 from resnet_spec.operations.resizing import Resize
 from resnet_spec.operations.roles import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
@@ -70,6 +70,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "ConvTranspose2d",
     "Conv1d",
     "Linear",
+    "MatMul",
     "Scale",
     "Offset",
     "LearnedValue",
@@ -111,6 +112,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "PadChannels",
     "Flatten",
     "Reshape",
+    "Transpose",
     "Slice",
     "Resize",
     "Concat",

@@ -25,7 +25,7 @@ from resnet_spec.operations.activation import (
 from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
-from resnet_spec.operations.linear import Linear
+from resnet_spec.operations.linear import Linear, MatMul
 from resnet_spec.operations.normalization import (
     BatchNorm,
     EvoNormS0,
@@ -38,7 +38,7 @@ from resnet_spec.operations.normalization import (
 from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice
+from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice, Transpose
 from resnet_spec.operations.resizing import Resize
 
 AnyOperation: TypeAlias = (
@@ -47,6 +47,7 @@ AnyOperation: TypeAlias = (
     | ConvTranspose2d
     | Conv1d
     | Linear
+    | MatMul
     | Scale
     | Offset
     | LearnedValue
@@ -84,6 +85,7 @@ AnyOperation: TypeAlias = (
     | PadChannels
     | Flatten
     | Reshape
+    | Transpose
     | Slice
     | Resize
     | Concat

@@ -177,3 +177,32 @@ class Reshape(BaseOperation):
 
     def spatial_stride(self) -> Stride | None:
         return None
+
+
+class Transpose(BaseOperation):
+    """The axes in another order: axis i of the result is axis ``axes[i]`` of the input.
+
+    Attributes:
+        axes: Each axis of the input once, counted without the batch: [1, 2, 0] puts the channels last.
+    """
+
+    category = Category.RESHAPING
+    label = "Transpose"
+
+    op: Literal["transpose"]
+    axes: Annotated[tuple[Axis, ...], Field(min_length=1, max_length=4)]
+
+    @model_validator(mode="after")
+    def _is_a_permutation(self) -> Transpose:
+        if sorted(self.axes) != [*range(len(self.axes))]:
+            raise ValueError(f"must name each axis from 0 to {len(self.axes) - 1} once")
+        return self
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        shape = inputs[0]
+        if len(shape) != len(self.axes):
+            raise ShapeError(f"cannot reorder {len(self.axes)} axes of {as_text(shape)}, which has {len(shape)}")
+        return tuple(shape[axis] for axis in self.axes)
+
+    def spatial_stride(self) -> Stride | None:
+        return None

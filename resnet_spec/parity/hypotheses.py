@@ -723,6 +723,46 @@ _JOIN_NAMES = {
 }
 
 
+def _matrices(operation: ops.MatMul, inputs: list[Array]) -> list[Array]:
+    """Return the inputs of a product after its transpositions."""
+    turned = operation.transpose_first, operation.transpose_second
+    return [value.swapaxes(-1, -2) if turn else value for value, turn in zip(inputs, turned, strict=True)]
+
+
+@_register(ops.MatMul)
+def _matrix_products(operation: ops.MatMul, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    import numpy as np
+
+    def product(change: Callable[[Array, Array], Array]) -> Callable[[list[Array], Arrays], Array]:
+        return lambda inputs, own: change(*_matrices(operation, inputs)) * operation.factor
+
+    yield Trial("the first is transposed", formula=product(lambda a, b: np.matmul(a.swapaxes(-1, -2), b)))
+    yield Trial("the second is transposed", formula=product(lambda a, b: np.matmul(a, b.swapaxes(-1, -2))))
+    yield Trial("the inputs are swapped", formula=product(lambda a, b: np.matmul(b, a)))
+    yield Trial("the result is transposed", formula=product(lambda a, b: np.matmul(a, b).swapaxes(-1, -2)))
+    for cause, power in {"the root of": 0.5, "": 1.0}.items():
+        cause = f"it is divided by {cause} the number of terms".replace("  ", " ")
+        yield Trial(cause, formula=product(lambda a, b, power=power: np.matmul(a, b) / a.shape[-1] ** power))
+    if operation.factor != 1:
+        yield Trial("the factor is left out", formula=product(lambda a, b: np.matmul(a, b) / operation.factor))
+    yield Trial("the product of the elements", formula=product(lambda a, b: a * b))
+
+
+@_register(ops.Transpose)
+def _transposes(operation: ops.Transpose, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    from itertools import permutations
+
+    wanted = operation.output_shape(*shapes)
+    inverse = tuple(sorted(range(len(wanted)), key=operation.axes.__getitem__))
+    for axes in permutations(range(len(wanted))):
+        if axes != operation.axes and tuple(shapes[0][axis] for axis in axes) == wanted:
+            which = " (the inverse)" if axes == inverse else ""
+            cause = f"axes {list(axes)}{which} instead of {list(operation.axes)}"
+            yield from _with_fields(operation, cause, axes=axes)
+    shape = (-1, *wanted)
+    yield Trial("it is reshaped, not transposed", formula=lambda inputs, own: inputs[0].reshape(shape))
+
+
 @_register(ops.Concat)
 def _concatenations(operation: ops.Concat, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
@@ -824,5 +864,7 @@ def join_formula(operation: ops.AnyOperation) -> Callable[[list[Array]], Array]:
             return lambda inputs: _interpolated(
                 inputs[0], operation, zip(inputs[0].shape[2:], inputs[1].shape[2:], strict=True)
             )
+        case ops.MatMul():
+            return lambda inputs: np.matmul(*_matrices(operation, inputs)) * operation.factor
         case _:
             raise NotImplementedError(operation.op)

@@ -31,14 +31,19 @@ from resnet_spec.operations import (
     OFFSETS,
     STATISTICS,
     VARIANCES,
-    AnyOperation,
     AvgPool2d,
     BatchNorm,
     Concat,
     FilterResponseNorm,
     GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Linear,
     Mean,
+    Offset,
     PositionBatchNorm,
+    Role,
+    Scale,
 )
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.parity.exchange import Scratch
@@ -264,22 +269,34 @@ def zero_gradient_biases(graph: Graph) -> set[str]:
     subtracted: dict[str, bool] = {}
     for node in reversed(graph.nodes):
         subtracted[node.name] = node.name not in graph.outputs and all(
-            _subtracts_shifts(user) or (_keeps_shifts(user.operation) and subtracted[user.name])
-            for user in users[node.name]
+            _subtracts_shifts(user) or (_keeps_shifts(user) and subtracted[user.name]) for user in users[node.name]
         )
     return {
         parameter.name
         for parameter in graph.parameters()
         if parameter.role in _SHIFTS
         and all(
-            subtracted[call.name] and not isinstance(call.operation, FilterResponseNorm | PositionBatchNorm)
-            for call in graph.nodes
-            if call.layer == parameter.node
+            subtracted[call.name] and _shifts_channels(call) for call in graph.nodes if call.layer == parameter.node
         )
     }
 
 
-_SHIFTS = BIASES | OFFSETS
+_SHIFTS = BIASES | OFFSETS | {Role.LEARNED_OFFSET}
+
+
+def _shifts_channels(node: Node) -> bool:
+    """Whether a bias or offset of a layer shifts whole channels of its value."""
+    match node.operation:
+        case FilterResponseNorm() | PositionBatchNorm():
+            return False
+        case Linear():
+            return len(node.shape) == 1
+        case LayerNorm():
+            return node.operation.axis == 0
+        case Offset():
+            return node.operation.shape != "map"
+        case _:
+            return True
 
 
 def _subtracts_shifts(node: Node) -> bool:
@@ -287,11 +304,14 @@ def _subtracts_shifts(node: Node) -> bool:
     operation = node.operation
     if isinstance(operation, GroupNorm):
         return operation.groups == node.shape[0]
-    return isinstance(operation, BatchNorm | PositionBatchNorm)
+    if isinstance(operation, LayerNorm):
+        return operation.axis != 0
+    return isinstance(operation, BatchNorm | PositionBatchNorm | InstanceNorm)
 
 
-def _keeps_shifts(operation: AnyOperation) -> bool:
+def _keeps_shifts(node: Node) -> bool:
     """Whether a shift of a channel of the input is a shift of the channels of the result, at every position."""
+    operation = node.operation
     match operation.op:
         case (
             "add"
@@ -307,7 +327,10 @@ def _keeps_shifts(operation: AnyOperation) -> bool:
             return True
         case "flatten" | "linear":
             # The features of a vector are its channels.
-            return True
+            return len(node.shape) == 1
+        case "scale" | "offset":
+            assert isinstance(operation, Scale | Offset)  # noqa: S101 - by its name
+            return operation.op == "offset" or operation.shape != "map"
         case "avg_pool2d":
             assert isinstance(operation, AvgPool2d)  # noqa: S101 - by its name
             return operation.padding == UNPADDED or not operation.count_include_pad

@@ -92,6 +92,15 @@ OPERATIONS: dict[str, Case] = {
     ),
     "linear": _only("linear", (6,), features=5),
     "linear_unbiased": _only("linear", (6,), features=5, bias=False),
+    "linear_of_rows": Case({"rows": {"reshape": {"shape": [9, 32]}}, "layer": {"linear": {"features": 5}}}),
+    "linear_of_a_map": _only("linear", features=5, bias=False),
+    "matmul": Case({"other": "sigmoid", "layer": {"matmul": {"transpose_second": True}, "from": ["input", "other"]}}),
+    "matmul_broadcast": Case(
+        {
+            "first": {"slice": {"stop": 1}},
+            "layer": {"matmul": {"transpose_first": True, "factor": 0.3}, "from": ["first", "input"]},
+        }
+    ),
     "scale": Case({"layer.gamma": {"scale": {"shape": "channels", "initial": 1e-6}}}),
     "scale_of_a_vector": Case({"layer.gamma": {"scale": {"shape": "channels"}}}, shape=(6,)),
     "scale_by_a_number": Case({"layer": {"scale": {"shape": "scalar", "initial": 0.0}}}),
@@ -170,6 +179,10 @@ OPERATIONS: dict[str, Case] = {
     "pad2d_reflect": _only("pad2d", padding=[[0, 1], [2, 3]], mode="reflect"),
     "pad_channels": _only("pad_channels", before=1, after=2),
     "flatten": _only("flatten"),
+    "transpose": _only("transpose", axes=[2, 0, 1]),
+    "transpose_of_four_axes": Case(
+        {"four": {"reshape": {"shape": [2, 2, 9, 8]}}, "layer": {"transpose": {"axes": [2, 0, 3, 1]}}}
+    ),
     "reshape": Case({"layer": {"reshape": {"shape": [8, 9, 4]}}}),
     "slice": _only("slice", start=1, stop=3),
     "slice_of_rows": _only("slice", axis=1, start=2),

@@ -243,6 +243,16 @@ ORIGINALS: dict[str, Original] = {
     "operations/offset_of_a_number": _function("add", lambda x, layer: torch.add(x, layer)),
     "operations/offset_of_each_element": _function("add", lambda x, layer: torch.add(x, layer)),
     "operations/parameter": _function("broadcast_to", lambda x, layer: torch.broadcast_to(layer, (len(x), 3, 5, 2))),
+    "operations/linear_of_rows": _function(
+        "nn.functional.linear", lambda x, weight, bias: F.linear(x.reshape(len(x), 9, 32), weight, bias)
+    ),
+    "operations/linear_of_a_map": _in_nn("linear"),
+    "operations/matmul": _function("matmul", lambda x: torch.matmul(x, x.sigmoid().mT)),
+    "operations/matmul_broadcast": _function("matmul", lambda x: torch.matmul(x[:, :1].mT, x) * 0.3),
+    "operations/transpose": _function("permute", lambda x: torch.permute(x, (0, 3, 1, 2))),
+    "operations/transpose_of_four_axes": _function(
+        "permute", lambda x: torch.permute(x.reshape(len(x), 2, 2, 9, 8), (0, 3, 1, 4, 2))
+    ),
     "operations/batch_norm": _in_nn("batch_norm"),
     "operations/batch_norm_of_a_vector": _layer(partial(nn.BatchNorm1d, 6)),
     "operations/group_norm": _in_nn("group_norm", num_groups=2),

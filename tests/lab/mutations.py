@@ -74,6 +74,10 @@ def _first_everywhere(value: Any) -> Any:
     return 0 * value + value[:1]
 
 
+def _turned(kernel: Any) -> Any:
+    return kernel.T.copy()
+
+
 def _other_order(kernel: Any) -> Any:
     """Read the memory of an OIHW kernel as HWIO, which raises no error if shapes are not checked."""
     height_first = kernel.reshape([kernel.shape[axis] for axis in (2, 3, 1, 0)])
@@ -1011,6 +1015,17 @@ _TABLE = (
                 _fields("norm6", epsilon=1e-3),
                 "epsilon 0.001 instead of 1e-05",
             ),
+        )
+    ),
+    *(
+        Mutation(f"{now}: {what}", 0, "attention", backend, change, now, cause)
+        for now, backend, what, change, cause in (
+            ("query", "torch", "bias left out", _norm("query", bias=0.0), "the bias is left out"),
+            ("value", "tensorflow", "kernel transposed", _array("value.weight", _turned), "the kernel is transposed"),
+            ("scores", "torch", "factor left out", _fields("scores", factor=1.0), "the factor is left out"),
+            ("mixed", "tensorflow", "divided", _fields("mixed", factor=0.125), "the root of the number of terms"),
+            ("tokens", "torch", "reshaped", _operation("tokens", "reshape", shape=(64, 8)), "it is reshaped"),
+            ("joined", "tensorflow", "reshaped", _operation("joined", "reshape", shape=(64, 2, 4)), "it is reshaped"),
         )
     ),
     *(

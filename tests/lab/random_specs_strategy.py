@@ -341,6 +341,26 @@ def _padded(sketch: Sketch, shape: Shape) -> None:
             sketch.step("wider", {"pad_channels": fields})
 
 
+def _multiplied(sketch: Sketch, shape: Shape) -> None:
+    """A transpose, a linear layer over the last axis, or the product of a value with itself or with a part of it."""
+    drawing, start = sketch.drawing, sketch.last
+    match drawing.number(0, 2):
+        case 0:
+            order = [*range(len(shape))]
+            axes = [order.pop(drawing.number(0, len(order) - 1)) for _ in shape]
+            sketch.step("turned", {"transpose": {"axes": axes}})
+        case 1:
+            sketch.step("fc", {"linear": {"features": drawing.number(1, 5), "bias": drawing.pick(True, False)}})
+        case _:
+            first = drawing.pick(True, False)
+            fields: Data = {"transpose_first": first, "transpose_second": not first}
+            fields |= {"factor": drawing.pick(0.5, -1.5)} if drawing.sometimes(30) else {}
+            other = start
+            if len(shape) > 2 and drawing.sometimes(40):
+                other = sketch.step("one", {"slice": {"axis": 0, "stop": 1}})
+            sketch.step("product", {"matmul": fields, "from": drawing.pick([start, other], [other, start])})
+
+
 def _learned(sketch: Sketch, shape: Shape) -> None:
     """A learned factor or term, or a learned value that is added."""
     drawing = sketch.drawing
@@ -555,6 +575,7 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
     *[_block_step] * 1,
     *[_transposed] * 2,
     *[_learned] * 2,
+    _multiplied,
     _regularized,
     _absent,
     _global_pool,
@@ -638,6 +659,7 @@ def _joined(sketch: Sketch, shape: Shape) -> None:
 ROWS = (
     *[_along] * 4,
     *[_normalized_row] * 2,
+    *[_multiplied] * 2,
     _activation,
     _learned,
     _regularized,

@@ -59,9 +59,8 @@ NETWORKS = (
 
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
-NOT_SHIPPED = tuple(
-    SPECS / f"{name}.yaml" for name in ("activations", "joined", "learned", "normalizations", "reduced", "resized")
-)
+NAMES = "activations", "attention", "joined", "learned", "normalizations", "reduced", "resized"
+NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in NAMES)
 
 
 def small(name: str) -> Graph:

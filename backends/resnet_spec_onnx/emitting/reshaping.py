@@ -49,3 +49,8 @@ def _slice(op: ops.Slice, builder: NodeBuilder, x: str) -> str:
     else:
         return builder.add_part(x, op.axis + 1, op.parts, op.part or 0)
     return builder.add("Slice", x, *(builder.integers([number]) for number in (start, stop, op.axis + 1)))
+
+
+@EMITTERS.register("transpose")
+def _transpose(op: ops.Transpose, builder: NodeBuilder, x: str) -> str:
+    return builder.add("Transpose", x, perm=[0, *(axis + 1 for axis in op.axes)])

@@ -63,3 +63,9 @@ def _to_channels_first(context: LayerContext) -> Any:
 def _is_order_independent(shape: Shape) -> bool:
     """Return whether the order of the values is the same, channels first or last."""
     return shape[0] == 1 or prod(shape[1:]) == 1
+
+
+@EMITTERS.register("transpose")
+def _transpose(op: ops.Transpose, context: LayerContext) -> Steps:
+    # Axis 0 is the last, whose number is the rank, of the input and of the result.
+    return (keras.layers.Permute([axis or context.rank for axis in channels_last(op.axes)], **context.common),)

@@ -49,6 +49,7 @@ NEW_VALUE = frozenset(
         "conv_transpose2d",
         "conv1d",
         "linear",
+        "matmul",
         "batch_norm",
         "position_batch_norm",
         "group_norm",

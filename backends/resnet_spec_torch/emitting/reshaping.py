@@ -33,3 +33,8 @@ def _slice(op: ops.Slice, x: str) -> str:
     if op.parts is not None:
         return f"{x}.chunk({op.parts}, dim={op.axis + 1})[{op.part}]"
     return f"{x}[{':, ' * (op.axis + 1)}{op.start or ''}:{op.stop or ''}]"
+
+
+@EXPRESSIONS.register("transpose")
+def _transpose(op: ops.Transpose, x: str) -> str:
+    return f"{x}.permute(0, {', '.join(str(axis + 1) for axis in op.axes)})"

@@ -96,3 +96,23 @@ def test_a_convolution_whose_own_value_is_wanted_stays() -> None:
 
 def test_what_is_stated_of_the_network_is_stated_of_the_whole_one() -> None:
     assert load("resnet50", ["folded=true"]).to_graph().by_name["conv1"].operation.model_dump()["bias"] is True
+
+
+def test_a_linear_layer_over_the_last_axis_is_not_folded() -> None:
+    # Its features are not the channels that the normalization after it has.
+    data = {
+        "name": "test/rows",
+        "input": {"channels": 4, "height": 3, "width": 5},
+        "nodes": [
+            {"name": "fc", "operation": {"op": "linear", "features": 4}, "inputs": ["input"], "shape": [4, 3, 4]},
+            {
+                "name": "bn",
+                "operation": {"op": "batch_norm", "epsilon": 1e-5, "momentum": 0.1, "running_variance": "unbiased"},
+                "inputs": ["fc"],
+                "shape": [4, 3, 4],
+            },
+        ],
+        "outputs": ["bn"],
+    }
+    graph = Graph.model_validate(data)
+    assert fold(graph).nodes == graph.nodes

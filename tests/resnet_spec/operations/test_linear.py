@@ -9,13 +9,22 @@ import pytest
 
 from resnet_spec.operations import Role
 from resnet_spec.operations.fields import ShapeError
-from tests.resnet_spec.operations.support import MAP, Shape, Shapes, make, operations_of
+from tests.resnet_spec.operations.support import Shape, Shapes, make, operations_of
+
+BAD = "cannot multiply the matrices "
 
 
 @pytest.mark.parametrize(
     ("operation", "shapes", "output"),
     [
         (make("linear", features=3), [(7,)], (3,)),
+        (make("linear", features=3), [(5, 7)], (5, 3)),
+        (make("linear", features=3), [(2, 4, 5, 7)], (2, 4, 5, 3)),
+        (make("matmul"), [(4, 5), (5, 3)], (4, 3)),
+        (make("matmul", transpose_first=True), [(5, 4), (5, 3)], (4, 3)),
+        (make("matmul", transpose_second=True), [(2, 4, 5), (2, 3, 5)], (2, 4, 3)),
+        (make("matmul", transpose_first=True, transpose_second=True), [(5, 4), (3, 5)], (4, 3)),
+        (make("matmul"), [(1, 6, 4, 5), (2, 1, 5, 3)], (2, 6, 4, 3)),
     ],
 )
 def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
@@ -25,7 +34,21 @@ def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
 @pytest.mark.parametrize(
     ("operation", "shapes", "said"),
     [
-        (make("linear", features=3), [MAP], "needs a vector, not 4×9×10; add a flatten before it"),
+        (make("linear", features=3), [(1, 2, 3, 4, 5)], "needs a value of 1 to 4 axes, not 1×2×3×4×5"),
+        (make("matmul"), [(4, 5), (4, 5)], BAD + "4×5 and 4×5"),
+        (
+            make("matmul", transpose_second=True),
+            [(4, 5), (5, 3)],
+            BAD + "4×5 and 5×3 (transposed)",
+        ),
+        (
+            make("matmul", transpose_first=True),
+            [(4, 5), (5, 3)],
+            BAD + "4×5 (transposed) and 5×3",
+        ),
+        (make("matmul"), [(2, 4, 5), (5, 3)], BAD + "2×4×5 and 5×3"),
+        (make("matmul"), [(2, 4, 5), (3, 5, 3)], BAD + "2×4×5 and 3×5×3"),
+        (make("matmul"), [(5,), (5,)], "needs a value of 2 to 4 axes, not 5"),
     ],
 )
 def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str) -> None:
@@ -38,6 +61,7 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
     [
         (make("linear", features=3), (7,), [("weight", (3, 7), Role.LINEAR_KERNEL), ("bias", (3,), Role.LINEAR_BIAS)]),
         (make("linear", features=3, bias=False), (7,), [("weight", (3, 7), Role.LINEAR_KERNEL)]),
+        (make("linear", features=3, bias=False), (5, 7), [("weight", (3, 7), Role.LINEAR_KERNEL)]),
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
@@ -45,18 +69,23 @@ def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "shape", "macs"),
+    ("operation", "shapes", "macs"),
     [
-        (make("linear", features=1000), (512,), 512_000),
+        (make("linear", features=1000), [(512,)], 512_000),
+        (make("linear", features=8), [(5, 2, 7)], 5 * 2 * 7 * 8),
+        (make("matmul", factor=0.5), [(2, 4, 5), (2, 5, 3)], 2 * 4 * 5 * 3),
     ],
 )
-def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
-    assert operation.macs((shape,), operation.output_shape(shape)) == macs
+def test_multiply_accumulates(operation: Any, shapes: Shapes, macs: int) -> None:
+    assert operation.macs(tuple(shapes), operation.output_shape(*shapes)) == macs
 
 
 ROUNDINGS = [
     (make("linear", features=1000), [(512,)], 512 + 1),
     (make("linear", features=1000, bias=False), [(512,)], 512),
+    (make("linear", features=1000), [(512, 7)], 7 + 1),
+    (make("matmul"), [(4, 5), (5, 3)], 5),
+    (make("matmul", transpose_first=True, factor=0.5), [(5, 4), (5, 3)], 5 + 1),
 ]
 
 
@@ -73,6 +102,7 @@ def test_the_roundings_of_every_operation_are_stated() -> None:
     ("operation", "stride"),
     [
         (make("linear", features=3), None),
+        (make("matmul"), None),
     ],
 )
 def test_spatial_stride(operation: Any, stride: Any) -> None:

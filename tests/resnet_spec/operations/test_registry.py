@@ -12,7 +12,7 @@ from tests.resnet_spec.operations.support import make
 
 def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
     assert list(OPERATIONS) == [
-        *("conv2d", "std_conv2d", "conv_transpose2d", "conv1d", "linear"),
+        *("conv2d", "std_conv2d", "conv_transpose2d", "conv1d", "linear", "matmul"),
         *("scale", "offset", "parameter"),
         *("batch_norm", "position_batch_norm", "group_norm", "layer_norm", "instance_norm"),
         *("evo_norm_s0", "filter_response_norm"),
@@ -21,7 +21,7 @@ def test_every_operation_is_found_by_the_word_it_is_written_with() -> None:
         *("softmax", "dropout", "stochastic_depth"),
         *("max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool"),
         *("mean", "max", "sum"),
-        *("pad2d", "pad_channels", "flatten", "reshape", "slice", "resize"),
+        *("pad2d", "pad_channels", "flatten", "reshape", "transpose", "slice", "resize"),
         *("concat", "add", "multiply", "subtract", "maximum"),
     ]
     assert all(cls.__doc__ and cls.label and isinstance(cls.category, Category) for cls in OPERATIONS.values())

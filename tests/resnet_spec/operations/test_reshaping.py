@@ -88,6 +88,7 @@ ROUNDINGS = [
     (make("pad_channels", after=1), [MAP], 0),
     (make("flatten"), [MAP], 0),
     (make("reshape", shape=[4, 90]), [MAP], 0),
+    (make("transpose", axes=[2, 0, 1]), [MAP], 0),
     (make("slice", start=1), [MAP], 0),
 ]
 
@@ -147,3 +148,13 @@ def test_wrong_fields_are_refused(op: str, fields: dict[str, Any]) -> None:
 def test_what_a_slice_must_state(fields: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(said)):
         make("slice", **fields)
+
+
+def test_a_transpose_reorders_axes() -> None:
+    assert make("transpose", axes=(2, 0, 1)).output_shape(MAP) == (10, 4, 9)
+    assert make("transpose", axes=(1, 0)).output_shape((3, 5)) == (5, 3)
+    with pytest.raises(ShapeError, match=r"^cannot reorder 2 axes of 4×9×10, which has 3$"):
+        make("transpose", axes=(1, 0)).output_shape(MAP)
+    for axes in ([], [0, 0], [1, 2], [0, 1, 2, 3, 4], [-1, 0]):
+        with pytest.raises(ValidationError):
+            make("transpose", axes=axes)

@@ -72,6 +72,8 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
         {"channels": 8, "kernel": 3, "padding": 1, "epsilon": 1e-3, "gain": True, "gamma": 1.3},
         1,
     ),
+    "transpose": ({"axes": [2, 0, 1]}, 1),
+    "matmul": ({"transpose_first": True, "factor": 0.5}, 2),
     "scale": ({"shape": "channels", "initial": 1e-6}, 1),
     "scale by a number": ({"shape": "scalar"}, 1),
     "offset": ({"shape": "map"}, 1),

@@ -66,3 +66,8 @@ def test_equal_parts_of_rows_at_any_size() -> None:
     graph = b.add("end", "max_pool2d", kernel=2, stride=2).graph()
     assert not graph.depends_on_size
     assert_as_torch(graph, (2, 4, 8, 9), (1, 4, 17, 8), (3, 4, 12, 12))
+
+
+@pytest.mark.parametrize("axes", [(2, 0, 1), (0, 2, 1)])
+def test_transposes(axes: tuple[int, ...]) -> None:
+    assert_as_torch(Builder(4, 7, 8).add("x", "transpose", axes=axes).graph(), *MAPS)

@@ -162,3 +162,14 @@ def test_slice_called_twice(backend, make, builder):
     model = make(b.graph())
     assert [layer.name for layer in model.operations] == ["input", "half", "half_"]
     assert backend.forward(model, counting(4))[0][0, 0, 0].tolist() == [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("axes", [(1, 0), (2, 0, 1), (0, 2, 1), (0, 1, 2), (2, 0, 3, 1)])
+def test_a_transpose_has_the_graph_s_axes(axes, run, builder, images):
+    shape = {2: (4, 6), 3: (4, 2, 3), 4: (2, 2, 2, 3)}[len(axes)]
+    b = builder(4, 2, 3)
+    b("values", "reshape", "input", shape=shape)
+    b("x", "transpose", "values", axes=axes)
+    x = images(2, 4, 2, 3)
+    wanted = x.reshape(2, *shape).transpose(0, *(axis + 1 for axis in axes))
+    assert np.array_equal(run(b.graph(), x), wanted)

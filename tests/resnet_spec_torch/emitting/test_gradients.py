@@ -36,6 +36,8 @@ CASES = [
     ("instance_norm", {"epsilon": 0.1}),
     ("instance_norm", {"epsilon": 0.1, "scale": False}),
     ("instance_norm", {"epsilon": 0.1, "offset": False}),
+    ("linear", {"features": 3}),
+    ("transpose", {"axes": [2, 0, 1]}),
     ("scale", {"shape": "channels"}),
     ("scale", {"shape": "scalar"}),
     ("offset", {"shape": "map"}),
@@ -62,5 +64,5 @@ def test_gradients_agree_with_finite_differences(op: str, fields: dict[str, Any]
 
 
 def test_every_new_layer_that_makes_a_value_of_its_own_is_checked() -> None:
-    plain = {"conv2d", "conv1d", "linear", "batch_norm"} | {"add", "multiply", "subtract", "maximum", "concat"}
+    plain = {"conv2d", "conv1d", "batch_norm", "matmul"} | {"add", "multiply", "subtract", "maximum", "concat"}
     assert set(emitting.NEW_VALUE) - plain <= {op for op, _ in CASES}
