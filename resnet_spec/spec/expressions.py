@@ -153,7 +153,7 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("error")
             tree = ast.parse(_REFERENCE.sub(stand_in, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
-        cut = text.count("(") > text.count(")")
+        cut = text.count("(") > text.count(")") and any(f"{name}(" in text for name in _FUNCTIONS)
         hint = '; within {…} an expression with a comma must be quoted: "min(a, b)"' if cut else ""
         raise ExpressionError(f"{text!r} is neither a known word nor an arithmetic expression{hint}") from None
     for node in ast.walk(tree):

@@ -184,6 +184,11 @@ def test_a_resolved_spec_needs_no_other_file(around: Callable[[str], Graph], wri
     assert type(again).model_validate(again.model_dump(by_alias=True)).to_graph().fingerprint == graph.fingerprint
 
 
+def test_what_a_part_states_of_itself_is_not_checked(lower: Lower) -> None:
+    graph = lower("stem: {a: {spec: {source: {parameters: 7}, depth: 9, input: {features: 2}, stem: {b: relu}}}}\n")
+    assert [node.name for node in graph.nodes] == ["a.b"]
+
+
 # -- heads on any backbone ---------------------------------------------------------------------------------------
 
 U_NET = """
