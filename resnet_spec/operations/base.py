@@ -147,7 +147,7 @@ class BaseOperation(BaseModel):
             output: The shape of the output.
 
         Returns:
-            The count, 0 unless the operation is a convolution or a linear layer.
+            The count, 0 unless the operation is a convolution, a linear layer or a matrix product.
 
         Examples:
             >>> from resnet_spec.operations import Linear

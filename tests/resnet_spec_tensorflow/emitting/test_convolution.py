@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import keras
 import numpy as np
 import pytest
 
@@ -238,3 +239,36 @@ def test_convolution_along_one_axis(run, builder, kernel, padding, bias):
     windows = np.lib.stride_tricks.sliding_window_view(line, kernel, axis=2)
     offset = arrays["x.bias"][:, None] if bias else 0
     close(run(graph, x, arrays, dtype="float64"), np.einsum("nclk,ock->nol", windows, arrays["x.weight"]) + offset)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_files_keep_the_gain_of_a_standardized_kernel(bias, ending, backend, make, single, images, tmp_path):
+    fields = {"channels": 4, "kernel": 3, "epsilon": 1e-6, "gain": True, "gamma": 1.7, "bias": bias}
+    graph = single("std_conv2d", (3, 6, 6), **fields)
+    model, fresh = make(graph), backend.compile(graph)
+    path = tmp_path / f"model{ending}"
+    if ending == ".keras":
+        model.save(path)
+        fresh = keras.saving.load_model(path)
+    else:
+        model.save_weights(path)
+        fresh.load_weights(path)
+    x = np.moveaxis(images(1, 3, 6, 6), 1, -1)
+    assert np.array_equal(fresh(x).numpy(), model(x).numpy())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_gain_multiplies_the_standardized_kernel(groups, run, single, images):
+    x = images(2, 4, 3, 3).astype(np.float64)
+    kernel = images(6, 4 // groups, 3, 3, seed=2).astype(np.float64)
+    gain = np.linspace(0.5, 1.5, 6).reshape(6, 1, 1, 1)
+    fields = {"channels": 6, "kernel": 3, "groups": groups, "epsilon": 1e-3, "gain": True, "gamma": 1.7}
+    result = run(single("std_conv2d", (4, 3, 3), **fields), x, {"x.weight": kernel, "x.gain": gain}, dtype="float64")
+    axes = (1, 2, 3)
+    plain = (kernel - kernel.mean(axes, keepdims=True)) / np.sqrt(kernel.var(axes, keepdims=True) + 1e-3)
+    scaled = plain * gain * 1.7 / np.sqrt(kernel[0].size)
+    grouped = x.reshape(2, groups, -1)
+    wanted = np.einsum("ngi,goi->ngo", grouped, scaled.reshape(groups, 6 // groups, -1)).reshape(2, 6)
+    np.testing.assert_allclose(result[:, :, 0, 0], wanted, rtol=0, atol=1e-12)
