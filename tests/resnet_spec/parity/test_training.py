@@ -229,6 +229,15 @@ def test_a_bias_before_the_normalization_of_a_vector_is_exempt() -> None:
     assert zero_gradient_biases(b.add("fc2", "linear", features=3).graph()) == {"conv.bias", "fc1.bias"}
 
 
+def test_terms_that_are_not_of_whole_channels_are_not_exempt() -> None:
+    b = Builder(3, 8, 8).add("map", "offset", shape="map").add("channels", "offset", shape="channels")
+    b.add("rows", "layer_norm", axis=1, epsilon=1e-3).add("fc", "linear", features=5).add("bn", "batch_norm")
+    graph = b.add("relu", "relu").graph()
+    assert zero_gradient_biases(graph) == {"channels"}
+    b = Builder(3, 8, 8).add("channels", "offset", shape="channels").add("number", "offset", shape="scalar")
+    assert zero_gradient_biases(b.add("bn", "batch_norm").add("relu", "relu").graph()) == {"channels", "number"}
+
+
 @pytest.mark.parametrize(
     ("between", "zero"),
     [
@@ -239,6 +248,13 @@ def test_a_bias_before_the_normalization_of_a_vector_is_exempt() -> None:
         (("conv2d", {"channels": 4, "kernel": 3, "padding": 1}), False),
         (("relu", {}), False),
         (("pad2d", {"padding": 1}), False),
+        (("scale", {"shape": "channels"}), True),
+        (("scale", {"shape": "map"}), False),
+        (("offset", {"shape": "map"}), True),
+        (("instance_norm", {"epsilon": 1e-3}), True),
+        (("layer_norm", {"axis": 2, "epsilon": 1e-3}), True),
+        (("layer_norm", {"epsilon": 1e-3}), False),
+        (("linear", {"features": 5}), False),
     ],
 )
 @pytest.mark.parametrize("norm", [("batch_norm", {}), ("group_norm", {"groups": 4, "epsilon": 1e-5})])
