@@ -75,8 +75,11 @@ _STEPS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     ("column", {"op": "reshape", "shape": (4, 1, 1)}, ()),
     ("gate", {"op": "sigmoid"}, ()),
     ("scale", {"op": "multiply"}, ("depth", "gate")),
+    ("unit", {"op": "l2_normalize", "epsilon": 1e-3}, ()),
     ("top", {"op": "global_max_pool"}, ()),
-    ("table", {"op": "reshape", "shape": (2, 2)}, ("top",)),
+    ("general", {"op": "gem_pool", "epsilon": 1e-3}, ("unit",)),
+    ("pooled", {"op": "add"}, ("top", "general")),
+    ("table", {"op": "reshape", "shape": (2, 2)}, ("pooled",)),
     ("turned", {"op": "transpose", "axes": (1, 0)}, ()),
     ("along_rows", {"op": "linear", "features": 2}, ()),
     ("product", {"op": "matmul", "transpose_second": True, "factor": 0.5}, ("along_rows", "table")),
@@ -113,7 +116,7 @@ def arrays_for(graph: Graph, dtype: DType) -> dict[str, NDArray[Any]]:
     return {
         parameter.name: (
             generator.uniform(0.5, 1.5, parameter.shape)
-            if parameter.role.startswith(("norm_", "position_"))
+            if parameter.role.startswith(("norm_", "pool_", "position_"))
             else generator.standard_normal(parameter.shape) / 3
         ).astype(dtype)
         for parameter in graph.parameters()

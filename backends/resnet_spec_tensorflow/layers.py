@@ -420,3 +420,54 @@ class Resize2D(keras.layers.Layer):
         parent: Any = super()
         own = {"mode": self.mode, "coordinates": self.coordinates, "scale": self.scale, "size": self.size}
         return parent.get_config() | own
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class L2Normalization(keras.layers.Layer):
+    """Division by the Euclidean norm along an axis, at least ``epsilon``; Keras' UnitNormalization has none."""
+
+    def __init__(self, axis: int, epsilon: float, **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.axis = axis
+        self.epsilon = epsilon
+
+    def call(self, inputs: Any) -> Any:
+        """Normalize ``inputs`` (batch, ..., channels)."""
+        wide = _widened(inputs)
+        squares = keras.ops.sum(keras.ops.square(wide), axis=self.axis, keepdims=True)
+        # The bound inside the root, whose gradient at 0 is infinite.
+        norm = keras.ops.sqrt(keras.ops.maximum(squares, self.epsilon**2))
+        return keras.ops.cast(wide / norm, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        return parent.get_config() | {"axis": self.axis, "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
+class GeneralizedMeanPooling2D(keras.layers.Layer):
+    """Generalized mean over height and width: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``."""
+
+    def __init__(self, epsilon: float, p_initializer: Any = "ones", **kwargs: Any) -> None:
+        parent: Any = super()
+        parent.__init__(**kwargs)
+        self.epsilon = epsilon
+        self.p_initializer = keras.initializers.get(p_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variable."""
+        self.p = self.add_weight(shape=(1,), name="p", initializer=self.p_initializer)
+
+    def call(self, inputs: Any) -> Any:
+        """The means of ``inputs`` (batch, height, width, channels), as (batch, 1, 1, channels)."""
+        x, p = map(_widened, (inputs, self.p))
+        means = keras.ops.mean(keras.ops.power(keras.ops.maximum(x, self.epsilon), p), axis=(1, 2), keepdims=True)
+        return keras.ops.cast(keras.ops.power(means, 1 / p), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        parent: Any = super()
+        own = {"epsilon": self.epsilon, "p_initializer": keras.initializers.serialize(self.p_initializer)}
+        return parent.get_config() | own

@@ -178,6 +178,23 @@ class PaddedAvgPool2d(nn.AvgPool2d):
         return super().extra_repr().replace("padding=0", f"padding={self.edges!r}")
 
 
+class GeMPool2d(nn.Module):
+    """Generalized mean over height and width: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``, (1,)."""
+
+    def __init__(self, initial: float, epsilon: float, **settings: Any) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.p = nn.Parameter(torch.full((1,), initial, **settings))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 1, 1)."""
+        return input.clamp(min=self.epsilon).pow(self.p).mean((2, 3), keepdim=True).pow(1 / self.p)
+
+    def extra_repr(self) -> str:
+        """The epsilon."""
+        return f"epsilon={self.epsilon}"
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Normalization
 

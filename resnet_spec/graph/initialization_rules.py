@@ -60,6 +60,7 @@ _DEFAULTS: dict[Role, Rule] = {
     Role.NORM_GATE: Constant(constant=1.0),
     Role.NORM_THRESHOLD: Constant(constant=0.0),
     Role.ACTIVATION_SLOPE: Constant(constant=0.25),
+    Role.POOL_POWER: Constant(constant=3.0),
     Role.LEARNED_SCALE: Constant(constant=1.0),
     Role.LEARNED_OFFSET: Constant(constant=0.0),
     Role.LEARNED_VALUE: Constant(constant=0.0),

@@ -44,10 +44,11 @@ from resnet_spec.operations.normalization import (
     FilterResponseNorm,
     GroupNorm,
     InstanceNorm,
+    L2Normalize,
     LayerNorm,
     PositionBatchNorm,
 )
-from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.pooling import AvgPool2d, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
@@ -82,6 +83,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "InstanceNorm",
     "EvoNormS0",
     "FilterResponseNorm",
+    "L2Normalize",
     # Activations and regularization
     "ReLU",
     "ReLU6",
@@ -104,6 +106,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "AvgPool2d",
     "GlobalAvgPool",
     "GlobalMaxPool",
+    "GeMPool",
     "Mean",
     "Max",
     "Sum",

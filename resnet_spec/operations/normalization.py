@@ -277,3 +277,27 @@ class FilterResponseNorm(BaseOperation):
         shape = (inputs[0][0],)
         affine = ParameterSlot("weight", shape, Role.NORM_SCALE), ParameterSlot("bias", shape, Role.NORM_OFFSET)
         return (*affine, ParameterSlot("tau", shape, Role.NORM_THRESHOLD)) if self.threshold else affine
+
+
+class L2Normalize(BaseOperation):
+    """Division by the Euclidean norm along an axis, which is at least ``epsilon``: x / max(‖x‖, epsilon).
+
+    Attributes:
+        axis: The axis, counted without the batch: 0 is the channels, or the features of a vector.
+        epsilon: The smallest divisor.
+    """
+
+    category = Category.NORMALIZATION
+    label = "L2Normalize"
+
+    op: Literal["l2_normalize"]
+    axis: Axis = 0
+    epsilon: Epsilon
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        need_axis(inputs[0], self.axis)
+        return inputs[0]
+
+    def roundings(self, *inputs: Shape) -> int:
+        # A square and a sum for each value, a root and a quotient.
+        return inputs[0][self.axis] + 3

@@ -7,8 +7,17 @@ from typing import Any, Literal, cast
 
 from pydantic import model_validator
 
-from resnet_spec.operations.base import BaseOperation, Category, Stride, as_fields, as_stride
-from resnet_spec.operations.fields import UNPADDED, Edges, Flag, Padding, Pair, Shape, need_map
+from resnet_spec.operations.base import (
+    TRANSCENDENTAL,
+    BaseOperation,
+    Category,
+    ParameterSlot,
+    Stride,
+    as_fields,
+    as_stride,
+)
+from resnet_spec.operations.fields import UNPADDED, Edges, Epsilon, Flag, Padding, Pair, Real, Shape, need_map
+from resnet_spec.operations.roles import Role
 from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
 
 
@@ -146,3 +155,26 @@ class GlobalMaxPool(_GlobalPool):
     label = "AdaptiveMaxPool2d"
 
     op: Literal["global_max_pool"]
+
+
+class GeMPool(_GlobalPool):
+    """Generalized mean over height and width (Radenović et al. 2018): mean(max(x, epsilon)^p)^(1/p), with a learned p.
+
+    Attributes:
+        epsilon: The smallest value that counts.
+        initial: The power p before training; 1 is the mean, and a large one near the maximum.
+    """
+
+    label = "GeMPool"
+    nonnegative = True
+
+    op: Literal["gem_pool"]
+    epsilon: Epsilon
+    initial: Real = 3.0
+
+    def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
+        return (ParameterSlot("p", (1,), Role.POOL_POWER, self.initial),)
+
+    def roundings(self, *inputs: Shape) -> int:
+        # A power is a logarithm and an exponential.
+        return prod(inputs[0][1:]) + 4 * TRANSCENDENTAL

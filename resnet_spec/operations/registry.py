@@ -32,10 +32,11 @@ from resnet_spec.operations.normalization import (
     FilterResponseNorm,
     GroupNorm,
     InstanceNorm,
+    L2Normalize,
     LayerNorm,
     PositionBatchNorm,
 )
-from resnet_spec.operations.pooling import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.pooling import AvgPool2d, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
 from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice, Transpose
@@ -58,6 +59,7 @@ AnyOperation: TypeAlias = (
     | InstanceNorm
     | EvoNormS0
     | FilterResponseNorm
+    | L2Normalize
     | ReLU
     | ReLU6
     | LeakyReLU
@@ -78,6 +80,7 @@ AnyOperation: TypeAlias = (
     | AvgPool2d
     | GlobalAvgPool
     | GlobalMaxPool
+    | GeMPool
     | Mean
     | Max
     | Sum

@@ -21,6 +21,7 @@ class Role(StrEnum):
     NORM_GATE = "norm_gate"
     NORM_THRESHOLD = "norm_threshold"
     ACTIVATION_SLOPE = "activation_slope"
+    POOL_POWER = "pool_power"
     LEARNED_SCALE = "learned_scale"
     LEARNED_OFFSET = "learned_offset"
     LEARNED_VALUE = "learned_value"

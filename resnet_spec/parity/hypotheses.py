@@ -60,7 +60,7 @@ def trials_of(operation: ops.AnyOperation, shapes: tuple[Shape, ...]) -> list[Tr
         found.append(Trial("the node is left out", formula=lambda inputs, own: inputs[0]))
     if not operation.nonnegative:
         found.append(Trial("an extra ReLU follows", after=_relu))
-    if not operation.joins and not isinstance(operation, ops.ReLU | ops.ReLU6 | ops.LearnedValue):
+    if not operation.joins and not isinstance(operation, ops.ReLU | ops.ReLU6 | ops.GeMPool | ops.LearnedValue):
         found.append(Trial("an extra ReLU precedes it", inputs=_relu))
     return list(_distinct(found))
 
@@ -509,6 +509,42 @@ _REDUCTIONS = {
 
 def _axes(axes: tuple[int, ...]) -> str:
     return ", ".join(map(str, axes)) if len(axes) == 1 else str([*axes])
+
+
+@_register(ops.L2Normalize)
+def _lengths(operation: ops.L2Normalize, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield from _other_values(operation, "axis", range(len(shapes[0])))
+    yield from _other_values(operation, "epsilon", EPSILONS)
+    axis, epsilon = operation.axis + 1, operation.epsilon
+
+    def divided(divisor: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
+        return lambda inputs, own: inputs[0] / divisor(inputs[0])
+
+    absolute = divided(lambda x: abs(x).sum(axis, keepdims=True).clip(min=epsilon))
+    inside = divided(lambda x: ((x**2).sum(axis, keepdims=True) + epsilon) ** 0.5)
+    outside = divided(lambda x: (x**2).sum(axis, keepdims=True) ** 0.5 + epsilon)
+    yield Trial("the sum of absolute values instead of the norm", formula=absolute)
+    yield Trial("epsilon is added to the squares", formula=inside)
+    yield Trial("epsilon is added to the norm", formula=outside)
+
+
+@_register(ops.GeMPool)
+def _powers(operation: ops.GeMPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    yield from _other_values(operation, "epsilon", EPSILONS)
+    for power in dict.fromkeys((operation.initial, 3.0, 1.0)):
+        cause = f"the power is not loaded ({power:g})"
+        yield Trial(cause, parameters=lambda own, power=power: {"p": 0 * own["p"] + power})
+    yield Trial("the root is left out", formula=lambda inputs, own: _powered(inputs[0], own, operation.epsilon))
+    yield Trial(
+        "the mean instead of the generalized mean", formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True)
+    )
+    yield Trial(
+        "the maximum instead of the generalized mean", formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True)
+    )
+
+
+def _powered(value: Array, own: Arrays, epsilon: float) -> Array:
+    return (value.clip(min=epsilon) ** own["p"]).mean((2, 3), keepdims=True)
 
 
 @_register(ops.Pad2d)

@@ -65,6 +65,7 @@ def randomize(graph: Graph, train: Forward, seed: int = 0) -> dict[str, NDArray[
     ranges[Role.LEARNED_VALUE] = (-1.0, 1.0)
     ranges |= dict.fromkeys(BIASES, (-0.1, 0.1))
     ranges[Role.ACTIVATION_SLOPE] = (0.1, 0.4)
+    ranges[Role.POOL_POWER] = (2.0, 4.0)
     for parameter in graph.parameters():
         if parameter.role in ranges:
             value = _uniform(parameter, seed, *ranges[parameter.role])

@@ -34,6 +34,7 @@ KERAS_NAMES: Mapping[Role, str] = {
     Role.NORM_GATE: "v",
     Role.NORM_THRESHOLD: "tau",
     Role.ACTIVATION_SLOPE: "alpha",
+    Role.POOL_POWER: "p",
     **dict.fromkeys(LEARNED, "value"),
     Role.POSITION_SCALE: "gamma",
     Role.POSITION_OFFSET: "beta",

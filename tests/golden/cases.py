@@ -33,6 +33,7 @@ _RANGES: dict[Role, tuple[float, float]] = {
     **dict.fromkeys(OFFSETS | BIASES | MEANS | {Role.NORM_THRESHOLD}, (-0.5, 0.5)),
     **dict.fromkeys(VARIANCES, (0.5, 2.0)),
     Role.ACTIVATION_SLOPE: (0.1, 0.4),
+    Role.POOL_POWER: (2.0, 4.0),
     **dict.fromkeys(LEARNED, (-1.5, 1.5)),
 }
 
@@ -167,6 +168,9 @@ OPERATIONS: dict[str, Case] = {
     "avg_pool2d_same": _only("avg_pool2d", kernel=3, stride=2, padding="same", count_include_pad=False),
     "global_avg_pool": _only("global_avg_pool"),
     "global_max_pool": _only("global_max_pool"),
+    "gem_pool": _only("gem_pool", epsilon=1e-3),
+    "l2_normalize": _only("l2_normalize", epsilon=1e-3),
+    "l2_normalize_of_columns": _only("l2_normalize", axis=2, epsilon=2.0),
     "mean": _only("mean", axis=[1, 2]),
     "mean_of_channels": _only("mean", axis=0),
     "max": _only("max", axis=[0, 2]),

@@ -313,6 +313,11 @@ ORIGINALS: dict[str, Original] = {
     "operations/resize_to_a_size": _in_nn("interpolate", size=(13, 5), mode="bilinear"),
     "operations/resize_aligned": _in_nn("interpolate", size=(5, 13), mode="bilinear", align_corners=True),
     "operations/resize_nearest": _in_nn("interpolate", size=(13, 5)),
+    "operations/gem_pool": _function(
+        "nn.functional.avg_pool2d", lambda x, p: F.avg_pool2d(x.clamp(min=1e-3).pow(p), (9, 8)).pow(1 / p)
+    ),
+    "operations/l2_normalize": _in_nn("normalize", eps=1e-3),
+    "operations/l2_normalize_of_columns": _in_nn("normalize", dim=3, eps=2.0),
     "operations/slice": _function("narrow", partial(torch.narrow, dim=1, start=1, length=2)),
     "operations/slice_of_rows": _function("narrow", partial(torch.narrow, dim=2, start=2, length=7)),
     "operations/slice_part": _function("chunk", lambda x: torch.chunk(x, 2, 1)[1]),

@@ -1249,6 +1249,15 @@ _TABLE = (
             ),
         )
     ),
+    *(
+        Mutation(f"embedding.yaml, {at}: {what}", 0, "embedding", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("unit", "torch", "along the rows", _fields("unit", axis=1), "axis 1 instead of 0"),
+            ("unit", "tensorflow", "along the columns", _fields("unit", axis=2), "axis 2 instead of 0"),
+            ("pool", "torch", "a mean", _operation("pool", "global_avg_pool"), "the mean instead of the generalized"),
+            ("pool", "tensorflow", "power not loaded", _norm("pool", p=3.0), "the power is not loaded (3)"),
+        )
+    ),
     # Wiring: every node is right by itself
     Mutation(
         "projection from before the pre-activation",

@@ -386,7 +386,7 @@ def _absent(sketch: Sketch, shape: Shape) -> None:
 
 
 def _global_pool(sketch: Sketch, shape: Shape) -> None:
-    sketch.step("squeeze", sketch.drawing.pick("global_avg_pool", "global_max_pool"))
+    sketch.step("squeeze", sketch.drawing.pick("global_avg_pool", "global_max_pool", {"gem_pool": {"epsilon": 1e-3}}))
 
 
 def _flat(sketch: Sketch, shape: Shape) -> None:
@@ -455,6 +455,10 @@ def _reduced(sketch: Sketch, shape: Shape) -> None:
     """Means, maxima or sums along some axes, alone, or as a factor of the value, or a softmax."""
     drawing, start = sketch.drawing, sketch.last
     axes = [axis for axis in range(len(shape)) if drawing.sometimes(50)] or drawing.number(0, len(shape) - 1)
+    if drawing.sometimes(20):
+        fields = {"axis": drawing.number(0, len(shape) - 1), "epsilon": drawing.pick(1e-3, 1.0)}
+        sketch.step("unit", {"l2_normalize": fields})
+        return
     if drawing.sometimes(30):
         sketch.step("soft", {"softmax": {"axis": drawing.number(0, len(shape) - 1)}})
         return

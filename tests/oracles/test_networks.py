@@ -36,7 +36,20 @@ def test_the_part_touches_every_operation_in_use_and_every_family() -> None:
 
 
 ADDED = {name for name, kind in OPERATIONS.items() if kind.category in (Category.ACTIVATION, Category.LEARNED)}
-JOINS = {"matmul", "transpose", "slice", "concat", "subtract", "maximum", "resize", "mean", "max", "sum"}
+JOINS = {
+    "matmul",
+    "transpose",
+    "slice",
+    "concat",
+    "subtract",
+    "maximum",
+    "resize",
+    "gem_pool",
+    "l2_normalize",
+    "mean",
+    "max",
+    "sum",
+}
 ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", "layer_norm", "instance_norm", *ADDED, *JOINS}
 """Operations that users add to a shipped network, or that only families with tests of their own have."""
 

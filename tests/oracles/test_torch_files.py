@@ -201,7 +201,7 @@ stem:
   up: {conv_transpose2d: {channels: 6, kernel: [2, 3], stride: 2, bias: true}}
   position: position
 head:
-  pool: global_avg_pool
+  pool: {gem_pool: {epsilon: 1e-3}}
   sequence: {reshape: {shape: [6, 1]}}
   along: {conv1d: {channels: 4, kernel: 1, bias: true}}
   flat: flatten

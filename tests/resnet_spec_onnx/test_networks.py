@@ -59,7 +59,7 @@ NETWORKS = (
 
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
-NAMES = "activations", "attention", "joined", "learned", "normalizations", "reduced", "resized"
+NAMES = "activations", "attention", "embedding", "joined", "learned", "normalizations", "reduced", "resized"
 NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in NAMES)
 
 

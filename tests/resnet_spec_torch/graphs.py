@@ -92,7 +92,7 @@ def random_arrays(graph: Graph, seed: int = 0, dtype: str = "float32") -> dict[s
     return {
         p.name: (
             rng.uniform(0.5, 1.5, p.shape)
-            if p.role.startswith(("norm_", "position_"))
+            if p.role.startswith(("norm_", "pool_", "position_"))
             else rng.standard_normal(p.shape) / np.sqrt(np.prod(p.shape[1:]) or 1)
         ).astype(dtype)
         for p in graph.parameters()

@@ -101,3 +101,9 @@ def _filter_response_norm(op: ops.FilterResponseNorm, builder: NodeBuilder, x: s
     x = builder.add("Div", x, builder.root_mean_square(x, [2, 3], op.epsilon))
     x = builder.add("Add", builder.add("Mul", x, builder.per_channel("weight")), builder.per_channel("bias"))
     return builder.add("Max", x, builder.per_channel("tau")) if op.threshold else x
+
+
+@EMITTERS.register("l2_normalize")
+def _l2_normalize(op: ops.L2Normalize, builder: NodeBuilder, x: str) -> str:
+    norm = builder.add("ReduceL2", x, axes=[op.axis + 1], keepdims=1)
+    return builder.add("Div", x, builder.add("Max", norm, builder.reals(op.epsilon)))

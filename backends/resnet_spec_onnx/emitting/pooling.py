@@ -64,3 +64,10 @@ def _global_avg_pool(op: ops.GlobalAvgPool, builder: NodeBuilder, x: str) -> str
 @EMITTERS.register("global_max_pool")
 def _global_max_pool(op: ops.GlobalMaxPool, builder: NodeBuilder, x: str) -> str:
     return builder.add("GlobalMaxPool", x)
+
+
+@EMITTERS.register("gem_pool")
+def _gem_pool(op: ops.GeMPool, builder: NodeBuilder, x: str) -> str:
+    p = builder.parameter("p")
+    powers = builder.add("Pow", builder.add("Max", x, builder.reals(op.epsilon)), p)
+    return builder.add("Pow", builder.add("GlobalAveragePool", powers), builder.add("Reciprocal", p))

@@ -25,9 +25,9 @@ Padding: TypeAlias = Literal["same"] | Edges
 AFFINE = ("scale", "shift")
 """Kinds of step that multiply each channel by a constant, or add one to it."""
 
-JOINS = ("add", "multiply", "subtract", "maximum", "concat")
+JOINS = ("add", "multiply", "subtract", "divide", "maximum", "concat")
 
-ORDERED = ("subtract", "concat")
+ORDERED = ("subtract", "divide", "concat")
 """Kinds of step whose result depends on the order of their inputs."""
 
 HARD_SIGMOID: Mapping[str, Any] = {"slope": float(np.float32(1 / 6)), "offset": 0.5}
@@ -203,7 +203,8 @@ class NormalForm:
         """Add a mean, maximum or sum along axes of the steps (0 is the channels); axes of size 1 do not count."""
         step = self.steps[x]
         longer = [axis for axis in sorted(axes) if step.shape[axis] != 1]
-        if not longer:
+        # The norm of one value is its absolute value.
+        if not longer and kind != "norm":
             return x
         pools = {"mean": "global_average_pool", "max": "global_max_pool"}
         if kind in pools and longer == [axis for axis, size in enumerate(step.shape) if axis and size != 1]:

@@ -6,9 +6,14 @@ from math import prod
 from typing import Any
 
 from resnet_spec import operations as ops
-from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last
+from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last, keras_axis
 from resnet_spec_tensorflow.framework import keras
-from resnet_spec_tensorflow.layers import EvoNormalization, FilterResponseNormalization, UnbiasedBatchNormalization
+from resnet_spec_tensorflow.layers import (
+    EvoNormalization,
+    FilterResponseNormalization,
+    L2Normalization,
+    UnbiasedBatchNormalization,
+)
 
 
 @EMITTERS.register("batch_norm")
@@ -68,3 +73,8 @@ def _evo_norm_s0(op: ops.EvoNormS0, context: LayerContext) -> Steps:
 @EMITTERS.register("filter_response_norm")
 def _filter_response_norm(op: ops.FilterResponseNorm, context: LayerContext) -> Steps:
     return (FilterResponseNormalization(epsilon=op.epsilon, threshold=op.threshold, **context.common),)
+
+
+@EMITTERS.register("l2_normalize")
+def _l2_normalize(op: ops.L2Normalize, context: LayerContext) -> Steps:
+    return (L2Normalization(keras_axis(op.axis), op.epsilon, **context.common),)

@@ -7,7 +7,7 @@ from resnet_spec.operations.fields import UNPADDED
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps
 from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, Pad, mode_of, zeros
 from resnet_spec_tensorflow.framework import keras
-from resnet_spec_tensorflow.layers import MaskedAveragePooling2D, SamePadding2D
+from resnet_spec_tensorflow.layers import GeneralizedMeanPooling2D, MaskedAveragePooling2D, SamePadding2D
 
 
 @EMITTERS.register("max_pool2d")
@@ -51,3 +51,8 @@ def _global_avg_pool(op: ops.GlobalAvgPool, context: LayerContext) -> Steps:
 @EMITTERS.register("global_max_pool")
 def _global_max_pool(op: ops.GlobalMaxPool, context: LayerContext) -> Steps:
     return (keras.layers.GlobalMaxPooling2D(data_format=CHANNELS_LAST, keepdims=True, **context.common),)
+
+
+@EMITTERS.register("gem_pool")
+def _gem_pool(op: ops.GeMPool, context: LayerContext) -> Steps:
+    return (GeneralizedMeanPooling2D(op.epsilon, **context.common),)

@@ -8,7 +8,7 @@ from torch import nn
 
 from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Shape
-from resnet_spec_torch.emitting.emitters import LAYERS, ModuleType, Options, empty
+from resnet_spec_torch.emitting.emitters import EXPRESSIONS, LAYERS, ModuleType, Options, empty
 from resnet_spec_torch.layers import (
     AnyBatchNorm,
     AxisLayerNorm,
@@ -103,3 +103,8 @@ def _evo_norm_s0(op: ops.EvoNormS0, shape: Shape, options: Options) -> EvoNormS0
 @LAYERS.register("filter_response_norm")
 def _filter_response_norm(op: ops.FilterResponseNorm, shape: Shape, options: Options) -> FilterResponseNorm:
     return empty(FilterResponseNorm, shape[0], epsilon=op.epsilon, threshold=op.threshold, dtype=options.dtype)
+
+
+@EXPRESSIONS.register("l2_normalize")
+def _l2_normalize(op: ops.L2Normalize, x: str) -> str:
+    return f"functional.normalize({x}, dim={op.axis + 1}, eps={op.epsilon})"

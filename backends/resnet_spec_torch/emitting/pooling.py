@@ -9,7 +9,7 @@ from resnet_spec.operations.fields import Shape
 from resnet_spec.operations.windows import fixed_padding
 from resnet_spec_torch.emitting.emitters import LAYERS, Options
 from resnet_spec_torch.emitting.windows import same_on_both_sides
-from resnet_spec_torch.layers import PaddedAvgPool2d, PaddedMaxPool2d
+from resnet_spec_torch.layers import GeMPool2d, PaddedAvgPool2d, PaddedMaxPool2d
 
 
 def _native_padding(op: ops.MaxPool2d | ops.AvgPool2d) -> tuple[int, int] | None:
@@ -42,3 +42,8 @@ def _global_avg_pool(op: ops.GlobalAvgPool, shape: Shape, options: Options) -> n
 @LAYERS.register("global_max_pool")
 def _global_max_pool(op: ops.GlobalMaxPool, shape: Shape, options: Options) -> nn.AdaptiveMaxPool2d:
     return nn.AdaptiveMaxPool2d((1, 1))
+
+
+@LAYERS.register("gem_pool")
+def _gem_pool(op: ops.GeMPool, shape: Shape, options: Options) -> GeMPool2d:
+    return GeMPool2d(op.initial, op.epsilon, device="meta", dtype=options.dtype)

@@ -173,6 +173,7 @@ ROUNDINGS = [
     (make("layer_norm", epsilon=1e-6), [MAP], 4 + 8),
     (make("layer_norm", axis=2, epsilon=1e-6), [MAP], 10 + 8),
     (make("instance_norm", epsilon=1e-6), [MAP], 9 * 10 + 8),
+    (make("l2_normalize", epsilon=1e-6), [MAP], 4 + 3),
 ]
 
 

@@ -85,6 +85,7 @@ ROUNDINGS = [
     (make("avg_pool2d", kernel=[2, 3]), [MAP], 2 * 3),
     (make("global_avg_pool"), [MAP], 9 * 10),
     (make("global_max_pool"), [MAP], 0),
+    (make("gem_pool", epsilon=1e-6), [MAP], 90 + 16),
 ]
 
 

@@ -12,7 +12,7 @@ def test_only_running_statistics_are_not_trained() -> None:
 
 
 def test_the_groups_of_roles_have_no_role_twice() -> None:
-    others = {Role.NORM_GATE, Role.NORM_THRESHOLD, Role.ACTIVATION_SLOPE, Role.CONV_GAIN}
+    others = {Role.NORM_GATE, Role.NORM_THRESHOLD, Role.ACTIVATION_SLOPE, Role.CONV_GAIN, Role.POOL_POWER}
     groups = [KERNELS, BIASES, SCALES, OFFSETS, MEANS, VARIANCES, LEARNED, others]
 
     assert sorted(role for group in groups for role in group) == sorted(Role)

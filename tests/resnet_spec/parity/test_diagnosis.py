@@ -55,6 +55,8 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "avg_pool2d": ({"kernel": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False}, 1),
     "global_avg_pool": ({}, 1),
     "global_max_pool": ({}, 1),
+    "gem_pool": ({"epsilon": 0.5}, 1),
+    "l2_normalize": ({"epsilon": 20.0}, 1),
     "mean": ({"axis": 0}, 1),
     "mean of rows": ({"axis": [1]}, 1),
     "max": ({"axis": 1}, 1),

@@ -86,3 +86,8 @@ def test_values_of_any_rank(shape: tuple[int, ...]) -> None:
     for op, fields in {"batch_norm": {}, "group_norm": grouped, "layer_norm": {"epsilon": 1e-3}}.items():
         b = Builder(4, 2, 3).add("values", "reshape", shape=shape).add("x", op, **fields)
         assert_as_torch(b.add("x2", "instance_norm", epsilon=1e-3).graph(), (3, 4, 2, 3), (1, 4, 2, 3))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_l2_normalize(axis: int) -> None:
+    assert_as_torch(single("l2_normalize", 4, 5, 6, axis=axis, epsilon=2.0), *MAPS)

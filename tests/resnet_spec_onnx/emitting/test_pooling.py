@@ -49,3 +49,7 @@ def test_rows_added_by_ceil_mode_do_not_count(dtype: str) -> None:
 @pytest.mark.parametrize("op", ["global_avg_pool", "global_max_pool"])
 def test_global_pools(op: str, size: tuple[int, int]) -> None:
     assert_as_torch(single(op, 3, 9, 9), (2, 3, *size))
+
+
+def test_gem_pool() -> None:
+    assert_as_torch(single("gem_pool", 4, 5, 6, epsilon=0.1), (2, 4, 7, 8), (1, 4, 8, 5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 X = 2 * np.random.default_rng(0).standard_normal((2, 6, 4, 3)) + 1
 
@@ -185,3 +186,21 @@ def test_a_layer_normalization_along_each_axis(axis, run, single, images):
     plain = (x - x.mean(axis + 1, keepdims=True)) / np.sqrt(x.var(axis + 1, keepdims=True) + 1e-3)
     shape = [-1 if index == axis + 1 else 1 for index in range(4)]
     np.testing.assert_allclose(result, plain * weight.reshape(shape), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("epsilon", [1e-12, 2.0])
+def test_l2_normalize(run, single, axis, epsilon):
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 4))
+    wanted = x / np.linalg.norm(x, axis=axis + 1, keepdims=True).clip(min=epsilon)
+    result = run(single("l2_normalize", (3, 8, 8), axis=axis, epsilon=epsilon), x, dtype="float64")
+    np.testing.assert_allclose(result, wanted, rtol=1e-13)
+
+
+def test_the_gradient_of_l2_normalize_at_zero_is_finite(backend, single):
+    model = backend.compile(single("l2_normalize", (3, 2, 2), epsilon=1e-6), dtype="float64")
+    image = tf.zeros((1, 2, 2, 3), tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        total = tf.reduce_sum(model(image))
+    assert np.unique(tape.gradient(total, image).numpy()).tolist() == [pytest.approx(1e6)]

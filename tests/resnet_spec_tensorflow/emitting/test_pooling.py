@@ -173,3 +173,11 @@ def test_a_rounded_up_max_pool_after_relu_is_all_layers(backend, make, builder):
 def test_global_maximum_keeps_a_map(run, single):
     x = normal(2, 3, 4, 5)
     close(run(single("global_max_pool", (3, 4, 5)), x, dtype="float64"), x.max((2, 3), keepdims=True))
+
+
+def test_gem_pool(run, single):
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 4))
+    p = np.array([2.5])
+    wanted = (np.maximum(x, 0.1) ** p).mean((2, 3), keepdims=True) ** (1 / p)
+    result = run(single("gem_pool", (3, 8, 8), epsilon=0.1), x, {"x.p": p}, dtype="float64")
+    np.testing.assert_allclose(result, wanted, rtol=1e-13)

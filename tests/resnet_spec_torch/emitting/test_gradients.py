@@ -26,6 +26,8 @@ CASES = [
     ("max_pool2d", {"kernel": 3, "stride": 2, "padding": [[0, 1], [1, 0]], "ceil_mode": True}),
     ("avg_pool2d", {"kernel": 2, "padding": "same", "count_include_pad": False}),
     ("global_max_pool", {}),
+    ("gem_pool", {"epsilon": 0.1}),
+    ("l2_normalize", {"epsilon": 0.1}),
     ("pad2d", {"padding": 2, "mode": "reflect"}),
     ("pad_channels", {"before": 1, "after": 2}),
     ("reshape", {"shape": [5, 4, 3]}),

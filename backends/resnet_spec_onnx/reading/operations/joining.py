@@ -38,6 +38,8 @@ def _subtract_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("Div")
 def _divide_node(node: NodeView) -> Value:
+    if len(node.inputs) == 2 and all(isinstance(value, Computed) for value in node.inputs):
+        return joined(node, "divide", [node.computed(0), node.computed(1)])
     return _affine(node, node.computed(0), node.constant(1), "scale", divided=True)
 
 

@@ -107,3 +107,11 @@ def _group_normalization_node(node: NodeView) -> Value:
     tensors = {"weight": node.tensor(weight), "bias": node.tensor(bias)}
     groups, epsilon = node.integer("num_groups", 1), node.real("epsilon", 1e-5)
     return Computed(node.network.group_norm(step, node.source, groups, epsilon, tensors), value.axes)
+
+
+@OPERATION_FORMS.register("l2_normalize")
+def _l2_normalize(op: ops.L2Normalize, view: OperationView, x: int) -> int:
+    norm = view.network.reduction("norm", x, view.source, [op.axis])
+    minimum, maximum = to_float32(op.epsilon), float("inf")
+    bounded = view.network.add("clip", (norm,), view.source, nonnegative=True, minimum=minimum, maximum=maximum)
+    return view.network.join("divide", (x, bounded), view.source)

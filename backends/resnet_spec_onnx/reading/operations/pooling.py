@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.node_view import NodeView, Value
+from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import window_of
-from resnet_spec_onnx.reading.steps import Window
+from resnet_spec_onnx.reading.steps import Window, to_float32
 
 
 @OPERATION_FORMS.register("max_pool2d")
@@ -65,3 +65,27 @@ def _global_average_pool_node(node: NodeView) -> Value:
 def _global_max_pool_node(node: NodeView) -> Value:
     step = node.channels_first(node.computed(), 4)
     return node.result(node.network.global_pool("global_max_pool", step, node.source))
+
+
+@OPERATION_FORMS.register("gem_pool")
+def _gem_pool(op: ops.GeMPool, view: OperationView, x: int) -> int:
+    minimum, maximum = to_float32(op.epsilon), float("inf")
+    bounded = view.network.add("clip", (x,), view.source, nonnegative=True, minimum=minimum, maximum=maximum)
+    powers = view.network.add("power", (bounded,), view.source, None, view.tensors, nonnegative=True)
+    means = view.network.global_pool("global_average_pool", powers, view.source)
+    return view.network.add("root", (means,), view.source, nonnegative=True)
+
+
+@NODE_FORMS.register("Pow")
+def _power_node(node: NodeView) -> Value:
+    """A learned power, or the root that undoes it after a mean."""
+    value, constant = node.computed(), node.constant(1)
+    if constant.array.size != 1 or constant.array.dtype.kind != "f":
+        raise node.error("has an exponent that is not a number")
+    exponent, step = constant.array.reshape(1), node.network.steps[value.step]
+    before = node.network.steps[step.inputs[0]] if step.kind == "global_average_pool" else step
+    power = before.tensors["p"].array if before.kind == "power" else None
+    if power is not None and abs(float(exponent[0]) * float(power[0]) - 1) < 1e-5:
+        return node.elementwise("root", nonnegative=True)
+    tensors = {"p": node.tensor(constant, exponent)}
+    return Computed(node.network.add("power", (value.step,), node.source, None, tensors), value.axes)

@@ -27,6 +27,11 @@ def _reduce_sum_node(node: NodeView) -> Value:
     return _reduced(node, "sum")
 
 
+@NODE_FORMS.register("ReduceL2")
+def _reduce_norm_node(node: NodeView) -> Value:
+    return _reduced(node, "norm")
+
+
 def _reduced(node: NodeView, kind: str) -> Value:
     """A reduction along the axes of the step, whichever axes of the value those are."""
     value, sizes = node.computed(), node.sizes(node.computed())

@@ -196,8 +196,8 @@ def _expand_node(node: NodeView) -> Value:
     value, sizes = node.computed(), node.sizes(node.computed())
     step = node.channels_first(value, len(sizes))
     target = node.integer_input(1, "shape") or ()
-    if len(target) != 4 or len(sizes) != 4 or any(old not in (1, new) for old, new in zip(sizes, target, strict=True)):
+    if len(target) != len(sizes) or any(old not in (1, new) for old, new in zip(sizes, target, strict=True)):
         raise node.error(f"expands {list(sizes)} to {list(target)}, which is not supported")
     if tuple(target) == sizes:
         return value
-    return node.result(node.network.add("expand", (step,), node.source, target[1:]))
+    return node.result(node.network.add("expand", (step,), node.source, target[1:]), len(sizes))

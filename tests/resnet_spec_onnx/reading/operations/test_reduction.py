@@ -89,3 +89,27 @@ def test_a_softmax_before_opset_13_is_over_all_axes_after(tmp_path: Path) -> Non
     message = "is a softmax of [1, 4, 14, 14] over axis 1, which is not supported"
     assert message in refused(made(nodes, {"kernel": KERNEL}, opset=11), graph, tmp_path)
     assert_equal(read(made(nodes, {"kernel": KERNEL}, opset=13), graph, tmp_path), {"conv.weight": KERNEL})
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_our_own_norms_are_read_without_names(axis: int, tmp_path: Path) -> None:
+    b = Builder(3, 9, 8).add("conv", "conv2d", channels=4, kernel=1).add("x", "l2_normalize", axis=axis, epsilon=0.5)
+    graph = b.add("pool", "gem_pool", epsilon=0.1).add("last", "conv2d", channels=2, kernel=1).graph()
+    arrays = random_arrays(graph)
+    assert_equal(read(anonymous(proto(graph, arrays)), graph, tmp_path), arrays)
+
+
+def test_a_norm_as_torch_exports_it(tmp_path: Path) -> None:
+    b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("x", "l2_normalize", epsilon=1e-12)
+    nodes = [
+        node("Conv", "x kernel", "c"),
+        node("ReduceL2", "c", "n", axes=[1], keepdims=1),
+        node("Clip", "n epsilon", "b"),
+        node("Expand", "b whole", "e"),
+        node("Div", "c e", "y"),
+    ]
+    constants = {"kernel": KERNEL, "epsilon": np.float32(1e-12), "whole": np.array([1, 4, 14, 14])}
+    assert_equal(read(made(nodes, constants), b.graph(), tmp_path), {"conv.weight": KERNEL})
+    b.nodes.pop()
+    other = b.add("x", "l2_normalize", epsilon=1e-6).graph()
+    assert "differ in minimum" in refused(made(nodes, constants), other, tmp_path)
