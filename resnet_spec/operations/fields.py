@@ -80,10 +80,3 @@ def need_axes(shape: Shape, least: int = 1, most: int = 4) -> Shape:
     if not least <= len(shape) <= most:
         raise ShapeError(f"needs a value of {least} to {most} axes, not {as_text(shape)}")
     return shape
-
-
-def need_vector(shape: Shape) -> Shape:
-    """Return the shape; raises ShapeError unless it is (features,)."""
-    if len(shape) != 1:
-        raise ShapeError(f"needs a vector, not {as_text(shape)}; add a flatten before it")
-    return shape

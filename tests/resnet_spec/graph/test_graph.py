@@ -51,7 +51,7 @@ NORM = {"op": "batch_norm", "epsilon": 1e-5, "momentum": 0.1, "running_variance"
         (graph_data(node("a", ["input"], [4, 8, 9])), ["a: its shape is [4, 8, 8], not [4, 8, 9]"]),
         (
             graph_data(node("a", ["input"], [3], {"op": "linear", "features": 3})),
-            ["a: needs a vector, not 4×8×8; add a flatten before it (from 'input')"],
+            ["a: its shape is [4, 8, 3], not [3]"],
         ),
         (
             graph_data(

@@ -166,7 +166,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "¦{max_pool2d: {kernel: 3, padding: 2}}",
             "x: max_pool2d: padding 2 is more than half the kernel, 3",
         ),
-        ("¦{linear: {features: 3}}", "x: needs a vector, not 4×8×8; add a flatten before it (from input)"),
+        ("¦{conv1d: {channels: 3, kernel: 1}}", "x: needs channels × length, not 4×8×8 (from input)"),
         (
             "{batch_norm: {epsilon: ¦small, momentum: 0.1, running_variance: biased}}",
             "x.batch_norm.epsilon: unknown name 'small' (known: in_channels, in_height, in_width)",
