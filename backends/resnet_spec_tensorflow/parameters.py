@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resnet_spec.graph.initialization import fans
-from resnet_spec.graph.initialization_rules import Constant, Rule, VarianceScaling
+from resnet_spec.graph.initialization_rules import Constant, FixedDeviation, Rule, VarianceScaling
 from resnet_spec.operations import KERNELS
 from resnet_spec.operations.fields import Shape
 from resnet_spec.weights.layouts import KERAS_NAMES, tensorflow_axes
@@ -70,16 +70,15 @@ def _initializer(parameter: Parameter, rule: Rule, kernel: Shape | None) -> Any:
         return {0.0: keras.initializers.Zeros, 1.0: keras.initializers.Ones}.get(
             rule.constant, lambda: keras.initializers.Constant(rule.constant)
         )()
-    if parameter.shape == kernel:
+    if isinstance(rule, VarianceScaling) and parameter.shape == kernel:
         distribution = "untruncated_normal" if rule.distribution == "normal" else rule.distribution
         return keras.initializers.VarianceScaling(rule.scale, rule.fan, distribution)
-    return _vector_initializer(rule, kernel or (prod(parameter.shape[:1]), 1))
+    return _initializer_of(rule, kernel or (prod(parameter.shape[:1]), 1))
 
 
-def _vector_initializer(rule: VarianceScaling, kernel: Shape) -> Any:
+def _initializer_of(rule: VarianceScaling | FixedDeviation, kernel: Shape) -> Any:
     """Keras would use a vector's own length as its fans; the rule means those of the layer's kernel."""
-    fan_in, fan_out = fans(kernel)
-    deviation = sqrt(rule.scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[rule.fan])
+    deviation = rule.deviation(*fans(kernel))
     if rule.distribution == "uniform":
         return keras.initializers.RandomUniform(-sqrt(3) * deviation, sqrt(3) * deviation)
     if rule.distribution == "normal":

@@ -62,9 +62,7 @@ def draw(graph: Graph, parameters: Iterable[Parameter], seed: int) -> dict[str, 
         if isinstance(rule, Constant):
             arrays[parameter.name] = np.full(parameter.shape, rule.constant, np.float32)
             continue
-        fan_in, fan_out = fans(kernels.get(parameter.node, (prod(parameter.shape[:1]), 1)))
-        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[rule.fan]
-        deviation = sqrt(rule.scale / fan)
+        deviation = rule.deviation(*fans(kernels.get(parameter.node, (prod(parameter.shape[:1]), 1))))
         rng = np.random.default_rng([seed, zlib.crc32(parameter.name.encode())])
         arrays[parameter.name] = _draw(rng, rule.distribution, deviation, parameter.shape)
     return arrays

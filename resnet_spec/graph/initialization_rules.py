@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from math import sqrt
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
@@ -13,7 +14,9 @@ from resnet_spec.operations import Role
 if TYPE_CHECKING:
     from resnet_spec.graph import Parameter
 
+Distribution = Literal["normal", "truncated_normal", "uniform"]
 Fan = Literal["fan_in", "fan_out", "fan_avg"]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class Constant(Frozen):
@@ -31,19 +34,39 @@ class VarianceScaling(Frozen):
     the stated variance, as Keras has it. A bias has the fans of its layer's kernel.
     """
 
-    distribution: Literal["normal", "truncated_normal", "uniform"]
-    scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    distribution: Distribution
+    scale: Positive
     fan: Fan
+
+    def deviation(self, fan_in: int, fan_out: int) -> float:
+        """Return the standard deviation for a kernel with these fans."""
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.fan]
+        return sqrt(self.scale / fan)
+
+
+class FixedDeviation(Frozen):
+    """Mean 0 and standard deviation ``std``, whatever the size of the layer (PyTorch's ``normal_(std=0.01)``)."""
+
+    distribution: Distribution
+    std: Positive
+
+    def deviation(self, fan_in: int, fan_out: int) -> float:
+        """Return ``std``."""
+        return self.std
 
 
 def _kind(rule: Any) -> str:
     """Which rule is meant, so that a mistake is reported for that rule only."""
-    constant = "constant" in rule if isinstance(rule, dict) else isinstance(rule, Constant)
-    return "Constant" if constant else "VarianceScaling"
+    if not isinstance(rule, dict):
+        return type(rule).__name__
+    return "Constant" if "constant" in rule else "FixedDeviation" if "std" in rule else "VarianceScaling"
 
 
 Rule = Annotated[
-    Annotated[Constant, Tag("Constant")] | Annotated[VarianceScaling, Tag("VarianceScaling")], Discriminator(_kind)
+    Annotated[Constant, Tag("Constant")]
+    | Annotated[FixedDeviation, Tag("FixedDeviation")]
+    | Annotated[VarianceScaling, Tag("VarianceScaling")],
+    Discriminator(_kind),
 ]
 
 _DEFAULTS: dict[Role, Rule] = {

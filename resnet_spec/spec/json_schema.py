@@ -93,7 +93,7 @@ def _for_extending(schema: Any) -> Any:
 
 
 _USED = (
-    *("Source", "Input", "InitializationRules", "Constant", "VarianceScaling"),
+    *("Source", "Input", "InitializationRules", "Constant", "FixedDeviation", "VarianceScaling"),
     *("Published", "Accuracy", "Preprocessing"),
 )
 

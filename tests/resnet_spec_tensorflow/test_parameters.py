@@ -94,6 +94,7 @@ RULES = {
     "cut.bias": {"distribution": "truncated_normal", "scale": 1.0, "fan": "fan_in"},
     "wide.bias": {"distribution": "normal", "scale": 1.0, "fan": "fan_out"},
     "even.bias": {"distribution": "uniform", "scale": 1 / 3, "fan": "fan_in"},
+    "fixed.weight": {"distribution": "normal", "std": 0.01},
     "bn.weight": {"constant": 0.0},
     "bn.bias": {"constant": 0.25},
 }
@@ -102,9 +103,9 @@ RULES = {
 @pytest.fixture
 def initialized(builder):
     b = builder(16, 8, 8)
-    for name, before in (("wide", "input"), ("cut", "wide"), ("even", "cut")):
+    for name, before in (("wide", "input"), ("cut", "wide"), ("even", "cut"), ("fixed", "even")):
         b(name, "conv2d", before, channels=512, kernel=1, groups=4, bias=True)
-    b("bn", "batch_norm", "even")
+    b("bn", "batch_norm", "fixed")
     return b.graph(initialization={f"*{name}": rule for name, rule in RULES.items()})
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from resnet_spec import Graph, initialize, load
+from resnet_spec.errors import SpecError
 from resnet_spec.graph.initialization import fans
 from resnet_spec.graph.initialization_rules import InitializationRules
 
@@ -84,6 +85,18 @@ def test_mean_and_variance_are_those_of_the_rule(lower: Lower, distribution: str
     # 25,600 values: four standard errors of a mean and of a variance.
     assert abs(values.mean()) < 4 * sqrt(2 / size / values.size)
     assert values.var() == pytest.approx(2 / size, rel=4 * sqrt(2 / values.size))
+
+
+@pytest.mark.parametrize("distribution", ["normal", "truncated_normal", "uniform"])
+def test_a_stated_deviation_does_not_depend_on_the_size_of_the_layer(lower: Lower, distribution: str) -> None:
+    values = draw(lower, f"distribution: {distribution}, std: 0.01")
+
+    assert values.std() == pytest.approx(0.01, rel=4 * sqrt(1 / 2 / values.size))
+
+
+def test_a_deviation_and_a_scale_exclude_each_other(lower: Lower) -> None:
+    with pytest.raises(SpecError, match=r"initialization.conv_kernel: unknown key 'scale'"):
+        draw(lower, "distribution: normal, std: 0.01, scale: 2")
 
 
 def test_a_truncated_normal_ends_at_two_standard_deviations_of_the_normal(lower: Lower) -> None:
