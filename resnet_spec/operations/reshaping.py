@@ -143,15 +143,22 @@ class Slice(BaseOperation):
 
 
 class Flatten(BaseOperation):
-    """A map as a vector, in PyTorch's order (channels, height, width) in every backend."""
+    """A map as a vector, in PyTorch's order (channels, height, width) in every backend, or its positions as a row.
+
+    Attributes:
+        axis: The first axis to flatten, counted without the batch; 0 by default. With 1 a map becomes (channels,
+            height · width).
+    """
 
     category = Category.RESHAPING
     label = "Flatten"
 
     op: Literal["flatten"]
+    axis: Axis = 0
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return (prod(inputs[0]),)
+        need_axis(inputs[0], self.axis)
+        return *inputs[0][: self.axis], prod(inputs[0][self.axis :])
 
     def spatial_stride(self) -> Stride | None:
         return None

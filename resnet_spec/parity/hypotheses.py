@@ -594,7 +594,14 @@ def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Tri
 
         return np.moveaxis(inputs[0], 1, -1).reshape(len(inputs[0]), -1)
 
-    yield Trial("the order is (height, width, channels)", formula=channels_last)
+    if operation.axis == 0:
+        yield Trial("the order is (height, width, channels)", formula=channels_last)
+    elif operation.axis == 1 and len(shapes[0]) == 3:
+
+        def columns_first(inputs: list[Array], own: Arrays) -> Array:
+            return inputs[0].swapaxes(2, 3).reshape(*inputs[0].shape[:2], -1)
+
+        yield Trial("the order is (width, height)", formula=columns_first)
 
 
 @_register(*ACTIVATIONS)

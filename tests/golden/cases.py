@@ -187,6 +187,7 @@ OPERATIONS: dict[str, Case] = {
     "transpose_of_four_axes": Case(
         {"four": {"reshape": {"shape": [2, 2, 9, 8]}}, "layer": {"transpose": {"axes": [2, 0, 3, 1]}}}
     ),
+    "flatten_positions": _only("flatten", axis=1),
     "reshape": Case({"layer": {"reshape": {"shape": [8, 9, 4]}}}),
     "slice": _only("slice", start=1, stop=3),
     "slice_of_rows": _only("slice", axis=1, start=2),

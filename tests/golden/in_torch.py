@@ -303,6 +303,7 @@ ORIGINALS: dict[str, Original] = {
     "operations/pad2d_reflect": _in_nn("pad", pad=(2, 3, 0, 1), mode="reflect"),
     "operations/pad_channels": _in_nn("pad", pad=(0, 0, 0, 0, 1, 2)),
     "operations/flatten": _function("flatten", partial(torch.flatten, start_dim=1)),
+    "operations/flatten_positions": _function("flatten", partial(torch.flatten, start_dim=2)),
     "operations/reshape": _function("reshape", lambda x: torch.reshape(x, (len(x), 8, 9, 4))),
     "operations/mean": _function("mean", lambda x: torch.mean(x, (2, 3), keepdim=True)),
     "operations/mean_of_channels": _function("mean", lambda x: torch.mean(x, 1, keepdim=True)),

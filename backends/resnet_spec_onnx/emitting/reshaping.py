@@ -30,6 +30,9 @@ def _pad_channels(op: ops.PadChannels, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("flatten")
 def _flatten(op: ops.Flatten, builder: NodeBuilder, x: str) -> str:
+    if op.axis:
+        # In a Reshape node 0 keeps an axis as it is.
+        return builder.add("Reshape", x, builder.integers([0] * (op.axis + 1) + [-1]))
     return builder.add("Flatten", x, axis=1)
 
 

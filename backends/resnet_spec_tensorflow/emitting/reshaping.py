@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from resnet_spec import operations as ops
+from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations.fields import Shape
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, channels_last, keras_axis
 from resnet_spec_tensorflow.emitting.functions import Function
@@ -29,6 +30,13 @@ def _pad_channels(op: ops.PadChannels, context: LayerContext) -> Steps:
 
 @EMITTERS.register("flatten")
 def _flatten(op: ops.Flatten, context: LayerContext) -> Steps:
+    if op.axis:
+        # The channels stay the last axis, and the order of the others does not change.
+        kept = {shape[1 : op.axis] for shape in context.shapes}
+        if len(kept) > 1:
+            raise BackendError(Problem("a Keras layer cannot be called on values of different sizes", context.name))
+        (channels,) = {shape[0] for shape in context.shapes}
+        return (keras.layers.Reshape((*kept.pop(), -1, channels), **context.common),)
     flatten = keras.layers.Flatten(data_format=CHANNELS_LAST, **context.common)
     # Any other 1×1 map may be larger at another input size.
     pooled = context.fed_by("global_avg_pool", "global_max_pool")
@@ -50,6 +58,10 @@ def _reshape(op: ops.Reshape, context: LayerContext) -> Steps:
 def _slice(op: ops.Slice, context: LayerContext) -> Steps:
     if op.parts is not None:
         return (Function(context, lambda x: keras.ops.split(x, op.parts, keras_axis(op.axis))[op.part]),)
+    if op.axis and op.stop is not None:
+        # A slice of rows whose number is not known has an unknown size in Keras, even where both its ends are known.
+        rows = range(op.start or 0, op.stop)
+        return (Function(context, lambda x: keras.ops.take(x, [*rows], keras_axis(op.axis))),)
     part = slice(op.start or None, op.stop)
     whole = slice(None)
     key = (..., part) if op.axis == 0 else (*[whole] * op.axis, part)

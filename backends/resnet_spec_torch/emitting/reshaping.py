@@ -9,7 +9,7 @@ from resnet_spec_torch.layers import pads
 
 @EXPRESSIONS.register("flatten")
 def _flatten(op: ops.Flatten, x: str) -> str:
-    return f"torch.flatten({x}, 1)"
+    return f"torch.flatten({x}, {op.axis + 1})"
 
 
 @EXPRESSIONS.register("pad2d")

@@ -39,8 +39,9 @@ def test_other_pads_of_zeros_are_plain() -> None:
     assert len(pad.input) == 2
 
 
-def test_flatten() -> None:
-    assert_as_torch(single("flatten", 4, 5, 6), *MAPS)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_flatten(axis: int) -> None:
+    assert_as_torch(single("flatten", 4, 5, 6, axis=axis), *MAPS)
 
 
 @pytest.mark.parametrize("shape", [[6, 20], [2, 12, 5], [120]])

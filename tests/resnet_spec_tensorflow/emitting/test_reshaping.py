@@ -43,6 +43,19 @@ def test_flatten_orders_channels_first(run, single):
     assert run(single("flatten", (2, 2, 3)), x).tolist() == [list(range(12))]
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 3), (3, 4, 5)])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_flatten_of_the_last_axes_keeps_their_order(run, single, shape, axis):
+    x = np.arange(2 * np.prod(shape)).reshape(2, *shape)
+    assert run(single("flatten", shape, axis=axis), x).tolist() == x.reshape(2, *shape[:axis], -1).tolist()
+
+
+def test_flatten_of_positions_runs_at_any_size(make, backend, single):
+    model = make(single("flatten", (2, 4, 5), axis=1))
+    x = np.arange(2 * 3 * 7).reshape(1, 2, 3, 7)
+    assert backend.forward(model, x)[0].tolist() == x.reshape(1, 2, 21).tolist()
+
+
 def test_flatten_of_what_is_always_a_vector_needs_no_permutation(backend, small_resnet):
     assert "flatten.permute" not in {layer.name for layer in backend.compile(small_resnet()).layers}
 
@@ -153,6 +166,15 @@ def test_equal_parts_of_rows_at_any_size(run, builder):
         rows = half.shape[2] // 2 * 2
         wanted = half[:, :, :rows].reshape(1, 2, rows // 2, 2, 2, 2).max((3, 5))
         np.testing.assert_array_equal(run(graph, x, dtype="float64"), wanted)
+
+
+def test_a_slice_of_stated_rows_has_a_known_size(backend, builder):
+    b = builder(2, 9, 7)
+    b("rows", "slice", "input", axis=1, start=1, stop=4)
+    b("x", "slice", "rows", axis=2, stop=5)
+    graph = b.graph()
+    assert not graph.depends_on_size
+    assert backend.compile(graph).output_shape == (None, 3, 5, 2)
 
 
 def test_slice_called_twice(backend, make, builder):

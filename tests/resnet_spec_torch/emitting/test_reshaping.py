@@ -14,6 +14,12 @@ def test_flatten_is_channels_then_rows_then_columns(height: int, width: int) -> 
     assert run("flatten", image).tolist() == [list(range(2 * height * width))]
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_flatten_of_the_last_axes(axis: int) -> None:
+    image = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    assert run("flatten", image, axis=axis).tolist() == image.reshape(1, *image.shape[1 : axis + 1], -1).tolist()
+
+
 def test_pad() -> None:
     result = run("pad2d", ramp(2, 2), padding=[[1, 0], [2, 1]], value=-7.5)
     p = -7.5
