@@ -96,8 +96,9 @@ schema: $(SETUP) ## write the JSON Schemas of specs and blocks
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
 	$(BIN)/resnet-spec schema --block > specs/block.schema.json
 
-modules: $(SETUP) ## write the lists of modules in docs/ from the docstrings
+modules: $(SETUP) ## write the lists of modules and the sizes of operations in docs/
 	$(BIN)/python -m tests.docs.modules
+	$(BIN)/python -m tests.docs.operation_sizes
 
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

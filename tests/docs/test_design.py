@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 
-from tests.docs import modules
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.catalog import Catalog
+from tests.docs import modules, operation_sizes
 from tests.docs.documents import ROOT, blocks, read, table, ticked
 
 DESIGN = "docs/design.md"
@@ -43,3 +45,17 @@ def test_design_draws_the_layers_that_the_linter_enforces() -> None:
     )
     drawn = [re.split(r"\s{2,}", line)[0].strip() for line in picture.text.splitlines()]
     assert drawn == CONTRACT["layers"]
+
+
+def test_lines_of_operations_are_counted_as_they_are() -> None:
+    assert read(operation_sizes.PAGE) == operation_sizes.page(), "run `make modules`"
+
+
+def test_no_operation_is_named_after_a_network() -> None:
+    shipped = Catalog.shipped().root
+    words = {word for path in shipped.rglob("*.yaml") for word in re.findall(r"[a-z]+", path.stem)}
+    families = {word for word in words if "net" in word or "nex" in word}
+    assert {"resnet", "resnext", "regnetx", "seresnet"} <= families
+    backends = [ROOT / "backends" / f"resnet_spec_{backend}" for backend in operation_sizes.BACKENDS]
+    for name in {*OPERATIONS, *(name for folder in backends for name in operation_sizes.definitions(folder))}:
+        assert not any(family in name.lower() for family in families), name
