@@ -9,7 +9,7 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT, anchors, read, without_code
 
 LONGEST = 250
-GROWING = "docs/mutations.md"
+GROWING = ("docs/mutations.md", "docs/networks.md")
 """A page with a table that every operation adds rows to; its other lines count."""
 
 
@@ -37,7 +37,7 @@ def test_every_page_is_linked_from_another() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_no_page_is_too_long(document: str) -> None:
     lines = read(document).splitlines()
-    if document == GROWING:
+    if document in GROWING:
         lines = [line for line in lines if not line.startswith("| ")]
     assert len(lines) <= LONGEST
 

@@ -21,7 +21,7 @@ def _keys(model: Any) -> set[str]:
 
 def test_language_documents_every_key_and_no_other() -> None:
     from resnet_spec.graph import Input
-    from resnet_spec.graph.initialization_rules import Constant, VarianceScaling
+    from resnet_spec.graph.initialization_rules import Constant, FixedDeviation, VarianceScaling
     from resnet_spec.spec.models import Block as BlockModel
     from resnet_spec.spec.models import Identity, Network, Shortcut, Source, Stage, Step
     from resnet_spec.spec.published import Accuracy, Preprocessing, Published
@@ -38,7 +38,7 @@ def test_language_documents_every_key_and_no_other() -> None:
         ("blocks", "Blocks"): _keys(BlockModel) | {"extends", "rename"},
         ("blocks", "Shortcuts"): _keys(Shortcut),
         ("blocks", "`otherwise`"): _keys(Identity),
-        ("initialization", "Initialization"): _keys(Constant) | _keys(VarianceScaling),
+        ("initialization", "Initialization"): _keys(Constant) | _keys(VarianceScaling) | _keys(FixedDeviation),
     }
     for (page, heading), keys in wanted.items():
         documented = first_columns(f"{LANGUAGE}/{page}.md", heading, "key")

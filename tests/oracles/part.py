@@ -41,14 +41,21 @@ def candidates() -> dict[str, Graph]:
 
 PART = (
     "cifar/resnet20",
-    "cifar/wrn_40_4",
+    "faces/iresnet18",
+    "image_classifiers/resnet18",
     "mirror/decoder50",
     "msra/resnet50",
+    "pytorchcv/diracnet18v2",
     "slim/resnet_v2_50",
-    "timm/ecaresnet50d_pruned",
+    "swav/resnet50w2",
+    "timm/eca_resnext26ts",
+    "timm/gcresnext26ts",
+    "timm/regnety_002",
+    "timm/res2next50",
     "timm/resnetv2_50d_evos",
     "timm/resnetv2_50d_frn",
     "timm/resnetv2_50x1_bit",
+    "timm/skresnet18",
     "timm/test_resnet",
 )
 """What ``chosen`` finds, which takes too long for every start of the tests."""

@@ -5,8 +5,9 @@ two frameworks do not share one. What a library does not state is left out: no a
 package, no license of Keras', no hash where none is given.
 
 - torchvision: its ``*_Weights``. The digits in a file's name are the first of its SHA-256, as ``torch.hub`` checks
-  them. The license is the one that timm gives for the same address.
-- timm: every tag of an architecture. The file is the one that timm itself takes first, from Hugging Face.
+  them. The license is the one that timm gives for the same address, if it does.
+- timm: every tag of an architecture. The file is the one that timm itself takes first, from Hugging Face or from the
+  address that it states.
 - keras.applications: the files with the top, their MD5 as ``get_file`` checks it. Images are loaded as
   ``keras.utils.load_img`` does it by default, for the size that the top wants.
 """
@@ -49,17 +50,22 @@ def torchvision(names: Sequence[str]) -> dict[str, Entries]:
 
 
 def _of_torchvision(weights: Any, licenses: Mapping[str, str]) -> dict[str, Any]:
-    digits = re.search(r"-([0-9a-f]{8,})\.", weights.url)
     accuracy = weights.meta["_metrics"]["ImageNet-1K"]
     return {
         "url": weights.url,
         "size": f"{weights.meta['_file_size']} MiB",
-        "hash": f"sha256:{digits[1]}" if digits else None,
+        "hash": _hash_in(weights.url),
         "classes": len(weights.meta["categories"]),
-        "license": licenses[weights.url],
+        "license": licenses.get(weights.url),
         "accuracy": {"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
         "preprocessing": _of_transforms(weights.transforms()),
     }
+
+
+def _hash_in(url: str) -> str | None:
+    """The first digits of the SHA-256 that ``torch.hub`` checks, which a file's name may end in."""
+    digits = re.search(r"-([0-9a-f]{8,})\.", url)
+    return f"sha256:{digits[1]}" if digits else None
 
 
 def _of_transforms(transforms: Any) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _timm_cfgs(names: Sequence[str]) -> list[Any]:
     found: list[Any] = []
     for name in names:
         cfgs = [library.get_pretrained_cfg(full) for full in library.list_pretrained(f"{name}.*")]
-        default = library.get_pretrained_cfg(name).tag
+        default = cfgs and library.get_pretrained_cfg(name).tag
         found += sorted((cfg for cfg in cfgs if cfg.architecture == name), key=lambda cfg: cfg.tag != default)
     return found
 
@@ -97,14 +103,15 @@ def _of_timm(cfg: Any) -> dict[str, Any]:
     from timm.models._builder import _resolve_pretrained_source
 
     source, where = _resolve_pretrained_source(cfg.to_dict())
-    assert source == "hf-hub", cfg
+    assert source in ("hf-hub", "url"), cfg
     assert isinstance(where, str), cfg
     assert "@" not in where, cfg
     config = resolve_data_config(pretrained_cfg=cfg.to_dict())
     resize, crop, *_ = create_transform(**config).transforms
     assert isinstance(resize.size, int), cfg
     return {
-        "url": f"https://huggingface.co/{where}/resolve/main/model.safetensors",
+        "url": where if source == "url" else f"https://huggingface.co/{where}/resolve/main/model.safetensors",
+        "hash": _hash_in(where) if source == "url" else None,
         "classes": cfg.num_classes,
         "license": cfg.license,
         "preprocessing": {
@@ -200,12 +207,13 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
 GLUE = "\0"
 """A space that no line breaks at."""
 
-_BLOCK = re.compile(r"^weights:\n(?:  .*\n)+", re.MULTILINE)
+PUBLISHED = re.compile(r"^weights:\n(?:  .*\n)+", re.MULTILINE)
+"""The part of a spec's file that is written here."""
 
 
 def rewritten(text: str, entries: Entries) -> str:
     """A spec's text with these entries at its end; the rest stays as it is, byte for byte."""
-    rest = _BLOCK.sub("", text)
+    rest = PUBLISHED.sub("", text)
     lines = [line for name, entry in entries.items() for line in _lines(name, entry)]
     return rest + "".join(f"{line}\n" for line in ["weights:", *lines]) if lines else rest
 

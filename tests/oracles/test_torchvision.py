@@ -1,4 +1,4 @@
-"""torchvision's ten ResNets compared with ours: names, weights, logits in both backends, one training step in torch."""
+"""torchvision's ResNets compared with ours: names, weights, logits in both backends, one training step in torch."""
 
 from __future__ import annotations
 
@@ -136,3 +136,41 @@ def trained(model: nn.Module, batch: Tensor) -> tuple[Tensor, dict[str, Tensor],
     state = {key: value.clone() for key, value in model.state_dict().items()}
     model.eval().zero_grad()
     return logits.detach(), state, gradients | {"input": inputs.grad}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext101_32x8d", "resnext101_64x4d"])
+def test_a_quantizable_twin_has_the_same_names_and_shapes(name: str) -> None:
+    with torch.device("meta"):
+        twin = getattr(models().quantization, name)(weights=None, quantize=False)
+    theirs = {key: tuple(value.shape) for key, value in twin.state_dict().items() if "num_batches" not in key}
+    ours = resnet_spec.load(f"torchvision/{name}").to_graph().parameters()
+    assert [(parameter.name, parameter.shape) for parameter in ours] == list(theirs.items())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_quantizable_twin_computes_the_same_before_it_is_quantized(name: str) -> None:
+    graph = resnet_spec.load(f"torchvision/{name}").to_graph()
+    twin = randomized(graph.at_size(64, 64), lambda: getattr(models().quantization, name)(weights=None, quantize=False))
+    twin.double()
+    state = {key: value.numpy() for key, value in twin.state_dict().items() if "num_batches" not in key}
+    ours = resnet_spec.build(graph.name, "torch", weights=state, dtype="float64")
+    inputs = images(75, 2)
+    np.testing.assert_allclose(run(ours, inputs), run(twin, inputs), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_resnet50"])
+def test_both_heads_for_segmentation_are_the_originals(name: str) -> None:
+    graph = resnet_spec.load(f"torchvision/{name}").to_graph()
+    make = getattr(models().segmentation, name)
+    theirs = randomized(
+        graph.at_size(64, 64), lambda: make(weights=None, weights_backbone=None, aux_loss=True)
+    ).double()
+    state = {key: value.numpy() for key, value in theirs.state_dict().items() if "num_batches" not in key}
+    ours = resnet_spec.build(graph.name, "torch", weights=state, dtype="float64")
+    assert list(state) == [parameter.name for parameter in graph.parameters()]
+    batch = torch.from_numpy(images(75, 2))
+    with torch.inference_mode():
+        results, wanted = ours(batch), theirs(batch)
+    assert results.keys() == wanted.keys() == {"aux", "out"}
+    for head, value in wanted.items():
+        torch.testing.assert_close(results[head], value, rtol=1e-13, atol=1e-13)

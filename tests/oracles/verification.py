@@ -28,10 +28,14 @@ ROOT = Path(__file__).parents[2]
 
 LIBRARIES = {
     "cifar": "papers",
+    "faces": "papers",
+    "image_classifiers": "image_classifiers",
     "keras": "keras",
     "mirror": "mirror",
     "msra": "papers",
+    "pytorchcv": "pytorchcv",
     "slim": "slim",
+    "swav": "papers",
     "timm": "timm",
     "torchvision": "torchvision",
     "tutorial": "tutorial",

@@ -1,7 +1,7 @@
 """Networks of papers in plain PyTorch, written from the papers and independent of the specs.
 
 A network has the names of the checkpoints that people have: pytorch_resnet_cifar10 and pytorch-cifar (He et al. 2015),
-pytorch_image_classification (He et al. 2016), WideResNet-pytorch, ResNeXt.pytorch and detectron2.
+pytorch_image_classification (He et al. 2016), WideResNet-pytorch, ResNeXt.pytorch, insightface and detectron2.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn.functional import relu
 
 from resnet_spec import Graph
 
+from ..torchvision_original import models
 from .torch_network import TorchNetwork
 
 _Unit = Callable[[int, int, int], nn.Module]
@@ -361,6 +362,71 @@ class MsraResNet(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Deng et al. 2018, "ArcFace", section 3.2.2: a normalization before and after each convolution, PReLU between them
+
+
+class FaceUnit(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = convolution(inputs, outputs, 3)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.prelu = nn.PReLU(outputs)
+        self.conv2 = convolution(outputs, outputs, 3, stride)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = projected(inputs, outputs, stride) if (inputs, stride) != (outputs, 1) else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        return self.bn3(self.conv2(y)) + self.downsample(x)
+
+
+class FaceResNet(nn.Module):
+    """Four stages that all halve the size, from 112×112 to 7×7, and a normalized embedding of all positions."""
+
+    def __init__(self, depth: int, channels: int, features: int) -> None:
+        super().__init__()
+        counts = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 200: (6, 26, 60, 6)}[
+            depth
+        ]
+        self.conv1 = convolution(channels, 64, 3)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.prelu = nn.PReLU(64)
+        inputs = 64
+        for index, count in enumerate(counts):
+            outputs = 64 * 2**index
+            self.add_module(f"layer{index + 1}", in_a_row(FaceUnit, counted(count), inputs, outputs, 2))
+            inputs = outputs
+        self.bn2 = nn.BatchNorm2d(512)
+        self.dropout = nn.Dropout(0.0)
+        self.fc = nn.Linear(512 * 7 * 7, features)
+        self.features = nn.BatchNorm1d(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.prelu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.features(self.fc(self.dropout(self.bn2(x)).flatten(1)))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Caron et al. 2020 (SwAV), Chen et al. 2020 (SimCLR): ResNet-50 with every layer wider
+
+
+def wider(factor: int, channels: int, classes: int) -> nn.Module:
+    """torchvision's own blocks and stages, of this many times the channels."""
+    resnet = models().resnet
+    network = resnet.ResNet(resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes)
+    network.inplanes = 64 * factor
+    network.conv1 = nn.Conv2d(channels, network.inplanes, 7, 2, 3, bias=False)
+    network.bn1 = nn.BatchNorm2d(network.inplanes)
+    for index, count in enumerate((3, 4, 6, 3)):
+        stage = network._make_layer(resnet.Bottleneck, 64 * factor * 2**index, count, stride=2 if index else 1)
+        setattr(network, f"layer{index + 1}", stage)
+    network.fc = nn.Linear(2048 * factor, classes)
+    return network
+
+
+# ---------------------------------------------------------------------------------------------------------------
 
 
 _Builder = Callable[[list[int], int, int], nn.Module]
@@ -373,6 +439,8 @@ _BUILDERS: dict[str, _Builder] = {
     r"cifar/preact_resnet(\d+)": lambda n, channels, classes: preactivation_resnet(n[0], channels, classes),
     r"cifar/wrn_(\d+)_(\d+)": lambda n, channels, classes: WideResNet(n[0], n[1], channels, classes),
     r"cifar/resnext(\d+)_(\d+)x(\d+)d": lambda n, channels, classes: ResNeXt(n[0], n[1], n[2], channels, classes),
+    r"faces/iresnet(\d+)": lambda n, channels, features: FaceResNet(n[0], channels, features),
+    r"swav/resnet50w(\d)": lambda n, channels, classes: wider(n[0], channels, classes),
     r"msra/resnet(\d+)": lambda n, channels, classes: MsraResNet(n[0], channels, classes),
 }
 

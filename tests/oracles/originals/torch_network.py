@@ -39,7 +39,7 @@ class TorchNetwork(Original):
 
     def train(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         for module in self.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = 1.0
         with torch.no_grad():
             self.model.train()(torch.from_numpy(images).to(self.dtype))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..torchvision_original import models
@@ -11,9 +15,16 @@ from .torch_network import TorchNetwork
 
 
 class Network(TorchNetwork):
-    """``torchvision.models.<name>()``."""
+    """``torchvision.models.<name>()``, or a network for segmentation with its auxiliary head."""
 
     version = f"torchvision {version('torchvision')}"
 
     def build(self, name: str) -> nn.Module:
-        return getattr(models(), name)(weights=None)
+        if hasattr(models(), name):
+            return getattr(models(), name)(weights=None)
+        return getattr(models().segmentation, name)(weights=None, weights_backbone=None, aux_loss=True)
+
+    def logits(self, images: NDArray[Any]) -> NDArray[Any]:
+        with torch.inference_mode():
+            results = self.model(torch.from_numpy(images).to(self.dtype))
+        return np.asarray(results["out"] if isinstance(results, dict) else results)

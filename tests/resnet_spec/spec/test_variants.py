@@ -10,7 +10,7 @@ from resnet_spec.graph import Graph
 from tests.shipped import SAMPLE, slow_unless
 
 IMAGENET = ("keras", "msra", "slim", "timm", "torchvision", "tutorial")
-"""Families whose networks are made for images of some hundred pixels, and can be dilated."""
+"""Families whose networks are made for images of some hundred pixels, and halve them five times."""
 
 
 def graph_of(name: str, *overrides: str) -> Graph:
@@ -25,6 +25,8 @@ NAMES = [
     "cifar/resnet50",
     "cifar/resnext29_16x64d",
     "cifar/wrn_16_8",
+    "faces/iresnet18",
+    "image_classifiers/resnet18",
     "keras/resnet50",
     "keras/resnet50v2",
     "mirror/decoder18",
@@ -32,16 +34,38 @@ NAMES = [
     "mirror/encoder18",
     "mirror/encoder50",
     "msra/resnet50",
+    "pytorchcv/diracnet18v2",
+    "pytorchcv/preresnet18",
+    "pytorchcv/resneta50b",
     "slim/resnet_v1_50",
     "slim/resnet_v2_50",
+    "swav/resnet50w2",
+    "timm/eca_resnet33ts",
+    "timm/eca_resnext26ts",
     "timm/ecaresnet26t",
     "timm/ecaresnetlight",
+    "timm/gcresnext26ts",
+    "timm/legacy_seresnet18",
+    "timm/legacy_seresnet50",
+    "timm/legacy_seresnext26_32x4d",
+    "timm/regnetv_040",
+    "timm/regnetv_064",
+    "timm/regnetx_002",
+    "timm/regnety_002",
+    "timm/regnetz_005",
+    "timm/regnetz_b16",
+    "timm/regnetz_d32",
+    "timm/res2net50_26w_4s",
+    "timm/resnest14d",
     "timm/resnet10t",
     "timm/resnet14t",
     "timm/resnet18",
     "timm/resnet26",
+    "timm/resnet32ts",
     "timm/resnet50_gn",
     "timm/resnet50c",
+    "timm/resnet51q",
+    "timm/resnet61q",
     "timm/resnetaa34d",
     "timm/resnetaa50",
     "timm/resnetaa50d",
@@ -57,20 +81,29 @@ NAMES = [
     "timm/resnetv2_50d_frn",
     "timm/resnetv2_50d_gn",
     "timm/resnetv2_50x1_bit",
+    "timm/resnext26ts",
     "timm/senet154",
     "timm/seresnet18",
+    "timm/seresnet33ts",
     "timm/seresnet50",
     "timm/seresnetaa50d",
     "timm/seresnext26d_32x4d",
+    "timm/seresnext26ts",
+    "timm/skresnet18",
+    "timm/skresnet50d",
+    "timm/skresnext50_32x4d",
     "timm/test_resnet",
+    "torchvision/regnet_x_800mf",
+    "torchvision/regnet_y_400mf",
     "torchvision/resnet18",
     "torchvision/resnet50",
     "tutorial/resnet18",
 ]
 """The smallest network of each family and set of blocks and operations."""
 
-DILATED = [name for name in NAMES if name.partition("/")[0] in IMAGENET]
-IMAGES = [name for name in NAMES if not name.startswith("mirror/decoder")]
+DILATED = [name for name in NAMES if "output_stride" in load(name).parameters]
+# A network around another one has the stages of its part.
+IMAGES = [name for name in NAMES if not name.startswith("mirror/decoder") and load(name).stages]
 
 
 @pytest.mark.slow
@@ -136,6 +169,7 @@ def test_channels_and_classes_are_an_override_each(name: str) -> None:
         graph = graph_of(name, "input.features=64")
         assert graph.input.shape == (64,)
         return
-    graph = graph_of(name, "input.channels=5", "parameters.classes=7")
-    assert graph.parameters()[0].shape[1] == 5
+    classes = next(word for word in ("classes", "features") if word in load(name).parameters)
+    graph = graph_of(name, "input.channels=5", f"parameters.{classes}=7")
+    assert next(parameter for parameter in graph.parameters() if parameter.role == "conv_kernel").shape[1] == 5
     assert graph.by_name[graph.logits].shape[0] == 7
