@@ -50,14 +50,14 @@ def torchvision(names: Sequence[str]) -> dict[str, Entries]:
 
 
 def _of_torchvision(weights: Any, licenses: Mapping[str, str]) -> dict[str, Any]:
-    accuracy = weights.meta["_metrics"]["ImageNet-1K"]
+    accuracy = weights.meta["_metrics"].get("ImageNet-1K")
     return {
         "url": weights.url,
         "size": f"{weights.meta['_file_size']} MiB",
         "hash": _hash_in(weights.url),
         "classes": len(weights.meta["categories"]),
         "license": licenses.get(weights.url),
-        "accuracy": {"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
+        "accuracy": accuracy and {"top1": accuracy["acc@1"], "top5": accuracy["acc@5"]},
         "preprocessing": _of_transforms(weights.transforms()),
     }
 
@@ -69,11 +69,13 @@ def _hash_in(url: str) -> str | None:
 
 
 def _of_transforms(transforms: Any) -> dict[str, Any]:
-    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    (resize,) = transforms.resize_size
+    # Images to segment are not cropped.
+    crop = {"crop": transforms.crop_size[0]} if hasattr(transforms, "crop_size") else {}
     return {
         "resize": resize,
         "interpolation": transforms.interpolation.value,
-        "crop": crop,
+        **crop,
         "mean": transforms.mean,
         "std": transforms.std,
     }

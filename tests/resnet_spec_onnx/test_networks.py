@@ -73,6 +73,7 @@ NETWORKS = (
     "timm/skresnet18",
     "timm/skresnet50",
     "timm/test_resnet",
+    "torchvision/deeplabv3_resnet50",
     "torchvision/regnet_x_400mf",
     "torchvision/resnet18",
     "tutorial/resnet18",

@@ -93,6 +93,8 @@ NAMES = [
     "timm/skresnet50d",
     "timm/skresnext50_32x4d",
     "timm/test_resnet",
+    "torchvision/deeplabv3_resnet50",
+    "torchvision/fcn_resnet50",
     "torchvision/regnet_x_800mf",
     "torchvision/regnet_y_400mf",
     "torchvision/resnet18",
