@@ -32,9 +32,7 @@ class _Reduction(BaseOperation):
 
     category = Category.POOLING
 
-    axis: Annotated[
-        tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=int | list[int])
-    ]
+    axis: Annotated[tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=Any)]
 
     def reduced(self, shape: Shape) -> int:
         """Return how many values become one.

@@ -88,9 +88,9 @@ def test_the_roundings_of_every_operation_are_stated() -> None:
     assert {operation.op for operation, *_ in ROUNDINGS} == operations_of("activation")
 
 
-def test_activations_that_are_never_negative() -> None:
+def test_operations_that_are_never_negative() -> None:
     assert {name for name, kind in OPERATIONS.items() if kind.nonnegative} == {
-        *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax"),
+        *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "gem_pool"),
     }
 
 

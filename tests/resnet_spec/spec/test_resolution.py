@@ -86,7 +86,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "x: unknown operation, block or layer 'power_norm'; the operations of the kind normalization are "
             + ", ".join(name for name, each in OPERATIONS.items() if each.category is Category.NORMALIZATION),
         ),
-        ("¦attention", "x: unknown operation, block or layer 'attention'"),
+        ("¦wavelet", "x: unknown operation, block or layer 'wavelet'"),
         ("¦{conv2d: {kernel: 3}}", "x: conv2d needs 'channels'"),
         (
             "{conv2d: {¦biass: true, channels: 8, kernel: 3}}",
