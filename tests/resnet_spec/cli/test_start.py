@@ -31,6 +31,29 @@ def test_ctrl_c_while_a_command_is_imported_has_no_traceback(
     assert capsys.readouterr().err == "interrupted\n"
 
 
+IN_A_CALLBACK = """
+import resnet_spec.cli
+
+class Callback:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def imported(_):
+    Callback()
+    while True:
+        pass
+
+resnet_spec.cli.import_module = imported
+resnet_spec.cli.start_spec()
+"""
+
+
+def test_ctrl_c_that_a_library_ignores_ends_the_command_too() -> None:
+    line = [sys.executable, "-c", IN_A_CALLBACK]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "interrupted\n")
+
+
 COMMANDS = {
     "convert": ("start_spec", "convert", "cifar/resnet20", "in.safetensors", "out.npz"),
     "build": (
