@@ -110,7 +110,7 @@ WITHOUT_A_TRACE = {
     "tiered_stem",
     "torchvision_regnet_bottleneck",
 }
-"""Blocks that only whole networks compare with their originals so far (``tests/oracles``)."""
+"""Blocks that only whole networks compare with their originals (``tests/oracles``)."""
 
 
 def test_every_shipped_block_has_a_trace() -> None:
