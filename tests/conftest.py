@@ -63,8 +63,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = {path for path in {item.path for item in items} if any(folder in path.parents for folder in SLOW)}
     for item in items:
-        if any(folder in item.path.parents for folder in SLOW):
+        if item.path in slow:
             item.add_marker(pytest.mark.slow)
     if config.option.markexpr == "slow":
         places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import importlib
 import pickle
 import tarfile
 import warnings
@@ -21,11 +22,6 @@ from torch.nn.utils import prune
 
 from tests.oracles.torchvision_original import models
 from tests.wild.case import Case
-
-# timm imports torchvision, whose operators must be registered first.
-models()
-
-import timm.utils  # noqa: E402
 
 TorchCase = Case[nn.Module]
 State = dict[str, Any]
@@ -225,18 +221,24 @@ def _(model: nn.Module, folder: Path) -> Path:
     return saved(content, folder)
 
 
+def timm_utils() -> Any:
+    """``timm.utils``; timm imports torchvision, whose operators must be registered first."""
+    models()
+    return importlib.import_module("timm.utils")
+
+
 @case("timm's training script: `state_dict`, `arch`, `metric`", "timm.utils.CheckpointSaver")
 def _(model: nn.Module, folder: Path) -> Path:
     arguments = argparse.Namespace(model="resnet18")
-    saver = timm.utils.CheckpointSaver(model, optimizer_of(model), args=arguments, checkpoint_dir=str(folder))
+    saver = timm_utils().CheckpointSaver(model, optimizer_of(model), args=arguments, checkpoint_dir=str(folder))
     saver.save_checkpoint(3, metric=0.5)
     return folder / "checkpoint-3.pth.tar"
 
 
 @case("timm's averages: `state_dict_ema`", "timm.utils", options={"ema": True})
 def _(model: nn.Module, folder: Path) -> Path:
-    average = timm.utils.ModelEmaV3(model)
-    saver = timm.utils.CheckpointSaver(
+    average = timm_utils().ModelEmaV3(model)
+    saver = timm_utils().CheckpointSaver(
         perturbed(model), optimizer_of(model), model_ema=average, checkpoint_dir=str(folder)
     )
     saver.save_checkpoint(3, metric=0.5)

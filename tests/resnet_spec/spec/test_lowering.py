@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from resnet_spec import Graph
+from resnet_spec.spec import chains
 from resnet_spec.spec.spec import Spec
 
 Lower = Callable[..., Graph]
@@ -513,11 +514,12 @@ def test_a_block_that_contains_itself_is_reported(mistakes: Mistakes) -> None:
     ]
 
 
-def test_blocks_that_multiply_are_given_up(mistakes: Mistakes) -> None:
+def test_blocks_that_multiply_are_given_up(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "MAX_LAYERS", 1000)
     blocks = ["b0: {main: {x: none}}"]
     blocks += [f"b{n}: {{main: {{{', '.join(f'x{i}: b{n - 1}' for i in range(10))}}}}}" for n in range(1, 15)]
     (said,) = mistakes(
         f"blocks:\n  {chr(10).join(blocks).replace(chr(10), chr(10) + '  ')}\nstages: {{s: {{block: b14}}}}\n"
     )
 
-    assert said.endswith("the network has more than 100,000 layers (used by stages.s)")
+    assert said.endswith("the network has more than 1,000 layers (used by stages.s)")

@@ -13,7 +13,12 @@ from resnet_spec import available, load
 from resnet_spec.spec.published import MIB, Published
 
 URL = "https://host/file"
-SHIPPED = [name for name in available() if load(name).weights]
+
+
+@pytest.fixture(scope="module")
+def shipped_weights() -> list[Published]:
+    """The entries of all shipped specs."""
+    return [weights for name in available() for weights in load(name).weights.values()]
 
 
 def spec(weights: str) -> str:
@@ -88,18 +93,17 @@ def test_a_size_is_met_by_what_rounds_to_it(size: int | str | None, least: int, 
 # -- the shipped ones --------------------------------------------------------------------------------------------
 
 
-def test_no_two_entries_share_an_address() -> None:
-    addresses = [weights.url for name in SHIPPED for weights in load(name).weights.values()]
+def test_no_two_entries_share_an_address(shipped_weights: list[Published]) -> None:
+    addresses = [weights.url for weights in shipped_weights]
     assert len(addresses) == len(set(addresses)) > 150
 
 
-def test_a_shipped_address_has_a_place_of_its_own_in_the_cache() -> None:
+def test_a_shipped_address_has_a_place_of_its_own_in_the_cache(shipped_weights: list[Published]) -> None:
     from resnet_spec.weights.cache import cache_folder, cached_path
 
-    for name in SHIPPED:
-        for weights in load(name).weights.values():
-            path = cached_path(weights.url).relative_to(cache_folder())
-            assert path.as_posix() == weights.url.removeprefix("https://")
+    for weights in shipped_weights:
+        path = cached_path(weights.url).relative_to(cache_folder())
+        assert path.as_posix() == weights.url.removeprefix("https://")
 
 
 def test_listing_weights_does_not_change_a_fingerprint() -> None:
