@@ -132,6 +132,15 @@ def graded(graph: Graph) -> dict[str, Any]:
     return arrays
 
 
+def equal(first: Any, second: Any) -> bool:
+    """Whether two arrays are equal; an axis along which both repeat one value is compared once."""
+    if first.shape != second.shape:
+        return False
+    steps = zip(first.strides, second.strides, strict=True)
+    once = tuple(slice(None) if any(pair) else slice(1) for pair in steps)
+    return np.array_equal(first[once], second[once])
+
+
 def numbers(arrays: dict[str, Any]) -> dict[str, Any]:
     return {name: array.flat[0] for name, array in arrays.items()}
 
@@ -224,7 +233,7 @@ def test_what_is_written_in_any_librarys_names_is_read_back(shipped: Callable[[s
     for table in tables().values():
         with suppress(OutputError):
             read = fit_arrays(graph, table.renamed(graph, arrays), table.name)
-            assert all(np.array_equal(read[name], array) for name, array in arrays.items()), table.name
+            assert all(equal(read[name], array) for name, array in arrays.items()), table.name
             written += 1
 
     # timm's names are any network's.
