@@ -15,6 +15,8 @@ import resnet_spec
 from resnet_spec import Graph
 from resnet_spec.operations import Role
 from resnet_spec.parity.randomization import last_normalizations, random_images, randomize
+from resnet_spec.parity.rounding import rounding_tolerance
+from resnet_spec.parity.walk import walk_with_noise
 from resnet_spec_torch import TorchBackend
 
 from .gates import GATES
@@ -58,6 +60,31 @@ def test_a_change_of_one_percent_in_any_tensor_is_detected(name: str) -> None:
         tensor.copy_(kept)
     assert unseen == []
     np.testing.assert_array_equal(logits(model, images), wanted)
+
+
+BEFORE_SOFTMAX = ".conv_attn."
+"""Of global context: a softmax ignores its bias, and attends almost equally to all positions whatever its weight."""
+
+
+def test_a_change_of_one_percent_exceeds_the_bound_of_an_ill_conditioned_network() -> None:
+    graph = small("timm/gcresnet33ts")
+    arrays = randomize(graph, train)
+    backend = TorchBackend()
+    model = backend.compile(graph, dtype="float64")
+    backend.load(model, graph, arrays)
+    images = random_images((1, 3, SIZE, SIZE), 1)
+    wanted = logits(model, images)
+    moved = walk_with_noise(backend, model, graph, images, np.random.default_rng(0))
+    bound = rounding_tolerance(float(np.abs(moved - wanted).max()))
+    assert bound > GATES["float32"] * wanted.std()
+    state = model.state_dict()
+    for parameter in graph.parameters():
+        tensor = state[parameter.name]
+        kept = tensor.clone()
+        tensor.mul_(1.01)
+        detected = np.abs(logits(model, images) - wanted).max() > bound
+        assert detected or BEFORE_SOFTMAX in parameter.name, parameter.name
+        tensor.copy_(kept)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet152"])
