@@ -39,7 +39,7 @@ PHRASES = {
     r"\bper cent\b": "percent",
 }
 SPELLING = {
-    r"\w*(?:normal|initial|optim|organ|recogn|summar|general|minim|maxim|serial|random|quant|vector|standard)is"
+    r"\b\w*(?:normal|initial|optim|organ|recogn|summar|general|minim|maxim|serial|random|quant|vector|standard)is"
     r"(?:e|es|ed|er|ers|ing|ation|ations)\b": "-ize",
     r"\bcatalogues?\b": "catalog",
     r"\blicences?\b": "license",

@@ -36,6 +36,15 @@ FULL_SIZE = NAMES[:3]
 # For the deeper, wider and grouped ones, which have the same layers: even at every stage, and odd at the stem.
 # `make oracles` compares them at the size that they are trained at.
 SMALLER = ((128, 1), (75, 2))
+EVEN, ODD = SMALLER[:1], SMALLER[1:]
+# More of the same blocks: one of the two sizes each.
+DEEPEST = {
+    "resnet101": EVEN,
+    "resnet152": ODD,
+    "resnext101_32x8d": EVEN,
+    "resnext101_64x4d": ODD,
+    "wide_resnet101_2": ODD,
+}
 
 
 class Original(NamedTuple):
@@ -65,7 +74,7 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     model = randomized(graph.at_size(128, 128), lambda: getattr(models(), name)(weights=None))
     torch.save(model.state_dict(), folder / "weights.pth")
     save_file(model.state_dict(), folder / "weights.safetensors")
-    shapes = SHAPES if name in FULL_SIZE else SMALLER
+    shapes = SHAPES if name in FULL_SIZE else DEEPEST.get(name, SMALLER)
     logits = {(size, batch): reference(model, size, batch) for size, batch in shapes}
     return Original(graph, model, folder / "weights.pth", folder / "weights.safetensors", logits)
 

@@ -29,10 +29,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    venv.create(folder / "env", with_pip=True)
+    venv.create(folder / "env", with_pip=False)
     target = ["--editable", ROOT] if request.param == "editable" else [request.getfixturevalue("wheel")]
-    pip = folder / "env" / "bin" / "python", "-m", "pip"
-    call(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", *target, cwd=folder)
+    # Modules that no command imports need not be compiled.
+    install = "--python", folder / "env" / "bin" / "python", "install", "--quiet", "--no-compile"
+    constraint = "--constraint", ROOT / "constraints.txt"
+    call(sys.executable, "-m", "pip", *install, *constraint, *target, cwd=folder)
     return folder
 
 
