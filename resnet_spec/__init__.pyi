@@ -40,6 +40,7 @@ from .errors import (
     SpecError as SpecError,
     GraphError as GraphError,
     WeightsError as WeightsError,
+    ModelError as ModelError,
     ImageError as ImageError,
     LabelsError as LabelsError,
     OutputError as OutputError,

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
+    from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
+    from resnet_spec.operations import Shape
 
 DType: TypeAlias = Literal["float32", "float64"]
 """The dtypes that a model can compute in."""
@@ -195,5 +197,32 @@ class ReadingBackend(Backend, Protocol):
 
         Returns:
             The tensors by the names that the file has for them, and what else it holds.
+        """
+        ...
+
+
+class ImportingBackend(Backend, Protocol):
+    """A backend that also reads whole models: the network and its weights."""
+
+    imports: ClassVar[Sequence[str]]
+    """Endings of the models that ``import_model`` reads (``""`` for a folder). A package whose class needs the framework
+    declares them as ``IMPORTS`` too."""
+
+    model_classes: ClassVar[Sequence[str]]
+    """Full names of the framework's classes of models, such as ``torch.nn.modules.module.Module``; a package declares
+    them as ``MODEL_CLASSES`` too."""
+
+    def import_model(self, model: Any, shape: Shape | None = None) -> SourceModel:
+        """Read a model; nothing that a file names is executed.
+
+        Args:
+            model: A path, or an instance of one of ``model_classes``.
+            shape: The input's shape without the batch, channels first, for a model that does not state it.
+
+        Returns:
+            The network and its weights, and how to run the model by its own library.
+
+        Raises:
+            ModelError: With every node that the language cannot express, or what is wrong with the file.
         """
         ...

@@ -66,6 +66,11 @@ def writers() -> dict[str, str]:
     return _by_ending("outputs")
 
 
+def importers() -> dict[str, str]:
+    """Which installed backend imports models of which file ending or class, without those that cannot be imported."""
+    return _by_ending("imports") | _by_ending("model_classes")
+
+
 def unusable() -> list[str]:
     """Why some backends' formats are unknown: a sentence for each whose package cannot be imported."""
     reasons: list[str] = []
@@ -128,8 +133,9 @@ def _declared(point: EntryPoint, attribute: str) -> Any:
         if hasattr(package, constant):
             return getattr(package, constant)
         backend = point.load()
-        # Not every backend reads files.
-        return () if attribute == "inputs" and not hasattr(backend, attribute) else getattr(backend, attribute)
+        # Not every backend reads files, or models.
+        optional = attribute in ("inputs", "imports", "model_classes")
+        return () if optional and not hasattr(backend, attribute) else getattr(backend, attribute)
     # Third-party code may raise any exception.
     except Exception as error:
         raise _unusable(point, error) from error

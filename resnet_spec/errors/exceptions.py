@@ -118,6 +118,10 @@ class WeightsError(ResnetSpecError):
     """Weights cannot be read, or do not fit the graph."""
 
 
+class ModelError(ResnetSpecError):
+    """Another library's model cannot be imported, or differs from what it was imported as."""
+
+
 class ImageError(ResnetSpecError):
     """An image cannot be read, or does not fit the others."""
 

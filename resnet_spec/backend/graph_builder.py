@@ -1,0 +1,174 @@
+"""Builds a graph from another library's nodes, one call each; names and shapes follow, and problems are collected."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from resnet_spec.errors import ModelError, Problem
+from resnet_spec.graph import INPUT, Graph, Input, Node, unused
+from resnet_spec.operations import AnyOperation, Operation
+from resnet_spec.operations.fields import Shape, ShapeError
+
+_OPERATION: TypeAdapter[AnyOperation] = TypeAdapter(Operation)
+
+
+class Value(NamedTuple):
+    """A value in the source's network; ``shape`` omits the batch, channels first."""
+
+    index: int
+    shape: Shape
+
+
+class _Draft(NamedTuple):
+    name: str
+    operation: AnyOperation
+    inputs: tuple[int, ...]
+    shape: Shape
+    calls: int | None
+
+
+class GraphBuilder:
+    """Collects the nodes of a network in order of execution.
+
+    A node that the language lacks becomes a problem, and so does nothing that depends on it: ``finish`` reports all of
+    them at once.
+
+    Args:
+        name: The network's name.
+        input: What it reads.
+
+    Examples:
+        >>> from resnet_spec.graph import Input
+        >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+        >>> x = builder.add("conv2d", [builder.input], "conv", layer=True, channels=4, kernel=3)
+        >>> x = builder.add("relu", [x], "relu")
+        >>> builder.finish([builder.add("relu", [x], "relu")]).nodes[-1].name
+        'relu2'
+    """
+
+    def __init__(self, name: str, input: Input) -> None:
+        self._name = name
+        self._input = input
+        self._drafts: list[_Draft] = []
+        self._owners: dict[str, int] = {}
+        self._problems: list[Problem] = []
+        self.input = Value(-1, input.shape)
+
+    def add(
+        self, op: str, inputs: Sequence[Value | None], name: str, *, layer: bool = False, where: str = "", **fields: Any
+    ) -> Value | None:
+        """Add a node.
+
+        Args:
+            op: The operation's word in the spec language.
+            inputs: The values that it reads; None for one that could not be read.
+            name: Its name in the source, dotted; nodes without arrays that share one are numbered.
+            layer: Whether it has arrays of its own, below its name; a second node of this name calls the first again.
+            where: The node in the source's own words, for messages.
+            **fields: The operation's fields.
+
+        Returns:
+            Its value, or None if the node or an input cannot be expressed.
+        """
+        known = [value for value in inputs if value is not None]
+        if len(known) < len(inputs):
+            return None
+        try:
+            operation = _OPERATION.validate_python({"op": op, **fields})
+            shape = operation.output_shape(*(value.shape for value in known))
+        except (ValidationError, ShapeError) as error:
+            return self.problem(_reason(error), where or name)
+        calls = self._owners.get(name) if layer else None
+        if layer and calls is None:
+            self._owners[name] = len(self._drafts)
+        self._drafts.append(_Draft(name, operation, tuple(value.index for value in known), shape, calls))
+        return Value(len(self._drafts) - 1, shape)
+
+    def problem(self, message: str, where: str) -> None:
+        """Note that the language cannot express a node; returns None, the value of such a node."""
+        self._problems.append(Problem(message, where))
+
+    def finish(self, outputs: Sequence[Value | None]) -> Graph:
+        """Return the graph of what the outputs need.
+
+        Args:
+            outputs: The values that the network returns.
+
+        Raises:
+            ModelError: With every problem.
+        """
+        if not self._problems and (not outputs or any(value is None or value.index < 0 for value in outputs)):
+            self.problem("no operation computes its output", self._name)
+        if self._problems:
+            raise ModelError(self._problems)
+        names = self._unique_names()
+        nodes = [
+            Node(
+                name=name,
+                operation=draft.operation,
+                inputs=tuple(INPUT if index < 0 else names[index] for index in draft.inputs),
+                shape=draft.shape,
+                calls=None if draft.calls is None else names[draft.calls],
+            )
+            for name, draft in zip(names, self._drafts, strict=True)
+        ]
+        results = [names[cast("Value", value).index] for value in outputs]
+        dead = set(unused(nodes, results))
+        kept = [node for node in nodes if node.name not in dead]
+        return Graph(name=self._name, input=self._input, nodes=tuple(kept), outputs=tuple(results))
+
+    def _unique_names(self) -> list[str]:
+        """Number the nodes that share a name, unless they own a layer, as the shipped blocks do: relu1, relu2."""
+        wanted = [_valid(draft.name) for draft in self._drafts]
+        counts = Counter(wanted)
+        owners = {_valid(name): index for name, index in self._owners.items()}
+        taken = {*owners, INPUT}
+        names: list[str] = []
+        numbers: Counter[str] = Counter()
+        for index, name in enumerate(wanted):
+            if owners.get(name) == index:
+                names.append(name)
+                continue
+            unique = name
+            while unique in taken or (unique == name and counts[name] > 1 and name not in owners):
+                numbers[name] += 1
+                unique = f"{name}{'_' if name[-1:].isdigit() else ''}{numbers[name]}"
+            taken.add(unique)
+            names.append(unique)
+        return names
+
+
+def _valid(name: str) -> str:
+    """A name as a graph's node may have it."""
+    parts = [re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in re.split(r"[./]", name) if part]
+    text = ".".join(parts) or "layer"
+    return text if text[0].isalnum() else f"x{text}"
+
+
+def _reason(error: ValidationError | ShapeError) -> str:
+    if isinstance(error, ShapeError):
+        return str(error)
+    found = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in found["loc"][1:])
+    message = found["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def input_of(shape: Sequence[int]) -> Input:
+    """The input of a network that reads values of a shape, without the batch and channels first.
+
+    Raises ModelError for a shape that the language does not have.
+    """
+    try:
+        if len(shape) == 1:
+            return Input(features=shape[0])
+        if len(shape) == 3:
+            return Input(channels=shape[0], height=shape[1], width=shape[2])
+    except ValidationError as error:
+        raise ModelError(f"its input is {list(shape)}: {_reason(error)}") from None
+    raise ModelError(f"its input has the shape {list(shape)}; a vector or an image is supported")

@@ -1,0 +1,35 @@
+"""What a reader makes of another library's model: its network, its weights, and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model of another library, as its backend has read it.
+
+    Attributes:
+        graph: The network, its nodes named as in the source.
+        arrays: The graph's parameters in the source's own order, laid out as PyTorch lays them out.
+        run: Computes the outputs of images (batch, channels, height, width) by the source's own library, in float32;
+            the results are laid out as the graph's values are.
+        named: Whether the nodes' names are the source's own, so that its checkpoints have them.
+        classes: Names of classes of the source's modules, by the dotted prefix of their nodes.
+        remarks: What was read differently from how the source states it, a sentence each.
+    """
+
+    graph: Graph
+    arrays: Mapping[str, NDArray[Any]]
+    run: Callable[[NDArray[np.float32]], list[NDArray[np.floating[Any]]]]
+    named: bool = True
+    classes: Mapping[str, str] = field(default_factory=dict[str, str])
+    remarks: tuple[str, ...] = ()
