@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_torch.backend import TorchBackend
 
-__all__ = ["INPUTS", "OUTPUTS", "TorchBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "TorchBackend"]
 
 INPUTS = ()
 """What the backend reads: the core reads PyTorch's files itself."""
+
+IMPORTS = (".pt2",)
+"""Models that it imports from a file."""
+
+MODEL_CLASSES = ("torch.nn.modules.module.Module",)
+"""Models that it imports from Python."""
 
 OUTPUTS = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
 """What it writes, known without torch."""

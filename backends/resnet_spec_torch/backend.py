@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from resnet_spec_torch import OUTPUTS, environment, execution, parameters, training, writing
+from resnet_spec_torch import IMPORTS, MODEL_CLASSES, OUTPUTS, environment, execution, parameters, training, writing
 from resnet_spec_torch.compilation import compile_graph
 from resnet_spec_torch.emitting import Options
+from resnet_spec_torch.importing import import_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
+    from resnet_spec.operations import Shape
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -30,6 +33,8 @@ class TorchBackend:
 
     name = "torch"
     outputs: Mapping[str, str] = OUTPUTS
+    imports: Sequence[str] = IMPORTS
+    model_classes: Sequence[str] = MODEL_CLASSES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> nn.Module:
@@ -88,6 +93,10 @@ class TorchBackend:
         """
         with _mode(model, training=False):
             writing.write(model, graph, path, half=half)
+
+    def import_model(self, model: nn.Module | Path, shape: Shape | None = None) -> SourceModel:
+        """Read a module, or a program that ``torch.export`` wrote; raises ModelError for what cannot be expressed."""
+        return import_model(model, shape)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""

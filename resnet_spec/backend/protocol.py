@@ -205,8 +205,8 @@ class ImportingBackend(Backend, Protocol):
     """A backend that also reads whole models: the network and its weights."""
 
     imports: ClassVar[Sequence[str]]
-    """Endings of the models that ``import_model`` reads (``""`` for a folder). A package whose class needs the framework
-    declares them as ``IMPORTS`` too."""
+    """Endings of the models that ``import_model`` reads (``""`` for a folder). A package whose class needs the
+    framework declares them as ``IMPORTS`` too."""
 
     model_classes: ClassVar[Sequence[str]]
     """Full names of the framework's classes of models, such as ``torch.nn.modules.module.Module``; a package declares

@@ -249,7 +249,7 @@ class _Lowering(ChainLowering):
         path: KeyPath = ("stages", key)
         if stage.repeat > 1 and not counts(stage.names or self.network.names):
             where = (*path, "names") if stage.names else ("names",)
-            message = f"a pattern without {{index}}, {{number}} or {{remaining}} names one block, not {stage.repeat}"
+            message = f"a pattern without a counter, such as {{index}}, names one block, not {stage.repeat}"
             self.problem(f"{message} (in stage {key!r})", where)
             return value.after_mistake()
         for name, argument in [*stage.arguments.items(), *stage.first.items(), *stage.last.items()]:
@@ -302,6 +302,8 @@ class _Lowering(ChainLowering):
             "index": str(index),
             "number": str(index + 1),
             "remaining": str(stage.repeat - 1 - index),
+            "overall_index": str(self.blocks_done),
+            "overall_number": str(self.blocks_done + 1),
         }
 
         def name_layer(layer: str) -> str:

@@ -303,7 +303,10 @@ class Block(Frozen):
         return self
 
 
-_PLACEHOLDERS = ("stage", "index", "number", "remaining", "layer")
+COUNTERS = ("index", "number", "remaining", "overall_index", "overall_number")
+"""What counts the blocks of a stage, or of the network, in a pattern of names."""
+
+_PLACEHOLDERS = ("stage", *COUNTERS, "layer")
 
 
 def _check_pattern(pattern: str) -> str:
@@ -319,7 +322,7 @@ def _check_pattern(pattern: str) -> str:
 
 def counts(pattern: str) -> bool:
     """Whether a pattern of names has a counter, so that two blocks of a stage have different names."""
-    return any(word in pattern for word in ("{index}", "{number}", "{remaining}"))
+    return any(f"{{{word}}}" in pattern for word in COUNTERS)
 
 
 NamePattern = Annotated[str, Field(max_length=200), AfterValidator(_check_pattern)]

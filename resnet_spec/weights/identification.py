@@ -118,7 +118,7 @@ def _best_of_each(tensors: Tensors) -> list[Match]:
         ]
     if any(map(_is_whole, candidates)):
         candidates = [match for match in candidates if HEADLESS not in match.overrides]
-    candidates.sort(key=lambda match: (-match.share, len(match.overrides), *_rarity(match.spec)))
+    candidates.sort(key=lambda match: (-match.share, len(match.overrides), *rarity(match.spec)))
     best: dict[str, Match] = {}
     for match in candidates:
         best.setdefault(match.spec, match)
@@ -129,7 +129,7 @@ def _is_whole(match: Match) -> bool:
     return match.share == 1 and HEADLESS not in match.overrides
 
 
-def _rarity(spec: str) -> tuple[int, str]:
+def rarity(spec: str) -> tuple[int, str]:
     """By which specs that fit equally are sorted: the library that most people have first."""
     family = spec.partition("/")[0]
     return (COMMON.index(family) if family in COMMON else len(COMMON)), spec

@@ -1,0 +1,114 @@
+"""One recorded function and its arguments: values of the graph, arrays of the model, and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from resnet_spec.backend import GraphBuilder, Table, Value
+from resnet_spec.operations import Shape
+
+
+class Array(NamedTuple):
+    """A parameter or buffer of the model, with the name that a state_dict has for it."""
+
+    name: str
+    tensor: torch.Tensor
+    trainable: bool
+
+    @property
+    def layer(self) -> str:
+        """The module that it belongs to, or its own name if its module does not call it as PyTorch's layers do."""
+        module, _, slot = self.name.rpartition(".")
+        return module if slot in ("weight", "bias", "running_mean", "running_var") and module else self.name
+
+
+Result: TypeAlias = "Value | tuple[Value | None, ...] | None"
+
+
+@dataclass
+class Call:
+    """A call of an ATen function.
+
+    Attributes:
+        function: Its name, such as ``aten.conv2d``.
+        arguments: By the names in its schema; what depends on the input is a ``Value``.
+        name: Of the node: the module that calls it, and a word if the module is not a layer itself.
+        where: The function, the module and the user's line.
+        shape: Of the result without the batch, or of each result.
+        readers: Names of the functions that read the result.
+        builder: The graph that it is added to.
+        arrays: What the graph's parameters are filled with, by their names.
+        remarks: Sentences about what is read differently.
+    """
+
+    function: str
+    arguments: dict[str, Any]
+    name: str
+    where: str
+    shape: Shape
+    readers: frozenset[str]
+    builder: GraphBuilder
+    arrays: dict[str, Array]
+    remarks: list[str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def value(self, name: str = "") -> Value | None:
+        """An argument that must depend on the input; the first one by default."""
+        found = self.arguments[name or next(iter(self.arguments))]
+        return found if isinstance(found, Value) else self.refuse("has a constant where a value is expected")
+
+    def refuse(self, message: str) -> None:
+        """Report that the language cannot express the call."""
+        return self.builder.problem(message, self.where)
+
+    def add(self, op: str, *inputs: Value | None, **fields: Any) -> Value | None:
+        """Add an operation without arrays."""
+        return self.builder.add(op, inputs, self.name, where=self.where, **fields)
+
+    def reshaped(self, x: Value | None) -> Value | None:
+        """Add a reshape of a value to the shape of the call's result, if it has another one."""
+        if x is None or x.shape == self.shape:
+            return x
+        if len(self.shape) == 1:
+            return self.add("flatten", x)
+        if self.shape[:-1] == x.shape[: len(self.shape) - 1]:
+            return self.add("flatten", x, axis=len(self.shape) - 1)
+        return self.add("reshape", x, shape=list(self.shape))
+
+    def add_layer(self, op: str, x: Value | None, slots: dict[str, Any], **fields: Any) -> Value | None:
+        """Add an operation with arrays: those of ``slots`` that are not None, by the names that the language has."""
+        owned = {slot: array for slot, array in slots.items() if array is not None}
+        if any(not isinstance(array, Array) for array in owned.values()):
+            return self.refuse("has weights that are computed")
+        layers = {array.layer for array in owned.values()}
+        if not layers:
+            return self.add(op, x, **fields)
+        # What shares a module has its name; else the first array names the layer.
+        layer = next(iter(owned.values())).layer
+        value = self.builder.add(op, [x], layer, layer=True, where=self.where, **fields)
+        for slot, array in owned.items():
+            known = self.arrays.setdefault(f"{layer}.{slot}" if slot else array.name, array)
+            if known.tensor is not array.tensor:
+                return self.refuse(f"shares {layer}'s weights only in part")
+        return value
+
+
+CALLS: Table[Callable[[Call], Result]] = Table("reader")
+"""By the name of an ATen function, such as ``aten.conv2d``: reads one call."""
+
+
+def number(value: Any) -> bool:
+    """Whether an argument is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def pair(value: Any) -> list[int]:
+    """An argument of one number or two as two."""
+    found = [value] if isinstance(value, int) else list(value)
+    return found * 2 if len(found) == 1 else found

@@ -1,0 +1,60 @@
+"""Sums, products and concatenations, and learned values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_spec.backend import Value
+from resnet_spec_torch.importing.call import CALLS, Array, Call, number
+
+_WORDS = {"add": "add", "mul": "multiply", "sub": "subtract", "maximum": "maximum"}
+
+
+@CALLS.register("aten.add.Tensor", "aten.mul.Tensor", "aten.sub.Tensor", "aten.maximum")
+def _join(call: Call) -> Value | None:
+    word = _WORDS[call.function.split(".")[1]]
+    one, other = call["self"], call["other"]
+    if call.arguments.get("alpha", 1) != 1:
+        return call.refuse("adds a multiple")
+    if one is None or other is None:
+        return None
+    constants = [value for value in (one, other) if not isinstance(value, Value)]
+    if not constants:
+        return call.add(word, one, other)
+    constant = constants[0]
+    if isinstance(constant, Array) and word in ("add", "multiply"):
+        return _learned(call, one if isinstance(one, Value) else other, constant, word)
+    if number(constant) and constant == {"add": 0, "multiply": 1, "subtract": 0}.get(word):
+        return one if isinstance(one, Value) else other
+    return call.refuse(f"has a constant in a {word}, for which there is no operation")
+
+
+def _learned(call: Call, x: Any, array: Array, word: str) -> Value | None:
+    if not array.trainable:
+        return call.refuse(f"reads the buffer {array.name!r}, a constant, for which there is no operation")
+    sizes = list(array.tensor.shape)
+    while sizes and sizes[0] == 1 and len(sizes) > len(x.shape):
+        sizes.pop(0)
+    if array.tensor.numel() == 1:
+        shape, sizes = "scalar", []
+    elif tuple(sizes) == x.shape:
+        shape = "map" if len(x.shape) > 1 else "channels"
+    elif sizes == [x.shape[0]] + [1] * (len(x.shape) - 1):
+        shape, sizes = "channels", [x.shape[0]]
+    else:
+        return call.refuse(f"joins {list(x.shape)} with a parameter {list(array.tensor.shape)}")
+    op = {"add": "offset", "multiply": "scale"}[word]
+    value = call.builder.add(op, [x], array.name, layer=True, where=call.where, shape=shape)
+    call.arrays[array.name] = array._replace(tensor=array.tensor.reshape(sizes))
+    return value
+
+
+@CALLS.register("aten.cat")
+def _concat(call: Call) -> Value | None:
+    values = call["tensors"]
+    if any(value is not None and not isinstance(value, Value) for value in values):
+        return call.refuse("concatenates a constant")
+    axis = call["dim"] % (len(call.shape) + 1) - 1
+    if axis < 0:
+        return call.refuse("concatenates batches")
+    return values[0] if len(values) == 1 else call.add("concat", *values, axis=axis)

@@ -1,0 +1,276 @@
+"""Walks the functions that ``torch.export`` records for a model in inference mode."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import fx, nn
+
+from resnet_spec.backend import GraphBuilder, SourceModel, input_of
+from resnet_spec.errors import ModelError
+from resnet_spec_torch.importing.call import CALLS, Array, Call
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch.export import ExportedProgram
+
+    from resnet_spec.operations import Shape
+
+BATCH = 2
+"""Images of the recorded call; torch treats a size of 1 as a constant."""
+
+DEFAULT_SIZE = 224
+
+
+def import_model(model: nn.Module | str | Path, shape: Shape | None = None) -> SourceModel:
+    """Read a module, or a program that ``torch.export`` wrote.
+
+    Args:
+        model: A module, which is read in inference mode and left as it is; or the path of a ``.pt2`` file.
+        shape: The input's shape without the batch; by default that of the program, or images of 224×224 with as many
+            channels as the module's first convolution reads.
+
+    Raises:
+        ModelError: The module cannot be exported, or has functions that the language cannot express.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{model}: .pt2 programs are not read yet")
+    shape = shape or _guessed_shape(model)
+    with _inference(model):
+        program = _exported(model, shape)
+    return _read(program, model, shape)
+
+
+def _guessed_shape(model: nn.Module) -> Shape:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return (module.in_channels, DEFAULT_SIZE, DEFAULT_SIZE)
+        if isinstance(module, nn.Linear):
+            return (module.in_features,)
+    raise ModelError("the input's shape is unknown: state it, such as 3x224x224")
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Generator[None]:
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in before.items():
+            module.training = was_training
+
+
+def _like(model: nn.Module) -> torch.Tensor:
+    return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+
+
+def _exported(model: nn.Module, shape: Shape) -> ExportedProgram:
+    like = _like(model)
+    if like.is_meta:
+        raise ModelError("the model is on the meta device and has no weights")
+    images = torch.zeros(BATCH, *shape, device=like.device, dtype=like.dtype)
+    with _quiet():
+        try:
+            return torch.export.export(model, (images,))
+        # Whatever the user's own code raises.
+        except Exception as error:
+            lines = [line for line in str(error).strip().splitlines() if line.strip()]
+            reason = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
+            raise ModelError(
+                f"torch.export cannot record {type(model).__name__} for an input of {[BATCH, *shape]} ({reason}); "
+                "state the input's shape if it is another"
+            ) from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _read(program: ExportedProgram, model: nn.Module, shape: Shape) -> SourceModel:
+    reader = _Reader(program, type(model).__name__, shape)
+    graph = reader.graph()
+    order = {name: index for index, name in enumerate(model.state_dict())}
+    found = sorted(reader.arrays.items(), key=lambda item: order[item[1].name])
+    kept = {parameter.name for parameter in graph.parameters()}
+
+    def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
+        like = _like(model)
+        with _inference(model), torch.no_grad():
+            result = model(torch.from_numpy(images).to(like.device, like.dtype))
+        leaves, _ = torch.utils._pytree.tree_flatten(result)
+        return [leaf.float().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    return SourceModel(
+        graph=graph,
+        arrays={name: _numpy(array.tensor) for name, array in found if name in kept},
+        run=run,
+        classes=reader.classes,
+        remarks=tuple(dict.fromkeys(reader.remarks)),
+    )
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    return (tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()).numpy().copy()
+
+
+class _Reader:
+    """Reads a program's functions into a graph."""
+
+    def __init__(self, program: ExportedProgram, name: str, shape: Shape) -> None:
+        self.program = program
+        self.builder = GraphBuilder(name, input_of(shape))
+        self.arrays: dict[str, Array] = {}
+        self.classes: dict[str, str] = {}
+        self.remarks: list[str] = []
+        self._values: dict[fx.Node, Any] = {}
+
+    def graph(self) -> Any:
+        """Read every function; raises ModelError with every one that the language cannot express."""
+        outputs: Any = ()
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                self._values[node] = self._given(node)
+            elif node.op == "call_function":
+                self._values[node] = self._called(node)
+            elif node.op == "output":
+                outputs = self._translated(node.args[0])
+            else:
+                self.builder.problem("is a part of a program that is not supported", str(node.target))
+        return self.builder.finish(outputs)
+
+    def _given(self, node: fx.Node) -> Any:
+        signature = self.program.graph_signature
+        for names, trainable in ((signature.inputs_to_parameters, True), (signature.inputs_to_buffers, False)):
+            if node.name in names:
+                name = names[node.name]
+                held = self.program.state_dict if name in self.program.state_dict else self.program.constants
+                return Array(name, cast("torch.Tensor", held[name]), trainable)
+        constants = signature.inputs_to_lifted_tensor_constants
+        if node.name in constants:
+            name = constants[node.name]
+            return Array(name, cast("torch.Tensor", self.program.constants[name]), trainable=False)
+        return self.builder.input
+
+    def _translated(self, argument: Any) -> Any:
+        return fx.node.map_aggregate(argument, lambda part: self._values[part] if isinstance(part, fx.Node) else part)
+
+    def _is_unknown(self, node: fx.Node) -> bool:
+        """Whether a function reads what could not be read, which is reported already."""
+        return any(self._values[read] is None for read in node.all_input_nodes)
+
+    def _called(self, node: fx.Node) -> Any:
+        target: Any = node.target
+        if self._is_unknown(node):
+            return None
+        if getattr(target, "__name__", "") == "getitem":
+            several, index = self._translated(node.args)
+            return several[index]
+        function = _name(target)
+        where = f"{function} in {self._module(node)[0] or 'the model itself'}{_line(node)}"
+        if not isinstance(target, torch._ops.OpOverload):
+            return self.builder.problem("control flow, or a function of Python, cannot be expressed", where)
+        plain = function.removesuffix("_") if function.count(".") == 1 else function.replace("_.", ".")
+        arguments = _by_name(target, self._translated(node.args), self._translated(node.kwargs))
+        if plain not in CALLS:
+            if not _depends_on_input(arguments):
+                return self.builder.problem("computes with weights, which the language does not", where)
+            return self.builder.problem("the spec language has no such operation", where)
+        shape = _shape(node)
+        if shape is None:
+            return self.builder.problem("changes the batch, or is not floating-point", where)
+        readers = frozenset(_name(user.target) for user in node.users)
+        name = self._node_name(node, plain)
+        call = Call(plain, arguments, name, where, shape, readers, self.builder, self.arrays, self.remarks)
+        result = CALLS[plain](call)
+        if plain != function:
+            # Its input is overwritten: whatever reads that afterwards reads the result.
+            self._values[cast("fx.Node", node.args[0])] = result
+        return result
+
+    def _module(self, node: fx.Node) -> tuple[str, str]:
+        """The path and the class of the module that calls a function."""
+        stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+        path, kind = "", ""
+        for path, kind in stack.values():
+            kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+            path = re.sub(r"@\d+$", "", path)
+            if not kind.startswith("torch.nn."):
+                self.classes[path] = kind.rpartition(".")[2]
+        return path, kind if isinstance(kind, str) else ""
+
+    def _node_name(self, node: fx.Node, function: str) -> str:
+        path, kind = self._module(node)
+        if path and kind.startswith("torch.nn.modules.") and "container" not in kind:
+            return path
+        word = function.split(".")[1].strip("_")
+        word = _WORDS.get(word, word)
+        return f"{path}.{word}" if path else word
+
+
+_WORDS = {
+    "adaptive_avg_pool2d": "avgpool",
+    "adaptive_max_pool2d": "maxpool",
+    "max_pool2d": "maxpool",
+    "cat": "concat",
+    "mean": "avgpool",
+    "mul": "scale",
+    "hardtanh": "relu6",
+}
+"""Names of nodes that a function makes, where the field has another word than ATen."""
+
+
+def _name(target: Any) -> str:
+    """``aten.conv2d`` of ``aten.conv2d.default``, ``aten.add_.Tensor``."""
+    return str(target).removesuffix(".default")
+
+
+def _by_name(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    schema = target._schema.arguments
+    values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    given = dict(zip((argument.name for argument in schema), args, strict=False)) | dict(kwargs)
+    return {argument.name: given.get(argument.name, values.get(argument.name)) for argument in schema}
+
+
+def _depends_on_input(arguments: Mapping[str, Any]) -> bool:
+    return not any(isinstance(value, Array) for value in arguments.values()) or any(
+        hasattr(value, "shape") and not isinstance(value, Array) for value in arguments.values()
+    )
+
+
+def _shape(node: fx.Node) -> Shape | None:
+    """The shape of a result without the batch; of the first if there are several."""
+    value = node.meta.get("val")
+    first = value[0] if isinstance(value, list | tuple) else value
+    if not isinstance(first, torch.Tensor) or not first.is_floating_point():
+        return None
+    sizes = tuple(first.shape)
+    return tuple(int(size) for size in sizes[1:]) if sizes and sizes[0] == BATCH else None
+
+
+def _line(node: fx.Node) -> str:
+    """The innermost line of the user's own code."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    root = str(Path(torch.__file__).parent)
+    own = [(file, line) for file, line in frames if not file.startswith(root)]
+    if not own:
+        return ""
+    file, line = own[-1]
+    with suppress(ValueError):
+        file = str(Path(file).relative_to(Path.cwd()))
+    return f" at {file}:{line}"

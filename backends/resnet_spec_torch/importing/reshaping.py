@@ -1,0 +1,125 @@
+"""Padding, reshaping, slicing and resizing."""
+
+from __future__ import annotations
+
+from math import prod
+
+from resnet_spec.backend import Value
+from resnet_spec_torch.importing.call import CALLS, Call
+
+
+@CALLS.register(
+    "aten.view", "aten.reshape", "aten.flatten.using_ints", "aten.squeeze.dim", "aten.squeeze.dims", "aten.unsqueeze",
+    "aten.squeeze", "aten.unflatten.int",
+)  # fmt: skip
+def _reshape(call: Call) -> Value | None:
+    x = call.value()
+    if x is None:
+        return None
+    if prod(call.shape) != prod(x.shape):
+        return call.refuse("changes the batch")
+    return call.reshaped(x)
+
+
+@CALLS.register("aten.permute", "aten.transpose.int")
+def _transpose(call: Call) -> Value | None:
+    x = call.value()
+    if x is None:
+        return None
+    rank = len(x.shape) + 1
+    if "dims" in call.arguments:
+        order = [dim % rank for dim in call["dims"]]
+    else:
+        order = list(range(rank))
+        first, second = call["dim0"] % rank, call["dim1"] % rank
+        order[first], order[second] = order[second], order[first]
+    if order[0] != 0:
+        return call.refuse("moves the batch to another axis")
+    axes = [dim - 1 for dim in order[1:]]
+    return x if axes == sorted(axes) else call.add("transpose", x, axes=axes)
+
+
+@CALLS.register(
+    "aten.contiguous", "aten.clone", "aten.detach", "aten.alias", "aten.to.dtype", "aten._to_copy",
+    "aten.to.dtype_layout", "aten.type_as", "aten.identity", "aten.lift_fresh_copy",
+)  # fmt: skip
+def _unchanged(call: Call) -> Value | None:
+    return call.value()
+
+
+@CALLS.register("aten.expand", "aten.expand_as")
+def _expand(call: Call) -> Value | None:
+    if not call.readers <= {"aten.mul.Tensor", "aten.add.Tensor", "aten.mul_.Tensor", "aten.add_.Tensor"}:
+        return call.refuse("repeats values for what is not a sum or a product, which repeat them themselves")
+    return call.value()
+
+
+@CALLS.register("aten.pad", "aten.constant_pad_nd")
+def _pad(call: Call) -> Value | None:
+    edges = list(call["pad"])
+    mode = call.arguments.get("mode", "constant")
+    value = call["value"] or 0.0
+    if mode not in ("constant", "reflect"):
+        return call.refuse(f"pads with the mode {mode!r}")
+    if len(edges) == 6 and not any(edges[:4]) and mode == "constant" and not value:
+        return call.add("pad_channels", call.value(), before=edges[4], after=edges[5])
+    if len(edges) not in (2, 4) or min(edges) < 0:
+        return call.refuse("pads other axes than rows and columns, or crops")
+    edges += [0, 0] * (len(edges) == 2)
+    padding = [edges[2:], edges[:2]]
+    fields = {"value": float(value)} if mode == "constant" else {"mode": mode}
+    return call.value() if not any(edges) else call.add("pad2d", call.value(), padding=padding, **fields)
+
+
+@CALLS.register("aten.slice.Tensor")
+def _slice(call: Call) -> Value | None:
+    x = call.value()
+    if x is None:
+        return None
+    axis = call["dim"] % (len(x.shape) + 1) - 1
+    if call.shape == x.shape and (axis < 0 or call["step"] == 1):
+        return x
+    if axis < 0 or call["step"] != 1:
+        return call.refuse("takes a part of the batch, or with a step; a max_pool2d of kernel 1 takes every second row")
+    start = (call["start"] or 0) % x.shape[axis]
+    return call.add("slice", x, axis=axis, start=start, stop=start + call.shape[axis])
+
+
+@CALLS.register("aten.chunk", "aten.split.Tensor", "aten.split_with_sizes")
+def _split(call: Call) -> tuple[Value | None, ...] | None:
+    x = call.value()
+    if x is None:
+        return None
+    axis = call["dim"] % (len(x.shape) + 1) - 1
+    if axis < 0:
+        return call.refuse("splits the batch")
+    size = x.shape[axis]
+    if "split_sizes" in call.arguments:
+        sizes = list(call["split_sizes"])
+    else:
+        each = call["split_size"] if "split_size" in call.arguments else -(-size // call["chunks"])
+        sizes = [each] * (size // each) + [size % each] * (size % each > 0)
+    if len({*sizes}) == 1:
+        return tuple(call.add("slice", x, axis=axis, part=part, parts=len(sizes)) for part in range(len(sizes)))
+    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
+    return tuple(
+        call.add("slice", x, axis=axis, start=end - own, stop=end) for end, own in zip(ends, sizes, strict=True)
+    )
+
+
+@CALLS.register("aten.upsample_nearest2d.vec", "aten.upsample_bilinear2d.vec", "aten._upsample_nearest_exact2d.vec")
+def _resize(call: Call) -> Value | None:
+    factors, size = call["scale_factors"], call["output_size"]
+    states = {"scale": list(factors)} if factors else {"size": list(size)}
+    if factors and all(float(factor).is_integer() for factor in factors):
+        states = {"scale": [int(factor) for factor in factors]}
+    if "bilinear" in call.function:
+        coordinates = "align_corners" if call["align_corners"] else "half_pixel"
+        return call.add("resize", call.value(), mode="bilinear", coordinates=coordinates, **states)
+    exact = "exact" in call.function
+    kind = (
+        {"coordinates": "half_pixel", "rounding": "half_up"}
+        if exact
+        else {"coordinates": "asymmetric", "rounding": "floor"}
+    )
+    return call.add("resize", call.value(), mode="nearest", **kind, **states)

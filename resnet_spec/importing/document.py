@@ -1,0 +1,175 @@
+"""Writes a graph as a spec: stem, stages of blocks and head; or a chain and a head where it has no blocks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.importing.definitions import Definition, define, step
+from resnet_spec.importing.fields import stated_fields
+from resnet_spec.importing.likeness import alike
+from resnet_spec.importing.regions import regions
+from resnet_spec.importing.stages import Stage, stages_of
+from resnet_spec.importing.template import Template
+from resnet_spec.operations import Category
+from resnet_spec.spec.models import counts
+
+DEFAULT_NAMES = "{stage}.{index}.{layer}"
+
+HEADS = ("global_avg_pool", "global_max_pool", "gem_pool", "flatten")
+"""Operations with which the head of a network without blocks begins."""
+
+
+def chain_document(graph: Graph) -> dict[str, Any]:
+    """A spec without blocks: a chain up to the features, and the head."""
+    layers = _Layers(graph)
+    pools = (index for index, node in enumerate(graph.nodes) if node.operation.op in HEADS)
+    split = next(pools, len(graph.nodes)) or len(graph.nodes)
+    stem, head = graph.nodes[:split], graph.nodes[split:]
+    return _document(graph, layers, {"stem": layers.chain(stem, INPUT), "head": layers.chain(head, stem[-1].name)})
+
+
+def block_document(graph: Graph, classes: Mapping[str, str], order: Mapping[str, int]) -> dict[str, Any]:
+    """A spec with stages of blocks.
+
+    Args:
+        graph: The network.
+        classes: What the source calls the blocks, by the prefix of their layers.
+        order: The place of each layer with arrays in the source.
+
+    Returns:
+        The spec as plain data; without blocks, if the network has none, that of ``chain_document``.
+    """
+    found = regions(graph)
+    indices = [index for index, region in enumerate(found) if region.is_block]
+    if not indices:
+        return chain_document(graph)
+    layers = _Layers(graph)
+    begin, end = indices[0], indices[-1] + 1
+    stem, head = ([node for region in part for node in region.nodes] for part in (found[:begin], found[end:]))
+    templates = [Template.of(graph, region) for region in found[begin:end]]
+    definitions: dict[int, Definition] = {}
+    for same in alike(templates):
+        name = _block_name(same[0], classes, {definition.name for definition in definitions.values()})
+        definitions |= dict.fromkeys(map(id, same), define(name, graph, same, layers, order))
+    rows = stages_of(templates, definitions)
+    stages = {stage.key: _stage(stage, definitions) for stage in rows}
+    common = Counter(stage.names for stage in rows).most_common(1)[0][0]
+    common = common if counts(common) else DEFAULT_NAMES
+    for stage in stages.values():
+        if stage["names"] == common:
+            del stage["names"]
+    last = templates[-1].region.nodes[-1].name
+    parts: dict[str, Any] = {
+        "names": None if common == DEFAULT_NAMES else common,
+        "blocks": {definition.name: definition.body for definition in definitions.values()},
+        "stem": layers.chain(stem, INPUT),
+        "stages": stages,
+        "head": layers.chain(head, last, {last: rows[-1].key}),
+    }
+    return _document(graph, layers, parts)
+
+
+def _document(graph: Graph, layers: _Layers, parts: Mapping[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "description": f"Imported from {graph.name}",
+        "input": graph.input.model_dump(),
+        "parameters": {} if layers.classes is None else {"classes": layers.classes},
+        "layers": {} if layers.norm is None else {"norm": layers.norm},
+        **parts,
+        "outputs": [] if graph.outputs == (graph.nodes[-1].name,) else list(graph.outputs),
+    }
+    return {key: value for key, value in data.items() if value}
+
+
+class _Layers:
+    """Writes layers; remembers which of the spec's own definitions it has used.
+
+    Attributes:
+        norm: The usual normalization, written as ``norm``.
+        classes: The features of the last linear layer.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        norms = [
+            repr((node.operation.op, stated_fields(node)))
+            for node in graph.nodes
+            if node.operation.category is Category.NORMALIZATION
+        ]
+        usual = Counter(norms).most_common(1)
+        self._usual = usual[0][0] if usual and usual[0][1] > 1 else ""
+        self._classifier = graph.nodes[-1] if graph.nodes[-1].operation.op == "linear" else None
+        self.norm: dict[str, Any] | None = None
+        self.classes: int | None = None
+
+    def __call__(self, node: Node, fields: dict[str, Any]) -> Any:
+        """A layer as a spec writes it."""
+        op = node.operation.op
+        if self._usual == repr((op, fields)):
+            self.norm = {op: fields}
+            return "norm"
+        if node is self._classifier:
+            self.classes = int(fields["features"])
+            fields = fields | {"features": "classes"}
+        return {op: fields} if fields else op
+
+    def chain(self, nodes: Sequence[Node], start: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """A chain outside of blocks; ``names`` are what steps call values that are not steps."""
+        names = names or {}
+        steps: dict[str, Any] = {}
+        before = start
+        for node in nodes:
+            layer = {"call": node.calls} if node.calls else self(node, stated_fields(node))
+            steps[node.name] = step(layer, [names.get(name, name) for name in node.inputs], names.get(before, before))
+            before = node.name
+        return steps
+
+
+def _block_name(template: Template, classes: Mapping[str, str], taken: set[str]) -> str:
+    name = classes.get(template.region.prefix.rstrip("._"), "")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
+    words = words or ("residual_block" if template.join else "plain_block")
+    return next(name for name in (words, *(f"{words}_{number}" for number in range(2, 10_000))) if name not in taken)
+
+
+# -- stages ------------------------------------------------------------------------------------------------------
+
+
+def _stage(stage: Stage, definitions: Mapping[int, Definition]) -> dict[str, Any]:
+    kinds = [definitions[id(block)] for block in stage.blocks]
+    first_kind, kind = kinds[0], kinds[-1]
+    data: dict[str, Any] = {"block": kind.name, "repeat": len(kinds), "names": stage.names}
+    if len(kinds) == 1:
+        del data["repeat"]
+    first: dict[str, Any] = {}
+    blocks = stage.blocks
+    if first_kind is not kind:
+        first_kind.declare(kind)
+        first = {"block": first_kind.name, **first_kind.arguments(blocks[0])}
+        blocks = blocks[1:]
+    for name in kind.parameters:
+        values = [kind.arguments(block)[name] for block in blocks]
+        if set(values) != {kind.body["parameters"][name]}:
+            _argue(data, first, name, values, whole=first_kind is kind)
+    return data | ({"first": first} if first else {})
+
+
+def _argue(data: dict[str, Any], first: dict[str, Any], name: str, values: list[Any], *, whole: bool) -> None:
+    """State one argument of a stage: for all blocks, for the first, or a list.
+
+    Without ``whole`` the values are those of all but the first block, which is of another kind.
+    """
+    if name == "stride" and whole and set(values[1:]) <= {1}:
+        data["stride"] = values[0]
+    elif name == "stride" and whole and set(values[:-1]) <= {1}:
+        data |= {"stride": values[-1], "stride_in": "last"}
+    elif len(set(values)) == 1:
+        data[name] = values[0]
+    elif len(set(values[1:])) == 1 and whole and len(values) > 2:
+        data[name] = values[1]
+        first[name] = values[0]
+    else:
+        data[name] = values if whole else [first.get(name, values[0]), *values]

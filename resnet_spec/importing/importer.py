@@ -1,0 +1,179 @@
+"""Imports a model: reads it by its backend, writes the spec, and loads that again to compare it with the source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+from resnet_spec.backend.protocol import ImportingBackend
+from resnet_spec.backend.registry import get_backend, importers
+from resnet_spec.backend.source import SourceModel
+from resnet_spec.document.dump import to_yaml
+from resnet_spec.errors import ModelError, SpecError
+from resnet_spec.graph import Graph
+from resnet_spec.importing.architecture import architecture, by_name
+from resnet_spec.importing.document import block_document, chain_document
+from resnet_spec.importing.known import known_spec
+from resnet_spec.importing.naming import with_systematic_names
+from resnet_spec.spec.loader import load
+from resnet_spec.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+DEBUG = False
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model as a spec.
+
+    Attributes:
+        spec: The spec, loaded from ``text``; its graph equals the source's.
+        text: The spec's YAML.
+        arrays: The weights by the spec's names, laid out as PyTorch lays them out.
+        source: The model as it was read.
+        remarks: What a reader of the spec must know, a sentence each.
+    """
+
+    spec: Spec
+    text: str
+    arrays: Mapping[str, NDArray[Any]]
+    source: SourceModel
+    remarks: tuple[str, ...]
+
+
+def import_model(
+    model: Any,
+    *,
+    input: tuple[int, ...] | None = None,
+    flat: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> ImportedModel:
+    """Turn a model of another library into a spec and its weights.
+
+    The spec that is written is loaded again, and its graph compared with the source's.
+
+    Args:
+        model: An ``nn.Module``, a Keras model, or the path of a model: a file that an installed backend imports, such
+            as ``.onnx`` and ``.keras``. ``package.module:function`` calls a function that returns a model.
+        input: The shape of the input without the batch, channels first, for a model that does not state it.
+        flat: Whether to write one chain instead of stages and blocks.
+        progress: A function that is called with a description of each step.
+
+    Returns:
+        The spec, its text, and the weights.
+
+    Raises:
+        ModelError: The model cannot be read, or has layers that the language cannot express; all are listed.
+        BackendError: The backend that reads it is not installed.
+
+    Examples:
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> imported = import_model(network, input=(3, 16, 16))
+        >>> imported.spec.to_graph().nodes[0].operation.channels
+        8
+    """
+    progress("reading the model")
+    source = _read(model, input)
+    graph, arrays = source.graph, dict(source.arrays)
+    progress("finding stages and blocks")
+    remarks = list(source.remarks)
+    if not source.named:
+        graph, arrays = with_systematic_names(graph, arrays)
+        remarks.append("its layers are named by stage and block; its own names are automatic")
+    text, spec = _written(graph, arrays, source.classes, flat=flat)
+    lowered = spec.to_graph()
+    if [parameter.name for parameter in lowered.parameters()] != list(arrays):
+        remarks.append("the spec lists its parameters in another order than the source")
+    return ImportedModel(spec, text, arrays, source, tuple(remarks))
+
+
+def _written(
+    graph: Graph, arrays: Mapping[str, NDArray[Any]], classes: Mapping[str, str], *, flat: bool
+) -> tuple[str, Spec]:
+    """The first spec that is the same network: a shipped one, one with blocks, or a chain."""
+    if not flat and (found := known_spec(graph, arrays)):
+        text = to_yaml(found)
+        spec = _loaded(text, graph.name)
+        if architecture(spec.to_graph(), layers=True) == architecture(graph, layers=True):
+            return text, spec
+    wanted = by_name(graph)
+    owners = {parameter.name: parameter.node for parameter in graph.parameters()}
+    order = {layer: place for place, layer in enumerate(dict.fromkeys(owners[name] for name in arrays))}
+    if not flat:
+        text = to_yaml(block_document(graph, classes, order))
+        with suppress(*() if DEBUG else (SpecError,)):
+            spec = _loaded(text, graph.name)
+            if by_name(spec.to_graph()) == wanted:
+                return text, spec
+    text = to_yaml(chain_document(graph))
+    try:
+        spec = _loaded(text, graph.name)
+        lowered = spec.to_graph()
+    except SpecError as error:
+        raise ModelError(f"its layers cannot be written as a spec: {error}") from error
+    if by_name(lowered) != wanted:
+        raise ModelError("the spec that was written is another network; this is a mistake of resnet-spec")
+    return text, spec
+
+
+def _loaded(text: str, name: str) -> Spec:
+    with TemporaryDirectory(prefix="resnet-spec-") as folder:
+        path = Path(folder) / f"{name}.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load(path)
+
+
+# -- the source --------------------------------------------------------------------------------------------------
+
+
+def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
+    if isinstance(model, str) and (function := _function(model)):
+        model = function()
+    found = importers()
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if not path.exists():
+            raise ModelError(f"{path}: does not exist")
+        kind = path.suffix.lower() if path.is_file() else ""
+        name = found.get(kind)
+        if name is None:
+            known = ", ".join(ending for ending in sorted(found) if ending.startswith("."))
+            raise ModelError(f"{path}: no installed backend imports {kind or 'folders'} (known: {known})")
+        model = path
+    else:
+        classes = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__]
+        name = next((found[known] for known in classes if known in found), None)
+        if name is None:
+            raise ModelError(
+                f"{type(model).__module__}.{type(model).__qualname__} is not a model of an installed backend"
+            )
+    return cast("ImportingBackend", get_backend(name)).import_model(model, input)
+
+
+def _function(text: str) -> Callable[[], Any] | None:
+    """The function that ``package.module:function`` names; None for a path."""
+    module, colon, name = text.partition(":")
+    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        return None
+    sys.path.insert(0, "")
+    try:
+        found: Any = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"{text}: {error}") from error
+    finally:
+        sys.path.remove("")
+    if not callable(found):
+        raise ModelError(f"{text}: is not a function")
+    # A module is callable, too, and is what is wanted.
+    is_model = any(f"{kind.__module__}.{kind.__qualname__}" in importers() for kind in type(found).__mro__)
+    return (lambda: found) if is_model else found

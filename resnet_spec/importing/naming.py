@@ -1,0 +1,79 @@
+"""Names layers by stage and block, for a source whose own names do not say where a layer is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.graph import Graph, Node
+from resnet_spec.importing.regions import Region, regions
+from resnet_spec.importing.template import Template
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WORDS = {
+    "conv2d": "conv", "std_conv2d": "conv", "conv1d": "conv", "conv_transpose2d": "deconv", "linear": "fc",
+    "batch_norm": "bn", "group_norm": "gn", "layer_norm": "ln", "instance_norm": "in", "max_pool2d": "maxpool",
+    "avg_pool2d": "avgpool", "global_avg_pool": "avgpool", "global_max_pool": "maxpool", "pad2d": "pad",
+}  # fmt: skip
+"""The field's short words for layers; others are named like their operation."""
+
+
+def with_systematic_names(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> tuple[Graph, dict[str, NDArray[Any]]]:
+    """The same network and weights by other names: ``conv1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``, ``fc``.
+
+    A stage begins with each block that changes the shape of its input.
+    """
+    names = _names(graph)
+    nodes = [
+        node.model_copy(
+            update={
+                "name": names[node.name],
+                "inputs": tuple(names.get(name, name) for name in node.inputs),
+                "calls": names[node.calls] if node.calls else None,
+            }
+        )
+        for node in graph.nodes
+    ]
+    outputs = tuple(names[name] for name in graph.outputs)
+    renamed = Graph(
+        name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=outputs, output_names=graph.output_names
+    )
+    pairs = zip(graph.parameters(), renamed.parameters(), strict=True)
+    return renamed, {new.name: arrays[old.name] for old, new in pairs}
+
+
+def _names(graph: Graph) -> dict[str, str]:
+    names: dict[str, str] = {}
+    stage, index = 0, 0
+    outside: list[Node] = []
+    for region in regions(graph):
+        if not region.is_block:
+            outside += region.nodes
+            continue
+        changes = graph.input_shapes(region.nodes[0])[0] != region.nodes[-1].shape
+        stage, index = (stage + 1, 0) if changes or stage == 0 else (stage, index + 1)
+        names |= {old: f"layer{stage}.{index}.{new}" for old, new in _local_names(graph, region).items()}
+    return names | _numbered(outside)
+
+
+def _local_names(graph: Graph, region: Region) -> dict[str, str]:
+    template = Template.of(graph, region)
+    shortcut = {node.name: f"downsample.{index}" for index, node in enumerate(template.shortcut)}
+    return _numbered(node for node in region.nodes if node.name not in shortcut) | shortcut
+
+
+def _numbered(nodes: Iterable[Node]) -> dict[str, str]:
+    """Each node's word, with a number where several have it."""
+    nodes = list(nodes)
+    words = [WORDS.get(node.operation.op, node.operation.op) for node in nodes]
+    counts, seen = Counter(words), Counter[str]()
+    # The first layers of a network are numbered, too, as torchvision's conv1 and bn1 are.
+    names: dict[str, str] = {}
+    for node, word in zip(nodes, words, strict=True):
+        seen[word] += 1
+        numbered = counts[word] > 1 or word in ("conv", "bn")
+        names[node.name] = f"{word}{seen[word]}" if numbered else word
+    return names

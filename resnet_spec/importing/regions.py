@@ -1,0 +1,185 @@
+"""Finds the blocks of a network: by the modules that its names state, else by its residual additions.
+
+A block is a group of consecutive nodes that reads one value and whose last node is all that others read of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.operations import Category
+
+
+@dataclass(frozen=True)
+class Region:
+    """Consecutive nodes: a block whose layers' names begin with ``prefix``, or layers that belong to none."""
+
+    nodes: tuple[Node, ...]
+    prefix: str = ""
+    is_block: bool = False
+
+
+class Counter(NamedTuple):
+    """A block's prefix, such as ``layer1.0.``: what comes before its number, the number, and what comes after."""
+
+    head: str
+    number: int
+    tail: str
+
+
+def counter_of(prefix: str) -> Counter | None:
+    """Split a prefix at its last number."""
+    found = re.fullmatch(r"(.*?)(\d+)([._])", prefix)
+    return Counter(found[1], int(found[2]), found[3]) if found else None
+
+
+def regions(graph: Graph) -> list[Region]:
+    """Split a network into blocks and the layers between them, in order."""
+    found = _by_modules(graph)
+    return found if any(region.is_block for region in found) else _by_additions(graph)
+
+
+# -- by modules --------------------------------------------------------------------------------------------------
+
+
+def _by_modules(graph: Graph) -> list[Region]:
+    users = _last_users(graph)
+    units = {prefix: span for prefix, span in _module_spans(graph).items() if _is_unit(graph, *span, users)}
+    counted = [prefix for prefix in units if counter_of(f"{prefix}.")]
+    adding = _smallest(p for p, span in units.items() if _adds(graph.nodes[slice(*span)]))
+    # Blocks of the same row without an addition, then those that join values otherwise, then any that are counted.
+    rows = {_row(prefix) for prefix in adding}
+    joining = [p for p, span in units.items() if _joins(graph.nodes[slice(*span)])]
+    chosen: list[str] = []
+    largest_first = sorted(counted, key=lambda prefix: prefix.count("."))
+    for prefix in [*adding, *(p for p in counted if _row(p) in rows), *_smallest(joining), *largest_first]:
+        # What comes before all blocks that join is the stem, and after them the head.
+        outside = chosen and prefix in largest_first and not _between(units[prefix], [units[other] for other in chosen])
+        related = any(prefix == other or _contains(prefix, other) or _contains(other, prefix) for other in chosen)
+        if not related and (_row(prefix) in rows or not outside):
+            chosen.append(prefix)
+    return list(_filled(graph, {units[prefix]: f"{prefix}." for prefix in chosen}))
+
+
+def _between(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return min(others)[0] <= span[0] <= max(others)[0]
+
+
+def _smallest(prefixes: Iterable[str]) -> list[str]:
+    """Those that contain no other one."""
+    found = list(prefixes)
+    return [prefix for prefix in found if not any(_contains(prefix, other) for other in found)]
+
+
+def _row(prefix: str) -> str:
+    """A prefix regardless of its numbers."""
+    return re.sub(r"\d+", "#", prefix)
+
+
+def _contains(outer: str, inner: str) -> bool:
+    return inner.startswith(f"{outer}.")
+
+
+def _module_spans(graph: Graph) -> dict[str, tuple[int, int]]:
+    """The first node and the one after the last of each dotted prefix whose nodes are consecutive."""
+    indices: dict[str, list[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        parts = node.name.split(".")
+        for end in range(1, len(parts)):
+            indices.setdefault(".".join(parts[:end]), []).append(index)
+    return {
+        prefix: (found[0], found[-1] + 1) for prefix, found in indices.items() if found[-1] - found[0] == len(found) - 1
+    }
+
+
+def _last_users(graph: Graph) -> dict[str, int]:
+    """The index of the last node that reads each value; an output is read at the end."""
+    users = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
+    return users | dict.fromkeys(graph.outputs, len(graph.nodes))
+
+
+def _is_unit(graph: Graph, start: int, stop: int, users: dict[str, int]) -> bool:
+    own = {node.name for node in graph.nodes[start:stop]}
+    read = {name for node in graph.nodes[start:stop] for name in node.inputs} - own
+    escaping = [node.name for node in graph.nodes[start:stop] if users[node.name] >= stop]
+    called = {node.calls for node in graph.nodes[start:stop] if node.calls} - own
+    return stop - start > 1 and len(read) == 1 and escaping == [graph.nodes[stop - 1].name] and not called
+
+
+def _adds(nodes: Sequence[Node]) -> bool:
+    return any(node.operation.op == "add" for node in nodes)
+
+
+def _joins(nodes: Sequence[Node]) -> bool:
+    return any(node.operation.joins for node in nodes)
+
+
+def _filled(graph: Graph, blocks: dict[tuple[int, int], str]) -> Iterator[Region]:
+    """The blocks and, between them, the other nodes."""
+    end = 0
+    for (start, stop), prefix in sorted(blocks.items()):
+        if start > end:
+            yield Region(graph.nodes[end:start])
+        yield Region(graph.nodes[start:stop], prefix, is_block=True)
+        end = stop
+    if end < len(graph.nodes):
+        yield Region(graph.nodes[end:])
+
+
+# -- by additions ------------------------------------------------------------------------------------------------
+
+
+def _by_additions(graph: Graph) -> list[Region]:
+    """Blocks that end in an addition, with the activation that follows each, or the normalization before."""
+    spans = [(start, stop) for start, stop in _segments(graph) if _adds(graph.nodes[start:stop])]
+    if not spans:
+        return [Region(graph.nodes)]
+
+    def activated(index: int) -> bool:
+        return index < len(graph.nodes) and graph.nodes[index].operation.category is Category.ACTIVATION
+
+    if all(activated(stop) for _, stop in spans):
+        spans = [(start, stop + 1) for start, stop in spans]
+    else:
+        ends = [0, *(stop for _, stop in spans)]
+        spans = [
+            (_with_preactivation(graph, start, end), stop) for (start, stop), end in zip(spans, ends, strict=False)
+        ]
+    return list(_filled(graph, {span: _common_prefix(graph.nodes[slice(*span)]) for span in spans}))
+
+
+def _with_preactivation(graph: Graph, start: int, least: int) -> int:
+    """Where a block begins whose first normalization and activation its shortcut shares."""
+    begin = start
+    while begin > least and graph.nodes[begin - 1].operation.category in (Category.ACTIVATION, Category.NORMALIZATION):
+        begin -= 1
+    # After a convolution it is that layer's own.
+    after_layer = begin > 0 and graph.nodes[begin - 1].operation.category is Category.CONVOLUTION
+    return start if after_layer and begin > least else begin
+
+
+def _segments(graph: Graph) -> Iterator[tuple[int, int]]:
+    """Spans between the values on which everything after them depends."""
+    users = _last_users(graph)
+    start, pending = 0, users[INPUT]
+    for index, node in enumerate(graph.nodes):
+        # Whether a value before this one is read after it.
+        if pending <= index:
+            yield start, index + 1
+            start = index + 1
+        pending = max(pending, users[node.name])
+
+
+def _common_prefix(nodes: Sequence[Node]) -> str:
+    """What all names begin with, up to a separator."""
+    names = [node.name for node in nodes]
+    shared = ""
+    for letters in zip(*names, strict=False):
+        if len(set(letters)) > 1:
+            break
+        shared += letters[0]
+    return re.sub(r"[^._]*$", "", shared)
