@@ -14,6 +14,9 @@ from .building import build as build
 from .weights.io import read_weights as read_weights, write_weights as write_weights
 from .weights.converting import write_model as write_model
 
+# From another library's model to a spec.
+from .importing import import_model as import_model, ImportedModel as ImportedModel
+
 # Images.
 from .spec.published import Preprocessing as Preprocessing
 from .vision.preprocessing import preprocess as preprocess

@@ -10,6 +10,7 @@ import click
 
 from resnet_spec import __version__
 from resnet_spec.cli.common import CHANGED_SINCE, JSON, SET, changed_specs, console, count, print_json, run, shape_text
+from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
 from resnet_spec.cli.weights import convert, identify
@@ -247,6 +248,7 @@ def schema(block: bool) -> None:
 
 command.add_command(convert)
 command.add_command(identify)
+command.add_command(import_command)
 command.add_command(parity)
 command.add_command(predict)
 command.add_command(record)

@@ -51,24 +51,36 @@ class Definition:
         name: The block's name.
         templates: Its instances.
         parameters: Each parameter's value in each instance.
-        body: The block as plain data.
+        body: The block as plain data; empty for a shipped block.
+        facts: What the parameters of shipped blocks are called, and their values in each instance.
     """
 
     name: str
     templates: Sequence[Template]
     parameters: dict[str, Values] = field(default_factory=dict[str, Values])
     body: dict[str, Any] = field(default_factory=dict[str, Any])
+    facts: dict[str, Values] = field(default_factory=dict[str, Values])
 
     def arguments(self, template: Template) -> dict[str, Any]:
         """The parameters of one instance."""
         index = next(i for i, own in enumerate(self.templates) if own is template)
         return {name: values[index] for name, values in self.parameters.items()}
 
+    def default(self, name: str) -> Any:
+        """A parameter's default, or its type."""
+        return self.body.get("parameters", {}).get(name)
+
+    def as_shipped(self, block: str, parameters: Iterable[str]) -> Definition:
+        """The same instances, made by a shipped block with these parameters."""
+        known = {**self.facts, **self.parameters}
+        return Definition(block, self.templates, {name: known[name] for name in parameters if name in known})
+
     def declare(self, other: Definition) -> None:
         """Also accept another definition's parameters, for a stage whose first block is of this kind."""
-        own = self.body.setdefault("parameters", {})
-        for name, declared in other.body.get("parameters", {}).items():
-            own.setdefault(name, declared)
+        if self.body:
+            own = self.body.setdefault("parameters", {})
+            for name, declared in other.body.get("parameters", {}).items():
+                own.setdefault(name, declared)
 
 
 def define(
@@ -101,9 +113,18 @@ class _Writer:
                 body["after"] = self._chain(example, example.after, join)
         if _first(example.shortcut, order) < _first(example.main, order):
             body["declare"] = ["shortcut", "main", "after"]
+        self.definition.facts = {"channels": self.channels, "width": self._first_width()}
         declared = {name: _declaration(name, values) for name, values in self.parameters.items()}
         self.definition.body = {**({"parameters": declared} if declared else {}), **body}
         return self.definition
+
+    def _first_width(self) -> Values:
+        """The channels of the first layer that states them."""
+        widths = (
+            tuple(getattr(node.operation, "channels", None) for node in nodes)
+            for nodes in zip(*(template.main for template in self.templates), strict=True)
+        )
+        return next((values for values in widths if None not in values), self.channels)
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
@@ -240,14 +261,14 @@ def _slots(templates: Sequence[Template], section: str) -> list[Slot]:
     return found
 
 
-def _rank(members: Sequence[Slot], values: Values) -> tuple[int, float]:
-    """Strides first, then widths from the smallest, then others, and last what only some blocks have."""
+def _rank(members: Sequence[Slot], values: Values) -> int:
+    """Strides first, then widths, then others, and last what only some blocks have; each in the order of the layers."""
     fields = {slot.field for slot in members}
     if None in values:
-        return 3, 0
-    if fields & {"channels", "features"}:
-        return 1, values[0]
-    return (0, 0) if "stride" in fields else (2, 0)
+        return 3
+    if "stride" in fields:
+        return 0
+    return 1 if fields & {"channels", "features"} else 2
 
 
 def _agree(own: Values, values: Values) -> bool:

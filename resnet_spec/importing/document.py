@@ -12,6 +12,7 @@ from resnet_spec.importing.definitions import Definition, define, step
 from resnet_spec.importing.fields import stated_fields
 from resnet_spec.importing.likeness import alike
 from resnet_spec.importing.regions import regions
+from resnet_spec.importing.shipped import shipped_parameters
 from resnet_spec.importing.stages import Stage, stages_of
 from resnet_spec.importing.template import Template
 from resnet_spec.operations import Category
@@ -32,13 +33,16 @@ def chain_document(graph: Graph) -> dict[str, Any]:
     return _document(graph, layers, {"stem": layers.chain(stem, INPUT), "head": layers.chain(head, stem[-1].name)})
 
 
-def block_document(graph: Graph, classes: Mapping[str, str], order: Mapping[str, int]) -> dict[str, Any]:
+def block_document(
+    graph: Graph, classes: Mapping[str, str], order: Mapping[str, int], shipped: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """A spec with stages of blocks.
 
     Args:
         graph: The network.
         classes: What the source calls the blocks, by the prefix of their layers.
         order: The place of each layer with arrays in the source.
+        shipped: Shipped blocks to use in place of own ones, by the names of those.
 
     Returns:
         The spec as plain data; without blocks, if the network has none, that of ``chain_document``.
@@ -54,7 +58,11 @@ def block_document(graph: Graph, classes: Mapping[str, str], order: Mapping[str,
     definitions: dict[int, Definition] = {}
     for same in alike(templates):
         name = _block_name(same[0], classes, {definition.name for definition in definitions.values()})
-        definitions |= dict.fromkeys(map(id, same), define(name, graph, same, layers, order))
+        definition = define(name, graph, same, layers, order)
+        if shipped and (block := shipped.get(name)):
+            definition = definition.as_shipped(block, shipped_parameters(block))
+            layers.act = "relu"
+        definitions |= dict.fromkeys(map(id, same), definition)
     rows = stages_of(templates, definitions)
     stages = {stage.key: _stage(stage, definitions) for stage in rows}
     common = Counter(stage.names for stage in rows).most_common(1)[0][0]
@@ -65,7 +73,7 @@ def block_document(graph: Graph, classes: Mapping[str, str], order: Mapping[str,
     last = templates[-1].region.nodes[-1].name
     parts: dict[str, Any] = {
         "names": None if common == DEFAULT_NAMES else common,
-        "blocks": {definition.name: definition.body for definition in definitions.values()},
+        "blocks": {definition.name: definition.body for definition in definitions.values() if definition.body},
         "stem": layers.chain(stem, INPUT),
         "stages": stages,
         "head": layers.chain(head, last, {last: rows[-1].key}),
@@ -78,7 +86,7 @@ def _document(graph: Graph, layers: _Layers, parts: Mapping[str, Any]) -> dict[s
         "description": f"Imported from {graph.name}",
         "input": graph.input.model_dump(),
         "parameters": {} if layers.classes is None else {"classes": layers.classes},
-        "layers": {} if layers.norm is None else {"norm": layers.norm},
+        "layers": ({} if layers.norm is None else {"norm": layers.norm}) | ({"act": layers.act} if layers.act else {}),
         **parts,
         "outputs": [] if graph.outputs == (graph.nodes[-1].name,) else list(graph.outputs),
     }
@@ -91,6 +99,7 @@ class _Layers:
     Attributes:
         norm: The usual normalization, written as ``norm``.
         classes: The features of the last linear layer.
+        act: The activation of shipped blocks.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -104,6 +113,7 @@ class _Layers:
         self._classifier = graph.nodes[-1] if graph.nodes[-1].operation.op == "linear" else None
         self.norm: dict[str, Any] | None = None
         self.classes: int | None = None
+        self.act = ""
 
     def __call__(self, node: Node, fields: dict[str, Any]) -> Any:
         """A layer as a spec writes it."""
@@ -152,7 +162,7 @@ def _stage(stage: Stage, definitions: Mapping[int, Definition]) -> dict[str, Any
         blocks = blocks[1:]
     for name in kind.parameters:
         values = [kind.arguments(block)[name] for block in blocks]
-        if set(values) != {kind.body["parameters"][name]}:
+        if set(values) != {kind.default(name)}:
             _argue(data, first, name, values, whole=first_kind is kind)
     return data | ({"first": first} if first else {})
 
@@ -163,7 +173,7 @@ def _argue(data: dict[str, Any], first: dict[str, Any], name: str, values: list[
     Without ``whole`` the values are those of all but the first block, which is of another kind.
     """
     if name == "stride" and whole and set(values[1:]) <= {1}:
-        data["stride"] = values[0]
+        data |= {"stride": values[0]} if values[0] != 1 else {}
     elif name == "stride" and whole and set(values[:-1]) <= {1}:
         data |= {"stride": values[-1], "stride_in": "last"}
     elif len(set(values)) == 1:

@@ -21,14 +21,12 @@ from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
 from resnet_spec.importing.naming import with_systematic_names
+from resnet_spec.importing.shipped import candidates
 from resnet_spec.spec.loader import load
 from resnet_spec.spec.spec import Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-DEBUG = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,12 @@ class ImportedModel:
     arrays: Mapping[str, NDArray[Any]]
     source: SourceModel
     remarks: tuple[str, ...]
+
+    @property
+    def extends(self) -> str:
+        """The shipped spec that it is, apart from its classes and its input's size; empty if it is none."""
+        first = self.text.partition("\n")[0]
+        return first.removeprefix("extends: ") if first.startswith("extends: ") else ""
 
 
 def import_model(
@@ -109,12 +113,25 @@ def _written(
     wanted = by_name(graph)
     owners = {parameter.name: parameter.node for parameter in graph.parameters()}
     order = {layer: place for place, layer in enumerate(dict.fromkeys(owners[name] for name in arrays))}
-    if not flat:
-        text = to_yaml(block_document(graph, classes, order))
-        with suppress(*() if DEBUG else (SpecError,)):
+
+    def matching(data: dict[str, Any]) -> tuple[str, Spec] | None:
+        """The text and the spec of a document, if it is the network."""
+        text = to_yaml(data)
+        with suppress(SpecError):
             spec = _loaded(text, graph.name)
             if by_name(spec.to_graph()) == wanted:
                 return text, spec
+        return None
+
+    data = None if flat else block_document(graph, classes, order)
+    if data is not None and (found := matching(data)):
+        shipped: dict[str, str] = {}
+        for name, body in data.get("blocks", {}).items():
+            for block in candidates(body):
+                if better := matching(block_document(graph, classes, order, {**shipped, name: block})):
+                    found, shipped[name] = better, block
+                    break
+        return found
     text = to_yaml(chain_document(graph))
     try:
         spec = _loaded(text, graph.name)

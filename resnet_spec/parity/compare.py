@@ -7,7 +7,7 @@ each backend is compared with its own float64 result, and the allowed difference
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from resnet_spec.backend.protocol import DType
 
     Arrays = Mapping[str, NDArray[Any]]
+    Original = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
+
+ORIGINAL = "the original"
+"""What a report calls a model of another library, run by that library."""
 
 
 def compare(
@@ -159,10 +163,13 @@ class Comparison:
         weights: str = "given",
         bisect: bool = False,
         training_steps: int | None = None,
+        original: Original | None = None,
     ) -> ParityReport:
-        """Compare one graph under given arrays."""
+        """Compare one graph under given arrays; and with an ``original``, if there is one."""
         with self._recovering():
-            return self._compared(graph, arrays, seed, batch, weights, bisect=bisect, training_steps=training_steps)
+            return self._compared(
+                graph, arrays, seed, batch, weights, bisect=bisect, training_steps=training_steps, original=original
+            )
 
     @contextmanager
     def _recovering(self) -> Generator[None]:
@@ -184,6 +191,7 @@ class Comparison:
         *,
         bisect: bool,
         training_steps: int | None,
+        original: Original | None = None,
     ) -> ParityReport:
         images = random_images((batch, *graph.input.shape), seed + 1)
         file = self._files.new("weights.safetensors")
@@ -192,6 +200,11 @@ class Comparison:
         rounded = self._rounded(graph, file, images)
         size = logits_size(exact[0])
         differences = judged(self._processes, exact, rounded, size, error)
+        if original is not None:
+            self._progress(f"{graph.name}: running the original")
+            logits = original(images)[-1]
+            reference = f"{self._processes[0].name} float64"
+            differences.append(logits_difference("float32", ORIGINAL, reference, logits, exact[0], size, error))
         nodes, findings = (), ()
         if bisect:
             first, *others = self._processes
@@ -235,6 +248,40 @@ class Comparison:
             process.load(graph, weights)
             process.forward(images)
         return [process.outputs()[-1] for process in self._processes]
+
+
+def compare_with_original(
+    graph: Graph,
+    arrays: Arrays,
+    original: Original,
+    backends: Sequence[str],
+    *,
+    seed: int = 0,
+    batch: int = 2,
+    progress: Progress = lambda step: None,
+) -> ParityReport:
+    """Compare backends with a model of another library, under its own weights.
+
+    The original's float32 result is compared with the first backend's float64 result.
+
+    Args:
+        graph: The network.
+        arrays: The original's weights, by the graph's names.
+        original: Computes the outputs of images (batch, channels, height, width) by the original's own library.
+        backends: One backend or more.
+        seed: The seed of the images.
+        batch: How many images to compare.
+        progress: A function that is called with a description of each step.
+
+    Returns:
+        A report; ``report.passed`` is False where one of the backends or the original differs.
+    """
+    with (
+        TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
+        started(backends, progress) as processes,
+    ):
+        comparison = Comparison(processes, Path(folder), progress)
+        return comparison.compare(graph, arrays, seed=seed, batch=batch, weights="the original's", original=original)
 
 
 def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: tuple[int, int] | None) -> Spec:

@@ -58,6 +58,11 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
+    @property
+    def scope(self) -> str:
+        """The prefix of the module around."""
+        return self.name[: self.name.rfind(".") + 1]
+
     def value(self, name: str = "") -> Value | None:
         """An argument that must depend on the input; the first one by default."""
         found = self.arguments[name or next(iter(self.arguments))]
@@ -76,7 +81,8 @@ class Call:
         if x is None or x.shape == self.shape:
             return x
         if len(self.shape) == 1:
-            return self.add("flatten", x)
+            name = self.name if self.name.endswith(("flatten", "view", "reshape")) else f"{self.scope}flatten"
+            return self.builder.add("flatten", [x], name, where=self.where)
         if self.shape[:-1] == x.shape[: len(self.shape) - 1]:
             return self.add("flatten", x, axis=len(self.shape) - 1)
         return self.add("reshape", x, shape=list(self.shape))
