@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,7 +18,8 @@ from resnet_spec.operations.fields import Shape, ShapeError
 _OPERATION: TypeAdapter[AnyOperation] = TypeAdapter(Operation)
 
 
-class Value(NamedTuple):
+@dataclass(frozen=True)
+class Value:
     """A value in the source's network; ``shape`` omits the batch, channels first."""
 
     index: int

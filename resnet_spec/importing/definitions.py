@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.importing.fields import Path, fields_of, leaves, replaced, stated_fields
 from resnet_spec.importing.template import Template
+from resnet_spec.operations import Conv2d
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 32)
 """Multiples that are written as such; others look like coincidence."""
@@ -70,10 +72,14 @@ class Definition:
         """A parameter's default, or its type."""
         return self.body.get("parameters", {}).get(name)
 
-    def as_shipped(self, block: str, parameters: Iterable[str]) -> Definition:
-        """The same instances, made by a shipped block with these parameters."""
+    def as_shipped(self, block: str, parameters: Iterable[str], others: Definition | None = None) -> Definition:
+        """The same instances, made by a shipped block with these parameters; and others that it makes already."""
         known = {**self.facts, **self.parameters}
-        return Definition(block, self.templates, {name: known[name] for name in parameters if name in known})
+        own = {name: known[name] for name in parameters if name in known}
+        if others is None:
+            return Definition(block, self.templates, own)
+        both = {name: (*others.parameters[name], *own[name]) for name in own if name in others.parameters}
+        return Definition(block, [*others.templates, *self.templates], both)
 
     def declare(self, other: Definition) -> None:
         """Also accept another definition's parameters, for a stage whose first block is of this kind."""
@@ -113,18 +119,19 @@ class _Writer:
                 body["after"] = self._chain(example, example.after, join)
         if _first(example.shortcut, order) < _first(example.main, order):
             body["declare"] = ["shortcut", "main", "after"]
-        self.definition.facts = {"channels": self.channels, "width": self._first_width()}
+        self.definition.facts = self._facts()
         declared = {name: _declaration(name, values) for name, values in self.parameters.items()}
         self.definition.body = {**({"parameters": declared} if declared else {}), **body}
         return self.definition
 
-    def _first_width(self) -> Values:
-        """The channels of the first layer that states them."""
-        widths = (
-            tuple(getattr(node.operation, "channels", None) for node in nodes)
-            for nodes in zip(*(template.main for template in self.templates), strict=True)
-        )
-        return next((values for values in widths if None not in values), self.channels)
+    def _facts(self) -> dict[str, Values]:
+        """The values that the parameters of shipped blocks have by their usual names."""
+        operations = [[node.operation for node in template.main] for template in self.templates]
+        widths = tuple(next((op.channels for op in own if isinstance(op, Conv2d)), 1) for own in operations)
+        groups = tuple(max(getattr(op, "groups", 1) for op in own) for own in operations)
+        strides = tuple(prod(getattr(op, "stride", (1,))[0] for op in own) for own in operations)
+        facts = {"channels": self.channels, "width": widths, "stride": strides}
+        return facts | ({"groups": groups} if set(groups) != {1} else {})
 
     # -- numbers -------------------------------------------------------------------------------------------------
 

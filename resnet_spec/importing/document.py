@@ -60,9 +60,10 @@ def block_document(
         name = _block_name(same[0], classes, {definition.name for definition in definitions.values()})
         definition = define(name, graph, same, layers, order)
         if shipped and (block := shipped.get(name)):
-            definition = definition.as_shipped(block, shipped_parameters(block))
+            others = next((known for known in definitions.values() if known.name == block and not known.body), None)
+            definition = definition.as_shipped(block, shipped_parameters(block), others)
             layers.act = "relu"
-        definitions |= dict.fromkeys(map(id, same), definition)
+        definitions |= dict.fromkeys(map(id, definition.templates), definition)
     rows = stages_of(templates, definitions)
     stages = {stage.key: _stage(stage, definitions) for stage in rows}
     common = Counter(stage.names for stage in rows).most_common(1)[0][0]

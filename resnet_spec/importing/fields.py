@@ -29,11 +29,12 @@ def stated_fields(node: Node) -> dict[str, Any]:
 
 
 def _simplified(value: Any) -> Any:
-    """A pair of equal numbers as one number, at any depth."""
+    """A pair of equal numbers, or a pair of such pairs, as one number."""
     if not isinstance(value, list):
         return value
-    parts = [_simplified(part) for part in cast("list[Any]", value)]
-    return parts[0] if len(parts) == 2 and parts[0] == parts[1] and not isinstance(parts[0], list) else parts
+    given = cast("list[Any]", value)
+    parts = [_simplified(part) for part in given]
+    return parts[0] if len(parts) == 2 and parts[0] == parts[1] and not isinstance(parts[0], list) else given
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -145,7 +146,7 @@ def _written(
 
 def _loaded(text: str, name: str) -> Spec:
     with TemporaryDirectory(prefix="resnet-spec-") as folder:
-        path = Path(folder) / f"{name}.yaml"
+        path = Path(folder) / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[-50:]}.yaml"
         path.write_text(text, encoding="utf-8")
         return load(path)
 
@@ -168,13 +169,19 @@ def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
             raise ModelError(f"{path}: no installed backend imports {kind or 'folders'} (known: {known})")
         model = path
     else:
-        classes = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__]
-        name = next((found[known] for known in classes if known in found), None)
+        name = _importer_of(model)
         if name is None:
             raise ModelError(
                 f"{type(model).__module__}.{type(model).__qualname__} is not a model of an installed backend"
             )
     return cast("ImportingBackend", get_backend(name)).import_model(model, input)
+
+
+def _importer_of(model: object) -> str | None:
+    """The backend that imports an object, by its class."""
+    found = importers()
+    kinds: list[type] = type(model).mro()
+    return next((found[name] for kind in kinds if (name := f"{kind.__module__}.{kind.__qualname__}") in found), None)
 
 
 def _function(text: str) -> Callable[[], Any] | None:
@@ -192,5 +199,4 @@ def _function(text: str) -> Callable[[], Any] | None:
     if not callable(found):
         raise ModelError(f"{text}: is not a function")
     # A module is callable, too, and is what is wanted.
-    is_model = any(f"{kind.__module__}.{kind.__qualname__}" in importers() for kind in type(found).__mro__)
-    return (lambda: found) if is_model else found
+    return (lambda: found) if _importer_of(found) else found

@@ -24,11 +24,8 @@ def known_spec(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, An
         document = _like(name, graph)
         if document is None:
             continue
-        overrides = {
-            f"{key}.{inner}": value
-            for key, part in document.items()
-            if isinstance(part, dict)
-            for inner, value in part.items()
+        overrides: dict[str, int] = {
+            f"{key}.{inner}": value for key in ("input", "parameters") for inner, value in document.get(key, {}).items()
         }
         try:
             other = load(name, overrides).to_graph()

@@ -32,7 +32,7 @@ def _by_shortcut(templates: list[Template]) -> Iterator[list[Template]]:
         kinds.setdefault((join, origin, _steps(template)), []).append(template)
     # Longer chains first, which shorter ones may be parts of.
     parts: list[list[Template]] = []
-    for part in sorted(kinds.values(), key=lambda part: -len(part[0].shortcut)):
+    for part in sorted(kinds.values(), key=lambda part: (-len(part[0].shortcut), part[0].join is None)):
         host = next((known for known in parts if _is_part(part[0], known[0])), None)
         if host is None:
             parts.append(part)

@@ -21,7 +21,8 @@ def candidates(body: Mapping[str, Any]) -> Iterator[str]:
 
 def shipped_parameters(block: str) -> list[str]:
     """The parameters of a shipped block that follow from its layers."""
-    return [name for name in _blocks()[block].get("parameters") or {} if name in FACTS]
+    parameters: Mapping[str, Any] = _blocks()[block].get("parameters") or {}
+    return [name for name in parameters if name in FACTS]
 
 
 @cache

@@ -58,3 +58,14 @@ def _concat(call: Call) -> Value | None:
     if axis < 0:
         return call.refuse("concatenates batches")
     return values[0] if len(values) == 1 else call.add("concat", *values, axis=axis)
+
+
+@CALLS.register("aten.stack")
+def _stack(call: Call) -> Value | None:
+    values = call["tensors"]
+    axis = call["dim"] % (len(call.shape) + 1) - 1
+    if axis < 0 or any(not isinstance(value, Value) for value in values):
+        return call.refuse("stacks constants, or along the batch")
+    shape = [*call.shape[:axis], 1, *call.shape[axis + 1 :]]
+    rows = [call.add("reshape", value, shape=shape) for value in values]
+    return call.add("concat", *rows, axis=axis)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from resnet_spec.backend import Value
 from resnet_spec_torch.importing.call import CALLS, Call, pair
 
@@ -35,9 +37,8 @@ def _adaptive_pool(call: Call) -> Value | tuple[Value | None, ...] | None:
     if x is None:
         return None
     of_maximum = "max" in call.function
-    rows, columns = (
-        size if size is not None else own for size, own in zip(pair(call["output_size"]), x.shape[1:], strict=True)
-    )
+    wanted: list[int | None] = _sizes(call["output_size"])
+    rows, columns = (own if size is None else size for size, own in zip(wanted, x.shape[1:], strict=True))
     if (rows, columns) == (1, 1):
         pooled = call.add("global_max_pool" if of_maximum else "global_avg_pool", x)
     elif (rows, columns) == x.shape[1:]:
@@ -49,6 +50,10 @@ def _adaptive_pool(call: Call) -> Value | tuple[Value | None, ...] | None:
         call.remarks.append(f"{call.name} is written as windows of {kernel[0]}×{kernel[1]}, for this input size")
         pooled = call.add("max_pool2d" if of_maximum else "avg_pool2d", x, kernel=kernel)
     return (pooled, None) if of_maximum else pooled
+
+
+def _sizes(value: Any) -> list[int | None]:
+    return list(value) if isinstance(value, list | tuple) else [value, value]
 
 
 @CALLS.register("aten.mean.dim", "aten.amax", "aten.sum.dim_IntList")

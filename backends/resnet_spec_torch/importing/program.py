@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
+from torch.fx.node import map_aggregate
+from torch.utils import _pytree as pytree
 
 from resnet_spec.backend import GraphBuilder, SourceModel, input_of
 from resnet_spec.errors import ModelError
@@ -111,8 +114,8 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape) -> SourceMod
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         like = _like(model)
         with _inference(model), torch.no_grad():
-            result = model(torch.from_numpy(images).to(like.device, like.dtype))
-        leaves, _ = torch.utils._pytree.tree_flatten(result)
+            result = model(torch.as_tensor(images).to(like.device, like.dtype))
+        leaves: list[Any] = pytree.tree_leaves(result)
         return [leaf.float().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
     return SourceModel(
@@ -168,7 +171,10 @@ class _Reader:
         return self.builder.input
 
     def _translated(self, argument: Any) -> Any:
-        return fx.node.map_aggregate(argument, lambda part: self._values[part] if isinstance(part, fx.Node) else part)
+        def value(part: Any) -> Any:
+            return self._values[part] if isinstance(part, fx.Node) else part
+
+        return map_aggregate(argument, value)
 
     def _is_unknown(self, node: fx.Node) -> bool:
         """Whether a function reads what could not be read, which is reported already."""
@@ -183,7 +189,7 @@ class _Reader:
             return several[index]
         function = _name(target)
         where = f"{function} in {self._module(node)[0] or 'the model itself'}{_line(node)}"
-        if not isinstance(target, torch._ops.OpOverload):
+        if not isinstance(target, OpOverload):
             return self.builder.problem("control flow, or a function of Python, cannot be expressed", where)
         plain = function.removesuffix("_") if function.count(".") == 1 else function.replace("_.", ".")
         arguments = _by_name(target, self._translated(node.args), self._translated(node.kwargs))
@@ -205,14 +211,13 @@ class _Reader:
 
     def _module(self, node: fx.Node) -> tuple[str, str]:
         """The path and the class of the module that calls a function."""
-        stack: Mapping[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+        stack: Mapping[str, tuple[str, str]] = node.meta.get("nn_module_stack") or {}
         path, kind = "", ""
         for path, kind in stack.values():
-            kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
             path = re.sub(r"@\d+$", "", path)
             if not kind.startswith("torch.nn."):
                 self.classes[path] = kind.rpartition(".")[2]
-        return path, kind if isinstance(kind, str) else ""
+        return path, kind
 
     def _node_name(self, node: fx.Node, function: str) -> str:
         path, kind = self._module(node)
@@ -240,7 +245,7 @@ def _name(target: Any) -> str:
     return str(target).removesuffix(".default")
 
 
-def _by_name(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     schema = target._schema.arguments
     values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     given = dict(zip((argument.name for argument in schema), args, strict=False)) | dict(kwargs)
@@ -255,8 +260,8 @@ def _depends_on_input(arguments: Mapping[str, Any]) -> bool:
 
 def _shape(node: fx.Node) -> Shape | None:
     """The shape of a result without the batch; of the first if there are several."""
-    value = node.meta.get("val")
-    first = value[0] if isinstance(value, list | tuple) else value
+    value: Any = node.meta.get("val")
+    first: Any = cast("Sequence[Any]", value)[0] if isinstance(value, list | tuple) else value
     if not isinstance(first, torch.Tensor) or not first.is_floating_point():
         return None
     sizes = tuple(first.shape)

@@ -76,12 +76,12 @@ def _slice(call: Call) -> Value | None:
     x = call.value()
     if x is None:
         return None
-    axis = call["dim"] % (len(x.shape) + 1) - 1
+    axis: int = call["dim"] % (len(x.shape) + 1) - 1
     if call.shape == x.shape and (axis < 0 or call["step"] == 1):
         return x
     if axis < 0 or call["step"] != 1:
         return call.refuse("takes a part of the batch, or with a step; a max_pool2d of kernel 1 takes every second row")
-    start = (call["start"] or 0) % x.shape[axis]
+    start: int = (call["start"] or 0) % x.shape[axis]
     return call.add("slice", x, axis=axis, start=start, stop=start + call.shape[axis])
 
 
@@ -90,14 +90,15 @@ def _split(call: Call) -> tuple[Value | None, ...] | None:
     x = call.value()
     if x is None:
         return None
-    axis = call["dim"] % (len(x.shape) + 1) - 1
+    axis: int = call["dim"] % (len(x.shape) + 1) - 1
     if axis < 0:
         return call.refuse("splits the batch")
     size = x.shape[axis]
+    sizes: list[int]
     if "split_sizes" in call.arguments:
         sizes = list(call["split_sizes"])
     else:
-        each = call["split_size"] if "split_size" in call.arguments else -(-size // call["chunks"])
+        each: int = call["split_size"] if "split_size" in call.arguments else -(-size // call["chunks"])
         sizes = [each] * (size // each) + [size % each] * (size % each > 0)
     if len({*sizes}) == 1:
         return tuple(call.add("slice", x, axis=axis, part=part, parts=len(sizes)) for part in range(len(sizes)))

@@ -1,0 +1,141 @@
+"""From a graph to a spec and back: the spec is the same network, and says it as a person would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import resnet_spec
+from resnet_spec import ModelError, import_model, load
+from resnet_spec.backend import SourceModel
+from resnet_spec.graph import Graph
+from resnet_spec.importing import importer
+from resnet_spec.importing.architecture import architecture, by_name
+
+
+class Source:
+    """A model that a backend of these tests imports."""
+
+    def __init__(self, graph: Graph, **fields: Any) -> None:
+        self.model = SourceModel(
+            graph, {p.name: np.zeros(p.shape, np.float32) for p in graph.parameters()}, _run, **fields
+        )
+
+
+def _run(images: Any) -> Any:
+    raise AssertionError("not run here")
+
+
+@pytest.fixture(autouse=True)
+def _reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "_read", lambda model, input: model.model)
+
+
+def imported(spec: str, overrides: Any = None, *, unknown: bool = True, **fields: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        if unknown:
+            patch.setattr(importer, "known_spec", lambda *_: None)
+        return import_model(Source(load(spec, overrides).to_graph(), **fields))
+
+
+SMALL = {"input.height": 64, "input.width": 64}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "torchvision/resnet18", "torchvision/wide_resnet50_2", "timm/resnet50d", "timm/seresnet50", "timm/resnetv2_50",
+        "timm/res2net50_26w_4s", "timm/resnest14d", "timm/skresnet18", "timm/regnetz_b16", "timm/ecaresnet26t", "keras/resnet50",
+        "keras/resnet50v2", "cifar/resnet20", "cifar/preact_resnet110", "slim/resnet_v2_50", "msra/resnet50", "mirror/decoder18",
+        "faces/iresnet18", "torchvision/fcn_resnet50", "timm/resnetblur18",
+    ],
+)  # fmt: skip
+def test_a_shipped_network_is_written_and_is_the_same(spec: str) -> None:
+    if spec not in resnet_spec.available():
+        pytest.skip("renamed")
+    result = imported(spec)
+    wanted = load(spec).to_graph()
+    graph = result.spec.to_graph()
+    assert by_name(graph) == by_name(wanted)
+    assert graph.outputs == wanted.outputs
+    assert list(result.arrays) == [parameter.name for parameter in wanted.parameters()]
+
+
+def test_a_resnet_is_written_as_its_table() -> None:
+    result = imported("torchvision/resnext50_32x4d")
+    assert result.text == RESNEXT
+
+
+RESNEXT = """\
+description: Imported from torchvision/resnext50_32x4d
+input: {channels: 3, height: 224, width: 224}
+parameters: {classes: 1000}
+layers:
+  norm: {batch_norm: {epsilon: 1.0e-05, momentum: 0.1, running_variance: unbiased}}
+  act: relu
+stem:
+  conv1: {conv2d: {channels: 64, kernel: 7, stride: 2, padding: 3}}
+  bn1: norm
+  relu: relu
+  maxpool: {max_pool2d: {kernel: 3, stride: 2, padding: 1}}
+stages:
+  layer1: {block: bottleneck, repeat: 3, width: 128, channels: 256, groups: 32}
+  layer2: {block: bottleneck, repeat: 4, width: 256, channels: 512, stride: 2, groups: 32}
+  layer3: {block: bottleneck, repeat: 6, width: 512, channels: 1024, stride: 2, groups: 32}
+  layer4: {block: bottleneck, repeat: 3, width: 1024, channels: 2048, stride: 2, groups: 32}
+head:
+  avgpool: global_avg_pool
+  flatten: flatten
+  fc: {linear: {features: classes}}
+"""
+
+
+def test_a_shipped_network_with_other_classes_and_size_extends_it() -> None:
+    result = imported("torchvision/resnet50", SMALL | {"parameters.classes": 7}, unknown=False)
+    assert result.extends == "torchvision/resnet50"
+    assert result.text == "extends: torchvision/resnet50\ninput: {height: 64, width: 64}\nparameters: {classes: 7}\n"
+
+
+def test_automatic_names_are_replaced_by_stage_and_block() -> None:
+    graph = load("torchvision/resnet18").to_graph()
+    names = {node.name: f"op_{index}" for index, node in enumerate(graph.nodes)}
+    nodes = [
+        node.model_copy(
+            update={"name": names[node.name], "inputs": tuple(names.get(name, name) for name in node.inputs)}
+        )
+        for node in graph.nodes
+    ]
+    anonymous = Graph(name="anonymous", input=graph.input, nodes=tuple(nodes), outputs=(names["fc"],))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importer, "known_spec", lambda *_: None)
+        result = import_model(Source(anonymous, named=False))
+    assert architecture(result.spec.to_graph(), layers=False) == architecture(graph, layers=False)
+    assert [p.name for p in result.spec.to_graph().parameters()] == [p.name for p in graph.parameters()]
+    assert "layer2: {block: basic_block, repeat: 2, channels: 128, stride: 2}" in result.text
+    assert "named by stage and block" in result.remarks[0]
+
+
+def test_flat_is_one_chain() -> None:
+    graph = load("cifar/resnet20").to_graph()
+    result = import_model(Source(graph), flat=True)
+    assert "stages" not in result.spec.data()
+    assert by_name(result.spec.to_graph()) == by_name(graph)
+
+
+def test_what_no_backend_imports_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match=r"builtins.dict is not a model of an installed backend"):
+        import_model({})
+    with pytest.raises(ModelError, match="no_such.onnx: does not exist"):
+        import_model("no_such.onnx")
+    with pytest.raises(ModelError, match="no_such_package:model: No module named"):
+        import_model("no_such_package:model")
+
+
+def test_a_file_that_nothing_imports_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.undo()
+    (tmp_path / "model.txt").write_text("x")
+    with pytest.raises(ModelError, match=r"no installed backend imports \.txt \(known: "):
+        import_model(tmp_path / "model.txt")

@@ -1,0 +1,134 @@
+"""Modules that are read give the same results, and what cannot be expressed is reported by line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from resnet_spec import ModelError, get_backend, load
+from resnet_spec.importing.architecture import architecture
+from tests.resnet_spec_torch.importing.tutorials import MODELS
+
+
+def _randomized(model: nn.Module) -> nn.Module:
+    """Statistics that are not 0 and 1."""
+    generator = torch.Generator().manual_seed(3)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+        elif name.endswith(("running_mean", "bias")):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.5)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_and_its_graph_agree_in_float64(name: str) -> None:
+    make, shape = MODELS[name]
+    torch.manual_seed(0)
+    model = _randomized(make()).double()
+    backend: Any = get_backend("torch")
+    source = backend.import_model(model, shape)
+    ours = backend.compile(source.graph, dtype="float64")
+    backend.load(ours, source.graph, source.arrays)
+    images = np.random.default_rng(1).standard_normal((3, *shape))
+    with torch.no_grad():
+        wanted = model.eval()(torch.from_numpy(images)).numpy()
+    (found,) = backend.forward(ours, images)
+    assert np.abs(found - wanted).max() < 1e-9 * wanted.std()
+
+
+@pytest.mark.parametrize("spec", ["torchvision/resnet18", "timm/resnet26d", "pytorchcv/preresnet18", "timm/seresnet50"])
+def test_a_model_of_ours_is_read_back(spec: str) -> None:
+    graph = load(spec, {"input.height": 32, "input.width": 32}).to_graph()
+    backend: Any = get_backend("torch")
+    model = backend.compile(graph)
+    backend.load(model, graph, {p.name: np.ones(p.shape, np.float32) for p in graph.parameters()})
+    source = backend.import_model(model, graph.input.shape)
+    assert architecture(source.graph, layers=True) == architecture(graph, layers=True)
+    assert list(source.arrays) == [parameter.name for parameter in graph.parameters()]
+
+
+def test_a_model_is_left_as_it_was() -> None:
+    model = MODELS["residual"][0]()
+    model.train()
+    model.blocks[0].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    get_backend("torch").import_model(model, (3, 16, 16))  # type: ignore[attr-defined]
+    assert model.training
+    assert not model.blocks[0].norm1.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_training_settings_are_read() -> None:
+    source: Any = get_backend("torch").import_model(MODELS["functional"][0](), (3, 16, 16))  # type: ignore[attr-defined]
+    norm = source.graph.by_name["bn"].operation
+    assert (norm.epsilon, norm.momentum, norm.running_variance) == (1e-3, 0.01, "unbiased")
+    assert [node.calls for node in source.graph.nodes if node.layer == "bn"] == [None, "bn"]
+
+
+def test_the_input_of_a_network_follows_from_its_first_layer() -> None:
+    backend: Any = get_backend("torch")
+    assert backend.import_model(nn.Sequential(nn.Linear(12, 3))).graph.input.shape == (12,)
+    assert backend.import_model(nn.Sequential(nn.Conv2d(4, 3, 3))).graph.input.shape == (4, 224, 224)
+
+
+class _Wrong(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self.conv(x))
+
+
+class _Random(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sort(dim=1).values
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: torch.cumsum(x, 1), r"aten.cumsum in the model itself at .*: the spec language has no such operation"),
+        (lambda x: x * 3.5, "has a constant in a multiply"),
+        (lambda x: x.flatten(0, 1), "changes the batch"),
+        (lambda x: x.transpose(0, 1), "changes the batch"),
+        (lambda x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1).sort(1).values, "repeats values for what is not a sum"),
+        (lambda x: F.adaptive_avg_pool2d(x, 4), "pools 6×6 to 4×4 by windows of different sizes"),
+        (lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"), "pads with the mode 'circular'"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "by the batch's own statistics"),
+        (lambda x: F.max_pool2d(x, 2, dilation=2), "is a dilated pool"),
+        (lambda x: x.std((2, 3)), "the spec language has no such operation"),
+        (lambda x: torch.where(x > 0, x, 2 * x), "aten.gt.Scalar"),
+        (lambda x: x if x.sum() > 0 else -x, "torch.export cannot record _Wrong"),
+        (lambda x: torch.cat([x, torch.ones_like(x)], 1), "aten.ones_like"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_expressed_is_reported(function: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        get_backend("torch").import_model(_Wrong(function), (3, 8, 8))  # type: ignore[attr-defined]
+
+
+def test_every_problem_is_reported_once_and_by_its_line() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = torch.cumsum(x, 1)
+        return torch.erfinv(x) + y.relu()
+
+    with pytest.raises(ModelError) as error:
+        get_backend("torch").import_model(_Wrong(function), (3, 8, 8))  # type: ignore[attr-defined]
+    assert [re.sub(r" .*", "", problem.path) for problem in error.value.problems] == ["aten.cumsum", "aten.erfinv"]
+    assert all(re.search(r"test_program\.py:\d+$", problem.path) for problem in error.value.problems)
+
+
+def test_a_model_without_weights_is_refused() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    with pytest.raises(ModelError, match="meta device"):
+        get_backend("torch").import_model(model)  # type: ignore[attr-defined]
