@@ -10,10 +10,16 @@ if TYPE_CHECKING:
 
     from resnet_spec_tensorflow.backend import TensorFlowBackend
 
-__all__ = ["INPUTS", "OUTPUTS", "TensorFlowBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "TensorFlowBackend"]
 
 INPUTS = (".index", ".ckpt", "")
 """What the backend reads, known without TensorFlow; a SavedModel is a folder and has no ending."""
+
+IMPORTS = (".keras", ".h5")
+"""Files of whole models, of which the backend reads the network too."""
+
+MODEL_CLASSES = ("keras.src.models.model.Model",)
+"""Live models that it reads."""
 
 OUTPUTS: Mapping[str, str] = MappingProxyType(
     {

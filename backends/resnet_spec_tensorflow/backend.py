@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resnet_spec_tensorflow import INPUTS, OUTPUTS, settings
+from resnet_spec_tensorflow import IMPORTS, INPUTS, MODEL_CLASSES, OUTPUTS, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
 
 
 class TensorFlowBackend:
@@ -29,6 +31,8 @@ class TensorFlowBackend:
     name: ClassVar[str] = "tensorflow"
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS
     inputs: ClassVar[Sequence[str]] = INPUTS
+    imports: ClassVar[Sequence[str]] = IMPORTS
+    model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "biased"
 
     def __init__(self) -> None:
@@ -102,6 +106,19 @@ class TensorFlowBackend:
         from resnet_spec_tensorflow.reading import read_checkpoint
 
         return read_checkpoint(path)
+
+    def import_model(self, model: Any, shape: Shape | None = None) -> SourceModel:
+        """Read a live Keras model, or a ``.keras`` or ``.h5`` file, of which nothing is executed.
+
+        Nodes have the layers' names; those of models within the model, and of the user's own layers, which are traced,
+        are prefixed with the names of these. A flattened map's order is kept by permuting the next linear layer.
+
+        Raises:
+            ModelError: With every layer that the language cannot express, or what is wrong with the file.
+        """
+        from resnet_spec_tensorflow.importing import import_model
+
+        return import_model(model, shape)
 
     def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Write one of ``outputs``; a path without an ending becomes a SavedModel folder.

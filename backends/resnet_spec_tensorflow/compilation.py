@@ -39,7 +39,7 @@ def compile_graph(graph: Graph, dtype: DType | None, *, exact_statistics: bool) 
         if node.layer not in layers:
             layers[node.layer] = emit(node.operation, contexts.context(node))
         values[node.name] = _applied(layers[node.layer], node, [values[name] for name in node.inputs])
-    with _recursion(len(graph.nodes)):
+    with deep_recursion(len(graph.nodes)):
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
     set_initializers(model, graph)
     _STEPS[model] = layers
@@ -77,7 +77,7 @@ def _applied(steps: Steps, node: Node, inputs: Sequence[Any]) -> Any:
 
 
 @contextmanager
-def _recursion(depth: int) -> Generator[None]:
+def deep_recursion(depth: int) -> Generator[None]:
     """Raise the recursion limit for Keras, which traverses a model with one call per layer."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + 4 * depth)

@@ -126,9 +126,9 @@ class GraphBuilder:
 
     def _unique_names(self) -> list[str]:
         """Number the nodes that share a name, unless they own a layer, as the shipped blocks do: relu1, relu2."""
-        wanted = [_valid(draft.name) for draft in self._drafts]
+        wanted = [valid_name(draft.name) for draft in self._drafts]
         counts = Counter(wanted)
-        owners = {_valid(name): index for name, index in self._owners.items()}
+        owners = {valid_name(name): index for name, index in self._owners.items()}
         taken = {*owners, INPUT}
         names: list[str] = []
         numbers: Counter[str] = Counter()
@@ -145,7 +145,7 @@ class GraphBuilder:
         return names
 
 
-def _valid(name: str) -> str:
+def valid_name(name: str) -> str:
     """A name as a graph's node may have it."""
     parts = [re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in re.split(r"[./]", name) if part]
     text = ".".join(parts) or "layer"

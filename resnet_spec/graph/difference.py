@@ -51,15 +51,38 @@ def _inference_nodes(graph: Graph, heads: Collection[str]) -> Iterator[Node]:
 
 
 def same_but_for_names(first: Graph, second: Graph) -> bool:
-    """Whether two graphs compute the same from the same parameters, even if their layers have other names."""
+    """Whether two graphs compute the same from the same parameters, even if their layers have other names.
+
+    Neither does it matter in which order nodes are executed that do not depend on one another.
+    """
     return first.input.shape == second.input.shape and _anonymous(first) == _anonymous(second)
 
 
 def _anonymous(graph: Graph) -> list[Any]:
-    """Operations and their inputs, by index instead of name."""
-    index_of = {INPUT: -1} | {node.name: index for index, node in enumerate(graph.nodes)}
-    nodes = [(node.operation, [index_of[n] for n in node.inputs], index_of[node.layer]) for node in graph.nodes]
-    return [*nodes, [index_of[name] for name in graph.outputs]]
+    """Operations, their inputs and their layers by index instead of name, in an order that the outputs give."""
+    nodes = [graph.by_name[name] for name in _needed(graph)]
+    index_of = {INPUT: -1} | {node.name: index for index, node in enumerate(nodes)}
+    layers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        layers.setdefault(node.layer, index)
+    listed = [(node.operation, [index_of[name] for name in node.inputs], layers[node.layer]) for node in nodes]
+    return [*listed, [index_of[name] for name in graph.outputs]]
+
+
+def _needed(graph: Graph) -> list[str]:
+    """The nodes that the outputs need, each after its inputs, the first inputs' first."""
+    order: dict[str, None] = {}
+    waiting = [(name, False) for name in reversed(graph.outputs)]
+    while waiting:
+        name, inputs_done = waiting.pop()
+        if name in order or name == INPUT:
+            continue
+        if inputs_done:
+            order[name] = None
+            continue
+        waiting.append((name, True))
+        waiting += [(source, False) for source in reversed(graph.by_name[name].inputs)]
+    return [*order]
 
 
 def _of_graphs(first: Graph, second: Graph, holders: tuple[str, str]) -> str:

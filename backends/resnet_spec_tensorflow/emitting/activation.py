@@ -36,7 +36,8 @@ def _prelu(op: ops.PReLU, context: LayerContext) -> Steps:
 
 @EMITTERS.register("elu")
 def _elu(op: ops.ELU, context: LayerContext) -> Steps:
-    return (keras.layers.ELU(alpha=op.alpha, **context.common),)
+    # Keras writes this layer from its arguments as they were, which a policy's object is not among.
+    return (keras.layers.ELU(alpha=op.alpha, name=context.name, dtype=context.policy.name),)
 
 
 @EMITTERS.register("gelu")

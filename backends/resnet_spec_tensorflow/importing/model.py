@@ -1,0 +1,127 @@
+"""Reads a Keras model, live or from a file, into what the core imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnet_spec.backend.graph_builder import GraphBuilder, input_of
+from resnet_spec.backend.source import SourceModel
+from resnet_spec.errors import ModelError
+from resnet_spec.graph import parameter_name
+from resnet_spec_tensorflow.execution import quiet
+from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of
+from resnet_spec_tensorflow.importing.files import load_file
+from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity, is_read, key_of, last_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
+
+SIZE = 224
+"""Height and width of images where a model states none."""
+
+
+def import_model(model: Any, shape: Shape | None = None) -> SourceModel:
+    """Read a Keras model and its weights.
+
+    Args:
+        model: A ``keras.Model``, or the path of a ``.keras`` or ``.h5`` file, of which nothing is executed.
+        shape: The input's shape without the batch, channels first, for a model that does not state it.
+
+    Raises:
+        ModelError: With every layer that the language cannot express, or what is wrong with the file.
+    """
+    trusted = isinstance(model, keras.Model)
+    with quiet():
+        model = model if trusted else load_file(Path(model))
+        return _source(model, shape, trusted=trusted)
+
+
+def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
+    first = keras.config.image_data_format() == "channels_first"
+    functional = functional_of(model, shape and _arranged(shape, first))
+    calls = calls_of(functional, is_read, trusted=trusted)
+    axes = _input_axes(calls)
+    remarks: list[str] = []
+    builder = GraphBuilder(_name(model), input_of(_input_shape(calls, axes, shape, remarks)))
+    reader = Reader(builder, calls, axes)
+    outputs = reader.read()
+    graph = builder.finish([output and output.value for output in outputs])
+    results = [output for output in outputs if output is not None]
+    return SourceModel(
+        graph=graph,
+        arrays=_arrays(graph, reader.arrays),
+        run=_runner(model, axes, results),
+        classes={prefix: name for prefix, name in calls.classes.items() if prefix},
+        remarks=(*remarks, *reader.remarks(graph)),
+    )
+
+
+def _name(model: Any) -> str:
+    return str(model.name)
+
+
+def _arranged(shape: Shape, first: bool) -> Shape:
+    return tuple(shape) if first or len(shape) == 1 else (*shape[1:], shape[0])
+
+
+def _input_axes(calls: Calls) -> Axes:
+    """Where the axes of the model's input are in the graph's: as the first layer that depends on it says."""
+    rank = len(calls.input.shape) - 1
+    for call in calls.calls:
+        kind = key_of(call.operation).partition(".")[2]
+        if kind in ("Permute", "Transpose"):
+            break
+        if rank > 1 and hasattr(call.operation, "data_format") and not kind.startswith(("ZeroPadding", "Flatten")):
+            return identity(rank) if call.operation.data_format == "channels_first" else last_first(rank)
+    return last_first(rank)
+
+
+def _input_shape(calls: Calls, axes: Axes, shape: Shape | None, remarks: list[str]) -> Shape:
+    """The input's shape without the batch, channels first, of which the caller may state what the model does not."""
+    stated = [calls.input.shape[1:][axis] for axis in np.argsort(axes)]
+    if shape is not None:
+        fits = len(shape) == len(stated) and all(own in (None, size) for own, size in zip(stated, shape, strict=False))
+        if not fits:
+            text = "×".join("?" if size is None else str(size) for size in stated)
+            raise ModelError(f"its input is {text}, not {'×'.join(map(str, shape))}")
+        return tuple(shape)
+    if None in stated:
+        if len(stated) != 3 or stated[0] is None:
+            raise ModelError("its input has no fixed shape; pass shape")
+        remarks.append(f"the input's size is not fixed; it is read at {SIZE}×{SIZE}")
+    return tuple(SIZE if size is None else size for size in stated)
+
+
+def _arrays(graph: Graph, arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Each parameter's array; raises ModelError where one has not the parameter's shape."""
+    found = {parameter_name(layer, slot): array for layer, own in arrays.items() for slot, array in own.items()}
+    result = {parameter.name: found[parameter.name] for parameter in graph.parameters()}
+    wrong = [p.name for p in graph.parameters() if result[p.name].shape != p.shape]
+    if wrong:
+        raise ModelError(f"{wrong[0]}: has the shape {list(result[wrong[0]].shape)}, which its layer cannot have")
+    return result
+
+
+def _runner(model: Any, axes: Axes, results: list[Tensor]) -> Callable[[NDArray[np.float32]], list[Any]]:
+    def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
+        # Keras' axis i is the graph's axis axes[i].
+        arranged = np.ascontiguousarray(images.transpose(0, *(axis + 1 for axis in axes)))
+        with quiet():
+            outputs = keras.tree.flatten(model(arranged, training=False))
+        return [_result(output, tensor) for output, tensor in zip(outputs, results, strict=True)]
+
+    return run
+
+
+def _result(output: Any, tensor: Tensor) -> NDArray[Any]:
+    order = (0, *(int(axis) + 1 for axis in np.argsort(tensor.axes)))
+    return np.ascontiguousarray(np.asarray(output).transpose(order))

@@ -1,0 +1,110 @@
+"""Reads pools over windows and over whole maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_spec.operations.fields import UNPADDED, Edges
+from resnet_spec.operations.windows import fixed_ceil_padding
+from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor
+
+
+def _edges(edges: Any) -> Any:
+    return tuple(tuple(pair) for pair in edges)
+
+
+@READERS.register("layers.MaxPooling2D")
+def _max_pooling2d(context: Context) -> Tensor | None:
+    padding = context.padding
+    if padding is None:
+        return _pool(context, "max_pool2d", padding="same" if context.layer.padding == "same" else 0)
+    layer = context.layer
+    return _pool(context, "max_pool2d", **_rounded(padding, tuple(layer.pool_size), tuple(layer.strides)))
+
+
+def _rounded(edges: Edges, kernel: tuple[int, int], stride: tuple[int, int]) -> dict[str, Any]:
+    """The padding, and whether windows are counted by rounding up, with which a pool has these rows and columns."""
+    if any(before != after for before, after in edges):
+        even: Any = tuple((before, before) for before, _ in edges)
+        if tuple(map(fixed_ceil_padding, kernel, stride, even)) == edges:
+            return {"padding": even, "ceil_mode": True}
+    return {"padding": edges}
+
+
+@READERS.register("layers.AveragePooling2D")
+def _average_pooling2d(context: Context) -> Tensor | None:
+    if context.padding is not None:
+        return _pool(context, "avg_pool2d", padding=context.padding, count_include_pad=True)
+    padding = "same" if context.layer.padding == "same" else 0
+    return _pool(context, "avg_pool2d", padding=padding, count_include_pad=False)
+
+
+@READERS.register("own.MaskedAveragePooling2D")
+def _masked_average_pooling2d(context: Context) -> Tensor | None:
+    layer = context.layer
+    edges, counted = _edges(layer.edges), _edges(layer.counted)
+    if counted != UNPADDED:
+        fields = {"padding": counted, "ceil_mode": edges != counted, "count_include_pad": True}
+    else:
+        fields = _rounded(edges, tuple(layer.pool_size), tuple(layer.strides)) | {"count_include_pad": False}
+    return _pool(context, "avg_pool2d", **fields)
+
+
+def _pool(context: Context, op: str, **fields: Any) -> Tensor | None:
+    layer = context.layer
+    tensor = context.channels_first(context.tensor, layer.data_format)
+    window = {"kernel": tuple(layer.pool_size), "stride": tuple(layer.strides)}
+    return tensor and context.add(op, tensor.value, tensor.axes, **window, **fields)
+
+
+@READERS.register("layers.GlobalAveragePooling2D", "layers.GlobalMaxPooling2D")
+def _global_pooling2d(context: Context) -> Tensor | None:
+    layer = context.layer
+    op = "global_avg_pool" if type(layer).__name__ == "GlobalAveragePooling2D" else "global_max_pool"
+    tensor = context.channels_first(context.tensor, layer.data_format)
+    pooled = tensor and context.add(op, tensor.value, tensor.axes)
+    if pooled is None or layer.keepdims:
+        return pooled
+    return context.add("flatten", pooled.value, (0,), name=f"{context.name}_flatten")
+
+
+@READERS.register("layers.GlobalAveragePooling1D", "layers.GlobalMaxPooling1D")
+def _global_pooling1d(context: Context) -> Tensor | None:
+    layer = context.layer
+    op = "mean" if type(layer).__name__ == "GlobalAveragePooling1D" else "max"
+    tensor = context.channels_first(context.tensor, layer.data_format)
+    pooled = tensor and context.add(op, tensor.value, tensor.axes, axis=1)
+    if pooled is None or layer.keepdims:
+        return pooled
+    return context.add("flatten", pooled.value, (0,), name=f"{context.name}_flatten")
+
+
+def reduced(context: Context, op: str) -> Tensor | None:
+    """Read a function that reduces axes, which stay or not."""
+    layer, tensor = context.layer, context.tensor
+    rank = len(tensor.axes)
+    if getattr(layer, "initial", None) is not None or layer.axis is None:
+        return context.problem("reduces the batch, or has an initial value")
+    places = [context.axis(axis) for axis in layer.axis]
+    if None in places or tensor.order is not None:
+        return None if None in places else context.problem("reduces a flattened map")
+    added = context.add(op, tensor.value, tensor.axes, axis=sorted(place for place in places if place is not None))
+    if added is None or layer.keepdims:
+        return added
+    gone = {axis + rank if axis < 0 else axis - 1 for axis in layer.axis}
+    return context.squeezed(added, gone)
+
+
+@READERS.register("ops.Mean")
+def _mean(context: Context) -> Tensor | None:
+    return reduced(context, "mean")
+
+
+@READERS.register("ops.Max", "ops.Amax")
+def _max(context: Context) -> Tensor | None:
+    return reduced(context, "max")
+
+
+@READERS.register("ops.Sum")
+def _sum(context: Context) -> Tensor | None:
+    return reduced(context, "sum")
