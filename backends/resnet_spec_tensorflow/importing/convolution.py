@@ -72,7 +72,8 @@ def _window(layer: Any) -> dict[str, Any]:
         "kernel": tuple(layer.kernel_size),
         "stride": tuple(layer.strides),
         "dilation": tuple(layer.dilation_rate),
-        "padding": "same" if layer.padding == "same" else 0,
+        # A window of one position needs no padding.
+        "padding": "same" if layer.padding == "same" and max(layer.kernel_size) > 1 else 0,
         "bias": layer.use_bias,
     }
 
