@@ -77,7 +77,7 @@ def block_document(
         "blocks": {definition.name: definition.body for definition in definitions.values() if definition.body},
         "stem": layers.chain(stem, INPUT),
         "stages": stages,
-        "head": layers.chain(head, last, {last: rows[-1].key}),
+        "head": layers.chain(head, last, {stage.blocks[-1].region.nodes[-1].name: stage.key for stage in rows}),
     }
     return _document(graph, layers, parts)
 

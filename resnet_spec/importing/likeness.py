@@ -33,7 +33,7 @@ def _by_shortcut(templates: list[Template]) -> Iterator[list[Template]]:
     # Longer chains first, which shorter ones may be parts of.
     parts: list[list[Template]] = []
     for part in sorted(kinds.values(), key=lambda part: (-len(part[0].shortcut), part[0].join is None)):
-        host = next((known for known in parts if _is_part(part[0], known[0])), None)
+        host = next((known for known in parts if _is_part(part[0], known)), None)
         if host is None:
             parts.append(part)
         else:
@@ -42,17 +42,18 @@ def _by_shortcut(templates: list[Template]) -> Iterator[list[Template]]:
     yield from (sorted(part, key=lambda template: order[id(template)]) for part in parts)
 
 
-def _is_part(template: Template, other: Template) -> bool:
-    """Whether a block's shortcut is the other's without some layers, or nothing where the other adds its input."""
+def _is_part(template: Template, part: Sequence[Template]) -> bool:
+    """Whether a block's shortcut is another's without some layers, or nothing where the other adds its input."""
+    other = part[0]
     if template.join is None:
         return other.join is not None and not other.shortcut and not other.after
     if other.join is None or template.local(template.join.name) != other.local(other.join.name):
         return False
-    # A shortcut without layers may start elsewhere.
-    if template.shortcut and template.origin_name != other.origin_name:
-        return False
+    if not template.shortcut:
+        # Without layers it may start elsewhere, but at one place.
+        return all(own.shortcut or own.origin_name == template.origin_name for own in part)
     steps = iter(_steps(other))
-    return all(step in steps for step in _steps(template))
+    return template.origin_name == other.origin_name and all(step in steps for step in _steps(template))
 
 
 def _steps(template: Template) -> tuple[Hashable, ...]:

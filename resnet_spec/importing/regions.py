@@ -6,6 +6,7 @@ A block is a group of consecutive nodes that reads one value and whose last node
 from __future__ import annotations
 
 import re
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,7 +41,11 @@ def counter_of(prefix: str) -> Counter | None:
 def regions(graph: Graph) -> list[Region]:
     """Split a network into blocks and the layers between them, in order."""
     found = _by_modules(graph)
-    return found if any(region.is_block for region in found) else _by_additions(graph)
+    blocks = [region for region in found if region.is_block]
+    # Names with other separators may say where additions are, too.
+    if blocks and (not _adds(graph.nodes) or any(_adds(region.nodes) for region in blocks)):
+        return found
+    return _by_additions(graph)
 
 
 # -- by modules --------------------------------------------------------------------------------------------------
@@ -50,7 +55,7 @@ def _by_modules(graph: Graph) -> list[Region]:
     users = _last_users(graph)
     units = {prefix: span for prefix, span in _module_spans(graph).items() if _is_unit(graph, *span, users)}
     counted = [prefix for prefix in units if counter_of(f"{prefix}.")]
-    adding = _smallest(p for p, span in units.items() if _adds(graph.nodes[slice(*span)]))
+    adding = _adding([p for p, span in units.items() if _adds(graph.nodes[slice(*span)])], graph)
     # Blocks of the same row without an addition, then those that join values otherwise, then any that are counted.
     rows = {_row(prefix) for prefix in adding}
     joining = [p for p, span in units.items() if _joins(graph.nodes[slice(*span)])]
@@ -63,6 +68,31 @@ def _by_modules(graph: Graph) -> list[Region]:
         if not related and (_row(prefix) in rows or not outside):
             chosen.append(prefix)
     return list(_filled(graph, {units[prefix]: f"{prefix}." for prefix in chosen}))
+
+
+def _adding(candidates: Sequence[str], graph: Graph) -> list[str]:
+    """The modules that are blocks, of those with an addition: what adds itself, and is not a row of blocks that do."""
+    additions = [node.name for node in graph.nodes if node.operation.op == "add"]
+
+    def chosen(prefix: str) -> list[str]:
+        inner = _largest(other for other in candidates if _contains(prefix, other))
+        adds_itself = any(
+            _contains(prefix, name) and not any(_contains(other, name) for other in inner) for name in additions
+        )
+        rows = Counts(_row(other) for other in inner)
+        # Attention in a block may add, too; blocks are numbered.
+        blocks = [other for other in inner if other.rpartition(".")[2].isdigit() or rows[_row(other)] > 1]
+        if adds_itself and not blocks:
+            return [prefix]
+        return [found for other in (blocks if adds_itself else inner) for found in chosen(other)]
+
+    return [found for prefix in _largest(candidates) for found in chosen(prefix)]
+
+
+def _largest(prefixes: Iterable[str]) -> list[str]:
+    """Those that are in no other one."""
+    found = list(prefixes)
+    return [prefix for prefix in found if not any(_contains(other, prefix) for other in found)]
 
 
 def _between(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:

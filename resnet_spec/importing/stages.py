@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from resnet_spec.importing.definitions import Definition
 from resnet_spec.importing.regions import counter_of
@@ -32,8 +32,7 @@ def stages_of(templates: Sequence[Template], definitions: Mapping[int, Definitio
     """
     stages: dict[str, Stage] = {}
     position = 0
-    for _, numbered in groupby(enumerate(templates), key=lambda item: _row(*item)):
-        row = [template for _, template in numbered]
+    for row in _rows(templates):
         for part in _nameable(_uniform(row, definitions), position):
             wanted, names = _named(part, position, whole=len(part) == len(row))
             key = next(key for key in (wanted, *(f"{wanted}_{n}" for n in range(2, 10_000))) if key not in stages)
@@ -44,10 +43,23 @@ def stages_of(templates: Sequence[Template], definitions: Mapping[int, Definitio
     return list(stages.values())
 
 
-def _row(index: int, template: Template) -> tuple[str, str, int] | int:
-    """What the blocks of a row have in common: all of the name but the number, which counts."""
-    counter = counter_of(template.region.prefix)
-    return (counter.head, counter.tail, counter.number - index) if counter else index
+def _rows(templates: Sequence[Template]) -> Iterator[list[Template]]:
+    """Split blocks where their names do not count on, up or down."""
+    row: list[Template] = []
+    step = 0
+    for template in templates:
+        before, own = (counter_of(block.region.prefix) for block in (row[-1] if row else template, template))
+        if row and before and own and (before.head, before.tail) == (own.head, own.tail):
+            found = own.number - before.number
+            if found in (1, -1) and step in (0, found):
+                step = found
+                row.append(template)
+                continue
+        if row:
+            yield row
+        row, step = [template], 0
+    if row:
+        yield row
 
 
 def _uniform(blocks: list[Template], definitions: Mapping[int, Definition]) -> list[list[Template]]:
@@ -68,8 +80,9 @@ def _uniform(blocks: list[Template], definitions: Mapping[int, Definition]) -> l
 def _nameable(parts: list[list[Template]], position: int) -> Iterator[list[Template]]:
     """Split what no counter names into single blocks."""
     for part in parts:
-        counter = counter_of(part[0].region.prefix)
-        if len(part) == 1 or (counter and counter.number - (position if len(parts) > 1 else 0) in (0, 1)):
+        first, last = (counter_of(block.region.prefix) for block in (part[0], part[-1]))
+        counts_down = len(parts) == 1 and last is not None and last.number == 0
+        if len(part) == 1 or counts_down or (first and first.number - (position if len(parts) > 1 else 0) in (0, 1)):
             yield part
         else:
             yield from ([block] for block in part)
@@ -82,7 +95,9 @@ def _named(part: Sequence[Template], position: int, *, whole: bool) -> tuple[str
     counter = counter_of(prefix)
     word = None
     if counter and whole:
-        word = {0: "index", 1: "number"}.get(counter.number)
+        last = counter_of(part[-1].region.prefix)
+        counts_down = len(part) > 1 and last is not None and last.number == 0
+        word = "remaining" if counts_down else {0: "index", 1: "number"}.get(counter.number)
     if counter and word is None:
         word = {0: "overall_index", 1: "overall_number"}.get(counter.number - position)
     if counter is None or word is None:

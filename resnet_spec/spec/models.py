@@ -333,8 +333,8 @@ class Stage(BaseModel):
 
     ``stride`` goes to the first block, or to the last with ``stride_in: last``; the others have 1. ``first`` and
     ``last`` are arguments of only the first and the last block. ``names``, by default the spec's, says how a layer of a
-    block is named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1), ``{remaining}`` (down to 0) and
-    ``{layer}``.
+    block is named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1), ``{remaining}`` (down to 0),
+    ``{overall_index}`` and ``{overall_number}`` (in the whole network), and ``{layer}``.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

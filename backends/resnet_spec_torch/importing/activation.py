@@ -31,7 +31,7 @@ def _clipped(call: Call) -> Value | None:
         return call.add("relu6", call.value())
     if limits == [0, None]:
         return call.add("relu", call.value())
-    return call.refuse(f"clips to {limits[0]} and {limits[1]}, for which there is no operation")
+    return call.refuse(f"clips to {limits[0]} and {limits[1]}, which no operation does")
 
 
 @CALLS.register("aten.leaky_relu")

@@ -26,12 +26,12 @@ def _join(call: Call) -> Value | None:
         return _learned(call, one if isinstance(one, Value) else other, constant, word)
     if number(constant) and constant == {"add": 0, "multiply": 1, "subtract": 0}.get(word):
         return one if isinstance(one, Value) else other
-    return call.refuse(f"has a constant in a {word}, for which there is no operation")
+    return call.refuse(f"has a constant in a {word}, which no operation does")
 
 
 def _learned(call: Call, x: Any, array: Array, word: str) -> Value | None:
     if not array.trainable:
-        return call.refuse(f"reads the buffer {array.name!r}, a constant, for which there is no operation")
+        return call.refuse(f"reads the buffer {array.name!r}, a constant, which no operation does")
     sizes = list(array.tensor.shape)
     while sizes and sizes[0] == 1 and len(sizes) > len(x.shape):
         sizes.pop(0)

@@ -358,7 +358,7 @@ def test_a_stage_of_one_block_needs_no_counter_in_its_names(lower: Lower) -> Non
 
 
 def test_a_stage_of_several_blocks_does(mistakes: Mistakes) -> None:
-    said = "a pattern without {index}, {number} or {remaining} names one block, not 2 (in stage 'layer1')"
+    said = "a pattern without a counter, such as {index}, names one block, not 2 (in stage 'layer1')"
     assert mistakes("extends: resnet18\nstages: {layer1: {names: '{stage}_{layer}'}}\n") == [
         f"spec.yaml:2:26: stages.layer1.names: {said}"
     ]

@@ -333,6 +333,8 @@ def test_arguments_may_count_the_blocks_of_the_whole_network(lower: Lower) -> No
         ("{stage}_block{number}_{layer}", ["s_block1_conv", "s_block2_conv"]),
         ("{stage}.unit_{number}.{layer}", ["s.unit_1.conv", "s.unit_2.conv"]),
         ("{stage}.{remaining}.{layer}", ["s.1.conv", "s.0.conv"]),
+        ("features.{overall_index}.{layer}", ["features.0.conv", "features.1.conv"]),
+        ("features.{overall_number}.{layer}", ["features.1.conv", "features.2.conv"]),
         ("{index}-{layer}", ["0-conv", "1-conv"]),
     ],
 )

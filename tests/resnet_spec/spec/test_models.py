@@ -61,7 +61,13 @@ def test_a_step_that_calls_a_layer_again_names_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{stage}.{index}.{layer}", "{stage}_block{number}_{layer}", "b{remaining}-{layer}"]
+    "pattern",
+    [
+        "{stage}.{index}.{layer}",
+        "{stage}_block{number}_{layer}",
+        "b{remaining}-{layer}",
+        "features.{overall_index}.{layer}",
+    ],
 )
 def test_a_pattern_names_every_layer_of_every_block(pattern: str) -> None:
     assert Stage.model_validate({"block": "b", "names": pattern}).names == pattern
@@ -76,7 +82,7 @@ def test_a_pattern_without_the_layer_would_name_two_layers_alike(pattern: str) -
     "pattern", ["{stage}.{indx}.{layer}", "{index}/{layer}", "{index} {layer}", "{{index}}{layer}"]
 )
 def test_a_pattern_of_anything_else_lists_what_it_may_hold(pattern: str) -> None:
-    known = "{stage}, {index}, {number}, {remaining}, {layer}"
+    known = "{stage}, {index}, {number}, {remaining}, {overall_index}, {overall_number}, {layer}"
     assert refusals(Stage, {"block": "b", "names": pattern}) == [
         f"a pattern of names may contain {known}, letters, digits and . _ -"
     ]
