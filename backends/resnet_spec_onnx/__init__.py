@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_onnx.backend import OnnxBackend
 
-__all__ = ["INPUTS", "OUTPUTS", "OnnxBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "OnnxBackend"]
 
 OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and other runtimes"})
 """What the backend writes, known without onnx."""
 
 INPUTS = (".onnx",)
 """What the backend reads, known without onnx."""
+
+IMPORTS = (".onnx",)
+"""Models that it imports from a file."""
+
+MODEL_CLASSES = ("onnx.onnx_ml_pb2.ModelProto",)
+"""Models that it imports from Python."""
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resnet_spec.errors import BackendError
-from resnet_spec_onnx import INPUTS, OUTPUTS, environment, execution, single_node
+from resnet_spec_onnx import IMPORTS, INPUTS, MODEL_CLASSES, OUTPUTS, environment, execution, single_node
 from resnet_spec_onnx.compilation import build_skeleton, compile_graph
+from resnet_spec_onnx.importing import import_onnx
 from resnet_spec_onnx.model import OnnxModel
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_onnx.writing import write_model
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
+    from resnet_spec.operations import Shape
 
 INFERENCE_ONLY = "the onnx backend computes inference only"
 
@@ -33,6 +37,8 @@ class OnnxBackend:
     name: ClassVar[str] = "onnx"
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS
     inputs: ClassVar[Sequence[str]] = INPUTS
+    imports: ClassVar[Sequence[str]] = IMPORTS
+    model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> OnnxModel:
@@ -84,6 +90,13 @@ class OnnxBackend:
         ``mmap`` has no effect: the file is always read.
         """
         return read_onnx(path, graph)
+
+    def import_model(self, model: Path | ModelProto, shape: Shape | None = None) -> SourceModel:
+        """Read a whole model; raises ModelError for what the language cannot express, or for an invalid file.
+
+        ``shape`` is the input's, for a model whose size is dynamic.
+        """
+        return import_onnx(model, shape)
 
     def write(self, model: OnnxModel, graph: Graph, path: Path, *, half: bool = False) -> None:
         """Check the model and write it; ``half`` stores trainable parameters in half precision.

@@ -47,7 +47,7 @@ def _reference_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]])
 
 
 def _runtime_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
-    ort = _import_runtime()
+    ort = import_runtime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
@@ -76,7 +76,7 @@ def _with_external_data(skeleton: ModelProto) -> ModelProto:
     return model
 
 
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
     """Import ``onnxruntime`` late, since models are compiled and written without it; raises BackendError."""
     try:
         import onnxruntime  # pyright: ignore[reportMissingTypeStubs]

@@ -17,7 +17,8 @@ def _batch_norm(op: ops.BatchNorm, builder: NodeBuilder, x: str) -> str:
     mean, variance = builder.parameter("running_mean"), builder.parameter("running_var")
     if rest := _lost_epsilon(builder, op.epsilon):
         variance = builder.add("Add", variance, builder.reals(rest))
-    return builder.add("BatchNormalization", x, scale, offset, mean, variance, epsilon=op.epsilon)
+    fields = {"epsilon": op.epsilon, "momentum": 1 - op.momentum}
+    return builder.add("BatchNormalization", x, scale, offset, mean, variance, **fields)
 
 
 def _lost_epsilon(builder: NodeBuilder, epsilon: float) -> float:

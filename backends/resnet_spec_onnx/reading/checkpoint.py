@@ -41,7 +41,7 @@ def read_onnx(path: Path, graph: Graph | None = None) -> Checkpoint:
     another architecture than the graph, or leaves more than one way to load it.
     """
     contents = read_contents(path)
-    if unsupported := _unsupported_part(contents):
+    if unsupported := unsupported_part(contents):
         raise WeightsError(f"{path}: has {unsupported}, which are not supported")
     metadata = {entry.key: entry.value for entry in contents.model.metadata_props}
     weights = _by_name(contents)
@@ -137,7 +137,8 @@ def _graph_names(graph: Graph, weights: Arrays) -> dict[str, str]:
     return dict(zip(weights, translated, strict=True)) if len(translated) == len(weights) else {n: n for n in weights}
 
 
-def _unsupported_part(contents: Contents) -> str | None:
+def unsupported_part(contents: Contents) -> str | None:
+    """Return what a file has that is not read, if anything."""
     if contents.model.functions:
         return "functions"
     if contents.graph.sparse_initializer:

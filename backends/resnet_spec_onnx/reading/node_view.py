@@ -163,7 +163,12 @@ class NodeView:
         sizes = self.sizes(value)
         longer = [(index, axis) for index, axis in enumerate(value.axes) if sizes[index] != 1]
         axes = [-1 if axis is None else axis for _, axis in longer]
-        if len(sizes) != rank or axes != sorted(axes) or sizes[0] != self.layout.batch:
+        known = len(sizes) == rank and sizes[0] == self.layout.batch and -1 not in axes
+        if known and axes != sorted(axes):
+            own = [axis - 1 for axis in axes if axis]
+            if (step := self.network.transpose(value.step, self.source, own)) is not None:
+                return self.network.reshape(step, self.source, sizes[1:])
+        if not known or axes != sorted(axes):
             raise self.error(f"reads {list(sizes)}, whose axes are not batch, channels and positions in this order")
         if all(axis == index for index, axis in longer):
             return value.step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from onnx import NodeProto
@@ -15,6 +15,7 @@ from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluat
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.learned import expanded
+from resnet_spec_onnx.reading.operations.tables import NodeForm
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, Contents
 from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
@@ -41,32 +42,58 @@ def form_of_graph(graph: Graph) -> NormalForm:
 def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
     """Return the network of a file, affine constants folded; raises IncomparableError for a node without a form."""
     network = NormalForm(layout.shape)
+    outputs = interpret(contents, layout, network)
+    computed = (output.step for output in outputs if isinstance(output, Computed))
+    return fold_affine(recognize_activations(network.pruned(computed)))
+
+
+def interpret(
+    contents: Contents,
+    layout: Layout,
+    network: NormalForm,
+    forms: Mapping[str, NodeForm] = NODE_FORMS,
+    report: Callable[[NodeView, IncomparableError], None] | None = None,
+) -> list[Value | None]:
+    """Add the steps of a file's nodes to a network, and return the values of the file's outputs.
+
+    A node without a form is reported, and nodes that depend on it are left out, whose value is None; without
+    ``report``, and where the file as a whole is invalid, IncomparableError is raised.
+    """
     graph = contents.graph
     opset = next((entry.version for entry in contents.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     values: dict[str, Value] = {name: Constant(array, (name,)) for name, array in contents.arrays.items()}
     values |= {name: Unknown(f"{name!r} has an unsupported type") for name in contents.unsupported}
     values[image_input(contents).name] = Computed(0, layout.axes)
     evaluations = iter(range(MAX_EVALUATED))
+    failed: set[str] = set()
     for proto in _needed(contents):
+        if not failed.isdisjoint(proto.input):
+            failed.update(proto.output)
+            continue
         node = NodeView(proto, [values.get(name) if name else None for name in proto.input], network, opset, layout)
         for name, value in zip(proto.input, node.inputs, strict=True):
             if name and value is None:
                 raise IncomparableError(f"{node.source} reads {name!r} before a node computes it")
-        found = _value(node, evaluations)
+        try:
+            found = _value(node, evaluations, forms)
+        except IncomparableError as error:
+            if report is None:
+                raise
+            report(node, error)
+            failed.update(proto.output)
+            continue
         several = found if isinstance(found, tuple) else (found,)
         for index, output in enumerate(proto.output):
             if output in values:
                 raise IncomparableError(f"{node.source} computes {output!r} a second time")
             unknown = Unknown(f"{node.source} has more than one output")
             values[output] = several[index] if index < len(several) else unknown
-    if missing := [output.name for output in graph.output if output.name not in values]:
+    if missing := [output.name for output in graph.output if output.name not in values.keys() | failed]:
         raise IncomparableError(f"no node computes its output {missing[0]!r}")
-    outputs = [values[output.name] for output in graph.output]
-    network.outputs = [value.step for value in outputs if isinstance(value, Computed)]
-    return fold_affine(recognize_activations(network.pruned(network.outputs)))
+    return [values.get(output.name) for output in graph.output]
 
 
-def _value(node: NodeView, evaluations: Iterator[int]) -> Value | tuple[Value, ...]:
+def _value(node: NodeView, evaluations: Iterator[int], forms: Mapping[str, NodeForm]) -> Value | tuple[Value, ...]:
     proto = node.proto
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     constants = [value for value in node.inputs if not isinstance(value, Computed)]
@@ -76,11 +103,11 @@ def _value(node: NodeView, evaluations: Iterator[int]) -> Value | tuple[Value, .
         if proto.op_type != "Constant" and next(evaluations, None) is None:
             raise IncomparableError(f"more than {MAX_EVALUATED} of its nodes compute constants")
         return evaluate(proto, constants, node.opset)
-    if kind not in NODE_FORMS:
+    if kind not in forms:
         where = f" of {proto.domain!r}" if kind != proto.op_type else ""
         raise IncomparableError(f"{node.source} is an operator{where} that is not supported")
     try:
-        return NODE_FORMS[kind](node)
+        return forms[kind](node)
     except ShapeError as error:
         raise IncomparableError(f"{node.source}: {error}") from None
 

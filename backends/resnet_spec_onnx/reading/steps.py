@@ -253,6 +253,10 @@ class NormalForm:
         extra = channels if any(channels) else ()
         return self.add("pad", (x,), source, shape, padding=edges, channels=extra, mode=mode, value=value)
 
+    def transpose(self, x: int, source: str, axes: Sequence[int]) -> int | None:
+        """Add an exchange of axes, of which those of size 1 are left out; None: there is none in what is compared."""
+        return None
+
     def reshape(self, x: int, source: str, shape: Shape) -> int:
         """Add a reshape, which replaces one before it; the same shape adds nothing."""
         while self.steps[x].kind == "reshape":

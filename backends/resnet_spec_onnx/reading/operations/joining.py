@@ -33,14 +33,14 @@ def _multiply_node(node: NodeView) -> Value:
 def _subtract_node(node: NodeView) -> Value:
     if isinstance(node.inputs[1], Computed):
         return joined(node, "subtract", [node.computed(0), node.computed(1)])
-    return _affine(node, node.computed(0), node.constant(1), "shift", negated=True)
+    return with_constant(node, node.computed(0), node.constant(1), "shift", negated=True)
 
 
 @NODE_FORMS.register("Div")
 def _divide_node(node: NodeView) -> Value:
     if len(node.inputs) == 2 and all(isinstance(value, Computed) for value in node.inputs):
         return joined(node, "divide", [node.computed(0), node.computed(1)])
-    return _affine(node, node.computed(0), node.constant(1), "scale", divided=True)
+    return with_constant(node, node.computed(0), node.constant(1), "scale", divided=True)
 
 
 def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
@@ -51,7 +51,7 @@ def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
             value, constant = node.computed(1 - index), node.constant(index)
             if is_learned(node, constant) and not _may_be_part(node, kind, value, constant):
                 return learned(node, value, constant, {"add": "learned_offset", "multiply": "learned_scale"}[kind])
-            return _affine(node, value, constant, affine, **fields)
+            return with_constant(node, value, constant, affine, **fields)
     return joined(node, kind, [node.computed(0), node.computed(1)])
 
 
@@ -133,7 +133,7 @@ def _concat_node(node: NodeView) -> Value:
     return Computed(step, values[0].axes)
 
 
-def _affine(node: NodeView, value: Computed, constant: Constant, kind: str, **fields: bool) -> Value:
+def with_constant(node: NodeView, value: Computed, constant: Constant, kind: str, **fields: bool) -> Value:
     """A scale or shift by one number per channel; a scalar 1 or 0 that changes nothing adds no step."""
     array = per_channel(node, value, constant)
     if constant.array.size == 1 and float(array.flat[0]) == (1.0 if kind == "scale" else 0.0):

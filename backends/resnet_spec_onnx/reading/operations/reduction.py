@@ -37,8 +37,8 @@ def _reduced(node: NodeView, kind: str) -> Value:
     value, sizes = node.computed(), node.sizes(node.computed())
     given = node.integer_input(1, "axes") or (() if node.integer("noop_with_empty_axes") else range(len(sizes)))
     reduced = {node.positive_axis(axis, len(sizes)) for axis in given}
-    axes = [value.axes[index] for index in reduced if sizes[index] != 1]
-    if 0 in axes:
+    axes = {value.axes[index] for index in reduced} - {None}
+    if 0 in axes and node.layout.batch != 1:
         raise node.error("reduces the batch")
     step = node.network.reduction(kind, value.step, node.source, [axis - 1 for axis in axes if axis])
     if node.integer("keepdims", 1):

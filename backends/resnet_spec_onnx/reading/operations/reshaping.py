@@ -72,7 +72,8 @@ def _flatten_node(node: NodeView) -> Value:
 def _reshape_node(node: NodeView) -> Value:
     sizes = node.sizes(node.computed())
     target = node.integer_input(1, "shape") or ()
-    node.require(allowzero=0)
+    if 0 in target:
+        node.require(allowzero=0)
     wanted = [sizes[index] if size == 0 and index < len(sizes) else size for index, size in enumerate(target)]
     if wanted.count(-1) == 1:
         rest = -prod(wanted)

@@ -28,6 +28,7 @@ CONSTANTS = {
     "three": np.array([3]),
     "ones": np.array([1, 1]),
     "four": np.array([1, 4, 14, 14]),
+    "zero": np.array([0, 4, 14, 14]),
     "odd": np.array([3, 5]),
     "mixed": np.array([8, 14, 14, 1]),
     "ends": np.array([1, 0, 0, 0, 0, 0, 0, 0]),
@@ -57,6 +58,13 @@ def test_squeezes_and_unsqueezes_add_no_step(opset: int, tmp_path: Path) -> None
     assert_equal(read(model, graph, tmp_path), arrays)
 
 
+def test_zeros_that_a_reshape_does_not_have_may_be_allowed(tmp_path: Path) -> None:
+    graph = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("rows", "flatten", axis=1).graph()
+    nodes = [node("Conv", "x kernel", "c"), node("Reshape", "c rows", "y", allowzero=1)]
+    model = made(nodes, {"kernel": KERNEL, "rows": np.array([1, 4, 196])})
+    assert_equal(read(model, graph, tmp_path), {"conv.weight": KERNEL})
+
+
 def test_a_gate_expanded_to_its_map_is_the_gate(tmp_path: Path) -> None:
     b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3).add("gate", "global_avg_pool")
     graph = b.add("scale", "multiply", "conv", "gate").graph()
@@ -81,7 +89,7 @@ def test_a_gate_expanded_to_its_map_is_the_gate(tmp_path: Path) -> None:
         (node("Reshape", "c kernel", "y"), "has an input that must be a short list of integers"),
         (node("Pad", "c few", "y"), "is an unsupported pad"),
         (node("Pad", "c ends", "y"), "has pads [1, 0, 0, 0, 0, 0, 0, 0]"),
-        (node("Reshape", "c four", "y", allowzero=1), "has an unsupported value of 'allowzero'"),
+        (node("Reshape", "c zero", "y", allowzero=1), "has an unsupported value of 'allowzero'"),
         (node("Transpose", "ones", "y"), "none of its outputs depends on its input"),
     ],
 )

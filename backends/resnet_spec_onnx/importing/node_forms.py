@@ -1,0 +1,156 @@
+"""The forms of ONNX nodes that a graph states and the normal form leaves out, or reads otherwise.
+
+A constant that varies with the positions is a learned factor or term, dropout is a step, and a batch normalization has
+a momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from resnet_spec_onnx.importing.stated_form import StatedForm
+from resnet_spec_onnx.reading.constant_folding import Constant
+from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
+from resnet_spec_onnx.reading.operations import NODE_FORMS
+from resnet_spec_onnx.reading.operations.joining import with_constant
+from resnet_spec_onnx.reading.operations.learned import learned
+from resnet_spec_onnx.reading.operations.tables import NodeForm
+from resnet_spec_onnx.reading.steps import POINT
+
+
+def _single(node: NodeView, op_type: str) -> Computed:
+    """Return what the normal form makes of a node with one output."""
+    value = NODE_FORMS[op_type](node)
+    if not isinstance(value, Computed):
+        raise node.error("does not depend on the input")
+    return value
+
+
+def _batch_normalization(node: NodeView) -> Value:
+    node.require(training_mode=0)
+    value = _single(node, "BatchNormalization")
+    step = node.network.steps[value.step]
+    node.network.steps[value.step] = replace(step, fields={**step.fields, "decay": node.real("momentum", 0.9)})
+    return value
+
+
+def _dropout(node: NodeView) -> Value:
+    rate = node.real("ratio", 0.5)
+    if node.has_input(1):
+        rate = float(node.constant(1).array.reshape(-1)[0])
+    return node.elementwise("dropout", rate=rate) if 0 < rate < 1 else node.computed()
+
+
+def _multiply_or_add(node: NodeView) -> Value:
+    """A product or sum, with a learned factor or term where the constant varies with more than the channels."""
+    constants = [index for index, value in enumerate(node.inputs) if isinstance(value, Constant)]
+    if len(node.inputs) != 2 or len(constants) != 1:
+        return _single(node, node.proto.op_type)
+    constant, value = node.constant(constants[0]), node.computed(1 - constants[0])
+    if not _varies_with_positions(value, constant):
+        kind, fields = AFFINE[node.proto.op_type]
+        return with_constant(node, value, constant, kind, **fields)
+    if node.proto.op_type == "Add" and (biased := _with_bias(node, value, constant)):
+        return biased
+    return learned(node, value, constant, {"Mul": "learned_scale", "Add": "learned_offset"}[node.proto.op_type])
+
+
+AFFINE: Mapping[str, tuple[str, dict[str, bool]]] = {
+    "Mul": ("scale", {"divided": False}),
+    "Add": ("shift", {"negated": False}),
+}
+
+
+def _varies_with_positions(value: Computed, constant: Constant) -> bool:
+    shape = constant.array.shape
+    if len(shape) > len(value.axes) or constant.array.dtype.kind != "f":
+        return False
+    axes = value.axes[len(value.axes) - len(shape) :]
+    return any(size != 1 and axis not in (1, None) for size, axis in zip(shape, axes, strict=True))
+
+
+def _with_bias(node: NodeView, value: Computed, constant: Constant) -> Value | None:
+    """Return a linear layer along the last axis with a constant as its bias, if it can be that."""
+    step = node.network.steps[value.step]
+    last = step.fields.get("last")
+    if last is None or "bias" in step.tensors or constant.array.shape != (step.shape[int(str(last))],):
+        return None
+    if value.axes[-1] != int(str(last)) + 1:
+        return None
+    tensors = {**step.tensors, "bias": node.tensor(constant)}
+    biased = node.network.add("linear", step.inputs, step.source, step.shape, tensors, last=last)
+    return Computed(biased, value.axes)
+
+
+def _product(node: NodeView) -> Value:
+    """A product with a kernel along the last axis, or of two values."""
+    if len(node.inputs) == 2 and all(isinstance(value, Computed) for value in node.inputs):
+        return _product_of_values(node)
+    value = node.computed()
+    rank = len(value.axes)
+    if rank == 2:
+        return _single(node, "MatMul")
+    weight = node.constant(1)
+    if weight.array.ndim != 2 or weight.array.shape[0] != node.sizes(value)[-1]:
+        raise node.error(f"has a kernel {list(weight.array.shape)} for {list(node.sizes(value))}")
+    features = weight.array.shape[1]
+    if value.axes[-1] == 1 and rank == 4:
+        # Along the channels of a map it is a convolution, in either layout.
+        kernel = node.tensor(weight, weight.array.T[:, :, None, None])
+        step = node.network.convolution(value.step, node.source, POINT, features, 1, {"weight": kernel})
+        return Computed(step, value.axes)
+    step = node.channels_first(value, rank)
+    shape = (*node.network.steps[step].shape[: rank - 2], features)
+    tensors = {"weight": node.tensor(weight, weight.array.T)}
+    return node.result(node.network.add("linear", (step,), node.source, shape, tensors, last=rank - 2), rank)
+
+
+def _product_of_values(node: NodeView) -> Value:
+    values = [node.computed(0), node.computed(1)]
+    rank = len(values[0].axes)
+    if len(values[1].axes) != rank or rank < 3:
+        raise node.error("is a product of values with different numbers of axes, or of vectors")
+    steps = [node.channels_first(value, rank) for value in values]
+    first, second = (node.sizes(value)[1:] for value in values)
+    if first[-1] != second[-2] or any(len({a, b} - {1}) > 1 for a, b in zip(first[:-2], second[:-2], strict=True)):
+        raise node.error(f"multiplies {list(first)} and {list(second)}")
+    leading = (max(pair) for pair in zip(first[:-2], second[:-2], strict=True))
+    shape = (*leading, first[-2], second[-1])
+    return node.result(node.network.add("matmul", tuple(steps), node.source, shape, rank=rank - 1), rank)
+
+
+def _reshape(node: NodeView) -> Value:
+    """A reshape; one that only removes axes of size 1 is a step too, so that a vector is where the file has one."""
+    before, value = node.computed(), _single(node, node.proto.op_type)
+    sizes = node.sizes(value)
+    if value.step != before.step or len(value.axes) != 2 or len(before.axes) == 2 or sizes[0] != node.layout.batch:
+        return value
+    step = node.channels_first(value, 2)
+    shape = node.sizes(value)[1:]
+    vector = node.network.add("reshape", (step,), node.source, shape, to=shape)
+    return node.result(vector, 2)
+
+
+def _transpose(node: NodeView) -> Value:
+    """An exchange of axes, which becomes a step where their order matters."""
+    value = _single(node, "Transpose")
+    sizes = node.sizes(value)
+    axes = tuple(axis - 1 for axis, size in zip(value.axes, sizes, strict=True) if axis and size != 1)
+    if isinstance(node.network, StatedForm):
+        node.network.transposes.setdefault((value.step, axes), node.source)
+    return value
+
+
+STATED_FORMS: Mapping[str, NodeForm] = {
+    **NODE_FORMS,
+    "Add": _multiply_or_add,
+    "BatchNormalization": _batch_normalization,
+    "Dropout": _dropout,
+    "Flatten": _reshape,
+    "MatMul": _product,
+    "Mul": _multiply_or_add,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+}
+"""By the name of an ONNX operator: its view to its value, or to one for each output."""
