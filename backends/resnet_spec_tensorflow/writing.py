@@ -43,7 +43,7 @@ def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
         raise OutputError(f"{path}: the tensorflow backend cannot write {kind}; it writes {known}")
     if half and kind != LITE:
         raise OutputError(f"{path}: the tensorflow backend writes only {LITE} in half precision")
-    with quiet(), _silent():
+    with quiet(), silent():
         if half:
             _write_lite(model, graph, path, tf.float16)
         else:
@@ -136,7 +136,7 @@ _WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
 
 
 @contextmanager
-def _silent() -> Generator[None]:
+def silent() -> Generator[None]:
     """Suppress what Keras and the converter print, and the warning that ``.h5`` is an older format."""
     logger = logging.getLogger("absl")
     level = logger.level

@@ -7,17 +7,22 @@ tensors, which is the user's own code in the user's own process; models from fil
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
+import resnet_spec_tensorflow
 from resnet_spec.backend.graph_builder import valid_name
 from resnet_spec.errors import ModelError, Problem
-from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.framework import keras, tf
 
 FUNCTIONAL: Any = import_module("keras.src.models.functional").Functional
 """The class that ``keras.Model`` makes of inputs and outputs, which has no public name."""
+
+LIBRARIES = tuple(os.path.dirname(str(module.__file__)) for module in (keras, tf, resnet_spec_tensorflow))
+"""Folders of code that is not the user's."""
 
 MAX_DEPTH = 50
 """The most models within models."""
@@ -64,13 +69,15 @@ class Call:
 class Calls:
     """The calls that a model's outputs need, in an order in which they can be made.
 
-    ``classes`` has the class of each model or layer that was opened, by the dotted prefix of its calls.
+    ``classes`` has the class of each model or layer that was opened, by the dotted prefix of its calls, and
+    ``problems`` those that cannot be.
     """
 
     input: Ref
     outputs: list[Ref]
     calls: list[Call]
-    classes: dict[str, str] = field(default_factory=dict[str, str])
+    classes: dict[str, str]
+    problems: list[Problem]
 
 
 def functional_of(model: Any, shape: tuple[int, ...] | None) -> Any:
@@ -100,15 +107,13 @@ def calls_of(functional: Any, is_read: Callable[[Any], bool], *, trusted: bool) 
         trusted: Whether ``call`` of a layer that is not read may be run on symbolic tensors.
 
     Raises:
-        ModelError: With every layer that cannot be opened.
+        ModelError: An output does not depend on the input.
     """
     opener = _Opener(is_read, trusted)
     (tensor,) = functional.inputs
     start = Ref(tensor.shape)
     outputs = opener.open(functional, [start], "", 0)
-    if opener.problems:
-        raise ModelError(opener.problems)
-    return Calls(start, outputs, _needed(opener.calls, outputs), opener.classes)
+    return Calls(start, outputs, _needed(opener.calls, outputs), opener.classes, opener.problems)
 
 
 def _recorded(model: Any) -> Any:
@@ -188,7 +193,7 @@ def _reason(error: Exception) -> str:
     place = ""
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if not any(part in file for part in ("/keras/", "/tensorflow/", "resnet_spec_tensorflow")):
+        if not file.startswith(LIBRARIES):
             place = f"{file}:{frame.tb_lineno}: "
         frame = frame.tb_next
     return f"{place}{text or type(error).__name__}"
@@ -247,7 +252,7 @@ class _Opener:
         layer = node.operation
         where = f"{layer.name} ({type(layer).__name__})"
         if not self._trusted or not isinstance(layer, keras.Layer) or isinstance(layer, keras.layers.Lambda):
-            raise ModelError(Problem("is not an operation of the language", where))
+            raise ModelError(Problem("the spec language has no such operation", where))
         # Symbolic tensors of its own, since those of the node belong to the model.
         fresh = {id(x): keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in node.input_tensors}
         args, kwargs = node.arguments.fill_in(fresh)

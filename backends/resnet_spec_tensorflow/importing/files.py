@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.errors import ModelError, Problem, WeightsError
-from resnet_spec.weights.formats.keras import CONFIGURATION, WEIGHTS, read_archive, read_hdf5
+from resnet_spec.weights.formats.keras import CONFIGURATION, WEIGHTS, read_archive, read_hdf5, read_member
 from resnet_spec_tensorflow.compilation import deep_recursion
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.importing.reader import READERS
+from resnet_spec_tensorflow.writing import silent
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -62,16 +63,14 @@ def load_file(path: Path) -> Any:
     """
     try:
         archive = zipfile.is_zipfile(path)
+        config = _configuration(path, archive)
+        _check(config, path)
         stored = (read_archive if archive else read_hdf5)(path)
     except WeightsError as error:
         raise ModelError(error.problems) from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
-    config = _configuration(path, archive)
-    _check(config, path)
     model = _built(config, path, sum(array.size for array in stored.tensors.values()))
     try:
-        with _weights_file(path, archive) as file:
+        with silent(), _weights_file(path, archive) as file:
             model.load_weights(str(file))
     except Exception as error:
         raise ModelError(f"{path}: its weights do not fit its architecture ({_first_line(error)})") from None
@@ -98,7 +97,7 @@ def _configuration(path: Path, archive: bool) -> dict[str, Any]:
     try:
         if archive:
             with zipfile.ZipFile(path) as file:
-                text: Any = file.read(CONFIGURATION)
+                text: Any = read_member(file, CONFIGURATION, path.stat().st_size)
         else:
             import h5py  # pyright: ignore[reportMissingTypeStubs]
 
@@ -107,7 +106,9 @@ def _configuration(path: Path, archive: bool) -> dict[str, Any]:
         if text is None:
             raise ModelError(f"{path}: holds weights and no architecture; import a file that the model's save wrote")
         config: Any = json.loads(text)
-    except (ValueError, RecursionError, OSError, KeyError) as error:
+    except RecursionError:
+        raise ModelError(f"{path}: its configuration is nested too deep") from None
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: its configuration cannot be read ({_first_line(error)})") from None
     whole = _dict(config)
     if not _dict(whole.get("config")):
@@ -196,7 +197,7 @@ def _refusal(entry: dict[str, Any]) -> str | None:
         return None
     if kind in ("Lambda", "__lambda__"):
         return "runs code that the file holds; it is not run, and the language cannot express it"
-    return "is not an operation of the language"
+    return "the spec language has no such operation"
 
 
 def _check_order(layers: list[Any], path: Path) -> None:
@@ -260,6 +261,8 @@ def _built(config: dict[str, Any], path: Path, stored: int) -> Any:
         needed = sum(prod(variable.shape) for variable in model.variables)
         if needed > stored + 2 * len(model.variables):
             raise ModelError(f"{path}: refused: its layers need {needed:,} numbers, of which the file holds {stored:,}")
+        if not model.built:
+            raise ModelError(f"{path}: does not state the shape of its input; call the model, and save it again")
         variables.initialize_all_variables()
     except ModelError:
         raise

@@ -12,7 +12,7 @@ from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError
 from resnet_spec.graph import parameter_name
 from resnet_spec_tensorflow.execution import quiet
-from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of
 from resnet_spec_tensorflow.importing.files import load_file
 from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity, is_read, key_of, last_first
@@ -52,6 +52,8 @@ def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
     axes = _input_axes(calls)
     remarks: list[str] = []
     builder = GraphBuilder(_name(model), input_of(_input_shape(calls, axes, shape, remarks)))
+    for problem in calls.problems:
+        builder.problem(problem.message, problem.path)
     reader = Reader(builder, calls, axes)
     outputs = reader.read()
     graph = builder.finish([output and output.value for output in outputs])
@@ -112,11 +114,17 @@ def _arrays(graph: Graph, arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def _runner(model: Any, axes: Axes, results: list[Tensor]) -> Callable[[NDArray[np.float32]], list[Any]]:
+    # TensorFlow's own kernels for the CPU are channels last.
+    first = axes == identity(len(axes)) and len(axes) > 1
+    call: Any = tf.function(model, jit_compile=True) if first else model
+    structure = getattr(model, "_inputs_struct", None)
+
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         # Keras' axis i is the graph's axis axes[i].
         arranged = np.ascontiguousarray(images.transpose(0, *(axis + 1 for axis in axes)))
         with quiet():
-            outputs = keras.tree.flatten(model(arranged, training=False))
+            inputs = arranged if structure is None else keras.tree.pack_sequence_as(structure, [arranged])
+            outputs = keras.tree.flatten(call(inputs, training=False))
         return [_result(output, tensor) for output, tensor in zip(outputs, results, strict=True)]
 
     return run

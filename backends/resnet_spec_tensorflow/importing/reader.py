@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -292,6 +292,7 @@ class Reader:
             for ref in call.inputs:
                 self._readers.setdefault(id(ref), []).append(call)
         self._names: dict[tuple[int, str], str] = {}
+        self._taken: set[str] = set()
         self._transposed: dict[tuple[int, Axes], Value | None] = {}
         self._operations: dict[int, Made] = {}
         self.absorbed: set[int] = set()
@@ -397,13 +398,9 @@ class Reader:
         """A name that no other layer has; a layer that is called again keeps it."""
         key = id(call.operation), name.rpartition(call.operation.name)[2]
         if key not in self._names:
-            taken = {*self._names.values()}
-            unique = name
-            for number in count(2):
-                if unique not in taken:
-                    break
-                unique = f"{name}_{number}"
-            self._names[key] = unique
+            names = chain([name], (f"{name}_{number}" for number in count(2)))
+            self._names[key] = next(unique for unique in names if unique not in self._taken)
+            self._taken.add(self._names[key])
         return self._names[key]
 
 

@@ -64,8 +64,8 @@ def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
     with reporting(path, "is not a whole Keras archive"):
         with zipfile.ZipFile(path) as archive:
             size = path.stat().st_size
-            names = _layer_names(json.loads(_member(archive, CONFIGURATION, size)))
-            weights = _member(archive, WEIGHTS, size)
+            names = _layer_names(json.loads(read_member(archive, CONFIGURATION, size)))
+            weights = read_member(archive, WEIGHTS, size)
         _check_heaps(BytesIO(weights))
         with _open_hdf5(BytesIO(weights)) as file:
             return _checkpoint(file, names)
@@ -99,7 +99,7 @@ def _open_hdf5(source: Path | BytesIO) -> Generator[Any]:
         yield file
 
 
-def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
     """A member of an archive of ``size`` bytes; zipfile would make room for all that it claims to have stored."""
     info = archive.getinfo(name)
     if info.compress_size > size:
