@@ -17,7 +17,9 @@ from resnet_spec import (
     Graph,
     GraphError,
     ImageError,
+    ImportedModel,
     LabelsError,
+    ModelError,
     OutputError,
     ParityReport,
     Prediction,
@@ -34,6 +36,7 @@ from resnet_spec import (
     compare,
     get_backend,
     graph,
+    import_model,
     initialize,
     load,
     operations,
@@ -69,6 +72,9 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     assert_type(read_weights("weights.safetensors", network), "dict[str, NDArray[Any]]")
     model = build("resnet50", "torch")
     assert_type(model, Any)
+    imported = import_model(model, input=(3, 32, 32))
+    assert_type(imported, ImportedModel)
+    assert_type(imported.text, str)
     assert_type(write_model(model, network, "weights.pth", "torch"), None)
 
 
@@ -94,7 +100,7 @@ def parity() -> None:
 def errors(error: ResnetSpecError) -> None:
     for problem in error.problems:
         assert_type(problem, Problem)
-    kinds: list[type[ResnetSpecError]] = [SpecError, GraphError, WeightsError, BackendError]
+    kinds: list[type[ResnetSpecError]] = [SpecError, GraphError, WeightsError, BackendError, ModelError]
     kinds += [ImageError, LabelsError, OutputError, DownloadError]
 
 
