@@ -37,8 +37,8 @@ class _Draft(NamedTuple):
 class GraphBuilder:
     """Collects the nodes of a network in order of execution.
 
-    A node that the language lacks becomes a problem, and so does nothing that depends on it: ``finish`` reports all of
-    them at once.
+    A node that the language lacks becomes a problem, but nothing that depends on it does: ``finish`` reports all
+    problems at once.
 
     Args:
         name: The network's name.
@@ -76,6 +76,12 @@ class GraphBuilder:
 
         Returns:
             Its value, or None if the node or an input cannot be expressed.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+            >>> builder.add("max_pool2d", [builder.input], "pool", kernel=2).shape
+            (3, 4, 4)
         """
         known = [value for value in inputs if value is not None]
         if len(known) < len(inputs):
@@ -92,7 +98,21 @@ class GraphBuilder:
         return Value(len(self._drafts) - 1, shape)
 
     def problem(self, message: str, where: str) -> None:
-        """Note that the language cannot express a node; returns None, the value of such a node."""
+        """Note that the language cannot express a node.
+
+        Args:
+            message: What is wrong with it.
+            where: The node in the source's own words.
+
+        Returns:
+            None, the value of such a node.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+            >>> builder.problem("the spec language has no such operation", "aten.fft") is None
+            True
+        """
         self._problems.append(Problem(message, where))
 
     def finish(self, outputs: Sequence[Value | None]) -> Graph:
@@ -101,8 +121,17 @@ class GraphBuilder:
         Args:
             outputs: The values that the network returns.
 
+        Returns:
+            The graph.
+
         Raises:
             ModelError: With every problem.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+            >>> builder.finish([builder.add("relu", [builder.input], "relu")]).outputs
+            ('relu',)
         """
         if not self._problems and (not outputs or any(value is None or value.index < 0 for value in outputs)):
             self.problem("no operation computes its output", self._name)
@@ -162,9 +191,21 @@ def _reason(error: ValidationError | ShapeError) -> str:
 
 
 def input_of(shape: Sequence[int]) -> Input:
-    """The input of a network that reads values of a shape, without the batch and channels first.
+    """The input of a network that reads values of a shape.
 
-    Raises ModelError for a shape that the language does not have.
+    Args:
+        shape: Sizes without the batch, channels first.
+
+    Returns:
+        The input.
+
+    Raises:
+        ModelError: The language has no input of this shape.
+
+    Examples:
+        >>> from resnet_spec.backend import input_of
+        >>> input_of((3, 32, 32)).height
+        32
     """
     try:
         if len(shape) == 1:

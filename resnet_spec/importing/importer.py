@@ -156,7 +156,11 @@ def _loaded(text: str, name: str) -> Spec:
 
 def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
     if isinstance(model, str) and (function := _function(model)):
-        model = function()
+        try:
+            model = function()
+        # It is the user's own code.
+        except Exception as error:
+            raise ModelError(f"{model} raised {type(error).__name__}: {error}") from error
     found = importers()
     if isinstance(model, str | Path):
         path = Path(model)

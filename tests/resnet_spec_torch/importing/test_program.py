@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from resnet_spec import ModelError, get_backend, load
@@ -96,11 +96,11 @@ class _Random(nn.Module):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: torch.cumsum(x, 1), r"aten.cumsum in the model itself at .*: the spec language has no such operation"),
+        (lambda x: torch.cumsum(x, 1), r"aten\.cumsum in the model itself at .*: the spec language has no such"),
         (lambda x: x * 3.5, "has a constant in a multiply"),
         (lambda x: x.flatten(0, 1), "changes the batch"),
         (lambda x: x.transpose(0, 1), "changes the batch"),
-        (lambda x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1).sort(1).values, "repeats values for what is not a sum"),
+        (lambda x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1).sort(1).values, "repeats values for what"),
         (lambda x: F.adaptive_avg_pool2d(x, 4), "pools 6×6 to 4×4 by windows of different sizes"),
         (lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"), "pads with the mode 'circular'"),
         (lambda x: F.batch_norm(x, None, None, training=True), "by the batch's own statistics"),
