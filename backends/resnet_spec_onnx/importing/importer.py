@@ -21,11 +21,12 @@ from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.node_forms import STATED_FORMS
 from resnet_spec_onnx.importing.passes import stated, with_pads
 from resnet_spec_onnx.importing.running import in_float32, runner
+from resnet_spec_onnx.importing.standardized import WeightExpressions
 from resnet_spec_onnx.importing.stated_form import StatedForm
 from resnet_spec_onnx.importing.written import written_graph
 from resnet_spec_onnx.reading.checkpoint import unsupported_part
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Computed, Layout, NodeView
-from resnet_spec_onnx.reading.normal_form import image_input, interpret
+from resnet_spec_onnx.reading.normal_form import MAX_NODES, image_input, interpret
 from resnet_spec_onnx.reading.protobuf import Contents, read_contents
 from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
@@ -95,6 +96,8 @@ def _import_proto(model: ModelProto, shape: Shape | None) -> SourceModel:
 def _import(contents: Contents, name: str, source: Path | bytes, shape: Shape | None, where: str) -> SourceModel:
     if unsupported := unsupported_part(contents):
         raise ModelError(Problem(f"has {unsupported}, which are not supported", where))
+    if (count := len(contents.graph.node)) > MAX_NODES:
+        raise ModelError(Problem(f"it has {count} nodes; at most {MAX_NODES} are supported", where))
     initializers = _initializers(contents)
     if graph := written_graph(contents):
         return _as_written(contents, graph, source)
@@ -199,7 +202,7 @@ def _stated_sizes(contents: Contents) -> list[int]:
 
 
 def _reading(contents: Contents, layout: Layout) -> _Reading:
-    reading = _Reading(layout, StatedForm(layout.shape), [], [], [])
+    reading = _Reading(layout, StatedForm(layout.shape, WeightExpressions(contents)), [], [], [])
 
     def report(node: NodeView, error: IncomparableError) -> None:
         message = str(error).removeprefix(node.source).lstrip(": ")

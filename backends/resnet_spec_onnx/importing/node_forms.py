@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from resnet_spec_onnx.importing.stated_form import StatedForm
-from resnet_spec_onnx.reading.constant_folding import Constant
+from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS
 from resnet_spec_onnx.reading.operations.joining import with_constant
@@ -142,10 +143,33 @@ def _transpose(node: NodeView) -> Value:
     return value
 
 
+def _convolution(node: NodeView) -> Value:
+    """A convolution; one whose kernel is computed from weights may standardize it."""
+    network = node.network
+    if not (isinstance(network, StatedForm) and network.expressions and isinstance(node.inputs[1], Unknown)):
+        return _single(node, "Conv")
+    found = network.expressions.standardized(node.proto.input[1])
+    if found is None:
+        raise node.error("has a kernel that is computed from weights in a way that is not supported")
+    array: Any = found.weight.array
+    node.inputs = [node.inputs[0], Constant(array, found.weight.names), *node.inputs[2:]]
+    value = _single(node, "Conv")
+    step = network.steps[value.step]
+    gain = {"gain": found.gain} if found.gain else {}
+    network.steps[value.step] = replace(
+        step,
+        kind="standardized_convolution",
+        fields={**step.fields, "epsilon": found.epsilon, "gamma": found.gamma},
+        tensors={**step.tensors, **gain},
+    )
+    return value
+
+
 STATED_FORMS: Mapping[str, NodeForm] = {
     **NODE_FORMS,
     "Add": _multiply_or_add,
     "BatchNormalization": _batch_normalization,
+    "Conv": _convolution,
     "Dropout": _dropout,
     "Flatten": _reshape,
     "MatMul": _product,

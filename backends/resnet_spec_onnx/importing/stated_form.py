@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from resnet_spec.operations.fields import Edges, Shape
+    from resnet_spec_onnx.importing.standardized import WeightExpressions
     from resnet_spec_onnx.reading.steps import Tensor, Window
 
 
@@ -23,10 +24,12 @@ class StatedForm(NormalForm):
     """Steps as the nodes of a file state them; the same step twice is two steps.
 
     ``transposes`` are the sources of nodes that exchange axes, which become a step where the order matters.
+    ``expressions`` knows what the file computes of its weights.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, expressions: WeightExpressions | None = None) -> None:
         super().__init__(shape)
+        self.expressions = expressions
         self.transposes: dict[tuple[int, tuple[int, ...]], str] = {}
         self._transposed: dict[tuple[int, tuple[int, ...]], int] = {}
 
@@ -109,6 +112,8 @@ class StatedForm(NormalForm):
 
     def concat(self, inputs: Sequence[int], source: str, axis: int) -> int:
         """Add a concatenation along an axis of the steps (0 is the channels)."""
+        if len(inputs) == 1:
+            return inputs[0]
         shape = list(self.steps[inputs[0]].shape)
         shape[axis] = sum(self.steps[index].shape[axis] for index in inputs)
         nonnegative = all(self.steps[index].nonnegative for index in inputs)

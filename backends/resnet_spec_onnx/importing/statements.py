@@ -99,6 +99,16 @@ def _convolution(view: StepView) -> Statement:
     return Statement("conv2d", fields | {"dilation": window.dilation}, rank=3)
 
 
+@STATEMENTS.register("standardized_convolution")
+def _standardized(view: StepView) -> Statement:
+    statement = _convolution(view)
+    if statement.op != "conv2d":
+        raise UnstatedError("is a standardized convolution that is not 2-d")
+    gain = "gain" in view.step.tensors
+    fields = {"epsilon": decimal(view.fields["epsilon"]), "gain": gain, "gamma": round(view.fields["gamma"], 6)}
+    return Statement("std_conv2d", {**statement.fields, **fields}, rank=3)
+
+
 def _conv1d(view: StepView, window: Window, channels: int, bias: bool) -> Statement:
     edges = ((0, 0), (0, 0)) if window.padding == "same" else window.padding
     (before, after), _ = edges
@@ -397,7 +407,7 @@ def _join(view: StepView) -> Statement:
 
 @STATEMENTS.register("concat")
 def _concat(view: StepView) -> Statement:
-    axis = view.fields["axis"]
+    axis: int = view.fields["axis"]
     return Statement("concat", {"axis": axis}, rank=max(axis + 1, *map(len, view.shapes)))
 
 

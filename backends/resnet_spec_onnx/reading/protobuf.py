@@ -39,6 +39,9 @@ RAW_TYPES: Mapping[int, str] = {
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
+MAX_PARTS = 2**18
+"""The most nodes, values and other parts of a file; the deepest known networks have some thousands."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -107,6 +110,8 @@ def _parse_except(walk: Walk, fields: Iterable[Field], message: Message, name: s
             spans.append(field.span)
         else:
             pieces.append(walk.read(field.start, field.end))
+            if len(pieces) > MAX_PARTS:
+                raise InvalidFileError(f"it has more than {MAX_PARTS} nodes and values")
     message.MergeFromString(b"".join(pieces))
     return spans
 
