@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class WeightExpressions:
             return None
         kernel = values[name].astype(np.float64)
         epsilons = {float(array) for array in values.values() if array.size == 1}
-        epsilons |= {entry.f for node in nodes for entry in node.attribute if entry.name == "epsilon"}
+        epsilons |= {float(entry.f) for node in nodes for entry in node.attribute if entry.name == "epsilon"}
         found = [
             (error, result)
             for weight in values
@@ -68,7 +69,9 @@ class WeightExpressions:
             if 0 < epsilon < 0.1
             for error, result in self._candidates(kernel, weight, epsilon, values)
         ]
-        error, result = min(found, key=lambda pair: pair[0], default=(1.0, None))
+        if not found:
+            return None
+        error, result = min(found, key=itemgetter(0))
         return result if error < TOLERANCE else None
 
     def _candidates(
@@ -89,7 +92,7 @@ class WeightExpressions:
             if other in self._arrays and other != name and gain.size == len(ratio) and "." in other and np.all(gain):
                 factors = ratio / gain.reshape(-1)
                 if np.ptp(factors) < TOLERANCE * abs(factors[0]):
-                    gamma = float(np.mean(factors)) * root
+                    gamma = float(factors.mean()) * root
                     yield error, Standardized(tensor, epsilon, Tensor((other,), gain), gamma)
         # The gain was multiplied with the constants when the file was written.
         yield error + TOLERANCE / 2, Standardized(tensor, epsilon, Tensor((), (ratio * root).astype(stored.dtype)))
