@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import getmro
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -184,7 +185,7 @@ def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
 def _importer_of(model: object) -> str | None:
     """The backend that imports an object, by its class."""
     found = importers()
-    kinds: list[type] = type(model).mro()
+    kinds = getmro(type(model))
     return next((found[name] for kind in kinds if (name := f"{kind.__module__}.{kind.__qualname__}") in found), None)
 
 
