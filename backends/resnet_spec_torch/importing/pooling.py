@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from resnet_spec.backend import Value
 from resnet_spec_torch.importing.call import CALLS, Call, pair
@@ -53,7 +54,7 @@ def _adaptive_pool(call: Call) -> Value | tuple[Value | None, ...] | None:
 
 
 def _sizes(value: Any) -> list[int | None]:
-    return list(value) if isinstance(value, list | tuple) else [value, value]
+    return list(cast("Sequence[int | None]", value)) if isinstance(value, list | tuple) else [value, value]
 
 
 @CALLS.register("aten.mean.dim", "aten.amax", "aten.sum.dim_IntList")
