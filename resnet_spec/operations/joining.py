@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from resnet_spec.operations.base import BaseOperation, Category
-from resnet_spec.operations.fields import Axis, Shape, ShapeError, as_text, need_axis
+from resnet_spec.operations.fields import Axis, Real, Shape, ShapeError, as_text, need_axis
 
 
 class _Join(BaseOperation):
@@ -48,12 +48,24 @@ class Add(_Elementwise):
 
 
 class Multiply(_Elementwise):
-    """Elementwise product; a (channels, 1, 1) input scales each channel, as in squeeze-and-excitation."""
+    """Elementwise product; a (channels, 1, 1) input scales each channel, as in squeeze-and-excitation.
+
+    Attributes:
+        factor: A constant that the product is multiplied by; with one, a single input suffices.
+    """
 
     label = "Multiply"
     verb = "multiply"
 
     op: Literal["multiply"]
+    factor: Real = 1.0
+
+    @property
+    def arity(self) -> tuple[int, int | None]:
+        return 2 if self.factor == 1 else 1, None
+
+    def roundings(self, *inputs: Shape) -> int:
+        return len(inputs) - (self.factor == 1)
 
 
 class Subtract(_Elementwise):

@@ -737,6 +737,12 @@ def _joins(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     def changed(index: int, change: Callable[[Array], Array]) -> Callable[[list[Array], Arrays], Array]:
         return lambda inputs, own: join([change(v) if i == index else v for i, v in enumerate(inputs)])
 
+    if isinstance(operation, ops.Multiply) and operation.factor != 1:
+        yield Trial("the factor is left out", formula=lambda inputs, own: prod(inputs))
+        yield Trial("it is divided by the factor", formula=lambda inputs, own: prod(inputs) / operation.factor)
+        yield Trial("the factor is applied twice", formula=lambda inputs, own: join(inputs) * operation.factor)
+    if len(shapes) == 1:
+        return
     for index in range(len(shapes)):
         yield Trial(f"input {index + 1} only", formula=lambda inputs, own, i=index: inputs[i])
         yield Trial(f"a ReLU over input {index + 1}", formula=changed(index, _relu))
@@ -896,7 +902,7 @@ def join_formula(operation: ops.AnyOperation) -> Callable[[list[Array]], Array]:
         case ops.Add():
             return sum  # type: ignore[return-value]
         case ops.Multiply():
-            return prod
+            return lambda inputs: prod(inputs) * operation.factor
         case ops.Subtract():
             return lambda inputs: inputs[0] - inputs[1]
         case ops.Maximum():

@@ -228,6 +228,8 @@ OPERATIONS: dict[str, Case] = {
         }
     ),
     "multiply": Case({"other": "sigmoid", "layer": {"multiply": {}, "from": ["input", "other"]}}),
+    "multiply_by_a_constant": Case({"layer": {"multiply": {"factor": 0.3}}}),
+    "multiply_twice": Case({"other": "sigmoid", "layer": {"multiply": {"factor": -1.7}, "from": ["input", "other"]}}),
     "subtract": Case({"other": "sigmoid", "layer": {"subtract": {}, "from": ["input", "other"]}}),
     "maximum": Case({"other": "sigmoid", "layer": {"maximum": {}, "from": ["input", "other"]}}),
     "multiply_gate": Case({"gate": "global_avg_pool", "layer": {"multiply": {}, "from": ["input", "gate"]}}),

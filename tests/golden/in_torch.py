@@ -328,6 +328,8 @@ ORIGINALS: dict[str, Original] = {
     "operations/maximum": _function("maximum", lambda x: torch.maximum(x, torch.sigmoid(x))),
     "operations/add": _function("add", lambda x: torch.add(torch.add(torch.sigmoid(x), torch.relu(x)), x)),
     "operations/multiply": _function("mul", lambda x: torch.mul(x, torch.sigmoid(x))),
+    "operations/multiply_by_a_constant": _function("mul", lambda x: torch.mul(x, 0.3)),
+    "operations/multiply_twice": _function("mul", lambda x: torch.mul(torch.mul(x, torch.sigmoid(x)), -1.7)),
     "operations/multiply_gate": _function("mul", lambda x: torch.mul(x, x.mean((2, 3), keepdim=True))),
     "blocks/average": _module(_average, called={"": ["pool"]}),
     "blocks/avg_projection": _module(

@@ -1198,6 +1198,15 @@ _TABLE = (
         )
     ),
     *(
+        Mutation(f"damped.yaml, {at}: {what}", 0, "damped", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("damped", "torch", "divided", _fields("damped", factor=5.0), "it is divided by the factor"),
+            ("damped", "tensorflow", "twice", _fields("damped", factor=0.04), "the factor is applied twice"),
+            ("gated", "torch", "factor left out", _fields("gated", factor=1.0), "the factor is left out"),
+            ("gated", "tensorflow", "divided", _fields("gated", factor=1 / 1.7868), "it is divided by the factor"),
+        )
+    ),
+    *(
         Mutation(f"reduced.yaml, {at}: {what}", 0, "reduced", backend, change, at, cause)
         for at, backend, what, change, cause in (
             ("average", "torch", "a maximum", _operation("average", "max", axis=0), "the maximum instead of the mean"),

@@ -431,7 +431,9 @@ def _residual(sketch: Sketch, shape: Shape) -> None:
         others = [sketch.step("right", {**_with_from(_kept(drawing, shape), start)})]
         others += [start] if drawing.sometimes(30) else []
     terms = [first, *others] if drawing.sometimes(50) else [*others, first]
-    sketch.step("join", {_join(drawing, len(terms)): {}, "from": terms})
+    operation = _join(drawing, len(terms))
+    fields = {"factor": drawing.pick(0.3, -1.5)} if operation == "multiply" and drawing.sometimes(50) else {}
+    sketch.step("join", {operation: fields, "from": terms})
 
 
 def _join(drawing: Drawing, arity: int) -> str:
@@ -458,6 +460,9 @@ def _reduced(sketch: Sketch, shape: Shape) -> None:
     if drawing.sometimes(20):
         fields = {"axis": drawing.number(0, len(shape) - 1), "epsilon": drawing.pick(1e-3, 1.0)}
         sketch.step("unit", {"l2_normalize": fields})
+        return
+    if drawing.sometimes(20):
+        sketch.step("times", {"multiply": {"factor": drawing.pick(0.3, -1.5)}})
         return
     if drawing.sometimes(30):
         sketch.step("soft", {"softmax": {"axis": drawing.number(0, len(shape) - 1)}})

@@ -16,7 +16,8 @@ def _add(op: ops.Add, builder: NodeBuilder, *terms: str) -> str:
 
 @EMITTERS.register("multiply")
 def _multiply(op: ops.Multiply, builder: NodeBuilder, *factors: str) -> str:
-    return reduce(lambda product, factor: builder.add("Mul", product, factor), factors)
+    constants = () if op.factor == 1 else (builder.reals(op.factor),)
+    return reduce(lambda product, factor: builder.add("Mul", product, factor), (*factors, *constants))
 
 
 @EMITTERS.register("subtract")

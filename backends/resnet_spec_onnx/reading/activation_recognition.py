@@ -53,7 +53,7 @@ ACTIVATIONS: list[tuple[str, Mapping[str, Any], Array]] = [
 """A step's kind and fields, and what it computes of ``NUMBERS``."""
 
 
-_AFFINE_AND_JOINS = {"add", "multiply", "shift", "scale"}
+_AFFINE_AND_JOINS = {"add", "multiply", "shift", "scale", "factor"}
 _FUNCTIONS = {"relu", "leaky_relu", "elu", "clip", "sigmoid", "hard_sigmoid", "tanh", "erf", "softplus"}
 ELEMENTWISE = _AFFINE_AND_JOINS | _FUNCTIONS
 """The kinds of step that an activation may consist of."""
@@ -69,6 +69,8 @@ def _function(step: Step, x: Array, *others: Array) -> Array | None:
             return x * others[0]
         case "shift" | "scale":
             return _affine(step, x)
+        case "factor":
+            return x * fields["value"]
         case "relu":
             return x.clip(min=0)
         case "leaky_relu":
@@ -105,7 +107,7 @@ def recognize_activations(network: NormalForm) -> NormalForm:
     """Return the network with one step for each activation that several steps compute; it computes the same."""
     steps = list(network.steps)
     for index in reversed(range(len(steps))):
-        if steps[index].kind in ("multiply", "scale", "add"):
+        if steps[index].kind in ("multiply", "scale", "factor", "add"):
             steps[index] = _recognized(network, index)
     if steps == network.steps:
         return network

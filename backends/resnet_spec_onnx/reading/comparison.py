@@ -13,14 +13,14 @@ import numpy as np
 
 from resnet_spec.errors import GraphError
 from resnet_spec.graph.folding import fold
-from resnet_spec.operations import Category
+from resnet_spec.operations import Category, Multiply
 from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.reading.affine_folding import drop_batch_norms
 from resnet_spec_onnx.reading.matching import Label, MismatchError, match, with_widths, without_widths
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
 from resnet_spec_onnx.reading.normal_form import form_of_file, form_of_graph, image_input
 from resnet_spec_onnx.reading.protobuf import Contents
-from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Step, Tensor
+from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Step, Tensor, to_float32
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -104,13 +104,15 @@ def _layouts(contents: Contents, graph: Graph) -> Iterator[Layout]:
         raise MismatchError(f"its input has {len(sizes)} axes, but the spec's has {len(own) + 1}")
     alone = any(node.operation.category is Category.LEARNED for node in graph.nodes)
     learned = frozenset(contents.arrays) if alone else frozenset[str]()
+    products = [node.operation for node in graph.nodes if isinstance(node.operation, Multiply)]
+    factors = frozenset(to_float32(product.factor) for product in products if product.factor != 1)
     orders = [CHANNELS_FIRST, CHANNELS_LAST] if len(own) == 3 else [(0, 1)]
     if len(own) == 3 and sizes[3] == own[0] != sizes[1]:
         orders.reverse()
     for axes in orders:
         stated = [sizes[axes.index(axis)] for axis in range(1, len(sizes))]
         shape = tuple(size or wanted for size, wanted in zip(stated, own, strict=True))
-        yield Layout(sizes[0] or ANY_BATCH, shape, axes, all(stated[1:]), learned)
+        yield Layout(sizes[0] or ANY_BATCH, shape, axes, all(stated[1:]), learned, factors)
 
 
 def _compare(file: NormalForm, layout: Layout, graph: Graph, names: Mapping[str, str]) -> Comparison:

@@ -128,7 +128,7 @@ def _first_difference(
     other = max(candidates, key=lambda other: _similarity(wanted, label(other)))
     found = label(other)
     if wanted[""] != found[""]:
-        return f"the spec has {step.source} where the file has {other.source}" + _hint(other)
+        return f"the spec has {step.source} where the file has {other.source}" + _hint(step, other)
     field = next(name for name, value in wanted.items() if found.get(name) != value)
     return (
         f"{step.source} in the spec and {other.source} in the file differ in {field.replace('_', ' ')}: "
@@ -153,7 +153,9 @@ def _without_candidate(
     return f"the spec has {step.source} after {' and '.join(read)}, where the file ends"
 
 
-def _hint(step: Step) -> str:
+def _hint(wanted: Step, step: Step) -> str:
+    if wanted.kind == "factor" and step.kind == "scale":
+        return f", a product with another constant than {wanted.fields['value']:g}"
     if step.kind in AFFINE and step.inputs == (0,):
         return ": it normalizes its input itself, but the spec does not"
     if step.kind in AFFINE:

@@ -29,7 +29,8 @@ class Layout:
     """How to read a file's input: its batch, its (channels, height, width), and the order of its axes.
 
     ``fixed`` says that the file itself states height and width. ``learned`` are the names of the initializers, if the
-    spec has factors and terms that are learned by themselves; else nothing.
+    spec has factors and terms that are learned by themselves; else nothing. ``factors`` are the constants, as float32,
+    that the spec multiplies by; a product with another number is part of an activation or a folded normalization.
     """
 
     batch: int
@@ -37,6 +38,7 @@ class Layout:
     axes: tuple[int, ...]
     fixed: bool = True
     learned: frozenset[str] = frozenset()
+    factors: frozenset[float] = frozenset()
 
 
 @dataclass(frozen=True)

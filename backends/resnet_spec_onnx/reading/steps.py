@@ -282,6 +282,11 @@ class NormalForm:
     def _unexpanded(self, x: int) -> int:
         return self.steps[x].inputs[0] if self.steps[x].kind == "expand" else x
 
+    def factor(self, x: int, source: str, value: float) -> int:
+        """Add a product with a constant, which is not learned."""
+        nonnegative = self.steps[x].nonnegative and value > 0
+        return self.add("factor", (x,), source, nonnegative=nonnegative, value=to_float32(value))
+
     def concat(self, inputs: Sequence[int], source: str, axis: int) -> int:
         """Add a concatenation along an axis of the steps (0 is the channels), including those that it reads."""
         parts: list[int] = []

@@ -15,7 +15,7 @@ def _add(op: ops.Add, *terms: str) -> str:
 
 @EXPRESSIONS.register("multiply")
 def _multiply(op: ops.Multiply, *factors: str) -> str:
-    return " * ".join(factors)
+    return " * ".join(factors if op.factor == 1 else (*factors, repr(op.factor)))
 
 
 @EXPRESSIONS.register("subtract")

@@ -68,6 +68,8 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "flatten": ({}, 1),
     "add": ({}, 2),
     "multiply": ({}, 2),
+    "multiply by a constant": ({"factor": 0.3}, 1),
+    "multiply with a factor": ({"factor": -1.7}, 2),
     "layer_norm": ({"epsilon": 1e-3}, 1),
     "instance_norm": ({"epsilon": 1e-3}, 1),
     "std_conv2d with a gain": (

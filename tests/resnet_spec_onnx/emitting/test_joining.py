@@ -19,6 +19,11 @@ def test_a_map_of_1_scales_each_channel() -> None:
     assert_as_torch(b.add("x", "multiply", "input", "gate").graph(), *MAPS)
 
 
+def test_a_constant_factor() -> None:
+    b = Builder(4, 5, 6).add("one", "multiply", "input", factor=0.2)
+    assert_as_torch(b.add("x", "multiply", "one", "input", factor=-1.7).graph(), *MAPS)
+
+
 @pytest.mark.parametrize("op", ["add", "multiply", "maximum", "subtract"])
 def test_a_size_of_1_broadcasts(op: str) -> None:
     b = Builder(4, 5, 6).add("row", "slice", "input", axis=1, stop=1).add("channel", "slice", "input", stop=1)

@@ -17,6 +17,15 @@ def test_joins(run, builder):
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 6, 5), (3, 4, 7, 8)])
+def test_a_constant_factor(run, builder, shape):
+    b = builder(*shape[1:])
+    b("one", "multiply", "input", factor=0.2)
+    b("x", "multiply", "one", "input", factor=-1.7)
+    x = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_allclose(run(b.graph(), x, dtype="float64"), x * 0.2 * x * -1.7, rtol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6, 5), (3, 4, 7, 8)])
 def test_broadcasting(run, builder, shape):
     b = builder(*shape[1:])
     b("row", "slice", "input", axis=1, start=2, stop=3)

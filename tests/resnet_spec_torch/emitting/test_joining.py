@@ -23,6 +23,16 @@ def test_joins() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 6, 5), (3, 4, 7, 8)])
+def test_a_constant_factor(shape: tuple[int, ...]) -> None:
+    b = Builder(*shape[1:]).add("one", "multiply", "input", factor=0.2)
+    b.add("x", "multiply", "one", "input", factor=-1.5)
+    x = random_images(*shape)
+    model = build(b.graph())
+    np.testing.assert_allclose(TorchBackend().forward(model, x)[0], x * 0.2 * x * -1.5, rtol=1e-6)
+    assert "x * 0.2\n    return y * x * -1.5\n" in inspect.getsource(type(model).forward)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6, 5), (3, 4, 7, 8)])
 def test_broadcasting(shape: tuple[int, ...]) -> None:
     b = Builder(*shape[1:]).add("a", "relu").add("row", "slice", "input", axis=1, start=2, stop=3)
     b.add("channel", "slice", "input", stop=1).add("difference", "subtract", "row", "channel")

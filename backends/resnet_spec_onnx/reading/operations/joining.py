@@ -11,12 +11,15 @@ from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.learned import is_learned, learned
 from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-from resnet_spec_onnx.reading.steps import IncomparableError
+from resnet_spec_onnx.reading.steps import IncomparableError, to_float32
 
 
 @OPERATION_FORMS.register("add", "multiply", "subtract", "maximum")
 def _join(op: ops.AnyOperation, view: OperationView, *values: int) -> int:
-    return reduce(lambda total, value: view.network.join(op.op, (total, value), view.source), values)
+    joined = reduce(lambda total, value: view.network.join(op.op, (total, value), view.source), values)
+    if isinstance(op, ops.Multiply) and op.factor != 1:
+        return view.network.factor(joined, view.source, op.factor)
+    return joined
 
 
 @NODE_FORMS.register("Add", "Sum")
@@ -49,10 +52,21 @@ def _binary(node: NodeView, kind: str, affine: str, **fields: bool) -> Value:
     for index in (0, 1):
         if not isinstance(node.inputs[index], Computed):
             value, constant = node.computed(1 - index), node.constant(index)
+            if kind == "multiply" and (factor := _factor(node, value, constant)):
+                return Computed(node.network.factor(value.step, node.source, factor), value.axes)
             if is_learned(node, constant) and not _may_be_part(node, kind, value, constant):
                 return learned(node, value, constant, {"add": "learned_offset", "multiply": "learned_scale"}[kind])
             return with_constant(node, value, constant, affine, **fields)
     return joined(node, kind, [node.computed(0), node.computed(1)])
+
+
+def _factor(node: NodeView, value: Computed, constant: Constant) -> float | None:
+    """Return a constant if it is a factor of the spec, else None."""
+    array = constant.array
+    if array.dtype.kind != "f" or array.size != 1 or array.ndim > len(value.axes):
+        return None
+    number = to_float32(array.item())
+    return number if number in node.layout.factors else None
 
 
 def _may_be_part(node: NodeView, kind: str, value: Computed, constant: Constant) -> bool:

@@ -82,6 +82,36 @@ def test_the_order_of_inputs_tells_equal_branches_apart(op: str, fields: dict[st
     assert_equal(swapped, {"left.weight": arrays["right.weight"], "right.weight": arrays["left.weight"]})
 
 
+def factored(first: float = 0.2, second: float = -1.5) -> Builder:
+    b = Builder(3, 9, 8).add("conv", "conv2d", channels=4, kernel=1).add("one", "multiply", "conv", factor=first)
+    return b.add("act", "relu").add("x", "multiply", "act", "conv", factor=second)
+
+
+def test_constant_factors_are_read_without_names(tmp_path: Path) -> None:
+    assert_read_without_names(factored().graph(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_another_factor_is_another_network(name: str, tmp_path: Path) -> None:
+    other = factored(**{name: 0.3}).graph()
+    message = refused(anonymous(proto(other, random_arrays(other))), factored().graph(), tmp_path)
+    assert f"a product with another constant than {0.2 if name == 'first' else -1.5}" in message
+
+
+def test_a_missing_factor_is_reported(tmp_path: Path) -> None:
+    other = Builder(3, 9, 8).add("conv", "conv2d", channels=4, kernel=1).add("act", "relu", "conv")
+    graph = other.add("x", "multiply", "act", "conv", factor=-1.5).graph()
+    message = refused(anonymous(proto(graph, random_arrays(graph))), factored().graph(), tmp_path)
+    assert message.startswith("the spec has 'one' (multiply) where the file has")
+
+
+def test_a_factor_that_is_half_of_an_activation_written_as_nodes(tmp_path: Path) -> None:
+    """GELU is a product with one half, too."""
+    b = Builder(3, 9, 8).add("conv", "conv2d", channels=4, kernel=1).add("act", "gelu", approximate=False)
+    graph = b.add("x", "multiply", "act", factor=0.5).graph()
+    assert_read_without_names(graph, tmp_path)
+
+
 def test_concatenations_of_concatenations_are_one(tmp_path: Path) -> None:
     b = Builder(3, 9, 8).add("conv", "conv2d", "input", channels=4, kernel=1).add("act", "relu")
     b.add("two", "concat", "conv", "act").add("x", "concat", "input", "two", "act")
