@@ -51,7 +51,7 @@ PART = (
     "timm/eca_resnext26ts",
     "timm/gcresnext26ts",
     "timm/regnety_002",
-    "timm/res2next50",
+    "timm/res2net50_48w_2s",
     "timm/resnetv2_50d_evos",
     "timm/resnetv2_50d_frn",
     "timm/resnetv2_50x1_bit",

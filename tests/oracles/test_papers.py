@@ -45,6 +45,7 @@ FIGURES = {
     "cifar/resnet18": (11_173_962, 18),
     "cifar/resnet50": (23_520_842, 50),
     "faces/iresnet18": (24_025_600, 18),
+    "faces/iresnet34": (34_139_328, 34),
     "faces/iresnet50": (43_590_848, 50),
     "msra/resnet50": (25_557_032, 50),
     "msra/resnet101": (44_549_160, 101),
