@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import pytest
 
 from resnet_spec.errors import BackendError, ResnetSpecError
+from resnet_spec.operations.fields import MAX_RANK
 
 if TYPE_CHECKING:
+    from resnet_spec.operations.fields import Shape
     from resnet_spec.parity.compare import Comparison
     from resnet_spec.parity.report import ParityReport
     from resnet_spec.spec.loader import Overrides
@@ -49,7 +51,7 @@ class ResnetParity:
         spec: str | Path,
         *,
         backends: Sequence[str] = BACKENDS,
-        size: tuple[int, int] | None = None,
+        size: Shape | None = None,
         weights: str | Path | None = None,
         overrides: Overrides | None = None,
         seed: int = 0,
@@ -72,7 +74,7 @@ class ResnetParity:
                 report = self._bisected(report, names, self._resolved(spec), options)
         except ResnetSpecError as error:
             comparison = " ".join(
-                [str(spec), *(["×".join(map(str, size))] if size and _is_pair(size) else []), "in", self._item.nodeid]
+                [str(spec), *(["×".join(map(str, size))] if size and _is_size(size) else []), "in", self._item.nodeid]
             )
             self._item.stash.setdefault(_ERRORS, {})[comparison] = str(error)
             if _could_not_be_run(error):
@@ -192,8 +194,8 @@ def _check_arguments(spec: object, sizes: object, backends: object) -> None:
     """Raise TypeError for arguments of a marker that would be read letter by letter, or not at all."""
     if not isinstance(spec, str | os.PathLike):
         raise TypeError(f"a spec is a name or a path, not {spec!r}")
-    if sizes is not None and not (_is_sequence(sizes) and all(size is None or _is_pair(size) for size in sizes)):
-        raise TypeError(f"sizes is a list of pairs (height, width), not {sizes!r}")
+    if sizes is not None and not (_is_sequence(sizes) and all(size is None or _is_size(size) for size in sizes)):
+        raise TypeError(f"sizes is a list of pairs (height, width), or of sizes of signals or volumes, not {sizes!r}")
     if not _is_sequence(backends):
         raise TypeError(f"backends is a sequence of names, such as {BACKENDS}, not {backends!r}")
 
@@ -202,8 +204,8 @@ def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _is_pair(value: object) -> bool:
-    return _is_sequence(value) and len(value) == 2
+def _is_size(value: object) -> bool:
+    return _is_sequence(value) and 1 <= len(value) <= MAX_RANK
 
 
 def _name(case: dict[str, Any]) -> str:

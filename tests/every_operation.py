@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,19 @@ _STEPS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
     ("depth", {"op": "stochastic_depth", "rate": 0.5}, ()),
     ("pool", {"op": "global_avg_pool"}, ()),
     ("line", {"op": "reshape", "shape": (1, 4)}, ()),
-    ("along", {"op": "conv1d", "channels": 1, "kernel": 3, "padding": 1}, ()),
+    ("ends", {"op": "pad1d", "padding": [[1, 2]], "value": 0.5}, ()),
+    ("along", {"op": "conv1d", "channels": 4, "kernel": 3, "stride": 2, "padding": "same", "groups": 1}, ()),
+    ("longest", {"op": "max_pool1d", "kernel": 3, "stride": 1, "padding": 1}, ()),
+    ("smooth", {"op": "avg_pool1d", "kernel": 3, "stride": 2, "padding": [[0, 1]], "count_include_pad": False}, ()),
+    ("stretched", {"op": "conv_transpose1d", "channels": 2, "kernel": 2, "stride": 2}, ()),
+    ("volume", {"op": "reshape", "shape": (2, 2, 2, 1)}, ()),
+    ("frame", {"op": "pad3d", "padding": 2}, ()),
+    ("space", {"op": "conv3d", "channels": 4, "kernel": 3, "stride": [1, 2, 2], "padding": "same", "groups": 2}, ()),
+    ("peaks", {"op": "max_pool3d", "kernel": 2, "stride": 1, "padding": 1}, ()),
+    ("means", {"op": "avg_pool3d", "kernel": 2, "stride": 2, "padding": "same", "count_include_pad": False}, ()),
+    ("grown", {"op": "conv_transpose3d", "channels": 2, "kernel": 3, "stride": [1, 2, 2], "padding": "same"}, ()),
+    ("unrolled", {"op": "flatten"}, ()),
+    ("narrow", {"op": "linear", "features": 4}, ()),
     ("column", {"op": "reshape", "shape": (4, 1, 1)}, ()),
     ("gate", {"op": "sigmoid"}, ()),
     ("scale", {"op": "multiply"}, ("depth", "gate")),
@@ -94,12 +107,24 @@ _STEPS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
 CALLS = {"norm_again": "norm"}
 
 
-def every_operation() -> Graph:
-    """The graph; each node's value differs from its inputs, except for what acts only in training."""
+def _of_maps() -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """The steps without those of signals and volumes, but for one convolution."""
+    names = [name for name, *_ in _STEPS]
+    first, last = names.index("ends"), names.index("column")
+    yield from _STEPS[:first]
+    yield "along", {"op": "conv1d", "channels": 1, "kernel": 3, "padding": 1}, ()
+    yield from _STEPS[last:]
+
+
+def every_operation(*, of_maps: bool = False) -> Graph:
+    """The graph, or with ``of_maps`` that of the operations on maps, rows and vectors.
+
+    Each node's value differs from its inputs, except for what acts only in training.
+    """
     shapes: dict[str, tuple[int, ...]] = {INPUT: SHAPE}
     nodes: list[dict[str, Any]] = []
     last = INPUT
-    for name, fields, inputs in _STEPS:
+    for name, fields, inputs in _of_maps() if of_maps else _STEPS:
         operation = _OPERATION.validate_python(fields)
         taken = inputs or (last,)
         shapes[name] = operation.output_shape(*(shapes[source] for source in taken))

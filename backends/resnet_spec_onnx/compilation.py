@@ -36,7 +36,7 @@ def compile_graph(graph: Graph, dtype: str) -> OnnxModel:
 def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> ModelProto:
     """Return a model that takes (batch, *input) as ``input``; its initializers are the graph's parameters, in order.
 
-    Batch, height and width are dynamic, the latter two unless the graph's parameters depend on them. With ``half``
+    Batch and sizes of positions are dynamic, the latter unless the graph's parameters depend on them. With ``half``
     trainable parameters are stored in half precision and cast to ``dtype`` before use. Running statistics are not: the
     variance of a nearly constant channel would be 0 in half precision.
     """
@@ -129,7 +129,7 @@ def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto]
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     other = _at_another_size(graph)
     fixed = other is graph
-    sizes = graph.input.shape if fixed else (graph.input.channels, "height", "width")
+    sizes = graph.input.shape if fixed else (graph.input.channels, *graph.input.positions)
     outputs: list[ValueInfoProto] = []
     for node, name in zip(graph.outputs, graph.result_names, strict=True):
         dimensions = _dimensions(graph.by_name[node].shape, other.by_name[node].shape)
@@ -139,10 +139,10 @@ def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto]
 
 def _at_another_size(graph: Graph) -> Graph:
     """Return the graph at a size that changes every size that depends on the input's; itself if its size is fixed."""
-    if graph.input.features is not None or graph.depends_on_size:
+    if not graph.input.positions or graph.depends_on_size:
         return graph
     try:
-        return graph.at_size(64 * graph.input.height + 1, 64 * graph.input.width + 1)
+        return graph.at_size(*(64 * size + 1 for size in graph.input.shape[1:]))
     except GraphError:
         return graph
 

@@ -40,9 +40,9 @@ def make_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Ru
 def _reference_runner(skeleton: ModelProto, weights: Mapping[str, NDArray[Any]]) -> Runner:
     from onnx.reference import ReferenceEvaluator
 
-    from resnet_spec_onnx.reference_operators import Erf, MaxPool
+    from resnet_spec_onnx.reference_operators import Erf, GlobalMaxPool, MaxPool
 
-    evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[Erf, MaxPool])
+    evaluator: Any = ReferenceEvaluator(with_parameters_as_inputs(skeleton), new_ops=[Erf, GlobalMaxPool, MaxPool])
     return lambda inputs: evaluator.run(None, {**inputs, **weights})
 
 

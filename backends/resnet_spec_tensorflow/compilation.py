@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def compile_graph(graph: Graph, dtype: DType | None, *, exact_statistics: bool) -> Any:
-    """Return a ``keras.Model`` of (batch, height, width, channels) or (batch, features), its parameters not yet set.
+    """Return a ``keras.Model`` of (batch, ..., channels) or (batch, features), its parameters not yet set.
 
-    Layers have the names of the nodes that own them. Height and width are dynamic, unless a parameter's shape depends
-    on them. Several outputs are a list, named outputs a dict.
+    Layers have the names of the nodes that own them. The sizes of positions are dynamic, unless a parameter's shape
+    depends on them. Several outputs are a list, named outputs a dict.
 
     Raises:
         BackendError: Keras cannot express an operation, or its global dtype policy cannot be followed.
@@ -126,10 +126,8 @@ class _LayerContexts:
 
 
 def _input_shape(graph: Graph) -> tuple[int | None, ...]:
-    if graph.input.features is not None:
-        return (graph.input.features,)
-    size = (graph.input.height, graph.input.width) if graph.depends_on_size else (None, None)
-    return (*size, graph.input.channels)
+    channels, *sizes = graph.input.shape
+    return (*(size if graph.depends_on_size else None for size in sizes), channels)
 
 
 def _model_name(name: str) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from math import pi, sqrt
 from typing import Any
 
-from resnet_spec.operations.fields import Edges
-from resnet_spec.operations.windows import explicit_padding, same_padding
 from resnet_spec_tensorflow.framework import keras, tf
 
 
@@ -41,6 +39,11 @@ def _others(inputs: Any) -> Any:
     """Return the number of values per channel minus 1, and at least 1."""
     values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
     return keras.ops.maximum(values - 1, 1)
+
+
+def _positions(inputs: Any) -> tuple[int, ...]:
+    """Return the axes of positions of (batch, ..., channels)."""
+    return tuple(range(1, len(inputs.shape) - 1))
 
 
 def _widened(value: Any) -> Any:
@@ -152,10 +155,10 @@ class EvoNormalization(keras.layers.GroupNormalization):
 
     def call(self, inputs: Any) -> Any:
         """Normalize and activate ``inputs`` (batch, height, width, channels)."""
-        shape = keras.ops.shape(inputs)
+        shape, positions = keras.ops.shape(inputs), _positions(inputs)
         x, v, gamma, beta = map(_widened, (inputs, self.v, self.gamma, self.beta))
-        grouped = keras.ops.reshape(x, (*shape[:3], self.groups, inputs.shape[-1] // self.groups))
-        scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(1, 2, 4), keepdims=True) + self.epsilon)
+        grouped = keras.ops.reshape(x, (*shape[:-1], self.groups, inputs.shape[-1] // self.groups))
+        scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(*positions, -1), keepdims=True) + self.epsilon)
         normalized = keras.ops.reshape(grouped * scale, shape)
         return keras.ops.cast(normalized * keras.ops.sigmoid(v * x) * gamma + beta, inputs.dtype)
 
@@ -201,7 +204,7 @@ class FilterResponseNormalization(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Normalize ``inputs`` (batch, height, width, channels)."""
         x, gamma, beta = map(_widened, (inputs, self.gamma, self.beta))
-        power = keras.ops.mean(keras.ops.square(x), axis=(1, 2), keepdims=True)
+        power = keras.ops.mean(keras.ops.square(x), axis=_positions(inputs), keepdims=True)
         outputs = x * keras.ops.rsqrt(power + self.epsilon) * gamma + beta
         outputs = keras.ops.maximum(outputs, _widened(self.tau)) if self.threshold else outputs
         return keras.ops.cast(outputs, inputs.dtype)
@@ -272,78 +275,6 @@ class LearnedValue(_Learned):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for inputs of this shape."""
         return (input_shape[0], *self.shape)
-
-
-@keras.saving.register_keras_serializable(package="resnet_spec")
-class MaskedAveragePooling2D(keras.layers.AveragePooling2D):
-    """AveragePooling2D over a map with ``edges`` of zeros, of which those within ``counted`` count as values.
-
-    Takes the arguments of ``keras.layers.AveragePooling2D``. No window may lie outside what counts.
-    """
-
-    def __init__(self, *args: Any, edges: Edges, counted: Edges, **kwargs: Any) -> None:
-        parent: Any = super()
-        parent.__init__(*args, **kwargs)
-        self.edges = edges
-        self.counted = counted
-
-    def call(self, inputs: Any) -> Any:
-        """The means of the windows of ``inputs`` (batch, height, width, channels)."""
-        parent: Any = super()
-        ones = tf.pad(tf.ones_like(inputs[:1, :, :, :1]), _around(self.counted), constant_values=1)
-        rest = [
-            (before - counted_before, after - counted_after)
-            for (before, after), (counted_before, counted_after) in zip(self.edges, self.counted, strict=True)
-        ]
-        return parent.call(tf.pad(inputs, _around(self.edges))) / parent.call(tf.pad(ones, _around(rest)))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape of the output for inputs of this shape."""
-        parent: Any = super()
-        batch, *sizes, channels = input_shape
-        padded = [size and size + sum(edges) for size, edges in zip(sizes, self.edges, strict=True)]
-        return parent.compute_output_shape((batch, *padded, channels))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal layer."""
-        parent: Any = super()
-        return parent.get_config() | {"edges": self.edges, "counted": self.counted}
-
-
-@keras.saving.register_keras_serializable(package="resnet_spec")
-class SamePadding2D(keras.layers.Layer):
-    """The zeros of TensorFlow's ``same`` padding around a map, for what Keras cannot pad in this way itself.
-
-    ``kernel`` is how many rows and columns a window covers, with its dilation.
-    """
-
-    def __init__(self, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
-        parent: Any = super()
-        parent.__init__(**kwargs)
-        self.kernel = kernel
-        self.strides = strides
-
-    def call(self, inputs: Any) -> Any:
-        """Pad ``inputs`` (batch, height, width, channels) as its size requires."""
-        sizes = tf.unstack(tf.shape(inputs)[1:3])
-        return tf.pad(inputs, _around(explicit_padding(sizes, self.kernel, self.strides, maximum=tf.maximum)))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape of the output for inputs of this shape, whose sizes may be unknown."""
-        batch, *sizes, channels = input_shape
-        axes = zip(sizes, self.kernel, self.strides, strict=True)
-        padded = [size and size + sum(same_padding(size, kernel, stride)) for size, kernel, stride in axes]
-        return batch, *padded, channels
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal layer."""
-        parent: Any = super()
-        return parent.get_config() | {"kernel": self.kernel, "strides": self.strides}
-
-
-def _around(edges: Any) -> Any:
-    """Return the padding of each axis of a batch of maps."""
-    return [(0, 0), *edges, (0, 0)]
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
@@ -448,7 +379,7 @@ class L2Normalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class GeneralizedMeanPooling2D(keras.layers.Layer):
-    """Generalized mean over height and width: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``."""
+    """Generalized mean over all positions: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``."""
 
     def __init__(self, epsilon: float, p_initializer: Any = "ones", **kwargs: Any) -> None:
         parent: Any = super()
@@ -461,9 +392,11 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         self.p = self.add_weight(shape=(1,), name="p", initializer=self.p_initializer)
 
     def call(self, inputs: Any) -> Any:
-        """The means of ``inputs`` (batch, height, width, channels), as (batch, 1, 1, channels)."""
+        """The means of ``inputs`` (batch, ..., channels), as one position."""
         x, p = map(_widened, (inputs, self.p))
-        means = keras.ops.mean(keras.ops.power(keras.ops.maximum(x, self.epsilon), p), axis=(1, 2), keepdims=True)
+        means = keras.ops.mean(
+            keras.ops.power(keras.ops.maximum(x, self.epsilon), p), axis=_positions(x), keepdims=True
+        )
         return keras.ops.cast(keras.ops.power(means, 1 / p), inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:

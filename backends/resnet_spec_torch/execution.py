@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec_torch import forward_namespace
-from resnet_spec_torch.emitting import EXPRESSIONS, LAYERS, PARAMETERS
+from resnet_spec_torch.emitting import LAYERS, PARAMETERS, expression
 from resnet_spec_torch.parameters import from_numpy, to_numpy
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArr
             values.append(model.get_parameter(node.layer))
             text = PARAMETERS[operation.op](operation, node.shape, *_names(len(values)))
         else:
-            text = EXPRESSIONS[operation.op](operation, *_names(len(values)))
+            text = expression(operation, node.shape, *_names(len(values)))
         return to_numpy(_function(text, len(values))(*values))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore
 
-from resnet_spec_torch import layers
+from resnet_spec_torch import layers, window_layers
 from resnet_spec_torch.layers import resize_nearest
 
 __all__ = ["accumulate", "activate", "functional", "resize_nearest", "torch"]
@@ -23,7 +23,10 @@ _WRITES_NEW_MEMORY = frozenset(
     {
         nn.Conv1d,
         nn.Conv2d,
+        nn.Conv3d,
+        nn.ConvTranspose1d,
         nn.ConvTranspose2d,
+        nn.ConvTranspose3d,
         nn.Linear,
         nn.BatchNorm1d,
         nn.BatchNorm2d,
@@ -33,10 +36,14 @@ _WRITES_NEW_MEMORY = frozenset(
         nn.InstanceNorm1d,
         nn.InstanceNorm2d,
         nn.InstanceNorm3d,
-        layers.PaddedConv2d,
-        layers.StdConv2d,
-        layers.PaddedStdConv2d,
-        layers.CroppedConvTranspose2d,
+        window_layers.PaddedConv1d,
+        window_layers.PaddedConv2d,
+        window_layers.PaddedConv3d,
+        window_layers.StdConv2d,
+        window_layers.PaddedStdConv2d,
+        window_layers.CroppedConvTranspose1d,
+        window_layers.CroppedConvTranspose2d,
+        window_layers.CroppedConvTranspose3d,
         layers.BiasedBatchNorm1d,
         layers.BiasedBatchNorm2d,
         layers.BiasedBatchNorm3d,

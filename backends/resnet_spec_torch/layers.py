@@ -10,185 +10,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_spec.errors import BackendError, Problem
-from resnet_spec.operations.windows import explicit_padding, reached_padding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from resnet_spec.operations.fields import Edges, Padding
 
 AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-
-_Pads: TypeAlias = tuple[int, int, int, int]
-
-_INFINITY = float("inf")
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Padding
-
-
-def pads(edges: Edges) -> _Pads:
-    """Return ((top, bottom), (left, right)) in the order of ``torch.nn.functional.pad``: left, right, top, bottom."""
-    return *edges[1], *edges[0]
-
-
-# Sizes are symbolic while a model is exported or compiled: no code may branch on them.
-def _minimum(a: int, b: int) -> int:
-    return cast("int", torch.sym_min(a, b))  # pyright: ignore[reportUnknownMemberType]
-
-
-def _maximum(a: int, b: int) -> int:
-    return -_minimum(-a, -b)
-
-
-def _sizes(input: Tensor) -> tuple[int, int]:
-    # One by one, since a shape cannot be iterated while torch.fx traces it.
-    return input.shape[2], input.shape[3]
-
-
-def _conv_pads(conv: PaddedConv2d, input: Tensor) -> _Pads:
-    """Return the padding for a convolution's input (N, C, H, W); ``same`` is computed from the input's size."""
-    kernel, stride = cast("tuple[int, int]", conv.kernel_size), cast("tuple[int, int]", conv.stride)
-    dilation = cast("tuple[int, int]", conv.dilation)
-    return pads(explicit_padding(_sizes(input), kernel, stride, conv.edges, dilation, maximum=_maximum))
-
-
-def _pool_pads(pool: PaddedMaxPool2d | PaddedAvgPool2d, input: Tensor) -> _Pads:
-    """Return the padding for a pool's input (N, C, H, W)."""
-    kernel, stride = cast("tuple[int, int]", pool.kernel_size), cast("tuple[int, int]", pool.stride)
-    if pool.edges == "same" or not pool.ceil_mode:
-        return pads(explicit_padding(_sizes(input), kernel, stride, pool.edges, maximum=_maximum))
-    # Under ceil_mode the native layer would count padding after the map as part of the map.
-    rows, columns = (
-        reached_padding(*axis, minimum=_minimum) for axis in zip(_sizes(input), kernel, stride, pool.edges, strict=True)
-    )
-    return pads((rows, columns))
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Convolutions
-
-
-class PaddedConv2d(nn.Conv2d):
-    """A convolution whose zero padding differs between two opposite sides, or is TensorFlow's ``same``."""
-
-    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.edges: Padding = edges
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels, H', W')."""
-        return super().forward(functional.pad(input, _conv_pads(self, input)))
-
-    def extra_repr(self) -> str:
-        """The native line, and the padding."""
-        return f"{super().extra_repr()}, padding={self.edges!r}"
-
-
-class StdConv2d(nn.Conv2d):
-    """A convolution with weight standardization: mean 0 and variance 1 (divided by n) over an output channel's weights.
-
-    ``epsilon`` is added to the variance. With a ``factor`` the kernel is multiplied by it and by a learned ``gain`` per
-    output channel.
-    """
-
-    gain: nn.Parameter | None
-
-    def __init__(self, *arguments: Any, epsilon: float, factor: float | None = None, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.epsilon = epsilon
-        self.factor = factor
-        gain = None if factor is None else nn.Parameter(torch.ones_like(self.weight[:, :1, :1, :1]))
-        self.register_parameter("gain", gain)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels, H', W')."""
-        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
-        kernel = (self.weight - mean) * torch.rsqrt(variance + self.epsilon)
-        if self.gain is not None and self.factor is not None:
-            kernel = kernel * (self.gain * self.factor)
-        return functional.conv2d(input, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def extra_repr(self) -> str:
-        """The native line, the epsilon, and the factor of a learned gain."""
-        factor = "" if self.factor is None else f", factor={self.factor:.6g}"
-        return f"{super().extra_repr()}, epsilon={self.epsilon}{factor}"
-
-
-class PaddedStdConv2d(PaddedConv2d, StdConv2d):
-    """A convolution with weight standardization and a padding that is not native."""
-
-
-class CroppedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution whose output is cropped further than the native padding does: ``crop`` rows, columns."""
-
-    def __init__(self, *arguments: Any, crop: Edges, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.crop = crop
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(N, C, H, W) to (N, channels, H', W')."""
-        return functional.pad(super().forward(input, output_size), [-edge for edge in pads(self.crop)])
-
-    def extra_repr(self) -> str:
-        """The native line, and the crop."""
-        return f"{super().extra_repr()}, crop={self.crop}"
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # Pools
 
 
-class PaddedMaxPool2d(nn.MaxPool2d):
-    """A max pool whose padding, minus infinity, differs between two opposite sides, or is TensorFlow's ``same``."""
+class GeMPool(nn.Module):
+    """Generalized mean over all positions: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``, (1,)."""
 
-    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.edges: Padding = edges
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H', W')."""
-        padding = _pool_pads(self, input)
-        return cast("Tensor", super().forward(functional.pad(input, padding, value=-_INFINITY)))
-
-    def extra_repr(self) -> str:
-        """The native line with the padding in its place."""
-        return super().extra_repr().replace("padding=0", f"padding={self.edges!r}")
-
-
-class PaddedAvgPool2d(nn.AvgPool2d):
-    """An average pool whose padding differs between two opposite sides, or is TensorFlow's ``same``."""
-
-    def __init__(self, *arguments: Any, edges: Padding, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.edges: Padding = edges
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H', W')."""
-        padding = _pool_pads(self, input)
-        mean = super().forward(functional.pad(input, padding))
-        if self.count_include_pad:
-            return mean
-        ones = input.new_ones(1, 1, *_sizes(input))
-        return mean / super().forward(functional.pad(ones, padding))
-
-    def extra_repr(self) -> str:
-        """The native line with the padding in its place."""
-        return super().extra_repr().replace("padding=0", f"padding={self.edges!r}")
-
-
-class GeMPool2d(nn.Module):
-    """Generalized mean over height and width: mean(max(x, epsilon)^p)^(1/p), with a learned ``p``, (1,)."""
-
-    def __init__(self, initial: float, epsilon: float, **settings: Any) -> None:
+    def __init__(self, initial: float, epsilon: float, *, rank: int = 2, **settings: Any) -> None:
         super().__init__()
         self.epsilon = epsilon
+        self.positions = tuple(range(2, 2 + rank))
         self.p = nn.Parameter(torch.full((1,), initial, **settings))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 1, 1)."""
-        return input.clamp(min=self.epsilon).pow(self.p).mean((2, 3), keepdim=True).pow(1 / self.p)
+        """(N, C, ...) to one position."""
+        powers = input.clamp(min=self.epsilon).pow(self.p)
+        return powers.mean(self.positions, keepdim=True).pow(1 / self.p)
 
     def extra_repr(self) -> str:
         """The epsilon."""
@@ -322,19 +168,21 @@ class EvoNormS0(nn.GroupNorm):
     ``v``, ``weight`` and ``bias`` are (C,); the variance is divided by n.
     """
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, rank: int = 2, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
+        self.rank = rank
         self.v = nn.Parameter(torch.ones_like(self.weight))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+        """(N, C, ...) to the same."""
         grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
+        axes = tuple(range(2, self.rank + 3))
         # Not var, which sums sequentially and loses two digits over a large map.
-        centered = grouped - grouped.mean((2, 3, 4), keepdim=True)
-        variance = centered.square().mean((2, 3, 4), keepdim=True)
+        centered = grouped - grouped.mean(axes, keepdim=True)
+        variance = centered.square().mean(axes, keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
-        gate = torch.sigmoid(_by_channel(self.v) * input)
-        return normal * gate * _by_channel(self.weight) + _by_channel(self.bias)
+        v, weight, bias = (_by_channel(parameter, self.rank) for parameter in (self.v, self.weight, self.bias))
+        return normal * torch.sigmoid(v * input) * weight + bias
 
 
 class FilterResponseNorm(nn.Module):
@@ -345,26 +193,27 @@ class FilterResponseNorm(nn.Module):
 
     tau: nn.Parameter | None
 
-    def __init__(self, channels: int, *, epsilon: float, threshold: bool, **settings: Any) -> None:
+    def __init__(self, channels: int, *, epsilon: float, threshold: bool, rank: int = 2, **settings: Any) -> None:
         super().__init__()
+        self.rank = rank
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels, **settings))
         self.bias = nn.Parameter(torch.zeros(channels, **settings))
         self.register_parameter("tau", nn.Parameter(torch.zeros(channels, **settings)) if threshold else None)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
-        scale = torch.rsqrt(input.square().mean((2, 3), keepdim=True) + self.epsilon)
-        output = input * scale * _by_channel(self.weight) + _by_channel(self.bias)
-        return output if self.tau is None else torch.maximum(output, _by_channel(self.tau))
+        """(N, C, ...) to the same."""
+        scale = torch.rsqrt(input.square().mean(tuple(range(2, self.rank + 2)), keepdim=True) + self.epsilon)
+        output = input * scale * _by_channel(self.weight, self.rank) + _by_channel(self.bias, self.rank)
+        return output if self.tau is None else torch.maximum(output, _by_channel(self.tau, self.rank))
 
     def extra_repr(self) -> str:
         """Channels, epsilon, and whether a threshold follows."""
         return f"{len(self.weight)}, epsilon={self.epsilon}, threshold={self.tau is not None}"
 
 
-def _by_channel(parameter: Tensor, positions: int = 2) -> Tensor:
-    """(C,) as (C, 1, 1), or with another number of axes for positions."""
+def _by_channel(parameter: Tensor, positions: int) -> Tensor:
+    """(C,) with axes of size 1 for positions."""
     return parameter.reshape(-1, *[1] * positions)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from keyword import iskeyword
 
-from resnet_spec_torch.emitting import EXPRESSIONS, IN_PLACE, NEW_VALUE, PARAMETERS
+from resnet_spec_torch.emitting import IN_PLACE, NEW_VALUE, PARAMETERS, expression
 from resnet_spec_torch.grouping import Call, Group, Path
 
 
@@ -70,7 +70,7 @@ class _Writer:
         operation = call.node.operation
         if call.parameter:
             return PARAMETERS[operation.op](operation, call.node.shape, *arguments, module_text(call.parameter))
-        return EXPRESSIONS[operation.op](operation, *arguments)
+        return expression(operation, call.node.shape, *arguments)
 
     def in_place_text(self, call: Call) -> str | None:
         """Return the call that may overwrite one of its inputs, or None: see ``forward_namespace``."""

@@ -64,11 +64,12 @@ def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
 def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     """Write a model as a ``torch.export`` program, which runs without this package.
 
-    The batch is dynamic; so are an image's height and width, unless the graph's parameters depend on them. A map that
-    is 1×1 at the graph's own size must stay so, and no other may become 1×1: torch treats a size of 1 as a constant.
+    The batch is dynamic; so are the sizes of the input, unless the graph's parameters depend on them. A map that is 1×1
+    at the graph's own size must stay so, and no other may become 1×1: torch treats a size of 1 as a constant.
     """
     fixed = graph.depends_on_size or graph.input.features is not None
-    sizes = {} if fixed else dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    axes = range(2, 2 + len(graph.input.positions))
+    sizes = {} if fixed else dict.fromkeys(axes, torch.export.Dim.AUTO)
     # Two images, since torch treats a dimension of 1 as a constant.
     images = torch.zeros(2, *graph.input.shape)
     parameter = next(model.parameters(), images)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 
 from resnet_spec.backend.protocol import Backend
 from resnet_spec.errors import BackendError, Problem
 from resnet_spec.graph import INPUT, Graph, Input, Node
-from resnet_spec.operations import Reshape
 from resnet_spec.operations.fields import Shape
 
 
@@ -43,16 +41,6 @@ def _layer_problems(graph: Graph, backend: Backend) -> Iterator[Problem]:
 
 
 def _single(node: Node, shape: Shape) -> Graph:
-    """A network of one node; an input that is neither a map nor a vector is made from a vector."""
-    if len(shape) == 3:
-        given = Input(channels=shape[0], height=shape[1], width=shape[2])
-        return Graph(name="layer", input=given, nodes=(_from(node, INPUT),), outputs=(node.name,))
-    if len(shape) == 1:
-        return Graph(name="layer", input=Input(features=shape[0]), nodes=(_from(node, INPUT),), outputs=(node.name,))
-    first = Node(name="given", operation=Reshape(op="reshape", shape=shape), inputs=(INPUT,), shape=shape)
-    nodes = (first, _from(node, first.name))
-    return Graph(name="layer", input=Input(features=prod(shape)), nodes=nodes, outputs=(node.name,))
-
-
-def _from(node: Node, source: str) -> Node:
-    return node.model_copy(update={"inputs": (source,) * len(node.inputs)})
+    """A network of one node."""
+    alone = node.model_copy(update={"inputs": (INPUT,) * len(node.inputs)})
+    return Graph(name="layer", input=Input.of(shape), nodes=(alone,), outputs=(node.name,))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnet_spec.cli.common import CHANGED_SINCE, JSON, SEED, SET, changed_specs, console, print_json, progress
+from resnet_spec.operations.fields import MAX_RANK
 
 if TYPE_CHECKING:
     from resnet_spec.errors import Problem
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from resnet_spec.spec.loader import Overrides
     from resnet_spec.spec.spec import Spec
 
-_SIZE = click.option("--size", metavar="H[xW]", help="Height and width of the images.  [default: the spec's]")
+_SIZE = click.option(
+    "--size",
+    metavar="H[xW]",
+    help="Height and width of the images, length of signals, DxHxW of volumes.  [default: the spec's]",
+)
 _BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Number of images.")
 _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these weights instead of random ones.")
 
@@ -125,7 +130,7 @@ class _Results:
 
 
 def _loaded(
-    specs: Sequence[str], overrides: Overrides | None, size: tuple[int, int] | None, weights: str | None
+    specs: Sequence[str], overrides: Overrides | None, size: tuple[int, ...] | None, weights: str | None
 ) -> dict[str, Spec]:
     """Return the specs by name; raises SpecError with the problems of all specs."""
     from resnet_spec.errors import GraphError, SpecError
@@ -136,7 +141,7 @@ def _loaded(
     loaded: dict[str, Spec] = {}
     for spec in specs:
         try:
-            loaded[spec] = loaded_spec(spec, overrides, size)
+            loaded[spec] = loaded_spec(spec, overrides, _extent_of(spec, overrides, size))
             loaded[spec].to_graph()
         except (SpecError, GraphError) as error:
             problems += error.problems
@@ -213,17 +218,28 @@ def _print(reports: Sequence[ParityReport]) -> None:
         screen.print(part, highlight=False)
 
 
-def _extent(text: str | None) -> tuple[int, int] | None:
+def _extent(text: str | None) -> tuple[int, ...] | None:
+    """Return the sizes in an option; one number is (number,), which may mean all sides of an image."""
     if text is None:
         return None
-    height, by, width = text.partition("x")
     try:
-        extent = int(height), int(width if by else height)
+        extent = tuple(map(int, text.split("x")))
     except ValueError:
-        extent = (0, 0)
-    if min(extent) < 1 or max(extent) > 2**16:
-        raise click.UsageError(f"--size takes a height, or a height and a width such as 224x160, not {text!r}")
+        extent = (0,)
+    if min(extent) < 1 or max(extent) > 2**16 or len(extent) > MAX_RANK:
+        raise click.UsageError(
+            f"--size takes a height, or a height and a width such as 224x160 (16x112x112 of volumes), not {text!r}"
+        )
     return extent
+
+
+def _extent_of(spec: str, overrides: Overrides | None, extent: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the sizes for a spec: one number is the length of signals, or all sides of images and volumes."""
+    from resnet_spec.spec.loader import load
+
+    if extent is None or len(extent) > 1:
+        return extent
+    return extent * len(load(spec, overrides).input.positions or ("",))
 
 
 @click.command()
@@ -260,7 +276,7 @@ def record(
             weights=weights,
             overrides=overrides,
             seed=seed,
-            size=_extent(size),
+            size=_extent_of(spec, overrides, _extent(size)),
             batch=batch,
             nodes=nodes,
             force=force,

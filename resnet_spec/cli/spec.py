@@ -81,13 +81,17 @@ def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, 
 def _print_graph(graph: Graph) -> None:
     from rich.table import Table
 
+    from resnet_spec.operations.ranked import Ranked
+
     table = Table(box=None)
     for heading in ("node", "operation", "output", "inputs"):
         table.add_column(heading, no_wrap=heading != "operation")
     for node in graph.nodes:
         fields = node.operation.model_dump(exclude={"op"}, exclude_defaults=True)
-        kinds = type(node.operation).model_fields
-        text = ", ".join(f"{key}={_field(value, kinds[key].annotation)}" for key, value in fields.items())
+        kinds = {name: info.annotation for name, info in type(node.operation).model_fields.items()}
+        # Lists of an operation over positions have one number for each axis.
+        kinds = {} if isinstance(node.operation, Ranked) else kinds
+        text = ", ".join(f"{key}={_field(value, kinds.get(key))}" for key, value in fields.items())
         call = f" (calls {node.calls})" if node.calls else ""
         table.add_row(node.name, f"{node.operation.op}({text}){call}", shape_text(node.shape), ", ".join(node.inputs))
     console().print(table)

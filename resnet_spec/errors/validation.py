@@ -221,10 +221,11 @@ def _at(data: Any, part: str | int) -> Any:
 
 
 def _is_meant(model: type[BaseModel], data: Any) -> bool:
-    """Whether data may be meant for a model: no field of one word has another."""
+    """Whether data may be meant for a model: no field of one word has another, and it has the operation's name."""
     values = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     words = {key: get_args(field) for key, field in _fields(model).items() if get_origin(field) is Literal}
-    return all(len(words[key]) > 1 or values[key] in words[key] for key in words.keys() & values.keys())
+    decisive = {key for key in words.keys() & values.keys() if len(words[key]) == 1 or key == "op"}
+    return all(values[key] in words[key] for key in decisive)
 
 
 def _inside(annotation: Any, part: str | int) -> Iterator[Any]:

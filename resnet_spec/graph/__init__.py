@@ -4,6 +4,7 @@ from resnet_spec.graph.graph import Graph
 from resnet_spec.graph.nodes import (
     INPUT,
     MAX_PARAMETERS,
+    SIZE_NAMES,
     Input,
     Node,
     Parameter,
@@ -19,6 +20,7 @@ from resnet_spec.graph.nodes import (
 __all__ = [
     "INPUT",
     "MAX_PARAMETERS",
+    "SIZE_NAMES",
     "Graph",
     "Input",
     "Node",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import Graph, Node
-from resnet_spec.operations import BatchNorm, Conv2d, ConvTranspose2d, Linear
+from resnet_spec.operations import BatchNorm, Conv, ConvTranspose, Linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
         own = {name: folded.pop(f"{norm.name}.{name}").astype(np.float64) for name in _names(graph, norm)}
         factor = own.get("weight", 1.0) / np.sqrt(own["running_var"] + _epsilon(norm))
         kernel, bias = arrays[f"{convolution.name}.weight"], arrays.get(f"{convolution.name}.bias", 0.0)
-        axis = 1 if isinstance(convolution.operation, ConvTranspose2d) else 0
+        axis = 1 if isinstance(convolution.operation, ConvTranspose) else 0
         columns = factor.reshape([-1 if index == axis else 1 for index in range(kernel.ndim)])
         folded[f"{convolution.name}.weight"] = (kernel * columns).astype(kernel.dtype)
         offset = own.get("bias", 0.0) + (bias - own["running_mean"]) * factor
@@ -78,7 +78,7 @@ def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
         if (
             isinstance(norm.operation, BatchNorm)
             and convolution is not None
-            and isinstance(convolution.operation, Conv2d | ConvTranspose2d | Linear)
+            and isinstance(convolution.operation, Conv | ConvTranspose | Linear)
             # The features of other values are not the channels that are normalized.
             and (len(convolution.shape) == 1 or not isinstance(convolution.operation, Linear))
             and uses[convolution.name] == calls[norm.layer] == calls[convolution.layer] == 1

@@ -34,7 +34,7 @@ from resnet_spec.graph.nodes import (
     unused,
 )
 from resnet_spec.operations import Stride
-from resnet_spec.operations.fields import Shape, ShapeError
+from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
 
 class Graph(Frozen):
@@ -88,7 +88,7 @@ class Graph(Frozen):
             node: A node of this graph.
 
         Returns:
-            One shape per input, without the batch: (channels, height, width), (channels, length) or (features,).
+            One shape per input, without the batch, such as (channels, height, width) or (features,).
 
         Examples:
             >>> import resnet_spec
@@ -175,21 +175,20 @@ class Graph(Frozen):
 
     # -- other graphs --------------------------------------------------------------------------------------------
 
-    def at_size(self, height: int, width: int) -> Graph:
+    def at_size(self, *sizes: int) -> Graph:
         """The same network for another input size.
 
         The operations are unchanged; for a spec whose kernels depend on the size, load it with other ``input`` values
         instead.
 
         Args:
-            height: Rows of the input.
-            width: Columns of the input.
+            *sizes: Height and width of the input, the length of a signal, or depth, height and width of a volume.
 
         Returns:
             A graph with the same nodes and other shapes.
 
         Raises:
-            GraphError: If the input is a vector, a feature map vanishes, or two cannot be added.
+            GraphError: If the input has another number of sizes, a feature map vanishes, or two cannot be added.
 
         Examples:
             >>> import resnet_spec
@@ -199,15 +198,19 @@ class Graph(Frozen):
         """
         if self.input.features is not None:
             raise GraphError(Problem("the input is a vector, which has no height and width"))
-        input = self.input.model_copy(update={"height": height, "width": width})
+        names = self.input.positions
+        if len(sizes) != len(names):
+            raise GraphError(Problem(f"the input has {' and '.join(names)}, not {len(sizes)} sizes"))
+        input = self.input.model_copy(update=dict(zip(names, sizes, strict=True)))
         shapes: dict[str, Shape] = {INPUT: input.shape}
         nodes: list[Node] = []
         for node in self.nodes:
             try:
                 shape = node.operation.output_shape(*(shapes[name] for name in node.inputs))
             except ShapeError as error:
-                hint = f"if the spec depends on its size, load it with input.height={height} and input.width={width}"
-                raise GraphError(Problem(f"{error} (at an input of {height}×{width}; {hint})", node.name)) from None
+                changes = " and ".join(f"input.{name}={size}" for name, size in zip(names, sizes, strict=True))
+                hint = f"at an input of {as_text(sizes)}; if the spec depends on its size, load it with {changes}"
+                raise GraphError(Problem(f"{error} ({hint})", node.name)) from None
             shapes[node.name] = shape
             nodes.append(node.model_copy(update={"shape": shape}))
         return self._with(input=input, nodes=tuple(nodes))
@@ -274,19 +277,19 @@ class Graph(Frozen):
         """Whether a parameter's shape depends on the input size (a linear layer after flattening a map)."""
         if self.input.features is not None:
             return False
-        height, width = self.input.height, self.input.width
-        rows, columns = self._growth
+        sizes = self.input.shape[1:]
+        grown = (size + more for size, more in zip(sizes, self._growth, strict=True))
         try:
-            others = self.at_size(2 * height + 1, 2 * width + 1), self.at_size(height + rows, width + columns)
+            others = self.at_size(*(2 * size + 1 for size in sizes)), self.at_size(*grown)
         except GraphError:
             return True
         return any(other.parameters() != self.parameters() for other in others)
 
     @property
-    def _growth(self) -> tuple[int, int]:
+    def _growth(self) -> tuple[int, ...]:
         """The additional rows and columns of the input with which every map that depends on its size grows too."""
         strides = [stride for stride in self._strides.values() if stride is not None]
-        return lcm(*(rows.numerator for rows, _ in strides)), lcm(*(columns.numerator for _, columns in strides))
+        return tuple(lcm(*(number.numerator for number in axis)) for axis in zip(*strides, strict=True))
 
     # -- JSON ----------------------------------------------------------------------------------------------------
 
@@ -342,7 +345,7 @@ class Graph(Frozen):
         Names of nodes, operations and their order count. Name, description, scopes, initialization, inferred shapes
         and input size do not, except for the size if a parameter's shape depends on it.
         """
-        size = {"height", "width"} if not self.depends_on_size else set[str]()
+        size = {*self.input.positions} if not self.depends_on_size else set[str]()
         architecture: dict[str, Any] = {
             "format": self.format,
             "input": {key: value for key, value in self.input.model_dump().items() if key not in size},

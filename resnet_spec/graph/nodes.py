@@ -9,13 +9,21 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_serializer, model_validator
 
 from resnet_spec.errors.validation import Frozen, matching
-from resnet_spec.operations import SAME_STRIDE, Category, Operation, Role, Stride
+from resnet_spec.operations import Category, Operation, Role, Stride, same_stride
 from resnet_spec.operations.fields import Shape
 
 INPUT = "input"
 """The name by which nodes refer to the graph's input."""
 
 MAX_PARAMETERS = 10**11
+
+SIZE_NAMES = {
+    4: ("channels", "depth", "height", "width"),
+    3: ("channels", "height", "width"),
+    2: ("channels", "length"),
+    1: ("features",),
+}
+"""What the sizes of a volume, of a map, of a signal and of a vector are called."""
 
 Name = Annotated[
     str,
@@ -29,34 +37,77 @@ Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 
 
 class Input(Frozen):
-    """What the network reads: images of ``channels`` × ``height`` × ``width``, or vectors of ``features``.
+    """What the network reads: images of ``channels`` × ``height`` × ``width`` or another kind of value.
+
+    With ``length`` it is signals of ``channels`` × ``length``, with ``depth`` volumes of ``channels`` × ``depth`` ×
+    ``height`` × ``width``, with ``features`` vectors.
 
     Examples:
         >>> from resnet_spec.graph import Input
         >>> Input(height=32, width=32).shape, Input(features=10).shape
         ((3, 32, 32), (10,))
+        >>> Input(channels=12, length=5000).shape, Input(depth=16, height=112, width=112).shape
+        ((12, 5000), (3, 16, 112, 112))
     """
 
     channels: Size = 3
     height: Size = 224
     width: Size = 224
     features: Size | None = None
+    length: Size | None = None
+    depth: Size | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Input:
-        if self.features is not None and self.model_fields_set & {"channels", "height", "width"}:
-            raise ValueError("is a vector ('features') or an image ('channels', 'height', 'width'), not both")
+        given = [name for name in type(self).model_fields if name in self.model_fields_set]
+        for name in given:
+            if name not in self.axes and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{self.axes[-1]!r} and {name!r} exclude each other: images have 'channels', 'height' and 'width',"
+                    " signals 'channels' and 'length', volumes 'depth' beside an image's, and vectors 'features';"
+                    " null removes what 'extends' brought in"
+                )
         return self
+
+    @classmethod
+    def of(cls, shape: Shape) -> Input:
+        """The input of a shape.
+
+        Args:
+            shape: One to four sizes: features, or channels and positions.
+
+        Returns:
+            An input whose ``shape`` it is.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> Input.of((12, 5000))
+            Input(channels=12, height=224, width=224, features=None, length=5000, depth=None)
+        """
+        return cls.model_validate(dict(zip(SIZE_NAMES[len(shape)], shape, strict=True)))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the input's sizes: ``channels`` and those of its positions, or ``features``."""
+        if self.features is not None:
+            return SIZE_NAMES[1]
+        if self.length is not None:
+            return SIZE_NAMES[2]
+        return SIZE_NAMES[3 if self.depth is None else 4]
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """The names of the sizes of its positions, such as ``height`` and ``width``; none for a vector."""
+        return self.axes[1:]
 
     @property
     def shape(self) -> Shape:
-        """(channels, height, width), or (features,)."""
-        return (self.channels, self.height, self.width) if self.features is None else (self.features,)
+        """(channels, height, width), (channels, length), (channels, depth, height, width), or (features,)."""
+        return tuple(getattr(self, name) for name in self.axes)
 
     @model_serializer
     def _serialize(self) -> dict[str, int]:
-        names = ("channels", "height", "width") if self.features is None else ("features",)
-        return dict(zip(names, self.shape, strict=True))
+        return dict(zip(self.axes, self.shape, strict=True))
 
 
 class Node(Frozen):
@@ -133,8 +184,8 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         nodes: Nodes in order of execution.
 
     Returns:
-        By name, how many (rows, columns) of the input correspond to one of the value, or None for a value that is not a
-        map.
+        By name, how many (rows, columns) of the input correspond to one of the value (one number of a signal, three of
+        a volume), or None for a value that is not a map.
 
     Examples:
         >>> import resnet_spec
@@ -143,14 +194,14 @@ def strides_of(input: Input, nodes: Iterable[Node]) -> dict[str, Stride | None]:
         >>> float(strides_of(graph.input, graph.nodes)["maxpool"][0])
         4.0
     """
-    strides: dict[str, Stride | None] = {INPUT: SAME_STRIDE if input.features is None else None}
+    strides: dict[str, Stride | None] = {INPUT: same_stride(len(input.positions)) if input.positions else None}
     shapes = {INPUT: input.shape}
     for node in nodes:
         shapes[node.name] = node.shape
         sources = node.inputs if node.operation.joins else node.inputs[:1]
         source = next((name for name in sources if shapes[name][1:] == node.shape[1:]), node.inputs[0])
-        before, step = strides[source], node.operation.spatial_stride()
-        strides[node.name] = (before[0] * step[0], before[1] * step[1]) if before and step else None
+        before, step = strides[source], node.operation.spatial_stride(len(shapes[source]) - 1)
+        strides[node.name] = tuple(a * b for a, b in zip(before, step, strict=True)) if before and step else None
     return strides
 
 

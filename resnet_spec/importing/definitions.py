@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.importing.fields import Path, fields_of, leaves, replaced, stated_fields
 from resnet_spec.importing.template import Template
-from resnet_spec.operations import Conv2d
+from resnet_spec.operations import Conv
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 32)
 """Multiples that are written as such; others look like coincidence."""
@@ -127,7 +127,7 @@ class _Writer:
     def _facts(self) -> dict[str, Values]:
         """The values that the parameters of shipped blocks have by their usual names."""
         operations = [[node.operation for node in template.main] for template in self.templates]
-        widths = tuple(next((op.channels for op in own if isinstance(op, Conv2d)), 1) for own in operations)
+        widths = tuple(next((op.channels for op in own if isinstance(op, Conv)), 1) for own in operations)
         groups = tuple(max(getattr(op, "groups", 1) for op in own) for own in operations)
         strides = tuple(prod(getattr(op, "stride", (1,))[0] for op in own) for own in operations)
         facts = {"channels": self.channels, "width": widths, "stride": strides}

@@ -26,14 +26,14 @@ from resnet_spec.operations.activation import (
 )
 from resnet_spec.operations.base import (
     NORMALIZING,
-    SAME_STRIDE,
     TRANSCENDENTAL,
     BaseOperation,
     Category,
     ParameterSlot,
     Stride,
+    same_stride,
 )
-from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
+from resnet_spec.operations.convolution import Conv, ConvTranspose, StdConv
 from resnet_spec.operations.fields import Shape, ShapeError
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
@@ -48,17 +48,19 @@ from resnet_spec.operations.normalization import (
     LayerNorm,
     PositionBatchNorm,
 )
-from resnet_spec.operations.pooling import AvgPool2d, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.pooling import AvgPool, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from resnet_spec.operations.reduction import Max, Mean, Sum
-from resnet_spec.operations.registry import OPERATIONS, AnyOperation, Operation
+from resnet_spec.operations.registry import ANY_RANK, OPERATIONS, WORDS, AnyOperation, Operation
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice, Transpose
+from resnet_spec.operations.reshaping import Flatten, Pad, PadChannels, Reshape, Slice, Transpose
 from resnet_spec.operations.resizing import Resize
 from resnet_spec.operations.roles import BIASES, KERNELS, LEARNED, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES, Role
 
 __all__ = [  # noqa: RUF022 (in the order a reader needs)
     # The set, and what each operation answers
     "OPERATIONS",
+    "ANY_RANK",
+    "WORDS",
     "Operation",
     "AnyOperation",
     "BaseOperation",
@@ -66,10 +68,9 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Shape",
     "ShapeError",
     # Convolutions, linear layers and learned values
-    "Conv2d",
-    "StdConv2d",
-    "ConvTranspose2d",
-    "Conv1d",
+    "Conv",
+    "StdConv",
+    "ConvTranspose",
     "Linear",
     "MatMul",
     "Scale",
@@ -102,8 +103,8 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Dropout",
     "StochasticDepth",
     # Pools and reductions
-    "MaxPool2d",
-    "AvgPool2d",
+    "MaxPool",
+    "AvgPool",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "GeMPool",
@@ -111,7 +112,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "Max",
     "Sum",
     # Reshapings and joins
-    "Pad2d",
+    "Pad",
     "PadChannels",
     "Flatten",
     "Reshape",
@@ -136,7 +137,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader needs)
     "LEARNED",
     # Resolution and rounding
     "Stride",
-    "SAME_STRIDE",
+    "same_stride",
     "NORMALIZING",
     "TRANSCENDENTAL",
 ]

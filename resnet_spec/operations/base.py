@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from fractions import Fraction
 from inspect import getdoc
@@ -50,12 +50,28 @@ class Category(StrEnum):
     OUTPUT = "output"
 
 
-Stride: TypeAlias = tuple[Fraction, Fraction]
-"""Rows and columns of the input per row and column of the output; below 1 for an operation that enlarges a map."""
+Stride: TypeAlias = tuple[Fraction, ...]
+"""Rows and columns of the input per row and column of the output; below 1 for an operation that enlarges a map.
+
+A signal has one such number, a volume three.
+"""
 
 
-SAME_STRIDE: Stride = (Fraction(1), Fraction(1))
-"""The stride of an operation whose output has the resolution of its input."""
+def same_stride(rank: int) -> Stride:
+    """Return the stride of an operation whose output has the resolution of its input.
+
+    Args:
+        rank: The number of axes of positions.
+
+    Returns:
+        A 1 for each axis.
+
+    Examples:
+        >>> from resnet_spec.operations import same_stride
+        >>> same_stride(2)
+        (Fraction(1, 1), Fraction(1, 1))
+    """
+    return (Fraction(1),) * rank
 
 
 class BaseOperation(BaseModel):
@@ -99,8 +115,8 @@ class BaseOperation(BaseModel):
             ShapeError: The operation does not accept inputs of these shapes.
 
         Examples:
-            >>> from resnet_spec.operations import Conv2d
-            >>> conv = Conv2d(op="conv2d", channels=64, kernel=7, stride=2, padding=3)
+            >>> from resnet_spec.operations import Conv
+            >>> conv = Conv(op="conv2d", channels=64, kernel=7, stride=2, padding=3)
             >>> conv.output_shape((3, 224, 224))
             (64, 112, 112)
         """
@@ -172,19 +188,22 @@ class BaseOperation(BaseModel):
         """
         return 0
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         """Return the stride of the output relative to the input.
+
+        Args:
+            rank: The number of axes of positions of the input.
 
         Returns:
             Rows and columns of the input per row and column of the output, or None if the output is not a map of the
             input's positions.
 
         Examples:
-            >>> from resnet_spec.operations import ConvTranspose2d
-            >>> ConvTranspose2d(op="conv_transpose2d", channels=8, kernel=2, stride=2).spatial_stride()
+            >>> from resnet_spec.operations import ConvTranspose
+            >>> ConvTranspose(op="conv_transpose2d", channels=8, kernel=2, stride=2).spatial_stride()
             (Fraction(1, 2), Fraction(1, 2))
         """
-        return SAME_STRIDE
+        return same_stride(rank)
 
 
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
@@ -205,9 +224,9 @@ def as_fields(data: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
-def as_stride(stride: tuple[int, int]) -> Stride:
-    """Return rows and columns as a stride."""
-    return Fraction(stride[0]), Fraction(stride[1])
+def as_stride(stride: Iterable[int]) -> Stride:
+    """Return whole numbers as a stride."""
+    return tuple(map(Fraction, stride))
 
 
 def with_bias(kernel: ParameterSlot, size: int, role: Role, bias: bool) -> tuple[ParameterSlot, ...]:

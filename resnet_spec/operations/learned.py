@@ -88,5 +88,5 @@ class LearnedValue(BaseOperation):
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         return (ParameterSlot("", self.shape, Role.LEARNED_VALUE, self.initial),)
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None

@@ -40,7 +40,7 @@ class Linear(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return inputs[0][-1] + self.bias
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None
 
 
@@ -92,5 +92,5 @@ class MatMul(BaseOperation):
     def roundings(self, *inputs: Shape) -> int:
         return self._matrices(*inputs)[0][-1] + (self.factor != 1)
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None

@@ -20,7 +20,7 @@ from resnet_spec.operations.fields import (
     as_text,
     need_axes,
     need_axis,
-    need_map,
+    need_positions,
 )
 from resnet_spec.operations.roles import Role
 
@@ -144,7 +144,7 @@ class PositionBatchNorm(_BatchNormalization):
     op: Literal["position_batch_norm"]
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return need_map(inputs[0])
+        return need_positions(inputs[0])
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         roles = (Role.POSITION_SCALE, Role.POSITION_OFFSET, Role.POSITION_MEAN, Role.POSITION_VARIANCE)
@@ -236,7 +236,7 @@ class EvoNormS0(_Grouped):
     op: Literal["evo_norm_s0"]
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return super().output_shape(need_map(inputs[0]))
+        return super().output_shape(need_positions(inputs[0]))
 
     def roundings(self, *inputs: Shape) -> int:
         return super().roundings(*inputs) + TRANSCENDENTAL
@@ -268,7 +268,7 @@ class FilterResponseNorm(BaseOperation):
     threshold: Flag
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return need_map(inputs[0])
+        return need_positions(inputs[0])
 
     def roundings(self, *inputs: Shape) -> int:
         return NORMALIZING + prod(inputs[0][1:])

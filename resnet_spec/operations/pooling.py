@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any, Literal, cast
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from resnet_spec.operations.base import (
-    TRANSCENDENTAL,
-    BaseOperation,
-    Category,
-    ParameterSlot,
-    Stride,
-    as_fields,
-    as_stride,
-)
-from resnet_spec.operations.fields import UNPADDED, Edges, Epsilon, Flag, Padding, Pair, Real, Shape, need_map
+from resnet_spec.operations.base import TRANSCENDENTAL, BaseOperation, Category, ParameterSlot, Stride, as_fields
+from resnet_spec.operations.fields import Edges, Epsilon, Extents, Flag, Padding, Real, Shape, need_positions
+from resnet_spec.operations.ranked import Windowed
 from resnet_spec.operations.roles import Role
-from resnet_spec.operations.windows import explicit_padding, fixed_padding, window_counts
+from resnet_spec.operations.windows import fixed_padding, window_counts
 
 
-class _Pool(BaseOperation):
-    """A window that slides over each channel of a (channels, height, width) map.
+class _Pool(Windowed):
+    """A window that slides over each channel of a map.
 
     Attributes:
-        kernel: Height and width of the window; one number means both.
-        stride: Rows and columns that the window moves by; the kernel by default.
-        padding: Rows and columns around the map, at most half the kernel: one number for all sides,
-            [[top, bottom], [left, right]], or ``same`` as TensorFlow defines it.
+        stride: Positions that the window moves by: one number, or a list of one for each axis; the kernel by default.
+        padding: Positions on the sides, at most half the kernel: one number, or a list of a number or a pair
+            [before, after] for each axis, or ``same`` as TensorFlow defines it.
         ceil_mode: Whether a last window that extends beyond the padding counts, as in PyTorch.
     """
 
     category = Category.POOLING
 
-    kernel: Pair
-    stride: Pair
-    padding: Padding = UNPADDED
+    kernel: Extents
+    stride: Extents
+    padding: Padding = Field(default=0, validate_default=True)
     ceil_mode: Flag = False
 
     @model_validator(mode="before")
@@ -60,25 +53,9 @@ class _Pool(BaseOperation):
         return self
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        shape = need_map(inputs[0])
+        shape = self.map_shape(*inputs)
         counts = window_counts(shape, self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
         return (shape[0], *counts)
-
-    def explicit_padding(self, shape: Shape) -> Edges:
-        """Return the padding for a map of one size; ``same`` is computed.
-
-        Args:
-            shape: The input's (channels, height, width).
-
-        Returns:
-            The rows and columns as ((top, bottom), (left, right)), without those that ``ceil_mode`` adds.
-
-        Examples:
-            >>> from resnet_spec.operations import MaxPool2d
-            >>> MaxPool2d(op="max_pool2d", kernel=3, stride=2, padding="same").explicit_padding((64, 112, 112))
-            ((0, 1), (0, 1))
-        """
-        return explicit_padding(shape[1:], self.kernel, self.stride, self.padding)
 
     @property
     def fixed_padding(self) -> Edges | None:
@@ -89,31 +66,32 @@ class _Pool(BaseOperation):
         """
         return fixed_padding(self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
-    def spatial_stride(self) -> Stride | None:
-        return as_stride(self.stride)
-
 
 class _GlobalPool(BaseOperation):
-    """One value per channel of a map, as a (channels, 1, 1) map."""
+    """One value per channel of a map, as a map of one position: (channels, 1, 1) of rows and columns."""
 
     category = Category.POOLING
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return (need_map(inputs[0])[0], 1, 1)
+        channels, *sizes = need_positions(inputs[0])
+        return (channels, *(1 for _ in sizes))
 
-    def spatial_stride(self) -> Stride | None:
+    def label_for(self, *inputs: Shape) -> str:
+        return self.label.replace("2d", f"{len(inputs[0]) - 1}d")
+
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None
 
 
-class MaxPool2d(_Pool):
-    """Maximum of each window; padding counts as minus infinity (add a ``pad2d`` before the pool to pad with zeros)."""
+class MaxPool(_Pool):
+    """Maximum of each window; padding counts as minus infinity (add a ``pad_nd`` before the pool to pad with zeros)."""
 
-    label = "MaxPool2d"
+    label = "MaxPool"
 
-    op: Literal["max_pool2d"]
+    op: Literal["max_pool1d", "max_pool2d", "max_pool3d"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class AvgPool2d(_Pool):
+class AvgPool(_Pool):
     """Mean of each window.
 
     Attributes:
@@ -121,9 +99,9 @@ class AvgPool2d(_Pool):
             is 0. Rows that ``ceil_mode`` adds never count.
     """
 
-    label = "AvgPool2d"
+    label = "AvgPool"
 
-    op: Literal["avg_pool2d"]
+    op: Literal["avg_pool1d", "avg_pool2d", "avg_pool3d"]  # pyright: ignore[reportIncompatibleVariableOverride]
     count_include_pad: Flag
 
     def roundings(self, *inputs: Shape) -> int:
@@ -133,13 +111,20 @@ class AvgPool2d(_Pool):
     @classmethod
     def _nothing_to_count(cls, data: Any) -> Any:
         fields = as_fields(data)
-        if fields.get("padding", 0) not in (0, UNPADDED, [[0, 0], [0, 0]]):
-            return cast("object", data)
-        return {"count_include_pad": False} | fields
+        unpadded = set(_flattened(fields.get("padding", 0))) == {0}
+        return {"count_include_pad": False} | fields if unpadded else cast("object", data)
+
+
+def _flattened(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for item in cast("list[Any]", value):
+            yield from _flattened(item)
+    else:
+        yield value
 
 
 class GlobalAvgPool(_GlobalPool):
-    """Mean over height and width, as a (channels, 1, 1) map."""
+    """Mean over all positions, as a map of one position."""
 
     label = "AdaptiveAvgPool2d"
 
@@ -150,7 +135,7 @@ class GlobalAvgPool(_GlobalPool):
 
 
 class GlobalMaxPool(_GlobalPool):
-    """Maximum over height and width, as a (channels, 1, 1) map."""
+    """Maximum over all positions, as a map of one position."""
 
     label = "AdaptiveMaxPool2d"
 
@@ -158,7 +143,7 @@ class GlobalMaxPool(_GlobalPool):
 
 
 class GeMPool(_GlobalPool):
-    """Generalized mean over height and width (Radenović et al. 2018): mean(max(x, epsilon)^p)^(1/p), with a learned p.
+    """Generalized mean over all positions (Radenović et al. 2018): mean(max(x, epsilon)^p)^(1/p), with a learned p.
 
     Attributes:
         epsilon: The smallest value that counts.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field
 
-from resnet_spec.operations.base import SAME_STRIDE, BaseOperation, Category, Stride
+from resnet_spec.operations.base import BaseOperation, Category, Stride, same_stride
 from resnet_spec.operations.fields import Axis, Shape, need_axis
 
 
@@ -58,8 +58,8 @@ class _Reduction(BaseOperation):
         self.reduced(shape)
         return tuple(1 if axis in self.axis else size for axis, size in enumerate(shape))
 
-    def spatial_stride(self) -> Stride | None:
-        return SAME_STRIDE if self.axis == (0,) else None
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
+        return same_stride(rank) if self.axis == (0,) else None
 
 
 class Mean(_Reduction):

@@ -22,7 +22,7 @@ from resnet_spec.operations.activation import (
     Softplus,
     Tanh,
 )
-from resnet_spec.operations.convolution import Conv1d, Conv2d, ConvTranspose2d, StdConv2d
+from resnet_spec.operations.convolution import Conv, ConvTranspose, StdConv
 from resnet_spec.operations.joining import Add, Concat, Maximum, Multiply, Subtract
 from resnet_spec.operations.learned import LearnedValue, Offset, Scale
 from resnet_spec.operations.linear import Linear, MatMul
@@ -36,17 +36,16 @@ from resnet_spec.operations.normalization import (
     LayerNorm,
     PositionBatchNorm,
 )
-from resnet_spec.operations.pooling import AvgPool2d, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from resnet_spec.operations.pooling import AvgPool, GeMPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from resnet_spec.operations.reduction import Max, Mean, Sum
 from resnet_spec.operations.regularization import Dropout, StochasticDepth
-from resnet_spec.operations.reshaping import Flatten, Pad2d, PadChannels, Reshape, Slice, Transpose
+from resnet_spec.operations.reshaping import Flatten, Pad, PadChannels, Reshape, Slice, Transpose
 from resnet_spec.operations.resizing import Resize
 
 AnyOperation: TypeAlias = (
-    Conv2d
-    | StdConv2d
-    | ConvTranspose2d
-    | Conv1d
+    Conv
+    | StdConv
+    | ConvTranspose
     | Linear
     | MatMul
     | Scale
@@ -76,15 +75,15 @@ AnyOperation: TypeAlias = (
     | Softmax
     | Dropout
     | StochasticDepth
-    | MaxPool2d
-    | AvgPool2d
+    | MaxPool
+    | AvgPool
     | GlobalAvgPool
     | GlobalMaxPool
     | GeMPool
     | Mean
     | Max
     | Sum
-    | Pad2d
+    | Pad
     | PadChannels
     | Flatten
     | Reshape
@@ -103,6 +102,14 @@ Operation = Annotated[AnyOperation, Field(discriminator="op")]
 
 
 OPERATIONS: dict[str, type[AnyOperation]] = {
-    get_args(cls.model_fields["op"].annotation)[0]: cls for cls in get_args(AnyOperation)
+    name: cls for cls in get_args(AnyOperation) for name in get_args(cls.model_fields["op"].annotation)
 }
-"""Every operation by its name in a spec."""
+"""Every operation by its name in a graph."""
+
+ANY_RANK: dict[str, type[AnyOperation]] = {
+    f"{name.removesuffix('1d')}_nd": cls for name, cls in OPERATIONS.items() if name.endswith("1d")
+}
+"""Operations by the name that a spec may write for any rank: ``conv_nd`` for ``conv1d``, ``conv2d`` and ``conv3d``."""
+
+WORDS: dict[str, type[AnyOperation]] = {**OPERATIONS, **ANY_RANK}
+"""Every operation by each name that a spec may write."""

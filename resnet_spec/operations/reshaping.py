@@ -18,38 +18,40 @@ from resnet_spec.operations.fields import (
     ShapeError,
     as_text,
     need_axis,
-    need_map,
+    need_positions,
 )
+from resnet_spec.operations.ranked import Ranked
 
 
-class Pad2d(BaseOperation):
+class Pad(Ranked):
     """Padding of a map with a constant or by reflection.
 
     Attributes:
-        padding: Rows and columns to add: one number for all sides, or [[top, bottom], [left, right]].
+        padding: Positions to add to the sides: one number, or a list of a number or a pair [before, after] for each
+            axis, such as [[top, bottom], [left, right]].
         mode: ``constant``, or ``reflect``, which mirrors the map at its edge without repeating the edge.
         value: The constant; 0 by default.
     """
 
     category = Category.RESHAPING
-    label = "Pad2d"
+    label = "Pad"
 
-    op: Literal["pad2d"]
+    op: Literal["pad1d", "pad2d", "pad3d"]  # pyright: ignore[reportIncompatibleVariableOverride]
     padding: ExplicitPadding
     mode: Literal["constant", "reflect"] = "constant"
     value: Real = 0.0
 
     @model_validator(mode="after")
-    def _one_meaning(self) -> Pad2d:
+    def _one_meaning(self) -> Pad:
         if self.mode == "reflect" and self.value:
             raise ValueError("value has no effect with mode 'reflect'; remove it")
         return self
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, height, width = need_map(inputs[0])
-        if self.mode == "reflect" and (max(self.padding[0]) >= height or max(self.padding[1]) >= width):
+        channels, *sizes = self.map_shape(*inputs)
+        if self.mode == "reflect" and any(max(edges) >= size for edges, size in zip(self.padding, sizes, strict=True)):
             raise ShapeError(f"cannot reflect {as_text(inputs[0])}: the padding must be smaller than the map")
-        return channels, height + sum(self.padding[0]), width + sum(self.padding[1])
+        return channels, *(size + sum(edges) for edges, size in zip(self.padding, sizes, strict=True))
 
 
 class PadChannels(BaseOperation):
@@ -68,8 +70,8 @@ class PadChannels(BaseOperation):
     after: Index = 0
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, height, width = need_map(inputs[0])
-        return self.before + channels + self.after, height, width
+        channels, *sizes = need_positions(inputs[0])
+        return self.before + channels + self.after, *sizes
 
 
 class Slice(BaseOperation):
@@ -160,7 +162,7 @@ class Flatten(BaseOperation):
         need_axis(inputs[0], self.axis)
         return *inputs[0][: self.axis], prod(inputs[0][self.axis :])
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None
 
 
@@ -182,7 +184,7 @@ class Reshape(BaseOperation):
             raise ShapeError(f"cannot reshape {as_text(inputs[0])} to {as_text(self.shape)}, which has another size")
         return self.shape
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None
 
 
@@ -211,5 +213,5 @@ class Transpose(BaseOperation):
             raise ShapeError(f"cannot reorder {len(self.axes)} axes of {as_text(shape)}, which has {len(shape)}")
         return tuple(shape[axis] for axis in self.axes)
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         return None

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from resnet_spec.operations.base import SAME_STRIDE, BaseOperation, Category, Stride
-from resnet_spec.operations.fields import Flag, Pair, Shape, need_map
+from resnet_spec.operations.base import BaseOperation, Category, Stride, same_stride
+from resnet_spec.operations.fields import Extents, Flag, Shape, need_rank
 
 LARGEST_SCALE = 32
 """Beyond it, some library's nearest position is off by one, since its float32 reciprocal is."""
 
 
-def _small(pair: tuple[int, int]) -> tuple[int, int]:
+def _small(pair: tuple[int, ...]) -> tuple[int, ...]:
     if max(pair) > LARGEST_SCALE:
         raise ValueError(f"must be at most {LARGEST_SCALE}; use several steps, or size")
     return pair
@@ -43,8 +43,8 @@ class Resize(BaseOperation):
     mode: Literal["nearest", "bilinear"]
     coordinates: Literal["half_pixel", "align_corners", "asymmetric"]
     rounding: Literal["floor", "half_up"] | None = None
-    scale: Annotated[Pair, AfterValidator(_small)] | None = None
-    size: Pair | None = None
+    scale: Annotated[Extents, AfterValidator(_small)] | None = None
+    size: Extents | None = None
     like: Flag = False
 
     @model_validator(mode="after")
@@ -68,12 +68,12 @@ class Resize(BaseOperation):
         return (2, 2) if self.like else (1, 1)
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        channels, height, width = need_map(inputs[0])
+        channels, height, width = need_rank(inputs[0], 2)
         if self.scale is not None:
             return channels, height * self.scale[0], width * self.scale[1]
         if self.size is not None:
             return channels, *self.size
-        return channels, *need_map(inputs[1])[1:]
+        return channels, *need_rank(inputs[1], 2)[1:]
 
     def positions(self, before: int, after: int) -> list[Fraction]:
         """Return the position in the input that each row or column of the output is taken from.
@@ -116,7 +116,7 @@ class Resize(BaseOperation):
             count += 4 + (0 if exact or before == after else before**2)
         return count
 
-    def spatial_stride(self) -> Stride | None:
+    def spatial_stride(self, rank: int = 2) -> Stride | None:
         if self.scale is not None:
-            return cast("Stride", tuple(Fraction(1, number) for number in self.scale))
-        return SAME_STRIDE if self.like else None
+            return tuple(Fraction(1, number) for number in self.scale)
+        return same_stride(rank) if self.like else None

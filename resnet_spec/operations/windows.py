@@ -1,8 +1,9 @@
 """The arithmetic of windows that slide over a map: ``same``, ceiling mode, crops, and how many windows fit.
 
 This is the only place for it; operations and backends call these functions. A function of one axis counts in rows and
-takes plain integers. Those that take ``maximum`` or ``minimum`` work on symbolic sizes too, as a model has them that is
-exported or compiled: pass the framework's own function (``tf.maximum``, ``torch.sym_min``).
+takes plain integers; a function of all axes takes one number, or one pair, for each. Those that take ``maximum`` or
+``minimum`` work on symbolic sizes too, as a model has them that is exported or compiled: pass the framework's own
+function (``tf.maximum``, ``torch.sym_min``).
 
 ``k`` is the kernel, ``s`` the stride, ``d`` the dilation; a window covers ``d * (k - 1) + 1`` rows.
 """
@@ -146,54 +147,61 @@ def overlapping_windows(kernel: int, stride: int) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Rows and columns
+# All axes of positions: the rows and columns of a map, the length of a signal, the three axes of a volume
+
+
+def is_unpadded(padding: Literal["same"] | Edges) -> bool:
+    """Return whether a padding is given in numbers that are all 0."""
+    return padding != "same" and not any(map(any, padding))
 
 
 def window_counts(
     shape: Shape,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
     padding: Literal["same"] | Edges,
-    dilation: tuple[int, int] = (1, 1),
+    dilation: Sequence[int] | None = None,
     *,
     ceil_mode: bool = False,
-) -> tuple[int, int]:
-    """Return how many windows fit the rows and the columns of a (channels, height, width) map.
+) -> tuple[int, ...]:
+    """Return how many windows fit along each axis of positions of a (channels, ...) map.
 
     Raises:
         ShapeError: No window fits.
     """
     edges = explicit_padding(shape[1:], kernel, stride, padding, dilation)
-    axes = [*zip(shape[1:], kernel, stride, edges, dilation, strict=True)]
+    axes = [*zip(shape[1:], kernel, stride, edges, dilation or _ones(kernel), strict=True)]
     if min(window_count(*axis) for axis in axes) < 1:
-        raise ShapeError(
-            f"the feature map vanishes: a {kernel[0]}×{kernel[1]} window does not fit an input of {as_text(shape)}"
-        )
-    rows, columns = (window_count(*axis, ceil_mode=ceil_mode) for axis in axes)
-    return rows, columns
+        window = f"a window of {kernel[0]}" if len(kernel) == 1 else f"a {as_text(tuple(kernel))} window"
+        raise ShapeError(f"the feature map vanishes: {window} does not fit an input of {as_text(shape)}")
+    return tuple(window_count(*axis, ceil_mode=ceil_mode) for axis in axes)
+
+
+def _ones(kernel: Sequence[int]) -> tuple[int, ...]:
+    return (1,) * len(kernel)
 
 
 def explicit_padding(
     sizes: Sequence[int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
     padding: Literal["same"] | Edges = "same",
-    dilation: tuple[int, int] = (1, 1),
+    dilation: Sequence[int] | None = None,
     *,
     maximum: Callable[[int, int], int] = max,
 ) -> Edges:
-    """Return a padding as ((top, bottom), (left, right)); ``same`` is computed from the map's height and width."""
+    """Return a padding as pairs (before, after), one for each axis; ``same`` is computed from the map's sizes."""
     if padding != "same":
         return padding
-    rows, columns = (same_padding(*axis, maximum=maximum) for axis in zip(sizes, kernel, stride, dilation, strict=True))
-    return rows, columns
+    axes = zip(sizes, kernel, stride, dilation or _ones(kernel), strict=True)
+    return tuple(same_padding(*axis, maximum=maximum) for axis in axes)
 
 
 def fixed_padding(
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
     padding: Literal["same"] | Edges,
-    dilation: tuple[int, int] = (1, 1),
+    dilation: Sequence[int] | None = None,
     *,
     ceil_mode: bool = False,
 ) -> Edges | None:
@@ -202,17 +210,12 @@ def fixed_padding(
     None where ``same`` depends on the size. ``ceil_mode`` is for pools, which have no dilation.
     """
     if padding == "same":
-        rows, columns = map(fixed_same_padding, kernel, stride, dilation)
-        return None if rows is None or columns is None else (rows, columns)
-    if not ceil_mode:
-        return padding
-    rows, columns = map(fixed_ceil_padding, kernel, stride, padding)
-    return rows, columns
+        found = [*map(fixed_same_padding, kernel, stride, dilation or _ones(kernel))]
+        known = tuple(edges for edges in found if edges is not None)
+        return known if len(known) == len(found) else None
+    return tuple(map(fixed_ceil_padding, kernel, stride, padding)) if ceil_mode else padding
 
 
-def explicit_crop(kernel: tuple[int, int], stride: tuple[int, int], padding: Literal["same"] | Edges) -> Edges:
-    """Return a transposed convolution's crop as ((top, bottom), (left, right)); see ``transposed_same_crop``."""
-    if padding != "same":
-        return padding
-    rows, columns = map(transposed_same_crop, kernel, stride)
-    return rows, columns
+def explicit_crop(kernel: Sequence[int], stride: Sequence[int], padding: Literal["same"] | Edges) -> Edges:
+    """Return a transposed convolution's crop as pairs (before, after); see ``transposed_same_crop``."""
+    return padding if padding != "same" else tuple(map(transposed_same_crop, kernel, stride))

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import SpecError
-from resnet_spec.graph import Graph
+from resnet_spec.graph import SIZE_NAMES, Graph
+from resnet_spec.operations.fields import MAX_RANK, Shape
 from resnet_spec.parity.bisection import Bisection
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.plan import Plan
@@ -56,7 +57,7 @@ def compare(
     weights: str | Path | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    size: tuple[int, int] | None = None,
+    size: Shape | None = None,
     batch: int = 2,
     bisect: bool = False,
     training_steps: int | None = None,
@@ -75,7 +76,8 @@ def compare(
             shows.
         seed: The seed of images and random weights.
         overrides: Values to change in the spec, as ``resnet_spec.load`` takes them.
-        size: (height, width) of the images in pixels; by default the spec's.
+        size: (height, width) of the images in pixels, (length,) of signals, or (depth, height, width) of volumes; by
+            default the spec's.
         batch: How many images to compare.
         bisect: Whether to compare every node too, and look for the cause of a difference.
         training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
@@ -140,7 +142,7 @@ class Comparison:
         weights: str | Path | None = None,
         seed: int = 0,
         overrides: Overrides | None = None,
-        size: tuple[int, int] | None = None,
+        size: Shape | None = None,
         batch: int = 2,
         bisect: bool = False,
         training_steps: int | None = None,
@@ -284,7 +286,7 @@ def compare_with_original(
         return comparison.compare(graph, arrays, seed=seed, batch=batch, weights="the original's", original=original)
 
 
-def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: tuple[int, int] | None) -> Spec:
+def loaded_spec(spec: str | Path | Spec, overrides: Overrides | None, size: Shape | None) -> Spec:
     """Return a spec with overrides at an input size; neither applies to a loaded spec."""
     # The size is an override, not Graph.at_size, since a spec's expressions may use it.
     changes = at_size(overrides, size)
@@ -354,14 +356,15 @@ def logits_difference(
     return Difference("logits", dtype, backend, reference, largest_difference(logits, wanted), allowed, size)
 
 
-def at_size(overrides: Overrides | None, size: tuple[int, int] | None) -> Overrides | None:
-    """Return overrides with the input's (height, width) among them."""
+def at_size(overrides: Overrides | None, size: Shape | None) -> Overrides | None:
+    """Return overrides with the input's sizes among them: (height, width), (length,) or (depth, height, width)."""
     if size is None:
         return overrides
-    if isinstance(size, str) or not isinstance(size, Sequence) or len(size) != 2:  # pyright: ignore
-        raise SpecError(f"size is a pair (height, width), not {size!r}")
-    height, width = size
+    if isinstance(size, str) or not isinstance(size, Sequence) or not 1 <= len(size) <= MAX_RANK:  # pyright: ignore
+        others = "signals have (length,) and volumes (depth, height, width)"
+        raise SpecError(f"size is a pair (height, width), not {size!r}; {others}")
+    sizes = dict(zip((f"input.{name}" for name in SIZE_NAMES[len(size) + 1][1:]), size, strict=True))
     overrides = [overrides] if isinstance(overrides, str) else overrides
     if isinstance(overrides, Mapping):
-        return {**overrides, "input.height": height, "input.width": width}
-    return [*(overrides or ()), f"input.height={height}", f"input.width={width}"]
+        return {**overrides, **sizes}
+    return [*(overrides or ()), *(f"{name}={number}" for name, number in sizes.items())]

@@ -7,7 +7,7 @@ this input; then all of them are reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec import operations as ops
@@ -124,17 +124,8 @@ def _tolerance(exact: Array, observed: Array, allowed: float) -> float:
 
 def _single_node(node: Node, operation: ops.AnyOperation, shape: Shape) -> Graph:
     """Return a network of one node; raises GraphError or ShapeError if the operation does not fit its input."""
-    before: list[Node] = []
-    if len(shape) == 1:
-        given = Input(features=shape[0])
-    elif len(shape) == 3:
-        given = Input(channels=shape[0], height=shape[1], width=shape[2])
-    else:
-        given = Input(features=prod(shape))
-        before = [Node(name="given", operation=ops.Reshape(op="reshape", shape=shape), inputs=(INPUT,), shape=shape)]
-    source = before[0].name if before else INPUT
-    changed = Node(name=node.name, operation=operation, inputs=(source,), shape=operation.output_shape(shape))
-    return Graph(name="trial", input=given, nodes=(*before, changed), outputs=(node.name,))
+    changed = Node(name=node.name, operation=operation, inputs=(INPUT,), shape=operation.output_shape(shape))
+    return Graph(name="trial", input=Input.of(shape), nodes=(changed,), outputs=(node.name,))
 
 
 # ---------------------------------------------------------------------------------------------------------------

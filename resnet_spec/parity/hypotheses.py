@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import UNPADDED, Shape
+from resnet_spec.graph import SIZE_NAMES
+from resnet_spec.operations.fields import Shape, as_text
 from resnet_spec.operations.windows import (
     explicit_crop,
     explicit_padding,
     fixed_padding,
     full_padding,
+    is_unpadded,
     symmetric_padding,
 )
 
@@ -118,22 +120,23 @@ def _other_values(
 
 
 ACTIVATIONS = tuple(kind for kind in ops.OPERATIONS.values() if kind.category is ops.Category.ACTIVATION)
-_CONVOLUTIONS = ops.Conv2d, ops.StdConv2d
-_POOLS = ops.MaxPool2d, ops.AvgPool2d
+_CONVOLUTIONS = ops.Conv, ops.StdConv
+_POOLS = ops.MaxPool, ops.AvgPool
 _BATCH_NORMS = ops.BatchNorm, ops.PositionBatchNorm
 _NORMS = *_BATCH_NORMS, ops.GroupNorm, ops.LayerNorm, ops.InstanceNorm, ops.EvoNormS0, ops.FilterResponseNorm
 
 
 @_register(*_CONVOLUTIONS, *_POOLS)
 def _paddings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    dilation = getattr(operation, "dilation", (1, 1))
+    dilation = getattr(operation, "dilation", (1,) * operation.rank)
     same = explicit_padding(shapes[0][1:], operation.kernel, operation.stride, "same", dilation)
     now = operation.explicit_padding(shapes[0])
     mirrored = tuple((after, before) for before, after in now)
     symmetric = tuple(map(symmetric_padding, operation.kernel, dilation))
     full = tuple(map(full_padding, operation.kernel, dilation))
     words = {same: " (TensorFlow's same)", mirrored: " (mirrored)", symmetric: " (symmetric)"}
-    for edges in dict.fromkeys((same, symmetric, mirrored, UNPADDED, full)):
+    unpadded = ((0, 0),) * operation.rank
+    for edges in dict.fromkeys((same, symmetric, mirrored, unpadded, full)):
         if edges != now:
             cause = f"padding {_edges(edges)}{words.get(edges, '')} instead of {_edges(now)}"
             yield from _with_fields(operation, cause, padding=edges)
@@ -148,13 +151,15 @@ def _edges(padding: Any) -> str:
 
 @_register(*_CONVOLUTIONS)
 def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield from _other_values(operation, "stride", [(1, 1), (2, 2)], _pair)
-    for dilation in ((1, 1), (2, 2), (4, 4)):
+    one = (1,) * operation.rank
+    yield from _other_values(operation, "stride", [one, (2,) * operation.rank], _extents)
+    for number in (1, 2, 4):
+        dilation = (number,) * operation.rank
         if dilation != operation.dilation:
-            cause = f"dilation {_pair(dilation)} instead of {_pair(operation.dilation)}"
+            cause = f"dilation {_extents(dilation)} instead of {_extents(operation.dilation)}"
             yield from _with_fields(operation, cause, dilation=dilation)
             # The padding that keeps the map's size.
-            edges = fixed_padding(operation.kernel, (1, 1), "same", dilation)
+            edges = fixed_padding(operation.kernel, one, "same", dilation)
             yield from _with_fields(
                 operation, f"{cause}, and padding {_edges(edges)}", dilation=dilation, padding=edges
             )
@@ -162,34 +167,39 @@ def _windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
 @_register(*_CONVOLUTIONS, *_POOLS)
 def _shifted_windows(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    if operation.stride == (1, 1):
+    if max(operation.stride) == 1:
         return
-    cause = f"stride {_pair(operation.stride)} starting at the second row and column"
-    (top, bottom), (left, right) = operation.explicit_padding(shapes[0])
-    if min(top, left) > 0:
-        yield from _with_fields(operation, cause, padding=((top - 1, bottom + 1), (left - 1, right + 1)))
-    elif isinstance(operation, _CONVOLUTIONS) or operation.kernel == (1, 1):
+    cause = f"stride {_extents(operation.stride)} starting at the second row and column"
+    edges = operation.explicit_padding(shapes[0])
+    if min(before for before, _ in edges) > 0:
+        yield from _with_fields(operation, cause, padding=tuple((before - 1, after + 1) for before, after in edges))
+    elif isinstance(operation, _CONVOLUTIONS) or max(operation.kernel) == 1:
         yield Trial(cause, inputs=_shifted)
 
 
 def _shifted(value: Array) -> Array:
-    """Drop a map's first row and column, and append zeros."""
-    return _padded(value[:, :, 1:, 1:], ((0, 1), (0, 1)))
+    """Drop a map's first position along each axis, and append zeros."""
+    rank = value.ndim - 2
+    return _padded(value[(..., *[slice(1, None)] * rank)], [(0, 1)] * rank)
 
 
-def _pair(value: tuple[int, int]) -> str:
-    return str(value[0]) if value[0] == value[1] else f"{value[0]}×{value[1]}"
+def _extents(value: tuple[int, ...]) -> str:
+    return str(value[0]) if len(set(value)) == 1 else "×".join(map(str, value))
 
 
-@_register(*_CONVOLUTIONS, ops.ConvTranspose2d)
+@_register(*_CONVOLUTIONS, ops.ConvTranspose)
 def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     def kernel(cause: str, change: Callable[[Array], Array]) -> Trial:
         return Trial(cause, parameters=lambda own: {**own, "weight": change(own["weight"])})
 
     if max(operation.kernel) > 1:
-        yield kernel("the kernel is flipped in height and width", lambda w: w[:, :, ::-1, ::-1].copy())
-    if operation.kernel[0] == operation.kernel[1] > 1:
-        yield kernel("the kernel's height and width are swapped", lambda w: w.swapaxes(2, 3).copy())
+        words = _FLIPPED[operation.rank]
+        flip = (..., *[slice(None, None, -1)] * operation.rank)
+        yield kernel(f"the kernel is flipped{words}", lambda w: w[flip].copy())
+    if operation.rank > 1 and operation.kernel[-2] == operation.kernel[-1] > 1:
+        yield kernel("the kernel's height and width are swapped", lambda w: w.swapaxes(-2, -1).copy())
+    if operation.rank > 2 and operation.kernel[0] == operation.kernel[-1] > 1:
+        yield kernel("the kernel's depth and width are swapped", lambda w: w.swapaxes(2, -1).copy())
     yield kernel("the kernel's input and output channels are swapped", lambda w: _swapped(w))
     yield kernel("the kernel is in another layout", lambda w: _in_other_layout(w))
     if shapes[0][0] == 3:
@@ -200,6 +210,9 @@ def _kernels(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield from _without_bias(operation, shapes)
 
 
+_FLIPPED = {1: "", 2: " in height and width", 3: " in depth, height and width"}
+
+
 def _swapped(kernel: Array) -> Array:
     if kernel.shape[0] != kernel.shape[1]:
         raise ValueError("not square")
@@ -207,8 +220,10 @@ def _swapped(kernel: Array) -> Array:
 
 
 def _in_other_layout(kernel: Array) -> Array:
-    """Read the memory of an OIHW kernel as HWIO."""
-    return kernel.reshape(kernel.transpose(2, 3, 1, 0).shape).transpose(3, 2, 0, 1).copy()
+    """Read the memory of a kernel (out, in, ...) as (..., in, out)."""
+    axes = (*range(2, kernel.ndim), 1, 0)
+    positions = range(kernel.ndim - 2)
+    return kernel.reshape(kernel.transpose(axes).shape).transpose(-1, -2, *positions).copy()
 
 
 def _interleaved(value: Array, groups: int) -> Array:
@@ -216,9 +231,9 @@ def _interleaved(value: Array, groups: int) -> Array:
     return value.reshape(batch, channels // groups, groups, *sizes).swapaxes(1, 2).reshape(value.shape)
 
 
-@_register(ops.StdConv2d)
-def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    plain = ops.Conv2d(**operation.model_dump(exclude={"op", "epsilon", "gain", "gamma"}), op="conv2d")
+@_register(ops.StdConv)
+def _standardizations(operation: ops.StdConv, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    plain = ops.Conv(**operation.model_dump(exclude={"op", "epsilon", "gain", "gamma"}), op="conv2d")
     factor = operation.factor(*shapes)
 
     def kernel(cause: str, standardized: Callable[[Array], Array], factor: float = factor) -> Trial:
@@ -246,7 +261,7 @@ def _standardizations(operation: ops.StdConv2d, shapes: tuple[Shape, ...]) -> It
         yield from _other_values(operation, "gamma", (1.0, 1.7139588594436646, 1.7881293296813965, 1.7015043497085571))
 
 
-@_register(ops.Linear, ops.Conv1d)
+@_register(ops.Linear)
 def _without_bias(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     if operation.bias:
         yield Trial("the bias is left out", parameters=lambda own: {**own, "bias": 0 * own["bias"]})
@@ -268,13 +283,8 @@ def _softmax(value: Array) -> Array:
     return powers / powers.sum(1, keepdims=True)
 
 
-@_register(ops.Conv1d)
-def _conv1d(operation: ops.Conv1d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
-    yield Trial("the kernel is flipped", parameters=lambda own: {**own, "weight": own["weight"][..., ::-1].copy()})
-
-
-@_register(ops.ConvTranspose2d)
-def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+@_register(ops.ConvTranspose)
+def _crops(operation: ops.ConvTranspose, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     same = explicit_crop(operation.kernel, operation.stride, "same")
     now = operation.crop
     crops = {
@@ -289,7 +299,7 @@ def _crops(operation: ops.ConvTranspose2d, shapes: tuple[Shape, ...]) -> Iterato
             yield from _with_fields(operation, cause, padding=edges)
 
 
-@_register(*_NORMS, ops.StdConv2d)
+@_register(*_NORMS, ops.StdConv)
 def _epsilons(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     # The smallest gives the same result as no epsilon.
     yield from _other_values(operation, "epsilon", EPSILONS, lambda e: f"{e} or none" if e == min(EPSILONS) else str(e))
@@ -326,8 +336,8 @@ def _statistics(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 
         return formula
 
-    if isinstance(operation, ops.BatchNorm) and len(shapes[0]) == 3:
-        for axis, word in ((2, "height"), (3, "width")):
+    if isinstance(operation, ops.BatchNorm) and len(shapes[0]) > 1:
+        for axis, word in enumerate(SIZE_NAMES[len(shapes[0])][1:], 2):
             yield Trial(f"it normalizes along the {word} instead of the channels", formula=along(axis))
     yield Trial("batch statistics instead of running statistics", formula=of_the_batch)
     yield Trial("epsilon is added to the standard deviation", formula=epsilon_outside)
@@ -421,48 +431,54 @@ def _pools(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     for trial in _other_values(operation, "ceil_mode", [True, False]):
         if trial.operation is not None and trial.operation.output_shape(*shapes) != operation.output_shape(*shapes):
             yield trial
-    if operation.kernel == (1, 1):
+    if max(operation.kernel) == 1:
         return
     fields = {name: getattr(operation, name) for name in ("kernel", "stride", "padding", "ceil_mode")}
-    if isinstance(operation, ops.MaxPool2d):
+    if isinstance(operation, ops.MaxPool):
         for counted in (False, True):
-            average = ops.AvgPool2d(op="avg_pool2d", count_include_pad=counted, **fields)
-            yield Trial("average instead of max pooling", average)
+            yield Trial("average instead of max pooling", _average(operation.rank, count_include_pad=counted, **fields))
     else:
-        yield Trial("max instead of average pooling", ops.MaxPool2d(op="max_pool2d", **fields))
+        yield Trial("max instead of average pooling", _maximum(operation.rank, **fields))
+
+
+def _average(rank: int, **fields: Any) -> ops.AvgPool:
+    return ops.AvgPool.model_validate({"op": f"avg_pool{rank}d", **fields})
+
+
+def _maximum(rank: int, **fields: Any) -> ops.MaxPool:
+    return ops.MaxPool.model_validate({"op": f"max_pool{rank}d", **fields})
 
 
 @_register(*_POOLS)
 def _subsamplings(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     stride = operation.stride
-    if operation.kernel == (1, 1) != stride:
-        blocks = f"of each {stride[0]}×{stride[1]} values instead of the first"
-        average = ops.AvgPool2d(op="avg_pool2d", kernel=stride, stride=stride, count_include_pad=False)
-        yield Trial(f"the mean {blocks}", average)
-        yield Trial(f"the largest {blocks}", ops.MaxPool2d(op="max_pool2d", kernel=stride, stride=stride))
+    if max(operation.kernel) == 1 < max(stride):
+        blocks = f"of each {as_text(stride)} values instead of the first"
+        yield Trial(f"the mean {blocks}", _average(operation.rank, kernel=stride, stride=stride))
+        yield Trial(f"the largest {blocks}", _maximum(operation.rank, kernel=stride, stride=stride))
 
 
-@_register(ops.AvgPool2d)
-def _average_pools(operation: ops.AvgPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+@_register(ops.AvgPool)
+def _average_pools(operation: ops.AvgPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     yield from _other_values(operation, "count_include_pad", [True, False])
     if operation.ceil_mode and operation.padding != "same":
         rows = operation.fixed_padding
-        whole = operation.model_copy(update={"padding": UNPADDED, "ceil_mode": False})
+        whole = operation.model_copy(update={"padding": ((0, 0),) * operation.rank, "ceil_mode": False})
         yield Trial(
             "partial windows are divided by the full window size", whole, inputs=lambda value: _padded(value, rows)
         )
 
 
-@_register(ops.MaxPool2d)
-def _max_pools(operation: ops.MaxPool2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+@_register(ops.MaxPool)
+def _max_pools(operation: ops.MaxPool, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     paddings: dict[str, Any] = {
         "as the graph has it": operation.explicit_padding(shapes[0]),
         "TensorFlow's same": explicit_padding(shapes[0][1:], operation.kernel, operation.stride),
         "symmetric": tuple(map(symmetric_padding, operation.kernel)),
     }
-    unpadded = operation.model_copy(update={"padding": UNPADDED})
+    unpadded = operation.model_copy(update={"padding": ((0, 0),) * operation.rank})
     for how, rows in paddings.items():
-        if any(map(any, rows)):
+        if not is_unpadded(rows):
             yield Trial(
                 f"the pad is 0 instead of minus infinity ({how})",
                 unpadded,
@@ -480,7 +496,7 @@ def _padded(value: Array, edges: Any, **how: Any) -> Array:
 def _reductions(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     import numpy as np
 
-    chosen: tuple[int, ...] = getattr(operation, "axis", (1, 2))
+    chosen: tuple[int, ...] = getattr(operation, "axis", tuple(range(1, len(shapes[0]))))
     functions = {"mean": np.mean, "maximum": np.max, "sum": np.sum, "minimum": np.min}
     own = _REDUCTIONS[operation.op]
 
@@ -536,19 +552,23 @@ def _powers(operation: ops.GeMPool, shapes: tuple[Shape, ...]) -> Iterator[Trial
         yield Trial(cause, parameters=lambda own, power=power: {"p": 0 * own["p"] + power})
     yield Trial("the root is left out", formula=lambda inputs, own: _powered(inputs[0], own, operation.epsilon))
     yield Trial(
-        "the mean instead of the generalized mean", formula=lambda inputs, own: inputs[0].mean((2, 3), keepdims=True)
+        "the mean instead of the generalized mean", formula=lambda inputs, own: _over_positions("mean", inputs[0])
     )
     yield Trial(
-        "the maximum instead of the generalized mean", formula=lambda inputs, own: inputs[0].max((2, 3), keepdims=True)
+        "the maximum instead of the generalized mean", formula=lambda inputs, own: _over_positions("max", inputs[0])
     )
 
 
 def _powered(value: Array, own: Arrays, epsilon: float) -> Array:
-    return (value.clip(min=epsilon) ** own["p"]).mean((2, 3), keepdims=True)
+    return _over_positions("mean", value.clip(min=epsilon) ** own["p"])
 
 
-@_register(ops.Pad2d)
-def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+def _over_positions(function: str, value: Array) -> Array:
+    return getattr(value, function)(tuple(range(2, value.ndim)), keepdims=True)
+
+
+@_register(ops.Pad)
+def _pads(operation: ops.Pad, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     for cause, how in {
         "zeros": {"mode": "constant"},
         "the mirrored map without its edge": {"mode": "reflect"},
@@ -564,7 +584,9 @@ def _pads(operation: ops.Pad2d, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     mirrored = tuple((after, before) for before, after in now)
     fewer_before = tuple((max(before - 1, 0), after) for before, after in now)
     fewer_after = tuple((before, max(after - 1, 0)) for before, after in now)
-    yield from _other_values(operation, "padding", [mirrored, fewer_before, fewer_after, UNPADDED], _edges)
+    yield from _other_values(
+        operation, "padding", [mirrored, fewer_before, fewer_after, ((0, 0),) * operation.rank], _edges
+    )
 
 
 @_register(ops.PadChannels)
@@ -574,7 +596,7 @@ def _channel_pads(operation: ops.PadChannels, shapes: tuple[Shape, ...]) -> Iter
     whole = operation.before + operation.after
     for before in (0, whole // 2, whole):
         if before != operation.before:
-            edges = ((0, 0), (before, whole - before), (0, 0), (0, 0))
+            edges = ((0, 0), (before, whole - before), *[(0, 0)] * (len(shapes[0]) - 1))
             cause = f"{before} channels of zeros before and {whole - before} after"
             yield Trial(cause, formula=lambda inputs, own, edges=edges: np.pad(inputs[0], edges))
 
@@ -595,7 +617,8 @@ def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Tri
         return np.moveaxis(inputs[0], 1, -1).reshape(len(inputs[0]), -1)
 
     if operation.axis == 0:
-        yield Trial("the order is (height, width, channels)", formula=channels_last)
+        names = ", ".join((*SIZE_NAMES[len(shapes[0])][1:], "channels"))
+        yield Trial(f"the order is ({names})", formula=channels_last)
     elif operation.axis == 1 and len(shapes[0]) == 3:
 
         def columns_first(inputs: list[Array], own: Arrays) -> Array:

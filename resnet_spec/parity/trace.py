@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backend.protocol import DType
+    from resnet_spec.operations.fields import Shape
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -99,7 +100,7 @@ def record(
     weights: str | Path | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    size: tuple[int, int] | None = None,
+    size: Shape | None = None,
     batch: int = 2,
     nodes: bool = False,
     force: bool = False,
@@ -412,7 +413,7 @@ def _witness(trace: Trace, judged: BackendProcess, stack: ExitStack, progress: P
 
 def _check_same(path: Path, trace: Trace, spec: str | Path, overrides: Overrides | None) -> None:
     size = trace.graph.input.shape[1:]
-    whole = load(spec, at_size(overrides, (size[0], size[1]) if size else None)).to_graph()
+    whole = load(spec, at_size(overrides, size or None)).to_graph()
     graph = whole.with_outputs([*whole.outputs[:-1], whole.logits])
     if graph.fingerprint != trace.graph.fingerprint:
         where = first_difference(trace.graph, graph, ("the trace", "the spec"))

@@ -31,9 +31,10 @@ from resnet_spec.operations import (
     OFFSETS,
     STATISTICS,
     VARIANCES,
-    AvgPool2d,
+    AvgPool,
     BatchNorm,
     Concat,
+    Conv,
     FilterResponseNorm,
     GroupNorm,
     InstanceNorm,
@@ -44,8 +45,9 @@ from resnet_spec.operations import (
     PositionBatchNorm,
     Role,
     Scale,
+    StdConv,
 )
-from resnet_spec.operations.fields import UNPADDED
+from resnet_spec.operations.windows import is_unpadded
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.plan import UPDATE, Plan, U, all_terms, random_batch
 from resnet_spec.parity.process import BackendProcess, Progress
@@ -318,7 +320,9 @@ def _keeps_shifts(node: Node) -> bool:
             | "subtract"
             | "slice"
             | "resize"
+            | "max_pool1d"
             | "max_pool2d"
+            | "max_pool3d"
             | "global_avg_pool"
             | "global_max_pool"
             | "dropout"
@@ -331,11 +335,12 @@ def _keeps_shifts(node: Node) -> bool:
         case "scale" | "offset":
             assert isinstance(operation, Scale | Offset)  # noqa: S101 - by its name
             return operation.op == "offset" or operation.shape != "map"
-        case "avg_pool2d":
-            assert isinstance(operation, AvgPool2d)  # noqa: S101 - by its name
-            return operation.padding == UNPADDED or not operation.count_include_pad
-        case "conv2d" | "std_conv2d":
-            return operation.padding == UNPADDED
+        case "avg_pool1d" | "avg_pool2d" | "avg_pool3d":
+            assert isinstance(operation, AvgPool)  # noqa: S101 - by its name
+            return is_unpadded(operation.padding) or not operation.count_include_pad
+        case "conv1d" | "conv2d" | "conv3d" | "std_conv2d":
+            assert isinstance(operation, Conv | StdConv)  # noqa: S101 - by its name
+            return is_unpadded(operation.padding)
         case "mean":
             assert isinstance(operation, Mean)  # noqa: S101 - by its name
             return 0 not in operation.axis

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from resnet_spec.errors import KeyPath, shown, suggest
 from resnet_spec.graph import INPUT, Scope
-from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations import WORDS
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, Unknown
 from resnet_spec.spec.expressions import Value as Number
@@ -315,10 +315,10 @@ class ChainLowering:
             return inputs[0].after_mistake()
         if bound.kind == ABSENT:
             return inputs[0]
-        if bound.kind not in OPERATIONS:
+        if bound.kind not in WORDS:
             full: Namer = lambda inner: around.name(f"{name}.{inner}")  # noqa: E731
             return self.block(bound, inputs, full, path, examining=around.examining)
-        if len(inputs) == 1 and OPERATIONS[bound.kind].joins and any(map(_is_list, step.from_)):
+        if len(inputs) == 1 and WORDS[bound.kind].joins and any(map(_is_list, step.from_)):
             # A sum or a concatenation of one value is that value.
             return inputs[0]
         if around.examining:

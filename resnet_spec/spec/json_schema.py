@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from resnet_spec.operations import OPERATIONS
-from resnet_spec.operations.base import describe
+from resnet_spec.operations import WORDS
+from resnet_spec.operations.base import BaseOperation, describe
 from resnet_spec.spec.models import ABSENT, FEATURES, STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
 
 Schema: TypeAlias = dict[str, Any]
@@ -99,7 +99,9 @@ _USED = (
 
 
 def _definitions() -> Schema:
-    kinds: Schema = {name: {"anyOf": [_operation(name), {"type": "null"}]} for name in OPERATIONS}
+    # One class is the operations of several names.
+    operations = {kind.__name__: {"anyOf": [_operation(kind), {"type": "null"}]} for kind in WORDS.values()}
+    kinds: Schema = {name: {"$ref": f"#/$defs/{kind.__name__}"} for name, kind in WORDS.items()}
     reference: Schema = {
         "type": "object",
         "minProperties": 1,
@@ -108,7 +110,7 @@ def _definitions() -> Schema:
     }
     word: Schema = {
         "type": ["string", "null"],
-        "description": f"An operation ({', '.join(OPERATIONS)}), a block, a defined layer, a slot, or none.",
+        "description": f"An operation ({', '.join(WORDS)}), a block, a defined layer, a slot, or none.",
     }
     step = reference | {
         "description": getdoc(Step),
@@ -132,19 +134,20 @@ def _definitions() -> Schema:
         "layer": {"anyOf": [word, reference]},
         "step": {"anyOf": [word, step]},
         "block": _block(),
+        **operations,
     }
 
 
-def _operation(name: str) -> Schema:
+def _operation(kind: type[BaseOperation]) -> Schema:
     """An operation's arguments; every number may be an expression. None is required, since a definition may give it."""
-    schema = OPERATIONS[name].model_json_schema()
-    description, fields = describe(OPERATIONS[name])
+    schema = kind.model_json_schema()
+    description, fields = describe(kind)
     properties: Schema = {
         field: _or_expression({k: v for k, v in value.items() if k != "default"}) | {"description": fields[field]}
         for field, value in schema["properties"].items()
         if field != "op"
     }
-    if "decay" in OPERATIONS[name].aliases:
+    if "decay" in kind.aliases:
         properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
 

@@ -25,7 +25,7 @@ from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError
 from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Outputs, Source, Stage, counts
 from resnet_spec.spec.resolution import Bound, Environment, Written
-from resnet_spec.spec.values import SIZE_NAMES, UNKNOWN_PARTS, Value
+from resnet_spec.spec.values import UNKNOWN_PARTS, Value
 
 MAX_NAME_LENGTH = 200
 
@@ -68,9 +68,10 @@ class _Lowering(ChainLowering):
         self.networks: list[Graph] = []
         self.output_names: tuple[str, ...] = ()
         self.overridden = overridden
-        place = locate(("input", "height"))
-        if overridden and place is not None and not network.input.features and place.file.startswith(OVERRIDES):
-            size = f"input.height={network.input.height} and input.width={network.input.width}"
+        names = network.input.positions
+        place = locate(("input", names[0])) if names else None
+        if overridden and place is not None and place.file.startswith(OVERRIDES):
+            size = " and ".join(f"input.{name}={getattr(network.input, name)}" for name in names)
             self.diagnostics.size_note = f"; with {size} instead of the spec's own size"
         self.blocks_done, self.block_count = 0, sum(stage.repeat for stage in network.stages.values())
 
@@ -143,7 +144,7 @@ class _Lowering(ChainLowering):
         if value.shape is None:
             return unknown
         try:
-            input = Input.model_validate(dict(zip(SIZE_NAMES[len(value.shape)], value.shape, strict=True)))
+            input = Input.of(value.shape)
         except ValidationError:
             self.problem(f"a network's input is a map or a vector, not {list(value.shape)} (from {value.node})", path)
             return unknown

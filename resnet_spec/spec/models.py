@@ -31,7 +31,7 @@ from resnet_spec.errors import shown
 from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
-from resnet_spec.operations import OPERATIONS
+from resnet_spec.operations import WORDS
 from resnet_spec.spec.published import Published
 
 ABSENT = "none"
@@ -427,7 +427,7 @@ class Network(Frozen):
     def _check(self) -> Network:
         for what, names in (("layers", self.layers), ("blocks", self.blocks)):
             _check_reserved(what, names)
-            taken = sorted(set(names) & OPERATIONS.keys() | set(names) & {ABSENT})
+            taken = sorted(set(names) & WORDS.keys() | set(names) & {ABSENT})
             if taken:
                 raise ValueError(f"{taken[0]!r} under {what} is the name of an operation")
         both = sorted(set(self.layers) & set(self.blocks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -13,8 +13,8 @@ from resnet_spec.errors import shown
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.graph.checks import arity_problem
-from resnet_spec.operations import OPERATIONS, AnyOperation
-from resnet_spec.operations.fields import Shape, ShapeError
+from resnet_spec.operations import ANY_RANK, OPERATIONS, AnyOperation
+from resnet_spec.operations.fields import MAX_RANK, Shape, ShapeError, as_text
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.resolution import Bound, is_unknown, misspelled
 from resnet_spec.spec.values import Value
@@ -53,12 +53,12 @@ class GraphBuilder:
 
     def apply(self, bound: Bound, inputs: Sequence[Value], name: str, path: KeyPath) -> Value:
         """Add a node for an operation."""
-        operation = self._operation(bound, path)
+        operation = self._operation(bound, inputs[0], path)
         return inputs[0].after_mistake() if operation is None else self._add(operation, inputs, name, path)
 
     def check(self, bound: Bound, inputs: Sequence[Value], path: KeyPath) -> Value:
         """Report what is wrong with an operation's arguments or the number of its inputs, without a node for it."""
-        operation = self._operation(bound, path)
+        operation = self._operation(bound, inputs[0], path)
         if operation is not None and (wrong_arity := arity_problem(operation, len(inputs))):
             self._problem(f"{wrong_arity}; 'from' names them", path)
         return inputs[0].after_mistake()
@@ -95,8 +95,15 @@ class GraphBuilder:
 
     # -- operations ----------------------------------------------------------------------------------------------
 
-    def _operation(self, bound: Bound, path: KeyPath) -> AnyOperation | None:
+    def _operation(self, bound: Bound, input: Value, path: KeyPath) -> AnyOperation | None:
         """The operation with its arguments validated, None if one is wrong or unknown."""
+        if bound.kind in ANY_RANK:
+            rank = _rank(bound.arguments) if input.shape is None else len(input.shape) - 1
+            if not 1 <= rank <= MAX_RANK:
+                needs = f"{bound.kind} needs channels and one to {MAX_RANK} axes of positions"
+                self._problem(f"{needs}, not {as_text(input.shape or ())} (from {input.node})", path, of_shapes=True)
+                return None
+            bound = bound._replace(kind=bound.kind.replace("_nd", f"{rank}d"))
         known = {name: value for name, value in bound.arguments.items() if not is_unknown(value)}
         try:
             key = (bound.kind, tuple((name, _hashable(value)) for name, value in bound.arguments.items()))
@@ -173,6 +180,12 @@ class GraphBuilder:
         self.written[node.name] = path
         self._owners[node.name] = _Owner(node, inputs) if node.calls is None else self._owners[node.calls]
         return Value(node.name, node.shape)
+
+
+def _rank(arguments: Mapping[str, Any]) -> int:
+    """The rank of an operation whose input is unknown, as far as its lists of numbers show it."""
+    lengths = [len(cast("list[Any]", value)) for value in arguments.values() if isinstance(value, list)]
+    return lengths[0] if lengths and 1 <= lengths[0] <= MAX_RANK else 2
 
 
 def _hashable(value: Any) -> Any:

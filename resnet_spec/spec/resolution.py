@@ -17,14 +17,14 @@ from pydantic import ValidationError
 from resnet_spec.document.parser import KeyPath
 from resnet_spec.errors import shown, suggest, suggest_spelling
 from resnet_spec.errors.validation import invalid_values
-from resnet_spec.graph import INPUT
-from resnet_spec.operations import OPERATIONS
+from resnet_spec.graph import INPUT, SIZE_NAMES
+from resnet_spec.operations import WORDS
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.diagnostics import Diagnostics
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError, Value, evaluate, limited, variables
 from resnet_spec.spec.models import ABSENT, TYPES, Block, Layer, Network
-from resnet_spec.spec.values import SIZE_NAMES, StepSizes
+from resnet_spec.spec.values import StepSizes
 from resnet_spec.spec.values import Value as StepValue
 
 
@@ -42,15 +42,15 @@ def misspelled(name: str, unknown: Iterable[str]) -> bool:
 
 def _hint(kind: str, own: list[str]) -> str:
     """What an unknown layer may be: a misspelled one, or else the operations of the kind that its name resembles."""
-    if hint := suggest_spelling(kind, [*own, *OPERATIONS]):
+    if hint := suggest_spelling(kind, [*own, *WORDS]):
         return hint
     words = [word for word in ("conv", "norm", "pool") if word in kind.lower()]
-    like = difflib.get_close_matches(kind, OPERATIONS, n=1, cutoff=0.7)
-    like += [name for word in words for name in OPERATIONS if word in name]
+    like = difflib.get_close_matches(kind, WORDS, n=1, cutoff=0.7)
+    like += [name for word in words for name in WORDS if word in name]
     if not like:
         return suggest(kind, own)
-    category = OPERATIONS[like[0]].category
-    names = [name for name, operation in OPERATIONS.items() if operation.category is category]
+    category = WORDS[like[0]].category
+    names = [name for name, operation in WORDS.items() if operation.category is category]
     return f"; the operations of the kind {category} are {', '.join(names)}"
 
 
@@ -144,7 +144,7 @@ class Resolver:
             self.used_layers.add(kind)
             # Defined layers mean the same wherever they are used: their arguments see only the spec's parameters.
             base = self.resolve(self._network.layers[kind], self.root, ("layers", kind), (*seen, kind))
-        elif kind in OPERATIONS or kind in self._network.blocks:
+        elif kind in WORDS or kind in self._network.blocks:
             base = Bound(kind, {}, {})
         elif self.expected(kind):
             return UNKNOWN_LAYER
@@ -174,13 +174,13 @@ class Resolver:
 
     def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
         """Whether an operation or a block takes an argument of this name; reports a problem if not."""
-        if kind in OPERATIONS:
-            known = {*OPERATIONS[kind].model_fields, *OPERATIONS[kind].aliases} - {"op"}
+        if kind in WORDS:
+            known = {*WORDS[kind].model_fields, *WORDS[kind].aliases} - {"op"}
         else:
             known = set(self._network.blocks[kind].parameters)
         if name in known:
             return True
-        what = "operation" if kind in OPERATIONS else "block"
+        what = "operation" if kind in WORDS else "block"
         self._diagnostics.problem(
             f"unknown key {name!r} of {what} {kind!r}{suggest(name, known | also)}", path, key=True
         )
@@ -188,7 +188,7 @@ class Resolver:
 
     def argument(self, kind: str, name: str, value: Any, environment: Environment, path: KeyPath) -> Any:
         """The value of one argument of an operation or a block; its expressions see ``environment``."""
-        if kind in OPERATIONS:
+        if kind in WORDS:
             return self.operation_argument(kind, name, value, environment, path)
         wanted = parameter_type(self._network.blocks[kind], name)
         if wanted == "layer":
@@ -288,7 +288,7 @@ def parameter_type(block: Block, name: str) -> str:
 @lru_cache(maxsize=256)
 def _words(kind: str, name: str) -> tuple[str, ...]:
     """The words that an operation's field accepts, such as ``same``."""
-    info = OPERATIONS[kind].model_fields.get(name)
+    info = WORDS[kind].model_fields.get(name)
 
     def literals(annotation: Any) -> Iterator[str]:
         if typing.get_origin(annotation) is typing.Literal:
@@ -302,4 +302,4 @@ def _words(kind: str, name: str) -> tuple[str, ...]:
 
 def _takes_numbers(kind: str, name: str) -> bool:
     """Whether a field that accepts a word accepts a number, too."""
-    return typing.get_origin(OPERATIONS[kind].model_fields[name].annotation) is not typing.Literal
+    return typing.get_origin(WORDS[kind].model_fields[name].annotation) is not typing.Literal

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from resnet_spec.graph import SIZE_NAMES
 from resnet_spec.operations.fields import Shape
 from resnet_spec.spec.expressions import UNKNOWN, Sizes
 
@@ -76,14 +77,6 @@ class _UnknownParts(Mapping[str, Value]):
 
 UNKNOWN_PARTS = _UnknownParts()
 """The parts of a value after a mistake."""
-
-SIZE_NAMES = {
-    4: ("channels", "depth", "height", "width"),
-    3: ("channels", "height", "width"),
-    2: ("channels", "length"),
-    1: ("features",),
-}
-"""What expressions call the sizes of a volume, of a map, of a row of channels and of a vector."""
 
 
 def sizes(shape: Shape | None) -> Sizes:

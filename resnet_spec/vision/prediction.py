@@ -21,7 +21,14 @@ from resnet_spec.parity.report import largest_difference, logits_size, ratio
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from resnet_spec.spec.loader import Overrides, with_overrides
 from resnet_spec.spec.published import Preprocessing
-from resnet_spec.vision.preprocessing import checked_preprocessing, listed, path_of, preprocess, preprocessing_of
+from resnet_spec.vision.preprocessing import (
+    check_reads_images,
+    checked_preprocessing,
+    listed,
+    path_of,
+    preprocess,
+    preprocessing_of,
+)
 from resnet_spec.weights.adapting import BACKGROUND
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.io import Reading, read_weights
@@ -214,6 +221,7 @@ def predict(
 
     names = _backend_names(backends)
     loaded = loaded_spec(spec, overrides, None)
+    check_reads_images(loaded)
     labeled = _checked_labels(_classifier(loaded.to_graph()), labels)
     chosen = _preprocessing_for(loaded, weights, preprocessing)
     batch = preprocess(loaded, images, chosen)

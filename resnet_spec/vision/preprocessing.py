@@ -65,11 +65,19 @@ def preprocess(
         (1, 3, 224, 224)
     """
     spec = spec if isinstance(spec, Spec) else load(spec)
+    check_reads_images(spec)
     chosen = weights if isinstance(weights, Preprocessing) else preprocessing_of(spec, weights)
-    channels = spec.input.channels if spec.input.features is None else 0
-    if channels != len(chosen.mean):
-        raise SpecError(f"{spec.name} reads {f'{channels} channels' if channels else 'vectors'}, not color images")
+    if spec.input.channels != len(chosen.mean):
+        raise SpecError(f"{spec.name} reads {spec.input.channels} channels, not color images")
     return prepare(images, chosen)
+
+
+def check_reads_images(spec: Spec) -> None:
+    """Raise SpecError for a network of vectors, signals or volumes."""
+    positions = len(spec.input.positions)
+    if positions != 2:
+        what = {0: "vectors", 1: "signals", 3: "volumes"}[positions]
+        raise SpecError(f"{spec.name} reads {what}, not color images")
 
 
 def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:

@@ -158,8 +158,8 @@ def _fit(
 
 def _may_be_another(graph: Graph, tensors: Tensors) -> bool:
     """Whether tensors may be another network's: the kernels of convolutions are others than the graph's."""
-    kernels = {name: tensor.shape for name, tensor in tensors.items() if tensor.ndim == 4}
-    wanted = {parameter.name: parameter.shape for parameter in graph.parameters() if len(parameter.shape) == 4}
+    kernels = {name: tensor.shape for name, tensor in tensors.items() if tensor.ndim > 2}
+    wanted = {parameter.name: parameter.shape for parameter in graph.parameters() if len(parameter.shape) > 2}
     return bool(kernels) and kernels != wanted
 
 

@@ -108,7 +108,7 @@ def _is_another(graph: Graph, given: Mapping[str, Shape]) -> bool:
     wanted = {parameter.name: parameter.shape for parameter in graph.parameters()}
     ends = {parameter.name for parameter in (*head_parameters(graph), *first_kernels(graph))}
     wrong = {name for name, shape in wanted.items() if given.get(name) != shape}
-    return not wrong <= ends or any(len(shape) == 4 for name, shape in given.items() if name not in wanted)
+    return not wrong <= ends or any(len(shape) > 2 for name, shape in given.items() if name not in wanted)
 
 
 def _hint_at_widths(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:

@@ -46,11 +46,13 @@ def test_language_documents_every_key_and_no_other() -> None:
 
 
 def test_language_documents_every_operation_with_its_fields_and_defaults() -> None:
-    from resnet_spec.operations import OPERATIONS
+    from resnet_spec.operations import ANY_RANK, OPERATIONS
 
+    # An operation of any rank by the name without the rank.
+    names = {operation: name for name, operation in (OPERATIONS | ANY_RANK).items()}
     links = [row["operation"] for row in table(f"{LANGUAGE}/operations.md", "operation", "what it computes").rows]
-    assert [link.partition("]")[0] for link in links] == [f"[`{name}`" for name in OPERATIONS]
-    for (name, operation), link in zip(OPERATIONS.items(), links, strict=True):
+    assert [link.partition("]")[0] for link in links] == [f"[`{name}`" for name in names.values()]
+    for (operation, name), link in zip(names.items(), links, strict=True):
         page = f"{LANGUAGE}/{link.partition('(')[2].partition('#')[0]}"
         rows = [row for table in tables(section(page, f"`{name}`")) for row in table.rows]
         fields = {ticked(row["field"]): row["default"] for row in rows}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import resnet_spec
 from resnet_spec import Graph
-from resnet_spec.graph import Parameter
+from resnet_spec.graph import Input, Parameter
 from resnet_spec.operations import BIASES, LEARNED, MEANS, OFFSETS, SCALES, VARIANCES, Role
 from resnet_spec.parity.randomization import random_images
 
@@ -59,6 +59,8 @@ def _only(operation: str, shape: tuple[int, ...] = (4, 9, 8), **fields: Any) -> 
 
 _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.1, "running_variance": "biased"}
 
+_VOLUME = (4, 5, 4, 7)
+
 OPERATIONS: dict[str, Case] = {
     "conv2d": _only("conv2d", channels=5, kernel=3, padding=1, bias=True),
     "conv2d_uneven": _only("conv2d", channels=3, kernel=[3, 2], stride=[2, 3], padding=[[1, 0], [0, 2]]),
@@ -90,6 +92,23 @@ OPERATIONS: dict[str, Case] = {
     "conv1d_biased": Case(
         {"row": {"reshape": {"shape": [4, 9]}}, "layer": {"conv1d": {"channels": 3, "kernel": 4, "bias": True}}},
         shape=(4, 3, 3),
+    ),
+    "conv1d_dilated_groups": _only(
+        "conv1d", (4, 15), channels=6, kernel=3, stride=2, padding=[[3, 1]], dilation=2, groups=2
+    ),
+    "conv1d_same": _only("conv1d", (4, 10), channels=3, kernel=3, stride=2, padding="same", bias=True),
+    "conv3d": _only("conv3d", _VOLUME, channels=5, kernel=3, padding=1, bias=True),
+    "conv3d_uneven": _only(
+        "conv3d", _VOLUME, channels=3, kernel=[3, 1, 2], stride=[1, 2, 2], padding=[[1, 0], 0, [0, 2]]
+    ),
+    "conv3d_dilated_groups": _only(
+        "conv3d", _VOLUME, channels=6, kernel=[3, 1, 3], stride=[1, 2, 2], padding=2, dilation=2, groups=2
+    ),
+    "conv3d_same": _only("conv3d", _VOLUME, channels=3, kernel=3, stride=[1, 2, 2], padding="same"),
+    "conv_transpose1d": _only("conv_transpose1d", (4, 5), channels=3, kernel=3, stride=2, padding=1, bias=True),
+    "conv_transpose1d_same": _only("conv_transpose1d", (4, 5), channels=3, kernel=3, stride=2, padding="same"),
+    "conv_transpose3d": _only(
+        "conv_transpose3d", (4, 3, 2, 4), channels=3, kernel=[1, 2, 3], stride=[1, 2, 2], padding=[0, 0, 1]
     ),
     "linear": _only("linear", (6,), features=5),
     "linear_unbiased": _only("linear", (6,), features=5, bias=False),
@@ -157,10 +176,18 @@ OPERATIONS: dict[str, Case] = {
     "softmax": _only("softmax", (6,)),
     "dropout": _only("dropout", rate=0.3),
     "stochastic_depth": _only("stochastic_depth", rate=0.3),
+    "max_pool1d": _only("max_pool1d", (4, 10), kernel=3, stride=2, padding=1),
+    "max_pool1d_same": _only("max_pool1d", (4, 10), kernel=3, stride=2, padding="same"),
     "max_pool2d": _only("max_pool2d", kernel=3, stride=2, padding=1),
     "max_pool2d_uneven": _only("max_pool2d", kernel=[3, 2], stride=[2, 1], padding=[[1, 0], [0, 1]]),
     "max_pool2d_ceil": _only("max_pool2d", kernel=3, stride=2, padding=1, ceil_mode=True),
     "max_pool2d_same": _only("max_pool2d", kernel=3, stride=2, padding="same"),
+    "max_pool3d": _only("max_pool3d", _VOLUME, kernel=[3, 2, 3], stride=[1, 2, 2], padding=[1, 1, [0, 1]]),
+    "max_pool3d_ceil": _only("max_pool3d", _VOLUME, kernel=3, stride=2, padding=1, ceil_mode=True),
+    "avg_pool1d": _only("avg_pool1d", (4, 10), kernel=3, stride=2, padding=1, count_include_pad=True),
+    "avg_pool1d_without_pad": _only("avg_pool1d", (4, 10), kernel=4, stride=3, padding=2, count_include_pad=False),
+    "avg_pool3d": _only("avg_pool3d", _VOLUME, kernel=3, stride=2, padding=1, count_include_pad=True),
+    "avg_pool3d_ceil_without_pad": _only("avg_pool3d", _VOLUME, kernel=2, ceil_mode=True),
     "avg_pool2d": _only("avg_pool2d", kernel=3, stride=2, padding=1, count_include_pad=True),
     "avg_pool2d_without_pad": _only("avg_pool2d", kernel=3, stride=2, padding=1, count_include_pad=False),
     "avg_pool2d_ceil": _only("avg_pool2d", kernel=3, stride=2, padding=1, ceil_mode=True, count_include_pad=True),
@@ -179,6 +206,13 @@ OPERATIONS: dict[str, Case] = {
     "sum_of_columns": _only("sum", axis=2),
     "softmax_of_channels": _only("softmax"),
     "softmax_of_columns": _only("softmax", axis=2),
+    "global_avg_pool_of_a_signal": _only("global_avg_pool", (4, 9)),
+    "global_avg_pool_of_a_volume": _only("global_avg_pool", _VOLUME),
+    "global_max_pool_of_a_signal": _only("global_max_pool", (4, 9)),
+    "global_max_pool_of_a_volume": _only("global_max_pool", _VOLUME),
+    "pad1d": _only("pad1d", (4, 6), padding=[[2, 1]], mode="reflect"),
+    "pad3d": _only("pad3d", _VOLUME, padding=[[0, 1], 0, [2, 3]], value=-0.5),
+    "pad_channels_of_a_volume": _only("pad_channels", _VOLUME, before=1, after=2),
     "pad2d": _only("pad2d", padding=[[0, 1], [2, 3]], value=-0.5),
     "pad2d_reflect": _only("pad2d", padding=[[0, 1], [2, 3]], mode="reflect"),
     "pad_channels": _only("pad_channels", before=1, after=2),
@@ -457,10 +491,9 @@ def path_of(name: str) -> Path:
 def graph_of(name: str) -> Graph:
     """A case's graph, by way of a spec's file as anyone would write it."""
     case = CASES[name]
-    vector = {"features": case.shape[0]} if len(case.shape) == 1 else None
     spec = {
         "name": name,
-        "input": vector or dict(zip(("channels", "height", "width"), case.shape, strict=True)),
+        "input": Input.of(case.shape).model_dump(),
         "layers": case.definitions,
         "blocks": case.blocks,
         "stem": case.layers,

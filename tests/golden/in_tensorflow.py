@@ -48,6 +48,21 @@ def _convolution(strides: int = 1, dilations: int = 1) -> Original:
     return _function("nn.conv2d", call)
 
 
+def _convolution_of_rank(rank: int, strides: Any) -> Original:
+    """The same of a signal or a volume."""
+
+    def call(x: Any, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Any:
+        value = tf.nn.convolution(x, weight.transpose(*range(2, rank + 2), 1, 0), strides, "SAME")
+        return value if bias is None else tf.nn.bias_add(value, bias)
+
+    return _function("nn.convolution", call)
+
+
+def _transpose_of_a_signal(x: Any, weight: NDArray[Any]) -> Any:
+    batch, length, _ = x.shape
+    return tf.nn.conv1d_transpose(x, weight.transpose(2, 1, 0), [batch, 2 * length, weight.shape[1]], 2, "SAME")
+
+
 def _transpose(stride: int) -> Original:
     """A transposed convolution with ``SAME`` padding."""
 
@@ -133,6 +148,10 @@ ORIGINALS: dict[str, Original] = {
     "operations/conv2d_same_even": _convolution(2),
     "operations/conv2d_same_wide_stride": _convolution(3),
     "operations/conv2d_same_dilated": _convolution(dilations=2),
+    "operations/conv1d_same": _convolution_of_rank(1, 2),
+    "operations/conv3d_same": _convolution_of_rank(3, (1, 2, 2)),
+    "operations/conv_transpose1d_same": _function("nn.conv1d_transpose", _transpose_of_a_signal),
+    "operations/max_pool1d_same": _function("nn.max_pool1d", lambda x: tf.nn.max_pool1d(x, 3, 2, "SAME")),
     "operations/conv_transpose2d_same": _transpose(2),
     "operations/conv_transpose2d_same_small": _transpose(2),
     "operations/batch_norm_keras": _function("nn.batch_normalization", _normalized),

@@ -233,6 +233,16 @@ ORIGINALS: dict[str, Original] = {
     "operations/conv_transpose2d_uneven": _function("nn.functional.conv_transpose2d", _uneven_transpose),
     "operations/conv1d": _function("nn.functional.conv1d", lambda x, weight: F.conv1d(x.flatten(2), weight, padding=1)),
     "operations/conv1d_biased": _function("nn.functional.conv1d", lambda x, **own: F.conv1d(x.flatten(2), **own)),
+    "operations/conv1d_dilated_groups": _function(
+        "nn.functional.conv1d", lambda x, weight: F.conv1d(F.pad(x, (3, 1)), weight, stride=2, dilation=2, groups=2)
+    ),
+    "operations/conv3d": _in_nn("conv3d", padding=1),
+    "operations/conv3d_uneven": _function(
+        "nn.functional.conv3d", lambda x, weight: F.conv3d(F.pad(x, (0, 2, 0, 0, 1, 0)), weight, stride=(1, 2, 2))
+    ),
+    "operations/conv3d_dilated_groups": _in_nn("conv3d", stride=(1, 2, 2), padding=2, dilation=2, groups=2),
+    "operations/conv_transpose1d": _in_nn("conv_transpose1d", stride=2, padding=1),
+    "operations/conv_transpose3d": _in_nn("conv_transpose3d", stride=(1, 2, 2), padding=(0, 0, 1)),
     "operations/linear": _in_nn("linear"),
     "operations/linear_unbiased": _in_nn("linear"),
     "operations/scale": _module(partial(LayerScale2d, 4), prefix="layer.", called={"": ["gamma"]}),
@@ -288,6 +298,18 @@ ORIGINALS: dict[str, Original] = {
     "operations/softmax": _in_nn("softmax", dim=1),
     "operations/dropout": _in_nn("dropout", p=0.3, training=False),
     "operations/stochastic_depth": _layer(partial(DropPath, 0.3)),
+    "operations/max_pool1d": _in_nn("max_pool1d", kernel_size=3, stride=2, padding=1),
+    "operations/max_pool3d": _function(
+        "nn.functional.max_pool3d",
+        lambda x: F.max_pool3d(F.pad(x, (0, 1, 1, 1, 1, 1), value=-torch.inf), (3, 2, 3), (1, 2, 2)),
+    ),
+    "operations/max_pool3d_ceil": _in_nn("max_pool3d", kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    "operations/avg_pool1d": _in_nn("avg_pool1d", kernel_size=3, stride=2, padding=1),
+    "operations/avg_pool1d_without_pad": _in_nn(
+        "avg_pool1d", kernel_size=4, stride=3, padding=2, count_include_pad=False
+    ),
+    "operations/avg_pool3d": _in_nn("avg_pool3d", kernel_size=3, stride=2, padding=1),
+    "operations/avg_pool3d_ceil_without_pad": _in_nn("avg_pool3d", kernel_size=2, ceil_mode=True),
     "operations/max_pool2d": _in_nn("max_pool2d", kernel_size=3, stride=2, padding=1),
     "operations/max_pool2d_uneven": _function("nn.functional.max_pool2d", _uneven_max),
     "operations/max_pool2d_ceil": _in_nn("max_pool2d", kernel_size=3, stride=2, padding=1, ceil_mode=True),
@@ -299,6 +321,13 @@ ORIGINALS: dict[str, Original] = {
     "operations/avg_pool2d_ceil_without_pad": _in_nn("avg_pool2d", kernel_size=2, ceil_mode=True),
     "operations/global_avg_pool": _in_nn("adaptive_avg_pool2d", output_size=1),
     "operations/global_max_pool": _in_nn("adaptive_max_pool2d", output_size=1),
+    "operations/global_avg_pool_of_a_signal": _in_nn("adaptive_avg_pool1d", output_size=1),
+    "operations/global_avg_pool_of_a_volume": _in_nn("adaptive_avg_pool3d", output_size=1),
+    "operations/global_max_pool_of_a_signal": _in_nn("adaptive_max_pool1d", output_size=1),
+    "operations/global_max_pool_of_a_volume": _in_nn("adaptive_max_pool3d", output_size=1),
+    "operations/pad1d": _in_nn("pad", pad=(2, 1), mode="reflect"),
+    "operations/pad3d": _in_nn("pad", pad=(2, 3, 0, 0, 0, 1), value=-0.5),
+    "operations/pad_channels_of_a_volume": _in_nn("pad", pad=(0, 0, 0, 0, 0, 0, 1, 2)),
     "operations/pad2d": _in_nn("pad", pad=(2, 3, 0, 1), value=-0.5),
     "operations/pad2d_reflect": _in_nn("pad", pad=(2, 3, 0, 1), mode="reflect"),
     "operations/pad_channels": _in_nn("pad", pad=(0, 0, 0, 0, 1, 2)),

@@ -131,6 +131,16 @@ def _own_value(node: str) -> Change:
     return _operation(node, "dropout", rate=0.0)
 
 
+def _flipped(kernel: Any) -> Any:
+    """Flip a kernel along all axes of positions."""
+    return kernel[(..., *[slice(None, None, -1)] * (kernel.ndim - 2))].copy()
+
+
+_AVERAGE_OF_A_SIGNAL = _operation("maxpool", "avg_pool1d", kernel=3, stride=2, padding=1, count_include_pad=False)
+_AVERAGE_OF_A_VOLUME = _operation(
+    "maxpool", "avg_pool3d", kernel=3, stride=[1, 2, 2], padding=1, count_include_pad=False
+)
+
 SAME = "(TensorFlow's same)"
 SYMMETRIC = "(symmetric)"
 SHARED = "res_block1.listLayers.0"
@@ -1223,6 +1233,44 @@ _TABLE = (
             ("weights", "tensorflow", "over the channels", _fields("weights", axis=0), "axis 0 instead of 2"),
             ("pooled", "torch", "a mean", _operation("pooled", "mean", axis=2), "the mean instead of the sum"),
             ("pooled", "tensorflow", "over the rows", _fields("pooled", axis=[1]), "axis 1 instead of 2"),
+        )
+    ),
+    *(
+        Mutation(f"signal.yaml, {at}: {what}", 0, "signal", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("conv1", "torch", "padded on both sides", _fields("conv1", padding=2), SYMMETRIC),
+            ("conv1", "tensorflow", "flipped", _array("conv1.weight", _flipped), "the kernel is flipped"),
+            ("conv2", "torch", "not dilated", _fields("conv2", dilation=1, padding=1), "dilation 1 instead of 2"),
+            ("maxpool", "torch", "a mean", _AVERAGE_OF_A_SIGNAL, "average instead of max pooling"),
+            (
+                "avgpool",
+                "tensorflow",
+                "zeros counted",
+                _fields("avgpool", count_include_pad=True),
+                "count_include_pad True",
+            ),
+            ("up", "torch", "cropped at the start", _fields("up", padding=[[1, 0]]), "the crop is [[1, 0]]"),
+            ("pad", "tensorflow", "zeros", _fields("pad", mode="constant"), "the pad is zeros"),
+        )
+    ),
+    *(
+        Mutation(f"volume.yaml, {at}: {what}", 0, "volume", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("conv1", "tensorflow", "padded on both sides", _fields("conv1", padding=1), SYMMETRIC),
+            (
+                "conv1",
+                "torch",
+                "depth and width swapped",
+                _array("conv1.weight", lambda kernel: kernel.swapaxes(2, 4)),
+                "the kernel's depth and width are swapped",
+            ),
+            ("conv1", "tensorflow", "flipped", _array("conv1.weight", _flipped), "in depth, height and width"),
+            ("conv2", "torch", "flipped", _array("conv2.weight", _flipped), "in depth, height and width"),
+            ("maxpool", "tensorflow", "a mean", _AVERAGE_OF_A_VOLUME, "average instead of max pooling"),
+            ("bn1", "torch", "other epsilon", _fields("bn1", epsilon=1e-3), "epsilon 0.001"),
+            ("avgpool", "torch", "zeros not counted", _fields("avgpool", count_include_pad=False), "count_include_pad"),
+            ("up", "tensorflow", "cropped at the start", _fields("up", padding=[0, [1, 0], [1, 0]]), "(mirrored)"),
+            ("pad", "torch", "zeros", _fields("pad", value=0.0), "the pad is zeros"),
         )
     ),
     *(

@@ -28,6 +28,9 @@ Data = dict[str, Any]
 LARGEST_SIDE = 40
 """Larger maps are not enlarged: these comparisons need variety, not size."""
 
+LARGEST_VALUE = 4000
+"""So are values of more numbers."""
+
 ACTIVATIONS = tuple(name for name, kind in OPERATIONS.items() if kind.category is Category.ACTIVATION)
 EPSILONS = (1e-5, 1e-3, 1e-2)
 
@@ -56,10 +59,10 @@ class Drawing:
         """True with this probability in percent; false is the simplest."""
         return self._draw(st.integers(0, 99)) >= 100 - in_hundred
 
-    def pair(self, least: int, most: int) -> Any:
-        """A number for both directions, or sometimes one for each."""
+    def extents(self, least: int, most: int, rank: int) -> Any:
+        """A number for all axes of positions, or sometimes one for each."""
         if self.sometimes(25):
-            return [self.number(least, most), self.number(least, most)]
+            return [self.number(least, most) for _ in range(rank)]
         return self.number(least, most)
 
 
@@ -158,30 +161,36 @@ def fits(kind: str, fields: Data, shape: Shape) -> bool:
 # Windows
 
 
-def _edges(drawing: Drawing, most: int) -> Any:
+def _edges(drawing: Drawing, most: int, rank: int) -> Any:
     if drawing.sometimes(40):
-        return [[drawing.number(0, most), drawing.number(0, most)], [drawing.number(0, most), drawing.number(0, most)]]
+        return [[drawing.number(0, most), drawing.number(0, most)] for _ in range(rank)]
     return drawing.number(0, most)
 
 
-def _largest(pair: Any) -> int:
-    return max(pair) if isinstance(pair, list) else pair
+def _largest(extents: Any) -> int:
+    return max(extents) if isinstance(extents, list) else extents
+
+
+def _ranked(sketch: Sketch, kind: str, shape: Shape) -> str:
+    """An operation's name for a shape: with the rank, or sometimes without it."""
+    return f"{kind}_nd" if sketch.drawing.sometimes(20) else f"{kind}{len(shape) - 1}d"
 
 
 def _window(drawing: Drawing, kind: str, fields: Data, shape: Shape) -> Data:
     """The fields with a padding under which the window fits, or sometimes with one that may not."""
-    if not fits(kind, fields, shape) and not drawing.sometimes(5):
+    if not fits(kind.replace("_nd", f"{len(shape) - 1}d"), fields, shape) and not drawing.sometimes(5):
         return {key: value for key, value in fields.items() if key != "ceil_mode"} | {"padding": "same"}
     return fields
 
 
 def _conv_fields(drawing: Drawing, kind: str, shape: Shape, channels: int) -> Data:
-    kernel = drawing.pair(1, 5)
+    rank = len(shape) - 1
+    kernel = drawing.extents(1, 5 if rank < 3 else 3, rank)
     fields: Data = {"channels": channels, "kernel": kernel}
     if drawing.sometimes(35):
-        fields["stride"] = drawing.pair(1, 3)
+        fields["stride"] = drawing.extents(1, 3, rank)
     if drawing.sometimes(20) and (_largest(fields.get("stride", 1)) == 1 or drawing.sometimes(10)):
-        fields["dilation"] = drawing.pair(1, 3)
+        fields["dilation"] = drawing.extents(1, 3, rank)
     match drawing.number(0, 4):
         case 0:
             pass
@@ -190,7 +199,7 @@ def _conv_fields(drawing: Drawing, kind: str, shape: Shape, channels: int) -> Da
         case 3 if isinstance(kernel, int) and isinstance(fields.get("dilation", 1), int):
             fields["padding"] = kernel // 2 * fields.get("dilation", 1)
         case _:
-            fields["padding"] = _edges(drawing, 3)
+            fields["padding"] = _edges(drawing, 3, rank)
     if drawing.sometimes(4):
         fields["groups"] = drawing.pick(*(n for n in range(1, shape[0] + 1) if shape[0] % n == 0))
         fields["channels"] = fields["groups"] * drawing.number(1, 2)
@@ -205,22 +214,24 @@ def _conv_fields(drawing: Drawing, kind: str, shape: Shape, channels: int) -> Da
 
 
 def _pool_fields(drawing: Drawing, kind: str, shape: Shape) -> Data:
-    kernel = drawing.pair(1, 4)
+    rank = len(shape) - 1
+    kernel = drawing.extents(1, 4, rank)
     least = min(kernel) if isinstance(kernel, list) else kernel
     fields: Data = {"kernel": kernel}
     if drawing.sometimes(70):
-        fields["stride"] = drawing.pair(1, 3)
+        fields["stride"] = drawing.extents(1, 3, rank)
     match drawing.number(0, 3):
         case 0:
             pass
         case 1:
             fields["padding"] = "same"
         case _:
-            fields["padding"] = _edges(drawing, least // 2 if not drawing.sometimes(2) else 3)
+            fields["padding"] = _edges(drawing, least // 2 if not drawing.sometimes(2) else 3, rank)
     if fields.get("padding") != "same" and drawing.sometimes(50):
         fields["ceil_mode"] = True
-    fields = _window(drawing, kind, fields | ({"count_include_pad": True} if kind == "avg_pool2d" else {}), shape)
-    if kind == "avg_pool2d":
+    average = kind.startswith("avg_pool")
+    fields = _window(drawing, kind, fields | ({"count_include_pad": True} if average else {}), shape)
+    if average:
         fields["count_include_pad"] = drawing.pick(True, False)
         if "padding" not in fields and drawing.sometimes(50):
             del fields["count_include_pad"]
@@ -228,37 +239,40 @@ def _pool_fields(drawing: Drawing, kind: str, shape: Shape) -> Data:
 
 
 def _transposed_fields(drawing: Drawing, shape: Shape, channels: int) -> Data:
-    fields: Data = {"channels": channels, "kernel": drawing.pair(1, 5), "stride": drawing.pair(1, 3)}
+    rank = len(shape) - 1
+    kernel, stride = drawing.extents(1, 5 if rank < 3 else 3, rank), drawing.extents(1, 3 if rank < 3 else 2, rank)
+    fields: Data = {"channels": channels, "kernel": kernel, "stride": stride}
     match drawing.number(0, 2):
         case 0:
             fields["padding"] = "same"
         case 1:
             pass
         case _:
-            fields["padding"] = _edges(drawing, 2)
+            fields["padding"] = _edges(drawing, 2, rank)
     if drawing.sometimes(40):
         fields["bias"] = True
-    return _window(drawing, "conv_transpose2d", fields, shape)
+    return _window(drawing, "conv_transpose_nd", fields, shape)
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Steps for maps
+# Steps for maps, signals and volumes
 
 
 def _convolution(sketch: Sketch, shape: Shape) -> None:
     drawing = sketch.drawing
-    kind = drawing.pick("conv2d", "conv2d", "conv2d", "conv2d", "std_conv2d")
+    plain = f"conv{len(shape) - 1}d"
+    kind = drawing.pick(plain, plain, plain, plain, "std_conv2d" if len(shape) == 3 else plain)
     fields = _conv_fields(drawing, kind, shape, drawing.number(1, 6))
     fields["channels"] = sketch.written(fields["channels"])
-    if kind == "conv2d" and drawing.sometimes(10):
-        kind = "conv"  # as the spec's own layers define it
+    if kind == plain and drawing.sometimes(20):
+        kind = drawing.pick("conv", "conv_nd")  # the one as the spec's own layers define it
     sketch.step("conv", {kind: fields})
 
 
 def _transposed(sketch: Sketch, shape: Shape) -> None:
     fields = _transposed_fields(sketch.drawing, shape, sketch.drawing.number(1, 5))
     fields["channels"] = sketch.written(fields["channels"])
-    sketch.step("up", {"conv_transpose2d": fields})
+    sketch.step("up", {_ranked(sketch, "conv_transpose", shape): fields})
 
 
 def normalization(drawing: Drawing, channels: int) -> Data:
@@ -321,7 +335,7 @@ def activation(drawing: Drawing) -> Any:
 
 
 def _pool(sketch: Sketch, shape: Shape) -> None:
-    kind = sketch.drawing.pick("max_pool2d", "avg_pool2d")
+    kind = _ranked(sketch, sketch.drawing.pick("max_pool", "avg_pool"), shape)
     sketch.step("pool", {kind: _pool_fields(sketch.drawing, kind, shape)})
 
 
@@ -329,13 +343,14 @@ def _padded(sketch: Sketch, shape: Shape) -> None:
     drawing = sketch.drawing
     match drawing.number(0, 2):
         case 0:
-            fields: Data = {"padding": _edges(drawing, 2)}
+            fields: Data = {"padding": _edges(drawing, 2, len(shape) - 1)}
             if drawing.sometimes(40):
                 fields["value"] = drawing.pick(1.0, -0.5)
-            sketch.step("pad", {"pad2d": fields})
+            sketch.step("pad", {_ranked(sketch, "pad", shape): fields})
         case 1:
             least = min(*shape[1:], 3) - (not drawing.sometimes(10))
-            sketch.step("mirror", {"pad2d": {"padding": _edges(drawing, least), "mode": "reflect"}})
+            fields = {"padding": _edges(drawing, least, len(shape) - 1), "mode": "reflect"}
+            sketch.step("mirror", {_ranked(sketch, "pad", shape): fields})
         case _:
             fields = {key: drawing.number(0, 2) for key in ("before", "after") if drawing.sometimes(70)}
             sketch.step("wider", {"pad_channels": fields})
@@ -381,7 +396,7 @@ def _regularized(sketch: Sketch, shape: Shape) -> None:
 
 
 def _absent(sketch: Sketch, shape: Shape) -> None:
-    condition = sketch.drawing.pick("false", "in_height < 1", "base > 100")
+    condition = sketch.drawing.pick("false", "in_channels < 1" if len(shape) > 1 else "in_features < 1", "base > 100")
     sketch.step("absent", sketch.drawing.pick("none", None, {"relu": {}, "when": condition}))
 
 
@@ -407,17 +422,19 @@ def _reshaped(sketch: Sketch, shape: Shape) -> None:
 
 def _kept(drawing: Drawing, shape: Shape) -> Any:
     """A layer that keeps a map's shape."""
+    rank = len(shape) - 1
     match drawing.number(0, 3):
         case 0:
-            kernel = drawing.pick(1, 3, [1, 3], 2)
-            return {"conv2d": {"channels": shape[0], "kernel": kernel, "padding": "same"}}
+            kernel = drawing.pick(1, 3, [*[1] * (rank - 1), 3], 2)
+            return {f"conv{rank}d": {"channels": shape[0], "kernel": kernel, "padding": "same"}}
         case 1:
             return normalization(drawing, shape[0])
         case 2:
-            kind = drawing.pick("avg_pool2d", "max_pool2d")
-            counted = {"count_include_pad": drawing.pick(True, False)} if kind == "avg_pool2d" else {}
-            kernel, padding = drawing.pick((3, 1), (3, "same"), (2, [[1, 0], [0, 1]]), (2, "same"))
-            return {kind: {"kernel": kernel, "stride": 1, "padding": padding, **counted}}
+            kind = drawing.pick("avg_pool", "max_pool")
+            counted = {"count_include_pad": drawing.pick(True, False)} if kind == "avg_pool" else {}
+            uneven = [[1, 0], [0, 1], [1, 0]][:rank]
+            kernel, padding = drawing.pick((3, 1), (3, "same"), (2, uneven), (2, "same"))
+            return {f"{kind}{rank}d": {"kernel": kernel, "stride": 1, "padding": padding, **counted}}
         case _:
             return activation(drawing)
 
@@ -484,7 +501,7 @@ def _resized(sketch: Sketch, shape: Shape) -> None:
     )
     match drawing.number(0, 2):
         case 0 if max(shape[1:]) <= LARGEST_SIDE // 3:
-            sketch.step("resize", {"resize": {**kind, "scale": drawing.pair(1, 3)}})
+            sketch.step("resize", {"resize": {**kind, "scale": drawing.extents(1, 3, 2)}})
         case 1:
             less = sketch.step("less", {"max_pool2d": {"kernel": 2, "ceil_mode": True}})
             sketch.step("resize", {"resize": {**kind, "like": True}, "from": [less, start]})
@@ -527,15 +544,15 @@ def _gate(sketch: Sketch, shape: Shape) -> None:
         sketch.step("both", {"add": {}, "from": [squeezed, other]})
     match drawing.number(0, 2):
         case 0:
-            sketch.step("excite", {"conv2d": {"channels": shape[0], "kernel": 1, "bias": True}})
+            sketch.step("excite", {f"conv{len(shape) - 1}d": {"channels": shape[0], "kernel": 1, "bias": True}})
         case 1:
             sketch.step("row", {"reshape": {"shape": [1, shape[0]]}})
             sketch.step("mix", {"conv1d": {"channels": 1, "kernel": 3, "padding": 1}})
-            sketch.step("column", {"reshape": {"shape": [shape[0], 1, 1]}})
+            sketch.step("column", {"reshape": {"shape": [shape[0], *[1] * (len(shape) - 1)]}})
         case _:
             sketch.step("flat", "flatten")
             sketch.step("mix", {"linear": {"features": shape[0]}})
-            sketch.step("column", {"reshape": {"shape": [shape[0], 1, 1]}})
+            sketch.step("column", {"reshape": {"shape": [shape[0], *[1] * (len(shape) - 1)]}})
     gate = sketch.step("gate", "sigmoid")
     sketch.step("scale", {"multiply": {}, "from": [start, gate]})
 
@@ -543,10 +560,10 @@ def _gate(sketch: Sketch, shape: Shape) -> None:
 def _again(sketch: Sketch, shape: Shape) -> None:
     """A layer that keeps the shape, and once more: one set of parameters."""
     drawing = sketch.drawing
-    owner = sketch.step("shared", _kept(drawing, shape) if len(shape) == 3 else _kept_vector(drawing, shape))
+    owner = sketch.step("shared", _kept(drawing, shape) if len(shape) > 1 else _kept_vector(drawing, shape))
     if drawing.sometimes(50):
-        smaller = {"avg_pool2d": {"kernel": 2, "ceil_mode": True}}
-        sketch.step("between", drawing.pick("relu", smaller) if len(shape) == 3 else "relu")
+        smaller = {"avg_pool_nd": {"kernel": 2, "ceil_mode": True}}
+        sketch.step("between", drawing.pick("relu", smaller) if len(shape) > 1 else "relu")
     sketch.step("again", {"call": owner})
 
 
@@ -593,6 +610,28 @@ MAPS: tuple[Callable[[Sketch, Shape], None], ...] = (
 )
 
 
+VOLUMES: tuple[Callable[[Sketch, Shape], None], ...] = (
+    *[_convolution] * 6,
+    *[_normalized] * 5,
+    *[_activation] * 2,
+    *[_pool] * 6,
+    *[_padded] * 2,
+    *[_residual] * 2,
+    *[_gate] * 1,
+    _broadcast,
+    _reduced,
+    _sliced,
+    _again,
+    _transposed,
+    _learned,
+    _multiplied,
+    _regularized,
+    _absent,
+    _global_pool,
+    _flat,
+)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Steps for rows and vectors
 
@@ -611,16 +650,6 @@ def _normalized_row(sketch: Sketch, shape: Shape) -> None:
             groups = drawing.pick(*(n for n in range(1, shape[0] + 1) if shape[0] % n == 0))
             norm = {"group_norm": {"groups": groups, "epsilon": epsilon}}
     sketch.step("norm", norm)
-
-
-def _along(sketch: Sketch, shape: Shape) -> None:
-    drawing = sketch.drawing
-    fields: Data = {"channels": drawing.number(1, 4), "kernel": drawing.number(1, 4), "padding": drawing.number(0, 2)}
-    if drawing.sometimes(40):
-        fields["bias"] = True
-    if not fits("conv1d", fields, shape):
-        fields["kernel"] = 1
-    sketch.step("along", {"conv1d": fields})
 
 
 def _linear(sketch: Sketch, shape: Shape) -> None:
@@ -666,9 +695,16 @@ def _joined(sketch: Sketch, shape: Shape) -> None:
 
 
 ROWS = (
-    *[_along] * 4,
+    *[_convolution] * 4,
+    *[_pool] * 2,
     *[_normalized_row] * 2,
     *[_multiplied] * 2,
+    _padded,
+    _transposed,
+    _again,
+    _residual,
+    _gate,
+    _global_pool,
     _activation,
     _learned,
     _regularized,
@@ -704,9 +740,9 @@ def _chain(sketch: Sketch, section: str, length: int) -> bool:
         shape = sketch.shape()
         if shape is None:
             return False
-        drawn = {1: VECTORS, 2: ROWS, 3: MAPS}[len(shape)]
+        drawn = {1: VECTORS, 2: ROWS, 3: MAPS, 4: VOLUMES}[len(shape)]
         step = sketch.drawing.pick(*drawn)
-        if step is _transposed and max(shape[1:]) > LARGEST_SIDE // 3:
+        if step is _transposed and (max(shape[1:]) > LARGEST_SIDE // 3 or prod(shape) > LARGEST_VALUE):
             step = _pool
         step(sketch, shape)
     return True
@@ -924,7 +960,7 @@ def specs(draw: Any) -> Data:
     drawing = Drawing(draw)
     sketch = Sketch(drawing, _beginning(drawing))
     going = _chain(sketch, "stem", drawing.number(1, 5))
-    if len(sketch.data["input"]) > 1:
+    if len(sketch.data["input"]) == 3:
         for number in range(drawing.number(0, 2)):
             _stage(sketch, number)
     if going and drawing.sometimes(15):
@@ -938,17 +974,23 @@ def specs(draw: Any) -> Data:
 
 
 def _beginning(drawing: Drawing) -> Data:
-    if drawing.sometimes(5):
+    kind, channels = drawing.number(0, 99), drawing.pick(3, 1, 2, 4)
+    if kind > 94:
         size: Data = {"features": drawing.number(1, 12)}
+    elif kind > 84:
+        size = {"channels": channels, "length": drawing.number(5, 40)}
+    elif kind > 74:
+        size = {"channels": channels}
+        size |= {"depth": drawing.number(2, 6), "height": drawing.number(4, 9), "width": drawing.number(4, 9)}
     else:
-        size = {"channels": drawing.pick(3, 1, 2, 4), "height": drawing.number(5, 17), "width": drawing.number(5, 17)}
+        size = {"channels": channels, "height": drawing.number(5, 17), "width": drawing.number(5, 17)}
         if drawing.sometimes(10):
             size = size | {"height": drawing.number(1, 4)}
     data: Data = {"input": size, "parameters": {"base": drawing.number(2, 5), "classes": drawing.number(1, 5)}}
     norm = {"batch_norm": _batch_norm_fields(drawing, drawing.pick(*EPSILONS))}
     if drawing.sometimes(15):
         norm = {"group_norm": {"groups": 1, "epsilon": 1e-5}}
-    conv = {"conv2d": drawing.pick({"padding": "same"}, {"bias": True})}
+    conv = {"conv2d" if len(size) == 3 else "conv_nd": drawing.pick({"padding": "same"}, {"bias": True})}
     data["layers"] = {"norm": norm, "act": drawing.pick("relu", "relu", "silu"), "conv": conv}
     return data
 
@@ -963,7 +1005,7 @@ def _head(sketch: Sketch) -> None:
     if ending == 0:
         return
     if len(shape) > 1 and ending < 5:
-        if len(shape) == 3 and (ending < 3 or prod(shape) > 300):
+        if ending < 3 or prod(shape) > 300:
             sketch.step("pool", drawing.pick("global_avg_pool", "global_avg_pool", "global_max_pool"))
             if drawing.sometimes(10):
                 return
@@ -998,7 +1040,8 @@ def _endings(sketch: Sketch) -> None:
     if drawing.sometimes(5):
         data["folded"] = True
     if drawing.sometimes(3):
-        data["require"] = {"in_height == in_width": "the image must be square"}
+        first, *_, last = sketch.known()
+        data["require"] = {f"{first} == {last}": "they must be equal"}
     if drawing.sometimes(3):
         rule = {"distribution": drawing.pick("uniform", "truncated_normal"), "scale": 2.0, "fan": "fan_in"}
         data["initialization"] = {drawing.pick("conv_kernel", "linear_kernel", "*.weight"): rule}

@@ -50,7 +50,8 @@ JOINS = {
     "max",
     "sum",
 }
-ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", "layer_norm", "instance_norm", *ADDED, *JOINS}
+RANKED = {f"{kind}{rank}d" for kind in ("conv", "conv_transpose", "max_pool", "avg_pool", "pad") for rank in (1, 3)}
+ELSEWHERE = {"stochastic_depth", "global_max_pool", "softmax", "layer_norm", "instance_norm", *ADDED, *JOINS, *RANKED}
 """Operations that users add to a shipped network, or that only families with tests of their own have."""
 
 

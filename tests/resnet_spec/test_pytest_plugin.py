@@ -313,7 +313,7 @@ def test_a_wrong_argument_of_the_fixture_is_a_failure(project: Project) -> None:
         """
         import pytest
 
-        @pytest.mark.parametrize("wrong", [{"backends": "torch"}, {"size": "16"}, {"size": 16}, {"size": (16,)}])
+        @pytest.mark.parametrize("wrong", [{"backends": "torch"}, {"size": "16"}, {"size": 16}, {"size": (1, 2, 3, 4)}])
         def test_it(resnet_parity, wrong):
             resnet_parity("specs/tiny.yaml", **wrong)
         """,
@@ -324,7 +324,7 @@ def test_a_wrong_argument_of_the_fixture_is_a_failure(project: Project) -> None:
         "a comparison takes two backends or more, such as ('torch', 'tensorflow'), not 'torch'",
         "size is a pair (height, width), not '16'",
         "size is a pair (height, width), not 16",
-        "size is a pair (height, width), not (16,)",
+        "size is a pair (height, width), not (1, 2, 3, 4)",
     ):
         assert f"Failed: {wanted}" in done.stdout
 

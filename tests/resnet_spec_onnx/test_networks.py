@@ -82,7 +82,7 @@ NETWORKS = (
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
 NAMES = "activations", "attention", "embedding", "joined", "learned", "normalizations", "reduced", "resized"
-NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in NAMES)
+NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in (*NAMES, "signal", "volume"))
 
 
 def small(name: str) -> Graph:

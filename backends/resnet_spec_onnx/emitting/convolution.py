@@ -5,16 +5,16 @@ from __future__ import annotations
 from resnet_spec import operations as ops
 from resnet_spec_onnx.emitting.emitters import EMITTERS
 from resnet_spec_onnx.emitting.node_builder import NodeBuilder
-from resnet_spec_onnx.emitting.windows import add_padding, dilation_of, window_attributes
+from resnet_spec_onnx.emitting.windows import add_padding, dilation_of, pads, window_attributes
 
 
-@EMITTERS.register("conv2d")
-def _conv2d(op: ops.Conv2d, builder: NodeBuilder, x: str) -> str:
+@EMITTERS.register("conv1d", "conv2d", "conv3d")
+def _conv(op: ops.Conv, builder: NodeBuilder, x: str) -> str:
     return _convolution(op, builder, x, builder.parameter("weight"))
 
 
 @EMITTERS.register("std_conv2d")
-def _std_conv2d(op: ops.StdConv2d, builder: NodeBuilder, x: str) -> str:
+def _std_conv(op: ops.StdConv, builder: NodeBuilder, x: str) -> str:
     # Standardized by nodes, so that the file holds the parameter itself; a runtime folds them once.
     axes = [1, 2, 3]
     centered = builder.subtract_mean(builder.parameter("weight"), axes)
@@ -25,25 +25,18 @@ def _std_conv2d(op: ops.StdConv2d, builder: NodeBuilder, x: str) -> str:
     return _convolution(op, builder, x, kernel)
 
 
-def _convolution(op: ops.Conv2d | ops.StdConv2d, builder: NodeBuilder, x: str, kernel: str) -> str:
+def _convolution(op: ops.Conv | ops.StdConv, builder: NodeBuilder, x: str, kernel: str) -> str:
     x, padding = add_padding(builder, op, x, 0.0)
     attributes = {"dilations": dilation_of(op), "group": op.groups, **window_attributes(op), **padding}
     return builder.add("Conv", x, kernel, *builder.optional_bias(op), **attributes)
 
 
-@EMITTERS.register("conv_transpose2d")
-def _conv_transpose2d(op: ops.ConvTranspose2d, builder: NodeBuilder, x: str) -> str:
-    (top, bottom), (left, right) = op.crop
+@EMITTERS.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(op: ops.ConvTranspose, builder: NodeBuilder, x: str) -> str:
     attributes = {
         "kernel_shape": op.kernel,
         "strides": op.stride,
-        "pads": [top, left, max(bottom, 0), max(right, 0)],
-        "output_padding": [max(-bottom, 0), max(-right, 0)],
+        "pads": pads(tuple((before, max(after, 0)) for before, after in op.crop)),
+        "output_padding": [max(-after, 0) for _, after in op.crop],
     }
     return builder.add("ConvTranspose", x, builder.parameter("weight"), *builder.optional_bias(op), **attributes)
-
-
-@EMITTERS.register("conv1d")
-def _conv1d(op: ops.Conv1d, builder: NodeBuilder, x: str) -> str:
-    attributes = {"kernel_shape": [op.kernel], "pads": [op.padding, op.padding]}
-    return builder.add("Conv", x, builder.parameter("weight"), *builder.optional_bias(op), **attributes)

@@ -99,7 +99,7 @@ def _evo_norm_s0(op: ops.EvoNormS0, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("filter_response_norm")
 def _filter_response_norm(op: ops.FilterResponseNorm, builder: NodeBuilder, x: str) -> str:
-    x = builder.add("Div", x, builder.root_mean_square(x, [2, 3], op.epsilon))
+    x = builder.add("Div", x, builder.root_mean_square(x, range(2, 1 + len(builder.node.shape)), op.epsilon))
     x = builder.add("Add", builder.add("Mul", x, builder.per_channel("weight")), builder.per_channel("bias"))
     return builder.add("Max", x, builder.per_channel("tau")) if op.threshold else x
 

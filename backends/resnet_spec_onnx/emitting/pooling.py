@@ -6,7 +6,8 @@ import numpy as np
 from onnx import numpy_helper
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import UNPADDED, Edges
+from resnet_spec.operations.fields import Edges
+from resnet_spec.operations.windows import is_unpadded
 from resnet_spec_onnx.emitting.emitters import EMITTERS
 from resnet_spec_onnx.emitting.node_builder import NodeBuilder
 from resnet_spec_onnx.emitting.windows import (
@@ -20,14 +21,14 @@ from resnet_spec_onnx.emitting.windows import (
 )
 
 
-@EMITTERS.register("max_pool2d")
-def _max_pool2d(op: ops.MaxPool2d, builder: NodeBuilder, x: str) -> str:
+@EMITTERS.register("max_pool1d", "max_pool2d", "max_pool3d")
+def _max_pool(op: ops.MaxPool, builder: NodeBuilder, x: str) -> str:
     x, padding = add_padding(builder, op, x, float("-inf"))
     return builder.add("MaxPool", x, **window_attributes(op), **padding)
 
 
-@EMITTERS.register("avg_pool2d")
-def _avg_pool2d(op: ops.AvgPool2d, builder: NodeBuilder, x: str) -> str:
+@EMITTERS.register("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(op: ops.AvgPool, builder: NodeBuilder, x: str) -> str:
     edges = op.fixed_padding
     if edges is None and not is_same_upper(op):
         return _avg_pool_with_computed_pads(op, builder, x)
@@ -38,14 +39,14 @@ def _avg_pool2d(op: ops.AvgPool2d, builder: NodeBuilder, x: str) -> str:
     return builder.add("AveragePool", x, **attributes)
 
 
-def _avg_pool_with_uncounted_rows(op: ops.AvgPool2d, builder: NodeBuilder, x: str, padding: Edges, edges: Edges) -> str:
+def _avg_pool_with_uncounted_rows(op: ops.AvgPool, builder: NodeBuilder, x: str, padding: Edges, edges: Edges) -> str:
     """Pad by a node, whose zeros count, and add as attributes the rows of ``ceil_mode``, which do not count."""
-    x = x if padding == UNPADDED else add_pad(builder, x, builder.integers(pads_of_all_axes(padding)))
+    x = x if is_unpadded(padding) else add_pad(builder, x, builder.integers(pads_of_all_axes(padding)))
     more = [a - b for a, b in zip(pads(edges), pads(padding), strict=True)]
     return builder.add("AveragePool", x, pads=more, **window_attributes(op))
 
 
-def _avg_pool_with_computed_pads(op: ops.AvgPool2d, builder: NodeBuilder, x: str) -> str:
+def _avg_pool_with_computed_pads(op: ops.AvgPool, builder: NodeBuilder, x: str) -> str:
     """Pad by nodes; unless padding counts, divide by the average of a map of ones to undo its zeros."""
     edges = add_same_pads(builder, op, x)
     mean = builder.add("AveragePool", add_pad(builder, x, edges), **window_attributes(op))

@@ -10,13 +10,13 @@ from resnet_spec_onnx.emitting.node_builder import NodeBuilder
 from resnet_spec_onnx.emitting.windows import add_pad, pads_of_all_axes
 
 
-@EMITTERS.register("pad2d")
-def _pad2d(op: ops.Pad2d, builder: NodeBuilder, x: str) -> str:
+@EMITTERS.register("pad1d", "pad2d", "pad3d")
+def _pad(op: ops.Pad, builder: NodeBuilder, x: str) -> str:
     edges = builder.integers(pads_of_all_axes(op.padding))
     if op.mode == "reflect":
         return builder.add("Pad", x, edges, mode="reflect")
     value = op.value
-    if value == 0 and "max_pool2d" in builder.consumers:
+    if value == 0 and any(name.startswith("max_pool") for name in builder.consumers):
         # ONNX Runtime 1.31 fuses a pad of zeros with the max pool after it, whose own padding is minus infinity. It
         # does not fuse a pad of the smallest normal number, which is lost in rounding next to any other value.
         value = float(np.finfo(builder.dtype).tiny)
@@ -25,7 +25,8 @@ def _pad2d(op: ops.Pad2d, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("pad_channels")
 def _pad_channels(op: ops.PadChannels, builder: NodeBuilder, x: str) -> str:
-    return add_pad(builder, x, builder.integers([0, op.before, 0, 0, 0, op.after, 0, 0]))
+    others = [0] * (len(builder.node.shape) - 1)
+    return add_pad(builder, x, builder.integers([0, op.before, *others, 0, op.after, *others]))
 
 
 @EMITTERS.register("flatten")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
+from resnet_spec.operations import AvgPool, Conv, MaxPool, StdConv
 from resnet_spec.operations.fields import Edges
 from resnet_spec.operations.windows import effective_kernel
 from resnet_spec_onnx.emitting.node_builder import NodeBuilder
 
-Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
+Windowed: TypeAlias = Conv | StdConv | MaxPool | AvgPool
 
 
 def window_attributes(op: Windowed) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def pads(edges: Edges) -> list[int]:
 
 
 def pads_of_all_axes(edges: Edges) -> list[int]:
-    """Return the same for all four axes of (batch, channels, height, width), as a Pad node takes them."""
-    top, left, bottom, right = pads(edges)
-    return [0, 0, top, left, 0, 0, bottom, right]
+    """Return the same for all axes of (batch, channels, ...), as a Pad node takes them."""
+    befores, afters = zip(*edges, strict=True)
+    return [0, 0, *befores, 0, 0, *afters]
 
 
 def add_padding(builder: NodeBuilder, op: Windowed, x: str, value: float) -> tuple[str, dict[str, Any]]:
@@ -45,7 +45,7 @@ def add_padding(builder: NodeBuilder, op: Windowed, x: str, value: float) -> tup
 
 
 def add_pad(builder: NodeBuilder, x: str, edges: str, value: float = 0.0) -> str:
-    """Add a Pad node; ``edges`` names a vector with the pads of all four axes."""
+    """Add a Pad node; ``edges`` names a vector with the pads of all axes."""
     return builder.add("Pad", x, edges, builder.reals(value)) if value else builder.add("Pad", x, edges)
 
 
@@ -56,22 +56,22 @@ def is_same_upper(op: Windowed) -> bool:
 
 def dilation_of(op: Windowed) -> list[int]:
     """Return the dilation, with 1 along a kernel of 1: ONNX Runtime accepts no other beside SAME_UPPER."""
-    dilation = op.dilation if isinstance(op, Conv2d | StdConv2d) else (1, 1)
+    dilation = op.dilation if isinstance(op, Conv | StdConv) else (1,) * op.rank
     return [d if k > 1 else 1 for k, d in zip(op.kernel, dilation, strict=True)]
 
 
 def add_same_pads(builder: NodeBuilder, op: Windowed, x: str) -> str:
-    """Add nodes that compute the pads of ``same`` from the size of ``x``; return the vector for all four axes.
+    """Add nodes that compute the pads of ``same`` from the size of ``x``; return the vector for all axes.
 
     The formula is that of ``resnet_spec.operations.windows.same_padding``.
     """
-    one, two = builder.integers([1, 1]), builder.integers([2, 2])
+    one, two, none = (builder.integers([number] * op.rank) for number in (1, 2, 0))
     stride = builder.integers(op.stride)
     window = builder.integers([*map(effective_kernel, op.kernel, dilation_of(op))])
     size = builder.add("Shape", x, start=2)
     steps = builder.add("Div", builder.add("Sub", size, one), stride)
     needed = builder.add("Sub", builder.add("Add", builder.add("Mul", steps, stride), window), size)
-    total = builder.add("Max", needed, builder.integers([0, 0]))
+    total = builder.add("Max", needed, none)
     before = builder.add("Div", total, two)
-    none = builder.integers([0, 0])
-    return builder.add("Concat", none, before, none, builder.add("Sub", total, before), axis=0)
+    others = builder.integers([0, 0])
+    return builder.add("Concat", others, before, others, builder.add("Sub", total, before), axis=0)

@@ -95,6 +95,7 @@ def _convolution(view: StepView) -> Statement:
         return Statement("linear", {"features": channels, "bias": bias}, rank=1)
     if weight.ndim == 3:
         return _conv1d(view, window, channels, bias)
+    _need_map(view)
     fields = _window_fields(window) | {"channels": channels, "bias": bias, "groups": view.fields["groups"]}
     return Statement("conv2d", fields | {"dilation": window.dilation}, rank=3)
 
@@ -107,6 +108,11 @@ def _standardized(view: StepView) -> Statement:
     gain = "gain" in view.step.tensors
     fields = {"epsilon": decimal(view.fields["epsilon"]), "gain": gain, "gamma": round(view.fields["gamma"], 6)}
     return Statement("std_conv2d", {**statement.fields, **fields}, rank=3)
+
+
+def _need_map(view: StepView) -> None:
+    if len(view.step.shape) != 3:
+        raise UnstatedError("is of signals or volumes, and only images are imported")
 
 
 def _conv1d(view: StepView, window: Window, channels: int, bias: bool) -> Statement:
@@ -266,11 +272,13 @@ def _dropout(view: StepView) -> Statement:
 
 @STATEMENTS.register("max_pool")
 def _max_pool(view: StepView) -> Statement:
+    _need_map(view)
     return Statement("max_pool2d", _pool_fields(_window(view)), rank=3)
 
 
 @STATEMENTS.register("average_pool")
 def _average_pool(view: StepView) -> Statement:
+    _need_map(view)
     window = _window(view)
     counted = view.fields["count_include_pad"] and window.padding != UNPADDED
     # Padding that counts is not that of ``ceil_mode``, which never does.

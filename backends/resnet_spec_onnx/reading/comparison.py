@@ -17,7 +17,7 @@ from resnet_spec.operations import Category, Multiply
 from resnet_spec.operations.fields import as_text
 from resnet_spec_onnx.reading.affine_folding import drop_batch_norms
 from resnet_spec_onnx.reading.matching import Label, MismatchError, match, with_widths, without_widths
-from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Layout
+from resnet_spec_onnx.reading.node_view import ANY_BATCH, Layout, channels_first, channels_last
 from resnet_spec_onnx.reading.normal_form import form_of_file, form_of_graph, image_input
 from resnet_spec_onnx.reading.protobuf import Contents
 from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Step, Tensor, to_float32
@@ -106,8 +106,9 @@ def _layouts(contents: Contents, graph: Graph) -> Iterator[Layout]:
     learned = frozenset(contents.arrays) if alone else frozenset[str]()
     products = [node.operation for node in graph.nodes if isinstance(node.operation, Multiply)]
     factors = frozenset(to_float32(product.factor) for product in products if product.factor != 1)
-    orders = [CHANNELS_FIRST, CHANNELS_LAST] if len(own) == 3 else [(0, 1)]
-    if len(own) == 3 and sizes[3] == own[0] != sizes[1]:
+    rank = len(own) - 1
+    orders = [channels_first(rank), channels_last(rank)] if rank else [(0, 1)]
+    if rank and sizes[-1] == own[0] != sizes[1]:
         orders.reverse()
     for axes in orders:
         stated = [sizes[axes.index(axis)] for axis in range(1, len(sizes))]
@@ -129,7 +130,7 @@ def _compare(file: NormalForm, layout: Layout, graph: Graph, names: Mapping[str,
     used = {i for matches in indices.values() for i in matches}
     others = (t for index, step in enumerate(file_logits.steps) if index not in used for t in step.tensors.values())
     remarks = [*_step_remarks(pairs), *_softmax_remarks(spec, file)]
-    if layout.axes == CHANNELS_LAST:
+    if layout.axes[1:2] != (1,):
         remarks.append("takes channels-last images")
     return Comparison(
         {p.name: _reshaped(tensors[p.name], p.shape) for p in graph.parameters()},

@@ -21,14 +21,26 @@ if TYPE_CHECKING:
 ANY_BATCH = 7
 """Represents a dynamic batch: a size that no layer has by chance."""
 
-CHANNELS_FIRST, CHANNELS_LAST = (0, 1, 2, 3), (0, 2, 3, 1)
+
+def channels_first(rank: int) -> tuple[int, ...]:
+    """Return the axes of a batch of values with ``rank`` axes of positions as PyTorch has them."""
+    return tuple(range(rank + 2))
+
+
+def channels_last(rank: int) -> tuple[int, ...]:
+    """Return the axes of such a batch as TensorFlow has them."""
+    return (0, *range(2, rank + 2), 1)
+
+
+CHANNELS_FIRST, CHANNELS_LAST = channels_first(2), channels_last(2)
+"""Those of a batch of images."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read a file's input: its batch, its (channels, height, width), and the order of its axes.
+    """How to read a file's input: its batch, its (channels, ...), and the order of its axes.
 
-    ``fixed`` says that the file itself states height and width. ``learned`` are the names of the initializers, if the
+    ``fixed`` says that the file itself states all sizes. ``learned`` are the names of the initializers, if the
     spec has factors and terms that are learned by themselves; else nothing. ``factors`` are the constants, as float32,
     that the spec multiplies by; a product with another number is part of an activation or a folded normalization.
     """
@@ -145,7 +157,7 @@ class NodeView:
     def sizes(self, value: Computed) -> tuple[int, ...]:
         """Return a value's shape in the file, batch included."""
         shape = (self.layout.batch, *self.network.steps[value.step].shape)
-        return tuple(1 if axis is None else shape[axis] for axis in value.axes)
+        return tuple(1 if axis is None or axis >= len(shape) else shape[axis] for axis in value.axes)
 
     def channels(self, step: int) -> int:
         """Return the number of channels of a step."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from resnet_spec.operations.fields import UNPADDED, Edges, Shape
-from resnet_spec.operations.windows import explicit_padding, overhang, window_counts
+from resnet_spec.operations.fields import Edges, Shape
+from resnet_spec.operations.windows import explicit_padding, is_unpadded, overhang, window_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,9 +52,9 @@ class Tensor(NamedTuple):
 class Step:
     """What one layer computes: its ``kind``, and in ``fields`` everything else that changes the result.
 
-    ``shape`` is (channels, height, width), padded with ones for vectors; ``inputs`` are indices of steps. ``source``
-    names the layer in messages. ``nonnegative`` says that no value is below zero, and ``folded`` that constants of the
-    file were folded into the weights.
+    ``shape`` is (channels, height, width), with ones for a vector or a signal, and one more for a volume; see
+    ``as_map``. ``inputs`` are indices of steps. ``source`` names the layer in messages. ``nonnegative`` says that no
+    value is below zero, and ``folded`` that constants of the file were folded into the weights.
     """
 
     kind: str
@@ -68,22 +68,29 @@ class Step:
 
 
 class Window(NamedTuple):
-    """The kernel of a convolution or a pool, and how it moves."""
+    """The kernel of a convolution or a pool, and how it moves, along each axis of positions."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
     padding: Padding
-    dilation: tuple[int, int] = (1, 1)
+    dilation: tuple[int, ...]
     ceil_mode: bool = False
 
+    def for_axes(self, count: int) -> Window:
+        """Return the window with axes appended that it does not extend along."""
+        more = (1,) * (count - len(self.kernel))
+        padding = self.padding if self.padding == "same" else (*self.padding, *((0, 0) for _ in more))
+        return Window((*self.kernel, *more), (*self.stride, *more), padding, (*self.dilation, *more), self.ceil_mode)
 
-POINT = Window((1, 1), (1, 1), UNPADDED)
+
+POINT = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
 """The window of a linear layer."""
 
 
 def as_map(shape: Shape) -> Shape:
-    """Return a shape with ones appended up to three axes, as every step has it."""
-    return (*shape, 1, 1)[: max(3, len(shape))]
+    """Return a shape as every step has it: of three axes, or of four if the last is not 1."""
+    longer = (*shape, 1, 1)[: max(3, len(shape))]
+    return longer[:3] if set(longer[3:]) == {1} else longer
 
 
 class NormalForm:
@@ -129,7 +136,8 @@ class NormalForm:
         self, x: int, source: str, window: Window, channels: int, groups: int, tensors: Mapping[str, Tensor]
     ) -> int:
         """Add a convolution; pads of zeros before it become part of it."""
-        x, edges = self._absorb_pads(x, self._edges(x, window), _pads_zeros)
+        window, edges = self._aligned(x, window)
+        x, edges = self._absorb_pads(x, edges, _pads_zeros)
         counts, effective = self._effective(x, window, edges)
         dilation = tuple(d if k > 1 else 1 for d, k in zip(window.dilation, window.kernel, strict=True))
         return self.add(
@@ -138,10 +146,7 @@ class NormalForm:
             source,
             (channels, *counts),
             tensors,
-            kernel=window.kernel,
-            stride=window.stride,
-            effective_padding=effective,
-            dilation=dilation,
+            **_trimmed(kernel=window.kernel, stride=window.stride, effective_padding=effective, dilation=dilation),
             groups=groups,
         )
 
@@ -152,28 +157,28 @@ class NormalForm:
             if step.fields["mode"] == "edge":
                 # A window that covers a copy of an edge value covers the value itself.
                 edges = _pad_edges(step)
-                return all(max(pair) < kernel for pair, kernel in zip(edges, window.kernel, strict=True))
+                return all(max(pair) < kernel for pair, kernel in zip(edges, window.kernel, strict=False))
             lowest = 0.0 if self.steps[step.inputs[0]].nonnegative else -3e38
             return float(str(step.fields["value"])) <= lowest
 
-        edges = self._edges(x, window)
+        window, edges = self._aligned(x, window)
         x, edges = self._absorb_pads(x, edges, never_the_maximum, modes=("constant", "edge"))
         return self._pool("max_pool", x, source, window, edges, counted=None)
 
     def average_pool(self, x: int, source: str, window: Window, *, count_include_pad: bool) -> int:
         """Add an average pool; a pad of zeros before it becomes padding that counts."""
-        edges = self._edges(x, window)
-        if count_include_pad or edges == UNPADDED:
+        window, edges = self._aligned(x, window)
+        if count_include_pad or is_unpadded(edges):
             before, wider = self._absorb_pads(x, edges, _pads_zeros)
             count_include_pad, x, edges = count_include_pad or before != x, before, wider
         return self._pool("average_pool", x, source, window, edges, counted=count_include_pad)
 
     def _pool(self, kind: str, x: int, source: str, window: Window, edges: Edges, counted: bool | None) -> int:
-        shape = self.steps[x].shape
+        shape = _extended(self.steps[x].shape, len(edges))
         counts, effective = self._effective(x, window, edges)
-        if window.kernel == window.stride == (1, 1) and edges == UNPADDED:
+        if max(*window.kernel, *window.stride) == 1 and is_unpadded(edges):
             return x
-        if counts == (1, 1) and window.kernel == shape[1:] and effective == UNPADDED:
+        if set(counts) == {1} and window.kernel == shape[1:] and is_unpadded(effective):
             return self.global_pool(f"global_{kind}", x, source)
         padded = any(before > 0 or after > 0 for before, after in effective)
         # Rows that a last window overhangs the stated padding by do not count.
@@ -181,21 +186,19 @@ class NormalForm:
             (before, min(after, limit)) for (before, after), (_, limit) in zip(effective, edges, strict=True)
         )
         return self.add(
-            "max_pool" if window.kernel == (1, 1) else kind,
+            "max_pool" if max(window.kernel) == 1 else kind,
             (x,),
             source,
             (shape[0], *counts),
             nonnegative=self.steps[x].nonnegative,
-            kernel=window.kernel,
-            stride=window.stride,
-            effective_padding=effective,
+            **_trimmed(kernel=window.kernel, stride=window.stride, effective_padding=effective),
             counted_padding=stated if counted and padded else None,
         )
 
     def global_pool(self, kind: str, x: int, source: str) -> int:
-        """Add a pool to one value per channel; of a 1×1 map it is the map itself."""
+        """Add a pool to one value per channel; of a map of one position it is the map itself."""
         step = self.steps[x]
-        if step.shape[1:] == (1, 1):
+        if set(step.shape[1:]) == {1}:
             return x
         return self.add(kind, (x,), source, (step.shape[0], 1, 1), nonnegative=step.nonnegative)
 
@@ -212,9 +215,12 @@ class NormalForm:
         shape = tuple(1 if axis in longer else size for axis, size in enumerate(step.shape))
         return self.add(kind, (x,), source, shape, nonnegative=step.nonnegative, axes=tuple(longer))
 
-    def _edges(self, x: int, window: Window) -> Edges:
-        sizes = self.steps[x].shape[1:]
-        return explicit_padding(sizes, window.kernel, window.stride, window.padding, window.dilation)
+    def _aligned(self, x: int, window: Window) -> tuple[Window, Edges]:
+        """Return the window with as many axes as the step it reads, at least, and its padding in numbers."""
+        shape = self.steps[x].shape
+        window = window.for_axes(max(len(window.kernel), len(shape) - 1))
+        sizes = _extended(shape, len(window.kernel))[1:]
+        return window, explicit_padding(sizes, window.kernel, window.stride, window.padding, window.dilation)
 
     def _absorb_pads(
         self, x: int, edges: Edges, absorbs: Callable[[Step], bool], modes: Sequence[str] = ("constant",)
@@ -222,36 +228,38 @@ class NormalForm:
         """Return the step before the pads that a window can absorb, and the window's edges with theirs added."""
         step = self.steps[x]
         while step.kind == "pad" and step.fields["mode"] in modes and not step.fields["channels"] and absorbs(step):
-            (top, bottom), (left, right) = edges
-            (above, below), (before, after) = _pad_edges(step)
-            edges = (top + above, bottom + below), (left + before, right + after)
+            both = zip_longest(edges, _pad_edges(step), fillvalue=(0, 0))
+            edges = tuple((before + more, after + further) for (before, after), (more, further) in both)
             (x,) = step.inputs
             step = self.steps[x]
         return x, edges
 
-    def _effective(self, x: int, window: Window, edges: Edges) -> tuple[tuple[int, int], Edges]:
+    def _effective(self, x: int, window: Window, edges: Edges) -> tuple[tuple[int, ...], Edges]:
         """Return the number of windows, and the padding they cover: rows that no window reaches do not count."""
-        shape = self.steps[x].shape
+        shape = _extended(self.steps[x].shape, len(edges))
         counts = window_counts(shape, window.kernel, window.stride, edges, window.dilation, ceil_mode=window.ceil_mode)
-        rows, columns = (
+        effective = tuple(
             (before, max(overhang(size + before, count, kernel, stride, dilation), 0))
             for size, count, kernel, stride, dilation, (before, _) in zip(
                 shape[1:], counts, window.kernel, window.stride, window.dilation, edges, strict=True
             )
         )
-        return counts, (rows, columns)
+        return counts, effective
 
     # -- others --------------------------------------------------------------------------------------------------
 
     def pad(self, x: int, source: str, edges: Edges, channels: tuple[int, int], mode: str, value: float) -> int:
         """Add rows, columns and channels around a map; a value too small to matter in float32 counts as 0."""
         value = 0.0 if abs(value) <= SMALLEST_NORMAL else value
-        if edges == UNPADDED and channels == (0, 0):
+        if is_unpadded(edges) and channels == (0, 0):
             return x
-        depth, height, width = self.steps[x].shape
-        shape = depth + sum(channels), height + sum(edges[0]), width + sum(edges[1])
+        before = self.steps[x].shape
+        edges = (*edges, *[(0, 0)] * (len(before) - 1 - len(edges)))
+        sizes = zip(_extended(before, len(edges)), (channels, *edges), strict=True)
+        shape = tuple(size + sum(sides) for size, sides in sizes)
         extra = channels if any(channels) else ()
-        return self.add("pad", (x,), source, shape, padding=edges, channels=extra, mode=mode, value=value)
+        trimmed = _trimmed(padding=edges)
+        return self.add("pad", (x,), source, shape, **trimmed, channels=extra, mode=mode, value=value)
 
     def transpose(self, x: int, source: str, axes: Sequence[int]) -> int | None:
         """Add an exchange of axes, of which those of size 1 are left out; None: there is none in what is compared."""
@@ -365,6 +373,23 @@ class NormalForm:
             for read in step.inputs:
                 consumers[read].append(index)
         return consumers
+
+
+def _extended(shape: Shape, positions: int) -> Shape:
+    """Return a shape with ones appended up to a number of axes of positions."""
+    return (*shape, *[1] * (positions + 1 - len(shape)))
+
+
+_NEUTRAL = (1, (0, 0))
+"""What is stated along an axis that a window does not extend along, or a pad does not change."""
+
+
+def _trimmed(**fields: tuple[Hashable, ...]) -> dict[str, Any]:
+    """Return what is stated of each axis, without last ones, beyond two, along which nothing happens."""
+    count = len(next(iter(fields.values())))
+    while count > 2 and all(values[count - 1] in _NEUTRAL for values in fields.values()):
+        count -= 1
+    return {name: values[:count] for name, values in fields.items()}
 
 
 def to_float32(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Convolutions of rank 1 and 2, standardized and transposed ones, as Keras layers."""
+"""Convolutions of any rank, standardized and transposed ones, as Keras layers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from math import gcd
 from typing import Any
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import UNPADDED
-from resnet_spec.operations.windows import effective_kernel, explicit_crop, fixed_same_padding
+from resnet_spec.operations.windows import effective_kernel, explicit_crop, is_unpadded
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps
-from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, Pad, mode_of, zeros
-from resnet_spec_tensorflow.framework import keras
-from resnet_spec_tensorflow.layers import SamePadding2D, StandardizedConv2D
+from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, crop, max_pooling, mode_of, of_rank, zeros
+from resnet_spec_tensorflow.layers import StandardizedConv2D
+from resnet_spec_tensorflow.window_layers import SamePadding2D
 
 
-@EMITTERS.register("conv2d")
-def _conv2d(op: ops.Conv2d, context: LayerContext) -> Steps:
-    return _convolution(keras.layers.Conv2D, op, context)
+@EMITTERS.register("conv1d", "conv2d", "conv3d")
+def _conv(op: ops.Conv, context: LayerContext) -> Steps:
+    return _convolution(of_rank("Conv", op.rank), op, context)
 
 
 @EMITTERS.register("std_conv2d")
-def _std_conv2d(op: ops.StdConv2d, context: LayerContext) -> Steps:
+def _std_conv(op: ops.StdConv, context: LayerContext) -> Steps:
     if not op.gain:
         return _convolution(StandardizedConv2D, op, context, epsilon=op.epsilon)
     # Every call has the same channels, since the kernel has them.
@@ -29,7 +28,7 @@ def _std_conv2d(op: ops.StdConv2d, context: LayerContext) -> Steps:
     return _convolution(StandardizedConv2D, op, context, epsilon=op.epsilon, factor=factor)
 
 
-def _convolution(layer: Any, op: ops.Conv2d | ops.StdConv2d, context: LayerContext, **more: Any) -> Steps:
+def _convolution(layer: Any, op: ops.Conv | ops.StdConv, context: LayerContext, **more: Any) -> Steps:
     # Dilation has no effect on a kernel of size 1.
     dilation = tuple(d if k > 1 else 1 for k, d in zip(op.kernel, op.dilation, strict=True))
 
@@ -56,11 +55,11 @@ def _convolution(layer: Any, op: ops.Conv2d | ops.StdConv2d, context: LayerConte
     return (conv(op.stride, dilation, mode or "valid"),)
 
 
-def _padded(op: ops.Conv2d | ops.StdConv2d, dilation: tuple[int, ...], context: LayerContext) -> Steps:
+def _padded(op: ops.Conv | ops.StdConv, dilation: tuple[int, ...], context: LayerContext) -> Steps:
     if op.fixed_padding is not None:
-        return () if op.fixed_padding == UNPADDED else (zeros(op.fixed_padding, **context.helper("pad")),)
-    rows, columns = map(effective_kernel, op.kernel, dilation)
-    return (SamePadding2D((rows, columns), op.stride, **context.helper("pad")),)
+        return () if is_unpadded(op.fixed_padding) else (zeros(op.fixed_padding, **context.helper("pad")),)
+    covered = tuple(map(effective_kernel, op.kernel, dilation))
+    return (SamePadding2D(covered, op.stride, **context.helper("pad")),)
 
 
 def _strided_and_dilated(
@@ -79,19 +78,19 @@ def _strided_and_dilated(
     dilation = tuple(d // c for d, c in zip(dilation, common, strict=True))
     picked = (_every(common, context),) if max(common) > 1 else ()
     if max(stride) > 1 and max(dilation) > 1:
-        return *picked, conv((1, 1), dilation, "valid"), _every(stride, context)
+        return *picked, conv((1,) * len(stride), dilation, "valid"), _every(stride, context)
     return *picked, conv(stride, dilation, "valid")
 
 
 def _every(stride: tuple[int, ...], context: LayerContext) -> Any:
-    """Return a layer that picks rows and columns at a stride."""
-    return keras.layers.MaxPooling2D(1, strides=stride, data_format=CHANNELS_LAST, **context.helper("stride"))
+    """Return a layer that picks positions at a stride."""
+    return max_pooling((1,) * len(stride), stride, "valid", context.helper("stride"))
 
 
-@EMITTERS.register("conv_transpose2d")
-def _conv_transpose2d(op: ops.ConvTranspose2d, context: LayerContext) -> Steps:
+@EMITTERS.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(op: ops.ConvTranspose, context: LayerContext) -> Steps:
     same = op.crop == explicit_crop(op.kernel, op.stride, "same")
-    conv = keras.layers.Conv2DTranspose(
+    conv = of_rank("Conv_Transpose", op.rank)(
         op.channels,
         op.kernel,
         strides=op.stride,
@@ -103,23 +102,6 @@ def _conv_transpose2d(op: ops.ConvTranspose2d, context: LayerContext) -> Steps:
         kernel_initializer="zeros",
         **context.common,
     )
-    if same or op.padding == UNPADDED:
+    if same or is_unpadded(op.crop):
         return (conv,)
-    return conv, keras.layers.Cropping2D(op.padding, data_format=CHANNELS_LAST, **context.helper("crop"))
-
-
-@EMITTERS.register("conv1d")
-def _conv1d(op: ops.Conv1d, context: LayerContext) -> Steps:
-    same = (op.padding, op.padding) == fixed_same_padding(op.kernel, 1)
-    conv = keras.layers.Conv1D(
-        op.channels,
-        op.kernel,
-        padding="same" if same else "valid",
-        data_format=CHANNELS_LAST,
-        use_bias=op.bias,
-        kernel_initializer="zeros",
-        **context.common,
-    )
-    if same or not op.padding:
-        return (conv,)
-    return Pad(((op.padding, op.padding),), 0.0, context.helper("pad")["name"]), conv
+    return conv, crop(op.crop, **context.helper("crop"))

@@ -14,8 +14,8 @@ from resnet_spec_tensorflow.emitting.windows import CHANNELS_LAST, Pad, zeros
 from resnet_spec_tensorflow.framework import keras
 
 
-@EMITTERS.register("pad2d")
-def _pad2d(op: ops.Pad2d, context: LayerContext) -> Steps:
+@EMITTERS.register("pad1d", "pad2d", "pad3d")
+def _pad(op: ops.Pad, context: LayerContext) -> Steps:
     if op.mode == "reflect":
         return (Pad(op.padding, None, context.name),)
     return (Pad(op.padding, op.value, context.name) if op.value else zeros(op.padding, **context.common),)
@@ -23,9 +23,10 @@ def _pad2d(op: ops.Pad2d, context: LayerContext) -> Steps:
 
 @EMITTERS.register("pad_channels")
 def _pad_channels(op: ops.PadChannels, context: LayerContext) -> Steps:
-    # With channels first, the Keras layer pads the last two axes: here the width, by 0, and the channels.
-    edges = ((0, 0), (op.before, op.after))
-    return (keras.layers.ZeroPadding2D(edges, data_format="channels_first", **context.common),)
+    # With channels first, the Keras layer pads the last axes: here positions, by 0, and the channels.
+    rank = context.rank - 1
+    edges = (*[(0, 0)] * (rank - 1), (op.before, op.after))
+    return (zeros(edges, **context.common, data_format="channels_first"),)
 
 
 @EMITTERS.register("flatten")

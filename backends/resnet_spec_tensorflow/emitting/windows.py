@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from resnet_spec.operations import AvgPool2d, Conv2d, MaxPool2d, StdConv2d
-from resnet_spec.operations.fields import UNPADDED, Edges
-from resnet_spec.operations.windows import fixed_padding
+from resnet_spec.operations import AvgPool, Conv, MaxPool, StdConv
+from resnet_spec.operations.fields import Edges
+from resnet_spec.operations.windows import fixed_padding, is_unpadded
 from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.window_layers import ExactAveragePooling3D, ExactMaxPooling3D
 
 CHANNELS_LAST = "channels_last"
 
-Windowed: TypeAlias = Conv2d | StdConv2d | MaxPool2d | AvgPool2d
+Windowed: TypeAlias = Conv | StdConv | MaxPool | AvgPool
 
 
 def mode_of(op: Windowed) -> str | None:
@@ -19,16 +21,52 @@ def mode_of(op: Windowed) -> str | None:
 
     Explicit padding becomes ``same`` if the two are equal at every input size, which saves a layer and a copy.
     """
-    if op.fixed_padding == UNPADDED:
+    if op.fixed_padding is not None and is_unpadded(op.fixed_padding):
         return "valid"
-    dilation = op.dilation if isinstance(op, Conv2d | StdConv2d) else (1, 1)
+    dilation = op.dilation if isinstance(op, Conv | StdConv) else None
     same = fixed_padding(op.kernel, op.stride, "same", dilation)
     return "same" if op.padding == "same" or op.fixed_padding == same else None
 
 
-def zeros(edges: Edges, name: str, dtype: Any) -> Any:
-    """Return a layer that adds rows and columns of zeros."""
-    return keras.layers.ZeroPadding2D(edges, data_format=CHANNELS_LAST, name=name, dtype=dtype)
+def of_rank(name: str, rank: int) -> Any:
+    """Return Keras' layer for maps of a rank: ``Conv2D`` for ``Conv`` and 2."""
+    kind, _, rest = name.partition("_")
+    return getattr(keras.layers, f"{kind}{rank}D{rest}")
+
+
+def zeros(edges: Edges, name: str, dtype: Any, data_format: str = CHANNELS_LAST) -> Any:
+    """Return a layer that adds zeros along each axis of positions."""
+    return of_rank("ZeroPadding", len(edges))(_sides(edges), data_format=data_format, name=name, dtype=dtype)
+
+
+def crop(edges: Edges, name: str, dtype: Any) -> Any:
+    """Return a layer that removes positions at the ends of each axis."""
+    settings = {} if len(edges) == 1 else {"data_format": CHANNELS_LAST}
+    return of_rank("Cropping", len(edges))(_sides(edges), name=name, dtype=dtype, **settings)
+
+
+def _sides(edges: Edges) -> Any:
+    """Return a padding as Keras takes it: one pair for a signal, else a pair for each axis."""
+    return edges[0] if len(edges) == 1 else edges
+
+
+def max_pooling(kernel: Sequence[int], stride: Sequence[int], padding: str, common: dict[str, Any]) -> Any:
+    """Return a layer for the maxima of windows."""
+    return _pooling("MaxPooling", ExactMaxPooling3D, kernel, stride, padding, common)
+
+
+def average_pooling(kernel: Sequence[int], stride: Sequence[int], padding: str, common: dict[str, Any]) -> Any:
+    """Return a layer for the means of windows."""
+    return _pooling("AveragePooling", ExactAveragePooling3D, kernel, stride, padding, common)
+
+
+def _pooling(
+    name: str, exact: Any, kernel: Sequence[int], stride: Sequence[int], padding: str, common: dict[str, Any]
+) -> Any:
+    # TensorFlow pools volumes in float32 only.
+    narrow = len(kernel) < 3 or common["dtype"].compute_dtype == "float32"
+    layer = of_rank(name, len(kernel)) if narrow else exact
+    return layer(tuple(kernel), strides=tuple(stride), padding=padding, data_format=CHANNELS_LAST, **common)
 
 
 class Pad:

@@ -258,7 +258,8 @@ def key_of(operation: Any) -> str:
         return f"ops.{kind.__name__}"
     if module.startswith("keras.src."):
         return f"layers.{kind.__name__}"
-    return f"own.{kind.__name__}" if module == "resnet_spec_tensorflow.layers" else f"{module}.{kind.__name__}"
+    ours = module in ("resnet_spec_tensorflow.layers", "resnet_spec_tensorflow.window_layers")
+    return f"own.{kind.__name__}" if ours else f"{module}.{kind.__name__}"
 
 
 def is_read(operation: Any) -> bool:

@@ -16,7 +16,15 @@ from resnet_spec_torch.emitting import (
     reshaping,
     resizing,
 )
-from resnet_spec_torch.emitting.emitters import EXPRESSIONS, IN_PLACE, LAYERS, NEW_VALUE, PARAMETERS, Options
+from resnet_spec_torch.emitting.emitters import (
+    EXPRESSIONS,
+    IN_PLACE,
+    LAYERS,
+    NEW_VALUE,
+    PARAMETERS,
+    Options,
+    expression,
+)
 
 __all__ = [
     "EXPRESSIONS",
@@ -27,6 +35,7 @@ __all__ = [
     "Options",
     "activation",
     "convolution",
+    "expression",
     "joining",
     "learned",
     "linear",

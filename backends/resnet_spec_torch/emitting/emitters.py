@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from resnet_spec.backend.table import Table
+from resnet_spec.operations import AnyOperation
 from resnet_spec.operations.fields import Shape
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -35,19 +36,32 @@ LAYERS: Table[LayerEmitter] = Table("emitter")
 EXPRESSIONS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
 """Operations that become an expression: (operation, variables...) to source text."""
 
+NEEDS_RANK = frozenset({"pad_channels"})
+"""Operations whose expression depends on the number of axes of positions: their emitters take ``rank``, too."""
+
 PARAMETERS: Table[ExpressionEmitter] = Table("emitter", disjoint=LAYERS)
 """Operations that own a parameter of the module around them and no module: (operation, shape of the output, variable
 of the input, attribute of the parameter) to source text."""
+
+
+def expression(operation: AnyOperation, shape: Shape, *variables: str) -> str:
+    """Return the source text of an operation without a module; ``shape`` is that of its value."""
+    rank = {"rank": len(shape) - 1} if operation.op in NEEDS_RANK else {}
+    return EXPRESSIONS[operation.op](operation, *variables, **rank)
+
 
 IN_PLACE = {"relu": "activate", "add": "accumulate"}
 """Operations that may overwrite an input, with the function of ``forward_namespace`` that does so if it is safe."""
 
 NEW_VALUE = frozenset(
     {
-        "conv2d",
-        "std_conv2d",
-        "conv_transpose2d",
         "conv1d",
+        "conv2d",
+        "conv3d",
+        "std_conv2d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
         "linear",
         "matmul",
         "batch_norm",

@@ -97,12 +97,13 @@ def _instance_norm(op: ops.InstanceNorm, shape: Shape, options: Options) -> nn.M
 
 @LAYERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, shape: Shape, options: Options) -> EvoNormS0:
-    return empty(EvoNormS0, op.groups, shape[0], op.epsilon, dtype=options.dtype)
+    return empty(EvoNormS0, op.groups, shape[0], op.epsilon, rank=len(shape) - 1, dtype=options.dtype)
 
 
 @LAYERS.register("filter_response_norm")
 def _filter_response_norm(op: ops.FilterResponseNorm, shape: Shape, options: Options) -> FilterResponseNorm:
-    return empty(FilterResponseNorm, shape[0], epsilon=op.epsilon, threshold=op.threshold, dtype=options.dtype)
+    settings: dict[str, Any] = {"epsilon": op.epsilon, "threshold": op.threshold, "rank": len(shape) - 1}
+    return empty(FilterResponseNorm, shape[0], dtype=options.dtype, **settings)
 
 
 @EXPRESSIONS.register("l2_normalize")

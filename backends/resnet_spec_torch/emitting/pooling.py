@@ -1,6 +1,8 @@
-"""Pools over windows and over whole maps as PyTorch modules."""
+"""Pools over windows and over whole maps as PyTorch modules, by the rank of the map."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
@@ -9,41 +11,66 @@ from resnet_spec.operations.fields import Shape
 from resnet_spec.operations.windows import fixed_padding
 from resnet_spec_torch.emitting.emitters import LAYERS, Options
 from resnet_spec_torch.emitting.windows import same_on_both_sides
-from resnet_spec_torch.layers import GeMPool2d, PaddedAvgPool2d, PaddedMaxPool2d
+from resnet_spec_torch.layers import GeMPool
+from resnet_spec_torch.window_layers import (
+    PaddedAvgPool1d,
+    PaddedAvgPool2d,
+    PaddedAvgPool3d,
+    PaddedMaxPool1d,
+    PaddedMaxPool2d,
+    PaddedMaxPool3d,
+)
+
+_MAX_POOLS: tuple[tuple[Any, Any], ...] = (
+    (nn.MaxPool1d, PaddedMaxPool1d),
+    (nn.MaxPool2d, PaddedMaxPool2d),
+    (nn.MaxPool3d, PaddedMaxPool3d),
+)
+_AVG_POOLS: tuple[tuple[Any, Any], ...] = (
+    (nn.AvgPool1d, PaddedAvgPool1d),
+    (nn.AvgPool2d, PaddedAvgPool2d),
+    (nn.AvgPool3d, PaddedAvgPool3d),
+)
+_GLOBAL_AVG_POOLS = nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d
+_GLOBAL_MAX_POOLS = nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d
 
 
-def _native_padding(op: ops.MaxPool2d | ops.AvgPool2d) -> tuple[int, int] | None:
+def _native_padding(op: ops.MaxPool | ops.AvgPool) -> tuple[int, ...] | None:
     """Return the native padding; ``ceil_mode`` is the native layer's own and adds nothing here."""
     return same_on_both_sides(fixed_padding(op.kernel, op.stride, op.padding))
 
 
-@LAYERS.register("max_pool2d")
-def _max_pool2d(op: ops.MaxPool2d, shape: Shape, options: Options) -> nn.MaxPool2d:
+@LAYERS.register("max_pool1d", "max_pool2d", "max_pool3d")
+def _max_pool(op: ops.MaxPool, shape: Shape, options: Options) -> nn.Module:
+    native, padded = _MAX_POOLS[op.rank - 1]
     padding = _native_padding(op)
     if padding is None:
-        return PaddedMaxPool2d(op.kernel, op.stride, ceil_mode=op.ceil_mode, edges=op.padding)
-    return nn.MaxPool2d(op.kernel, op.stride, padding, ceil_mode=op.ceil_mode)
+        return padded(op.kernel, op.stride, ceil_mode=op.ceil_mode, edges=op.padding)
+    return native(op.kernel, op.stride, padding, ceil_mode=op.ceil_mode)
 
 
-@LAYERS.register("avg_pool2d")
-def _avg_pool2d(op: ops.AvgPool2d, shape: Shape, options: Options) -> nn.AvgPool2d:
+@LAYERS.register("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(op: ops.AvgPool, shape: Shape, options: Options) -> nn.Module:
+    native, padded = _AVG_POOLS[op.rank - 1]
     settings = {"ceil_mode": op.ceil_mode, "count_include_pad": op.count_include_pad}
     padding = _native_padding(op)
     if padding is None:
-        return PaddedAvgPool2d(op.kernel, op.stride, edges=op.padding, **settings)
-    return nn.AvgPool2d(op.kernel, op.stride, padding, **settings)
+        return padded(op.kernel, op.stride, edges=op.padding, **settings)
+    return native(op.kernel, op.stride, padding, **settings)
 
 
 @LAYERS.register("global_avg_pool")
-def _global_avg_pool(op: ops.GlobalAvgPool, shape: Shape, options: Options) -> nn.AdaptiveAvgPool2d:
-    return nn.AdaptiveAvgPool2d((1, 1))
+def _global_avg_pool(op: ops.GlobalAvgPool, shape: Shape, options: Options) -> nn.Module:
+    rank = len(shape) - 1
+    return _GLOBAL_AVG_POOLS[rank - 1]((1,) * rank)
 
 
 @LAYERS.register("global_max_pool")
-def _global_max_pool(op: ops.GlobalMaxPool, shape: Shape, options: Options) -> nn.AdaptiveMaxPool2d:
-    return nn.AdaptiveMaxPool2d((1, 1))
+def _global_max_pool(op: ops.GlobalMaxPool, shape: Shape, options: Options) -> nn.Module:
+    rank = len(shape) - 1
+    return _GLOBAL_MAX_POOLS[rank - 1]((1,) * rank)
 
 
 @LAYERS.register("gem_pool")
-def _gem_pool(op: ops.GeMPool, shape: Shape, options: Options) -> GeMPool2d:
-    return GeMPool2d(op.initial, op.epsilon, device="meta", dtype=options.dtype)
+def _gem_pool(op: ops.GeMPool, shape: Shape, options: Options) -> GeMPool:
+    return GeMPool(op.initial, op.epsilon, rank=len(shape) - 1, device="meta", dtype=options.dtype)

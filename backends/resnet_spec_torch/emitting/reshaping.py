@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnet_spec import operations as ops
 from resnet_spec_torch.emitting.emitters import EXPRESSIONS
-from resnet_spec_torch.layers import pads
+from resnet_spec_torch.window_layers import pads
 
 
 @EXPRESSIONS.register("flatten")
@@ -12,15 +12,15 @@ def _flatten(op: ops.Flatten, x: str) -> str:
     return f"torch.flatten({x}, {op.axis + 1})"
 
 
-@EXPRESSIONS.register("pad2d")
-def _pad2d(op: ops.Pad2d, x: str) -> str:
+@EXPRESSIONS.register("pad1d", "pad2d", "pad3d")
+def _pad(op: ops.Pad, x: str) -> str:
     how = f"value={op.value!r}" if op.mode == "constant" else f"mode={op.mode!r}"
     return f"functional.pad({x}, {pads(op.padding)}, {how})"
 
 
 @EXPRESSIONS.register("pad_channels")
-def _pad_channels(op: ops.PadChannels, x: str) -> str:
-    return f"functional.pad({x}, {(0, 0, 0, 0, op.before, op.after)})"
+def _pad_channels(op: ops.PadChannels, x: str, *, rank: int) -> str:
+    return f"functional.pad({x}, {(*[0] * 2 * rank, op.before, op.after)})"
 
 
 @EXPRESSIONS.register("reshape")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.errors import OutputError, Problem, SpecError, WeightsError, shown
 from resnet_spec.graph import INPUT
-from resnet_spec.operations import BatchNorm, Category, Conv2d, Linear
+from resnet_spec.operations import BatchNorm, Category, Conv, Linear
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.adapting import COUNTER
 from resnet_spec.weights.formats.detection import IN_FOLDER, inside
@@ -146,10 +146,10 @@ def describe(graph: Graph) -> dict[str, Any]:
 
     Other networks have layers of these names too: that a graph has no others is not looked at.
     """
-    blocks: defaultdict[int, defaultdict[int, list[Conv2d]]] = defaultdict(lambda: defaultdict(list))
+    blocks: defaultdict[int, defaultdict[int, list[Conv]]] = defaultdict(lambda: defaultdict(list))
     for node in graph.nodes:
         place = _CONVOLUTION.fullmatch(node.name)
-        if place and isinstance(node.operation, Conv2d):
+        if place and isinstance(node.operation, Conv):
             blocks[int(place[1])][int(place[2])].append(node.operation)
     stages = [blocks[number] for number in sorted(blocks)]
     firsts = [stage[min(stage)] for stage in stages]
@@ -164,7 +164,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "downsample_in_first_stage": _strides(firsts[0]),
     }
     stem = graph.by_name.get("conv1")
-    if stem and isinstance(stem.operation, Conv2d):
+    if stem and isinstance(stem.operation, Conv):
         configuration["embedding_size"] = stem.operation.channels
     # In a dilated network no block may have a stride, and basic blocks have but one place for it.
     if any(map(_strides, firsts)) and configuration["layer_type"] == "bottleneck":
@@ -172,8 +172,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     return configuration
 
 
-def _strides(convolutions: list[Conv2d]) -> bool:
-    return any(convolution.stride != (1, 1) for convolution in convolutions)
+def _strides(convolutions: list[Conv]) -> bool:
+    return any(max(convolution.stride) > 1 for convolution in convolutions)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ URL = {"url": "https://host/file"}
         ({"depth": "50"}, ["depth: must be a whole number, not '50'"]),
         ({"input": {"height": 2**17}}, ["input.height: must be at most 65536, not 131072"]),
         ({"input": {"hight": 1}}, ["input: unknown key 'hight'; did you mean 'height'?"]),
-        ({"input": {"zzz": 1}}, ["input: unknown key 'zzz' (known: channels, height, width, features)"]),
+        ({"input": {"zzz": 1}}, ["input: unknown key 'zzz' (known: channels, height, width, features, length, depth)"]),
         ({"named_outputs": "yes"}, ["named_outputs: must be true or false, not 'yes'"]),
         ({"outputs": {"a": 1}}, ["outputs: must be a list, or 'features', not {'a': 1}"]),
         ({"outputs": "feature"}, ["outputs: must be a list, or 'features', not 'feature'"]),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from resnet_spec import Graph, available, load
+from resnet_spec.errors import GraphError
 from resnet_spec.graph import Input, scope_class_name
 from tests.shipped import networks
 
@@ -143,7 +144,7 @@ def test_an_unknown_operation_or_field_is_reported_where(lines: Lines) -> None:
 
     assert said == [
         "nodes.0.operation: unknown op 'sigmod'; did you mean 'sigmoid'?",
-        "nodes.1.operation: unknown key 'x' (known: channels, kernel, stride, padding, dilation, groups, bias, op)",
+        "nodes.1.operation: unknown key 'x' (known: op, channels, kernel, stride, padding, dilation, groups, bias)",
     ]
 
 
@@ -266,10 +267,68 @@ def test_a_vector_and_an_image_have_their_fingerprints(lower: Lower) -> None:
     assert len({lower(text).fingerprint for text in texts}) == 3
 
 
-@pytest.mark.parametrize("sizes", [{"features": 3, "height": 224}, {"features": 3, "channels": 3}])
-def test_an_input_is_an_image_or_a_vector(sizes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="not both"):
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"features": 3, "height": 224},
+        {"features": 3, "channels": 3},
+        {"length": 100, "width": 3},
+        {"length": 100, "depth": 3},
+        {"features": 3, "length": 3},
+    ],
+)
+def test_an_input_is_of_one_kind(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="exclude each other"):
         Input.model_validate(sizes)
+
+
+@pytest.mark.parametrize("shape", [(7,), (4, 100), (3, 32, 24), (1, 16, 32, 24)])
+def test_an_input_of_any_rank(shape: tuple[int, ...], lower: Lower) -> None:
+    input = Input.of(shape)
+
+    assert input.shape == shape
+    assert Input.model_validate(input.model_dump()) == input
+    assert input.model_dump() == dict(zip(input.axes, shape, strict=True))
+    assert input.positions == input.axes[1:]
+
+
+SIGNALS = """
+input: {channels: 4, length: 100}
+stem: {a: {conv_nd: {channels: 8, kernel: 3, stride: 2}}, n: {conv_nd: {channels: 8, kernel: 1}}}
+head: {pool: global_avg_pool, flat: flatten, fc: {linear: {features: 2}}}
+"""
+VOLUMES = SIGNALS.replace("length: 100", "depth: 9, height: 10, width: 11").replace("stride: 2", "stride: [1, 2, 2]")
+
+
+def test_graphs_of_signals_and_volumes(lower: Lower) -> None:
+    signals, volumes = lower(SIGNALS), lower(VOLUMES)
+
+    assert [graph.nodes[0].shape for graph in (signals, volumes)] == [(8, 49), (8, 7, 4, 5)]
+    assert [graph.nodes[0].operation.op for graph in (signals, volumes)] == ["conv1d", "conv3d"]
+    assert (signals.stride("n"), volumes.stride("n")) == ((2,), (1, 2, 2))
+    assert signals.at_size(50).by_name["n"].shape == (8, 24)
+    assert volumes.at_size(5, 8, 9).by_name["n"].shape == (8, 3, 3, 4)
+    assert not signals.depends_on_size
+    assert not volumes.depends_on_size
+    assert lower(SIGNALS.replace("100", "50")).fingerprint == signals.fingerprint
+    for graph in (signals, volumes):
+        assert Graph.from_json(graph.to_json()) == graph
+    with pytest.raises(GraphError, match="the input has depth and height and width, not 2 sizes"):
+        volumes.at_size(8, 9)
+    message = r"does not fit an input of 4×2 \(at an input of 2; .* load it with input.length=2\)"
+    with pytest.raises(GraphError, match=message):
+        signals.at_size(2)
+
+
+@pytest.mark.parametrize("text", [SIGNALS, VOLUMES])
+def test_a_signal_or_a_volume_that_is_flattened_depends_on_its_size(text: str, lower: Lower) -> None:
+    assert lower(text.replace("pool: global_avg_pool, ", "")).depends_on_size
+
+
+def test_an_operation_of_any_rank_is_the_one_of_its_rank(lower: Lower) -> None:
+    text = "input: {channels: 4, height: 8, width: 8}\nstem: {a: {conv_nd: {channels: 8, kernel: 3}}}\n"
+
+    assert lower(text).fingerprint == lower(text.replace("conv_nd:", "conv2d:")).fingerprint
 
 
 def test_strides_multiply_and_shrink_where_a_map_grows(lower: Lower) -> None:

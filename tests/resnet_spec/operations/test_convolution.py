@@ -34,6 +34,16 @@ from tests.resnet_spec.operations.support import MAP, STANDARDIZED, Shape, Shape
         (make("conv_transpose2d", channels=8, kernel=1, stride=[1, 3], padding="same"), [MAP], (8, 9, 30)),
         (make("conv1d", channels=2, kernel=3), [(1, 7)], (2, 5)),
         (make("conv1d", channels=1, kernel=5, padding=2), [(1, 7)], (1, 7)),
+        (make("conv1d", channels=4, kernel=3, stride=2, dilation=2, groups=2, padding=[[1, 0]]), [(4, 10)], (4, 4)),
+        (make("conv1d", channels=8, kernel=3, stride=3, padding="same"), [(4, 10)], (8, 4)),
+        (
+            make("conv3d", channels=8, kernel=[3, 7, 7], stride=[1, 2, 2], padding=[1, 3, 3]),
+            [(3, 4, 9, 10)],
+            (8, 4, 5, 5),
+        ),
+        (make("conv3d", channels=8, kernel=3, stride=2, padding="same"), [(3, 5, 9, 10)], (8, 3, 5, 5)),
+        (make("conv_transpose1d", channels=8, kernel=3, stride=2), [(4, 5)], (8, 11)),
+        (make("conv_transpose3d", channels=8, kernel=2, stride=2), [(4, 5, 9, 10)], (8, 10, 18, 20)),
     ],
 )
 def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
@@ -55,8 +65,22 @@ def test_output_shape(operation: Any, shapes: Shapes, output: Shape) -> None:
             [MAP],
             "the feature map vanishes: the crop leaves nothing of 4×9×10",
         ),
-        (make("conv1d", channels=1, kernel=3), [MAP], "needs channels × length, not 4×9×10"),
-        (make("conv1d", channels=1, kernel=8), [(1, 7)], "a window of 8 does not fit an input of 1×7"),
+        (make("conv1d", channels=1, kernel=3), [MAP], "needs a signal (channels × length), not 4×9×10"),
+        (
+            make("conv1d", channels=1, kernel=8),
+            [(1, 7)],
+            "the feature map vanishes: a window of 8 does not fit an input of 1×7",
+        ),
+        (
+            make("conv3d", channels=8, kernel=3),
+            [MAP],
+            "needs a volume (channels × depth × height × width), not 4×9×10",
+        ),
+        (
+            make("conv3d", channels=8, kernel=[3, 1, 1]),
+            [(4, 2, 9, 10)],
+            "the feature map vanishes: a 3×1×1 window does not fit an input of 4×2×9×10",
+        ),
     ],
 )
 def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str) -> None:
@@ -102,6 +126,16 @@ def test_vectors_and_rows_are_refused(operation: Any) -> None:
             [("weight", (4, 8, 3, 5), Role.CONV_TRANSPOSE_KERNEL), ("bias", (8,), Role.CONV_BIAS)],
         ),
         (make("conv1d", channels=2, kernel=3), (1, 7), [("weight", (2, 1, 3), Role.CONV_KERNEL)]),
+        (
+            make("conv3d", channels=8, kernel=[3, 5, 1], groups=2),
+            (4, 9, 9, 9),
+            [("weight", (8, 2, 3, 5, 1), Role.CONV_KERNEL)],
+        ),
+        (
+            make("conv_transpose3d", channels=8, kernel=2),
+            (4, 3, 3, 3),
+            [("weight", (4, 8, 2, 2, 2), Role.CONV_TRANSPOSE_KERNEL)],
+        ),
     ],
 )
 def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
@@ -118,6 +152,8 @@ def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
         (make("conv_transpose2d", channels=8, kernel=3, stride=2), MAP, 9 * 10 * 4 * 8 * 9),
         (make("conv_transpose2d", channels=8, kernel=3, stride=2, padding="same"), MAP, 9 * 10 * 4 * 8 * 9),
         (make("conv1d", channels=2, kernel=3, padding=1), (4, 7), 7 * 2 * 4 * 3),
+        (make("conv1d", channels=2, kernel=3, padding=1, groups=2), (4, 7), 7 * 2 * 2 * 3),
+        (make("conv3d", channels=2, kernel=3, padding=1), (4, 5, 6, 7), 210 * 2 * 4 * 27),
     ],
 )
 def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
@@ -135,6 +171,9 @@ ROUNDINGS = [
     (make("conv_transpose2d", channels=8, kernel=[4, 2], stride=[1, 2], bias=True), [MAP], 4 * 4 * 1 + 1),
     (make("conv1d", channels=2, kernel=3), [(4, 7)], 4 * 3),
     (make("conv1d", channels=2, kernel=3, bias=True), [(4, 7)], 4 * 3 + 1),
+    (make("conv3d", channels=2, kernel=3), [(4, 5, 6, 7)], 4 * 27),
+    (make("conv_transpose1d", channels=2, kernel=3, stride=2), [(4, 7)], 4 * 2),
+    (make("conv_transpose3d", channels=2, kernel=2, stride=[1, 2, 2]), [(4, 5, 6, 7)], 4 * 2),
 ]
 
 
@@ -153,7 +192,9 @@ def test_the_roundings_of_every_operation_are_stated() -> None:
         (make("conv2d", channels=8, kernel=3, stride=[2, 3]), (2, 3)),
         (make("std_conv2d", **STANDARDIZED, stride=2), (2, 2)),
         (make("conv_transpose2d", channels=8, kernel=3, stride=[2, 4]), (Fraction(1, 2), Fraction(1, 4))),
-        (make("conv1d", channels=2, kernel=3), None),
+        (make("conv1d", channels=2, kernel=3, stride=3), (3,)),
+        (make("conv3d", channels=2, kernel=3, stride=[1, 2, 2]), (1, 2, 2)),
+        (make("conv_transpose1d", channels=2, kernel=3, stride=2), (Fraction(1, 2),)),
     ],
 )
 def test_spatial_stride(operation: Any, stride: Any) -> None:
@@ -182,8 +223,13 @@ def test_fields_without_a_default(op: str, fields: dict[str, Any]) -> None:
         ("conv2d", {"channels": 8, "kernel": 10**9}),
         ("conv2d", {"channels": 8, "kernel": 3, "padding": "valid"}),
         ("conv_transpose2d", {"channels": 8, "kernel": 3, "dilation": 2}),
-        ("conv1d", {"channels": 8, "kernel": [3]}),
-        ("conv1d", {"channels": 8, "kernel": 3, "padding": "same"}),
+        ("conv1d", {"channels": 8, "kernel": [3, 3]}),
+        ("conv1d", {"channels": 8, "kernel": 3, "padding": [1, 1]}),
+        ("conv2d", {"channels": 8, "kernel": [3]}),
+        ("conv2d", {"channels": 8, "kernel": 3, "padding": [[1, 1, 1], [1, 1]]}),
+        ("conv3d", {"channels": 8, "kernel": [3, 3]}),
+        ("conv3d", {"channels": 8, "kernel": 3, "stride": [1, 2]}),
+        ("conv3d", {"channels": 8, "kernel": 3, "padding": [[0, 1], [0, 1]]}),
         ("std_conv2d", {**STANDARDIZED, "epsilon": 0}),
         ("std_conv2d", {**STANDARDIZED, "gamma": 1.5}),
         ("std_conv2d", {**STANDARDIZED, "gain": True, "gamma": 0.0}),

@@ -48,10 +48,11 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
         make("filter_response_norm", epsilon=1e-5, threshold=False),
     ],
 )
-def test_vectors_and_rows_are_refused(operation: Any) -> None:
-    for shape in ((7,), (1, 7)):
-        with pytest.raises(ShapeError, match=r"^needs a feature map"):
-            operation.output_shape(shape)
+def test_values_with_positions_only(operation: Any) -> None:
+    with pytest.raises(ShapeError, match=r"^needs channels and one to 3 axes of positions, not 8$"):
+        operation.output_shape((8,))
+    for shape in ((8, 7), (8, 7, 6), (8, 7, 6, 5)):
+        assert operation.output_shape(shape) == shape
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 3), (8, 3, 2), (8, 3, 2, 5)])

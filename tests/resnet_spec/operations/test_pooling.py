@@ -47,15 +47,32 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
 @pytest.mark.parametrize(
     "operation",
     [
-        make("avg_pool2d", kernel=1),
         make("global_avg_pool"),
         make("global_max_pool"),
+        make("gem_pool", epsilon=1e-6),
     ],
 )
-def test_vectors_and_rows_are_refused(operation: Any) -> None:
-    for shape in ((7,), (1, 7)):
-        with pytest.raises(ShapeError, match=r"^needs a feature map"):
-            operation.output_shape(shape)
+def test_global_pools_are_of_any_rank(operation: Any) -> None:
+    with pytest.raises(ShapeError, match=r"^needs channels and one to 3 axes of positions, not 7$"):
+        operation.output_shape((7,))
+    for shape in ((4, 7), (4, 7, 6), (4, 7, 6, 5)):
+        assert operation.output_shape(shape) == (4, *[1] * (len(shape) - 1))
+
+
+def test_labels_are_those_of_pytorchs_modules_of_the_rank() -> None:
+    assert make("max_pool1d", kernel=2).label_for((4, 7)) == "MaxPool1d"
+    assert make("avg_pool3d", kernel=2).label_for((4, 7, 6, 5)) == "AvgPool3d"
+    labels = [make("global_avg_pool").label_for((4, *[7] * rank)) for rank in (1, 2, 3)]
+    assert labels == ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d"]
+
+
+@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool1d", "avg_pool3d"])
+def test_other_ranks_are_refused(op: str) -> None:
+    rank = int(op[-2])
+    for shape in ((4,), (4, 7), (4, 7, 6), (4, 7, 6, 5)):
+        if len(shape) != rank + 1:
+            with pytest.raises(ShapeError, match=r"^needs a (signal|feature map|volume) \("):
+                make(op, kernel=1).output_shape(shape)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +99,12 @@ def test_multiply_accumulates(operation: Any, shape: Shape, macs: int) -> None:
 
 ROUNDINGS = [
     (make("max_pool2d", kernel=3), [MAP], 0),
+    (make("max_pool1d", kernel=3), [(4, 9)], 0),
+    (make("max_pool3d", kernel=3), [(4, 9, 9, 9)], 0),
     (make("avg_pool2d", kernel=[2, 3]), [MAP], 2 * 3),
+    (make("avg_pool1d", kernel=4), [(4, 9)], 4),
+    (make("avg_pool3d", kernel=[2, 3, 1]), [(4, 9, 9, 9)], 2 * 3),
+    (make("global_avg_pool"), [(4, 5, 6, 7)], 5 * 6 * 7),
     (make("global_avg_pool"), [MAP], 9 * 10),
     (make("global_max_pool"), [MAP], 0),
     (make("gem_pool", epsilon=1e-6), [MAP], 90 + 16),

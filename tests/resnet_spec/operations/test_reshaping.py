@@ -68,13 +68,26 @@ def test_unsuitable_shapes_are_refused(operation: Any, shapes: Shapes, said: str
     "operation",
     [
         make("pad2d", padding=1),
-        make("pad_channels", after=1),
+        make("pad1d", padding=1),
+        make("pad3d", padding=1),
     ],
 )
-def test_vectors_and_rows_are_refused(operation: Any) -> None:
-    for shape in ((7,), (1, 7)):
-        with pytest.raises(ShapeError, match=r"^needs a feature map"):
-            operation.output_shape(shape)
+def test_other_ranks_are_refused(operation: Any) -> None:
+    for shape in ((4,), (4, 7), (4, 7, 6), (4, 7, 6, 5)):
+        if len(shape) != operation.rank + 1:
+            with pytest.raises(ShapeError, match=r"^needs a (signal|feature map|volume) \("):
+                operation.output_shape(shape)
+
+
+def test_pads_of_any_rank() -> None:
+    assert make("pad1d", padding=[[1, 2]]).output_shape((4, 7)) == (4, 10)
+    assert make("pad3d", padding=[1, [0, 2], 3]).output_shape((4, 7, 6, 5)) == (4, 9, 8, 11)
+    assert make("pad_channels", after=1).output_shape((4, 7)) == (5, 7)
+    assert make("pad_channels", before=2).output_shape((4, 7, 6, 5)) == (6, 7, 6, 5)
+    with pytest.raises(ShapeError, match=r"^needs channels and one to 3 axes of positions, not 4$"):
+        make("pad_channels", after=1).output_shape((4,))
+    with pytest.raises(ShapeError, match="cannot reflect 4×7×6×2: the padding must be smaller than the map"):
+        make("pad3d", padding=2, mode="reflect").output_shape((4, 7, 6, 2))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,9 @@ def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
 
 
 ROUNDINGS = [
+    (make("pad1d", padding=1), [(4, 9)], 0),
     (make("pad2d", padding=1), [MAP], 0),
+    (make("pad3d", padding=1), [(4, 9, 9, 9)], 0),
     (make("pad_channels", after=1), [MAP], 0),
     (make("flatten"), [MAP], 0),
     (make("reshape", shape=[4, 90]), [MAP], 0),

@@ -27,6 +27,20 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "std_conv2d": ({"channels": 8, "kernel": 3, "stride": 2, "padding": "same", "epsilon": 1e-3}, 1),
     "conv_transpose2d": ({"channels": 8, "kernel": 4, "stride": 2, "padding": [[2, 1], [2, 1]], "bias": True}, 1),
     "conv1d": ({"channels": 5, "kernel": 3, "padding": 1, "bias": True}, 1),
+    "conv1d strided": ({"channels": 6, "kernel": 3, "stride": 2, "dilation": 2, "padding": "same", "groups": 2}, 1),
+    "conv3d": ({"channels": 4, "kernel": 3, "stride": [1, 2, 2], "padding": 1, "groups": 2, "bias": True}, 1),
+    "conv_transpose1d": ({"channels": 4, "kernel": 4, "stride": 2, "padding": [[2, 1]]}, 1),
+    "conv_transpose3d": ({"channels": 4, "kernel": 3, "stride": 2, "padding": [[1, 0], [1, 0], [1, 0]]}, 1),
+    "max_pool1d": ({"kernel": 3, "stride": 2, "padding": 1, "ceil_mode": True}, 1),
+    "max_pool3d": ({"kernel": 3, "stride": 2, "padding": 1}, 1),
+    "avg_pool1d": ({"kernel": 3, "stride": 2, "padding": 1, "count_include_pad": False}, 1),
+    "avg_pool3d": ({"kernel": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": True}, 1),
+    "pad1d": ({"padding": [[1, 2]]}, 1),
+    "pad3d": ({"padding": 1, "mode": "reflect"}, 1),
+    "pad_channels of a volume": ({"before": 1, "after": 3}, 1),
+    "global_avg_pool of a volume": ({}, 1),
+    "batch_norm of a volume": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
+    "flatten of a volume": ({}, 1),
     "linear": ({"features": 7}, 1),
     "batch_norm": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
     "batch_norm of a vector": ({"epsilon": 1e-5, "momentum": 0.1, "running_variance": "biased"}, 1),
@@ -91,7 +105,14 @@ OPERATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "slice of a part": ({"part": 1, "parts": 2}, 1),
 }
 
-SHAPES = {"linear": (7,), "conv1d": (5, 9), "batch_norm of a vector": (8,)}
+SHAPES = {
+    "linear": (7,),
+    "batch_norm of a vector": (8,),
+    "conv1d": (5, 9),
+    "conv1d strided": (6, 12),
+    **dict.fromkeys(("conv_transpose1d", "max_pool1d", "avg_pool1d", "pad1d"), (4, 8)),
+    **{name: (4, 4, 4, 4) for name in OPERATIONS if "3d" in name or name.endswith("of a volume")},
+}
 """Shapes that let every trial fit: as many channels as rows, a square kernel."""
 
 
@@ -110,14 +131,9 @@ class Case:
         shape = SHAPES.get(name, (8, 8, 8))
         operation = TypeAdapter(ops.Operation).validate_python({"op": op, **fields})
         generator = np.random.default_rng(0)
-        if len(shape) == 2:
-            given = Input(features=shape[0] * shape[1])
-            reshape = ops.Reshape(op="reshape", shape=shape)
-            before = [Node(name="given", operation=reshape, inputs=(INPUT,), shape=shape)]
-        else:
-            given = Input(features=shape[0]) if len(shape) == 1 else Input(channels=8, height=8, width=8)
-            before = []
-        sources = ("given",) if before else (INPUT,)
+        given = Input.of(shape)
+        before: list[Node] = []
+        sources: tuple[str, ...] = (INPUT,)
         if arity == 2:
             relu = ops.Sigmoid(op="sigmoid")
             before.append(Node(name="other", operation=relu, inputs=(INPUT,), shape=shape))

@@ -238,7 +238,9 @@ def test_every_wrong_override_is_reported(lines: Lines) -> None:
         ("extends: resnet18\nnamed_outputs: 1\n", "2:16: named_outputs: must be true or false, not 1"),
         (
             "input: {features: 3, height: 3}\nstem: {fc: {linear: {features: 2}}}\n",
-            "1:8: input: is a vector ('features') or an image ('channels', 'height', 'width'), not both",
+            "1:8: input: 'features' and 'height' exclude each other: images have 'channels', 'height' and 'width',"
+            " signals 'channels' and 'length', volumes 'depth' beside an image's, and vectors 'features';"
+            " null removes what 'extends' brought in",
         ),
         ("extends: resnet18\nrequire: [classes > 1]\n", "2:10: require: must be a mapping, not ['classes > 1']"),
         ("extends: resnet18\nrequire: {classes > 1: 5}\n", "2:24: require.classes > 1: must be text, not 5"),

@@ -77,9 +77,10 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             " leaky_relu, prelu, elu, silu, gelu, mish, sigmoid, hard_sigmoid, hard_swish, tanh, softplus",
         ),
         (
-            "¦conv3d",
-            "x: unknown operation, block or layer 'conv3d'; the operations of the kind convolution are conv2d,"
-            " std_conv2d, conv_transpose2d, conv1d",
+            "¦conv4d",
+            "x: unknown operation, block or layer 'conv4d'; the operations of the kind convolution are conv1d,"
+            " conv2d, conv3d, std_conv2d, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv_nd,"
+            " conv_transpose_nd",
         ),
         (
             "¦power_norm",
@@ -138,8 +139,8 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "x.conv2d.padding: conv2d: padding must be at least 0, not -1",
         ),
         (
-            "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2]}}",
-            "x.conv2d.padding: conv2d: padding must be a whole number or [[top, bottom], [left, right]], not [1, 2]",
+            "{conv2d: {channels: 8, kernel: 3, padding: ¦[1, 2, 3]}}",
+            "x.conv2d.padding: conv2d: padding must be a whole number or [[top, bottom], [left, right]], not [1, 2, 3]",
         ),
         (
             "{conv2d: {channels: 8, kernel: 3, padding: ¦smae}}",
@@ -166,7 +167,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "¦{max_pool2d: {kernel: 3, padding: 2}}",
             "x: max_pool2d: padding 2 is more than half the kernel, 3",
         ),
-        ("¦{conv1d: {channels: 3, kernel: 1}}", "x: needs channels × length, not 4×8×8 (from input)"),
+        ("¦{conv1d: {channels: 3, kernel: 1}}", "x: needs a signal (channels × length), not 4×8×8 (from input)"),
         (
             "{batch_norm: {epsilon: ¦small, momentum: 0.1, running_variance: biased}}",
             "x.batch_norm.epsilon: unknown name 'small' (known: in_channels, in_height, in_width)",
@@ -219,10 +220,10 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "x: the feature map vanishes: the crop leaves nothing of 4×8×8 (from input)",
         ),
         (
-            "{conv1d: {channels: 1, kernel: ¦[3]}}",
-            "x.conv1d.kernel: conv1d: kernel must be a whole number, not [3]",
+            "{conv1d: {channels: 1, kernel: ¦[3, 3]}}",
+            "x.conv1d.kernel: conv1d: kernel must be a whole number or [length], not [3, 3]",
         ),
-        ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs channels × length, not 4×8×8 (from input)"),
+        ("¦{conv1d: {channels: 1, kernel: 3}}", "x: needs a signal (channels × length), not 4×8×8 (from input)"),
         ("{reshape: {shape: ¦256}}", "x.reshape.shape: reshape: shape must be a list, not 256"),
         ("{reshape: {shape: ¦[]}}", "x.reshape.shape: reshape: shape must have at least 1 value, not []"),
         ("¦{reshape: {shape: [4, 8]}}", "x: cannot reshape 4×8×8 to 4×8, which has another size (from input)"),

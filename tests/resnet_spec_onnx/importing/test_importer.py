@@ -40,6 +40,7 @@ NAMES = slow_unless(SAMPLE | {path.stem for path in NOT_SHIPPED} | {"timm/resnes
 
 NO_FORM: dict[str, str] = {
     **dict.fromkeys([name for name in GRAPHS if name.startswith("mirror/")], "which is not one number per channel"),
+    **dict.fromkeys(("signal", "volume"), "a batch of images or of vectors is supported"),
     "timm/resnetv2_50d_evos": "(Sqrt): is an operator that is not supported",
     "timm/resnetv2_50d_frn": "(Sqrt): is an operator that is not supported",
 }

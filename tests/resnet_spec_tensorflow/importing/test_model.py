@@ -175,7 +175,7 @@ def test_a_model_of_ours_is_read_back(spec: str, backend: Any) -> None:
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_every_operation_is_read_back(saved: bool, tmp_path: Any, backend: Any, images: Any) -> None:
-    graph = every_operation()
+    graph = every_operation(of_maps=True)
     model = backend.compile(graph, exact_statistics=True)
     backend.load(model, graph, arrays_for(graph, "float32"))
     if saved:
@@ -288,7 +288,9 @@ def test_the_model_is_left_as_it_was(backend: Any) -> None:
 
 
 def test_readers_are_of_classes_that_exist() -> None:
-    known = {key_of_class(kind) for kind in _classes(keras.layers)} | {f"own.{name}" for name in dir(_own())}
+    known = {key_of_class(kind) for kind in _classes(keras.layers)} | {
+        f"own.{name}" for own in _own() for name in dir(own)
+    }
     lacking = [key for key in READERS if not key.startswith("ops.") and key not in known]
     # Of keras.applications.
     assert lacking == ["layers.LayerScale", "layers.StochasticDepth"]
@@ -302,7 +304,7 @@ def key_of_class(kind: Any) -> str:
     return key_of(kind.__new__(kind)) if issubclass(kind, keras.Layer) else kind.__name__
 
 
-def _own() -> Any:
-    from resnet_spec_tensorflow import layers as own
+def _own() -> tuple[Any, Any]:
+    from resnet_spec_tensorflow import layers, window_layers
 
-    return own
+    return layers, window_layers

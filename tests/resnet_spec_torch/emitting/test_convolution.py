@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_spec.operations.windows import same_padding
-from resnet_spec_torch import layers
+from resnet_spec_torch import window_layers
 from tests.resnet_spec_torch.graphs import Builder, build, layer, ramp, random_images, run
 
 ASYMMETRIC = [[0, 1], [1, 0]]
@@ -84,9 +84,9 @@ def test_a_convolution_is_native_where_it_can_be() -> None:
     assert type(layer("conv2d", kernel=3, **same)) is nn.Conv2d
     assert type(layer("conv2d", kernel=1, stride=2, **same)) is nn.Conv2d
     assert type(layer("conv2d", kernel=3, channels=4, padding=[[1, 1], [2, 2]])) is nn.Conv2d
-    assert type(layer("conv2d", kernel=3, stride=2, **same)) is layers.PaddedConv2d
-    assert type(layer("conv2d", kernel=2, **same)) is layers.PaddedConv2d
-    assert type(layer("conv2d", kernel=3, channels=4, padding=[[0, 1], [0, 1]])) is layers.PaddedConv2d
+    assert type(layer("conv2d", kernel=3, stride=2, **same)) is window_layers.PaddedConv2d
+    assert type(layer("conv2d", kernel=2, **same)) is window_layers.PaddedConv2d
+    assert type(layer("conv2d", kernel=3, channels=4, padding=[[0, 1], [0, 1]])) is window_layers.PaddedConv2d
 
 
 def test_a_convolution_has_its_fields() -> None:
@@ -124,9 +124,9 @@ def test_std_conv_is_a_convolution_by_a_standardized_kernel(padding: Any, epsilo
 
 def test_a_std_conv_has_its_fields() -> None:
     fields = {"channels": 4, "kernel": 3, "epsilon": 1e-3}
-    assert type(layer("std_conv2d", padding="same", **fields)) is layers.StdConv2d
+    assert type(layer("std_conv2d", padding="same", **fields)) is window_layers.StdConv2d
     padded = layer("std_conv2d", padding="same", stride=2, groups=2, **fields)
-    assert type(padded) is layers.PaddedStdConv2d
+    assert type(padded) is window_layers.PaddedStdConv2d
     assert repr(padded).endswith("stride=(2, 2), groups=2, bias=False, epsilon=0.001, padding='same')")
 
 
@@ -172,7 +172,7 @@ def test_a_transposed_convolution_has_its_fields() -> None:
     assert (native.padding, native.output_padding) == ((1, 1), (0, 1))
     assert [tuple(p.shape) for p in native.parameters()] == [(8, 4, 4, 3), (4,)]
     cropped = layer("conv_transpose2d", padding="same", **fields)
-    assert type(cropped) is layers.CroppedConvTranspose2d
+    assert type(cropped) is window_layers.CroppedConvTranspose2d
     assert repr(cropped).endswith("stride=(2, 2), padding=(1, 0), bias=False, crop=((0, 0), (0, 1)))")
 
 

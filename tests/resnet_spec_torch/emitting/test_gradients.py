@@ -66,5 +66,6 @@ def test_gradients_agree_with_finite_differences(op: str, fields: dict[str, Any]
 
 
 def test_every_new_layer_that_makes_a_value_of_its_own_is_checked() -> None:
-    plain = {"conv2d", "conv1d", "batch_norm", "matmul"} | {"add", "multiply", "subtract", "maximum", "concat"}
+    plain = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose3d", "batch_norm", "matmul"}
+    plain |= {"add", "multiply", "subtract", "maximum", "concat"}
     assert set(emitting.NEW_VALUE) - plain <= {op for op, _ in CASES}

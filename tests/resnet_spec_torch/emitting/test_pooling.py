@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_spec.operations.windows import same_padding
-from resnet_spec_torch import layers
+from resnet_spec_torch import window_layers
 from tests.resnet_spec_torch.graphs import OPERATION, layer, ramp, random_images, run
 
 ASYMMETRIC = [[0, 1], [1, 0]]
@@ -70,7 +70,7 @@ def test_a_max_pool_is_native_where_it_can_be() -> None:
     assert type(layer("max_pool2d", kernel=3, stride=1, padding="same")) is nn.MaxPool2d
     assert type(layer("max_pool2d", kernel=1, stride=2, padding="same")) is nn.MaxPool2d
     assert type(layer("max_pool2d", kernel=3, stride=2, padding=1)) is nn.MaxPool2d
-    assert type(layer("max_pool2d", kernel=3, stride=2, padding="same")) is layers.PaddedMaxPool2d
+    assert type(layer("max_pool2d", kernel=3, stride=2, padding="same")) is window_layers.PaddedMaxPool2d
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -131,7 +131,7 @@ def test_an_average_pool_is_native_where_it_can_be() -> None:
     assert (native.padding, native.ceil_mode, native.count_include_pad) == ((1, 1), True, False)
     assert type(layer("avg_pool2d", padding="same", **fields | {"stride": 1})) is nn.AvgPool2d
     padded = layer("avg_pool2d", padding="same", **fields)
-    assert type(padded) is layers.PaddedAvgPool2d
+    assert type(padded) is window_layers.PaddedAvgPool2d
     assert "stride=(2, 2), padding='same'" in repr(padded)
     assert layer("max_pool2d", kernel=3, ceil_mode=True).ceil_mode
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import Edges, Shape
+from resnet_spec.operations.fields import MAX_RANK, Edges, Shape
 from resnet_spec.operations.windows import transposed_size
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
@@ -15,20 +15,14 @@ from resnet_spec_onnx.reading.operations.windows import LIMIT, window_of
 from resnet_spec_onnx.reading.steps import NormalForm, Tensor, Window
 
 
-@OPERATION_FORMS.register("conv2d")
-def _conv2d(op: ops.Conv2d, view: OperationView, x: int) -> int:
+@OPERATION_FORMS.register("conv1d", "conv2d", "conv3d")
+def _conv(op: ops.Conv, view: OperationView, x: int) -> int:
     window = Window(op.kernel, op.stride, op.padding, op.dilation)
     return view.network.convolution(x, view.source, window, op.channels, op.groups, view.tensors)
 
 
-@OPERATION_FORMS.register("conv1d")
-def _conv1d(op: ops.Conv1d, view: OperationView, x: int) -> int:
-    window = Window((op.kernel, 1), (1, 1), ((op.padding, op.padding), (0, 0)))
-    return view.network.convolution(x, view.source, window, op.channels, 1, view.tensors)
-
-
-@OPERATION_FORMS.register("conv_transpose2d")
-def _conv_transpose2d(op: ops.ConvTranspose2d, view: OperationView, x: int) -> int:
+@OPERATION_FORMS.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(op: ops.ConvTranspose, view: OperationView, x: int) -> int:
     return _transposed(view.network, x, view.source, view.shape, view.tensors, op.kernel, op.stride, op.crop)
 
 
@@ -38,7 +32,7 @@ def _conv_node(node: NodeView) -> Value:
 
 
 def _convolution(node: NodeView) -> Computed:
-    step, kernel = _kernel(node, (3, 4))
+    step, kernel = _kernel(node)
     channels, inputs, *sizes = kernel.array.shape
     groups = node.integer("group", 1)
     window = window_of(node, step, tuple(sizes))
@@ -62,30 +56,37 @@ def _fused_conv_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("ConvTranspose")
 def _conv_transpose_node(node: NodeView) -> Value:
-    step, kernel = _kernel(node, (4,))
+    step, kernel = _kernel(node)
     node.require(group=1)
     inputs, channels, *kernel_sizes = kernel.array.shape
     window = window_of(node, step, tuple(kernel_sizes))
-    output_padding = node.integers("output_padding", [0, 0])
+    rank = len(kernel_sizes)
+    output_padding = node.integers("output_padding", [0] * rank)
     crop = window.padding
-    if crop == "same" or window.dilation != (1, 1) or node.integers("output_shape") or inputs != node.channels(step):
+    if crop == "same" or max(window.dilation) > 1 or node.integers("output_shape") or inputs != node.channels(step):
         raise node.error("is an unsupported transposed convolution")
-    if len(output_padding) != 2 or any(not 0 <= number < LIMIT for number in output_padding):
+    if len(output_padding) != rank or any(not 0 <= number < LIMIT for number in output_padding):
         raise node.error(f"has output_padding {list(output_padding)}")
-    sizes = map(transposed_size, node.network.steps[step].shape[1:], window.kernel, window.stride, crop)
-    height, width = (size + extra for size, extra in zip(sizes, output_padding, strict=True))
-    if min(height, width) < 1:
+    sizes = map(transposed_size, node.sizes(node.computed())[2:], window.kernel, window.stride, crop)
+    after = [size + extra for size, extra in zip(sizes, output_padding, strict=True)]
+    if min(after) < 1:
         raise node.error("leaves nothing of its feature map")
-    shape = channels, height, width
     tensors = kernel_and_bias(node, kernel, channels)
-    return node.result(_transposed(node.network, step, node.source, shape, tensors, window.kernel, window.stride, crop))
+    kernel_and_stride = window.kernel[:rank], window.stride[:rank]
+    shape = (channels, *after)
+    found = _transposed(node.network, step, node.source, shape, tensors, *kernel_and_stride, crop)
+    return node.result(found, kernel.array.ndim)
 
 
-def _kernel(node: NodeView, ranks: tuple[int, ...]) -> tuple[int, Constant]:
+def _kernel(node: NodeView) -> tuple[int, Constant]:
     """Return the step that a convolution reads, and its kernel."""
     kernel = node.constant(1)
     shape = kernel.array.shape
-    if kernel.array.ndim not in ranks or node.integers("kernel_shape", shape[2:]) != shape[2:] or 0 in shape:
+    if (
+        not 1 <= kernel.array.ndim - 2 <= MAX_RANK
+        or node.integers("kernel_shape", shape[2:]) != shape[2:]
+        or 0 in shape
+    ):
         raise node.error(f"has a kernel {list(shape)}")
     return node.channels_first(node.computed(), kernel.array.ndim), kernel
 
@@ -96,12 +97,12 @@ def _transposed(
     source: str,
     shape: Shape,
     tensors: Mapping[str, Tensor],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
     crop: Edges,
 ) -> int:
     # What is cropped after the map follows from the shape.
-    before = tuple(before for before, _ in crop)
+    before = tuple(before for before, _ in crop[: len(kernel)])
     return network.add(
         "transposed_convolution", (x,), source, shape, tensors, kernel=kernel, stride=stride, crop=before
     )

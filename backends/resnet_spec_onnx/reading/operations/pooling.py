@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from resnet_spec import operations as ops
+from resnet_spec.operations.fields import MAX_RANK
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
 from resnet_spec_onnx.reading.operations.windows import window_of
 from resnet_spec_onnx.reading.steps import Window, to_float32
 
 
-@OPERATION_FORMS.register("max_pool2d")
-def _max_pool2d(op: ops.MaxPool2d, view: OperationView, x: int) -> int:
-    window = Window(op.kernel, op.stride, op.padding, ceil_mode=op.ceil_mode)
+@OPERATION_FORMS.register("max_pool1d", "max_pool2d", "max_pool3d")
+def _max_pool(op: ops.MaxPool, view: OperationView, x: int) -> int:
+    window = Window(op.kernel, op.stride, op.padding, (1,) * op.rank, op.ceil_mode)
     return view.network.max_pool(x, view.source, window)
 
 
-@OPERATION_FORMS.register("avg_pool2d")
-def _avg_pool2d(op: ops.AvgPool2d, view: OperationView, x: int) -> int:
-    window = Window(op.kernel, op.stride, op.padding, ceil_mode=op.ceil_mode)
+@OPERATION_FORMS.register("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(op: ops.AvgPool, view: OperationView, x: int) -> int:
+    window = Window(op.kernel, op.stride, op.padding, (1,) * op.rank, op.ceil_mode)
     return view.network.average_pool(x, view.source, window, count_include_pad=op.count_include_pad)
 
 
@@ -34,37 +35,42 @@ def _global_max_pool(op: ops.GlobalMaxPool, view: OperationView, x: int) -> int:
 @NODE_FORMS.register("MaxPool")
 def _max_pool_node(node: NodeView) -> Value:
     step, window = _window(node)
-    return node.result(node.network.max_pool(step, node.source, window))
+    return node.result(node.network.max_pool(step, node.source, window), len(node.computed().axes))
 
 
 @NODE_FORMS.register("AveragePool")
 def _average_pool_node(node: NodeView) -> Value:
     step, window = _window(node)
     counted = bool(node.integer("count_include_pad"))
-    return node.result(node.network.average_pool(step, node.source, window, count_include_pad=counted))
+    pooled = node.network.average_pool(step, node.source, window, count_include_pad=counted)
+    return node.result(pooled, len(node.computed().axes))
 
 
 def _window(node: NodeView) -> tuple[int, Window]:
-    step = node.channels_first(node.computed(), 4)
     kernel = node.integers("kernel_shape")
-    if len(kernel) != 2:
+    if not 1 <= len(kernel) <= MAX_RANK:
         raise node.error(f"has a window {list(kernel)}")
+    step = node.channels_first(node.computed(), len(kernel) + 2)
     window = window_of(node, step, kernel)
     if any(d != 1 and k != 1 for d, k in zip(window.dilation, window.kernel, strict=True)):
         raise node.error("is dilated")
-    return step, window._replace(dilation=(1, 1))
+    return step, window._replace(dilation=(1,) * len(window.kernel))
 
 
 @NODE_FORMS.register("GlobalAveragePool")
 def _global_average_pool_node(node: NodeView) -> Value:
-    step = node.channels_first(node.computed(), 4)
-    return node.result(node.network.global_pool("global_average_pool", step, node.source))
+    return _global_pool_node(node, "global_average_pool")
 
 
 @NODE_FORMS.register("GlobalMaxPool")
 def _global_max_pool_node(node: NodeView) -> Value:
-    step = node.channels_first(node.computed(), 4)
-    return node.result(node.network.global_pool("global_max_pool", step, node.source))
+    return _global_pool_node(node, "global_max_pool")
+
+
+def _global_pool_node(node: NodeView, kind: str) -> Value:
+    rank = len(node.computed().axes)
+    step = node.channels_first(node.computed(), rank)
+    return node.result(node.network.global_pool(kind, step, node.source), rank)
 
 
 @OPERATION_FORMS.register("gem_pool")

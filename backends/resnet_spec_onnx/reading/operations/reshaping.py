@@ -8,7 +8,6 @@ from math import prod
 import numpy as np
 
 from resnet_spec import operations as ops
-from resnet_spec.operations.fields import UNPADDED
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
@@ -20,14 +19,14 @@ from resnet_spec_onnx.reading.steps import to_float32
 # Pads
 
 
-@OPERATION_FORMS.register("pad2d")
-def _pad2d(op: ops.Pad2d, view: OperationView, x: int) -> int:
+@OPERATION_FORMS.register("pad1d", "pad2d", "pad3d")
+def _pad(op: ops.Pad, view: OperationView, x: int) -> int:
     return view.network.pad(x, view.source, op.padding, (0, 0), op.mode, to_float32(op.value))
 
 
 @OPERATION_FORMS.register("pad_channels")
 def _pad_channels(op: ops.PadChannels, view: OperationView, x: int) -> int:
-    return view.network.pad(x, view.source, UNPADDED, (op.before, op.after), "constant", 0.0)
+    return view.network.pad(x, view.source, ((0, 0), (0, 0)), (op.before, op.after), "constant", 0.0)
 
 
 @NODE_FORMS.register("Pad")
@@ -38,9 +37,9 @@ def _pad_node(node: NodeView) -> Value:
     axes = node.integer_input(3, "", range(rank)) or ()
     mode = node.string("mode", "constant")
     constant = float(node.constant(2).array.reshape(-1)[0]) if node.has_input(2) else node.real("value", 0.0)
-    if len(pads) != 2 * len(axes) or rank != 4 or mode not in ("constant", "reflect", "edge"):
+    if len(pads) != 2 * len(axes) or not 3 <= rank <= 5 or mode not in ("constant", "reflect", "edge"):
         raise node.error("is an unsupported pad")
-    edges: dict[int, tuple[int, int]] = dict.fromkeys(range(4), (0, 0))
+    edges: dict[int, tuple[int, int]] = dict.fromkeys(range(5), (0, 0))
     for index, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
         axis = value.axes[node.positive_axis(index, rank)]
         if not (0 <= before < LIMIT and 0 <= after < LIMIT) or (axis is None and (before or after)):
@@ -48,7 +47,9 @@ def _pad_node(node: NodeView) -> Value:
         edges[0 if axis is None else axis] = before, after
     if edges[0] != (0, 0) or (mode != "constant" and edges[1] != (0, 0)):
         raise node.error(f"has pads {list(pads)}")
-    step = node.network.pad(value.step, node.source, (edges[2], edges[3]), edges[1], mode, constant)
+    step = node.network.pad(
+        value.step, node.source, tuple(edges[axis] for axis in range(2, max(4, rank))), edges[1], mode, constant
+    )
     return Computed(step, value.axes)
 
 

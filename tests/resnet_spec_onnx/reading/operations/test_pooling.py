@@ -99,7 +99,8 @@ def test_global_max_pools_are_read(op_type: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("op_type", "attributes", "message"),
     [
-        ("MaxPool", {"kernel_shape": [3]}, "has a window [3]"),
+        ("MaxPool", {"kernel_shape": [3] * 4}, "has a window [3, 3, 3, 3]"),
+        ("MaxPool", {"kernel_shape": [3]}, "reads ["),
         ("MaxPool", {"kernel_shape": [3, 3], "dilations": [2, 2]}, "is dilated"),
     ],
 )
