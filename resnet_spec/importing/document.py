@@ -111,7 +111,8 @@ class _Layers:
         ]
         usual = Counter(norms).most_common(1)
         self._usual = usual[0][0] if usual and usual[0][1] > 1 else ""
-        self._classifier = graph.nodes[-1] if graph.nodes[-1].operation.op == "linear" else None
+        last = graph.by_name[graph.logits]
+        self._classifier = last if last.operation.op == "linear" else None
         self.norm: dict[str, Any] | None = None
         self.classes: int | None = None
         self.act = ""

@@ -96,15 +96,24 @@ def import_model(
     if not source.named:
         graph, arrays = with_systematic_names(graph, arrays)
         remarks.append("its layers are named by stage and block; its own names are automatic")
-    text, spec = _written(graph, arrays, source.classes, flat=flat)
+    owners = {parameter.name: parameter.node for parameter in graph.parameters()}
+    # The order of automatic names is that of the calls that made the layers, which says nothing.
+    layers = dict.fromkeys(owners[name] for name in arrays) if source.named else {}
+    order = {layer: place for place, layer in enumerate(layers)}
+    text, spec = _written(graph, arrays, source.classes, order, flat=flat)
     lowered = spec.to_graph()
-    if [parameter.name for parameter in lowered.parameters()] != list(arrays):
+    if source.named and [parameter.name for parameter in lowered.parameters()] != list(arrays):
         remarks.append("the spec lists its parameters in another order than the source")
     return ImportedModel(spec, text, arrays, source, tuple(remarks))
 
 
 def _written(
-    graph: Graph, arrays: Mapping[str, NDArray[Any]], classes: Mapping[str, str], *, flat: bool
+    graph: Graph,
+    arrays: Mapping[str, NDArray[Any]],
+    classes: Mapping[str, str],
+    order: Mapping[str, int],
+    *,
+    flat: bool,
 ) -> tuple[str, Spec]:
     """The first spec that is the same network: a shipped one, one with blocks, or a chain."""
     if not flat and (found := known_spec(graph, arrays)):
@@ -113,8 +122,6 @@ def _written(
         if architecture(spec.to_graph(), layers=True) == architecture(graph, layers=True):
             return text, spec
     wanted = by_name(graph)
-    owners = {parameter.name: parameter.node for parameter in graph.parameters()}
-    order = {layer: place for place, layer in enumerate(dict.fromkeys(owners[name] for name in arrays))}
 
     def matching(data: dict[str, Any]) -> tuple[str, Spec] | None:
         """The text and the spec of a document, if it is the network."""

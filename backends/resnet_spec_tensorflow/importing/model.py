@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
         graph=graph,
         arrays=_arrays(graph, reader.arrays),
         run=_runner(model, axes, results),
+        named=not all(_is_automatic(call.operation) for call in calls.calls if getattr(call.operation, "weights", ())),
         classes={prefix: name for prefix, name in calls.classes.items() if prefix},
         remarks=(*remarks, *reader.remarks(graph)),
     )
@@ -69,6 +71,12 @@ def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
 
 def _name(model: Any) -> str:
     return str(model.name)
+
+
+def _is_automatic(operation: Any) -> bool:
+    """Whether Keras has named a layer, after its class and with a number: ``conv2d_7``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(operation).__name__).lower()
+    return re.fullmatch(rf"{words}(_\d+)?", operation.name) is not None
 
 
 def _arranged(shape: Shape, first: bool) -> Shape:

@@ -254,6 +254,16 @@ def test_a_model_of_two_inputs_is_refused(backend: Any) -> None:
         backend.import_model(keras.Model(inputs, layers.Add()(inputs)))
 
 
+def test_names_that_keras_gave_are_not_the_models_own(backend: Any) -> None:
+    def made(**names: str) -> Any:
+        image = keras.Input((8, 8, 3))
+        x = layers.BatchNormalization()(layers.Conv2D(4, 3, **names)(image))
+        return keras.Model(image, layers.ReLU()(x))
+
+    assert not backend.import_model(made()).named
+    assert backend.import_model(made(name="stem_conv")).named
+
+
 def test_two_outputs_are_read_in_order(backend: Any, images: Any) -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="a")(inputs)
