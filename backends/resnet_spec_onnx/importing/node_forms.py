@@ -146,7 +146,8 @@ def _transpose(node: NodeView) -> Value:
 def _convolution(node: NodeView) -> Value:
     """A convolution; one whose kernel is computed from weights may standardize it."""
     network = node.network
-    if not (isinstance(network, StatedForm) and network.expressions and isinstance(node.inputs[1], Unknown)):
+    computed = len(node.inputs) > 1 and isinstance(node.inputs[1], Unknown)
+    if not (computed and isinstance(network, StatedForm) and network.expressions):
         return _single(node, "Conv")
     found = network.expressions.standardized(node.proto.input[1])
     if found is None:

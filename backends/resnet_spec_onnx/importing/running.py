@@ -59,7 +59,10 @@ def _session(source: Path | bytes) -> Any:
 def _run(session: Any, name: str, values: NDArray[Any], size: int) -> list[NDArray[Any]]:
     """Run one batch, filled up with zeros to the size that the file has."""
     missing = np.zeros((size - len(values), *values.shape[1:]), values.dtype)
-    results: list[NDArray[Any]] = session.run(None, {name: np.concatenate([values, missing])})
+    try:
+        results: list[NDArray[Any]] = session.run(None, {name: np.concatenate([values, missing])})
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime cannot run the model: {str(error).strip()}") from None
     return results
 
 

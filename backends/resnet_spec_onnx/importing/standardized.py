@@ -59,7 +59,7 @@ class WeightExpressions:
         except _UnevaluatedError:
             return None
         kernel = values[name].astype(np.float64)
-        epsilons = {float(array) for array in values.values() if array.size == 1}
+        epsilons = {float(array.reshape(())) for array in values.values() if array.size == 1}
         epsilons |= {float(entry.f) for node in nodes for entry in node.attribute if entry.name == "epsilon"}
         found = [
             (error, result)

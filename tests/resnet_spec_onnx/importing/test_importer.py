@@ -482,6 +482,11 @@ def test_invalid_models_are_refused(nodes: list[Any], message: str) -> None:
     assert message in refused(file_of(nodes, {"v": np.ones(3, np.float32)}, (2, 3, 16, 16)))
 
 
+@pytest.mark.parametrize("op_type", ["Conv", "Sub", "Div", "Mul", "MatMul", "Gemm", "Pow", "Clip", "PRelu", "Add"])
+def test_a_node_without_its_inputs_is_refused(op_type: str) -> None:
+    assert refused(file_of([node(op_type, "x", "y")], {})).startswith("'y' (")
+
+
 @pytest.mark.parametrize(
     ("count", "message"),
     [

@@ -34,7 +34,7 @@ def _multiply_node(node: NodeView) -> Value:
 
 @NODE_FORMS.register("Sub")
 def _subtract_node(node: NodeView) -> Value:
-    if isinstance(node.inputs[1], Computed):
+    if len(node.inputs) == 2 and isinstance(node.inputs[1], Computed):
         return joined(node, "subtract", [node.computed(0), node.computed(1)])
     return with_constant(node, node.computed(0), node.constant(1), "shift", negated=True)
 
