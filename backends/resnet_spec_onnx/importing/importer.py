@@ -39,6 +39,9 @@ BIASED = ("tf2onnx", "keras")
 SIZE = 224
 """Height and width of a model that states neither."""
 
+MAX_BATCH = 1024
+"""The largest batch that a file may state, since a smaller one is filled up to be run."""
+
 OTHER_SIZES = (1, 19)
 """Rows and columns to add to the images of a model that accepts any size, to see what depends on it."""
 
@@ -178,6 +181,8 @@ def _layouts(contents: Contents, shape: Shape | None) -> Iterator[Layout]:
     rank = len(sizes)
     if rank not in (2, 4):
         raise IncomparableError(f"its input has {rank} axes; a batch of images or of vectors is supported")
+    if sizes[0] > MAX_BATCH:
+        raise IncomparableError(f"its batch is fixed at {sizes[0]} images; at most {MAX_BATCH} are supported")
     orders = [CHANNELS_FIRST, CHANNELS_LAST] if rank == 4 else [(0, 1)]
     if rank == 4 and 0 < sizes[3] <= 4 < sizes[1]:
         orders.reverse()

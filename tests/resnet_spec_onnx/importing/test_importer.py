@@ -503,6 +503,8 @@ def test_a_million_nodes_are_refused(count: int, message: str) -> None:
 def test_sizes_beyond_the_language_are_refused() -> None:
     model = file_of([node("Relu", "x", "y")], {}, (1, 3, 2**30, 2**30))
     assert "its input is [3, 1073741824, 1073741824]" in refused(model)
+    message = "the model: its batch is fixed at 1073741824 images; at most 1024 are supported"
+    assert refused(file_of([node("Relu", "x", "y")], {}, (2**30, 3, 16, 16))) == message
     assert "has pads [70000, 0, 0, 0]" in refused(
         file_of([node("Conv", "x kernel", "y", pads=[70_000, 0, 0, 0])], {"kernel": KERNEL})
     )
