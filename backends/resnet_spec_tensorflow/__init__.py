@@ -15,8 +15,8 @@ __all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "TensorFlowBackend"]
 INPUTS = (".index", ".ckpt", "")
 """What the backend reads, known without TensorFlow; a SavedModel is a folder and has no ending."""
 
-IMPORTS = (".keras", ".h5")
-"""Files of whole models, of which the backend reads the network too."""
+IMPORTS = (".keras", ".h5", ".pb", "")
+"""Files of whole models, of which the backend reads the network too; a SavedModel is a folder."""
 
 MODEL_CLASSES = ("keras.src.models.model.Model",)
 """Live models that it reads."""

@@ -108,7 +108,7 @@ class TensorFlowBackend:
         return read_checkpoint(path)
 
     def import_model(self, model: Any, shape: Shape | None = None) -> SourceModel:
-        """Read a live Keras model, or a ``.keras`` or ``.h5`` file, of which nothing is executed.
+        """Read a live Keras model, or a file or SavedModel, of which nothing is executed.
 
         Nodes have the layers' names; those of models within the model, and of the user's own layers, which are traced,
         are prefixed with the names of these. A flattened map's order is kept by permuting the next linear layer.

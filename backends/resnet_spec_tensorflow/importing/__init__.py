@@ -6,6 +6,7 @@ The modules of readers mirror those that emit layers; importing this package fil
 from resnet_spec_tensorflow.importing import (
     activation,
     convolution,
+    graph_operations,
     joining,
     learned,
     linear,
@@ -21,6 +22,7 @@ __all__ = [
     "READERS",
     "activation",
     "convolution",
+    "graph_operations",
     "import_model",
     "joining",
     "learned",

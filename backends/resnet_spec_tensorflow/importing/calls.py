@@ -41,7 +41,7 @@ class Ref:
         """As Keras infers it, the batch first; a size that is not known is None."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
     """One call of a layer or of a function: ``args`` and ``kwargs`` have a ``Ref`` for each tensor."""
 
@@ -56,13 +56,14 @@ class Call:
     def __post_init__(self) -> None:
         self.inputs = [x for x in keras.tree.flatten((self.args, dict(self.kwargs))) if isinstance(x, Ref)]
         # As the backend writes them, and as keras.applications does: the shortcut is before the block's main path.
-        if isinstance(self.operation, keras.layers.Add):
+        if isinstance(self.operation, keras.layers.Add) or getattr(self.operation, "kind", "") in ("Add", "AddV2"):
             self.inputs.reverse()
 
     @property
     def where(self) -> str:
         """The call in the source's own words."""
-        return f"{self.name} ({type(self.operation).__name__})"
+        kind = getattr(self.operation, "kind", type(self.operation).__name__)
+        return f"{self.name} ({kind})"
 
 
 @dataclass
@@ -113,7 +114,7 @@ def calls_of(functional: Any, is_read: Callable[[Any], bool], *, trusted: bool) 
     (tensor,) = functional.inputs
     start = Ref(tensor.shape)
     outputs = opener.open(functional, [start], "", 0)
-    return Calls(start, outputs, _needed(opener.calls, outputs), opener.classes, opener.problems)
+    return Calls(start, outputs, needed(opener.calls, outputs), opener.classes, opener.problems)
 
 
 def _recorded(model: Any) -> Any:
@@ -260,7 +261,7 @@ class _Opener:
         return keras.Model([fresh[id(x)] for x in node.input_tensors], outputs)
 
 
-def _needed(calls: list[Call], outputs: list[Ref]) -> list[Call]:
+def needed(calls: list[Call], outputs: list[Ref]) -> list[Call]:
     """The calls on which the outputs depend, each right before the first that reads it, first inputs first."""
     makers = {id(ref): call for call in calls for ref in call.outputs}
     order: dict[int, Call] = {}

@@ -74,7 +74,7 @@ def _binary(context: Context) -> Tensor | None:
     array = _array(constant)
     if array is None:
         return context.problem("combines a tensor with what is neither a number nor an array")
-    if op in ("multiply", "divide") and not reverse and (gate := _hard_sigmoid(context, op, array)) is not None:
+    if op in ("multiply", "divide") and not reverse and (gate := hard_sigmoid(context, op, array)) is not None:
         return gate
     learned = isinstance(constant, keras.Variable) and constant.trainable
     if op == "maximum":
@@ -90,7 +90,7 @@ def _binary(context: Context) -> Tensor | None:
     return context.constants([("scale" if op == "multiply" else "offset", array)], learned=learned)
 
 
-def _hard_sigmoid(context: Context, op: str, array: Any) -> Tensor | None:
+def hard_sigmoid(context: Context, op: str, array: Any) -> Tensor | None:
     """relu6(x + 3) / 6 as one operation, or None."""
     upper = context.reader.made(context.tensor.value)
     lower = upper and context.reader.made(upper.input)

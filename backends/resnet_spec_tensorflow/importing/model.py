@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ from resnet_spec_tensorflow.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of
 from resnet_spec_tensorflow.importing.files import load_file
+from resnet_spec_tensorflow.importing.graph_def import GraphNode, calls_of_graph, input_of_graph, owner_name
 from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity, is_read, key_of, last_first
+from resnet_spec_tensorflow.importing.saved_model import read_graph, runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,7 +37,8 @@ def import_model(model: Any, shape: Shape | None = None) -> SourceModel:
     """Read a Keras model and its weights.
 
     Args:
-        model: A ``keras.Model``, or the path of a ``.keras`` or ``.h5`` file, of which nothing is executed.
+        model: A ``keras.Model``, or the path of a ``.keras`` or ``.h5`` file, of a SavedModel's folder or of a ``.pb``
+            file with a frozen graph; nothing in them is executed.
         shape: The input's shape without the batch, channels first, for a model that does not state it.
 
     Raises:
@@ -42,17 +46,36 @@ def import_model(model: Any, shape: Shape | None = None) -> SourceModel:
     """
     trusted = isinstance(model, keras.Model)
     with quiet():
+        if not trusted and (os.path.isdir(model) or str(model).endswith(".pb")):
+            return _graph_source(Path(model), shape)
         model = model if trusted else load_file(Path(model))
-        return _source(model, shape, trusted=trusted)
+        first = keras.config.image_data_format() == "channels_first"
+        functional = functional_of(model, shape and _arranged(shape, first))
+        calls = calls_of(functional, is_read, trusted=trusted)
+        axes = _input_axes(calls)
+        known, remarks = _input_shape(calls.input.shape[1:], axes, shape)
+        return _source(calls, axes, known, remarks, str(model.name), _caller(model, axes))
 
 
-def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
-    first = keras.config.image_data_format() == "channels_first"
-    functional = functional_of(model, shape and _arranged(shape, first))
-    calls = calls_of(functional, is_read, trusted=trusted)
-    axes = _input_axes(calls)
-    remarks: list[str] = []
-    builder = GraphBuilder(_name(model), input_of(_input_shape(calls, axes, shape, remarks)))
+def _graph_source(path: Path, shape: Shape | None) -> SourceModel:
+    """Read a SavedModel or a frozen graph; its size is fixed first, so that sizes within it are constants."""
+    graph, outputs = read_graph(path)
+    stated, first = input_of_graph(graph)
+    if stated is None:
+        if shape is None:
+            raise ModelError(f"{path}: does not state the shape of its input; pass shape")
+        stated = (None,) * (len(shape) + 1)
+    rank = len(stated) - 1
+    axes = identity(rank) if first else last_first(rank)
+    known, remarks = _input_shape(stated[1:], axes, shape)
+    calls = calls_of_graph(graph, outputs, (1, *(known[axis] for axis in axes)))
+    return _source(calls, axes, known, remarks, path.stem, runner(graph, outputs, stated[0]))
+
+
+def _source(
+    calls: Calls, axes: Axes, shape: Shape, remarks: list[str], name: str, call: Callable[[Any], list[Any]]
+) -> SourceModel:
+    builder = GraphBuilder(name, input_of(shape))
     for problem in calls.problems:
         builder.problem(problem.message, problem.path)
     reader = Reader(builder, calls, axes)
@@ -62,21 +85,26 @@ def _source(model: Any, shape: Shape | None, *, trusted: bool) -> SourceModel:
     return SourceModel(
         graph=graph,
         arrays=_arrays(graph, reader.arrays),
-        run=_runner(model, axes, results),
-        named=not all(_is_automatic(call.operation) for call in calls.calls if getattr(call.operation, "weights", ())),
+        run=_runner(call, axes, results),
+        named=not all(map(_is_automatic, _layers(calls))),
         classes={prefix: name for prefix, name in calls.classes.items() if prefix},
         remarks=(*remarks, *reader.remarks(graph)),
     )
 
 
-def _name(model: Any) -> str:
-    return str(model.name)
+def _layers(calls: Calls) -> list[Any]:
+    """The layers with arrays, each by one of its calls."""
+    layers = [call.operation for call in calls.calls]
+    return [layer for layer in layers if getattr(layer, "owner", None) is not None or getattr(layer, "weights", ())]
 
 
-def _is_automatic(operation: Any) -> bool:
+def _is_automatic(layer: Any) -> bool:
     """Whether Keras has named a layer, after its class and with a number: ``conv2d_7``."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(operation).__name__).lower()
-    return re.fullmatch(rf"{words}(_\d+)?", operation.name) is not None
+    if isinstance(layer, GraphNode):
+        name = "" if layer.owner is None else owner_name(layer.owner).rpartition("/")[2]
+        return re.fullmatch(r"(depthwise_|separable_)?(conv2d|dense|batch_normalization)(_transpose)?(_\d+)?", name) is not None
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+    return re.fullmatch(rf"{words}(_\d+)?", layer.name) is not None
 
 
 def _arranged(shape: Shape, first: bool) -> Shape:
@@ -95,20 +123,24 @@ def _input_axes(calls: Calls) -> Axes:
     return last_first(rank)
 
 
-def _input_shape(calls: Calls, axes: Axes, shape: Shape | None, remarks: list[str]) -> Shape:
-    """The input's shape without the batch, channels first, of which the caller may state what the model does not."""
-    stated = [calls.input.shape[1:][axis] for axis in np.argsort(axes)]
+def _input_shape(sizes: Sequence[int | None], axes: Axes, shape: Shape | None) -> tuple[Shape, list[str]]:
+    """The input's shape without the batch, channels first, of which the caller may state what the model does not.
+
+    And a remark if neither does.
+    """
+    stated = [sizes[axes.index(place)] for place in range(len(axes))]
     if shape is not None:
         fits = len(shape) == len(stated) and all(own in (None, size) for own, size in zip(stated, shape, strict=False))
         if not fits:
             text = "×".join("?" if size is None else str(size) for size in stated)
             raise ModelError(f"its input is {text}, not {'×'.join(map(str, shape))}")
-        return tuple(shape)
-    if None in stated:
-        if len(stated) != 3 or stated[0] is None:
-            raise ModelError("its input has no fixed shape; pass shape")
-        remarks.append(f"the input's size is not fixed; it is read at {SIZE}×{SIZE}")
-    return tuple(SIZE if size is None else size for size in stated)
+        return tuple(shape), []
+    if None not in stated:
+        return tuple(size for size in stated if size is not None), []
+    if len(stated) != 3 or stated[0] is None:
+        raise ModelError("its input has no fixed shape; pass shape")
+    known = tuple(SIZE if size is None else size for size in stated)
+    return known, [f"the input's size is not fixed; it is read at {SIZE}×{SIZE}"]
 
 
 def _arrays(graph: Graph, arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
@@ -121,18 +153,28 @@ def _arrays(graph: Graph, arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     return result
 
 
-def _runner(model: Any, axes: Axes, results: list[Tensor]) -> Callable[[NDArray[np.float32]], list[Any]]:
+def _caller(model: Any, axes: Axes) -> Callable[[Any], list[Any]]:
+    """A function that calls a model in inference mode."""
     # TensorFlow's own kernels for the CPU are channels last.
     first = axes == identity(len(axes)) and len(axes) > 1
     call: Any = tf.function(model, jit_compile=True) if first else model
     structure = getattr(model, "_inputs_struct", None)
 
+    def run(images: Any) -> list[Any]:
+        inputs = images if structure is None else keras.tree.pack_sequence_as(structure, [images])
+        return keras.tree.flatten(call(inputs, training=False))
+
+    return run
+
+
+def _runner(
+    call: Callable[[Any], list[Any]], axes: Axes, results: list[Tensor]
+) -> Callable[[NDArray[np.float32]], list[Any]]:
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         # Keras' axis i is the graph's axis axes[i].
         arranged = np.ascontiguousarray(images.transpose(0, *(axis + 1 for axis in axes)))
         with quiet():
-            inputs = arranged if structure is None else keras.tree.pack_sequence_as(structure, [arranged])
-            outputs = keras.tree.flatten(call(inputs, training=False))
+            outputs = call(arranged)
         return [_result(output, tensor) for output, tensor in zip(outputs, results, strict=True)]
 
     return run

@@ -221,8 +221,7 @@ class Context:
     @property
     def only_reader(self) -> Call | None:
         """The call that reads the result, if it is the only one and the result is not the model's."""
-        (ref,) = self.call.outputs
-        return self.reader.only_reader(ref)
+        return self.reader.only_reader(self.call.outputs[0])
 
     def absorb(self, call: Call) -> None:
         """Read a later call as nothing, since this node does what it does."""
@@ -242,7 +241,8 @@ class Context:
 LayerReader: TypeAlias = Callable[[Context], "Tensor | list[Tensor | None] | None"]
 
 READERS: Table[LayerReader] = Table("reader")
-"""Every reader by ``layers.Conv2D`` for Keras' layer, ``ops.Relu`` for a function, ``own.LearnedScale`` for ours."""
+"""Every reader by ``layers.Conv2D`` for Keras' layer, ``ops.Relu`` for a function, ``own.LearnedScale`` for ours
+and ``tf.Conv2D`` for a node of TensorFlow's graphs."""
 
 
 def key_of(operation: Any) -> str:
@@ -252,6 +252,8 @@ def key_of(operation: Any) -> str:
     >>> key_of(keras.layers.ReLU())
     'layers.ReLU'
     """
+    if hasattr(operation, "reader_key"):
+        return str(operation.reader_key)
     kind = cast("Any", type(operation))
     module: str = kind.__module__
     if module.startswith("keras.src.ops"):
@@ -397,7 +399,9 @@ class Reader:
 
     def _layer_name(self, call: Call, name: str) -> str:
         """A name that no other layer has; a layer that is called again keeps it."""
-        key = id(call.operation), name.rpartition(call.operation.name)[2]
+        # A node of a graph is no layer: those that read one kernel are one.
+        owner = getattr(call.operation, "owner", None)
+        key = (id(call.operation), name.rpartition(call.operation.name)[2]) if owner is None else (id(owner), "")
         if key not in self._names:
             names = chain([name], (f"{name}_{number}" for number in count(2)))
             self._names[key] = next(unique for unique in names if unique not in self._taken)

@@ -23,7 +23,17 @@ from resnet_spec_tensorflow.importing.reader import (
     last_first,
 )
 
-ORDERING = frozenset({"layers.Flatten", "layers.Reshape", "layers.Permute", "layers.Dense", "ops.Transpose"})
+ORDERING = frozenset(
+    {
+        "layers.Flatten",
+        "layers.Reshape",
+        "layers.Permute",
+        "layers.Dense",
+        "ops.Transpose",
+        "tf.Reshape",
+        "tf.Transpose",
+    }
+)
 """What defines an order of axes by itself, so that no transpose is needed before it."""
 
 POSITIONED = frozenset({"layers.BatchNormalization", "own.UnbiasedBatchNormalization"})
@@ -237,7 +247,7 @@ def _undone(context: Context, tensor: Tensor, target: tuple[int, ...]) -> Tensor
 
 @READERS.register("layers.Permute")
 def _permute(context: Context) -> Tensor | None:
-    return _transposed(context, [axis - 1 for axis in context.layer.dims])
+    return transposed(context, [axis - 1 for axis in context.layer.dims])
 
 
 @READERS.register("ops.Transpose", "ops.Swapaxes", "ops.Moveaxis")
@@ -259,10 +269,11 @@ def _transpose(context: Context) -> Tensor | None:
         order.reverse()
     if order[0] != 0:
         return context.problem("moves the batch")
-    return _transposed(context, [axis - 1 for axis in order[1:]])
+    return transposed(context, [axis - 1 for axis in order[1:]])
 
 
-def _transposed(context: Context, order: Sequence[int]) -> Tensor | None:
+def transposed(context: Context, order: Sequence[int]) -> Tensor | None:
+    """Read a permutation of a tensor's axes, which are counted without the batch."""
     tensor = context.tensor
     turned = Tensor(tensor.value, tuple(tensor.axes[axis] for axis in order))
     usual = context.reader.usual(len(order))
@@ -301,7 +312,13 @@ def _expand_dims(context: Context) -> Tensor | None:
 
 @READERS.register("ops.GetItem")
 def _get_item(context: Context) -> Tensor | None:
-    keys = as_list(context.call.kwargs.get("key", context.call.args[1] if len(context.call.args) > 1 else None))
+    return parts(
+        context, as_list(context.call.kwargs.get("key", context.call.args[1] if len(context.call.args) > 1 else None))
+    )
+
+
+def parts(context: Context, keys: list[Any]) -> Tensor | None:
+    """Read a part of a tensor by a number or a slice for each axis, the batch first."""
     tensor: Tensor | None = context.tensor
     rank = len(context.tensor.axes) + 1
     if Ellipsis in keys:
@@ -350,11 +367,11 @@ def _split(context: Context) -> list[Tensor | None] | None:
     axis = context.axis(layer.axis)
     if axis is None or tensor.order is not None:
         return None
-    size, parts = tensor.value.shape[axis], layer.indices_or_sections
-    if isinstance(parts, int):
-        equal: dict[str, Any] = {"axis": axis, "parts": parts}
-        return [context.add("slice", tensor.value, tensor.axes, part=part, **equal) for part in range(parts)]
-    return [_part(context, tensor, axis, start, stop) for start, stop in pairwise([0, *parts, size])]
+    size, sections = tensor.value.shape[axis], layer.indices_or_sections
+    if isinstance(sections, int):
+        equal: dict[str, Any] = {"axis": axis, "parts": sections}
+        return [context.add("slice", tensor.value, tensor.axes, part=part, **equal) for part in range(sections)]
+    return [_part(context, tensor, axis, start, stop) for start, stop in pairwise([0, *sections, size])]
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,553 @@
+"""Reads nodes of TensorFlow's graphs, a fused or decomposed batch normalization and an added bias as one layer."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from resnet_spec.backend.graph_builder import valid_name
+from resnet_spec_tensorflow.importing.calls import Call, as_list
+from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name, slice_of
+from resnet_spec_tensorflow.importing.joining import hard_sigmoid
+from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, is_single
+from resnet_spec_tensorflow.importing.reshaping import parts, reshaped, transposed
+
+SUMS = ("BiasAdd", "AddV2", "Add")
+FORMATS = {"NHWC": "channels_last", "NCHW": "channels_first"}
+SPATIAL = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
+
+
+def _format(context: Context) -> str:
+    return str(context.layer.attribute("data_format", "NHWC"))
+
+
+def _pair(context: Context, name: str) -> tuple[int, int]:
+    values = context.layer.attribute(name) or [1, 1, 1, 1]
+    first, second = values[SPATIAL[_format(context)]]
+    return int(first), int(second)
+
+
+def _padding(context: Context) -> Any:
+    if context.padding is not None:
+        return context.padding
+    kind = context.layer.attribute("padding")
+    if kind != "EXPLICIT":
+        return "same" if kind == "SAME" else 0
+    edges = context.layer.attribute("explicit_paddings")
+    place = SPATIAL[_format(context)].start
+    return tuple((int(edges[2 * axis]), int(edges[2 * axis + 1])) for axis in (place, place + 1))
+
+
+def _kernel(context: Context, index: int = 1) -> Constant | None:
+    value = context.layer.values[index]
+    if not isinstance(value, Constant):
+        return context.problem("has a kernel that is computed from the input")
+    context.layer.owner = value
+    return value
+
+
+def _biased(context: Context, call: Call | None, channels: int) -> Any:
+    """The bias that the next call adds, which is read as nothing then."""
+    if call is None or not isinstance(call.operation, GraphNode) or call.operation.kind not in SUMS:
+        return None
+    arrays = [value.array for value in call.operation.values if isinstance(value, Constant)]
+    if len(arrays) != 1 or arrays[0].size != channels or arrays[0].shape[-1:] != (channels,):
+        return None
+    if call.operation.kind != "BiasAdd" and (_format(context) == "NCHW" or _normalizes(call.operation)):
+        return None
+    context.absorb(call)
+    return np.array(arrays[0].reshape(-1), np.float32)
+
+
+@READERS.register("tf.Conv2D", "tf.DepthwiseConv2dNative")
+def _conv2d(context: Context) -> Tensor | None:
+    kernel = _kernel(context)
+    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    if kernel is None or tensor is None:
+        return None
+    array = kernel.array.transpose(3, 2, 0, 1)
+    groups = tensor.value.shape[0] // max(array.shape[1], 1)
+    if context.layer.kind != "Conv2D":
+        array = kernel.array.transpose(2, 3, 0, 1)
+        groups = array.shape[0]
+        array = array.reshape(-1, 1, *array.shape[2:])
+    bias = _biased(context, context.only_reader, len(array))
+    window = array.shape[2:]
+    return context.add(
+        "conv2d",
+        tensor.value,
+        tensor.axes,
+        name=_name(kernel),
+        arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
+        channels=len(array),
+        kernel=window,
+        stride=_pair(context, "strides"),
+        dilation=_pair(context, "dilations"),
+        padding=0 if max(window) == 1 and context.layer.attribute("padding") == "SAME" else _padding(context),
+        groups=groups,
+        bias=bias is not None,
+    )
+
+
+def _own(array: Any) -> Any:
+    return np.array(array, np.float32, order="C")
+
+
+def _name(constant: Constant) -> str:
+    return valid_name(owner_name(constant))
+
+
+@READERS.register("tf.Conv2DBackpropInput")
+def _conv2d_backprop_input(context: Context) -> Tensor | None:
+    kernel = _kernel(context)
+    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    if kernel is None or tensor is None:
+        return None
+    if max(_pair(context, "dilations")) > 1:
+        return context.problem("is dilated; the language's transposed convolution is not")
+    array = kernel.array.transpose(3, 2, 0, 1)
+    bias = _biased(context, context.only_reader, array.shape[1])
+    return context.add(
+        "conv_transpose2d",
+        tensor.value,
+        tensor.axes,
+        name=_name(kernel),
+        arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
+        channels=array.shape[1],
+        kernel=array.shape[2:],
+        stride=_pair(context, "strides"),
+        padding=_padding(context),
+        bias=bias is not None,
+    )
+
+
+@READERS.register("tf.MatMul")
+def _mat_mul(context: Context) -> Tensor | None:
+    node: GraphNode = context.layer
+    kernel = _kernel(context)
+    tensor = context.tensor
+    if kernel is None or node.attribute("transpose_a", False) or len(tensor.axes) != 1:
+        return kernel and context.problem("multiplies something else than vectors by a matrix")
+    array = kernel.array if node.attribute("transpose_b", False) else kernel.array.T
+    bias = _biased(context, context.only_reader, len(array))
+    return context.add(
+        "linear",
+        tensor.value,
+        tensor.axes,
+        name=_name(kernel),
+        arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
+        features=len(array),
+        bias=bias is not None,
+    )
+
+
+@READERS.register("tf.BatchMatMulV2", "tf.BatchMatMul")
+def _batch_mat_mul(context: Context) -> Tensor | None:
+    if len(context.tensors) != 2:
+        return context.problem("multiplies by a constant matrix")
+    axes = identity(len(context.tensors[0].axes))
+    first, second = (context.arranged(tensor, axes) for tensor in context.tensors)
+    flips: dict[str, Any] = {
+        "transpose_first": bool(context.layer.attribute("adj_x", False)),
+        "transpose_second": bool(context.layer.attribute("adj_y", False)),
+    }
+    return first and second and context.add("matmul", [first, second], axes, **flips)
+
+
+# -- normalization -----------------------------------------------------------------------------------------------
+
+
+@READERS.register("tf.FusedBatchNorm", "tf.FusedBatchNormV2", "tf.FusedBatchNormV3")
+def _fused_batch_norm(context: Context) -> Tensor | None:
+    node: GraphNode = context.layer
+    arrays = [value for value in node.values[1:] if isinstance(value, Constant)]
+    if len(arrays) != 4 or node.attribute("is_training", True):
+        return context.problem("normalizes by the batch's own statistics; freeze the graph in inference mode")
+    node.owner = arrays[2]
+    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    names = ("weight", "bias", "running_mean", "running_var")
+    return tensor and _batch_norm(
+        context,
+        tensor,
+        {name: _own(value.array) for name, value in zip(names, arrays, strict=True)},
+        float(node.attribute("epsilon", 1e-4)),
+        _name(arrays[2]),
+    )
+
+
+def _batch_norm(context: Context, tensor: Tensor, arrays: dict[str, Any], epsilon: float, name: str) -> Tensor | None:
+    context.remark(
+        "batch normalizations of a frozen graph, which does not state their momentum; it is read as 0.01", name
+    )
+    return context.add(
+        "batch_norm",
+        tensor.value,
+        tensor.axes,
+        name=name,
+        arrays=arrays,
+        # The number that is this one in float32.
+        epsilon=float(str(np.float32(epsilon))),
+        momentum=0.01,
+        running_variance="biased",
+        scale="weight" in arrays,
+        offset="bias" in arrays,
+    )
+
+
+def _normalizes(node: GraphNode) -> bool:
+    """Whether a node adds or multiplies what a decomposed batch normalization does."""
+    constants = [value for value in node.values if isinstance(value, Constant)]
+    return any(value.op in ("Sub", "Neg") or _root(value) is not None for value in constants)
+
+
+def _root(constant: Constant) -> tuple[Constant, float, Constant | None] | None:
+    """The variance, the epsilon and the scale of a factor scale · rsqrt(variance + epsilon)."""
+    scale: Constant | None = None
+    while constant.op in ("Reshape", "Squeeze", "ExpandDims", "Cast"):
+        constant = constant.inputs[0]
+    if constant.op == "Mul":
+        roots = [value for value in constant.inputs if value.op == "Rsqrt"]
+        if len(roots) != 1:
+            return None
+        scale = next(value for value in constant.inputs if value is not roots[0])
+        constant = roots[0]
+    if constant.op != "Rsqrt" or constant.inputs[0].op not in ("Add", "AddV2"):
+        return None
+    parts_of = sorted(constant.inputs[0].inputs, key=lambda value: value.array.size)
+    epsilon, variance = parts_of
+    return (variance, float(epsilon.array.reshape(-1)[0]), scale) if epsilon.array.size == 1 else None
+
+
+def _decomposed(context: Context, factor: Constant) -> Tensor | None:
+    """x · factor + (offset - mean · factor) as a batch normalization; None, without a problem, if it is none."""
+    root = _root(factor)
+    later = context.only_reader
+    if root is None or later is None or not isinstance(later.operation, GraphNode):
+        return None
+    node: GraphNode = later.operation
+    shift = next((value for value in node.values if isinstance(value, Constant)), None)
+    if shift is None or node.kind not in SUMS:
+        return None
+    variance, epsilon, scale = root
+    product, offset = shift, None
+    if shift.op == "Sub":
+        offset, product = shift.inputs
+    elif shift.op in ("Add", "AddV2"):
+        product = next((value for value in shift.inputs if value.op == "Mul"), shift)
+        offset = next((value for value in shift.inputs if value is not product), None)
+    mean = _mean_of(product, factor)
+    if mean is None:
+        return None
+    context.absorb(later)
+    arrays = {"weight": scale, "bias": offset, "running_mean": mean, "running_var": variance}
+    found = {name: _own(value.array.reshape(-1)) for name, value in arrays.items() if value is not None}
+    if shift.op != "Sub":
+        # What is added is minus the mean.
+        found["running_mean"] = -found["running_mean"]
+        mean = mean.inputs[0] if mean.op == "Neg" else mean
+    context.layer.owner = mean
+    tensor = context.first(context.tensor)
+    return tensor and _batch_norm(context, tensor, found, epsilon, _name(mean))
+
+
+def _mean_of(product: Constant, factor: Constant) -> Constant | None:
+    """The mean in mean · factor, of which the factor may be the same node."""
+    if product.op == "Neg":
+        return None
+    if product.op != "Mul" or factor not in product.inputs:
+        return None
+    return next((value for value in product.inputs if value is not factor), None)
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------
+
+JOINS = {
+    "Add": "add",
+    "AddV2": "add",
+    "AddN": "add",
+    "Sub": "subtract",
+    "Mul": "multiply",
+    "Maximum": "maximum",
+    "BiasAdd": "add",
+    "RealDiv": "divide",
+}
+
+
+@READERS.register(*(f"tf.{kind}" for kind in JOINS))
+def _join(context: Context) -> Tensor | None:
+    node: GraphNode = context.layer
+    op = JOINS[node.kind]
+    constants = [value for value in node.values if isinstance(value, Constant)]
+    if not constants:
+        if op == "divide" or len({len(tensor.axes) for tensor in context.tensors}) > 1:
+            return context.problem("divides by a value, or combines values of different ranks")
+        if op == "multiply" and (silu := _silu(context)) is not None:
+            return silu
+        found = context.alike(context.tensors)
+        return found and context.add(op, *found)
+    (constant,) = constants
+    reverse = node.values[0] is constant
+    array = np.asarray(constant.array, np.float64)
+    if op == "multiply" and (norm := _decomposed(context, constant)) is not None:
+        return norm
+    if op in ("multiply", "divide") and not reverse and (gate := hard_sigmoid(context, op, array)) is not None:
+        return gate
+    array = (
+        array.reshape(array.shape[1:]) if array.ndim == len(context.tensor.axes) + 1 and array.shape[0] == 1 else array
+    )
+    if op == "maximum" or (op == "divide" and reverse):
+        relu = op == "maximum" and not array.any()
+        return (
+            context.elementwise("relu")
+            if relu
+            else context.problem("computes with a constant what the language cannot")
+        )
+    if op == "divide":
+        return context.constants([("scale", 1 / array)])
+    if op == "subtract":
+        steps = [("scale", np.asarray(-1.0)), ("offset", array)] if reverse else [("offset", -array)]
+        return context.constants(steps)
+    return context.constants([("scale" if op == "multiply" else "offset", array)])
+
+
+def _silu(context: Context) -> Tensor | None:
+    """x · sigmoid(x) as one operation, or None."""
+    for one, other in (context.tensors, context.tensors[::-1]):
+        made = context.reader.made(other.value)
+        if made is not None and made.op == "sigmoid" and made.input == one.value and one.axes == other.axes:
+            return context.elementwise("silu", one)
+    return None
+
+
+PLAIN = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softplus": "softplus",
+    "Elu": "elu",
+}
+
+
+@READERS.register(*(f"tf.{kind}" for kind in PLAIN))
+def _activation(context: Context) -> Tensor | None:
+    return context.elementwise(PLAIN[context.layer.kind])
+
+
+@READERS.register("tf.LeakyRelu")
+def _leaky_relu(context: Context) -> Tensor | None:
+    # The attribute is a float32.
+    return context.elementwise("leaky_relu", slope=float(str(np.float32(context.layer.attribute("alpha", 0.2)))))
+
+
+@READERS.register("tf.Softmax")
+def _softmax(context: Context) -> Tensor | None:
+    tensor = context.tensor
+    return context.add("softmax", tensor.value, tensor.axes, axis=tensor.axes[-1])
+
+
+@READERS.register("tf.Identity", "tf.StopGradient", "tf.PreventGradient", "tf.CheckNumerics", "tf.Snapshot")
+def _nothing(context: Context) -> Tensor | None:
+    return context.tensor
+
+
+@READERS.register("tf.IdentityN")
+def _identity_n(context: Context) -> list[Tensor | None]:
+    return [*context.tensors]
+
+
+# -- pools and reductions ----------------------------------------------------------------------------------------
+
+
+@READERS.register("tf.MaxPool", "tf.AvgPool")
+def _pool(context: Context) -> Tensor | None:
+    op = "max_pool2d" if context.layer.kind == "MaxPool" else "avg_pool2d"
+    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    fields: dict[str, Any] = {
+        "kernel": _pair(context, "ksize"),
+        "stride": _pair(context, "strides"),
+        "padding": _padding(context),
+    }
+    if op == "avg_pool2d":
+        fields["count_include_pad"] = context.padding is not None
+    return tensor and context.add(op, tensor.value, tensor.axes, **fields)
+
+
+@READERS.register("tf.Mean", "tf.Max", "tf.Sum")
+def _reduction(context: Context) -> Tensor | None:
+    axes, tensor = context.layer.constant(1), context.tensor
+    if axes is None:
+        return context.problem("reduces axes that depend on the input")
+    rank = len(tensor.axes)
+    numbers = [int(axis) for axis in np.atleast_1d(axes)]
+    places = sorted(place for axis in numbers if (place := context.axis(axis)) is not None)
+    if len(places) < len(numbers):
+        return None
+    pools = {"Mean": "global_avg_pool", "Max": "global_max_pool"}
+    if rank == 3 and places == [1, 2] and context.layer.kind in pools:
+        added = context.add(pools[context.layer.kind], tensor.value, tensor.axes)
+    else:
+        added = context.add(context.layer.kind.lower(), tensor.value, tensor.axes, axis=places)
+    if added is None or context.layer.attribute("keep_dims", False):
+        return added
+    return context.squeezed(added, {axis + rank if axis < 0 else axis - 1 for axis in numbers})
+
+
+# -- order, shape and parts --------------------------------------------------------------------------------------
+
+
+@READERS.register("tf.Pad", "tf.PadV2", "tf.MirrorPad")
+def _pad(context: Context) -> Tensor | None:
+    node: GraphNode = context.layer
+    widths, value = node.constant(1), node.constant(2)
+    tensor = context.first(context.tensor)
+    if widths is None or tensor is None or len(widths) != len(tensor.axes) + 1 or widths[0].any():
+        return tensor and context.problem("pads the batch, or by what depends on the input")
+    inner = {axis: (int(before), int(after)) for axis, (before, after) in zip(tensor.axes, widths[1:], strict=True)}
+    edges = tuple(inner[axis] for axis in range(1, len(tensor.axes)))
+    if len(edges) != 2:
+        return context.problem("pads other axes than height and width, or the channels")
+    constant = 0.0 if value is None else float(value)
+    if node.kind != "MirrorPad" and inner[0] == (0, 0) and _is_before(context, constant):
+        return context.defer(edges)
+    if inner[0] != (0, 0):
+        if np.any(edges) or constant or node.kind == "MirrorPad":
+            return context.problem("pads channels and positions at once, or channels with other than zeros")
+        return context.add("pad_channels", tensor.value, tensor.axes, before=inner[0][0], after=inner[0][1])
+    if node.kind == "MirrorPad" and node.attribute("mode") != "REFLECT":
+        return context.problem("mirrors the edge too")
+    mode = "reflect" if node.kind == "MirrorPad" else "constant"
+    return context.add("pad2d", tensor.value, tensor.axes, padding=edges, mode=mode, value=constant)
+
+
+def _is_before(context: Context, value: float) -> bool:
+    """Whether the backend wrote a padding before the layer that reads it, as part of that layer."""
+    later = context.only_reader
+    if later is None or not isinstance(later.operation, GraphNode) or later.operation.attribute("padding") != "VALID":
+        return False
+    if later.operation.kind == "MaxPool" and value == float("-inf"):
+        return True
+    kernels = [owner_name(kernel) for kernel in later.operation.values if isinstance(kernel, Constant)]
+    names = {owner.rpartition("/")[2] for owner in [*kernels, re.sub(r"_\d+$", "", layer_name(later.operation.name))]}
+    return not value and re.sub(r"_*\d*$", "", layer_name(context.layer.name).rpartition("/")[2]) in {
+        f"{name}.pad" for name in names
+    }
+
+
+@READERS.register("tf.Reshape")
+def _reshape(context: Context) -> Tensor | None:
+    shape, tensor = context.layer.constant(1), context.tensor
+    if shape is None or len(shape) < 2:
+        return context.problem("reshapes to what depends on the input, or moves the batch")
+    target = tuple(int(size) for size in shape[1:])
+    if -1 in target:
+        known = -int(np.prod(target))
+        if known <= 0 or int(np.prod(tensor.shape)) % known:
+            return context.problem(f"reshapes {tensor.shape} to {target}")
+        target = tuple(int(np.prod(tensor.shape)) // known if size == -1 else size for size in target)
+    if int(np.prod(target)) != int(np.prod(tensor.shape)):
+        return context.problem("moves the batch")
+    if len(target) == 1 and len(tensor.axes) > 1:
+        value = tensor.value if is_single(tensor) else context.arranged(tensor, identity(len(tensor.axes)))
+        return value and context.add("flatten", value, (0,))
+    return reshaped(context, tensor, target)
+
+
+@READERS.register("tf.Squeeze")
+def _squeeze(context: Context) -> Tensor | None:
+    rank = len(context.tensor.axes)
+    axes = as_list(context.layer.attribute("squeeze_dims") or [])
+    if not axes:
+        return context.problem("removes each axis of size 1, the batch's too")
+    return context.squeezed(context.tensor, {axis + rank if axis < 0 else axis - 1 for axis in axes})
+
+
+@READERS.register("tf.ExpandDims")
+def _expand_dims(context: Context) -> Tensor | None:
+    axis = context.layer.constant(1)
+    shape = [0, *context.tensor.shape]
+    if axis is None:
+        return context.problem("adds an axis that depends on the input")
+    place = int(axis) + len(shape) + 1 if int(axis) < 0 else int(axis)
+    shape.insert(place, 1)
+    return reshaped(context, context.tensor, tuple(shape[1:])) if place else context.problem("moves the batch")
+
+
+@READERS.register("tf.Transpose")
+def _transpose(context: Context) -> Tensor | None:
+    order = context.layer.constant(1)
+    if order is None or int(order[0]):
+        return context.problem("moves the batch, or by what depends on the input")
+    return transposed(context, [int(axis) - 1 for axis in order[1:]])
+
+
+@READERS.register("tf.ConcatV2")
+def _concat(context: Context) -> Tensor | None:
+    axis = context.layer.constant(-1)
+    found = context.alike(context.tensors)
+    if axis is None or found is None or len(context.tensors) < len(context.layer.values) - 1:
+        return context.problem("concatenates constants, or along an axis that depends on the input")
+    values, axes = found
+    place = context.axis(int(axis), Tensor(values[0], axes))
+    return None if place is None else context.add("concat", values, axes, axis=place)
+
+
+@READERS.register("tf.StridedSlice")
+def _strided_slice(context: Context) -> Tensor | None:
+    bounds = [context.layer.constant(index) for index in (1, 2, 3)]
+    if any(bound is None for bound in bounds):
+        return context.problem("takes a part that depends on the input")
+    try:
+        return parts(context, [*slice_of(context.layer, *bounds)])
+    except ValueError as error:
+        return context.problem(str(error))
+
+
+@READERS.register("tf.Split", "tf.SplitV")
+def _split(context: Context) -> list[Tensor | None] | None:
+    node: GraphNode = context.layer
+    # The value is the second input of the one and the first of the other.
+    plain = node.kind == "Split"
+    axis, sizes = node.constant(0 if plain else 2), node.constant(1)
+    tensor = context.tensor
+    if axis is None or (sizes is None and not plain):
+        return context.problem("takes parts that depend on the input")
+    place = context.axis(int(axis))
+    if place is None:
+        return None
+    if plain:
+        count = int(node.attribute("num_split"))
+        equal: dict[str, Any] = {"axis": place, "parts": count}
+        return [context.add("slice", tensor.value, tensor.axes, part=part, **equal) for part in range(count)]
+    bounds: list[int] = [0, *np.cumsum(np.asarray(sizes)).tolist()]
+    return [context.add("slice", tensor.value, tensor.axes, axis=place, start=a, stop=b) for a, b in pairwise(bounds)]
+
+
+@READERS.register("tf.ResizeNearestNeighbor", "tf.ResizeBilinear")
+def _resize(context: Context) -> Tensor | None:
+    node: GraphNode = context.layer
+    size = node.constant(1)
+    tensor = context.first(context.tensor)
+    if size is None or tensor is None:
+        return tensor and context.problem("resizes to what depends on the input")
+    half, aligned = node.attribute("half_pixel_centers", False), node.attribute("align_corners", False)
+    bilinear = node.kind == "ResizeBilinear"
+    if (bilinear and half == aligned) or (not bilinear and aligned):
+        return context.problem("has coordinates that the language lacks; use half_pixel_centers")
+    fields: dict[str, Any] = {"coordinates": "align_corners" if aligned else "half_pixel" if half else "asymmetric"}
+    if not bilinear:
+        fields["rounding"] = "half_up" if half else "floor"
+    before = tensor.value.shape[1:]
+    wanted = tuple(int(number) for number in size)
+    factors = [after // number for after, number in zip(wanted, before, strict=True)]
+    whole = all(after == number * factor for after, number, factor in zip(wanted, before, factors, strict=True))
+    if whole and max(factors) <= 32 and not aligned:
+        fields |= {"scale": tuple(factors)}
+        fields |= {} if bilinear else {"coordinates": "asymmetric", "rounding": "floor"}
+    else:
+        fields |= {"size": wanted}
+    mode = "bilinear" if bilinear else "nearest"
+    return context.add("resize", tensor.value, tensor.axes, mode=mode, **fields)

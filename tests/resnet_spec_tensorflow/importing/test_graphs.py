@@ -1,0 +1,185 @@
+"""SavedModels and frozen graphs that are read give the same results, and nothing in a hostile one is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnet_spec import ModelError, load
+from resnet_spec.graph import Graph
+from resnet_spec.graph.difference import same_but_for_names
+from resnet_spec_tensorflow.framework import keras, tf
+from tests.resnet_spec_tensorflow.importing.test_model import agree, normalized, randomized
+from tests.resnet_spec_tensorflow.importing.tutorials import MODELS, layers
+
+# Keras exports the random numbers of augmentations too.
+READ = ("sequential", "functional", "shared", "transfer", "decoder")
+
+
+def frozen(model: Any, path: Path, batch: int | None = None) -> Path:
+    """A ``.pb`` file with the model's frozen graph."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    spec = tf.TensorSpec((batch, *model.inputs[0].shape[1:]), tf.float32)
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec)
+    path.write_bytes(convert_variables_to_constants_v2(function).graph.as_graph_def().SerializeToString())
+    return path
+
+
+def saved(model: Any, path: Path, batch: int | None = None) -> Path:
+    """The folder of a SavedModel, as Keras exports it."""
+    model.export(str(path), format="tf_saved_model", verbose=False)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "write"), [*((name, frozen) for name in READ), *((name, saved) for name in READ if name != "transfer")]
+)
+def test_a_graph_and_what_is_read_of_it_agree(
+    name: str, write: Callable[..., Path], tmp_path: Path, backend: Any, images: Any
+) -> None:
+    make, shape = MODELS[name]
+    path = write(randomized(make()), tmp_path / "model.pb")
+    source = backend.import_model(path)
+    assert source.graph.input.shape == shape
+    agree(backend, source, images(3, *shape))
+
+
+def stated(graph: Graph) -> Graph:
+    """The graph as a frozen one can state it, without what only training depends on."""
+    nodes = [
+        node.model_copy(update={"operation": node.operation.model_copy(update=dict(node.operation.training_fields))})
+        for node in normalized(graph).nodes
+        if node.operation.op not in ("dropout", "stochastic_depth")
+    ]
+    return Graph(name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=graph.outputs)
+
+
+@pytest.mark.parametrize("spec", ["torchvision/resnet18", "timm/seresnet18", "cifar/resnet20"])
+def test_a_saved_model_of_ours_is_read_back(spec: str, tmp_path: Path, backend: Any) -> None:
+    graph = load(spec).to_graph()
+    backend.write(backend.compile(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", graph.input.shape)
+    assert same_but_for_names(stated(graph), stated(source.graph))
+    assert {*source.arrays} == {parameter.name for parameter in graph.parameters()}
+
+
+def test_names_are_the_layers_own(tmp_path: Path, backend: Any) -> None:
+    graph = load("torchvision/resnet18").to_graph()
+    backend.write(backend.compile(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", graph.input.shape)
+    assert [node.name for node in source.graph.nodes] == [node.name for node in graph.nodes]
+    (remark,) = source.remarks
+    assert remark.startswith("batch normalizations of a frozen graph, which does not state their momentum; it is read")
+
+
+def test_a_fixed_batch_is_filled(tmp_path: Path, backend: Any, images: Any) -> None:
+    make, shape = MODELS["functional"]
+    agree(backend, backend.import_model(frozen(make(), tmp_path / "model.pb", batch=2)), images(3, *shape))
+
+
+def test_a_size_that_is_not_fixed_is_the_callers(tmp_path: Path, backend: Any) -> None:
+    inputs = keras.Input((None, None, 3))
+    path = frozen(keras.Model(inputs, layers.Conv2D(4, 3, 2, padding="same")(inputs)), tmp_path / "model.pb")
+    assert backend.import_model(path).remarks[0] == "the input's size is not fixed; it is read at 224×224"
+    assert backend.import_model(path, (3, 33, 32)).graph.nodes[0].shape == (4, 17, 16)
+
+
+def small() -> Any:
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, layers.ReLU(name="last")(layers.Conv2D(4, 3, name="conv")(inputs)))
+
+
+def changed(tmp_path: Path, change: Callable[[Any], None]) -> Path:
+    path = frozen(small(), tmp_path / "model.pb")
+    graph = tf.compat.v1.GraphDef()
+    graph.ParseFromString(path.read_bytes())
+    change(graph)
+    path.write_bytes(graph.SerializeToString())
+    return path
+
+
+def _node(graph: Any, op: str) -> Any:
+    return next(node for node in graph.node if node.op == op)
+
+
+def _writes(graph: Any) -> None:
+    _node(graph, "Relu").op = "WriteFile"
+
+
+def _calls_python(graph: Any) -> None:
+    relu = _node(graph, "Relu")
+    relu.op = "PyFunc"
+    relu.attr["token"].s = b"token"
+
+
+def _cycle(graph: Any) -> None:
+    _node(graph, "Conv2D").input[0] = _node(graph, "Relu").name
+
+
+def _nowhere(graph: Any) -> None:
+    _node(graph, "Relu").input[0] = "nowhere"
+
+
+def _two_inputs(graph: Any) -> None:
+    graph.node.add(op="Placeholder", name="other")
+
+
+def _huge(graph: Any) -> None:
+    constant = _node(graph, "Const").attr["value"].tensor
+    constant.tensor_shape.Clear()
+    for size in (2**20, 2**20):
+        constant.tensor_shape.dim.add(size=size)
+
+
+def _many(graph: Any) -> None:
+    for index in range(150_000):
+        graph.node.add(op="Relu", name=f"r{index}", input=[f"r{index - 1}" if index else _node(graph, "Relu").name])
+
+
+HOSTILE = {
+    _writes: r"last_\d+/Relu \(WriteFile\): the spec language has no such operation",
+    _calls_python: r"\(PyFunc\): the spec language has no such operation",
+    _cycle: "the graph has a cycle",
+    _nowhere: "reads from 'nowhere', which it does not have",
+    _two_inputs: "the graph has 2 inputs",
+    _huge: "refused|cannot",
+    _many: "150,0.. nodes; at most 100,000 are read",
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
+def test_a_hostile_graph_is_refused(change: Callable[[Any], None], tmp_path: Path, backend: Any) -> None:
+    with pytest.raises(ModelError, match=HOSTILE[change]):
+        backend.import_model(changed(tmp_path, change))
+
+
+def test_broken_graphs_are_refused(tmp_path: Path, backend: Any) -> None:
+    (tmp_path / "model.pb").write_bytes(b"\x0a\xff\xff\xff\xff\x0f")
+    with pytest.raises(ModelError, match=r"model\.pb: is not a whole graph"):
+        backend.import_model(tmp_path / "model.pb")
+    (tmp_path / "model.pb").write_bytes(b"")
+    with pytest.raises(ModelError, match="holds no graph"):
+        backend.import_model(tmp_path / "model.pb")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelError, match="cannot be read"):
+        backend.import_model(tmp_path / "folder")
+
+
+def test_a_decomposed_batch_normalization_is_one_node(tmp_path: Path, backend: Any) -> None:
+    inputs = keras.Input((8, 8, 3))
+    for options in ({}, {"scale": False}, {"center": False}, {"scale": False, "center": False}):
+        model = randomized(keras.Model(inputs, layers.BatchNormalization(epsilon=2e-5, **options)(inputs)))
+        source = backend.import_model(frozen(model, tmp_path / "model.pb"))
+        (node,) = source.graph.nodes
+        assert (node.operation.op, node.operation.epsilon) == ("batch_norm", 2e-5)
+        assert (node.operation.scale, node.operation.offset) == (
+            options.get("scale", True),
+            options.get("center", True),
+        )
+        agree(backend, source, np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype("float32"))
