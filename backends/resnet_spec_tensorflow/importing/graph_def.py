@@ -108,8 +108,7 @@ def _gather(x: Any, indices: Any, axis: Any) -> Any:
 
 def _prod(x: Any, axes: Any) -> Any:
     along: Any = tuple(np.atleast_1d(axes).tolist())
-    product: Any = np.prod(x, along)
-    return product
+    return np.multiply.reduce(x, axis=along)
 
 
 FOLDED: Mapping[str, Callable[..., Any]] = {

@@ -33,6 +33,10 @@ SIZE = 224
 """Height and width of images where a model states none."""
 
 
+AUTOMATIC = re.compile(r"(depthwise_|separable_)?(conv2d|dense|batch_normalization)(_transpose)?(_\d+)?")
+"""Names that Keras gives to layers with arrays."""
+
+
 def import_model(model: Any, shape: Shape | None = None) -> SourceModel:
     """Read a Keras model and its weights.
 
@@ -102,7 +106,7 @@ def _is_automatic(layer: Any) -> bool:
     """Whether Keras has named a layer, after its class and with a number: ``conv2d_7``."""
     if isinstance(layer, GraphNode):
         name = "" if layer.owner is None else owner_name(layer.owner).rpartition("/")[2]
-        return re.fullmatch(r"(depthwise_|separable_)?(conv2d|dense|batch_normalization)(_transpose)?(_\d+)?", name) is not None
+        return AUTOMATIC.fullmatch(name) is not None
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
     return re.fullmatch(rf"{words}(_\d+)?", layer.name) is not None
 
