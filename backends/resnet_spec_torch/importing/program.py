@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from resnet_spec.backend import GraphBuilder, SourceModel, input_of
 from resnet_spec.errors import ModelError
+from resnet_spec_torch.importing.archive import load_program
 from resnet_spec_torch.importing.call import CALLS, Array, Call
 
 if TYPE_CHECKING:
@@ -44,11 +46,30 @@ def import_model(model: nn.Module | str | Path, shape: Shape | None = None) -> S
         ModelError: The module cannot be exported, or has functions that the language cannot express.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{model}: .pt2 programs are not read yet")
+        program = load_program(Path(model))
+        stated = _stated_shape(program)
+        batch = stated[0] or BATCH
+        with _quiet():
+            module = torch.export.unflatten(program)
+        return _read(_exported(module, batch, shape or _sizes(stated[1:])), module, shape or _sizes(stated[1:]), batch)
     shape = shape or _guessed_shape(model)
     with _inference(model):
-        program = _exported(model, shape)
-    return _read(program, model, shape)
+        program = _exported(model, BATCH, shape)
+    return _read(program, model, shape, BATCH)
+
+
+def _stated_shape(program: ExportedProgram) -> list[int | None]:
+    """The shape of the only input, None for a size that is not fixed."""
+    inputs = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+    value: Any = inputs[0].meta.get("val") if len(inputs) == 1 else None
+    if not isinstance(value, torch.Tensor):
+        raise ModelError(f"the program has {len(inputs)} inputs; one is supported")
+    # A symbol is no int, although its annotation says so.
+    return [size if type(size) is int else None for size in value.shape]
+
+
+def _sizes(stated: list[int | None]) -> Shape:
+    return tuple(DEFAULT_SIZE if size is None else size for size in stated)
 
 
 def _guessed_shape(model: nn.Module) -> Shape:
@@ -75,11 +96,11 @@ def _like(model: nn.Module) -> torch.Tensor:
     return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
 
 
-def _exported(model: nn.Module, shape: Shape) -> ExportedProgram:
+def _exported(model: nn.Module, batch: int, shape: Shape) -> ExportedProgram:
     like = _like(model)
     if like.is_meta:
         raise ModelError("the model is on the meta device and has no weights")
-    images = torch.zeros(BATCH, *shape, device=like.device, dtype=like.dtype)
+    images = torch.zeros(batch, *shape, device=like.device, dtype=like.dtype)
     with _quiet():
         try:
             return torch.export.export(model, (images,))
@@ -88,7 +109,7 @@ def _exported(model: nn.Module, shape: Shape) -> ExportedProgram:
             lines = [line for line in str(error).strip().splitlines() if line.strip()]
             reason = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
             raise ModelError(
-                f"torch.export cannot record {type(model).__name__} for an input of {[BATCH, *shape]} ({reason}); "
+                f"torch.export cannot record {type(model).__name__} for an input of {[batch, *shape]} ({reason}); "
                 "state the input's shape if it is another"
             ) from error
 
@@ -99,13 +120,19 @@ def _quiet() -> Generator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
 
 
-def _read(program: ExportedProgram, model: nn.Module, shape: Shape) -> SourceModel:
-    reader = _Reader(program, type(model).__name__, shape)
+def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) -> SourceModel:
+    # What torch.export has unflattened knows the classes of the original's modules.
+    modules = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
+    types: dict[str, str] = {path: own for path, part in modules if (own := getattr(part, "_ty", None))}
+    name = types.get("", type(model).__name__).rpartition(".")[2]
+    reader = _Reader(program, name, shape, batch, types)
     graph = reader.graph()
     order = {name: index for index, name in enumerate(model.state_dict())}
     found = sorted(reader.arrays.items(), key=lambda item: order[item[1].name])
@@ -113,10 +140,13 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape) -> SourceMod
 
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         like = _like(model)
-        with _inference(model), torch.no_grad():
-            result = model(torch.as_tensor(images).to(like.device, like.dtype))
-        leaves: list[Any] = pytree.tree_leaves(result)
-        return [leaf.float().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        tensor = torch.as_tensor(images).to(like.device, like.dtype)
+        # A program may have a fixed batch.
+        parts: Sequence[torch.Tensor] = torch.split(tensor, batch) if types else [tensor]
+        with _quiet(), _inference(model), torch.no_grad():
+            results: list[list[Any]] = [pytree.tree_leaves(model(part)) for part in parts]
+        tensors = [leaves for leaves in zip(*results, strict=True) if isinstance(leaves[0], torch.Tensor)]
+        return [torch.cat(leaves).float().cpu().numpy() for leaves in tensors]
 
     return SourceModel(
         graph=graph,
@@ -135,8 +165,10 @@ def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
 class _Reader:
     """Reads a program's functions into a graph."""
 
-    def __init__(self, program: ExportedProgram, name: str, shape: Shape) -> None:
+    def __init__(self, program: ExportedProgram, name: str, shape: Shape, batch: int, types: Mapping[str, str]) -> None:
         self.program = program
+        self.batch = batch
+        self.types = types
         self.builder = GraphBuilder(name, input_of(shape))
         self.arrays: dict[str, Array] = {}
         self.classes: dict[str, str] = {}
@@ -197,7 +229,7 @@ class _Reader:
             if not _depends_on_input(arguments):
                 return self.builder.problem("computes with weights, which the language does not", where)
             return self.builder.problem("the spec language has no such operation", where)
-        shape = _shape(node)
+        shape = _shape(node, self.batch)
         if shape is None:
             return self.builder.problem("changes the batch, or is not floating-point", where)
         readers = frozenset(_name(user.target) for user in node.users)
@@ -215,6 +247,7 @@ class _Reader:
         path, kind = "", ""
         for path, kind in stack.values():
             path = re.sub(r"@\d+$", "", path)
+            kind = self.types.get(path, kind)
             if not kind.startswith("torch.nn."):
                 self.classes[path] = kind.rpartition(".")[2]
         return path, kind
@@ -258,14 +291,14 @@ def _depends_on_input(arguments: Mapping[str, Any]) -> bool:
     )
 
 
-def _shape(node: fx.Node) -> Shape | None:
+def _shape(node: fx.Node, batch: int) -> Shape | None:
     """The shape of a result without the batch; of the first if there are several."""
     value: Any = node.meta.get("val")
     first: Any = cast("Sequence[Any]", value)[0] if isinstance(value, list | tuple) else value
     if not isinstance(first, torch.Tensor) or not first.is_floating_point():
         return None
     sizes = tuple(first.shape)
-    return tuple(int(size) for size in sizes[1:]) if sizes and sizes[0] == BATCH else None
+    return tuple(int(size) for size in sizes[1:]) if sizes and sizes[0] == batch else None
 
 
 def _line(node: fx.Node) -> str:
