@@ -73,8 +73,8 @@ class Names:
         kinds: dict[str, set[str]] = defaultdict(set)
         for step in steps[1:]:
             kinds[self._path(step) or ""].add(step.kind)
-        parents = {path[:at] for path in kinds for at in _dots(path)}
-        self._containers = parents | {path for path, found in kinds.items() if len(found) > 1} | {""}
+        self._parents = {path[:at] for path in kinds for at in _dots(path)}
+        self._containers = self._parents | {path for path, found in kinds.items() if len(found) > 1} | {""}
         self._owned = {path for step in steps if (path := self.parameter_path(step))}
 
     def where(self, source: str) -> str:
@@ -102,6 +102,9 @@ class Names:
         if key in self._keys:
             return self._keys[key]
         if path in self._taken and origin.exact:
+            path = origin.path
+        if path is None and origin.path and origin.path not in self._parents and origin.path not in self._taken:
+            # A module with an activation of its own.
             path = origin.path
         if path is None:
             path = self._unnumbered(origin, op) if origin.path is not None else None
