@@ -81,13 +81,6 @@ class Definition:
         both = {name: (*others.parameters[name], *own[name]) for name in own if name in others.parameters}
         return Definition(block, [*others.templates, *self.templates], both)
 
-    def declare(self, other: Definition) -> None:
-        """Also accept another definition's parameters, for a stage whose first block is of this kind."""
-        if self.body:
-            own = self.body.setdefault("parameters", {})
-            for name, declared in other.body.get("parameters", {}).items():
-                own.setdefault(name, declared)
-
 
 def define(
     name: str, graph: Graph, templates: Sequence[Template], layer: Layers, order: Mapping[str, int]

@@ -159,7 +159,6 @@ def _stage(stage: Stage, definitions: Mapping[int, Definition]) -> dict[str, Any
     first: dict[str, Any] = {}
     blocks = stage.blocks
     if first_kind is not kind:
-        first_kind.declare(kind)
         first = {"block": first_kind.name, **first_kind.arguments(blocks[0])}
         blocks = blocks[1:]
     for name in kind.parameters:

@@ -173,7 +173,8 @@ def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
     if isinstance(model, str | Path):
         path = Path(model)
         if not path.exists():
-            raise ModelError(f"{path}: does not exist")
+            hint = "" if path.suffix else "; a function of Python is named package.module:function"
+            raise ModelError(f"{path}: does not exist{hint}")
         kind = path.suffix.lower() if path.is_file() else ""
         name = found.get(kind)
         if name is None:
@@ -205,7 +206,8 @@ def _function(text: str) -> Callable[[], Any] | None:
     try:
         found: Any = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ModelError(f"{text}: {error}") from error
+        hint = f"; did you mean {module.removesuffix('.py')}:{name}?" if module.endswith(".py") else ""
+        raise ModelError(f"{text}: {error}{hint}") from error
     finally:
         sys.path.remove("")
     if not callable(found):

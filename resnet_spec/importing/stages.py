@@ -66,7 +66,9 @@ def _uniform(blocks: list[Template], definitions: Mapping[int, Definition]) -> l
     """Split a row into stages: of one kind of block, or of another kind for the first only, with one stride."""
     kinds = [definitions[id(block)] for block in blocks]
     strides = [kind.arguments(block).get("stride", 1) for kind, block in zip(kinds, blocks, strict=True)]
-    if len({kind.name for kind in kinds[1:]}) <= 1 and (set(strides[1:]) <= {1} or set(strides[:-1]) <= {1}):
+    # A stage's arguments are those of its first block, too.
+    fits = all(kind is kinds[0] or kind.parameters.keys() <= kinds[0].parameters.keys() for kind in kinds)
+    if fits and len({kind.name for kind in kinds[1:]}) <= 1 and (set(strides[1:]) <= {1} or set(strides[:-1]) <= {1}):
         return [blocks]
     shapes = [block.region.nodes[-1].shape for block in blocks]
     changes = [

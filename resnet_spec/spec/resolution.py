@@ -44,6 +44,8 @@ def _hint(kind: str, own: list[str]) -> str:
     """What an unknown layer may be: a misspelled one, or else the operations of the kind that its name resembles."""
     if hint := suggest_spelling(kind, [*own, *WORDS]):
         return hint
+    if (other := OTHER_WORDS.get(kind.lower())) is not None:
+        return f"; did you mean {other!r}?"
     words = [word for word in ("conv", "norm", "pool") if word in kind.lower()]
     like = difflib.get_close_matches(kind, WORDS, n=1, cutoff=0.7)
     like += [name for word in words for name in WORDS if word in name]
@@ -52,6 +54,13 @@ def _hint(kind: str, own: list[str]) -> str:
     category = WORDS[like[0]].category
     names = [name for name, operation in WORDS.items() if operation.category is category]
     return f"; the operations of the kind {category} are {', '.join(names)}"
+
+
+OTHER_WORDS = {
+    "identity": ABSENT, "split": "slice", "chunk": "slice", "cat": "concat", "upsample": "resize",
+    "interpolate": "resize", "dense": "linear", "swish": "silu", "mul": "multiply", "permute": "transpose",
+}  # fmt: skip
+"""What frameworks call operations, where the name is not similar."""
 
 
 class Written(NamedTuple):
@@ -242,8 +251,21 @@ class Resolver:
                 return environment.value(value)
             self._diagnostics.problem(f"must be a number or an expression, not {shown(value)}", path)
         except ExpressionError as error:
-            self._diagnostics.problem(str(error), path)
+            outside = self._outside(value, environment) if isinstance(value, str) else ""
+            self._diagnostics.problem(outside or str(error), path)
         return UNKNOWN
+
+    def _outside(self, text: str, environment: Environment) -> str:
+        """The mistake of a block that names a parameter of the spec around it; empty if it does not."""
+        try:
+            outside = variables(text) & self.root.numbers.keys() - environment.numbers.keys()
+        except ExpressionError:
+            return ""
+        if not outside:
+            return ""
+        name = min(outside)
+        how = f"declare {name!r} under the block's parameters, and pass it where the block is used"
+        return f"{name!r} is a parameter of the spec, which a block cannot use; {how}"
 
     def condition(self, value: bool | str, environment: Environment, path: KeyPath) -> Value:
         """Whether what ``when`` guards is present, UNKNOWN after a mistake."""

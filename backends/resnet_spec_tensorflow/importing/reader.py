@@ -1,8 +1,8 @@
 """Reads calls of Keras layers into a graph, and follows where each Keras tensor's axes are in the graph's value.
 
 Keras' maps are channels last, the graph's are channels first. A tensor here is a value of the graph and the place of
-each of its axes there, so that a permutation by itself is no operation: a ``transpose`` is added where an operation
-needs the axes in another order.
+each of its axes there, so that a permutation by itself adds nothing: a ``transpose`` is added where an operation needs
+the axes in another order.
 """
 
 from __future__ import annotations

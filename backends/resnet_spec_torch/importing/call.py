@@ -83,7 +83,7 @@ class Call:
         if len(self.shape) == 1:
             name = self.name if self.name.endswith(("flatten", "view", "reshape")) else f"{self.scope}flatten"
             return self.builder.add("flatten", [x], name, where=self.where)
-        if self.shape[:-1] == x.shape[: len(self.shape) - 1]:
+        if len(self.shape) < len(x.shape) and self.shape[:-1] == x.shape[: len(self.shape) - 1]:
             return self.add("flatten", x, axis=len(self.shape) - 1)
         return self.add("reshape", x, shape=list(self.shape))
 

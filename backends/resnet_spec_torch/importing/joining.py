@@ -26,7 +26,16 @@ def _join(call: Call) -> Value | None:
         return _learned(call, one if isinstance(one, Value) else other, constant, word)
     if number(constant) and constant == {"add": 0, "multiply": 1, "subtract": 0}.get(word):
         return one if isinstance(one, Value) else other
-    return call.refuse(f"has a constant in a {word}, which no operation does")
+    if isinstance(constant, int | float) and word == "multiply":
+        return call.add("multiply", one if isinstance(one, Value) else other, factor=float(constant))
+    return call.refuse(f"has a constant as an operand of {word}, which no operation does")
+
+
+@CALLS.register("aten.div.Tensor")
+def _divide(call: Call) -> Value | None:
+    if not number(call["other"]) or not call["other"]:
+        return call.refuse("divides by a value, which no operation does")
+    return call.add("multiply", call.value(), factor=1 / call["other"])
 
 
 def _learned(call: Call, x: Any, array: Array, word: str) -> Value | None:

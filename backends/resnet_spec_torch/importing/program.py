@@ -53,6 +53,7 @@ def import_model(model: nn.Module | str | Path, shape: Shape | None = None) -> S
             module = torch.export.unflatten(program)
         return _read(_exported(module, batch, shape or _sizes(stated[1:])), module, shape or _sizes(stated[1:]), batch)
     shape = shape or _guessed_shape(model)
+    input_of(shape)
     with _inference(model):
         program = _exported(model, BATCH, shape)
     return _read(program, model, shape, BATCH)
@@ -110,7 +111,7 @@ def _exported(model: nn.Module, batch: int, shape: Shape) -> ExportedProgram:
             reason = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
             raise ModelError(
                 f"torch.export cannot record {type(model).__name__} for an input of {[batch, *shape]} ({reason}); "
-                "state the input's shape if it is another"
+                "state the input's shape if it is another, channels first and without the batch"
             ) from error
 
 

@@ -97,7 +97,8 @@ class _Random(nn.Module):
     ("function", "message"),
     [
         (lambda x: torch.cumsum(x, 1), r"aten\.cumsum in the model itself at .*: the spec language has no such"),
-        (lambda x: x * 3.5, "has a constant in a multiply"),
+        (lambda x: x + 3.5, "has a constant as an operand of add"),
+        (lambda x: x / x.exp(), "the spec language has no such operation"),
         (lambda x: x.flatten(0, 1), "changes the batch"),
         (lambda x: x.transpose(0, 1), "changes the batch"),
         (lambda x: x.mean(1, keepdim=True).expand(-1, 4, -1, -1).sort(1).values, "repeats values for what"),

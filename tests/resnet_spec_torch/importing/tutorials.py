@@ -89,7 +89,7 @@ class Gated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.hardswish(self.norm(self.conv(x)))
         weights = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=[2, 3])))))
-        x = x * weights.view(x.size(0), -1, 1, 1) * self.gamma
+        x = x * weights[:, :, None, None] * self.gamma / 0.7
         first, second = x.chunk(2, dim=1)
         x = torch.maximum(first, second) - F.pad(second, (0, 0, 1, 0))[:, :, 1:]
         return self.out(self.up(x)).softmax(1)
