@@ -208,10 +208,8 @@ def input_of(shape: Sequence[int]) -> Input:
         32
     """
     try:
-        if len(shape) == 1:
-            return Input(features=shape[0])
-        if len(shape) == 3:
-            return Input(channels=shape[0], height=shape[1], width=shape[2])
+        return Input.of(tuple(shape))
     except ValidationError as error:
         raise ModelError(f"its input is {list(shape)}: {_reason(error)}") from None
-    raise ModelError(f"its input has the shape {list(shape)}; a vector or an image is supported")
+    except (ValueError, KeyError):
+        raise ModelError(f"its input has the shape {list(shape)}; one to four sizes are supported") from None

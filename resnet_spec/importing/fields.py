@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
 from resnet_spec.graph import Node
+from resnet_spec.operations import AvgPool, MaxPool
 
 Path: TypeAlias = tuple[str | int, ...]
 
 PAIRS = frozenset({"kernel", "stride", "padding", "dilation", "scale"})
-"""Fields of height and width, for which one number means both."""
+"""Fields with a number for each axis, for which one number means all."""
 
 
 def fields_of(node: Node) -> dict[str, Any]:
     """All fields of an operation, pairs of equal numbers as one number."""
     data = node.operation.model_dump(mode="json", exclude={"op"})
     fields = {name: _simplified(value) if name in PAIRS else value for name, value in data.items()}
-    if node.operation.op in ("max_pool2d", "avg_pool2d") and fields["stride"] == fields["kernel"]:
+    if isinstance(node.operation, MaxPool | AvgPool) and fields["stride"] == fields["kernel"]:
         del fields["stride"]
     return fields
 
@@ -29,12 +30,14 @@ def stated_fields(node: Node) -> dict[str, Any]:
 
 
 def _simplified(value: Any) -> Any:
-    """A pair of equal numbers, or a pair of such pairs, as one number."""
+    """Equal numbers for each axis, or equal pairs of such, as one number."""
     if not isinstance(value, list):
         return value
     given = cast("list[Any]", value)
-    parts = [_simplified(part) for part in given]
-    return parts[0] if len(parts) == 2 and parts[0] == parts[1] and not isinstance(parts[0], list) else given
+    parts: list[Any] = [_simplified(part) for part in given]
+    if parts and not isinstance(parts[0], list) and all(part == parts[0] for part in parts):
+        return parts[0]
+    return given
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any, bool]]:

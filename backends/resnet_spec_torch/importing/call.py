@@ -114,7 +114,13 @@ def number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def pair(value: Any) -> list[int]:
-    """An argument of one number or two as two."""
-    found = [value] if isinstance(value, int) else list(value)
-    return found * 2 if len(found) == 1 else found
+def each(value: Any, rank: int) -> Any:
+    """An argument for each axis as a spec has it: one number if all are equal."""
+    found = [value] * rank if isinstance(value, int) else list(value)
+    return found[0] if len(set(found)) == 1 else found
+
+
+def edges(value: Any, rank: int) -> Any:
+    """A padding that is equal at both ends of each axis."""
+    found = each(value, rank)
+    return found if isinstance(found, int) else [[edge, edge] for edge in found]

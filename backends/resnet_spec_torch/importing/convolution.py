@@ -5,76 +5,66 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spec.backend import Value
-from resnet_spec_torch.importing.call import CALLS, Array, Call, pair
+from resnet_spec_torch.importing.call import CALLS, Array, Call, each, edges
 
 
-@CALLS.register("aten.conv2d")
-def _conv2d(call: Call) -> Value | None:
-    return _convolution(call, [[edge, edge] for edge in pair(call["padding"])])
+@CALLS.register("aten.conv1d", "aten.conv2d", "aten.conv3d")
+def _convolution(call: Call) -> Value | None:
+    weight = call["weight"]
+    return _with_padding(call, edges(call["padding"], weight.tensor.ndim - 2) if isinstance(weight, Array) else 0)
 
 
-@CALLS.register("aten.conv2d.padding")
-def _conv2d_named_padding(call: Call) -> Value | None:
+@CALLS.register("aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding")
+def _convolution_of_named_padding(call: Call) -> Value | None:
     weight = call["weight"]
     if call["padding"] == "valid" or not isinstance(weight, Array):
-        return _convolution(call, 0)
-    extents = [d * (k - 1) for d, k in zip(pair(call["dilation"]), weight.tensor.shape[2:], strict=True)]
+        return _with_padding(call, 0)
+    kernel = weight.tensor.shape[2:]
+    dilation = each(call["dilation"], len(kernel))
+    dilations = [dilation] * len(kernel) if isinstance(dilation, int) else dilation
+    extents = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
     # PyTorch pads the additional row at the end.
-    return _convolution(call, [[extent // 2, extent - extent // 2] for extent in extents])
+    return _with_padding(call, [[extent // 2, extent - extent // 2] for extent in extents])
 
 
-def _convolution(call: Call, padding: Any) -> Value | None:
+def _with_padding(call: Call, padding: Any) -> Value | None:
     weight = call["weight"]
     if not isinstance(weight, Array):
         return call.refuse("has a kernel that is computed")
+    rank = weight.tensor.ndim - 2
     return call.add_layer(
-        "conv2d",
+        f"conv{rank}d",
         call.value(),
         {"weight": weight, "bias": call["bias"]},
         channels=weight.tensor.shape[0],
-        kernel=list(weight.tensor.shape[2:]),
-        stride=pair(call["stride"]),
+        kernel=each(weight.tensor.shape[2:], rank),
+        stride=each(call["stride"], rank),
         padding=padding,
-        dilation=pair(call["dilation"]),
+        dilation=each(call["dilation"], rank),
         groups=call["groups"],
         bias=call["bias"] is not None,
     )
 
 
-@CALLS.register("aten.conv1d")
-def _conv1d(call: Call) -> Value | None:
+@CALLS.register("aten.conv_transpose1d", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input")
+def _transposed(call: Call) -> Value | None:
     weight = call["weight"]
     if not isinstance(weight, Array):
         return call.refuse("has a kernel that is computed")
-    if (*call["stride"], *call["dilation"], call["groups"]) != (1, 1, 1):
-        return call.refuse("is a conv1d with a stride, dilation or groups")
-    return call.add_layer(
-        "conv1d",
-        call.value(),
-        {"weight": weight, "bias": call["bias"]},
-        channels=weight.tensor.shape[0],
-        kernel=weight.tensor.shape[2],
-        padding=call["padding"][0],
-        bias=call["bias"] is not None,
-    )
-
-
-@CALLS.register("aten.conv_transpose2d.input")
-def _conv_transpose2d(call: Call) -> Value | None:
-    weight = call["weight"]
-    if not isinstance(weight, Array):
-        return call.refuse("has a kernel that is computed")
-    if call["groups"] != 1 or pair(call["dilation"]) != [1, 1]:
+    rank = weight.tensor.ndim - 2
+    if call["groups"] != 1 or each(call["dilation"], rank) != 1:
         return call.refuse("is a transposed convolution with groups or dilation")
-    edges = zip(pair(call["padding"]), pair(call["output_padding"]), strict=True)
+    crops = zip(call["padding"], call["output_padding"], strict=True)
     return call.add_layer(
-        "conv_transpose2d",
+        f"conv_transpose{rank}d",
         call.value(),
         {"weight": weight, "bias": call["bias"]},
         channels=weight.tensor.shape[1],
-        kernel=list(weight.tensor.shape[2:]),
-        stride=pair(call["stride"]),
-        padding=[[edge, edge - more] for edge, more in edges],
+        kernel=each(weight.tensor.shape[2:], rank),
+        stride=each(call["stride"], rank),
+        padding=[[edge, edge - more] for edge, more in crops]
+        if any(call["output_padding"])
+        else edges(call["padding"], rank),
         bias=call["bias"] is not None,
     )
 

@@ -6,55 +6,65 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from resnet_spec.backend import Value
-from resnet_spec_torch.importing.call import CALLS, Call, pair
+from resnet_spec_torch.importing.call import CALLS, Call, each, edges
 
 
-@CALLS.register("aten.max_pool2d")
-def _max_pool2d(call: Call) -> Value | None:
-    if pair(call["dilation"]) != [1, 1]:
+@CALLS.register("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d")
+def _max_pool(call: Call) -> Value | None:
+    if each(call["dilation"], _rank(call)) != 1:
         return call.refuse("is a dilated pool")
-    return _pool(call, "max_pool2d")
+    return _pool(call, f"max_pool{_rank(call)}d")
 
 
-@CALLS.register("aten.avg_pool2d")
-def _avg_pool2d(call: Call) -> Value | None:
-    if call["divisor_override"] is not None:
+@CALLS.register("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d")
+def _avg_pool(call: Call) -> Value | None:
+    if call.arguments.get("divisor_override") is not None:
         return call.refuse("divides by a number of its own")
-    padded = {"count_include_pad": call["count_include_pad"]} if any(pair(call["padding"])) else {}
-    return _pool(call, "avg_pool2d", **padded)
+    padded = {"count_include_pad": call["count_include_pad"]} if edges(call["padding"], _rank(call)) else {}
+    return _pool(call, f"avg_pool{_rank(call)}d", **padded)
+
+
+def _rank(call: Call) -> int:
+    """The rank in a function's name, such as ``aten.max_pool2d``."""
+    return int(call.function[-2])
 
 
 def _pool(call: Call, op: str, **fields: bool) -> Value | None:
-    kernel = pair(call["kernel_size"])
-    padding = [[edge, edge] for edge in pair(call["padding"])]
-    stride = pair(call["stride"]) if call["stride"] else kernel
-    fields |= {"ceil_mode": call["ceil_mode"]}
-    return call.add(op, call.value(), kernel=kernel, stride=stride, padding=padding, **fields)
+    rank = _rank(call)
+    kernel = each(call["kernel_size"], rank)
+    stride = each(call["stride"], rank) if call["stride"] else kernel
+    padding = edges(call["padding"], rank)
+    return call.add(
+        op, call.value(), kernel=kernel, stride=stride, padding=padding, ceil_mode=call["ceil_mode"], **fields
+    )
 
 
-@CALLS.register("aten.adaptive_avg_pool2d", "aten.adaptive_max_pool2d")
+@CALLS.register(*(f"aten.adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)))
 def _adaptive_pool(call: Call) -> Value | tuple[Value | None, ...] | None:
     x = call.value()
     if x is None:
         return None
     of_maximum = "max" in call.function
-    wanted: list[int | None] = _sizes(call["output_size"])
-    rows, columns = (own if size is None else size for size, own in zip(wanted, x.shape[1:], strict=True))
-    if (rows, columns) == (1, 1):
+    rank, positions = _rank(call), x.shape[1:]
+    sizes = [
+        own if size is None else size for size, own in zip(_sizes(call["output_size"], rank), positions, strict=True)
+    ]
+    if sizes == [1] * rank:
         pooled = call.add("global_max_pool" if of_maximum else "global_avg_pool", x)
-    elif (rows, columns) == x.shape[1:]:
+    elif sizes == list(positions):
         pooled = x
-    elif x.shape[1] % rows or x.shape[2] % columns:
-        return call.refuse(f"pools {x.shape[1]}×{x.shape[2]} to {rows}×{columns} by windows of different sizes")
+    elif any(own % size for own, size in zip(positions, sizes, strict=True)):
+        given, wanted = ("×".join(map(str, shape)) for shape in (positions, sizes))
+        return call.refuse(f"pools {given} to {wanted} by windows of different sizes")
     else:
-        kernel = [x.shape[1] // rows, x.shape[2] // columns]
-        call.remarks.append(f"{call.name} is written as windows of {kernel[0]}×{kernel[1]}, for this input size")
-        pooled = call.add("max_pool2d" if of_maximum else "avg_pool2d", x, kernel=kernel)
+        kernel = [own // size for own, size in zip(positions, sizes, strict=True)]
+        call.remarks.append(f"{call.name} is written as windows of {'×'.join(map(str, kernel))}, for this input size")
+        pooled = call.add(f"{'max' if of_maximum else 'avg'}_pool{rank}d", x, kernel=each(kernel, rank))
     return (pooled, None) if of_maximum else pooled
 
 
-def _sizes(value: Any) -> list[int | None]:
-    return list(cast("Sequence[int | None]", value)) if isinstance(value, list | tuple) else [value, value]
+def _sizes(value: Any, rank: int) -> list[int | None]:
+    return list(cast("Sequence[int | None]", value)) if isinstance(value, list | tuple) else [value] * rank
 
 
 @CALLS.register("aten.mean.dim", "aten.amax", "aten.sum.dim_IntList")
@@ -68,7 +78,7 @@ def _reduction(call: Call) -> Value | None:
     if axes[0] < 0:
         return call.refuse("reduces over the batch")
     word = {"mean": "mean", "amax": "max", "sum": "sum"}[call.function.split(".")[1]]
-    whole = len(x.shape) == 3 and axes == [1, 2]
+    whole = len(x.shape) > 1 and axes == list(range(1, len(x.shape)))
     if whole and word != "sum":
         reduced = call.add("global_avg_pool" if word == "mean" else "global_max_pool", x)
     else:

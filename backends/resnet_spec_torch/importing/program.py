@@ -263,9 +263,8 @@ class _Reader:
 
 
 _WORDS = {
-    "adaptive_avg_pool2d": "avgpool",
-    "adaptive_max_pool2d": "maxpool",
-    "max_pool2d": "maxpool",
+    **{f"{kind}avg_pool{rank}d": "avgpool" for kind in ("", "adaptive_") for rank in (1, 2, 3)},
+    **{f"{kind}max_pool{rank}d": "maxpool" for kind in ("", "adaptive_") for rank in (1, 2, 3)},
     "cat": "concat",
     "mean": "avgpool",
     "mul": "scale",

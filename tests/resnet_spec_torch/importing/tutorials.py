@@ -95,10 +95,35 @@ class Gated(nn.Module):
         return self.out(self.up(x)).softmax(1)
 
 
+class Signal(nn.Module):
+    """A network for signals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv1d(2, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(3, 2, 1),
+            nn.Conv1d(8, 16, 3, dilation=2, padding="same", groups=2), nn.ELU(0.5), nn.AvgPool1d(2),
+        )  # fmt: skip
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.adaptive_max_pool1d(self.features(x), 1).squeeze(-1))
+
+
+def volume() -> nn.Module:
+    """A network for volumes."""
+    return nn.Sequential(
+        nn.Conv3d(1, 4, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)), nn.BatchNorm3d(4), nn.ReLU6(), nn.MaxPool3d(2),
+        nn.ConvTranspose3d(4, 3, 2, 2), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
 MODELS = {
     "sequential": (sequential, (1, 17, 17)),
     "functional": (Functional, (3, 16, 17)),
     "residual": (Residual, (3, 16, 16)),
     "gated": (Gated, (3, 9, 8)),
+    "signal": (Signal, (2, 33)),
+    "volume": (volume, (1, 4, 9, 10)),
 }
 """Makers, and the shapes of their inputs."""
