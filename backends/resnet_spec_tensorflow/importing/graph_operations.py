@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from resnet_spec.backend.graph_builder import valid_name
-from resnet_spec_tensorflow.importing.calls import Call, as_list
-from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name, slice_of
+from resnet_spec_tensorflow.importing.calls import Call
+from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, owner_name
 from resnet_spec_tensorflow.importing.joining import hard_sigmoid
-from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, is_single
-from resnet_spec_tensorflow.importing.reshaping import parts, reshaped, transposed
+from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity
 
 SUMS = ("BiasAdd", "AddV2", "Add")
 FORMATS = {"NHWC": "channels_last", "NCHW": "channels_first"}
 SPATIAL = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
 
 
-def _format(context: Context) -> str:
+def format_of(context: Context) -> str:
+    """A node's layout in TensorFlow's words."""
     return str(context.layer.attribute("data_format", "NHWC"))
 
 
-def _pair(context: Context, name: str) -> tuple[int, int]:
+def pair_of(context: Context, name: str) -> tuple[int, int]:
+    """The rows and columns of an attribute that lists all axes."""
     values = context.layer.attribute(name) or [1, 1, 1, 1]
-    first, second = values[SPATIAL[_format(context)]]
+    first, second = values[SPATIAL[format_of(context)]]
     return int(first), int(second)
 
 
-def _padding(context: Context) -> Any:
+def padding_of(context: Context) -> Any:
+    """A node's padding as a spec has it."""
     if context.padding is not None:
         return context.padding
     kind = context.layer.attribute("padding")
     if kind != "EXPLICIT":
         return "same" if kind == "SAME" else 0
     edges = context.layer.attribute("explicit_paddings")
-    place = SPATIAL[_format(context)].start
+    place = SPATIAL[format_of(context)].start
     return tuple((int(edges[2 * axis]), int(edges[2 * axis + 1])) for axis in (place, place + 1))
 
 
@@ -56,7 +56,7 @@ def _biased(context: Context, call: Call | None, channels: int) -> Any:
     arrays = [value.array for value in call.operation.values if isinstance(value, Constant)]
     if len(arrays) != 1 or arrays[0].size != channels or arrays[0].shape[-1:] != (channels,):
         return None
-    if call.operation.kind != "BiasAdd" and (_format(context) == "NCHW" or _normalizes(call.operation)):
+    if call.operation.kind != "BiasAdd" and (format_of(context) == "NCHW" or _normalizes(call.operation)):
         return None
     context.absorb(call)
     return np.array(arrays[0].reshape(-1), np.float32)
@@ -65,7 +65,7 @@ def _biased(context: Context, call: Call | None, channels: int) -> Any:
 @READERS.register("tf.Conv2D", "tf.DepthwiseConv2dNative")
 def _conv2d(context: Context) -> Tensor | None:
     kernel = _kernel(context)
-    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     if kernel is None or tensor is None:
         return None
     array = kernel.array.transpose(3, 2, 0, 1)
@@ -84,9 +84,9 @@ def _conv2d(context: Context) -> Tensor | None:
         arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
         channels=len(array),
         kernel=window,
-        stride=_pair(context, "strides"),
-        dilation=_pair(context, "dilations"),
-        padding=0 if max(window) == 1 and context.layer.attribute("padding") == "SAME" else _padding(context),
+        stride=pair_of(context, "strides"),
+        dilation=pair_of(context, "dilations"),
+        padding=0 if max(window) == 1 and context.layer.attribute("padding") == "SAME" else padding_of(context),
         groups=groups,
         bias=bias is not None,
     )
@@ -103,10 +103,10 @@ def _name(constant: Constant) -> str:
 @READERS.register("tf.Conv2DBackpropInput")
 def _conv2d_backprop_input(context: Context) -> Tensor | None:
     kernel = _kernel(context)
-    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     if kernel is None or tensor is None:
         return None
-    if max(_pair(context, "dilations")) > 1:
+    if max(pair_of(context, "dilations")) > 1:
         return context.problem("is dilated; the language's transposed convolution is not")
     array = kernel.array.transpose(3, 2, 0, 1)
     bias = _biased(context, context.only_reader, array.shape[1])
@@ -118,8 +118,8 @@ def _conv2d_backprop_input(context: Context) -> Tensor | None:
         arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
         channels=array.shape[1],
         kernel=array.shape[2:],
-        stride=_pair(context, "strides"),
-        padding=_padding(context),
+        stride=pair_of(context, "strides"),
+        padding=padding_of(context),
         bias=bias is not None,
     )
 
@@ -167,7 +167,7 @@ def _fused_batch_norm(context: Context) -> Tensor | None:
     if len(arrays) != 4 or node.attribute("is_training", True):
         return context.problem("normalizes by the batch's own statistics; freeze the graph in inference mode")
     node.owner = arrays[2]
-    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
+    tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     names = ("weight", "bias", "running_mean", "running_var")
     return tensor and _batch_norm(
         context,
@@ -357,197 +357,3 @@ def _nothing(context: Context) -> Tensor | None:
 @READERS.register("tf.IdentityN")
 def _identity_n(context: Context) -> list[Tensor | None]:
     return [*context.tensors]
-
-
-# -- pools and reductions ----------------------------------------------------------------------------------------
-
-
-@READERS.register("tf.MaxPool", "tf.AvgPool")
-def _pool(context: Context) -> Tensor | None:
-    op = "max_pool2d" if context.layer.kind == "MaxPool" else "avg_pool2d"
-    tensor = context.channels_first(context.tensor, FORMATS[_format(context)])
-    fields: dict[str, Any] = {
-        "kernel": _pair(context, "ksize"),
-        "stride": _pair(context, "strides"),
-        "padding": _padding(context),
-    }
-    if op == "avg_pool2d":
-        fields["count_include_pad"] = context.padding is not None
-    return tensor and context.add(op, tensor.value, tensor.axes, **fields)
-
-
-@READERS.register("tf.Mean", "tf.Max", "tf.Sum")
-def _reduction(context: Context) -> Tensor | None:
-    axes, tensor = context.layer.constant(1), context.tensor
-    if axes is None:
-        return context.problem("reduces axes that depend on the input")
-    rank = len(tensor.axes)
-    numbers = [int(axis) for axis in np.atleast_1d(axes)]
-    places = sorted(place for axis in numbers if (place := context.axis(axis)) is not None)
-    if len(places) < len(numbers):
-        return None
-    pools = {"Mean": "global_avg_pool", "Max": "global_max_pool"}
-    if rank == 3 and places == [1, 2] and context.layer.kind in pools:
-        added = context.add(pools[context.layer.kind], tensor.value, tensor.axes)
-    else:
-        added = context.add(context.layer.kind.lower(), tensor.value, tensor.axes, axis=places)
-    if added is None or context.layer.attribute("keep_dims", False):
-        return added
-    return context.squeezed(added, {axis + rank if axis < 0 else axis - 1 for axis in numbers})
-
-
-# -- order, shape and parts --------------------------------------------------------------------------------------
-
-
-@READERS.register("tf.Pad", "tf.PadV2", "tf.MirrorPad")
-def _pad(context: Context) -> Tensor | None:
-    node: GraphNode = context.layer
-    widths, value = node.constant(1), node.constant(2)
-    tensor = context.first(context.tensor)
-    if widths is None or tensor is None or len(widths) != len(tensor.axes) + 1 or widths[0].any():
-        return tensor and context.problem("pads the batch, or by what depends on the input")
-    inner = {axis: (int(before), int(after)) for axis, (before, after) in zip(tensor.axes, widths[1:], strict=True)}
-    edges = tuple(inner[axis] for axis in range(1, len(tensor.axes)))
-    if len(edges) != 2:
-        return context.problem("pads other axes than height and width, or the channels")
-    constant = 0.0 if value is None else float(value)
-    if node.kind != "MirrorPad" and inner[0] == (0, 0) and _is_before(context, constant):
-        return context.defer(edges)
-    if inner[0] != (0, 0):
-        if np.any(edges) or constant or node.kind == "MirrorPad":
-            return context.problem("pads channels and positions at once, or channels with other than zeros")
-        return context.add("pad_channels", tensor.value, tensor.axes, before=inner[0][0], after=inner[0][1])
-    if node.kind == "MirrorPad" and node.attribute("mode") != "REFLECT":
-        return context.problem("mirrors the edge too")
-    mode = "reflect" if node.kind == "MirrorPad" else "constant"
-    return context.add("pad2d", tensor.value, tensor.axes, padding=edges, mode=mode, value=constant)
-
-
-def _is_before(context: Context, value: float) -> bool:
-    """Whether the backend wrote a padding before the layer that reads it, as part of that layer."""
-    later = context.only_reader
-    if later is None or not isinstance(later.operation, GraphNode) or later.operation.attribute("padding") != "VALID":
-        return False
-    if later.operation.kind == "MaxPool" and value == float("-inf"):
-        return True
-    kernels = [owner_name(kernel) for kernel in later.operation.values if isinstance(kernel, Constant)]
-    names = {owner.rpartition("/")[2] for owner in [*kernels, re.sub(r"_\d+$", "", layer_name(later.operation.name))]}
-    return not value and re.sub(r"_*\d*$", "", layer_name(context.layer.name).rpartition("/")[2]) in {
-        f"{name}.pad" for name in names
-    }
-
-
-@READERS.register("tf.Reshape")
-def _reshape(context: Context) -> Tensor | None:
-    shape, tensor = context.layer.constant(1), context.tensor
-    if shape is None or len(shape) < 2:
-        return context.problem("reshapes to what depends on the input, or moves the batch")
-    target = tuple(int(size) for size in shape[1:])
-    if -1 in target:
-        known = -int(np.prod(target))
-        if known <= 0 or int(np.prod(tensor.shape)) % known:
-            return context.problem(f"reshapes {tensor.shape} to {target}")
-        target = tuple(int(np.prod(tensor.shape)) // known if size == -1 else size for size in target)
-    if int(np.prod(target)) != int(np.prod(tensor.shape)):
-        return context.problem("moves the batch")
-    if len(target) == 1 and len(tensor.axes) > 1:
-        value = tensor.value if is_single(tensor) else context.arranged(tensor, identity(len(tensor.axes)))
-        return value and context.add("flatten", value, (0,))
-    return reshaped(context, tensor, target)
-
-
-@READERS.register("tf.Squeeze")
-def _squeeze(context: Context) -> Tensor | None:
-    rank = len(context.tensor.axes)
-    axes = as_list(context.layer.attribute("squeeze_dims") or [])
-    if not axes:
-        return context.problem("removes each axis of size 1, the batch's too")
-    return context.squeezed(context.tensor, {axis + rank if axis < 0 else axis - 1 for axis in axes})
-
-
-@READERS.register("tf.ExpandDims")
-def _expand_dims(context: Context) -> Tensor | None:
-    axis = context.layer.constant(1)
-    shape = [0, *context.tensor.shape]
-    if axis is None:
-        return context.problem("adds an axis that depends on the input")
-    place = int(axis) + len(shape) + 1 if int(axis) < 0 else int(axis)
-    shape.insert(place, 1)
-    return reshaped(context, context.tensor, tuple(shape[1:])) if place else context.problem("moves the batch")
-
-
-@READERS.register("tf.Transpose")
-def _transpose(context: Context) -> Tensor | None:
-    order = context.layer.constant(1)
-    if order is None or int(order[0]):
-        return context.problem("moves the batch, or by what depends on the input")
-    return transposed(context, [int(axis) - 1 for axis in order[1:]])
-
-
-@READERS.register("tf.ConcatV2")
-def _concat(context: Context) -> Tensor | None:
-    axis = context.layer.constant(-1)
-    found = context.alike(context.tensors)
-    if axis is None or found is None or len(context.tensors) < len(context.layer.values) - 1:
-        return context.problem("concatenates constants, or along an axis that depends on the input")
-    values, axes = found
-    place = context.axis(int(axis), Tensor(values[0], axes))
-    return None if place is None else context.add("concat", values, axes, axis=place)
-
-
-@READERS.register("tf.StridedSlice")
-def _strided_slice(context: Context) -> Tensor | None:
-    bounds = [context.layer.constant(index) for index in (1, 2, 3)]
-    if any(bound is None for bound in bounds):
-        return context.problem("takes a part that depends on the input")
-    try:
-        return parts(context, [*slice_of(context.layer, *bounds)])
-    except ValueError as error:
-        return context.problem(str(error))
-
-
-@READERS.register("tf.Split", "tf.SplitV")
-def _split(context: Context) -> list[Tensor | None] | None:
-    node: GraphNode = context.layer
-    # The value is the second input of the one and the first of the other.
-    plain = node.kind == "Split"
-    axis, sizes = node.constant(0 if plain else 2), node.constant(1)
-    tensor = context.tensor
-    if axis is None or (sizes is None and not plain):
-        return context.problem("takes parts that depend on the input")
-    place = context.axis(int(axis))
-    if place is None:
-        return None
-    if plain:
-        count = int(node.attribute("num_split"))
-        equal: dict[str, Any] = {"axis": place, "parts": count}
-        return [context.add("slice", tensor.value, tensor.axes, part=part, **equal) for part in range(count)]
-    bounds: list[int] = [0, *np.cumsum(np.asarray(sizes)).tolist()]
-    return [context.add("slice", tensor.value, tensor.axes, axis=place, start=a, stop=b) for a, b in pairwise(bounds)]
-
-
-@READERS.register("tf.ResizeNearestNeighbor", "tf.ResizeBilinear")
-def _resize(context: Context) -> Tensor | None:
-    node: GraphNode = context.layer
-    size = node.constant(1)
-    tensor = context.first(context.tensor)
-    if size is None or tensor is None:
-        return tensor and context.problem("resizes to what depends on the input")
-    half, aligned = node.attribute("half_pixel_centers", False), node.attribute("align_corners", False)
-    bilinear = node.kind == "ResizeBilinear"
-    if (bilinear and half == aligned) or (not bilinear and aligned):
-        return context.problem("has coordinates that the language lacks; use half_pixel_centers")
-    fields: dict[str, Any] = {"coordinates": "align_corners" if aligned else "half_pixel" if half else "asymmetric"}
-    if not bilinear:
-        fields["rounding"] = "half_up" if half else "floor"
-    before = tensor.value.shape[1:]
-    wanted = tuple(int(number) for number in size)
-    factors = [after // number for after, number in zip(wanted, before, strict=True)]
-    whole = all(after == number * factor for after, number, factor in zip(wanted, before, factors, strict=True))
-    if whole and max(factors) <= 32 and not aligned:
-        fields |= {"scale": tuple(factors)}
-        fields |= {} if bilinear else {"coordinates": "asymmetric", "rounding": "floor"}
-    else:
-        fields |= {"size": wanted}
-    mode = "bilinear" if bilinear else "nearest"
-    return context.add("resize", tensor.value, tensor.axes, mode=mode, **fields)
