@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import pytest
 
 from resnet_spec.errors import BackendError, ResnetSpecError
-from resnet_spec.operations.fields import MAX_RANK
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape
@@ -204,8 +203,12 @@ def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+_MAX_RANK = 3
+"""The axes of positions of a volume; the core's own constant would import pydantic."""
+
+
 def _is_size(value: object) -> bool:
-    return _is_sequence(value) and 1 <= len(value) <= MAX_RANK
+    return _is_sequence(value) and 1 <= len(value) <= _MAX_RANK
 
 
 def _name(case: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from resnet_spec.graph import Graph
 from resnet_spec.importing.architecture import architecture
 from resnet_spec.spec.catalog import available
 from resnet_spec.spec.loader import load
-from resnet_spec.weights.identification import likely, rarity
+from resnet_spec.weights.identification import of_like_kernels, rarity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def known_spec(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any] | None:
     """The shortest document of a graph that is a shipped network, or None."""
     wanted = architecture(graph, layers=True)
-    for name in sorted(likely(available(), arrays), key=rarity):
+    for name in sorted(of_like_kernels(available(), arrays), key=rarity):
         document = _like(name, graph)
         if document is None:
             continue

@@ -148,6 +148,17 @@ def likely(specs: Iterable[str], tensors: Tensors) -> list[str]:
     return [name for name in specs if name not in known or similarity[name] >= least or name in nearest]
 
 
+def of_like_kernels(specs: Iterable[str], tensors: Tensors) -> list[str]:
+    """The specs whose kernels are a file's, apart from one, such as the head's."""
+    sizes = Counter(prod(tensor.shape) for tensor in tensors.values() if tensor.ndim > 1)
+    known = _kernels()
+    return [
+        name
+        for name in specs
+        if name in known and (known[name] - sizes).total() <= 1 and (sizes - known[name]).total() <= 1
+    ]
+
+
 def _similarity(kernels: Counter[int], sizes: Counter[int]) -> float:
     """Jaccard's index of a spec's kernels and those of a file, which may have several copies of all."""
     copies = (Counter({size: number // n for size, number in sizes.items()}) for n in range(1, MAX_COPIES + 1))

@@ -21,7 +21,7 @@ from resnet_spec_onnx.reading.steps import AFFINE, NormalForm, Step, Window
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges
 
-SEPARATE = {"scale": "factor", "shift": "term"}
+SEPARATE = {"scale": "learned_factor", "shift": "learned_term"}
 """Kinds of factors and terms, and what they are called where they are not folded."""
 
 LOWEST = -3e38
@@ -176,7 +176,7 @@ def _matmul_with_factor(
 
 def _number(step: Step, initializers: Container[str]) -> float | None:
     """Return the constant number that a step multiplies by."""
-    if step.kind != "factor" or _is_per_channel(step):
+    if step.kind != "learned_factor" or _is_per_channel(step):
         return None
     (tensor,) = step.tensors.values()
     number = float(np.asarray(tensor.array)[0])
@@ -190,7 +190,7 @@ def _number(step: Step, initializers: Container[str]) -> float | None:
 
 
 def _separate(network: NormalForm) -> NormalForm:
-    """Return the network with the factors and terms that are layers as ``factor`` and ``term``.
+    """Return the network with the factors and terms that are layers by kinds of their own.
 
     The others are folded: the terms that are a convolution's bias, and folded normalizations, which end in a term. A
     constant that is folded changes the weights, so that the source's own checkpoint no longer has them.

@@ -419,7 +419,7 @@ def _concat(view: StepView) -> Statement:
     return Statement("concat", {"axis": axis}, rank=max(axis + 1, *map(len, view.shapes)))
 
 
-@STATEMENTS.register("factor")
+@STATEMENTS.register("learned_factor")
 def _factor(view: StepView) -> Statement:
     tensor = view.step.tensors["weight"]
     if not view.fields["divided"]:
@@ -429,7 +429,7 @@ def _factor(view: StepView) -> Statement:
     return _constant("scale", tensor, lambda array: 1 / array)
 
 
-@STATEMENTS.register("term")
+@STATEMENTS.register("learned_term")
 def _term(view: StepView) -> Statement:
     tensor = view.step.tensors["bias"]
     return _constant("offset", tensor, np.negative) if view.fields["negated"] else _constant("offset", tensor)

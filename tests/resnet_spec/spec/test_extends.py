@@ -51,7 +51,7 @@ def test_it_may_be_a_file_and_extend_another_that_extends(
 def test_an_override_reaches_what_it_inherits(write: Callable[..., Path]) -> None:
     spec = load(
         write(SPEC.format(block=LEAKY)),
-        ["blocks.mine.main.conv1.conv_nd.kernel=1", "blocks.mine.main.conv1.conv_nd.padding=0"],
+        ["blocks.mine.main.conv1.conv2d.kernel=1", "blocks.mine.main.conv1.conv2d.padding=0"],
     )
     assert "extends" not in spec.data()["blocks"]["mine"]
     assert spec.to_graph().by_name["layer1.0.conv1"].operation.model_dump()["kernel"] == (1, 1)

@@ -325,6 +325,8 @@ def test_equal_names_with_other_shapes_are_refused(tiny: Graph, plain: Path, com
         "conv.weight: has shape [2, 3, 3, 3, 2], not [2, 3, 3, 3]",
         "fc.weight: has shape [2, 2, 2], not [2, 2]",
         "fc.bias: has shape [2, 2], not [2]",
+        # Its kernels are those of a network for volumes.
+        f"`resnet-spec identify {plain}` names the network that fits it",
     ]
 
 

@@ -106,7 +106,8 @@ def in_inference(graph: Graph) -> Counter[Any]:
         depends = repr((sorted(fields.items()), [values[name] for name in reads], each.shape, again))
         values[each.name] = sha256(depends.encode()).hexdigest()
     outputs = [values[name] for name in graph.outputs]
-    return Counter([*values.values(), *(f"output {index}: {value}" for index, value in enumerate(outputs))])
+    own = [values[each.name] for each in graph.nodes if each.operation.category is not Category.REGULARIZATION]
+    return Counter([*own, *(f"output {index}: {value}" for index, value in enumerate(outputs))])
 
 
 # ---------------------------------------------------------------------------------------------------------------
