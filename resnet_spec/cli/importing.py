@@ -41,8 +41,9 @@ def import_command(
 ) -> None:
     """Write a spec for MODEL, and run both to compare them.
 
-    MODEL is a file (.onnx, .pt2, .keras, .h5, .pb), a SavedModel folder, or package.module:function for a function that
-    returns a PyTorch or Keras model. The exit status is 1, and nothing is written, if the spec computes something else than MODEL.
+    MODEL is a file (.onnx, .pt2, .keras, .h5, .pb), a SavedModel folder, or package.module:function for a function
+    that returns a PyTorch or Keras model. The exit status is 1, and nothing is written, if the spec computes something
+    else than MODEL.
     """
     from resnet_spec.importing import import_model
     from resnet_spec.weights.atomic import check_target, replacing

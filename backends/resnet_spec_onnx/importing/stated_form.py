@@ -70,7 +70,7 @@ class StatedForm(NormalForm):
             kind, (x,), source, shape, nonnegative=step.nonnegative, window=window, count_include_pad=counted
         )
 
-    def _counts(self, x: int, window: Window) -> tuple[int, int]:
+    def _counts(self, x: int, window: Window) -> tuple[int, ...]:
         return window_counts(self.steps[x].shape, *window[:4], ceil_mode=window.ceil_mode)
 
     def global_pool(self, kind: str, x: int, source: str) -> int:
