@@ -226,6 +226,11 @@ class _Reader:
             return self.builder.problem("control flow, or a function of Python, cannot be expressed", where)
         plain = function.removesuffix("_") if function.count(".") == 1 else function.replace("_.", ".")
         arguments = _by_name(target, self._translated(node.args), self._translated(node.kwargs))
+        first = next(iter(arguments.values()), None)
+        if plain in _VIEWS and isinstance(first, Array):
+            # The same numbers in another shape, as a factor for each channel often is.
+            given = [own.tensor if isinstance(own, Array) else own for own in arguments.values()]
+            return first._replace(tensor=target(*given))
         if plain not in CALLS:
             if not _depends_on_input(arguments):
                 return self.builder.problem("computes with weights, which the language does not", where)
@@ -261,6 +266,8 @@ class _Reader:
         word = _WORDS.get(word, word)
         return f"{path}.{word}" if path else word
 
+
+_VIEWS = frozenset({"aten.reshape", "aten.view", "aten.unsqueeze"})
 
 _WORDS = {
     **{f"{kind}avg_pool{rank}d": "avgpool" for kind in ("", "adaptive_") for rank in (1, 2, 3)},

@@ -81,7 +81,7 @@ class Gated(nn.Module):
         self.conv = nn.Conv2d(3, 16, 3, padding=1)
         self.squeeze = nn.Linear(16, 4)
         self.excite = nn.Linear(4, 16)
-        self.gamma = nn.Parameter(torch.full((16, 1, 1), 0.3))
+        self.gamma = nn.Parameter(torch.full((16,), 0.3))
         self.norm = nn.GroupNorm(4, 16)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.out = nn.Conv2d(8, 5, 1)
@@ -89,7 +89,7 @@ class Gated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.hardswish(self.norm(self.conv(x)))
         weights = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=[2, 3])))))
-        x = x * weights[:, :, None, None] * self.gamma / 0.7
+        x = x * weights[:, :, None, None] * self.gamma.view(1, -1, 1, 1) / 0.7
         first, second = x.chunk(2, dim=1)
         x = torch.maximum(first, second) - F.pad(second, (0, 0, 1, 0))[:, :, 1:]
         return self.out(self.up(x)).softmax(1)
