@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import Category
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
+from tests.needs import need
 from tests.resnet_spec_onnx.importing.models import MODELS, exported, made
 from tests.resnet_spec_onnx.reading.files import KERNEL, anonymous, node, node_of, pads, proto, set_attribute
 from tests.resnet_spec_onnx.reading.files import made as file_of
@@ -207,8 +207,8 @@ EXPORTS = {
 @pytest.mark.parametrize("options", EXPORTS.values(), ids=EXPORTS)
 @pytest.mark.parametrize("name", MODELS)
 def test_exports_of_torch_are_read(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    if "dynamo" in options and find_spec("onnxscript") is None:
-        pytest.skip("torch's newer exporter needs onnxscript")
+    if "dynamo" in options:
+        need("onnxscript")
     model = made(name)
     source = imported(exported(model, tmp_path / "model.onnx", **options))
     assert source.named
