@@ -160,7 +160,11 @@ def test_names_are_not_needed(name: str) -> None:
     if name not in OTHER_ORDER:
         assert in_inference(source.graph) == in_inference(graph)
     assert not source.named
-    assert contents_of(source.arrays) == contents_of(arrays)
+    if name in OTHER_ORDER:
+        # Without names a factor may be in another layer's array.
+        assert error_of(source) < 1e-4
+    else:
+        assert contents_of(source.arrays) == contents_of(arrays)
 
 
 def test_a_file_that_was_changed_after_it_was_written_is_read_from_its_nodes() -> None:
