@@ -71,5 +71,5 @@ def _dropout(call: Call) -> Value | None:
 
 @CALLS.register("aten.feature_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout")
 def _left_out(call: Call) -> Value | None:
-    call.remarks.append(f"{call.name} ({call.function.removeprefix('aten.')}) acts in training only and is left out")
+    call.remark(f"{call.function.removeprefix('aten.')}, which acts in training only and is left out")
     return call.value()

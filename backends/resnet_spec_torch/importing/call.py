@@ -42,7 +42,7 @@ class Call:
         readers: Names of the functions that read the result.
         builder: The graph that it is added to.
         arrays: What the graph's parameters are filled with, by their names.
-        remarks: Sentences about what is read differently.
+        remarks: What is read differently from how the source states it, and the names of such nodes.
     """
 
     function: str
@@ -53,7 +53,7 @@ class Call:
     readers: frozenset[str]
     builder: GraphBuilder
     arrays: dict[str, Array]
-    remarks: list[str]
+    remarks: dict[str, list[str]]
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -71,6 +71,12 @@ class Call:
     def refuse(self, message: str) -> None:
         """Report that the language cannot express the call."""
         return self.builder.problem(message, self.where)
+
+    def remark(self, kind: str) -> None:
+        """Note what is read differently; calls of one kind make one sentence."""
+        names = self.remarks.setdefault(kind, [])
+        if self.name not in names:
+            names.append(self.name)
 
     def add(self, op: str, *inputs: Value | None, **fields: Any) -> Value | None:
         """Add an operation without arrays."""

@@ -14,7 +14,7 @@ def _batch_norm(call: Call) -> Value | None:
         return call.refuse("normalizes by the batch's own statistics, also in inference")
     momentum = call["momentum"]
     if not momentum:
-        call.remarks.append(f"{call.name} has a cumulative average; momentum 0.1 is stated")
+        call.remark("batch normalizations with a cumulative average, written with momentum 0.1")
     names = ("weight", "bias", "running_mean", "running_var")
     return call.add_layer(
         "batch_norm",

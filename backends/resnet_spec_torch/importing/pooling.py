@@ -58,7 +58,7 @@ def _adaptive_pool(call: Call) -> Value | tuple[Value | None, ...] | None:
         return call.refuse(f"pools {given} to {wanted} by windows of different sizes")
     else:
         kernel = [own // size for own, size in zip(positions, sizes, strict=True)]
-        call.remarks.append(f"{call.name} is written as windows of {'×'.join(map(str, kernel))}, for this input size")
+        call.remark(f"adaptive pools, written as windows of {'×'.join(map(str, kernel))} for this input size")
         pooled = call.add(f"{'max' if of_maximum else 'avg'}_pool{rank}d", x, kernel=each(kernel, rank))
     return (pooled, None) if of_maximum else pooled
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
 import re
+import traceback
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
 from resnet_spec.backend import GraphBuilder, SourceModel, input_of
-from resnet_spec.errors import ModelError
+from resnet_spec.errors import ModelError, Problem, listed
 from resnet_spec_torch.importing.archive import load_program
 from resnet_spec_torch.importing.call import CALLS, Array, Call
 
@@ -107,12 +109,27 @@ def _exported(model: nn.Module, batch: int, shape: Shape) -> ExportedProgram:
             return torch.export.export(model, (images,))
         # Whatever the user's own code raises.
         except Exception as error:
+            module, line, code = _raised_in(error, model)
             lines = [line for line in str(error).strip().splitlines() if line.strip()]
-            reason = f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
-            raise ModelError(
-                f"torch.export cannot record {type(model).__name__} for an input of {[batch, *shape]} ({reason}); "
+            reason = lines[0].strip() if lines else code
+            message = (
+                f"torch.export cannot record {type(model).__name__} for an input of {[batch, *shape]} "
+                f"({type(error).__name__}{reason and f': {reason}'}); "
                 "state the input's shape if it is another, channels first and without the batch"
-            ) from error
+            )
+            raise ModelError([Problem(message, f"{module or 'the model itself'}{line}")]) from error
+
+
+def _raised_in(error: Exception, model: nn.Module) -> tuple[str, str, str]:
+    """The innermost module that raised an error, and the innermost line of the user's own code: its place and text."""
+    known = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
+    paths = {id(module): path for path, module in known}
+    # The first frame is that of this file.
+    frames = list(traceback.walk_tb(error.__traceback__))[1:]
+    modules = (paths.get(id(frame.f_locals.get("self"))) for frame, _ in reversed(frames))
+    module = next((path for path in modules if path), "")
+    line = _own_line((frame.f_code.co_filename, number) for frame, number in frames)
+    return module, _place(line), linecache.getline(*line).strip() if line else ""
 
 
 @contextmanager
@@ -154,7 +171,7 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) 
         arrays={name: _numpy(array.tensor) for name, array in found if name in kept},
         run=run,
         classes=reader.classes,
-        remarks=tuple(dict.fromkeys(reader.remarks)),
+        remarks=tuple(f"{kind} ({listed(names)})" for kind, names in reader.remarks.items()),
     )
 
 
@@ -173,7 +190,7 @@ class _Reader:
         self.builder = GraphBuilder(name, input_of(shape))
         self.arrays: dict[str, Array] = {}
         self.classes: dict[str, str] = {}
-        self.remarks: list[str] = []
+        self.remarks: dict[str, list[str]] = {}
         self._values: dict[fx.Node, Any] = {}
 
     def graph(self) -> Any:
@@ -311,11 +328,20 @@ def _shape(node: fx.Node, batch: int) -> Shape | None:
 def _line(node: fx.Node) -> str:
     """The innermost line of the user's own code."""
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    return _place(_own_line((file, int(line)) for file, line in frames))
+
+
+def _own_line(frames: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
+    """The last file and line that are not PyTorch's."""
     root = str(Path(torch.__file__).parent)
-    own = [(file, line) for file, line in frames if not file.startswith(root)]
-    if not own:
+    own = [(file, line) for file, line in frames if not file.startswith((root, "<"))]
+    return own[-1] if own else None
+
+
+def _place(line: tuple[str, int] | None) -> str:
+    if line is None:
         return ""
-    file, line = own[-1]
+    file, number = line
     with suppress(ValueError):
         file = str(Path(file).relative_to(Path.cwd()))
-    return f" at {file}:{line}"
+    return f" at {file}:{number}"

@@ -115,7 +115,7 @@ def _resize(call: Call) -> Value | None:
     if factors and all(float(factor).is_integer() for factor in factors):
         states = {"scale": [int(factor) for factor in factors]}
     if not factors:
-        call.remarks.append(f"{call.name} resizes to {size[0]}×{size[1]}, the size that follows from this input's")
+        call.remark(f"resizes to {size[0]}×{size[1]}, the size that follows from this input's")
     if "bilinear" in call.function:
         coordinates = "align_corners" if call["align_corners"] else "half_pixel"
         return call.add("resize", call.value(), mode="bilinear", coordinates=coordinates, **states)

@@ -117,6 +117,41 @@ def test_what_cannot_be_expressed_is_reported(function: Any, message: str) -> No
         get_backend("torch").import_model(_Wrong(function), (3, 8, 8))  # type: ignore[attr-defined]
 
 
+class _Strict(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.shape[2] % 4 == 0, "")
+        return x
+
+
+def test_what_cannot_be_recorded_is_reported_with_its_module_and_line() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(_Strict()))
+    line = _Strict.forward.__code__.co_firstlineno + 1
+    with pytest.raises(ModelError) as caught:
+        get_backend("torch").import_model(model, (3, 8, 8))  # type: ignore[attr-defined]
+    (problem,) = caught.value.problems
+    assert problem.path.startswith("1.0 at ")
+    assert problem.path.endswith(f"test_program.py:{line}")
+    assert problem.message.startswith(
+        "torch.export cannot record Sequential for an input of [2, 3, 8, 8] (AssertionError"
+    )
+    assert "x.shape[2] % 4 == 0" in problem.message  # the line's text, where the error has none
+
+
+def test_nodes_that_are_read_differently_in_one_way_are_one_remark() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Dropout2d(0.1), nn.BatchNorm2d(4, momentum=None), nn.Dropout2d(0.2),
+        nn.AlphaDropout(0.1), nn.AdaptiveAvgPool2d(3), nn.Upsample((5, 7)),
+    )  # fmt: skip
+    source: Any = get_backend("torch").import_model(model, (3, 8, 8))  # type: ignore[attr-defined]
+    assert source.remarks == (
+        "feature_dropout, which acts in training only and is left out (1, 3)",
+        "batch normalizations with a cumulative average, written with momentum 0.1 (2)",
+        "alpha_dropout, which acts in training only and is left out (4)",
+        "adaptive pools, written as windows of 2×2 for this input size (5)",
+        "resizes to 5×7, the size that follows from this input's (6)",
+    )
+
+
 def test_every_problem_is_reported_once_and_by_its_line() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
         y = torch.cumsum(x, 1)
