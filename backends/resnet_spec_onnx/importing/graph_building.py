@@ -10,10 +10,10 @@ import numpy as np
 
 from resnet_spec.backend.graph_builder import GraphBuilder, Value
 from resnet_spec.graph import Graph, Node, parameter_name
+from resnet_spec.structure.steps import NormalForm, Step, Tensor
 from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.running import in_float32
 from resnet_spec_onnx.importing.statements import STATEMENTS, Statement, StepView, UnstatedError, decimal
-from resnet_spec_onnx.reading.steps import NormalForm, Step, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,6 +16,7 @@ from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import GraphError, ModelError, Problem, WeightsError, listed
 from resnet_spec.graph import Graph, scope_class_name
 from resnet_spec.operations.fields import as_text
+from resnet_spec.structure.steps import IncomparableError, NormalForm
 from resnet_spec_onnx.importing.graph_building import GraphReader
 from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.node_forms import STATED_FORMS
@@ -28,7 +29,6 @@ from resnet_spec_onnx.reading.checkpoint import unsupported_part
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Computed, Layout, NodeView
 from resnet_spec_onnx.reading.normal_form import MAX_NODES, image_input, interpret
 from resnet_spec_onnx.reading.protobuf import Contents, read_contents
-from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape

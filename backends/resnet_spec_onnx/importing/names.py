@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from onnx import NodeProto
 
-from resnet_spec_onnx.reading.steps import Step
+from resnet_spec.structure.steps import Step
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from resnet_spec.structure.steps import POINT
 from resnet_spec_onnx.importing.stated_form import StatedForm
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
@@ -17,7 +18,6 @@ from resnet_spec_onnx.reading.operations import NODE_FORMS
 from resnet_spec_onnx.reading.operations.joining import with_constant
 from resnet_spec_onnx.reading.operations.learned import learned
 from resnet_spec_onnx.reading.operations.tables import NodeForm
-from resnet_spec_onnx.reading.steps import POINT
 
 
 def _single(node: NodeView, op_type: str) -> Computed:

@@ -14,9 +14,9 @@ import numpy as np
 
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.operations.windows import explicit_padding
-from resnet_spec_onnx.reading.activation_recognition import recognize_activations
-from resnet_spec_onnx.reading.affine_folding import CONVOLUTIONS, fold_affine
-from resnet_spec_onnx.reading.steps import AFFINE, NormalForm, Step, Window
+from resnet_spec.structure.activation_recognition import recognize_activations
+from resnet_spec.structure.affine_folding import CONVOLUTIONS, fold_affine
+from resnet_spec.structure.steps import AFFINE, NormalForm, Step, Window
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import NodeProto, helper
 
+from resnet_spec.structure.steps import Tensor
 from resnet_spec_onnx.reading.constant_folding import Constant, evaluate
-from resnet_spec_onnx.reading.steps import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

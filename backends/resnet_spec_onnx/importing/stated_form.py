@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.operations.windows import window_counts
-from resnet_spec_onnx.reading.steps import NormalForm, Step, as_map
+from resnet_spec.structure.steps import NormalForm, Step, as_map
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from resnet_spec.operations.fields import Edges, Shape
+    from resnet_spec.structure.steps import Tensor, Window
     from resnet_spec_onnx.importing.standardized import WeightExpressions
-    from resnet_spec_onnx.reading.steps import Tensor, Window
 
 
 class StatedForm(NormalForm):

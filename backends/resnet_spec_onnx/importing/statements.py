@@ -13,7 +13,7 @@ from resnet_spec.backend.table import Table
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.operations.resizing import LARGEST_SCALE
 from resnet_spec.operations.windows import explicit_crop, fixed_ceil_padding
-from resnet_spec_onnx.reading.steps import HARD_SIGMOID, NormalForm, Step, Tensor, Window
+from resnet_spec.structure.steps import HARD_SIGMOID, NormalForm, Step, Tensor, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,12 @@ from onnx import NodeProto
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
+from resnet_spec.structure.comparison import Comparison
+from resnet_spec.structure.matching import MismatchError
+from resnet_spec.structure.steps import IncomparableError
 from resnet_spec.weights.selection import by_graph_names
-from resnet_spec_onnx.reading.comparison import Comparison, compare
-from resnet_spec_onnx.reading.matching import MismatchError
+from resnet_spec_onnx.reading.comparison import compare_file
 from resnet_spec_onnx.reading.protobuf import Contents, read_contents
-from resnet_spec_onnx.reading.steps import IncomparableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def read_onnx(path: Path, graph: Graph | None = None) -> Checkpoint:
     names = _graph_names(graph, weights)
     named = {parameter.name for parameter in graph.parameters()} <= set(names.values())
     try:
-        comparison = compare(contents, graph, names if named else {})
+        comparison = compare_file(contents, graph, names if named else {})
     except MismatchError as error:
         if not named or _fits_by_structure(contents, graph):
             raise WeightsError(f"{path}: {error}") from None
@@ -95,7 +96,7 @@ def _checkpoint(
 def _fits_by_structure(contents: Contents, graph: Graph) -> bool:
     """Whether the networks are the same, so that it is names that contradict the structure."""
     try:
-        compare(contents, graph, {})
+        compare_file(contents, graph, {})
     except (MismatchError, IncomparableError):
         return False
     return True

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from onnx import AttributeProto, NodeProto
 
 from resnet_spec.operations.fields import Shape
+from resnet_spec.structure.steps import IncomparableError, NormalForm, Tensor
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
-from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""A graph, and a file's nodes, as the networks that are compared: one step per layer, every size a number."""
+"""A file's nodes as a network that is compared: one step per layer, every size a number."""
 
 from __future__ import annotations
 
@@ -7,36 +7,22 @@ from typing import Any
 
 from onnx import NodeProto
 
-from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations.fields import ShapeError
-from resnet_spec_onnx.reading.activation_recognition import recognize_activations
-from resnet_spec_onnx.reading.affine_folding import fold_affine
+from resnet_spec.structure.activation_recognition import recognize_activations
+from resnet_spec.structure.affine_folding import fold_affine
+from resnet_spec.structure.steps import IncomparableError, NormalForm
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown, evaluate
 from resnet_spec_onnx.reading.node_view import Computed, Layout, NodeView, Value
-from resnet_spec_onnx.reading.operations import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations import NODE_FORMS
 from resnet_spec_onnx.reading.operations.learned import expanded
 from resnet_spec_onnx.reading.operations.tables import NodeForm
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES, Contents
-from resnet_spec_onnx.reading.steps import IncomparableError, NormalForm
 
 MAX_NODES = 2**16
 """The most nodes of a file's network; the deepest known networks have some thousands."""
 
 MAX_EVALUATED = 5000
 """The most nodes that compute constants; each takes about a millisecond."""
-
-
-def form_of_graph(graph: Graph) -> NormalForm:
-    """Return the network of a graph at its input size; raises IncomparableError for an operation without a form."""
-    network = NormalForm(graph.input.shape)
-    steps = {INPUT: 0}
-    for node in graph.nodes:
-        view = OperationView(network, graph, node)
-        if node.operation.op not in OPERATION_FORMS:
-            raise IncomparableError(f"{view.source} is not compared with files")
-        form = OPERATION_FORMS[node.operation.op]
-        steps[node.name] = form(node.operation, view, *(steps[name] for name in node.inputs))
-    return recognize_activations(network.pruned(steps[name] for name in graph.outputs))
 
 
 def form_of_file(contents: Contents, layout: Layout) -> NormalForm:

@@ -1,7 +1,7 @@
-"""The normal form of each operation, from both sides: of the graph's operation and of the ONNX nodes for it.
+"""The normal form of the ONNX nodes for each operation; ``resnet_spec.structure.forms`` has that of the operation.
 
-The modules are those of ``resnet_spec.operations``; importing this package fills both tables with all of them. An
-operation that only passes a value on, or changes its layout, adds no step.
+The modules are those of ``resnet_spec.operations``; importing this package fills the table with all of them. A node
+that only passes a value on, or changes its layout, adds no step.
 """
 
 from resnet_spec_onnx.reading.operations import (
@@ -17,12 +17,10 @@ from resnet_spec_onnx.reading.operations import (
     reshaping,
     resizing,
 )
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 __all__ = [
     "NODE_FORMS",
-    "OPERATION_FORMS",
-    "OperationView",
     "activation",
     "convolution",
     "joining",

@@ -5,47 +5,11 @@ What exporters write as several nodes is recognized afterwards (``activation_rec
 
 from __future__ import annotations
 
-from resnet_spec import operations as ops
+from resnet_spec.structure.steps import to_float32
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.joining import joined
 from resnet_spec_onnx.reading.operations.parameters import per_channel
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-from resnet_spec_onnx.reading.steps import HARD_SIGMOID, to_float32
-
-
-@OPERATION_FORMS.register("relu", "silu", "mish", "sigmoid", "hard_swish", "tanh", "softplus")
-def _activation(op: ops.AnyOperation, view: OperationView, x: int) -> int:
-    return view.network.add(op.op, (x,), view.source, nonnegative=op.nonnegative)
-
-
-@OPERATION_FORMS.register("relu6")
-def _relu6(op: ops.ReLU6, view: OperationView, x: int) -> int:
-    return view.network.add("clip", (x,), view.source, nonnegative=True, minimum=0.0, maximum=6.0)
-
-
-@OPERATION_FORMS.register("leaky_relu")
-def _leaky_relu(op: ops.LeakyReLU, view: OperationView, x: int) -> int:
-    return view.network.add("leaky_relu", (x,), view.source, slope=to_float32(op.slope))
-
-
-@OPERATION_FORMS.register("prelu")
-def _prelu(op: ops.PReLU, view: OperationView, x: int) -> int:
-    return view.network.add("prelu", (x,), view.source, None, view.tensors)
-
-
-@OPERATION_FORMS.register("elu")
-def _elu(op: ops.ELU, view: OperationView, x: int) -> int:
-    return view.network.add("elu", (x,), view.source, alpha=to_float32(op.alpha))
-
-
-@OPERATION_FORMS.register("gelu")
-def _gelu(op: ops.GELU, view: OperationView, x: int) -> int:
-    return view.network.add("gelu", (x,), view.source, approximate=op.approximate)
-
-
-@OPERATION_FORMS.register("hard_sigmoid")
-def _hard_sigmoid(op: ops.HardSigmoid, view: OperationView, x: int) -> int:
-    return view.network.add("hard_sigmoid", (x,), view.source, nonnegative=True, **HARD_SIGMOID)
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 
 @NODE_FORMS.register("Relu", "Sigmoid", "Softplus")
@@ -122,11 +86,6 @@ def _clipped(node: NodeView, minimum: float, maximum: float) -> Value:
     if (minimum, maximum) == (0.0, float("inf")):
         return node.elementwise("relu", nonnegative=True)
     return node.elementwise("clip", nonnegative=minimum >= 0, minimum=minimum, maximum=maximum)
-
-
-@OPERATION_FORMS.register("softmax")
-def _softmax(op: ops.Softmax, view: OperationView, x: int) -> int:
-    return view.network.add("softmax", (x,), view.source, nonnegative=True, axis=op.axis)
 
 
 @NODE_FORMS.register("Softmax")

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from resnet_spec import operations as ops
-from resnet_spec.operations.fields import MAX_RANK, Edges, Shape
+from resnet_spec.operations.fields import MAX_RANK
 from resnet_spec.operations.windows import transposed_size
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.parameters import kernel_and_bias
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 from resnet_spec_onnx.reading.operations.windows import LIMIT, window_of
-from resnet_spec_onnx.reading.steps import NormalForm, Tensor, Window
-
-
-@OPERATION_FORMS.register("conv1d", "conv2d", "conv3d")
-def _conv(op: ops.Conv, view: OperationView, x: int) -> int:
-    window = Window(op.kernel, op.stride, op.padding, op.dilation)
-    return view.network.convolution(x, view.source, window, op.channels, op.groups, view.tensors)
-
-
-@OPERATION_FORMS.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _conv_transpose(op: ops.ConvTranspose, view: OperationView, x: int) -> int:
-    return _transposed(view.network, x, view.source, view.shape, view.tensors, op.kernel, op.stride, op.crop)
 
 
 @NODE_FORMS.register("Conv")
@@ -74,7 +59,7 @@ def _conv_transpose_node(node: NodeView) -> Value:
     tensors = kernel_and_bias(node, kernel, channels)
     kernel_and_stride = window.kernel[:rank], window.stride[:rank]
     shape = (channels, *after)
-    found = _transposed(node.network, step, node.source, shape, tensors, *kernel_and_stride, crop)
+    found = node.network.transposed_convolution(step, node.source, shape, tensors, *kernel_and_stride, crop)
     return node.result(found, kernel.array.ndim)
 
 
@@ -89,20 +74,3 @@ def _kernel(node: NodeView) -> tuple[int, Constant]:
     ):
         raise node.error(f"has a kernel {list(shape)}")
     return node.channels_first(node.computed(), kernel.array.ndim), kernel
-
-
-def _transposed(
-    network: NormalForm,
-    x: int,
-    source: str,
-    shape: Shape,
-    tensors: Mapping[str, Tensor],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    crop: Edges,
-) -> int:
-    # What is cropped after the map follows from the shape.
-    before = tuple(before for before, _ in crop[: len(kernel)])
-    return network.add(
-        "transposed_convolution", (x,), source, shape, tensors, kernel=kernel, stride=stride, crop=before
-    )

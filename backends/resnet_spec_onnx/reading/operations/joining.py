@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from functools import reduce
 
-from resnet_spec import operations as ops
-from resnet_spec_onnx.reading.affine_folding import CONVOLUTIONS
+from resnet_spec.structure.affine_folding import CONVOLUTIONS
+from resnet_spec.structure.steps import IncomparableError, to_float32
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations.learned import is_learned, learned
 from resnet_spec_onnx.reading.operations.parameters import per_channel
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-from resnet_spec_onnx.reading.steps import IncomparableError, to_float32
-
-
-@OPERATION_FORMS.register("add", "multiply", "subtract", "maximum")
-def _join(op: ops.AnyOperation, view: OperationView, *values: int) -> int:
-    joined = reduce(lambda total, value: view.network.join(op.op, (total, value), view.source), values)
-    if isinstance(op, ops.Multiply) and op.factor != 1:
-        return view.network.factor(joined, view.source, op.factor)
-    return joined
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 
 @NODE_FORMS.register("Add", "Sum")
@@ -122,11 +113,6 @@ def _common_axes(values: list[Computed], sizes: list[tuple[int, ...]]) -> tuple[
 
 def _mismatch(node: NodeView, values: list[Computed]) -> IncomparableError:
     return node.error(f"joins {' and '.join(str(list(node.sizes(value))) for value in values)}")
-
-
-@OPERATION_FORMS.register("concat")
-def _concat(op: ops.Concat, view: OperationView, *values: int) -> int:
-    return view.network.concat(values, view.source, op.axis)
 
 
 @NODE_FORMS.register("Concat")

@@ -10,23 +10,8 @@ from math import prod
 
 import numpy as np
 
-from resnet_spec import operations as ops
-from resnet_spec.operations.fields import Shape
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import OPERATION_FORMS, OperationView
-
-
-@OPERATION_FORMS.register("scale", "offset")
-def _elementwise(op: ops.Scale | ops.Offset, view: OperationView, x: int) -> int:
-    shape = view.network.steps[x].shape
-    varying = {"scalar": (), "channels": _varying(shape[:1]), "map": _varying(shape)}[op.shape]
-    return view.network.add(f"learned_{op.op}", (x,), view.source, None, view.tensors, along=varying)
-
-
-@OPERATION_FORMS.register("parameter")
-def _parameter(op: ops.LearnedValue, view: OperationView, x: int) -> int:
-    return view.network.add("parameter", (0,), view.source, op.shape, view.tensors)
 
 
 def is_learned(node: NodeView, constant: Constant) -> bool:
@@ -67,7 +52,3 @@ def expanded(node: NodeView) -> Value | None:
         raise node.error(f"expands {list(array.shape)} to {list(target)}, which is not once per image")
     tensors = {"": node.tensor(constant, array.reshape(shape))}
     return node.result(node.network.add("parameter", (0,), node.source, tuple(shape), tensors), 1 + len(shape))
-
-
-def _varying(shape: Shape) -> tuple[int, ...]:
-    return tuple(axis for axis, size in enumerate(shape) if size != 1)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from resnet_spec import operations as ops
+from resnet_spec.structure.steps import POINT
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import NodeView, Value
 from resnet_spec_onnx.reading.operations.parameters import kernel_and_bias
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-from resnet_spec_onnx.reading.steps import POINT, IncomparableError
-
-
-@OPERATION_FORMS.register("linear")
-def _linear(op: ops.Linear, view: OperationView, x: int) -> int:
-    if len(view.shape) > 1:
-        raise IncomparableError(f"{view.source} of a value of several axes is not compared with files")
-    return view.network.convolution(x, view.source, POINT, op.features, 1, view.tensors)
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 
 @NODE_FORMS.register("Gemm")

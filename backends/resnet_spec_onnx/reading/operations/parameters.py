@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnet_spec.structure.steps import Tensor
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView
-from resnet_spec_onnx.reading.steps import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

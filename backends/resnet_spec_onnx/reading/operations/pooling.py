@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from resnet_spec import operations as ops
 from resnet_spec.operations.fields import MAX_RANK
+from resnet_spec.structure.steps import Window
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 from resnet_spec_onnx.reading.operations.windows import window_of
-from resnet_spec_onnx.reading.steps import Window, to_float32
-
-
-@OPERATION_FORMS.register("max_pool1d", "max_pool2d", "max_pool3d")
-def _max_pool(op: ops.MaxPool, view: OperationView, x: int) -> int:
-    window = Window(op.kernel, op.stride, op.padding, (1,) * op.rank, op.ceil_mode)
-    return view.network.max_pool(x, view.source, window)
-
-
-@OPERATION_FORMS.register("avg_pool1d", "avg_pool2d", "avg_pool3d")
-def _avg_pool(op: ops.AvgPool, view: OperationView, x: int) -> int:
-    window = Window(op.kernel, op.stride, op.padding, (1,) * op.rank, op.ceil_mode)
-    return view.network.average_pool(x, view.source, window, count_include_pad=op.count_include_pad)
-
-
-@OPERATION_FORMS.register("global_avg_pool")
-def _global_avg_pool(op: ops.GlobalAvgPool, view: OperationView, x: int) -> int:
-    return view.network.global_pool("global_average_pool", x, view.source)
-
-
-@OPERATION_FORMS.register("global_max_pool")
-def _global_max_pool(op: ops.GlobalMaxPool, view: OperationView, x: int) -> int:
-    return view.network.global_pool("global_max_pool", x, view.source)
 
 
 @NODE_FORMS.register("MaxPool")
@@ -71,15 +48,6 @@ def _global_pool_node(node: NodeView, kind: str) -> Value:
     rank = len(node.computed().axes)
     step = node.channels_first(node.computed(), rank)
     return node.result(node.network.global_pool(kind, step, node.source), rank)
-
-
-@OPERATION_FORMS.register("gem_pool")
-def _gem_pool(op: ops.GeMPool, view: OperationView, x: int) -> int:
-    minimum, maximum = to_float32(op.epsilon), float("inf")
-    bounded = view.network.add("clip", (x,), view.source, nonnegative=True, minimum=minimum, maximum=maximum)
-    powers = view.network.add("power", (bounded,), view.source, None, view.tensors, nonnegative=True)
-    means = view.network.global_pool("global_average_pool", powers, view.source)
-    return view.network.add("root", (means,), view.source, nonnegative=True)
 
 
 @NODE_FORMS.register("Pow")

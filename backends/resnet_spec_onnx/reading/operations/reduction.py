@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-
-
-@OPERATION_FORMS.register("mean", "max", "sum")
-def _reduction(op: ops.Mean | ops.Max | ops.Sum, view: OperationView, x: int) -> int:
-    return view.network.reduction(op.op, x, view.source, op.axis)
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 
 @NODE_FORMS.register("ReduceMean")

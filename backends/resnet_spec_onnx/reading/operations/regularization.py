@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.node_view import NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
-
-
-@OPERATION_FORMS.register("dropout", "stochastic_depth")
-def _identity(op: ops.Dropout | ops.StochasticDepth, view: OperationView, x: int) -> int:
-    return x
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 
 @NODE_FORMS.register("Dropout", "Identity")

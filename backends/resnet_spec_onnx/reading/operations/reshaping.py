@@ -7,26 +7,14 @@ from math import prod
 
 import numpy as np
 
-from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.constant_folding import Constant
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 from resnet_spec_onnx.reading.operations.windows import LIMIT
 from resnet_spec_onnx.reading.protobuf import FLOAT_TYPES
-from resnet_spec_onnx.reading.steps import to_float32
 
 # ---------------------------------------------------------------------------------------------------------------
 # Pads
-
-
-@OPERATION_FORMS.register("pad1d", "pad2d", "pad3d")
-def _pad(op: ops.Pad, view: OperationView, x: int) -> int:
-    return view.network.pad(x, view.source, op.padding, (0, 0), op.mode, to_float32(op.value))
-
-
-@OPERATION_FORMS.register("pad_channels")
-def _pad_channels(op: ops.PadChannels, view: OperationView, x: int) -> int:
-    return view.network.pad(x, view.source, ((0, 0), (0, 0)), (op.before, op.after), "constant", 0.0)
 
 
 @NODE_FORMS.register("Pad")
@@ -55,11 +43,6 @@ def _pad_node(node: NodeView) -> Value:
 
 # ---------------------------------------------------------------------------------------------------------------
 # Reshapes
-
-
-@OPERATION_FORMS.register("flatten", "reshape")
-def _reshape(op: ops.Flatten | ops.Reshape, view: OperationView, x: int) -> int:
-    return view.network.reshape(x, view.source, view.shape)
 
 
 @NODE_FORMS.register("Flatten")
@@ -99,12 +82,6 @@ def _reshaped(node: NodeView, wanted: tuple[int, ...]) -> Value:
 
 # ---------------------------------------------------------------------------------------------------------------
 # Parts
-
-
-@OPERATION_FORMS.register("slice")
-def _slice(op: ops.Slice, view: OperationView, x: int) -> int:
-    start, stop = op.bounds(view.network.steps[x].shape[op.axis])
-    return view.network.slice(x, view.source, op.axis, start, stop)
 
 
 @NODE_FORMS.register("Slice")

@@ -6,16 +6,9 @@ import numpy as np
 
 from resnet_spec import operations as ops
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
-from resnet_spec_onnx.reading.operations.tables import NODE_FORMS, OPERATION_FORMS, OperationView
+from resnet_spec_onnx.reading.operations.tables import NODE_FORMS
 
 COORDINATES = {"half_pixel": "half_pixel", "pytorch_half_pixel": "half_pixel", "align_corners": "align_corners"}
-
-
-@OPERATION_FORMS.register("resize")
-def _resize(op: ops.Resize, view: OperationView, x: int, like: int | None = None) -> int:
-    for axis in (1, 2):
-        x = view.network.resize(x, view.source, axis, view.shape[axis], f"{op.mode} {op.coordinates}")
-    return x
 
 
 @NODE_FORMS.register("Resize")

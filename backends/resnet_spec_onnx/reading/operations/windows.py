@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from resnet_spec.operations.fields import Edges
 from resnet_spec.operations.windows import explicit_padding
+from resnet_spec.structure.steps import Padding, Window
 from resnet_spec_onnx.reading.node_view import NodeView
-from resnet_spec_onnx.reading.steps import Padding, Window
 
 LIMIT = 2**16
 """Larger kernels, strides and pads are refused."""

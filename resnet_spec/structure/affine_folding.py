@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from resnet_spec_onnx.reading.steps import AFFINE, NormalForm, Step, Tensor
+from resnet_spec.structure.steps import AFFINE, NormalForm, Step, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +63,8 @@ def _merged(network: NormalForm, kinds: Sequence[str], merge: Callable[[Step, Se
 
 def _folded(convolution: Step, chain: Sequence[Step]) -> Step:
     """Return a convolution that computes what it and the scales and shifts after it compute."""
+    import numpy as np
+
     weight, bias = convolution.tensors["weight"], convolution.tensors.get("bias")
     scaled = any(step.kind == "scale" for step in chain)
     if bias is None and len(chain) == 1 and not scaled:

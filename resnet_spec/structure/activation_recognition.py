@@ -1,4 +1,4 @@
-"""Recognizes activations that exporters write as several nodes, by what these compute: the order of the nodes varies.
+"""Recognizes activations that are written as several nodes, by what these compute: the order of the nodes varies.
 
 The nodes between one value and another, if they compute each element from one element, are a function of a number,
 which is compared with the known ones at some numbers.
@@ -8,33 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from resnet_spec_onnx.reading.steps import HARD_SIGMOID, NormalForm, Step, to_float32
+from resnet_spec.structure.steps import HARD_SIGMOID, NormalForm, Step, to_float32
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-NUMBERS = np.linspace(-9, 9, 64)
 
 MOST_STEPS = 12
 """The most steps that one activation is written as; the approximation of GELU takes nine."""
 
 
+@cache
+def _numbers() -> Array:
+    """Return the numbers of which activations are computed."""
+    import numpy as np
+
+    return np.linspace(-9, 9, 64)
+
+
 def _sigmoid(x: Array) -> Array:
+    import numpy as np
+
     return 1 / (1 + np.exp(-x))
 
 
 def _softplus(x: Array) -> Array:
+    import numpy as np
+
     return np.logaddexp(x, 0)
 
 
 def _erf(x: Array) -> Array:
+    import numpy as np
+
     return np.array([erf(number) for number in x])
 
 
@@ -42,15 +54,20 @@ def _hard_sigmoid(x: Array) -> Array:
     return (x / 6 + 0.5).clip(0, 1)
 
 
-ACTIVATIONS: list[tuple[str, Mapping[str, Any], Array]] = [
-    ("silu", {}, NUMBERS * _sigmoid(NUMBERS)),
-    ("gelu", {"approximate": False}, NUMBERS * (1 + _erf(NUMBERS / sqrt(2))) / 2),
-    ("gelu", {"approximate": True}, NUMBERS * (1 + np.tanh(sqrt(2 / pi) * (NUMBERS + 0.044715 * NUMBERS**3))) / 2),
-    ("mish", {}, NUMBERS * np.tanh(_softplus(NUMBERS))),
-    ("hard_sigmoid", HARD_SIGMOID, _hard_sigmoid(NUMBERS)),
-    ("hard_swish", {}, NUMBERS * _hard_sigmoid(NUMBERS)),
-]
-"""A step's kind and fields, and what it computes of ``NUMBERS``."""
+@cache
+def _activations() -> list[tuple[str, Mapping[str, Any], Array]]:
+    """Return a step's kind and fields, and what it computes of the numbers, for each activation."""
+    import numpy as np
+
+    x = _numbers()
+    return [
+        ("silu", {}, x * _sigmoid(x)),
+        ("gelu", {"approximate": False}, x * (1 + _erf(x / sqrt(2))) / 2),
+        ("gelu", {"approximate": True}, x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2),
+        ("mish", {}, x * np.tanh(_softplus(x))),
+        ("hard_sigmoid", HARD_SIGMOID, _hard_sigmoid(x)),
+        ("hard_swish", {}, x * _hard_sigmoid(x)),
+    ]
 
 
 _AFFINE_AND_JOINS = {"add", "multiply", "shift", "scale", "factor"}
@@ -61,6 +78,8 @@ ELEMENTWISE = _AFFINE_AND_JOINS | _FUNCTIONS
 
 def _function(step: Step, x: Array, *others: Array) -> Array | None:
     """Return what a step computes of numbers, or None if it depends on the channel."""
+    import numpy as np
+
     fields: Mapping[str, Any] = step.fields
     match step.kind:
         case "add":
@@ -92,6 +111,8 @@ def _function(step: Step, x: Array, *others: Array) -> Array | None:
 
 
 def _affine(step: Step, x: Array) -> Array | None:
+    import numpy as np
+
     (tensor,) = step.tensors.values()
     if tensor.array is None or np.ptp(tensor.array) != 0:
         return None
@@ -118,9 +139,11 @@ def recognize_activations(network: NormalForm) -> NormalForm:
 
 def _recognized(network: NormalForm, index: int) -> Step:
     """Return a step, or the activation that it completes: the one that reads the most distant value."""
+    import numpy as np
+
     step = network.steps[index]
     for source, between in _functions(network, index):
-        # A file may multiply by any number.
+        # A network may multiply by any number.
         with np.errstate(all="ignore"):
             found = _computed(network, source, between)
         if found is None:
@@ -132,14 +155,17 @@ def _recognized(network: NormalForm, index: int) -> Step:
 
 
 def _activation(found: Array) -> tuple[str, Mapping[str, Any]] | None:
-    """Return the kind and the fields of the activation that computes these values of ``NUMBERS``, if it is known."""
-    for kind, fields, wanted in ACTIVATIONS:
+    """Return the kind and the fields of the activation that computes these values of the numbers, if it is known."""
+    import numpy as np
+
+    for kind, fields, wanted in _activations():
         if np.allclose(found, wanted, rtol=1e-5, atol=1e-6):
             return kind, fields
-    if np.array_equal(found[NUMBERS > 0], NUMBERS[NUMBERS > 0]):
-        below = NUMBERS[NUMBERS < 0]
+    x = _numbers()
+    if np.array_equal(found[x > 0], x[x > 0]):
+        below = x[x < 0]
         for kind, field, unit in (("elu", "alpha", np.expm1(below)), ("leaky_relu", "slope", below)):
-            factors = found[NUMBERS < 0] / unit
+            factors = found[x < 0] / unit
             if np.allclose(factors, factors[0], rtol=1e-6, atol=0):
                 return kind, {field: to_float32(factors[0])}
     return None
@@ -161,9 +187,9 @@ def _functions(network: NormalForm, index: int) -> Iterator[tuple[int, list[int]
 
 
 def _computed(network: NormalForm, source: int, between: list[int]) -> Array | None:
-    """Return what steps compute of ``NUMBERS``, or None if one depends on more than an element."""
+    """Return what steps compute of the numbers, or None if one depends on more than an element."""
     shape = network.steps[source].shape
-    values: dict[int, Array] = {source: NUMBERS}
+    values: dict[int, Array] = {source: _numbers()}
     for index in between:
         step = network.steps[index]
         found = _function(step, *(values[read] for read in step.inputs)) if step.shape == shape else None

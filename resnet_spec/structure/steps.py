@@ -1,8 +1,8 @@
-"""The form in which a graph and a file are compared: what each layer computes, regardless of how that is written.
+"""The form in which networks are compared: what each layer computes, regardless of how that is written.
 
 Padding may be an attribute of a window or a node before it, a linear layer is a convolution of a 1×1 map, a pool over
-the whole map is a global pool: graph and file are both built by the methods here, so that equal computations are equal
-steps.
+the whole map is a global pool: graphs and files are both built by the methods here, so that equal computations are
+equal steps.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from math import copysign, inf
+from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
-
-import numpy as np
 
 from resnet_spec.operations.fields import Edges, Shape
 from resnet_spec.operations.windows import explicit_padding, is_unpadded, overhang, window_counts
@@ -27,10 +27,19 @@ AFFINE = ("scale", "shift")
 
 JOINS = ("add", "multiply", "subtract", "divide", "maximum", "concat")
 
-ORDERED = ("subtract", "divide", "concat")
+ORDERED = ("subtract", "divide", "concat", "matmul")
 """Kinds of step whose result depends on the order of their inputs."""
 
-HARD_SIGMOID: Mapping[str, Any] = {"slope": float(np.float32(1 / 6)), "offset": 0.5}
+
+def to_float32(value: float) -> float:
+    """Return a number as a file stores it."""
+    try:
+        return unpack("f", pack("f", value))[0]
+    except OverflowError:
+        return copysign(inf, value)
+
+
+HARD_SIGMOID: Mapping[str, Any] = {"slope": to_float32(1 / 6), "offset": 0.5}
 """The fields of a hard sigmoid as PyTorch and Keras 3 define it; Keras 2 and ONNX's default have another slope."""
 
 SMALLEST_NORMAL = 2.0**-126
@@ -38,7 +47,7 @@ SMALLEST_NORMAL = 2.0**-126
 
 
 class IncomparableError(Exception):
-    """A graph or a file has an operation without a normal form; the message says which."""
+    """A network has an operation without a normal form; the message says which."""
 
 
 class Tensor(NamedTuple):
@@ -149,6 +158,21 @@ class NormalForm:
             **_trimmed(kernel=window.kernel, stride=window.stride, effective_padding=effective, dilation=dilation),
             groups=groups,
         )
+
+    def transposed_convolution(
+        self,
+        x: int,
+        source: str,
+        shape: Shape,
+        tensors: Mapping[str, Tensor],
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        crop: Edges,
+    ) -> int:
+        """Add a transposed convolution; what is cropped after the map follows from the shape."""
+        before = tuple(before for before, _ in crop[: len(kernel)])
+        kind = "transposed_convolution"
+        return self.add(kind, (x,), source, shape, tensors, kernel=kernel, stride=stride, crop=before)
 
     def max_pool(self, x: int, source: str, window: Window) -> int:
         """Add a max pool; a pad before it whose values are never the maximum becomes part of it."""
@@ -344,6 +368,16 @@ class NormalForm:
                 x = self.add(kind, (x,), source, None, {slot: tensors[slot]}, **{inverse: False})
         return x
 
+    def is_rows(self, x: int) -> bool:
+        """Whether a value is rows that a reshape made, whose normalization is one of groups."""
+        step = self.steps[x]
+        return step.kind == "reshape" and step.shape[2:] == (1,)
+
+    def normalized_rows(self, x: int, source: str, epsilon: float) -> int:
+        """Add the normalization of each row, as one of groups of what the rows were made of."""
+        before = self.steps[x]
+        return self.reshape(self.group_norm(before.inputs[0], source, before.shape[0], epsilon), source, before.shape)
+
     # -- the whole -----------------------------------------------------------------------------------------------
 
     def required(self, outputs: Iterable[int]) -> list[int]:
@@ -390,11 +424,6 @@ def _trimmed(**fields: tuple[Hashable, ...]) -> dict[str, Any]:
     while count > 2 and all(values[count - 1] in _NEUTRAL for values in fields.values()):
         count -= 1
     return {name: values[:count] for name, values in fields.items()}
-
-
-def to_float32(value: float) -> float:
-    """Return a number as a file stores it."""
-    return float(np.float32(value))
 
 
 def _pads_zeros(pad: Step) -> bool:

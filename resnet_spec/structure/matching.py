@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from resnet_spec_onnx.reading.steps import AFFINE, JOINS, ORDERED, NormalForm, Step
+from resnet_spec.structure.steps import AFFINE, JOINS, ORDERED, NormalForm, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,23 +34,23 @@ def without_widths(step: Step) -> dict[str, Hashable]:
     return {"": step.kind, **fields, "positions": None if step.kind == "reshape" else step.shape[1:]}
 
 
-def match(spec: NormalForm, file: NormalForm, label: Label) -> dict[int, list[int]]:
-    """Return for each step of the spec's network the matching steps of the file's: one, or some that are alike.
+def match(spec: NormalForm, other: NormalForm, label: Label, noun: str) -> dict[int, list[int]]:
+    """Return for each step of the spec's network the matching steps of the other: one, or some that are alike.
 
-    The file may continue where the spec ends. Raises MismatchError.
+    The other network, which messages call by ``noun``, may continue where the spec ends. Raises MismatchError.
     """
-    labels = [[_frozen(label(step)) for step in network.steps] for network in (spec, file)]
+    labels = [[_frozen(label(step)) for step in network.steps] for network in (spec, other)]
     known: dict[Hashable, int] = {}
-    ours, theirs = (_colors_by_inputs(network, own, known) for network, own in zip((spec, file), labels, strict=True))
+    ours, theirs = (_colors_by_inputs(network, own, known) for network, own in zip((spec, other), labels, strict=True))
     if not set(ours) <= set(theirs):
-        raise MismatchError(_first_difference(spec, file, ours, theirs, label))
-    ends = [_end(file, theirs, ours[index]) for index in spec.outputs]
-    part, kept = file.pruned(ends), file.required(ends)
-    spec_colors, file_colors = _refined((spec, part), (ours, [theirs[index] for index in kept]))
-    if Counter(spec_colors) != Counter(file_colors):
-        raise MismatchError(_different_sharing(spec, spec_colors, file_colors))
+        raise MismatchError(_first_difference(spec, other, ours, theirs, label, noun))
+    ends = [_end(other, theirs, ours[index]) for index in spec.outputs]
+    part, kept = other.pruned(ends), other.required(ends)
+    spec_colors, other_colors = _refined((spec, part), (ours, [theirs[index] for index in kept]))
+    if Counter(spec_colors) != Counter(other_colors):
+        raise MismatchError(_different_sharing(spec, spec_colors, other_colors, noun))
     classes: dict[int, list[int]] = defaultdict(list)
-    for index, color in zip(kept, file_colors, strict=True):
+    for index, color in zip(kept, other_colors, strict=True):
         classes[color].append(index)
     return {index: classes[color] for index, color in enumerate(spec_colors)}
 
@@ -99,10 +99,10 @@ def _refined(networks: Sequence[NormalForm], colors: Sequence[list[int]]) -> Seq
             return colors
 
 
-def _end(file: NormalForm, colors: Sequence[int], wanted: int) -> int:
-    """Return the file's step for an output of the spec: preferably one of the file's own outputs."""
+def _end(other: NormalForm, colors: Sequence[int], wanted: int) -> int:
+    """Return the other network's step for an output of the spec: preferably one of its own outputs."""
     found = [index for index, color in enumerate(colors) if color == wanted]
-    return next((index for index in found if index in file.outputs), found[0])
+    return next((index for index in found if index in other.outputs), found[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -110,47 +110,47 @@ def _end(file: NormalForm, colors: Sequence[int], wanted: int) -> int:
 
 
 def _first_difference(
-    spec: NormalForm, file: NormalForm, ours: Sequence[int], theirs: Sequence[int], label: Label
+    spec: NormalForm, other: NormalForm, ours: Sequence[int], theirs: Sequence[int], label: Label, noun: str
 ) -> str:
-    """Describe the first step of the spec that the file does not have, and the file's step in its place."""
+    """Describe the first step of the spec that the other network does not have, and its step in that place."""
     present = set(theirs)
     step = next(step for step, color in zip(spec.steps, ours, strict=True) if color not in present)
     read = sorted(ours[index] for index in step.inputs)
     more = Counter(theirs) - Counter(ours)
     candidates = [
-        other
-        for other, color in zip(file.steps, theirs, strict=True)
-        if color in more and sorted(theirs[index] for index in other.inputs) == read
+        found
+        for found, color in zip(other.steps, theirs, strict=True)
+        if color in more and sorted(theirs[index] for index in found.inputs) == read
     ]
     if not candidates:
-        return _without_candidate(step, spec, file, ours, theirs)
+        return _without_candidate(step, spec, other, ours, theirs, noun)
     wanted = label(step)
-    other = max(candidates, key=lambda other: _similarity(wanted, label(other)))
-    found = label(other)
-    if wanted[""] != found[""]:
-        return f"the spec has {step.source} where the file has {other.source}" + _hint(step, other)
-    field = next(name for name, value in wanted.items() if found.get(name) != value)
+    found = max(candidates, key=lambda candidate: _similarity(wanted, label(candidate)))
+    fields = label(found)
+    if wanted[""] != fields[""]:
+        return f"the spec has {step.source} where {noun} has {found.source}" + _hint(step, found)
+    field = next(name for name, value in wanted.items() if fields.get(name) != value)
     return (
-        f"{step.source} in the spec and {other.source} in the file differ in {field.replace('_', ' ')}: "
-        f"{_as_text(wanted[field])} and {_as_text(found.get(field))}"
+        f"{step.source} in the spec and {found.source} in {noun} differ in {field.replace('_', ' ')}: "
+        f"{_as_text(wanted[field])} and {_as_text(fields.get(field))}"
     )
 
 
 def _without_candidate(
-    step: Step, spec: NormalForm, file: NormalForm, ours: Sequence[int], theirs: Sequence[int]
+    step: Step, spec: NormalForm, other: NormalForm, ours: Sequence[int], theirs: Sequence[int], noun: str
 ) -> str:
-    """Describe a step for which no step of the file reads the same: it reads something else, or does not exist."""
+    """Describe a step for which no step of the other network reads the same: it reads something else, or is missing."""
     read = [spec.steps[index].source for index in step.inputs]
     if step.kind in JOINS:
         some = {ours[index] for index in step.inputs}
-        for other in file.steps:
-            if other.kind == step.kind and some.intersection(theirs[index] for index in other.inputs):
-                sources = [file.steps[index].source for index in other.inputs]
+        for found in other.steps:
+            if found.kind == step.kind and some.intersection(theirs[index] for index in found.inputs):
+                sources = [other.steps[index].source for index in found.inputs]
                 return (
                     f"{step.source} joins {' and '.join(read)} in the spec, "
-                    f"but {other.source} joins {' and '.join(sources)} in the file"
+                    f"but {found.source} joins {' and '.join(sources)} in {noun}"
                 )
-    return f"the spec has {step.source} after {' and '.join(read)}, where the file ends"
+    return f"the spec has {step.source} after {' and '.join(read)}, where {noun} ends"
 
 
 def _hint(wanted: Step, step: Step) -> str:
@@ -163,13 +163,13 @@ def _hint(wanted: Step, step: Step) -> str:
     return ""
 
 
-def _different_sharing(spec: NormalForm, ours: Iterable[int], theirs: Iterable[int]) -> str:
+def _different_sharing(spec: NormalForm, ours: Iterable[int], theirs: Iterable[int], noun: str) -> str:
     remaining = Counter(theirs)
     for step, color in zip(spec.steps, ours, strict=True):
         remaining[color] -= 1
         if remaining[color] < 0:
-            return f"{step.source} and the layers that read it are connected differently in the file"
-    return "the file's layers are connected differently"
+            return f"{step.source} and the layers that read it are connected differently in {noun}"
+    return f"the layers of {noun} are connected differently"
 
 
 def _similarity(wanted: Mapping[str, Hashable], found: Mapping[str, Hashable]) -> int:
