@@ -22,7 +22,7 @@ from resnet_spec.graph import Graph
 from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
-from resnet_spec.importing.naming import with_systematic_names
+from resnet_spec.importing.naming import with_names_of_blocks, with_systematic_names
 from resnet_spec.importing.shipped import candidates
 from resnet_spec.spec.loader import load
 from resnet_spec.spec.spec import Spec
@@ -96,6 +96,8 @@ def import_model(
     if not source.named:
         graph, arrays = with_systematic_names(graph, arrays)
         remarks.append("its layers are named by stage and block; its own names are automatic")
+    else:
+        graph = with_names_of_blocks(graph)
     owners = {parameter.name: parameter.node for parameter in graph.parameters()}
     # The order of automatic names is that of the calls that made the layers, which says nothing.
     layers = dict.fromkeys(owners[name] for name in arrays) if source.named else {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import Graph, Node
-from resnet_spec.importing.regions import Region, regions
+from resnet_spec.importing.regions import Region, common_prefix, regions
 from resnet_spec.importing.template import Template
 
 if TYPE_CHECKING:
@@ -26,7 +27,43 @@ def with_systematic_names(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> t
 
     A stage begins with each block that changes the shape of its input.
     """
-    names = _names(graph)
+    renamed = _renamed(graph, _names(graph))
+    pairs = zip(graph.parameters(), renamed.parameters(), strict=True)
+    return renamed, {new.name: arrays[old.name] for old, new in pairs}
+
+
+def with_names_of_blocks(graph: Graph) -> Graph:
+    """The same network, its nodes without weights named like the layers of their block: ``add_3`` is ``block2_add``.
+
+    A function that the source's outermost part calls has no name but its own, which says nothing of the block. Names
+    that layers with weights have are unchanged.
+    """
+    names = {node.name: node.name for node in graph.nodes}
+    for region in regions(graph):
+        layers = [node for node in region.nodes if _has_weights(graph, node)]
+        prefix = _of_block(common_prefix(layers)) if region.is_block and not region.prefix and len(layers) > 1 else ""
+        others = [node for node in region.nodes if not node.name.startswith(prefix)]
+        if not prefix or any(_has_weights(graph, node) for node in others):
+            continue
+        taken = {node.name for node in region.nodes} - {node.name for node in others}
+        for old, new in _numbered(others).items():
+            name = prefix + new
+            names[old] = name if name not in taken else f"{name}_{len(taken)}"
+    # Two blocks of one prefix would give one name to two nodes.
+    return _renamed(graph, names) if len({*names.values()}) == len(names) else graph
+
+
+def _of_block(prefix: str) -> str:
+    """A prefix up to its last number: that of a block, if all of its layers are in one branch."""
+    found = re.match(r".*\d[._]", prefix)
+    return found[0] if found else prefix
+
+
+def _has_weights(graph: Graph, node: Node) -> bool:
+    return bool(node.operation.parameters(*graph.input_shapes(node)))
+
+
+def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
     nodes = [
         node.model_copy(
             update={
@@ -38,11 +75,9 @@ def with_systematic_names(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> t
         for node in graph.nodes
     ]
     outputs = tuple(names[name] for name in graph.outputs)
-    renamed = Graph(
+    return Graph(
         name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=outputs, output_names=graph.output_names
     )
-    pairs = zip(graph.parameters(), renamed.parameters(), strict=True)
-    return renamed, {new.name: arrays[old.name] for old, new in pairs}
 
 
 def _names(graph: Graph) -> dict[str, str]:

@@ -179,7 +179,7 @@ def _by_additions(graph: Graph) -> list[Region]:
         spans = [
             (_with_preactivation(graph, start, end), stop) for (start, stop), end in zip(spans, ends, strict=False)
         ]
-    return list(_filled(graph, {span: _common_prefix(graph.nodes[slice(*span)]) for span in spans}))
+    return list(_filled(graph, {span: common_prefix(graph.nodes[slice(*span)]) for span in spans}))
 
 
 def _with_preactivation(graph: Graph, start: int, least: int) -> int:
@@ -204,7 +204,7 @@ def _segments(graph: Graph) -> Iterator[tuple[int, int]]:
         pending = max(pending, users[node.name])
 
 
-def _common_prefix(nodes: Sequence[Node]) -> str:
+def common_prefix(nodes: Sequence[Node]) -> str:
     """What all names begin with, up to a separator."""
     names = [node.name for node in nodes]
     shared = ""

@@ -34,10 +34,14 @@ def _reader(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def imported(spec: str, overrides: Any = None, *, unknown: bool = True, **fields: Any) -> Any:
+    return imported_graph(load(spec, overrides).to_graph(), unknown=unknown, **fields)
+
+
+def imported_graph(graph: Graph, *, unknown: bool = True, **fields: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         if unknown:
             patch.setattr(importer, "known_spec", lambda *_: None)
-        return import_model(Source(load(spec, overrides).to_graph(), **fields))
+        return import_model(Source(graph, **fields))
 
 
 SMALL = {"input.height": 64, "input.width": 64}
@@ -125,6 +129,26 @@ def test_automatic_names_are_replaced_by_stage_and_block() -> None:
     assert [p.name for p in result.spec.to_graph().parameters()] == [p.name for p in graph.parameters()]
     assert "layer2: {block: basic_block, repeat: 2, channels: 128, stride: 2}" in result.text
     assert "named by stage and block" in result.remarks[0]
+
+
+@pytest.mark.parametrize("spec", ["keras/resnet50", "image_classifiers/resnet18", "mirror/encoder18"])
+def test_functions_of_the_outermost_part_are_named_like_their_block(spec: str) -> None:
+    """As PyTorch and Keras name them: ``add``, ``add_1``, wherever they are called."""
+    graph = load(spec).to_graph()
+    unnamed = [node for node in graph.nodes if node.operation.op in ("add", "relu")]
+    names = {node.name: f"{node.operation.op}_{index}" for index, node in enumerate(unnamed)}
+    nodes = [
+        node.model_copy(
+            update={
+                "name": names.get(node.name, node.name),
+                "inputs": tuple(names.get(name, name) for name in node.inputs),
+            }
+        )
+        for node in graph.nodes
+    ]
+    result = imported_graph(Graph(name="automatic", input=graph.input, nodes=tuple(nodes), outputs=graph.outputs))
+    assert architecture(result.spec.to_graph(), layers=True) == architecture(graph, layers=True)
+    assert len(result.text.splitlines()) <= 1.5 * len(imported(spec).text.splitlines())
 
 
 def test_flat_is_one_chain() -> None:

@@ -1,0 +1,332 @@
+"""``python -m tests.lab.round_trip``: write every shipped network in each format, import it again, and record the rest.
+
+``--networks PATTERN``, ``--formats onnx,pt2`` and ``--limit SECONDS`` choose; ``--again`` repeats what is recorded.
+Results are kept in ``round_trip.json``, one network and format at a time, the smallest networks first; the table in
+``docs/round-trip.md`` is written from them. Each runs in a process with limits of time and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+import resnet_spec
+from resnet_spec import ModelError, get_backend, import_model
+from resnet_spec.graph import INPUT, Graph
+from resnet_spec.graph.difference import same_but_for_names
+from resnet_spec.importing import importer
+from resnet_spec.importing.architecture import architecture, by_name
+from resnet_spec.importing.known import known_spec
+from resnet_spec.operations import Category
+
+RESULTS = Path(__file__).with_suffix(".json")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "round-trip.md"
+HEADING = "## The networks\n"
+
+FORMATS = {
+    "onnx": ("onnx", "`.onnx` of the ONNX backend, without its metadata"),
+    "pt2": ("torch", "`.pt2` of the PyTorch backend, by `torch.export`"),
+    "keras": ("tensorflow", "`.keras` of the TensorFlow backend"),
+    "saved_model": ("tensorflow", "SavedModel of the TensorFlow backend"),
+    "torch_onnx": ("torch", "`torch.onnx.export` of the PyTorch model"),
+    "dynamo_onnx": ("torch", "`torch.onnx.export(dynamo=True)` of the PyTorch model"),
+    "keras_export": ("tensorflow", "SavedModel by `model.export` of the Keras model"),
+}
+"""The backend whose process writes and imports each format, and what is written."""
+
+ALL = ("onnx", "pt2", "keras", "saved_model")
+"""Formats in which every network is written; the others are written by the frameworks, and for REPRESENTATIVES."""
+
+REPRESENTATIVES = (
+    "torchvision/resnet18", "keras/resnet50", "keras/resnet50v2", "cifar/resnet20", "cifar/preact_resnet110",
+    "cifar/resnext29_8x64d", "cifar/wrn_16_8", "faces/iresnet18", "image_classifiers/resnet18", "mirror/encoder18",
+    "mirror/decoder18", "mirror/encoder50", "mirror/decoder50", "msra/resnet50", "pytorchcv/diracnet18v2",
+    "pytorchcv/preresnet18", "pytorchcv/resneta50b", "slim/resnet_v1_50", "slim/resnet_v2_50", "swav/resnet50w2",
+    "timm/test_resnet", "timm/ecaresnet26t", "timm/ecaresnet50d_pruned", "timm/ecaresnetlight", "timm/gcresnext26ts",
+    "timm/legacy_seresnet18", "timm/legacy_seresnext26_32x4d", "timm/regnetv_040", "timm/regnetz_b16",
+    "timm/regnetz_005", "timm/regnetz_d8", "timm/res2net50_26w_4s", "timm/res2next50", "timm/resnest14d",
+    "timm/resnest50d_4s2x40d", "timm/resnet10t", "timm/resnet50_gn", "timm/resnet61q", "timm/resnetaa34d",
+    "timm/resnetblur18", "timm/resnetrs50", "timm/resnetv2_50x1_bit", "timm/resnetv2_50d_evos",
+    "timm/resnetv2_50d_frn", "timm/resnetv2_50d_gn", "timm/resnetv2_18d", "timm/senet154", "timm/seresnext26t_32x4d",
+    "timm/seresnext26ts", "timm/skresnet18", "timm/skresnext50_32x4d", "torchvision/fcn_resnet50",
+    "torchvision/deeplabv3_resnet50", "torchvision/regnet_x_400mf", "torchvision/regnet_y_400mf",
+    "torchvision/resnext50_32x4d", "tutorial/resnet18",
+)  # fmt: skip
+
+TIME_LIMIT = 240
+"""Seconds for one network and format."""
+
+MEMORY_LIMIT = 14 * 2**30
+"""Bytes of address space of a process."""
+
+GATE = 1e-4
+"""The largest difference of logits, in standard deviations, in float32."""
+
+
+# -- one network in one format -----------------------------------------------------------------------------------------
+
+
+def arrays_of(graph: Graph) -> dict[str, Any]:
+    """Random weights of which no two are equal, and with which activations neither vanish nor explode."""
+    random = np.random.default_rng(0)
+    return {
+        p.name: (
+            random.uniform(0.5, 1.5, p.shape)
+            if p.role.startswith(("norm_", "pool_", "position_"))
+            else random.standard_normal(p.shape) / np.sqrt(np.prod(p.shape[1:]) or 1)
+        ).astype(np.float32)
+        for p in graph.parameters()
+    }
+
+
+def written(kind: str, graph: Graph, arrays: Mapping[str, Any], folder: Path) -> Path:
+    """Write a network in a format."""
+    backend: Any = get_backend(FORMATS[kind][0])
+    model = backend.compile(graph, **({"exact_statistics": True} if kind == "keras" else {}))
+    backend.load(model, graph, arrays)
+    if kind == "onnx":
+        import onnx
+
+        proto = model.to_proto()
+        del proto.metadata_props[:]
+        onnx.save(proto, folder / "model.onnx")
+        return folder / "model.onnx"
+    if kind in ("torch_onnx", "dynamo_onnx"):
+        import torch
+
+        images = torch.zeros(2, *graph.input.shape)
+        dynamo = kind == "dynamo_onnx"
+        torch.onnx.export(model, (images,), str(folder / "model.onnx"), dynamo=dynamo, external_data=False)
+        return folder / "model.onnx"
+    if kind == "keras_export":
+        model.export(str(folder / "model"), format="tf_saved_model", verbose=False)
+        return folder / "model"
+    path = folder / {"pt2": "model.pt2", "keras": "model.keras", "saved_model": "model"}[kind]
+    backend.write(model, graph, path)
+    return path
+
+
+def stated(graph: Graph) -> Graph:
+    """What inference depends on, each padding in the one way of stating it that a graph of nodes has."""
+    skipped: dict[str, str] = {}
+    nodes: list[Any] = []
+    for node in graph.nodes:
+        inputs = tuple(skipped.get(name, name) for name in node.inputs)
+        operation: Any = node.operation
+        if operation.category is Category.REGULARIZATION:
+            skipped[node.name] = inputs[0]
+            continue
+        changed: dict[str, Any] = dict(operation.training_fields)
+        if getattr(operation, "fixed_padding", None) is not None:
+            changed["padding"] = operation.fixed_padding
+            changed |= {"ceil_mode": False} if hasattr(operation, "ceil_mode") else {}
+        if hasattr(operation, "initial"):
+            changed["initial"] = type(operation).model_fields["initial"].default
+        nodes.append(node.model_copy(update={"inputs": inputs, "operation": operation.model_copy(update=changed)}))
+    outputs = tuple(skipped.get(name, name) for name in graph.outputs)
+    return Graph(name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=outputs)
+
+
+def alike(one: Graph, other: Graph) -> bool:
+    """Whether two graphs are the same but for names."""
+    return same_but_for_names(one, other) or architecture(one, layers=False) == architecture(other, layers=False)
+
+
+def compared(wanted: Graph, found: Graph) -> tuple[str, str]:
+    """How alike a graph that was read is to the one that was written, and what differs."""
+    if by_name(found) == by_name(wanted):
+        return "equal", ""
+    if alike(wanted, found):
+        return "names", ""
+    first, second = (Counter(operations(graph)) for graph in (wanted, found))
+    changes = "; ".join([*(f"- {text}" for text in (first - second)), *(f"+ {text}" for text in (second - first))])
+    if alike(stated(wanted), stated(found)):
+        return "inference", changes[:300]
+    first, second = (Counter(operations(stated(graph))) for graph in (wanted, found))
+    changes = "; ".join([*(f"- {text}" for text in (first - second)), *(f"+ {text}" for text in (second - first))])
+    return "another", changes[:600]
+
+
+def operations(graph: Graph) -> Iterable[str]:
+    """Each operation with what it states."""
+    for node in graph.nodes:
+        fields = node.operation.model_dump(mode="json", exclude_defaults=True, exclude={"op"})
+        yield f"{node.operation.op} {fields} {'of the input' if INPUT in node.inputs else ''}".strip()
+
+
+def result(name: str, kind: str) -> dict[str, Any]:
+    """Write a network, import it, and compare."""
+    spec = resnet_spec.load(name)
+    graph = spec.to_graph()
+    arrays = arrays_of(graph)
+    start = time.perf_counter()
+    with TemporaryDirectory(prefix="round-trip-") as folder:
+        try:
+            path = written(kind, graph, arrays, Path(folder))
+        except Exception as error:
+            return {"written": False, "reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:300]}
+        middle = time.perf_counter()
+        try:
+            with patch.object(importer, "known_spec", lambda *_: None):
+                imported = import_model(path, input=graph.input.shape)
+        except ModelError as error:
+            problem = error.problems[0]
+            return {
+                "problems": len(error.problems),
+                "reason": f"{problem.path.partition(' at ')[0]}: {problem.message}"[:300],
+            }
+        end = time.perf_counter()
+        source = imported.source
+        known = known_spec(source.graph, source.arrays) if source.named else None
+        level, changes = compared(graph, source.graph)
+        own = Counter(array.tobytes() for array in arrays.values())
+        found = Counter(np.ascontiguousarray(array, np.float32).tobytes() for array in source.arrays.values())
+        data: dict[str, Any] = {
+            "graph": level,
+            "changes": changes,
+            "named": source.named,
+            "arrays": own == found,
+            "lines": len(imported.text.splitlines()),
+            "shipped": len(spec.to_yaml().splitlines()),
+            "stages": bool(imported.spec.data().get("stages")),
+            "extends": (known or {}).get("extends", ""),
+            "remarks": list(imported.remarks),
+            "seconds": [round(middle - start, 1), round(end - middle, 1)],
+        }
+        if level not in ("equal", "names") or own != found:
+            data["difference"] = difference(imported, FORMATS[kind][0])
+        return {key: value for key, value in data.items() if value not in ("", [])}
+
+
+def difference(imported: Any, name: str) -> float:
+    """The largest difference of the logits of the spec that was written from the source's, in standard deviations."""
+    backend: Any = get_backend(name)
+    graph = imported.spec.to_graph()
+    model = backend.compile(graph)
+    backend.load(model, graph, imported.arrays)
+    images = np.random.default_rng(1).standard_normal((2, *graph.input.shape)).astype(np.float32)
+    pairs = zip(imported.source.run(images), backend.forward(model, images), strict=True)
+    return max(float(np.abs(own - ours).max() / own.std()) for own, ours in pairs)
+
+
+# -- the processes -----------------------------------------------------------------------------------------------------
+
+
+def work() -> None:
+    """Answer each line of the standard input, a network and a format, with a line of JSON."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        try:
+            answer = result(*line.split())
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            answer = {"failed": True, "reason": text[:300]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class Worker:
+    """A process for the formats of one backend, since frameworks take seconds to start; it is ended at a limit."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, name: str, kind: str) -> dict[str, Any]:
+        """The result of one network in one format."""
+        if self._process is None:
+            command = [sys.executable, "-m", "tests.lab.round_trip", "--work"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(name, kind, file=process.stdin, flush=True)
+        ready, _, _ = select.select([process.stdout], [], [], TIME_LIMIT)
+        line = process.stdout.readline() if ready else ""
+        if line:
+            return json.loads(line)
+        self.end()
+        return {"failed": True, "reason": "its process ended" if ready else f"took more than {TIME_LIMIT} s"}
+
+    def end(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def passed(found: Mapping[str, Any]) -> bool:
+    """Whether the network that was read is the one that was written, in as few lines."""
+    return (
+        found.get("graph") in ("equal", "names", "inference")
+        and found["arrays"]
+        and found["lines"] <= 1.5 * found["shipped"]
+        and found.get("difference", 0) <= GATE
+    )
+
+
+def write(results: Mapping[str, Any]) -> None:
+    """Write the table."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", action="store_true")
+    parser.add_argument("--networks", default="*")
+    parser.add_argument("--formats", default=",".join(ALL))
+    parser.add_argument("--limit", type=float, default=float("inf"))
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--failed", action="store_true", help="repeat what has not passed")
+    options = parser.parse_args()
+    if options.work:
+        work()
+        return
+    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    end = time.monotonic() + options.limit
+    if options.networks == "representatives":
+        names = [name for name in REPRESENTATIVES if name in resnet_spec.available()]
+    else:
+        names = [name for name in resnet_spec.available() if fnmatch.fnmatch(name, options.networks)]
+        sizes = {name: len(resnet_spec.load(name).to_graph().nodes) for name in names}
+        names.sort(key=lambda name: sizes[name])
+    kinds = options.formats.split(",")
+    workers = {backend: Worker() for backend, _ in FORMATS.values()}
+    for name in names:
+        for kind in kinds:
+            known = results.get(f"{name} {kind}")
+            if known and not options.again and (not options.failed or passed(known)):
+                continue
+            if time.monotonic() > end:
+                break
+            found = workers[FORMATS[kind][0]].ask(name, kind)
+            results[f"{name} {kind}"] = found
+            print(name, kind, "ok" if passed(found) else json.dumps(found), flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+    for worker in workers.values():
+        worker.end()
+    write(results)
+
+
+if __name__ == "__main__":
+    main()
