@@ -9,7 +9,7 @@ a whole backend.
 """
 
 from resnet_spec.backend.checkpoint import Checkpoint
-from resnet_spec.backend.graph_builder import GraphBuilder, Value, input_of
+from resnet_spec.backend.graph_builder import Draft, GraphBuilder, Value, input_of
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.backend.protocol import Arrays, Backend, Batch, DType, Gradients, ImportingBackend, ReadingBackend
 from resnet_spec.backend.registry import GROUP, backend_names, get_backend
@@ -25,6 +25,7 @@ __all__ = [
     "Batch",
     "Checkpoint",
     "DType",
+    "Draft",
     "Gradients",
     "GraphBuilder",
     "ImportingBackend",

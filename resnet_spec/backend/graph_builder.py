@@ -26,10 +26,12 @@ class Value:
     shape: Shape
 
 
-class _Draft(NamedTuple):
+class Draft(NamedTuple):
+    """A node that was added: its name in the source, its operation, and the values that it reads."""
+
     name: str
     operation: AnyOperation
-    inputs: tuple[int, ...]
+    inputs: tuple[Value, ...]
     shape: Shape
     calls: int | None
 
@@ -56,7 +58,7 @@ class GraphBuilder:
     def __init__(self, name: str, input: Input) -> None:
         self._name = name
         self._input = input
-        self._drafts: list[_Draft] = []
+        self._drafts: list[Draft] = []
         self._owners: dict[str, int] = {}
         self._problems: list[Problem] = []
         self.input = Value(-1, input.shape)
@@ -86,16 +88,68 @@ class GraphBuilder:
         known = [value for value in inputs if value is not None]
         if len(known) < len(inputs):
             return None
-        try:
-            operation = _OPERATION.validate_python({"op": op, **fields})
-            shape = operation.output_shape(*(value.shape for value in known))
-        except (ValidationError, ShapeError) as error:
-            return self.problem(_reason(error), where or name)
+        drafted = self._operation(known, where or name, {"op": op, **fields})
+        if drafted is None:
+            return None
+        operation, shape = drafted
         calls = self._owners.get(name) if layer else None
         if layer and calls is None:
             self._owners[name] = len(self._drafts)
-        self._drafts.append(_Draft(name, operation, tuple(value.index for value in known), shape, calls))
+        self._drafts.append(Draft(name, operation, tuple(known), shape, calls))
         return Value(len(self._drafts) - 1, shape)
+
+    def draft(self, value: Value | None) -> Draft | None:
+        """Look up the node that computes a value.
+
+        Args:
+            value: A value of this network.
+
+        Returns:
+            The node; None for the input, and for a value that could not be read.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+            >>> builder.draft(builder.add("relu", [builder.input], "act")).name
+            'act'
+        """
+        return self._drafts[value.index] if value is not None and value.index >= 0 else None
+
+    def replace(self, value: Value, inputs: Sequence[Value], *, where: str = "", **fields: Any) -> Value | None:
+        """Change a node that nothing reads yet; its name and its arrays stay.
+
+        Args:
+            value: The node's value.
+            inputs: The values that it reads.
+            where: The node in the source's own words, for messages.
+            **fields: The operation's fields that change, ``op`` among them if it becomes another one.
+
+        Returns:
+            Its value, or None if the node cannot be expressed.
+
+        Examples:
+            >>> from resnet_spec.graph import Input
+            >>> builder = GraphBuilder("tiny", Input(height=8, width=8))
+            >>> x = builder.add("max_pool2d", [builder.input], "pool", kernel=2)
+            >>> builder.replace(x, [builder.input], kernel=4).shape
+            (3, 3, 3)
+        """
+        old = self._drafts[value.index]
+        drafted = self._operation(inputs, where or old.name, old.operation.model_dump() | fields)
+        if drafted is None:
+            return None
+        operation, shape = drafted
+        self._drafts[value.index] = old._replace(operation=operation, inputs=tuple(inputs), shape=shape)
+        return Value(value.index, shape)
+
+    def _operation(
+        self, inputs: Sequence[Value], where: str, fields: dict[str, Any]
+    ) -> tuple[AnyOperation, Shape] | None:
+        try:
+            operation = _OPERATION.validate_python(fields)
+            return operation, operation.output_shape(*(value.shape for value in inputs))
+        except (ValidationError, ShapeError) as error:
+            return self.problem(_reason(error), where)
 
     def problem(self, message: str, where: str) -> None:
         """Note that the language cannot express a node.
@@ -142,7 +196,7 @@ class GraphBuilder:
             Node(
                 name=name,
                 operation=draft.operation,
-                inputs=tuple(INPUT if index < 0 else names[index] for index in draft.inputs),
+                inputs=tuple(INPUT if value.index < 0 else names[value.index] for value in draft.inputs),
                 shape=draft.shape,
                 calls=None if draft.calls is None else names[draft.calls],
             )

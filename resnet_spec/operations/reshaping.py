@@ -47,6 +47,11 @@ class Pad(Ranked):
             raise ValueError("value has no effect with mode 'reflect'; remove it")
         return self
 
+    @property
+    def adds_zeros(self) -> bool:
+        """Whether it is the padding that a convolution has."""
+        return self.mode == "constant" and self.value == 0
+
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, *sizes = self.map_shape(*inputs)
         if self.mode == "reflect" and any(max(edges) >= size for edges, size in zip(self.padding, sizes, strict=True)):

@@ -32,7 +32,8 @@ from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.known import known_spec
-from resnet_spec.operations import Category
+from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, StdConv
+from resnet_spec.operations.windows import explicit_padding, overhang, window_count
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "round-trip.md"
@@ -73,6 +74,9 @@ TIME_LIMIT = 240
 
 MEMORY_LIMIT = 14 * 2**30
 """Bytes of address space of a process."""
+
+WINDOWS = (AvgPool, Conv, MaxPool, StdConv)
+"""Operations whose padding is stated in several ways."""
 
 GATE = 1e-4
 """The largest difference of logits, in standard deviations, in float32."""
@@ -121,8 +125,8 @@ def written(kind: str, graph: Graph, arrays: Mapping[str, Any], folder: Path) ->
     return path
 
 
-def stated(graph: Graph) -> Graph:
-    """What inference depends on, each padding in the one way of stating it that a graph of nodes has."""
+def stated(graph: Graph, *, of_this_size: bool = False) -> Graph:
+    """What inference depends on, each padding stated in one way; ``of_this_size`` as the rows that windows reach."""
     skipped: dict[str, str] = {}
     nodes: list[Any] = []
     for node in graph.nodes:
@@ -132,14 +136,30 @@ def stated(graph: Graph) -> Graph:
             skipped[node.name] = inputs[0]
             continue
         changed: dict[str, Any] = dict(operation.training_fields)
-        if getattr(operation, "fixed_padding", None) is not None:
-            changed["padding"] = operation.fixed_padding
-            changed |= {"ceil_mode": False} if hasattr(operation, "ceil_mode") else {}
+        if isinstance(operation, WINDOWS):
+            fixed = operation.fixed_padding
+            if of_this_size:
+                fixed = reached(graph.input_shapes(node)[0], operation, fixed)
+            changed |= {} if fixed is None else {"padding": fixed}
+            changed |= {"ceil_mode": False} if hasattr(operation, "ceil_mode") and fixed is not None else {}
+        if isinstance(operation, ConvTranspose):
+            changed["padding"] = operation.crop
         if hasattr(operation, "initial"):
             changed["initial"] = type(operation).model_fields["initial"].default
         nodes.append(node.model_copy(update={"inputs": inputs, "operation": operation.model_copy(update=changed)}))
     outputs = tuple(skipped.get(name, name) for name in graph.outputs)
     return Graph(name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=outputs)
+
+
+def reached(shape: tuple[int, ...], operation: Any, fixed: Any) -> Any:
+    """The rows of padding that windows reach on a map of this shape; fewer than none where they leave rows of it."""
+    dilation = getattr(operation, "dilation", None) or (1,) * len(operation.kernel)
+    sizes = shape[1:]
+    edges = explicit_padding(sizes, operation.kernel, operation.stride, fixed or operation.padding, dilation)
+    axes = zip(sizes, operation.kernel, operation.stride, edges, dilation, strict=True)
+    return tuple(
+        (own[0], overhang(size + own[0], window_count(size, k, s, own, d), k, s, d)) for size, k, s, own, d in axes
+    )
 
 
 def alike(one: Graph, other: Graph) -> bool:
@@ -153,13 +173,17 @@ def compared(wanted: Graph, found: Graph) -> tuple[str, str]:
         return "equal", ""
     if alike(wanted, found):
         return "names", ""
-    first, second = (Counter(operations(graph)) for graph in (wanted, found))
-    changes = "; ".join([*(f"- {text}" for text in (first - second)), *(f"+ {text}" for text in (second - first))])
-    if alike(stated(wanted), stated(found)):
-        return "inference", changes[:300]
-    first, second = (Counter(operations(stated(graph))) for graph in (wanted, found))
-    changes = "; ".join([*(f"- {text}" for text in (first - second)), *(f"+ {text}" for text in (second - first))])
-    return "another", changes[:600]
+    for level, same_size in (("inference", False), ("size", True)):
+        first, second = (stated(graph, of_this_size=same_size) for graph in (wanted, found))
+        if alike(first, second):
+            return level, "" if level == "inference" else changes(wanted, found)
+    return "another", changes(first, second)
+
+
+def changes(first: Graph, second: Graph) -> str:
+    """The operations that only one of two graphs has."""
+    one, other = (Counter(operations(graph)) for graph in (first, second))
+    return "; ".join([*(f"- {text}" for text in (one - other)), *(f"+ {text}" for text in (other - one))])[:400]
 
 
 def operations(graph: Graph) -> Iterable[str]:
@@ -193,12 +217,12 @@ def result(name: str, kind: str) -> dict[str, Any]:
         end = time.perf_counter()
         source = imported.source
         known = known_spec(source.graph, source.arrays) if source.named else None
-        level, changes = compared(graph, source.graph)
+        level, changed = compared(graph, source.graph)
         own = Counter(array.tobytes() for array in arrays.values())
         found = Counter(np.ascontiguousarray(array, np.float32).tobytes() for array in source.arrays.values())
         data: dict[str, Any] = {
             "graph": level,
-            "changes": changes,
+            "changes": changed,
             "named": source.named,
             "arrays": own == found,
             "lines": len(imported.text.splitlines()),
@@ -279,7 +303,7 @@ class Worker:
 def passed(found: Mapping[str, Any]) -> bool:
     """Whether the network that was read is the one that was written, in as few lines."""
     return (
-        found.get("graph") in ("equal", "names", "inference")
+        found.get("graph") in ("equal", "names", "inference", "size")
         and found["arrays"]
         and found["lines"] <= 1.5 * found["shipped"]
         and found.get("difference", 0) <= GATE

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from resnet_spec.backend import GraphBuilder, Table, Value
+from resnet_spec.backend import Draft, GraphBuilder, Table, Value
 from resnet_spec.operations import Shape
 
 
@@ -26,6 +26,14 @@ class Array(NamedTuple):
         return module if slot in ("weight", "bias", "running_mean", "running_var") and module else self.name
 
 
+@dataclass(frozen=True)
+class Unreached(Value):
+    """A value and minus infinity around it, as a max pool in a module of its own pads; ``padding`` is of each axis."""
+
+    padding: tuple[tuple[int, int], ...] = ()
+    unpadded: Shape = ()
+
+
 Result: TypeAlias = "Value | tuple[Value | None, ...] | None"
 
 
@@ -37,9 +45,11 @@ class Call:
         function: Its name, such as ``aten.conv2d``.
         arguments: By the names in its schema; what depends on the input is a ``Value``.
         name: Of the node: the module that calls it, and a word if the module is not a layer itself.
+        module: The path of the module that calls it.
         where: The function, the module and the user's line.
         shape: Of the result without the batch, or of each result.
         readers: Names of the functions that read the result.
+        alone: Whether nothing else reads its first argument.
         builder: The graph that it is added to.
         arrays: What the graph's parameters are filled with, by their names.
         remarks: What is read differently from how the source states it, and the names of such nodes.
@@ -48,9 +58,11 @@ class Call:
     function: str
     arguments: dict[str, Any]
     name: str
+    module: str
     where: str
     shape: Shape
     readers: frozenset[str]
+    alone: bool
     builder: GraphBuilder
     arrays: dict[str, Array]
     remarks: dict[str, list[str]]
@@ -62,6 +74,13 @@ class Call:
     def scope(self) -> str:
         """The prefix of the module around."""
         return self.name[: self.name.rfind(".") + 1]
+
+    def made_by(self, x: Value | None, *ops: str) -> Draft | None:
+        """The node that computes a value, if it is one of these operations and the same module calls it."""
+        draft = self.builder.draft(x)
+        if draft is None or draft.operation.op not in ops:
+            return None
+        return draft if self.module in (draft.name, draft.name.rpartition(".")[0]) else None
 
     def value(self, name: str = "") -> Value | None:
         """An argument that must depend on the input; the first one by default."""

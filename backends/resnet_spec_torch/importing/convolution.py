@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spec.backend import Value
+from resnet_spec.operations import Pad
+from resnet_spec.operations.windows import transposed_same_crop
 from resnet_spec_torch.importing.call import CALLS, Array, Call, each, edges
 
 
@@ -32,9 +34,13 @@ def _with_padding(call: Call, padding: Any) -> Value | None:
     if not isinstance(weight, Array):
         return call.refuse("has a kernel that is computed")
     rank = weight.tensor.ndim - 2
+    x = call.value()
+    pad = call.made_by(x, f"pad{rank}d")
+    if pad and not padding and isinstance(pad.operation, Pad) and pad.operation.adds_zeros:
+        (x,), padding = pad.inputs, pad.operation.padding
     return call.add_layer(
         f"conv{rank}d",
-        call.value(),
+        x,
         {"weight": weight, "bias": call["bias"]},
         channels=weight.tensor.shape[0],
         kernel=each(weight.tensor.shape[2:], rank),
@@ -54,7 +60,10 @@ def _transposed(call: Call) -> Value | None:
     rank = weight.tensor.ndim - 2
     if call["groups"] != 1 or each(call["dilation"], rank) != 1:
         return call.refuse("is a transposed convolution with groups or dilation")
-    crops = zip(call["padding"], call["output_padding"], strict=True)
+    crops = [(edge, edge - more) for edge, more in zip(call["padding"], call["output_padding"], strict=True)]
+    padding = edges(call["padding"], rank) if not any(call["output_padding"]) else crops
+    if min(map(min, crops)) < 0 and crops == [*map(transposed_same_crop, weight.tensor.shape[2:], call["stride"])]:
+        padding = "same"
     return call.add_layer(
         f"conv_transpose{rank}d",
         call.value(),
@@ -62,9 +71,7 @@ def _transposed(call: Call) -> Value | None:
         channels=weight.tensor.shape[1],
         kernel=each(weight.tensor.shape[2:], rank),
         stride=each(call["stride"], rank),
-        padding=[[edge, edge - more] for edge, more in crops]
-        if any(call["output_padding"])
-        else edges(call["padding"], rank),
+        padding=padding,
         bias=call["bias"] is not None,
     )
 

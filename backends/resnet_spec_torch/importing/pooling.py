@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from resnet_spec.backend import Value
-from resnet_spec_torch.importing.call import CALLS, Call, each, edges
+from resnet_spec_torch.importing.call import CALLS, Call, Unreached, each, edges
 
 
 @CALLS.register("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d")
@@ -34,9 +34,12 @@ def _pool(call: Call, op: str, **fields: bool) -> Value | None:
     kernel = each(call["kernel_size"], rank)
     stride = each(call["stride"], rank) if call["stride"] else kernel
     padding = edges(call["padding"], rank)
-    return call.add(
-        op, call.value(), kernel=kernel, stride=stride, padding=padding, ceil_mode=call["ceil_mode"], **fields
-    )
+    x = call.value()
+    if isinstance(x, Unreached):
+        if padding or call["ceil_mode"]:
+            return call.refuse("pads twice")
+        x, padding = Value(x.index, x.unpadded), x.padding
+    return call.add(op, x, kernel=kernel, stride=stride, padding=padding, ceil_mode=call["ceil_mode"], **fields)
 
 
 @CALLS.register(*(f"aten.adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)))

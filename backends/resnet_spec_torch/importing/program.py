@@ -257,7 +257,12 @@ class _Reader:
             return self.builder.problem("changes the batch, or is not floating-point", where)
         readers = frozenset(_name(user.target) for user in node.users)
         name = self._node_name(node, plain)
-        call = Call(plain, arguments, name, where, shape, readers, self.builder, self.arrays, self.remarks)
+        given = node.args[0] if node.args else None
+        alone = isinstance(given, fx.Node) and len(given.users) == 1
+        module = self._module(node)[0]
+        call = Call(
+            plain, arguments, name, module, where, shape, readers, alone, self.builder, self.arrays, self.remarks
+        )
         result = CALLS[plain](call)
         if plain != function:
             # Its input is overwritten: whatever reads that afterwards reads the result.

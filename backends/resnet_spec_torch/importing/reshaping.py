@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 
 from resnet_spec.backend import Value
-from resnet_spec_torch.importing.call import CALLS, Call
+from resnet_spec.operations import BatchNorm, ConvTranspose, Flatten
+from resnet_spec_torch.importing.call import CALLS, Call, Unreached
 
 
 @CALLS.register(
@@ -18,7 +19,21 @@ def _reshape(call: Call) -> Value | None:
         return None
     if prod(call.shape) != prod(x.shape):
         return call.refuse("changes the batch")
-    return call.reshaped(x)
+    return _by_position(call, x) or call.reshaped(x)
+
+
+def _by_position(call: Call, x: Value) -> Value | None:
+    """A batch normalization of every position on its own, if a flattened map is normalized and shaped as it was."""
+    norm = call.builder.draft(x) if call.alone else None
+    flat = call.builder.draft(norm.inputs[0]) if norm and isinstance(norm.operation, BatchNorm) else None
+    if norm is None or flat is None or not isinstance(flat.operation, Flatten) or norm.calls is not None:
+        return None
+    if len(call.shape) < 2 or flat.inputs[0].shape != call.shape:
+        return None
+    for slot in norm.operation.parameters(norm.shape):
+        array = call.arrays[f"{norm.name}.{slot.name}"]
+        call.arrays[f"{norm.name}.{slot.name}"] = array._replace(tensor=array.tensor.reshape(call.shape))
+    return call.builder.replace(x, flat.inputs, op="position_batch_norm")
 
 
 @CALLS.register("aten.permute", "aten.transpose.int")
@@ -59,6 +74,12 @@ def _pad(call: Call) -> Value | None:
     edges = list(call["pad"])
     mode = call.arguments.get("mode", "constant")
     value = call["value"] or 0.0
+    if max(edges) <= 0 and any(edges) and mode == "constant":
+        return _crop(call, edges)
+    if value == -inf and call.readers <= {"aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d"}:
+        x = call.value()
+        pairs = tuple(zip(edges[-2::-2], edges[::-2], strict=True))
+        return x and Unreached(x.index, call.shape, padding=pairs, unpadded=x.shape)
     if mode not in ("constant", "reflect"):
         return call.refuse(f"pads with the mode {mode!r}")
     if len(edges) == 6 and not any(edges[:4]) and mode == "constant" and not value:
@@ -69,6 +90,21 @@ def _pad(call: Call) -> Value | None:
     padding = [edges[2:], edges[:2]]
     fields = {"value": float(value)} if mode == "constant" else {"mode": mode}
     return call.value() if not any(edges) else call.add("pad2d", call.value(), padding=padding, **fields)
+
+
+def _crop(call: Call, edges: list[int]) -> Value | None:
+    """Take positions away: ``edges`` of the last axis first, negative."""
+    x = call.value()
+    crops = [[-before, -after] for before, after in zip(edges[-2::-2], edges[::-2], strict=True)]
+    layer = call.made_by(x, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d") if call.alone else None
+    if x and layer and layer.calls is None and isinstance(layer.operation, ConvTranspose):
+        own = layer.operation.crop
+        padding = [[b + more, a + rest] for (b, a), (more, rest) in zip(own, crops, strict=True)]
+        return call.builder.replace(x, layer.inputs, padding=padding)
+    for axis, (before, after) in enumerate(crops, start=len(call.shape) - len(crops)):
+        if x and (before or after):
+            x = call.add("slice", x, axis=axis, start=before, stop=x.shape[axis] - after)
+    return x
 
 
 @CALLS.register("aten.slice.Tensor")

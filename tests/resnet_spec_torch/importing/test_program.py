@@ -168,3 +168,56 @@ def test_a_model_without_weights_is_refused() -> None:
         model = nn.Sequential(nn.Conv2d(3, 4, 3))
     with pytest.raises(ModelError, match="meta device"):
         get_backend("torch").import_model(model)  # type: ignore[attr-defined]
+
+
+class _Same(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(x, (0, 1, 0, 1)))
+
+
+class _Pool(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(F.pad(x, (0, 1, 1, 0), value=float("-inf")), 3, 2)
+
+
+class _Cropped(nn.ConvTranspose2d):
+    def forward(self, x: torch.Tensor, output_size: Any = None) -> torch.Tensor:
+        return F.pad(super().forward(x), (0, -1, -1, 0))
+
+
+class _ByPosition(nn.BatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1)).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("module", "fields"),
+    [
+        (_Same(3, 4, 3, 2), {"op": "conv2d", "padding": ((0, 1), (0, 1))}),
+        (_Pool(), {"op": "max_pool2d", "padding": ((1, 0), (0, 1))}),
+        (_Cropped(3, 4, 3, 2), {"op": "conv_transpose2d", "padding": ((1, 0), (0, 1))}),
+        (nn.ConvTranspose2d(3, 4, 1, 2, 0, 1), {"op": "conv_transpose2d", "padding": "same"}),
+        (_ByPosition(3 * 8 * 8), {"op": "position_batch_norm"}),
+        (_Wrong(lambda x: F.pad(x, (-1, -1, 0, -2))), {"op": "slice", "start": 1, "stop": 5}),
+    ],
+)
+def test_what_a_module_of_its_own_does_is_one_operation(module: Any, fields: dict[str, Any]) -> None:
+    model = _randomized(nn.Sequential(module, nn.ReLU())).double().eval()
+    backend: Any = get_backend("torch")
+    source = backend.import_model(model, (3, 8, 8))
+    assert len(source.graph.nodes) == (4 if isinstance(module, _Wrong) else 2)
+    operation = source.graph.nodes[-2].operation
+    assert {name: getattr(operation, name) for name in fields} == fields
+    ours = backend.compile(source.graph, dtype="float64")
+    backend.load(ours, source.graph, source.arrays)
+    images = np.random.default_rng(1).standard_normal((3, 3, 8, 8))
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(images)).numpy()
+    assert np.allclose(backend.forward(ours, images)[0], wanted, atol=1e-12)
+
+
+def test_a_padding_that_is_a_layer_of_its_own_stays_one() -> None:
+    source: Any = get_backend("torch").import_model(  # type: ignore[attr-defined]
+        nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3, 2)), (3, 8, 8)
+    )
+    assert [node.operation.op for node in source.graph.nodes] == ["pad2d", "conv2d"]
