@@ -56,17 +56,17 @@ ALL = ("onnx", "pt2", "keras", "saved_model")
 REPRESENTATIVES = (
     "torchvision/resnet18", "keras/resnet50", "keras/resnet50v2", "cifar/resnet20", "cifar/preact_resnet110",
     "cifar/resnext29_8x64d", "cifar/wrn_16_8", "faces/iresnet18", "image_classifiers/resnet18", "mirror/encoder18",
-    "mirror/decoder18", "mirror/encoder50", "mirror/decoder50", "msra/resnet50", "pytorchcv/diracnet18v2",
-    "pytorchcv/preresnet18", "pytorchcv/resneta50b", "slim/resnet_v1_50", "slim/resnet_v2_50", "swav/resnet50w2",
-    "timm/test_resnet", "timm/ecaresnet26t", "timm/ecaresnet50d_pruned", "timm/ecaresnetlight", "timm/gcresnext26ts",
-    "timm/legacy_seresnet18", "timm/legacy_seresnext26_32x4d", "timm/regnetv_040", "timm/regnetz_b16",
-    "timm/regnetz_005", "timm/regnetz_d8", "timm/res2net50_26w_4s", "timm/res2next50", "timm/resnest14d",
-    "timm/resnest50d_4s2x40d", "timm/resnet10t", "timm/resnet50_gn", "timm/resnet61q", "timm/resnetaa34d",
-    "timm/resnetblur18", "timm/resnetrs50", "timm/resnetv2_50x1_bit", "timm/resnetv2_50d_evos",
-    "timm/resnetv2_50d_frn", "timm/resnetv2_50d_gn", "timm/resnetv2_18d", "timm/senet154", "timm/seresnext26t_32x4d",
-    "timm/seresnext26ts", "timm/skresnet18", "timm/skresnext50_32x4d", "torchvision/fcn_resnet50",
-    "torchvision/deeplabv3_resnet50", "torchvision/regnet_x_400mf", "torchvision/regnet_y_400mf",
-    "torchvision/resnext50_32x4d", "tutorial/resnet18",
+    "mirror/encoder50", "msra/resnet50", "pytorchcv/diracnet18v2", "pytorchcv/preresnet18", "pytorchcv/resneta50b",
+    "slim/resnet_v1_50", "slim/resnet_v2_50", "swav/resnet50w2", "timm/test_resnet", "timm/ecaresnet26t",
+    "timm/ecaresnet50d_pruned", "timm/ecaresnetlight", "timm/gcresnext26ts", "timm/legacy_seresnet18",
+    "timm/legacy_seresnext26_32x4d", "timm/regnetv_040", "timm/regnetz_b16", "timm/regnetz_005", "timm/regnetz_d8",
+    "timm/res2net50_26w_4s", "timm/res2next50", "timm/resnest14d", "timm/resnest50d_4s2x40d", "timm/resnet10t",
+    "timm/resnet50_gn", "timm/resnet61q", "timm/resnetaa34d", "timm/resnetblur18", "timm/resnetrs50",
+    "timm/resnetv2_50x1_bit", "timm/resnetv2_50d_evos", "timm/resnetv2_50d_frn", "timm/resnetv2_50d_gn",
+    "timm/resnetv2_18d", "timm/senet154", "timm/seresnext26t_32x4d", "timm/seresnext26ts", "timm/skresnet18",
+    "timm/skresnext50_32x4d", "torchvision/fcn_resnet50", "torchvision/deeplabv3_resnet50",
+    "torchvision/regnet_x_400mf", "torchvision/regnet_y_400mf", "torchvision/resnext50_32x4d", "tutorial/resnet18",
+    "mirror/decoder18",
 )  # fmt: skip
 
 TIME_LIMIT = 240
