@@ -141,7 +141,8 @@ class _Layers:
 
 
 def _block_name(template: Template, classes: Mapping[str, str], taken: set[str]) -> str:
-    name = classes.get(template.region.prefix.rstrip("._"), "")
+    path = template.region.prefix.rstrip("._")
+    name = classes.get(path, "") if path else ""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
     words = words or ("residual_block" if template.join else "plain_block")
     return next(name for name in (words, *(f"{words}_{number}" for number in range(2, 10_000))) if name not in taken)

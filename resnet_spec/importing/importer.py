@@ -20,6 +20,7 @@ from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import ModelError, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.importing.architecture import architecture, by_name
+from resnet_spec.importing.concatenations import nested
 from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
 from resnet_spec.importing.naming import with_names_of_blocks, with_systematic_names
@@ -90,9 +91,11 @@ def import_model(
     """
     progress("reading the model")
     source = _read(model, input)
-    graph, arrays = source.graph, dict(source.arrays)
+    graph, arrays = nested(source.graph), dict(source.arrays)
     progress("finding stages and blocks")
     remarks = list(source.remarks)
+    if graph is not source.graph:
+        remarks.append("a concatenation that begins with the values of an earlier one takes that one's value")
     if not source.named:
         graph, arrays = with_systematic_names(graph, arrays)
         remarks.append("its layers are named by stage and block; its own names are automatic")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import Graph, Node
-from resnet_spec.importing.regions import Region, common_prefix, regions
+from resnet_spec.importing.regions import Region, common_prefix, counter_of, regions
 from resnet_spec.importing.template import Template
 
 if TYPE_CHECKING:
@@ -41,9 +41,14 @@ def with_names_of_blocks(graph: Graph) -> Graph:
     names = {node.name: node.name for node in graph.nodes}
     for region in regions(graph):
         layers = [node for node in region.nodes if _has_weights(graph, node)]
-        prefix = _of_block(common_prefix(layers)) if region.is_block and not region.prefix and len(layers) > 1 else ""
+        prefix = _of_block(common_prefix(layers)) if region.is_block and not region.is_module else ""
         others = [node for node in region.nodes if not node.name.startswith(prefix)]
-        if not prefix or any(_has_weights(graph, node) for node in others):
+        # What a single layer's name begins with may be a word of it.
+        if (
+            not prefix
+            or (len(layers) == 1 and not counter_of(prefix))
+            or any(_has_weights(graph, node) for node in others)
+        ):
             continue
         taken = {node.name for node in region.nodes} - {node.name for node in others}
         for old, new in _numbered(others).items():

@@ -17,11 +17,19 @@ from resnet_spec.operations import Category
 
 @dataclass(frozen=True)
 class Region:
-    """Consecutive nodes: a block whose layers' names begin with ``prefix``, or layers that belong to none."""
+    """Consecutive nodes: a block whose layers' names begin with ``prefix``, or layers that belong to none.
+
+    Attributes:
+        nodes: The nodes.
+        prefix: What their names begin with.
+        is_block: Whether they are a block.
+        is_module: Whether they are all that the prefix has in the network, as a module of the source is.
+    """
 
     nodes: tuple[Node, ...]
     prefix: str = ""
     is_block: bool = False
+    is_module: bool = False
 
 
 class Counter(NamedTuple):
@@ -43,9 +51,10 @@ def regions(graph: Graph) -> list[Region]:
     found = _by_modules(graph)
     blocks = [region for region in found if region.is_block]
     # Names with other separators may say where additions are, too.
-    if blocks and (not _adds(graph.nodes) or any(_adds(region.nodes) for region in blocks)):
-        return found
-    return _by_additions(graph)
+    if _adds(graph.nodes):
+        return found if any(_adds(region.nodes) for region in blocks) else _by_additions(graph)
+    growing = _by_concatenations(graph)
+    return growing if len(growing) > len(found) else found
 
 
 # -- by modules --------------------------------------------------------------------------------------------------
@@ -60,14 +69,15 @@ def _by_modules(graph: Graph) -> list[Region]:
     rows = {_row(prefix) for prefix in adding}
     joining = [p for p, span in units.items() if _joins(graph.nodes[slice(*span)])]
     chosen: list[str] = []
+    first = [*adding, *(p for p in counted if _row(p) in rows), *_smallest(joining)]
     largest_first = sorted(counted, key=lambda prefix: prefix.count("."))
-    for prefix in [*adding, *(p for p in counted if _row(p) in rows), *_smallest(joining), *largest_first]:
+    for place, prefix in enumerate([*first, *largest_first]):
         # What comes before all blocks that join is the stem, and after them the head.
-        outside = chosen and prefix in largest_first and not _between(units[prefix], [units[other] for other in chosen])
+        outside = place >= len(first) and chosen and not _between(units[prefix], [units[other] for other in chosen])
         related = any(prefix == other or _contains(prefix, other) or _contains(other, prefix) for other in chosen)
-        if not related and (_row(prefix) in rows or not outside):
+        if not related and not outside:
             chosen.append(prefix)
-    return list(_filled(graph, {units[prefix]: f"{prefix}." for prefix in chosen}))
+    return list(_filled(graph, {units[prefix]: f"{prefix}." for prefix in chosen}, modules=True))
 
 
 def _adding(candidates: Sequence[str], graph: Graph) -> list[str]:
@@ -148,13 +158,13 @@ def _joins(nodes: Sequence[Node]) -> bool:
     return any(node.operation.joins for node in nodes)
 
 
-def _filled(graph: Graph, blocks: dict[tuple[int, int], str]) -> Iterator[Region]:
+def _filled(graph: Graph, blocks: dict[tuple[int, int], str], *, modules: bool = False) -> Iterator[Region]:
     """The blocks and, between them, the other nodes."""
     end = 0
     for (start, stop), prefix in sorted(blocks.items()):
         if start > end:
             yield Region(graph.nodes[end:start])
-        yield Region(graph.nodes[start:stop], prefix, is_block=True)
+        yield Region(graph.nodes[start:stop], prefix, is_block=True, is_module=modules)
         end = stop
     if end < len(graph.nodes):
         yield Region(graph.nodes[end:])
@@ -179,6 +189,17 @@ def _by_additions(graph: Graph) -> list[Region]:
         spans = [
             (_with_preactivation(graph, start, end), stop) for (start, stop), end in zip(spans, ends, strict=False)
         ]
+    return list(_filled(graph, {span: common_prefix(graph.nodes[slice(*span)]) for span in spans}))
+
+
+def _by_concatenations(graph: Graph) -> list[Region]:
+    """Blocks that add channels to their input: those that end in a concatenation which takes it, as a DenseNet's do."""
+    spans = [
+        (start, stop)
+        for start, stop in _segments(graph)
+        if graph.nodes[stop - 1].operation.op == "concat"
+        and graph.nodes[start].inputs[0] in graph.nodes[stop - 1].inputs
+    ]
     return list(_filled(graph, {span: common_prefix(graph.nodes[slice(*span)]) for span in spans}))
 
 

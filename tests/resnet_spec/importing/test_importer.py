@@ -9,8 +9,8 @@ import pytest
 
 import resnet_spec
 from resnet_spec import ModelError, import_model, load
-from resnet_spec.backend import SourceModel
-from resnet_spec.graph import Graph
+from resnet_spec.backend import GraphBuilder, SourceModel
+from resnet_spec.graph import Graph, Input
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
 
@@ -149,6 +149,24 @@ def test_functions_of_the_outermost_part_are_named_like_their_block(spec: str) -
     result = imported_graph(Graph(name="automatic", input=graph.input, nodes=tuple(nodes), outputs=graph.outputs))
     assert architecture(result.spec.to_graph(), layers=True) == architecture(graph, layers=True)
     assert len(result.text.splitlines()) <= 1.5 * len(imported(spec).text.splitlines())
+
+
+def test_modules_that_concatenate_are_blocks_wherever_they_are() -> None:
+    builder = GraphBuilder("squeeze", Input(channels=3, height=16, width=16))
+    x: Any = builder.add("conv2d", [builder.input], "features.0", layer=True, channels=8, kernel=3, padding=1)
+    for place, width in ((1, 4), (2, 4), (4, 8), (5, 8)):
+        x = builder.add("max_pool2d", [x], "features.3", kernel=2) if place == 4 else x
+        path = f"features.{place}"
+        x = builder.add("conv2d", [x], f"{path}.squeeze", layer=True, channels=width, kernel=1)
+        sizes = {"expand1x1": 1, "expand3x3": 3}
+        sides = [
+            builder.add("conv2d", [x], f"{path}.{name}", layer=True, channels=width * 2, kernel=size, padding=size // 2)
+            for name, size in sizes.items()
+        ]
+        x = builder.add("concat", sides, f"{path}.concat")
+    result = imported_graph(builder.finish([builder.add("global_avg_pool", [x], "pool")]))
+    assert [stage.get("width") for stage in result.spec.data()["stages"].values()] == [4, None, 8, 8]
+    assert "plain_block_2: {main: {features.3: {max_pool2d: {kernel: 2}}}}" in result.text
 
 
 def test_flat_is_one_chain() -> None:
