@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find, get_backend
@@ -12,7 +12,7 @@ from resnet_spec.graph.initialization import initialize
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.download import resolve
-from resnet_spec.weights.io import Reading, fit_arrays, read_weights
+from resnet_spec.weights.io import Reading, fit_arrays, fit_model, read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class _Dtype(TypedDict, total=False):
 def build(
     spec: str | Path | Spec,
     backend: str,
-    weights: str | Path | Mapping[str, NDArray[Any]] | None = None,
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
     dtype: DType | None = None,
@@ -41,7 +41,8 @@ def build(
         backend: ``"torch"`` for an ``nn.Module`` that takes NCHW, ``"tensorflow"`` (or ``"tf"``) for a ``keras.Model``
             that takes NHWC, ``"onnx"`` for a model to be written, or the name of another installed backend.
         weights: A path, the name of published weights, or named arrays, which are copied; their names may be any that
-            a file may have.
+            a file may have. A model of an installed backend, such as an ``nn.Module`` or a Keras model, is compared
+            with the spec, layer by layer, and its weights are copied whatever their names.
             Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
         seed: The seed of the initialization.
         overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
@@ -82,8 +83,11 @@ def build(
         arrays = read_weights(path, graph, seed=seed, mmap=mmap, **reading)
     elif weights is None:
         arrays = initialize(graph, seed)
+    elif isinstance(weights, Mapping):
+        given = cast("Mapping[str, NDArray[Any]]", weights)
+        arrays = fit_arrays(graph, _given(given), "the given arrays", seed=seed, **reading)
     else:
-        arrays = fit_arrays(graph, _given(weights), "the given arrays", seed=seed, **reading)
+        arrays = _given(fit_model(graph, weights, seed=seed, **reading))
     compiler = get_backend(backend)
     # Without a dtype a backend's own default counts.
     chosen: _Dtype = {} if dtype is None else {"dtype": dtype}

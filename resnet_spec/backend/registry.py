@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import getmro
 from typing import Any
 
 from resnet_spec.backend.protocol import Backend
@@ -69,6 +70,13 @@ def writers() -> dict[str, str]:
 def importers() -> dict[str, str]:
     """Which installed backend imports models of which file ending or class, without those that cannot be imported."""
     return _by_ending("imports") | _by_ending("model_classes")
+
+
+def importer_of(model: object) -> str | None:
+    """Which installed backend imports an object, by its class; None for one that is not a model."""
+    found = importers()
+    kinds = getmro(type(model))
+    return next((found[name] for kind in kinds if (name := f"{kind.__module__}.{kind.__qualname__}") in found), None)
 
 
 def unusable() -> list[str]:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import getmro
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.protocol import ImportingBackend
-from resnet_spec.backend.registry import get_backend, importers
+from resnet_spec.backend.registry import get_backend, importer_of, importers
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import ModelError, SpecError
@@ -187,19 +186,12 @@ def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
             raise ModelError(f"{path}: no installed backend imports {kind or 'folders'} (known: {known})")
         model = path
     else:
-        name = _importer_of(model)
+        name = importer_of(model)
         if name is None:
             raise ModelError(
                 f"{type(model).__module__}.{type(model).__qualname__} is not a model of an installed backend"
             )
     return cast("ImportingBackend", get_backend(name)).import_model(model, input)
-
-
-def _importer_of(model: object) -> str | None:
-    """The backend that imports an object, by its class."""
-    found = importers()
-    kinds = getmro(type(model))
-    return next((found[name] for kind in kinds if (name := f"{kind.__module__}.{kind.__qualname__}") in found), None)
 
 
 def _function(text: str) -> Callable[[], Any] | None:
@@ -218,4 +210,4 @@ def _function(text: str) -> Callable[[], Any] | None:
     if not callable(found):
         raise ModelError(f"{text}: is not a function")
     # A module is callable, too, and is what is wanted.
-    return (lambda: found) if _importer_of(found) else found
+    return (lambda: found) if importer_of(found) else found

@@ -71,10 +71,14 @@ def compare(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str
     )
 
 
-def compare_with_source(source: SourceModel, graph: Graph) -> Comparison:
-    """Find the arrays of another library's model for a graph, at the model's own input size; raises MismatchError."""
+def compare_with_source(source: SourceModel, graph: Graph, names: Mapping[str, str] | None = None) -> Comparison:
+    """Find the arrays of another library's model for a graph, at the model's own input size.
+
+    ``names`` maps its arrays to the parameters they are named after, if those names are to be trusted. Raises
+    MismatchError.
+    """
     graph = at_input_size(graph, source.graph.input.shape)
-    return compare(graph, form_of_graph(source.graph, source.arrays), {}, "the model")
+    return compare(graph, form_of_graph(source.graph, source.arrays), names or {}, "the model")
 
 
 def at_input_size(graph: Graph, shape: Shape) -> Graph:

@@ -8,16 +8,24 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.registry import importer_of
 from resnet_spec.errors import GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import inference_difference
 from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters
 from resnet_spec.weights.atomic import replacing
+from resnet_spec.weights.by_structure import (
+    OtherNetworkError,
+    checkpoint_of_model,
+    has_names,
+    importer_of_file,
+    read_by_structure,
+)
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, nonfinite, too_large
 from resnet_spec.weights.reading import read_checkpoint
@@ -63,7 +71,9 @@ def read_weights(
     frozen graphs (``.pb``), ONNX, Hugging Face transformers' folders, Flax's msgpack files, Orbax's folders (with
     TensorStore, an extra), MXNet's ``.params``, PaddlePaddle's ``.pdparams`` and Caffe's ``.caffemodel``, NumPy's
     ``.npz`` and pickles of arrays. A format that needs a framework's code is read by the installed backend that knows
-    it. Names and layouts may be PyTorch's or another library's, below any prefix and beside other tensors. What was
+    it. Names and layouts may be PyTorch's or another library's, below any prefix and beside other tensors. Where names
+    do not fit and the file is a model that an installed backend imports (``.keras``, ``.h5`` with its configuration,
+    SavedModel, ``.pb``, ``.pt2``), its network is compared with the graph, and each weight found by its place. What was
     adapted or left out is logged.
 
     Args:
@@ -77,7 +87,8 @@ def read_weights(
             ``"callbacks.EMA.ema_state_dict"``); ``"."`` for names without a prefix. Needed only where several fit.
         ema: Whether to use exponential moving averages, which the file must have.
         strict_graph: Whether to refuse a file that states a network which computes something else from the same
-            parameters, such as another stride; otherwise the first difference is logged.
+            parameters, such as another stride; otherwise the first difference is logged. The networks of Keras' and
+            TensorFlow's files whose names fit are read for this only.
         check_finite: Whether to refuse NaN and infinity.
         seed: The seed from which ``"classes"`` initializes the head.
         mmap: Whether to map the file copy-on-write instead of reading it, for safetensors and PyTorch's zip files; a
@@ -124,12 +135,31 @@ def fit_arrays(
     return _fit(graph, Checkpoint(arrays), source, seed, {**reading, "adapt": adapt})
 
 
+def fit_model(graph: Graph, model: object, *, seed: int = 0, **reading: Unpack[Reading]) -> dict[str, NDArray[Any]]:
+    """The weights of a live model as a graph's, found by structure; raises TypeError for another object."""
+    importer = importer_of(model)
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    if importer is None:
+        raise TypeError(f"weights are a path, named arrays or a model of an installed backend, not {kind}")
+    checkpoint = checkpoint_of_model(model, importer, graph, kind)
+    return _fit(graph, checkpoint, kind, seed, reading)
+
+
 def _fit(
     graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading, file: Path | None = None
 ) -> dict[str, NDArray[Any]]:
     adapt = checked_adaptations(reading.get("adapt", ()))
     selection = select(graph, checkpoint, source, take=reading.get("take", ""), ema=reading.get("ema", False))
     difference = checkpoint.doubt or architecture_difference(checkpoint, graph)
+    failure: Sequence[Problem] = ()
+    if file and not difference and (importer := _importer(file, graph, selection, reading)):
+        try:
+            return _fit(graph, read_by_structure(file, importer, graph), source, seed, reading)
+        except OtherNetworkError as error:
+            if has_names(graph, selection.tensors):
+                difference = f"was read by names only: {error.reason}"
+            else:
+                failure = error.problems
     if difference and reading.get("strict_graph"):
         raise WeightsError(f"{source}: {difference}")
     widened = checkpoint.widened.intersection(selection.origins.values())
@@ -145,7 +175,7 @@ def _fit(
         advised = hints or any(not problem.path for problem in error.problems[1:])
         if file and not (difference or advised) and _may_be_another(graph, selection.tensors):
             hints = [Problem(f"`resnet-spec identify {shlex.quote(str(file))}` names the network that fits it")]
-        raise WeightsError([*stated, *error.problems, *hints, *unasked]) from None
+        raise WeightsError([*failure, *stated, *error.problems, *hints, *unasked]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     if unasked:
@@ -154,6 +184,14 @@ def _fit(
     if difference:
         log.warning("%s: %s; --strict-graph refuses this", source, difference)
     return arrays
+
+
+def _importer(file: Path, graph: Graph, selection: Selection, reading: Reading) -> str | None:
+    """The backend that reads the network in a file, if names are not enough to find or to judge the weights."""
+    if reading.get("take") or reading.get("ema"):
+        return None
+    enough = has_names(graph, selection.tensors) and not selection.positional and not reading.get("strict_graph")
+    return None if enough else importer_of_file(file)
 
 
 def _may_be_another(graph: Graph, tensors: Tensors) -> bool:

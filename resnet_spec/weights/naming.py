@@ -108,6 +108,11 @@ class Table(Frozen):
     folded_statistics: bool = False
     remark: str = ""
 
+    @property
+    def positional(self) -> bool:
+        """Whether layers have numbers in the order of the library's calls, which the names do not show."""
+        return any("{n" in word for words in self.layers.values() if isinstance(words, tuple) for word in words)
+
     def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
         """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
         canonical = canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))

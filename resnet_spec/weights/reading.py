@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import BackendError, WeightsError
+from resnet_spec.weights.by_structure import read_by_structure
 from resnet_spec.weights.formats.caffe import read_caffe
 from resnet_spec.weights.formats.detection import (
     INDEX,
@@ -93,9 +94,13 @@ def find_weights_file(path: Path) -> Path:
 
 
 def _read_by_backend(path: Path, ending: str, graph: Graph | None, *, mmap: bool) -> Checkpoint:
-    from resnet_spec.backend.registry import get_backend, readers, unusable
+    from resnet_spec.backend.registry import get_backend, importers, readers, unusable
 
     known = readers()
+    if ending and ending not in known and (importer := importers().get(ending)):
+        if graph is None:
+            raise WeightsError(f"{path}: is a model, which `resnet-spec import` reads")
+        return read_by_structure(path, importer, graph)
     # The empty ending means a folder; a file without an ending has no format.
     if ending not in known or (not ending and not os.path.isdir(path)):
         endings = ", ".join(sorted({*CORE_READERS, *known} - {""}))

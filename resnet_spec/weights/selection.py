@@ -49,7 +49,8 @@ TOP = "."
 class Scheme:
     """The names that one library has for a graph's parameters, with dots for all separators.
 
-    ``count`` is the number of parameters that the graph has; a library may lack names for some.
+    ``count`` is the number of parameters that the graph has; a library may lack names for some. ``positional`` says
+    that its names are numbers in an order that they do not show.
     """
 
     library: str
@@ -57,6 +58,7 @@ class Scheme:
     count: int = 0
     layout: Layout = "pytorch"
     remark: str = ""
+    positional: bool = False
 
     def may_be_in(self, text: str) -> bool:
         """Whether a text of names has one of those of the parameter with the longest name, and so may have all."""
@@ -118,6 +120,7 @@ class Selection:
         ignored: How many tensors are left out because they are not weights, by their kind.
         remarks: Sentences for the user.
         hint: What to do if the tensors do not fit the graph.
+        positional: Whether the file's names are numbers in an order that they do not show.
     """
 
     tensors: Tensors
@@ -125,6 +128,7 @@ class Selection:
     ignored: Mapping[str, int]
     remarks: tuple[str, ...]
     hint: str = ""
+    positional: bool = False
 
 
 def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "", ema: bool = False) -> Selection:
@@ -210,7 +214,7 @@ def _schemes(graph: Graph, names: Sequence[str]) -> Iterator[Scheme]:
         known: dict[str, Parameter] = {}
         for name, parameter in table.names(graph):
             known.setdefault(dotted(name), parameter)
-        yield Scheme(table.name, known, count, table.layout, table.remark)
+        yield Scheme(table.name, known, count, table.layout, table.remark, table.positional)
 
 
 def _subtrees(scheme: Scheme, names: Sequence[str]) -> list[Subtree]:
@@ -347,7 +351,8 @@ def _selection(
             rest.append(name)
     if rest:
         remarks.append(f"left out, since they are beside the network: {listed(map(shown, rest))}")
-    return Selection(_in_layout(graph, named, subtree), origins, ignored, tuple(remarks), hint)
+    tensors = _in_layout(graph, named, subtree)
+    return Selection(tensors, origins, ignored, tuple(remarks), hint, subtree.scheme.positional)
 
 
 def _origins(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: set[str]) -> dict[str, str]:

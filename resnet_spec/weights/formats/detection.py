@@ -45,6 +45,9 @@ BLOCK = 2**20
 
 SAVED_MODEL = "saved_model.pb"
 
+EXPORTED = re.compile(r"[^/]+/models/[^/]+\.json")
+"""The member of a zip archive that is a program of ``torch.export``."""
+
 INDEX = ".safetensors.index.json"
 
 ORBAX, ORBAX_METADATA = ".orbax", "_METADATA"
@@ -141,6 +144,8 @@ def _archive(path: Path) -> str | None:
         return ".keras"
     if any(name.endswith("/data.pkl") for name in names):
         return ".pth"
+    if any(map(EXPORTED.fullmatch, names)):
+        return ".pt2"
     return ".npz" if any(name.endswith(".npy") for name in names) else None
 
 

@@ -12,7 +12,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -52,6 +52,16 @@ def read_hdf5(path: Path, *, mmap: bool = False) -> Checkpoint:
             _check_heaps(content)
         with _open_hdf5(path) as file:
             return _checkpoint(file, {})
+
+
+def has_configuration(path: Path) -> bool:
+    """Whether an HDF5 file holds a model's architecture beside its weights."""
+    with suppress(WeightsError), reporting(path, "is not a whole HDF5 file"):
+        with path.open("rb") as content:
+            _check_heaps(content)
+        with _open_hdf5(path) as file:
+            return "model_config" in file.attrs
+    return False
 
 
 def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from resnet_spec.errors import listed, shown
+from resnet_spec.weights.formats.detection import EXPORTED
 
 HEAD = 4096
 """Bytes of a file's beginning that are looked at."""
@@ -150,7 +151,8 @@ def _in_zip(path: Path) -> str:
             names = [member.filename for member in archive.infolist() if not member.is_dir()]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return ""
-    if any(name.endswith(("/data.pkl", ".npy")) for name in names) or "model.weights.h5" in names:
+    known = any(name.endswith(("/data.pkl", ".npy")) or EXPORTED.fullmatch(name) for name in names)
+    if known or "model.weights.h5" in names:
         return ""
     return _around("unzip", "a zip archive", names)
 
