@@ -10,11 +10,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
-import resource
-import select
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -34,6 +29,7 @@ from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.known import known_spec
 from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, StdConv
 from resnet_spec.operations.windows import explicit_padding, overhang, window_count
+from tests.lab.worker import Worker, work
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "round-trip.md"
@@ -71,9 +67,6 @@ REPRESENTATIVES = (
 
 TIME_LIMIT = 240
 """Seconds for one network and format."""
-
-MEMORY_LIMIT = 14 * 2**30
-"""Bytes of address space of a process."""
 
 WINDOWS = (AvgPool, Conv, MaxPool, StdConv)
 """Operations whose padding is stated in several ways."""
@@ -248,55 +241,6 @@ def difference(imported: Any, name: str) -> float:
     return max(float(np.abs(own - ours).max() / own.std()) for own, ours in pairs)
 
 
-# -- the processes -----------------------------------------------------------------------------------------------------
-
-
-def work() -> None:
-    """Answer each line of the standard input, a network and a format, with a line of JSON."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        try:
-            answer = result(*line.split())
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            answer = {"failed": True, "reason": text[:300]}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-class Worker:
-    """A process for the formats of one backend, since frameworks take seconds to start; it is ended at a limit."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, name: str, kind: str) -> dict[str, Any]:
-        """The result of one network in one format."""
-        if self._process is None:
-            command = [sys.executable, "-m", "tests.lab.round_trip", "--work"]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(name, kind, file=process.stdin, flush=True)
-        ready, _, _ = select.select([process.stdout], [], [], TIME_LIMIT)
-        line = process.stdout.readline() if ready else ""
-        if line:
-            return json.loads(line)
-        self.end()
-        return {"failed": True, "reason": "its process ended" if ready else f"took more than {TIME_LIMIT} s"}
-
-    def end(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +268,7 @@ def main() -> None:
     parser.add_argument("--failed", action="store_true", help="repeat what has not passed")
     options = parser.parse_args()
     if options.work:
-        work()
+        work(result)
         return
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     end = time.monotonic() + options.limit
@@ -335,7 +279,7 @@ def main() -> None:
         sizes = {name: len(resnet_spec.load(name).to_graph().nodes) for name in names}
         names.sort(key=lambda name: sizes[name])
     kinds = options.formats.split(",")
-    workers = {backend: Worker() for backend, _ in FORMATS.values()}
+    workers = {backend: Worker("tests.lab.round_trip", TIME_LIMIT) for backend, _ in FORMATS.values()}
     for name in names:
         for kind in kinds:
             known = results.get(f"{name} {kind}")
