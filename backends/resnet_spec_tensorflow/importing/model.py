@@ -15,9 +15,10 @@ from resnet_spec.errors import ModelError
 from resnet_spec.graph import parameter_name
 from resnet_spec_tensorflow.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
-from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of
+from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of, needed
 from resnet_spec_tensorflow.importing.files import load_file
 from resnet_spec_tensorflow.importing.graph_def import GraphNode, calls_of_graph, input_of_graph, owner_name
+from resnet_spec_tensorflow.importing.graph_patterns import with_patterns
 from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity, is_read, key_of, last_first
 from resnet_spec_tensorflow.importing.saved_model import read_graph, runner
 
@@ -73,6 +74,7 @@ def _graph_source(path: Path, shape: Shape | None) -> SourceModel:
     axes = identity(rank) if first else last_first(rank)
     known, remarks = _input_shape(stated[1:], axes, shape)
     calls = calls_of_graph(graph, outputs, (1, *(known[axis] for axis in axes)))
+    calls.calls = needed(with_patterns(calls.calls), calls.outputs)
     return _source(calls, axes, known, remarks, path.stem, runner(graph, outputs, stated[0]))
 
 
