@@ -36,7 +36,7 @@ def _by_position(call: Call, x: Value) -> Value | None:
     return call.builder.replace(x, flat.inputs, op="position_batch_norm")
 
 
-@CALLS.register("aten.permute", "aten.transpose.int")
+@CALLS.register("aten.permute", "aten.transpose.int", "aten.movedim.int")
 def _transpose(call: Call) -> Value | None:
     x = call.value()
     if x is None:
@@ -44,6 +44,9 @@ def _transpose(call: Call) -> Value | None:
     rank = len(x.shape) + 1
     if "dims" in call.arguments:
         order = [dim % rank for dim in call["dims"]]
+    elif "source" in call.arguments:
+        order = list(range(rank))
+        order.insert(call["destination"] % rank, order.pop(call["source"] % rank))
     else:
         order = list(range(rank))
         first, second = call["dim0"] % rank, call["dim1"] % rank
