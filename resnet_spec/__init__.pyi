@@ -24,6 +24,7 @@ from .vision.prediction import Prediction as Prediction, predict as predict
 
 # Parity.
 from .parity.compare import compare as compare
+from .parity.model import compare_with_model as compare_with_model
 from .parity.report import ParityReport as ParityReport
 
 # Backends, installed or your own.

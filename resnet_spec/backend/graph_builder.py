@@ -62,6 +62,8 @@ class GraphBuilder:
         self._owners: dict[str, int] = {}
         self._problems: list[Problem] = []
         self.input = Value(-1, input.shape)
+        self.names: Sequence[str] = ()
+        """The name of each value's node, by its index, once the graph is finished."""
 
     def add(
         self, op: str, inputs: Sequence[Value | None], name: str, *, layer: bool = False, where: str = "", **fields: Any
@@ -191,7 +193,7 @@ class GraphBuilder:
             self.problem("no operation computes its output", self._name)
         if self._problems:
             raise ModelError(self._problems)
-        names = self._unique_names()
+        self.names = names = self._unique_names()
         nodes = [
             Node(
                 name=name,

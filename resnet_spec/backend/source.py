@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ class SourceModel:
         named: Whether the nodes' names are the source's own, so that its checkpoints have them.
         classes: Names of classes of the source's modules, by the dotted prefix of their nodes.
         remarks: What was read differently from how the source states it, a sentence each.
+        values: Computes the values of some of the graph's nodes for images in the same way, by their names; nodes whose
+            value the library does not compute by itself are left out. None if the library gives no inner values.
     """
 
     graph: Graph
@@ -33,3 +35,4 @@ class SourceModel:
     named: bool = True
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     remarks: tuple[str, ...] = ()
+    values: Callable[[NDArray[np.float32], Sequence[str]], dict[str, NDArray[np.floating[Any]]]] | None = None

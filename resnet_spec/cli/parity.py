@@ -31,8 +31,12 @@ _WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these w
 @click.argument("specs", nargs=-1, metavar="SPEC...")
 @click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
 @CHANGED_SINCE
-@click.option("--against", metavar="TRACE", type=Path, help="Compare --backend with a trace that 'record' wrote.")
-@click.option("--backend", metavar="NAME", help="The backend to compare with a trace.")
+@click.option(
+    "--against", metavar="MODEL|TRACE", type=Path,
+    help="Compare with a model: a file (.onnx, .pt2, .keras, .h5, .pb), a SavedModel folder, or "
+    "package.module:function for a function that returns one. Or with a trace (.safetensors) that 'record' wrote.",
+)  # fmt: skip
+@click.option("--backend", metavar="NAME", help="The backend to compare with a model or a trace.")
 @_WEIGHTS
 @SET
 @SEED
@@ -65,6 +69,8 @@ def parity(
 ) -> None:
     """Run backends with the same weights and images, and compare the results.
 
+    With --against MODEL, compare the layers of the model and of SPEC, then run both with the model's weights.
+
     If a SPEC cannot be compared, the others still are. The exit status is the highest that applies: 1 if a spec
     differs, 2 if the input is wrong, 3 if a spec could not be compared because a backend failed.
     """
@@ -75,7 +81,11 @@ def parity(
         if path is not None:
             check_target(path, force=True)
     results = _Results()
-    if against is not None or backend is not None:
+    if against is not None and not _is_trace(against):
+        options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect}
+        with results.recording(specs[0] if specs else str(against)):
+            results.add(_against_model(against, backend, backends, specs, overrides, extent, options))
+    elif against is not None or backend is not None:
         with results.recording(specs[0] if specs else str(against)):
             results.add(_against(against, backend, specs, overrides, bisect=bisect))
     else:
@@ -183,16 +193,53 @@ def _against(
 
     if trace is None or backend is None:
         raise click.UsageError("--against TRACE and --backend NAME go together")
-    context = click.get_current_context()
-    fixed = ("backends", "revision", "weights", "seed", "size", "batch", "training_steps")
-    given = [name for name in fixed if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    given = _given("backends", "revision", "weights", "seed", "size", "batch", "training_steps")
     if given or len(specs) > 1:
-        words = {"revision": "changed-since", "training_steps": "training"}
-        what = f"--{words.get(given[0], given[0])}" if given else "more than one spec"
+        what = f"--{_WORDS.get(given[0], given[0])}" if given else "more than one spec"
         raise click.UsageError(f"--against cannot be combined with {what}: the trace determines what is compared")
     spec = specs[0] if specs else None
     with progress() as tell:
         return compare_with_trace(trace, backend, spec=spec, overrides=overrides, bisect=bisect, progress=tell)
+
+
+def _is_trace(path: Path) -> bool:
+    """Whether a path is that of a trace rather than of a model."""
+    return path.suffix == ".safetensors"
+
+
+def _against_model(
+    model: Path,
+    backend: str | None,
+    backends: str,
+    specs: tuple[str, ...],
+    overrides: tuple[str, ...],
+    extent: tuple[int, ...] | None,
+    options: Mapping[str, Any],
+) -> ParityReport:
+    """Compare a spec with a model of another library."""
+    from resnet_spec.parity.model import compare_with_model
+
+    if len(specs) != 1:
+        raise click.UsageError("--against MODEL takes one SPEC, which the model is compared with")
+    given = _given("backends", "revision", "training_steps")
+    if backend is not None and "backends" in given:
+        raise click.UsageError("give --backend or --backends, not both")
+    if others := [name for name in given if name != "backends"]:
+        raise click.UsageError(f"--against MODEL cannot be combined with --{_WORDS[others[0]]}")
+    names = [backend] if backend is not None else [name for name in backends.split(",") if name]
+    size = _extent_of(specs[0], overrides, extent)
+    with progress() as tell:
+        return compare_with_model(specs[0], str(model), names, overrides=overrides, size=size, progress=tell, **options)
+
+
+_WORDS = {"revision": "changed-since", "training_steps": "training"}
+"""Options whose parameters have another name."""
+
+
+def _given(*names: str) -> list[str]:
+    """Return which parameters the user has given."""
+    context = click.get_current_context()
+    return [name for name in names if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
 
 
 def _write(results: _Results, junit: Path | None, html: Path | None) -> None:

@@ -89,7 +89,7 @@ def import_model(
         8
     """
     progress("reading the model")
-    source = _read(model, input)
+    source = read_source(model, input)
     graph, arrays = nested(source.graph), dict(source.arrays)
     progress("finding stages and blocks")
     remarks = list(source.remarks)
@@ -166,7 +166,17 @@ def _loaded(text: str, name: str) -> Spec:
 # -- the source --------------------------------------------------------------------------------------------------
 
 
-def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
+def read_source(model: Any, input: tuple[int, ...] | None = None) -> SourceModel:
+    """Read a model of another library; see ``import_model``."""
+    model, name = located(model)
+    return cast("ImportingBackend", get_backend(name)).import_model(model, input)
+
+
+def located(model: Any) -> tuple[Any, str]:
+    """Return the model, or its path, that a text stands for, and the name of the backend that imports it.
+
+    Raises ModelError if there is none, or the function that it names fails.
+    """
     if isinstance(model, str) and (function := _function(model)):
         try:
             model = function()
@@ -184,14 +194,11 @@ def _read(model: Any, input: tuple[int, ...] | None) -> SourceModel:
         if name is None:
             known = ", ".join(ending for ending in sorted(found) if ending.startswith("."))
             raise ModelError(f"{path}: no installed backend imports {kind or 'folders'} (known: {known})")
-        model = path
-    else:
-        name = importer_of(model)
-        if name is None:
-            raise ModelError(
-                f"{type(model).__module__}.{type(model).__qualname__} is not a model of an installed backend"
-            )
-    return cast("ImportingBackend", get_backend(name)).import_model(model, input)
+        return path, name
+    name = importer_of(model)
+    if name is None:
+        raise ModelError(f"{type(model).__module__}.{type(model).__qualname__} is not a model of an installed backend")
+    return model, name
 
 
 def _function(text: str) -> Callable[[], Any] | None:

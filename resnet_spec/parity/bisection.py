@@ -102,14 +102,14 @@ class Bisection:
         for side in self._sides:
             side.load(graph, weights, "float64", "float32")
             side.begin(images, leading=side is self._reference, judging=side is self._judging, seed=seed)
-        stages_and_blocks = _stages_and_blocks(graph)
+        places = stages_and_blocks(graph)
         shared = Values(graph, images)
         shared_file: Path | None = None
         nodes: list[NodeReport] = []
         suspects: dict[str, list[_Suspect]] = {side.name: [] for side in self._sides}
         last: dict[str, Mapping[str, NDArray[Any]]] = {}
         for node in graph.nodes:
-            stage_and_block = stages_and_blocks.get(node.name, ("", ""))
+            stage_and_block = places.get(node.name, ("", ""))
             self._progress(f"{graph.name}: nodes of {stage_and_block[1] or 'stem and head'}")
             for side in self._sides:
                 side.step(shared_file)
@@ -280,21 +280,21 @@ def _given(
     return [values[name] for name in node.inputs], values[node.name]
 
 
-def _stages_and_blocks(graph: Graph) -> dict[str, tuple[str, str]]:
+def stages_and_blocks(graph: Graph) -> dict[str, tuple[str, str]]:
     """Return the names of the stage and block of each node; nodes of the stem and the head are missing."""
     order = {node.name: index for index, node in enumerate(graph.nodes)}
-    stages_and_blocks: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, str]] = {}
     blocks = sorted(_outer_blocks(graph), key=lambda scope: order[scope.output])
     stages = sorted((s for s in graph.scopes if s.kind == "stage"), key=lambda scope: order[scope.output])
     if not blocks:
-        return stages_and_blocks
+        return found
     first = _first_node(graph, blocks[0].name, order)
     for index, node in enumerate(graph.nodes):
         block = next((s.name for s in blocks if index <= order[s.output]), "")
         stage = next((s.name for s in stages if index <= order[s.output]), "")
         if index >= first:
-            stages_and_blocks[node.name] = (stage, block)
-    return stages_and_blocks
+            found[node.name] = (stage, block)
+    return found
 
 
 def _outer_blocks(graph: Graph) -> list[Scope]:

@@ -166,11 +166,20 @@ class Comparison:
         bisect: bool = False,
         training_steps: int | None = None,
         original: Original | None = None,
+        called: str = ORIGINAL,
     ) -> ParityReport:
-        """Compare one graph under given arrays; and with an ``original``, if there is one."""
+        """Compare one graph under given arrays; and with an ``original``, if there is one, as reports call it."""
         with self._recovering():
             return self._compared(
-                graph, arrays, seed, batch, weights, bisect=bisect, training_steps=training_steps, original=original
+                graph,
+                arrays,
+                seed,
+                batch,
+                weights,
+                bisect=bisect,
+                training_steps=training_steps,
+                original=original,
+                called=called,
             )
 
     @contextmanager
@@ -194,6 +203,7 @@ class Comparison:
         bisect: bool,
         training_steps: int | None,
         original: Original | None = None,
+        called: str = ORIGINAL,
     ) -> ParityReport:
         images = random_images((batch, *graph.input.shape), seed + 1)
         file = self._files.new("weights.safetensors")
@@ -203,10 +213,10 @@ class Comparison:
         size = logits_size(exact[0])
         differences = judged(self._processes, exact, rounded, size, error)
         if original is not None:
-            self._progress(f"{graph.name}: running the original")
+            self._progress(f"{graph.name}: running {called}")
             logits = original(images)[-1]
             reference = f"{self._processes[0].name} float64"
-            differences.append(logits_difference("float32", ORIGINAL, reference, logits, exact[0], size, error))
+            differences.append(logits_difference("float32", called, reference, logits, exact[0], size, error))
         nodes, findings = (), ()
         if bisect:
             first, *others = self._processes

@@ -1,4 +1,7 @@
-"""Run a backend in a process of its own: start ``worker``, send it requests, and report errors and crashes."""
+"""Run a backend in a process of its own: start ``worker``, send it requests, and report errors and crashes.
+
+``WorkerProcess`` is what any such process has; ``source_process`` runs a model of another library in one.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from resnet_spec.backend.optimizers import Optimizer, to_data
 from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find
-from resnet_spec.errors import BackendError
+from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
 from resnet_spec.parity.plan import Plan
@@ -43,23 +47,22 @@ def started(names: Sequence[str], progress: Progress = lambda step: None) -> Gen
         yield processes
 
 
-class BackendProcess:
-    """A backend running in a process of its own, which ends with the ``with`` block.
+class WorkerProcess:
+    """A process that answers requests, which ends with the ``with`` block; ``subject`` is what messages call it.
 
-    ``load``, ``forward`` and the others send a request, and reading results waits for the answer, so that two backends
-    can work at once. Raises BackendError if the process cannot start, answers with an error, or dies; ``recover``
-    makes it ready again.
+    It runs a module with arguments. If ``seconds`` pass without an answer, the process is killed.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = find(name).name
-        self.environment: dict[str, str] = {}
-        self.running_variance = ""
+    def __init__(self, subject: str, module: str, *arguments: str, seconds: float | None = None) -> None:
+        self.subject = subject
+        self._command = (module, *arguments)
+        self._seconds = seconds
+        self._expired = False
         self._pending = 0
         self._numbers = count()
         self._requested: list[Path] = []
 
-    def __enter__(self) -> BackendProcess:
+    def __enter__(self) -> Self:
         # On Windows a killed worker may keep a file open for a moment.
         self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True)
         self._start()
@@ -69,7 +72,7 @@ class BackendProcess:
         # Binary, since a C library may write any encoding.
         self._errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - _end closes it
         # -P: a torch.py in the user's folder must not stand in for the framework.
-        command = [sys.executable, "-P", "-m", "resnet_spec.parity.worker", self.name]
+        command = [sys.executable, "-P", "-m", *self._command]
         # Always on the CPU: an accelerator may round to TF32 silently.
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         self._process = subprocess.Popen(  # noqa: S603
@@ -95,6 +98,114 @@ class BackendProcess:
             self._process.communicate()
         self._errors.close()
         self._pending = 0
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until all requests are done, and return the last answer; raises the first error of a request."""
+        answer: dict[str, Any] = {}
+        failed: ResnetSpecError | None = None
+        while self._pending:
+            self._pending -= 1
+            try:
+                answer = self._answer()
+            except ResnetSpecError as error:
+                failed = failed or error
+                if self._process.poll() is not None:
+                    break
+        for path in self._requested:
+            path.unlink(missing_ok=True)
+        self._requested.clear()
+        if failed is not None:
+            raise failed
+        return answer
+
+    def outputs(self) -> list[NDArray[np.floating[Any]]]:
+        """Wait, and return the arrays that the last request saved, in order."""
+        return [*self.named_outputs().values()]
+
+    def named_outputs(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """Wait, and return the arrays that the last request saved, by name."""
+        self.wait()
+        return load_arrays(self._path("result"))
+
+    def _new(self, name: str) -> Path:
+        """Return a new path for a request's file, which is deleted once the request is answered."""
+        path = self._path(f"{next(self._numbers)}-{name}")
+        self._requested.append(path)
+        return path
+
+    def _path(self, name: str) -> Path:
+        return Path(self._folder.name) / name
+
+    def _ask_with_files(self, command: str, arrays: dict[str, NDArray[Any]], **request: Any) -> None:
+        import numpy as np
+
+        paths = {name: self._new(f"{name}.npy") for name in arrays}
+        for name, array in arrays.items():
+            np.save(paths[name], array)
+        paths |= {name: self._path(name) for name in ("result", "after", "gradients")}
+        self._ask(command, **{name: str(path) for name, path in paths.items()}, **request)
+
+    def _ask(self, command: str, **request: Any) -> None:
+        try:
+            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+            self._process.stdin.write(json.dumps({"command": command, **request}) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            # A broken pipe, or on Windows an invalid argument.
+            raise BackendError(self._death()) from None
+        self._pending += 1
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        timer = None if self._seconds is None else threading.Timer(self._seconds, self._expire)
+        if timer is not None:
+            timer.start()
+        line = self._process.stdout.readline()
+        if timer is not None:
+            timer.cancel()
+        if not line:
+            raise BackendError(self._death())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise self._failure(answer)
+        return answer
+
+    def _failure(self, answer: Mapping[str, Any]) -> ResnetSpecError:
+        """Return the error that an answer states."""
+        return BackendError(f"{self.subject} failed: {answer['error']}")
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._process.kill()
+
+    def _death(self) -> str:
+        """Return how the process ended, with the last line it wrote to standard error."""
+        status = self._process.wait()
+        if self._expired:
+            return f"{self.subject} did not answer within {self._seconds:g} s, and was ended"
+        self._errors.seek(0)
+        last_line = self._errors.read().decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
+        if status < 0:
+            name = _signal(-status)
+            how = f"was killed by {name}" + (" (the system may be out of memory)" if name == "SIGKILL" else "")
+        else:
+            how = f"ended with status {status}"
+        return f"{self.subject}'s process {how}" + (f": {last_line[0]}" if last_line else "")
+
+
+class BackendProcess(WorkerProcess):
+    """A backend running in a process of its own, which ends with the ``with`` block.
+
+    ``load``, ``forward`` and the others send a request, and reading results waits for the answer, so that two backends
+    can work at once. Raises BackendError if the process cannot start, answers with an error, or dies; ``recover``
+    makes it ready again.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = find(name).name
+        super().__init__(f"the {self.name} backend", "resnet_spec.parity.worker", self.name)
+        self.environment: dict[str, str] = {}
+        self.running_variance = ""
 
     def recover(self) -> None:
         """Make the process ready for new requests after an error: restart it if it died, else finish its requests.
@@ -159,34 +270,6 @@ class BackendProcess:
         save_arrays(path, dict(enumerate(inputs)))
         self._ask_with_files("inspect", {}, node=node, inputs=str(path))
 
-    def wait(self) -> dict[str, Any]:
-        """Wait until all requests are done, and return the last answer; raises the first error of a request."""
-        answer: dict[str, Any] = {}
-        failed: BackendError | None = None
-        while self._pending:
-            self._pending -= 1
-            try:
-                answer = self._answer()
-            except BackendError as error:
-                failed = failed or error
-                if self._process.poll() is not None:
-                    break
-        for path in self._requested:
-            path.unlink(missing_ok=True)
-        self._requested.clear()
-        if failed is not None:
-            raise failed
-        return answer
-
-    def outputs(self) -> list[NDArray[np.floating[Any]]]:
-        """Wait, and return the arrays that the last request saved, in order."""
-        return [*self.named_outputs().values()]
-
-    def named_outputs(self) -> dict[str, NDArray[np.floating[Any]]]:
-        """Wait, and return the arrays that the last request saved, by name."""
-        self.wait()
-        return load_arrays(self._path("result"))
-
     def gradients_found(self) -> tuple[float, dict[str, NDArray[Any]]]:
         """Wait, and return the loss and the gradients; the images' gradient is called ``input``."""
         loss: float = self.wait()["loss"]
@@ -196,56 +279,6 @@ class BackendProcess:
         """Wait, and return the arrays after a pass in training mode, after gradients or training steps."""
         self.wait()
         return load_arrays(self._path("after"))
-
-    def _new(self, name: str) -> Path:
-        """Return a new path for a request's file, which is deleted once the request is answered."""
-        path = self._path(f"{next(self._numbers)}-{name}")
-        self._requested.append(path)
-        return path
-
-    def _path(self, name: str) -> Path:
-        return Path(self._folder.name) / name
-
-    def _ask_with_files(self, command: str, arrays: dict[str, NDArray[Any]], **request: Any) -> None:
-        import numpy as np
-
-        paths = {name: self._new(f"{name}.npy") for name in arrays}
-        for name, array in arrays.items():
-            np.save(paths[name], array)
-        paths |= {name: self._path(name) for name in ("result", "after", "gradients")}
-        self._ask(command, **{name: str(path) for name, path in paths.items()}, **request)
-
-    def _ask(self, command: str, **request: Any) -> None:
-        try:
-            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-            self._process.stdin.write(json.dumps({"command": command, **request}) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            # A broken pipe, or on Windows an invalid argument.
-            raise BackendError(self._death()) from None
-        self._pending += 1
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise BackendError(self._death())
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise BackendError(f"the {self.name} backend failed: {answer['error']}")
-        return answer
-
-    def _death(self) -> str:
-        """Return how the process ended, with the last line it wrote to standard error."""
-        status = self._process.wait()
-        self._errors.seek(0)
-        last_line = self._errors.read().decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
-        if status < 0:
-            name = _signal(-status)
-            how = f"was killed by {name}" + (" (the system may be out of memory)" if name == "SIGKILL" else "")
-        else:
-            how = f"ended with status {status}"
-        return f"the {self.name} backend's process {how}" + (f": {last_line[0]}" if last_line else "")
 
 
 def _signal(number: int) -> str:

@@ -15,7 +15,7 @@ from resnet_spec.parity.rounding import structure_tolerance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Quantity = Literal["logits", "node", "assembly", "gradients", "statistics", "losses", "weights"]
+Quantity = Literal["logits", "node", "assembly", "gradients", "statistics", "losses", "weights", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Difference:
     """One comparison of a backend with a reference: the largest difference, and the largest that is allowed.
 
     Attributes:
-        quantity: What was compared: ``logits``, a ``node``'s value, ``gradients``, ``statistics``, ...
+        quantity: What was compared: ``logits``, a ``node``'s value, ``gradients``, ``statistics``, ...; ``parameters``
+            are those of a file and of a model of another library, which must be equal.
         dtype: The precision of the computation.
         backend: The backend that was compared.
         reference: What it was compared with: another backend, or in float32 the same backend's float64 result.
@@ -118,6 +119,7 @@ class Finding:
         causes: The changes under which the reference computes what the backend did, each confirmed by computing it;
             empty where none of those tried explains the difference.
         tried: How many changes were tried.
+        counterpart: The node's name in the model of another library that it was compared with; empty otherwise.
     """
 
     backend: str
@@ -126,10 +128,26 @@ class Finding:
     difference: Difference
     causes: tuple[str, ...] = ()
     tried: int = 0
+    counterpart: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as data for JSON."""
         return plain_data(asdict(self)) | {"difference": self.difference.to_dict()}
+
+
+@dataclass(frozen=True)
+class StructuralDifference:
+    """A layer that a model of another library does not have as the spec has it.
+
+    Attributes:
+        message: The difference as a sentence, with both names.
+        node: The node of the spec; empty where it is the network as a whole that differs.
+        counterpart: The layer of the model in its place; empty where there is none.
+    """
+
+    message: str
+    node: str = ""
+    counterpart: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +169,9 @@ class ParityReport:
         nodes: The nodes in order of execution, where ``bisect`` compared them.
         findings: What ``bisect`` found wrong, the first node first: where to look.
         remark: Why the logits may hide mistakes, where they were compared alone; empty otherwise.
+        structure: How the layers of a model of another library differ from the spec's, in the spec's order. Where they
+            do, nothing was computed: ``deviation`` and ``rounding_tolerance`` are NaN, and there are no differences.
+        notes: What was read differently from how that model states it, and what differs in training only.
 
     Examples:
         >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
@@ -171,11 +192,14 @@ class ParityReport:
     nodes: tuple[NodeReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     remark: str = ""
+    structure: tuple[StructuralDifference, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether every difference is allowed and nothing was found wrong."""
-        return all(item.passed for item in (*self.differences, *self.nodes)) and not self.findings
+        found = self.findings or self.structure
+        return all(item.passed for item in (*self.differences, *self.nodes)) and not found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as data for JSON; NaN and infinity, which JSON lacks, become None.

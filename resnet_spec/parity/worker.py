@@ -10,7 +10,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -134,6 +134,9 @@ class _Worker:
         save_arrays(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
 
 
+Command = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""Does what a request asks for, and returns what to answer."""
+
 COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect")
 
 
@@ -149,27 +152,35 @@ def main() -> None:
     try:
         worker = _Worker(get_backend(sys.argv[1]))
     except ResnetSpecError as error:
-        _answer(answers, {"error": str(error)})
+        answer(answers, {"error": str(error)})
         return
     gc.freeze()
     gc.enable()
     backend = worker.backend
-    _answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
-    commands = {name: getattr(worker, name) for name in COMMANDS}
-    for line in sys.stdin:
+    answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
+    serve({name: getattr(worker, name) for name in COMMANDS}, sys.stdin, answers)
+
+
+def serve(commands: Mapping[str, Command], requests: Iterable[str], answers: IO[str]) -> None:
+    """Answer requests until there are no more; an error that a user can cause is answered with its class."""
+    for line in requests:
         request = json.loads(line)
         try:
-            answer = commands[request["command"]](request)
+            found = commands[request["command"]](request)
         except MemoryError:
-            _answer(answers, {"error": "out of memory"})
+            answer(answers, {"error": "out of memory"})
+        except ResnetSpecError as error:
+            kind = type(error).__name__
+            answer(answers, {"error": f"{kind}: {error}", "class": kind, "message": str(error)})
         except Exception as error:
-            _answer(answers, {"error": f"{type(error).__name__}: {error}"})
+            answer(answers, {"error": f"{type(error).__name__}: {error}"})
         else:
-            _answer(answers, answer or {})
+            answer(answers, found or {})
 
 
-def _answer(stream: IO[str], answer: Mapping[str, Any]) -> None:
-    stream.write(json.dumps(answer) + "\n")
+def answer(stream: IO[str], data: Mapping[str, Any]) -> None:
+    """Write an answer."""
+    stream.write(json.dumps(data) + "\n")
     stream.flush()
 
 

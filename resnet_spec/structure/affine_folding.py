@@ -53,7 +53,8 @@ def _merged(network: NormalForm, kinds: Sequence[str], merge: Callable[[Step, Se
         return owners.get(index, index)
 
     def merged(index: int, step: Step) -> Step:
-        step = merge(step, chains[index]) if index in chains else step
+        if index in chains:
+            step = replace(merge(step, chains[index]), values=chains[index][-1].values)
         return replace(step, inputs=tuple(map(owner, step.inputs)))
 
     whole = NormalForm(network.steps[0].shape)

@@ -11,8 +11,9 @@ from resnet_spec.errors import GraphError
 from resnet_spec.graph.folding import fold
 from resnet_spec.operations.fields import as_text
 from resnet_spec.structure.affine_folding import CONVOLUTIONS, drop_batch_norms
+from resnet_spec.structure.differences import differences
 from resnet_spec.structure.forms import form_of_graph
-from resnet_spec.structure.matching import Label, MismatchError, match, with_widths, without_widths
+from resnet_spec.structure.matching import AmbiguityError, Label, MismatchError, match, with_widths, without_widths
 from resnet_spec.structure.steps import NormalForm, Step, Tensor
 
 if TYPE_CHECKING:
@@ -39,11 +40,15 @@ NEUTRAL = {"weight": 1, "bias": 0}
 
 @dataclass(frozen=True)
 class Comparison:
-    """The other network's array for each parameter of a graph; those named in ``others`` belong to layers beyond it."""
+    """The other network's array for each parameter of a graph; those named in ``others`` belong to layers beyond it.
+
+    ``pairs`` has what has the value of a node in the other network, for each node of the graph where anything has.
+    """
 
     tensors: Mapping[str, Tensor]
     others: frozenset[str]
     remarks: tuple[str, ...]
+    pairs: Mapping[str, Hashable]
 
 
 def compare(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str) -> Comparison:
@@ -68,7 +73,32 @@ def compare(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str
         {p.name: _reshaped(tensors[p.name], p.shape) for p in graph.parameters()},
         frozenset(name for tensor in rest for name in tensor.names),
         (*_step_remarks(pairs), *_softmax_remarks(spec, other)),
+        dict(_paired_values(spec_logits, other_logits, indices)),
     )
+
+
+def structural_differences(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str) -> list[MismatchError]:
+    """List how another network differs from a graph at the same input size; see ``compare``."""
+    spec, other = _without_softmax(form_of_graph(graph)), _without_softmax(other)
+    try:
+        _match(graph, spec, other, names, noun)
+    except MismatchError as error:
+        found = [*differences(spec, other, _with_names(without_widths, names), noun)]
+        # What is folded explains every other difference.
+        return found if found and str(found[0]) == str(error) else [error]
+    return []
+
+
+def _paired_values(
+    spec: NormalForm, other: NormalForm, indices: Mapping[int, Sequence[int]]
+) -> Iterator[tuple[str, Hashable]]:
+    """Yield the graph's nodes with what has their values in the other network; steps that are alike in their order."""
+    taken: Counter[int] = Counter()
+    for index, matches in indices.items():
+        place = min(taken[matches[0]], len(matches) - 1)
+        taken[matches[0]] += 1
+        for value in other.steps[matches[place]].values[:1]:
+            yield from ((str(name), value) for name in spec.steps[index].values)
 
 
 def compare_with_source(source: SourceModel, graph: Graph, names: Mapping[str, str] | None = None) -> Comparison:
@@ -145,21 +175,22 @@ def _assign(step: Step, candidates: Sequence[Step], tensors: dict[str, Tensor], 
         found = [candidate.tensors.get(slot) or _neutral(candidate, slot) for candidate in candidates]
         found += [tensors[name]] if name in tensors else []
         if not all(_equal(found[0].array, tensor.array) for tensor in found):
-            raise MismatchError(_ambiguous(step, name, candidates, noun))
+            raise _ambiguous(step, name, candidates, noun)
         tensors[name] = found[0]
     for candidate in candidates:
         for slot in candidate.tensors.keys() - step.tensors.keys():
             if not np.all(candidate.tensors[slot].array == NEUTRAL[slot]):
-                raise MismatchError(
-                    f"{candidate.source} has a {slot} in {noun}, but {step.source} has none in the spec"
-                )
+                message = f"{candidate.source} has a {slot} in {noun}, but {step.source} has none in the spec"
+                raise MismatchError(message, step, candidate)
 
 
-def _ambiguous(step: Step, name: str, candidates: Sequence[Step], noun: str) -> str:
+def _ambiguous(step: Step, name: str, candidates: Sequence[Step], noun: str) -> MismatchError:
     if len(candidates) > 1:
         found = " or ".join(candidate.source for candidate in candidates)
-        return f"{step.source} can be {found}, whose weights differ: neither names nor structure distinguish them"
-    return f"{name!r} is shared by layers of the spec, but {candidates[0].source} has different weights in {noun}"
+        message = f"{step.source} can be {found}, whose weights differ: neither names nor structure distinguish them"
+        return AmbiguityError(message, step)
+    message = f"{name!r} is shared by layers of the spec, but {candidates[0].source} has different weights in {noun}"
+    return MismatchError(message, step, candidates[0])
 
 
 def _neutral(step: Step, slot: str) -> Tensor:

@@ -56,6 +56,8 @@ def form_of_graph(graph: Graph, arrays: Mapping[str, NDArray[Any]] | None = None
         view = OperationView(network, graph, node)
         form = OPERATION_FORMS.get(node.operation.op, as_stated)
         steps[node.name] = form(node.operation, view, *(steps[name] for name in node.inputs))
+    for name, index in steps.items():
+        network.has_value(index, name)
     network = recognize_activations(network.pruned(steps[name] for name in graph.outputs))
     if arrays is not None:
         network.steps = [replace(step, tensors=_filled(step, arrays)) for step in network.steps]

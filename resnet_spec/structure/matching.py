@@ -20,7 +20,26 @@ Label: TypeAlias = "Callable[[Step], Mapping[str, Hashable]]"
 
 
 class MismatchError(Exception):
-    """Two networks differ; the message says where first."""
+    """Two networks differ; the message says where first.
+
+    ``node`` and ``counterpart`` are the names of the layers of the spec and of the other network that differ, as far as
+    they are known, and ``step`` and ``found`` the indices of their steps in the networks that were matched.
+    """
+
+    def __init__(self, message: str, *layers: Step) -> None:
+        super().__init__(message)
+        self.node, self.counterpart = [*(layer.name for layer in layers), "", ""][:2]
+        self.step: int | None = None
+        self.found: int | None = None
+
+    def at(self, step: int, found: int | None = None) -> MismatchError:
+        """Note which steps differ."""
+        self.step, self.found = step, found
+        return self
+
+
+class AmbiguityError(MismatchError):
+    """Networks may be the same, but it is unclear which weights are which."""
 
 
 def with_widths(step: Step) -> dict[str, Hashable]:
@@ -39,20 +58,32 @@ def match(spec: NormalForm, other: NormalForm, label: Label, noun: str) -> dict[
 
     The other network, which messages call by ``noun``, may continue where the spec ends. Raises MismatchError.
     """
-    labels = [[_frozen(label(step)) for step in network.steps] for network in (spec, other)]
-    known: dict[Hashable, int] = {}
-    ours, theirs = (_colors_by_inputs(network, own, known) for network, own in zip((spec, other), labels, strict=True))
+    ours, theirs = _both_by_inputs(spec, other, label)
     if not set(ours) <= set(theirs):
-        raise MismatchError(_first_difference(spec, other, ours, theirs, label, noun))
+        raise _first_difference(spec, other, ours, theirs, label, noun)
     ends = [_end(other, theirs, ours[index]) for index in spec.outputs]
     part, kept = other.pruned(ends), other.required(ends)
     spec_colors, other_colors = _refined((spec, part), (ours, [theirs[index] for index in kept]))
     if Counter(spec_colors) != Counter(other_colors):
-        raise MismatchError(_different_sharing(spec, spec_colors, other_colors, noun))
+        raise _different_sharing(spec, spec_colors, other_colors, noun)
     classes: dict[int, list[int]] = defaultdict(list)
     for index, color in zip(kept, other_colors, strict=True):
         classes[color].append(index)
     return {index: classes[color] for index, color in enumerate(spec_colors)}
+
+
+def unmatched(spec: NormalForm, other: NormalForm, label: Label) -> int:
+    """Return how many steps of either network depend on something that the other does not compute."""
+    ours, theirs = _both_by_inputs(spec, other, label)
+    return len({*ours} ^ {*theirs})
+
+
+def _both_by_inputs(spec: NormalForm, other: NormalForm, label: Label) -> tuple[list[int], list[int]]:
+    known: dict[Hashable, int] = {}
+    ours, theirs = (
+        _colors_by_inputs(network, [_frozen(label(step)) for step in network.steps], known) for network in (spec, other)
+    )
+    return ours, theirs
 
 
 def _frozen(fields: Mapping[str, Hashable]) -> Hashable:
@@ -111,29 +142,33 @@ def _end(other: NormalForm, colors: Sequence[int], wanted: int) -> int:
 
 def _first_difference(
     spec: NormalForm, other: NormalForm, ours: Sequence[int], theirs: Sequence[int], label: Label, noun: str
-) -> str:
+) -> MismatchError:
     """Describe the first step of the spec that the other network does not have, and its step in that place."""
     present = set(theirs)
-    step = next(step for step, color in zip(spec.steps, ours, strict=True) if color not in present)
+    place = next(index for index, color in enumerate(ours) if color not in present)
+    step = spec.steps[place]
     read = sorted(ours[index] for index in step.inputs)
     more = Counter(theirs) - Counter(ours)
     candidates = [
-        found
-        for found, color in zip(other.steps, theirs, strict=True)
+        index
+        for index, (found, color) in enumerate(zip(other.steps, theirs, strict=True))
         if color in more and sorted(theirs[index] for index in found.inputs) == read
     ]
     if not candidates:
-        return _without_candidate(step, spec, other, ours, theirs, noun)
+        return MismatchError(_without_candidate(step, spec, other, ours, theirs, noun), step).at(place)
     wanted = label(step)
-    found = max(candidates, key=lambda candidate: _similarity(wanted, label(candidate)))
+    nearest = max(candidates, key=lambda candidate: _similarity(wanted, label(other.steps[candidate])))
+    found = other.steps[nearest]
     fields = label(found)
     if wanted[""] != fields[""]:
-        return f"the spec has {step.source} where {noun} has {found.source}" + _hint(step, found)
+        message = f"the spec has {step.source} where {noun} has {found.source}" + _hint(step, found)
+        return MismatchError(message, step, found).at(place, nearest)
     field = next(name for name, value in wanted.items() if fields.get(name) != value)
-    return (
+    message = (
         f"{step.source} in the spec and {found.source} in {noun} differ in {field.replace('_', ' ')}: "
         f"{_as_text(wanted[field])} and {_as_text(fields.get(field))}"
     )
+    return MismatchError(message, step, found).at(place, nearest)
 
 
 def _without_candidate(
@@ -163,13 +198,15 @@ def _hint(wanted: Step, step: Step) -> str:
     return ""
 
 
-def _different_sharing(spec: NormalForm, ours: Iterable[int], theirs: Iterable[int], noun: str) -> str:
+def _different_sharing(spec: NormalForm, ours: Iterable[int], theirs: Iterable[int], noun: str) -> MismatchError:
     remaining = Counter(theirs)
-    for step, color in zip(spec.steps, ours, strict=True):
+    for index, color in enumerate(ours):
         remaining[color] -= 1
         if remaining[color] < 0:
-            return f"{step.source} and the layers that read it are connected differently in {noun}"
-    return f"the layers of {noun} are connected differently"
+            step = spec.steps[index]
+            message = f"{step.source} and the layers that read it are connected differently in {noun}"
+            return MismatchError(message, step).at(index)
+    return MismatchError(f"the layers of {noun} are connected differently")
 
 
 def _similarity(wanted: Mapping[str, Hashable], found: Mapping[str, Hashable]) -> int:

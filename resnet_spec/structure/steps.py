@@ -63,7 +63,8 @@ class Step:
 
     ``shape`` is (channels, height, width), with ones for a vector or a signal, and one more for a volume; see
     ``as_map``. ``inputs`` are indices of steps. ``source`` names the layer in messages. ``nonnegative`` says that no
-    value is below zero, and ``folded`` that constants of the file were folded into the weights.
+    value is below zero, and ``folded`` that constants of the file were folded into the weights. ``values`` are what has
+    the step's value: nodes of a graph by name, or tensors of a file.
     """
 
     kind: str
@@ -74,6 +75,12 @@ class Step:
     tensors: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     nonnegative: bool = False
     folded: bool = False
+    values: tuple[Hashable, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """The layer's name in ``source``; empty for the input."""
+        return self.source.rpartition(" (")[0].strip("'")
 
 
 class Window(NamedTuple):
@@ -379,6 +386,10 @@ class NormalForm:
         return self.reshape(self.group_norm(before.inputs[0], source, before.shape[0], epsilon), source, before.shape)
 
     # -- the whole -----------------------------------------------------------------------------------------------
+
+    def has_value(self, x: int, value: Hashable) -> None:
+        """Note what has a step's value."""
+        self.steps[x] = replace(self.steps[x], values=(*self.steps[x].values, value))
 
     def required(self, outputs: Iterable[int]) -> list[int]:
         """Return the indices of the steps that some steps need, with those and the input, in order."""

@@ -102,7 +102,7 @@ def comparing_mutations(references: Mapping[str, str]) -> Generator[dict[str, Ca
     """Yield, for each framework, a function that compares a mutation of it; processes are started once."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
-        stack.enter_context(_registered(folder))
+        stack.enter_context(registered(folder))
         yield {mutated: _comparer(mutated, reference, folder, stack) for mutated, reference in references.items()}
 
 
@@ -133,7 +133,7 @@ def _prepared(comparison: Comparison, mutation: Mutation, folder: Path) -> tuple
 
 
 @contextmanager
-def _registered(folder: Path) -> Generator[None]:
+def registered(folder: Path) -> Generator[None]:
     """Register the mutated backends as third-party backends, for this process and its workers."""
     distribution(folder, "mutated", {f"mutated_{framework}": value for framework, value in CLASSES.items()})
     with pytest.MonkeyPatch.context() as patch:

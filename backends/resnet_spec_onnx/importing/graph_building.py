@@ -14,6 +14,7 @@ from resnet_spec.structure.steps import NormalForm, Step, Tensor
 from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.running import in_float32
 from resnet_spec_onnx.importing.statements import STATEMENTS, Statement, StepView, UnstatedError, decimal
+from resnet_spec_onnx.reading.normal_form import InnerValue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,6 +111,15 @@ class GraphReader:
             if fields.get("shape") == "scalar":
                 fields["initial"] = decimal(tensors[""].array)
         return self._builder.add(statement.op, inputs, name, layer=True, where=where, **fields)
+
+    def tensors_of_nodes(self) -> dict[str, InnerValue]:
+        """Return the file's tensor that has each node's value, by the node's name, once the graph is finished."""
+        found: dict[str, InnerValue] = {}
+        for index, value in self._values.items():
+            own = [tensor for tensor in self._networks[0].steps[index].values if isinstance(tensor, InnerValue)]
+            if value is not None and value.index >= 0 and own:
+                found[self._builder.names[value.index]] = own[-1]
+        return found
 
     # -- axes ----------------------------------------------------------------------------------------------------
 

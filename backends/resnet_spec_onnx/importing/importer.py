@@ -21,13 +21,13 @@ from resnet_spec_onnx.importing.graph_building import GraphReader
 from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.node_forms import STATED_FORMS
 from resnet_spec_onnx.importing.passes import stated, with_pads
-from resnet_spec_onnx.importing.running import in_float32, runner
+from resnet_spec_onnx.importing.running import in_float32, inner_values, runner
 from resnet_spec_onnx.importing.standardized import WeightExpressions
 from resnet_spec_onnx.importing.stated_form import StatedForm
 from resnet_spec_onnx.importing.written import written_graph
 from resnet_spec_onnx.reading.checkpoint import unsupported_part
 from resnet_spec_onnx.reading.node_view import ANY_BATCH, CHANNELS_FIRST, CHANNELS_LAST, Computed, Layout, NodeView
-from resnet_spec_onnx.reading.normal_form import MAX_NODES, image_input, interpret
+from resnet_spec_onnx.reading.normal_form import MAX_NODES, InnerValue, image_input, interpret
 from resnet_spec_onnx.reading.protobuf import Contents, read_contents
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def _import(contents: Contents, name: str, source: Path | bytes, shape: Shape | 
     if reader.constants:
         remarks.append(f"has constants where the graph has learned layers: {listed(reader.constants)}")
     run = runner(source, contents, reading.layout, reading.orders)
-    return SourceModel(graph, reader.arrays(graph), run, names.named, names.classes, tuple(remarks))
+    values = inner_values(source, contents, reading.layout, graph, reader.tensors_of_nodes())
+    return SourceModel(graph, reader.arrays(graph), run, names.named, names.classes, tuple(remarks), values)
 
 
 def _as_written(contents: Contents, graph: Graph, source: Path | bytes) -> SourceModel:
@@ -140,7 +141,13 @@ def _as_written(contents: Contents, graph: Graph, source: Path | bytes) -> Sourc
     arrays = {parameter.name: in_float32(contents.arrays[parameter.name]) for parameter in graph.parameters()}
     layout = Layout(ANY_BATCH, graph.input.shape, tuple(range(len(graph.input.shape) + 1)))
     orders = [tuple(range(len(graph.by_name[name].shape) + 1)) for name in graph.outputs]
-    return SourceModel(graph, arrays, runner(source, contents, layout, orders), classes=_blocks(graph))
+    outputs = {name: output.name for name, output in zip(graph.outputs, contents.graph.output, strict=True)}
+    tensors = {
+        node.name: InnerValue(outputs.get(node.name, node.name), tuple(range(len(node.shape) + 1)))
+        for node in graph.nodes
+    }
+    values = inner_values(source, contents, layout, graph, tensors)
+    return SourceModel(graph, arrays, runner(source, contents, layout, orders), classes=_blocks(graph), values=values)
 
 
 def _blocks(graph: Graph) -> dict[str, str]:

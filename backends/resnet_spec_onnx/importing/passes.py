@@ -63,7 +63,11 @@ def _rewritten(network: NormalForm, rule: Callable[[NormalForm, list[list[int]],
     """Return the network with the steps that a rule replaces."""
     consumers = network.consumers()
     changed = NormalForm(network.steps[0].shape)
-    changed.steps = [rule(network, consumers, index) or step for index, step in enumerate(network.steps)]
+    found = [rule(network, consumers, index) for index in range(len(network.steps))]
+    # A rule may change an earlier step, which has another value.
+    changed.steps = [
+        replace(new, values=step.values) if new else step for step, new in zip(network.steps, found, strict=True)
+    ]
     return changed.pruned(network.outputs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import NodeProto
 
@@ -23,6 +23,13 @@ MAX_NODES = 2**16
 
 MAX_EVALUATED = 5000
 """The most nodes that compute constants; each takes about a millisecond."""
+
+
+class InnerValue(NamedTuple):
+    """A tensor of a file, and the step's axis for each of its axes, as ``Computed`` has them."""
+
+    name: str
+    axes: tuple[int | None, ...]
 
 
 def form_of_file(contents: Contents, layout: Layout) -> NormalForm:
@@ -73,7 +80,9 @@ def interpret(
             if output in values:
                 raise IncomparableError(f"{node.source} computes {output!r} a second time")
             unknown = Unknown(f"{node.source} has more than one output")
-            values[output] = several[index] if index < len(several) else unknown
+            value = values[output] = several[index] if index < len(several) else unknown
+            if isinstance(value, Computed):
+                network.has_value(value.step, InnerValue(output, value.axes))
     if missing := [output.name for output in graph.output if output.name not in values.keys() | failed]:
         raise IncomparableError(f"no node computes its output {missing[0]!r}")
     return [values.get(output.name) for output in graph.output]

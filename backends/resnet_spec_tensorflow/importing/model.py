@@ -19,6 +19,12 @@ from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_o
 from resnet_spec_tensorflow.importing.files import load_file
 from resnet_spec_tensorflow.importing.graph_def import GraphNode, calls_of_graph, input_of_graph, owner_name
 from resnet_spec_tensorflow.importing.graph_patterns import with_patterns
+from resnet_spec_tensorflow.importing.inner_values import (
+    fetching_calls,
+    fetching_tensors,
+    in_the_graphs_layout,
+    inner_values,
+)
 from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity, is_read, key_of, last_first
 from resnet_spec_tensorflow.importing.saved_model import read_graph, runner
 
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     from resnet_spec.graph import Graph
     from resnet_spec.operations.fields import Shape
+    from resnet_spec_tensorflow.importing.inner_values import Fetch
 
 SIZE = 224
 """Height and width of images where a model states none."""
@@ -59,7 +66,8 @@ def import_model(model: Any, shape: Shape | None = None) -> SourceModel:
         calls = calls_of(functional, is_read, trusted=trusted)
         axes = _input_axes(calls)
         known, remarks = _input_shape(calls.input.shape[1:], axes, shape)
-        return _source(calls, axes, known, remarks, str(model.name), _caller(model, axes))
+        fetch = fetching_calls(calls, axes)
+        return _source(calls, axes, known, remarks, str(model.name), _caller(model, axes), fetch)
 
 
 def _graph_source(path: Path, shape: Shape | None) -> SourceModel:
@@ -74,12 +82,24 @@ def _graph_source(path: Path, shape: Shape | None) -> SourceModel:
     axes = identity(rank) if first else last_first(rank)
     known, remarks = _input_shape(stated[1:], axes, shape)
     calls = calls_of_graph(graph, outputs, (1, *(known[axis] for axis in axes)))
+    run = runner(graph, outputs, stated[0])
+
+    def tensors(images: Any, names: Sequence[str]) -> list[Any]:
+        return runner(graph, names, stated[0])(images)
+
+    fetch = fetching_tensors(calls.calls, tensors)
     calls.calls = needed(with_patterns(calls.calls), calls.outputs)
-    return _source(calls, axes, known, remarks, path.stem, runner(graph, outputs, stated[0]))
+    return _source(calls, axes, known, remarks, path.stem, run, fetch)
 
 
 def _source(
-    calls: Calls, axes: Axes, shape: Shape, remarks: list[str], name: str, call: Callable[[Any], list[Any]]
+    calls: Calls,
+    axes: Axes,
+    shape: Shape,
+    remarks: list[str],
+    name: str,
+    call: Callable[[Any], list[Any]],
+    fetch: Fetch,
 ) -> SourceModel:
     builder = GraphBuilder(name, input_of(shape))
     for problem in calls.problems:
@@ -95,6 +115,7 @@ def _source(
         named=not all(map(_is_automatic, _layers(calls))),
         classes={prefix: name for prefix, name in calls.classes.items() if prefix},
         remarks=(*remarks, *reader.remarks(graph)),
+        values=inner_values(reader, calls, graph, axes, fetch),
     )
 
 
@@ -181,11 +202,6 @@ def _runner(
         arranged = np.ascontiguousarray(images.transpose(0, *(axis + 1 for axis in axes)))
         with quiet():
             outputs = call(arranged)
-        return [_result(output, tensor) for output, tensor in zip(outputs, results, strict=True)]
+        return [in_the_graphs_layout(output, tensor) for output, tensor in zip(outputs, results, strict=True)]
 
     return run
-
-
-def _result(output: Any, tensor: Tensor) -> NDArray[Any]:
-    order = (0, *(int(axis) + 1 for axis in np.argsort(tensor.axes)))
-    return np.ascontiguousarray(np.asarray(output).transpose(order))

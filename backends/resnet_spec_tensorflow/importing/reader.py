@@ -321,6 +321,10 @@ class Reader:
                     self._tensors[id(ref)] = result
         return [self._tensors.get(id(ref)) for ref in self._calls.outputs]
 
+    def tensor_of(self, ref: Ref) -> Tensor | None:
+        """What a tensor was read as; None if nothing was."""
+        return self._tensors.get(id(ref))
+
     def remarks(self, graph: Graph) -> list[str]:
         """A sentence for each kind of note; what became part of another node is left out."""
         kinds = {

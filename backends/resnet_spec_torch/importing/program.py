@@ -18,16 +18,18 @@ from torch._ops import OpOverload
 from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
-from resnet_spec.backend import GraphBuilder, SourceModel, input_of
+from resnet_spec.backend import GraphBuilder, SourceModel, Value, input_of
 from resnet_spec.errors import ModelError, Problem, listed
 from resnet_spec_torch.importing.archive import load_program
 from resnet_spec_torch.importing.call import CALLS, Array, Call
+from resnet_spec_torch.importing.inner_values import inner_values
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch.export import ExportedProgram
 
+    from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
 
 BATCH = 2
@@ -172,7 +174,20 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) 
         run=run,
         classes=reader.classes,
         remarks=tuple(f"{kind} ({listed(names)})" for kind, names in reader.remarks.items()),
+        values=inner_values(program, batch, _nodes(reader, graph)),
     )
+
+
+def _nodes(reader: _Reader, graph: Graph) -> dict[str, fx.Node]:
+    """The function that computes each node, by the node's name: the last, since one node may be several."""
+    found: dict[str, fx.Node] = {}
+    for function, made in reader.made.items():
+        if isinstance(made, Value) and made.index >= 0:
+            name = reader.builder.names[made.index]
+            node = graph.by_name.get(name)
+            if node is not None and node.shape == _shape(function, reader.batch):
+                found[name] = function
+    return found
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
@@ -192,6 +207,8 @@ class _Reader:
         self.classes: dict[str, str] = {}
         self.remarks: dict[str, list[str]] = {}
         self._values: dict[fx.Node, Any] = {}
+        self.made: dict[fx.Node, Any] = {}
+        """What each function has made; ``_values`` has what is in its place after a function that overwrites it."""
 
     def graph(self) -> Any:
         """Read every function; raises ModelError with every one that the language cannot express."""
@@ -200,7 +217,7 @@ class _Reader:
             if node.op == "placeholder":
                 self._values[node] = self._given(node)
             elif node.op == "call_function":
-                self._values[node] = self._called(node)
+                self._values[node] = self.made[node] = self._called(node)
             elif node.op == "output":
                 outputs = self._translated(node.args[0])
             else:

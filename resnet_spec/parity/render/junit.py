@@ -47,6 +47,10 @@ def _suite(report: ParityReport) -> ElementTree.Element:
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _properties(report):
         ElementTree.SubElement(properties, "property", name=legal(name), value=legal(value))
+    if report.structure:
+        case = _case(suite, report.spec, "structure")
+        messages = [legal(found.message) for found in report.structure]
+        ElementTree.SubElement(case, "failure", message=messages[0], type="structure").text = "\n".join(messages)
     for difference in report.differences:
         case = _case(suite, report.spec, f"{subject(difference)} ({sides(difference)})")
         if not difference.passed:
@@ -98,6 +102,8 @@ def _properties(report: ParityReport) -> Iterator[tuple[str, str]]:
     yield "rounding_tolerance", figure(report.rounding_tolerance)
     if report.remark:
         yield "remark", report.remark
+    if report.notes:
+        yield "notes", "; ".join(report.notes)
     for backend, settings in report.environment.items():
         yield from ((f"{backend}.{name}", value) for name, value in settings.items())
 

@@ -42,8 +42,15 @@ def parts(reports: Sequence[ParityReport]) -> Iterator[RenderableType]:
 def _parts(report: ParityReport) -> Iterator[RenderableType]:
     yield Text.assemble((report.spec, "bold"), f"  {input_text(report)}  ", _verdict(report.passed), overflow="fold")
     logits = [d for d in report.differences if d.quantity == "logits"]
-    training = [d for d in report.differences if d.quantity != "logits"]
-    yield _logits_table(logits)
+    parameters = [d for d in report.differences if d.quantity == "parameters"]
+    training = [d for d in report.differences if d.quantity not in ("logits", "parameters")]
+    for difference in report.structure:
+        yield Text(difference.message)
+    if parameters:
+        yield _parameters_table(parameters[:MOST])
+        yield f"{len(parameters)} parameters of the given weights differ from the model's\n"
+    if logits:
+        yield _logits_table(logits)
     if training:
         yield ""
         yield _training_table(training)
@@ -60,6 +67,8 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
     for group in grouped(report.findings):
         yield ""
         yield from _finding(group)
+    for note in report.notes:
+        yield Text(f"note: {note}")
 
 
 def _verdict(passed: bool) -> Text:
@@ -71,6 +80,14 @@ def _logits_table(differences: Iterable[Difference]) -> Table:
     for d in differences:
         figures = (d.largest, d.relative, d.bound)
         table.add_row(d.backend, d.dtype, d.reference, *map(_figure, figures), _verdict(d.passed))
+    return table
+
+
+def _parameters_table(differences: Iterable[Difference]) -> Table:
+    """Return a table of parameters that should be equal."""
+    table = _table(("parameter",), ("max |Δ|", "relative"))
+    for d in differences:
+        table.add_row(Text(d.subject), *map(_figure, (d.largest, d.relative)), _verdict(d.passed))
     return table
 
 

@@ -93,10 +93,16 @@ def heading(group: list[Finding]) -> str:
     first, *more = group
     if first.kind == "assembly":
         return f"{first.backend} connects {first.node} to different inputs"
-    text = f"{first.backend} computes {first.node} differently"
+    own = f" (its {first.counterpart})" if first.counterpart else ""
+    text = f"{first.backend} computes {first.node}{own} differently"
     if more:
         text += f", and {len(more)} more in the same way: {', '.join(finding.node for finding in more)}"
     return text
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence: with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def causes(group: list[Finding]) -> list[str]:
