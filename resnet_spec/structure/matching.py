@@ -163,7 +163,11 @@ def _first_difference(
     if wanted[""] != fields[""]:
         message = f"the spec has {step.source} where {noun} has {found.source}" + _hint(step, found)
         return MismatchError(message, step, found).at(place, nearest)
-    field = next(name for name, value in wanted.items() if fields.get(name) != value)
+    field = next((name for name, value in wanted.items() if fields.get(name) != value), None)
+    if field is None:
+        sources = " and ".join(spec.steps[index].source for index in step.inputs)
+        message = f"{step.source} takes {sources} in this order in the spec, but {found.source} takes them in another"
+        return MismatchError(message, step, found).at(place, nearest)
     message = (
         f"{step.source} in the spec and {found.source} in {noun} differ in {field.replace('_', ' ')}: "
         f"{_as_text(wanted[field])} and {_as_text(fields.get(field))}"

@@ -150,25 +150,42 @@ def test_layers_that_nothing_distinguishes_are_refused_unless_their_weights_are_
     assert found(renamed(graph, equal), graph)["two.weight"] is arrays["one.weight"]
 
 
-def test_a_normalization_without_scale_or_offset_has_neutral_ones() -> None:
-    def normalized(op: str, **fields: Any) -> Graph:
-        return Builder(4, 8, 8).add("conv", "conv2d", channels=6, kernel=3).add("norm", op, **fields).graph()
+@pytest.mark.parametrize(
+    ("op", "fields", "size"),
+    [
+        ("batch_norm", {}, 6),
+        ("layer_norm", {"epsilon": 1e-5, "axis": 0}, 6),
+        ("layer_norm", {"epsilon": 1e-5, "axis": 2}, 9),
+        ("instance_norm", {"epsilon": 1e-5}, 6),
+    ],
+)
+def test_a_normalization_without_scale_or_offset_has_neutral_ones(op: str, fields: dict[str, Any], size: int) -> None:
+    def normalized(**more: Any) -> Graph:
+        return Builder(4, 8, 11).add("conv", "conv2d", channels=6, kernel=3).add("norm", op, **fields, **more).graph()
 
-    for op, fields in (
-        ("batch_norm", {}),
-        ("layer_norm", {"epsilon": 1e-5, "axis": 0}),
-        ("instance_norm", {"epsilon": 1e-5}),
-    ):
-        spec, bare = normalized(op, **fields), normalized(op, **fields, scale=False, offset=False)
-        comparison = compare_with_source(renamed(bare), spec)
-        assert np.array_equal(comparison.tensors["norm.weight"].array, np.ones(6, "f4"))
-        assert np.array_equal(comparison.tensors["norm.bias"].array, np.zeros(6, "f4"))
-        assert comparison.remarks == (
-            "has no offset for 1 normalizations that have one in the spec; zeros are used",
-            "has no scale for 1 normalizations that have one in the spec; ones are used",
-        )
-        arrays = random_arrays(spec)
-        assert "has a " in refused(renamed(spec, arrays), bare)
+    spec, bare = normalized(), normalized(scale=False, offset=False)
+    comparison = compare_with_source(renamed(bare), spec)
+    assert np.array_equal(comparison.tensors["norm.weight"].array, np.ones(size, "f4"))
+    assert np.array_equal(comparison.tensors["norm.bias"].array, np.zeros(size, "f4"))
+    assert comparison.remarks == (
+        "has no offset for 1 normalizations that have one in the spec; zeros are used",
+        "has no scale for 1 normalizations that have one in the spec; ones are used",
+    )
+    assert "in the model, but 'norm' (" in refused(renamed(spec), bare)
+
+
+@pytest.mark.parametrize("op", ["matmul", "subtract", "concat"])
+def test_the_order_of_inputs_counts(op: str) -> None:
+    def joined(*inputs: str) -> Graph:
+        b = Builder(3, 6, 6).add("a", "relu", "input").add("b", "sigmoid", "input")
+        fields = {"axis": 0} if op == "concat" else {}
+        return b.add("join", op, *inputs, **fields).add("conv", "conv2d", channels=2, kernel=1).graph()
+
+    assert found(renamed(joined("a", "b")), joined("a", "b"))
+    assert refused(renamed(joined("b", "a")), joined("a", "b")) == (
+        f"'join' ({op}) takes 'a' (relu) and 'b' (sigmoid) in this order in the spec, "
+        f"but 'n14_2' ({op}) takes them in another"
+    )
 
 
 def test_another_width_is_left_to_the_shapes() -> None:
