@@ -24,6 +24,7 @@ from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
 from resnet_spec.importing.naming import with_names_of_blocks, with_systematic_names
 from resnet_spec.importing.shipped import candidates
+from resnet_spec.importing.slices import in_equal_parts
 from resnet_spec.spec.loader import load
 from resnet_spec.spec.spec import Spec
 
@@ -90,10 +91,11 @@ def import_model(
     """
     progress("reading the model")
     source = read_source(model, input)
-    graph, arrays = nested(source.graph), dict(source.arrays)
+    parts = in_equal_parts(source.graph)
+    graph, arrays = nested(parts), dict(source.arrays)
     progress("finding stages and blocks")
     remarks = list(source.remarks)
-    if graph is not source.graph:
+    if graph is not parts:
         remarks.append("a concatenation that begins with the values of an earlier one takes that one's value")
     if not source.named:
         graph, arrays = with_systematic_names(graph, arrays)

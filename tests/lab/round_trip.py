@@ -210,7 +210,7 @@ def result(name: str, kind: str) -> dict[str, Any]:
         end = time.perf_counter()
         source = imported.source
         known = known_spec(source.graph, source.arrays) if source.named else None
-        level, changed = compared(graph, source.graph)
+        level, changed = compared(graph, imported.spec.to_graph())
         own = Counter(array.tobytes() for array in arrays.values())
         found = Counter(np.ascontiguousarray(array, np.float32).tobytes() for array in source.arrays.values())
         data: dict[str, Any] = {
