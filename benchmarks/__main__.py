@@ -21,6 +21,7 @@ PARTS = (
     "weights_filling",
     "weights_converting",
     "weights_memory",
+    "importing",
     "parity_lab",
 )
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
