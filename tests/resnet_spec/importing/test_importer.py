@@ -30,7 +30,7 @@ def _run(images: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "_read", lambda source, shape: source.model)
+    monkeypatch.setattr(importer, "read_source", lambda source, shape: source.model)
 
 
 def imported(spec: str, overrides: Any = None, *, unknown: bool = True, **fields: Any) -> Any:
