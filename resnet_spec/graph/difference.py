@@ -37,6 +37,23 @@ def inference_difference(file: Graph, graph: Graph, heads: Collection[str], hold
     return ""
 
 
+def inference_only(graph: Graph) -> Graph:
+    """The same network in inference: without regularization, and with ``training_fields`` at one value for all.
+
+    Nodes that only called a regularization again are removed with it; stages and blocks are not listed.
+    """
+    nodes = tuple(_inference_nodes(graph, ()))
+    kept = {node.name for node in nodes}
+    outputs: list[str] = []
+    for name in graph.outputs:
+        while name not in kept and name != INPUT:
+            name = graph.by_name[name].inputs[0]
+        outputs.append(name)
+    return Graph.model_construct(
+        name=graph.name, description=graph.description, input=graph.input, nodes=nodes, outputs=tuple(outputs)
+    )
+
+
 def _inference_nodes(graph: Graph, heads: Collection[str]) -> Iterator[Node]:
     skipped: dict[str, str] = {}
     for node in graph.nodes:

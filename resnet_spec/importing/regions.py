@@ -46,9 +46,9 @@ def counter_of(prefix: str) -> Counter | None:
     return Counter(found[1], int(found[2]), found[3]) if found else None
 
 
-def regions(graph: Graph) -> list[Region]:
-    """Split a network into blocks and the layers between them, in order."""
-    found = _by_modules(graph)
+def regions(graph: Graph, *, by_names: bool = True) -> list[Region]:
+    """Split a network into blocks and the layers between them, in order; without ``by_names`` only by its additions."""
+    found = _by_modules(graph) if by_names else []
     blocks = [region for region in found if region.is_block]
     # Names with other separators may say where additions are, too.
     if _adds(graph.nodes):

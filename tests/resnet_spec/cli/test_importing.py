@@ -71,14 +71,14 @@ def test_json_has_the_spec_and_the_comparison(command: Command, model: str) -> N
 def test_what_differs_is_not_written(
     command: Command, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    read = importer._read
+    read = importer.read_source
 
     def wrong(given: Any, input: Any) -> Any:
         source = read(given, input)
         arrays = {name: np.where(array == array.max(), array * 1.2, array) for name, array in source.arrays.items()}
         return importer.SourceModel(source.graph, arrays, source.run)
 
-    monkeypatch.setattr(importer, "_read", wrong)
+    monkeypatch.setattr(importer, "read_source", wrong)
     status, out, err = command("resnet-spec", "import", f"{model}:make", *OPTIONS, "-o", "mine.yaml")
     assert status == 1
     assert "DIFFERS" in out
