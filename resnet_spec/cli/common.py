@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import time
 from codecs import lookup
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import wraps
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CANNOT_RUN = 3
+LINE = 80
+"""The width of texts that are wrapped."""
+
 WIDE = 1000
 """The width of tables that are piped."""
 
@@ -212,6 +217,32 @@ def _redirected(descriptor: int, target: int) -> Generator[None]:
 def _flush() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def shape_argument(text: str | None) -> tuple[int, ...] | None:
+    """Return the sizes that ``--input`` states, channels first; None if it is not given."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,7}(x\d{1,7})*", text):
+        raise click.UsageError(f"--input is sizes joined by x, channels first, such as 3x224x224, not {text!r}")
+    return tuple(map(int, text.split("x")))
+
+
+def table_lines(rows: Iterable[tuple[str, str]], width: int = LINE) -> list[str]:
+    """Return labels and texts in two columns, wrapped to a width; a label that is repeated is shown once."""
+    rows = list(rows)
+    indent = min(max((len(label) for label, _ in rows), default=0), width // 3) + 2
+    lines: list[str] = []
+    shown = ""
+    for label, text in rows:
+        head = "" if label == shown else label
+        shown = label
+        if len(head) + 2 > indent:
+            lines.append(head)
+            head = ""
+        lines += wrap(text, width, initial_indent=f"{head:{indent}}", subsequent_indent=" " * indent,
+                      break_on_hyphens=False)  # fmt: skip
+    return lines
 
 
 def count(number: int) -> str:

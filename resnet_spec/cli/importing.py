@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.cli.common import JSON, console, muted_stderr, print_json, progress, quiet_stdout
+from resnet_spec.cli.common import JSON, console, muted_stderr, print_json, progress, quiet_stdout, shape_argument
 from resnet_spec.spec.catalog import ENDINGS
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def import_command(
     from resnet_spec.weights.atomic import check_target, replacing
     from resnet_spec.weights.io import write_weights
 
-    size = _shape(shape)
+    size = shape_argument(shape)
     if output is not None and output.suffix not in ENDINGS:
         raise click.UsageError(f"{output}: a spec's path ends in {' or '.join(ENDINGS)}")
     for path in (output, weights):
@@ -72,14 +71,6 @@ def import_command(
     _tell(imported, report, [path for path in (output, weights) if path is not None], err=as_json or output is None)
     if not report.passed:
         click.get_current_context().exit(1)
-
-
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,7}(x\d{1,7})*", text):
-        raise click.UsageError(f"--input is sizes joined by x, channels first, such as 3x224x224, not {text!r}")
-    return tuple(map(int, text.split("x")))
 
 
 def _compared(imported: ImportedModel, backends: str | None, tell: Any) -> ParityReport:

@@ -10,10 +10,12 @@ import click
 
 from resnet_spec import __version__
 from resnet_spec.cli.common import CHANGED_SINCE, JSON, SET, changed_specs, console, count, print_json, run, shape_text
+from resnet_spec.cli.diff import diff
+from resnet_spec.cli.identify import identify
 from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
-from resnet_spec.cli.weights import convert, identify
+from resnet_spec.cli.weights import convert
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend
@@ -251,6 +253,7 @@ def schema(block: bool) -> None:
 
 
 command.add_command(convert)
+command.add_command(diff)
 command.add_command(identify)
 command.add_command(import_command)
 command.add_command(parity)

@@ -1,19 +1,12 @@
-"""``resnet-spec identify`` and ``resnet-spec convert``: find the network of a weights file, and convert it."""
+"""``resnet-spec convert``: convert weights from any format to any other."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from resnet_spec.cli.common import JSON, READING, SET, muted_stderr, print_json, progress, quiet_stdout, tell_remarks
-
-if TYPE_CHECKING:
-    from resnet_spec.weights.identification import Match
-
-SHOWN = 20
-"""Differences that are printed for a spec that does not fit."""
 
 
 def _list_names(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -102,32 +95,3 @@ def convert(
         print_json(data | {"input": source, "output": str(place.path), "format": place.format})
     else:
         click.echo(f"{place.path}: {len(arrays)} tensors of {graph.name}")
-
-
-@click.command()
-@click.argument("path", metavar="FILE")
-@JSON
-def identify(path: str, as_json: bool) -> None:
-    """Name the shipped specs whose parameters a weights file holds, or the nearest; status 1 if none fits."""
-    from dataclasses import asdict
-
-    from resnet_spec.weights.identification import identify as matches_of
-
-    with quiet_stdout(), tell_remarks(), progress() as tell, muted_stderr():
-        matches = matches_of(Path(path), tell)
-    if as_json:
-        print_json([asdict(match) | {"fits": match.fits} for match in matches])
-    else:
-        click.echo("\n".join(_described(match) for match in matches) or "no shipped spec is similar")
-    if not any(match.fits for match in matches):
-        click.get_current_context().exit(1)
-
-
-def _described(match: Match) -> str:
-    """Return a match as text: the arguments that select it, and its differences."""
-    name = " ".join([match.spec, *(f"--set {override}" for override in match.overrides)])
-    if match.fits:
-        return f"{name}  ({match.unlike})" if match.unlike else name
-    shown, rest = match.differences[:SHOWN], match.differences[SHOWN:]
-    lines = [f"{name}: {match.share:.0%} of names and shapes agree", *shown]
-    return "\n  ".join([*lines, *([f"and {len(rest)} more, which --json prints"] if rest else [])])

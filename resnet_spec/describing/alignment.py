@@ -7,11 +7,12 @@ least, and the order is kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
+from resnet_spec.describing.isomorphism import same_nodes
 from resnet_spec.describing.parts import Block, Parts
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.importing.architecture import COMMUTATIVE
@@ -62,13 +63,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Two networks, and their pairs of stages and nodes in order."""
+    """Two networks, and their pairs of stages and nodes in order; ``isomorphic`` if they are known to be the same."""
 
     first: Parts
     second: Parts
     stages: tuple[tuple[tuple[Block, ...], tuple[Block, ...]], ...]
     blocks: tuple[tuple[tuple[Block | None, Block | None], ...], ...]
     pairs: tuple[Pair, ...]
+    isomorphic: bool = False
 
     @cached_property
     def partner(self) -> dict[str, str]:
@@ -114,7 +116,7 @@ class Alignment:
         """Whether both networks compute the same from the same input and the same parameters."""
         graphs = self.first.graph, self.second.graph
         outputs = [self.partner.get(name) for name in graphs[0].outputs]
-        return (
+        return self.isomorphic or (
             self.cost == 0 and graphs[0].input.shape == graphs[1].input.shape and outputs == list(graphs[1].outputs)
         )
 
@@ -127,28 +129,49 @@ def differs(pair: Pair) -> bool:
 def align(first: Graph, second: Graph) -> Alignment:
     """Pair the nodes of two networks.
 
-    The parts are found by modules and by additions, since names may say where blocks are in one network only; that by
-    which fewer nodes differ is used.
+    If some have no partner, the parts are found by additions only, too, since names may say where blocks are in one
+    network only; that by which fewer nodes differ is used.
     """
+    if (nodes := same_nodes(first, second)) is not None:
+        return _same(Parts.of(first), second, nodes)
     found = _aligned(Parts.of(first), Parts.of(second))
-    if found.same:
+    if all(pair.first and pair.second for pair in found.pairs):
         return found
     other = _aligned(Parts.of(first, by_names=False), Parts.of(second, by_names=False))
     return min(found, other, key=lambda alignment: alignment.cost)
 
 
+def _same(first: Parts, second: Graph, nodes: Mapping[str, str]) -> Alignment:
+    """The pairs of networks that compute the same; the second has the first's parts."""
+
+    def other(own: Iterable[Node]) -> tuple[Node, ...]:
+        return tuple(second.by_name[nodes[node.name]] for node in own if node.name in nodes)
+
+    def block(own: Block) -> Block:
+        join = other([own.join])[0] if own.join else None
+        return replace(
+            own, graph=second, main=other(own.main), shortcut=other(own.shortcut), join=join, after=other(own.after)
+        )
+
+    stages = tuple(tuple(map(block, stage)) for stage in first.stages)
+    parts = Parts(second, other(first.stem), stages, other(first.head))
+    return replace(_aligned(first, parts), isomorphic=True)
+
+
 def _aligned(first: Parts, second: Parts) -> Alignment:
-    nodes = _Nodes()
+    nodes, costs = _Nodes(), _Costs()
     pairs: list[Pair] = []
 
-    def add(one: Sequence[Node], other: Sequence[Node], place: Place, blocks: tuple[Block | None, Block | None]) -> None:
+    def add(
+        one: Sequence[Node], other: Sequence[Node], place: Place, blocks: tuple[Block | None, Block | None]
+    ) -> None:
         pairs.extend(Pair(a, b, place, blocks) for a, b in nodes.aligned(one, other))
 
     add(first.stem, second.stem, Place("stem"), (None, None))
-    stages = _in_order(first.stages, second.stages, _stage_cost)
+    stages = _in_order(first.stages, second.stages, costs.of_stages)
     all_blocks: list[tuple[tuple[Block | None, Block | None], ...]] = []
     for number, (one, other) in enumerate(stages, 1):
-        blocks = _in_order(one or (), other or (), _block_cost)
+        blocks = _blocks(one or (), other or (), costs)
         all_blocks.append(tuple(blocks))
         for place, (a, b) in enumerate(blocks, 1):
             sections = zip((a or b).sections, (b or a).sections, strict=True)  # type: ignore[union-attr]
@@ -158,6 +181,13 @@ def _aligned(first: Parts, second: Parts) -> Alignment:
     add(first.head, second.head, Place("head"), (None, None))
     matched = tuple((one or (), other or ()) for one, other in stages)
     return Alignment(first, second, matched, tuple(all_blocks), tuple(pairs))
+
+
+def _blocks(one: Sequence[Block], other: Sequence[Block], costs: _Costs) -> Pairs[Block]:
+    """The blocks of two stages in pairs; the first is the first, since the shape changes there."""
+    if not one or not other:
+        return _in_order(one, other, costs.of_blocks)
+    return [(one[0], other[0]), *_in_order(one[1:], other[1:], costs.of_blocks)]
 
 
 # -- sequences ---------------------------------------------------------------------------------------------------
@@ -218,9 +248,7 @@ class _Nodes:
     def aligned(self, first: Sequence[Node], second: Sequence[Node]) -> Iterator[tuple[Node | None, Node | None]]:
         key = tuple(node.operation for node in first), tuple(node.operation for node in second)
         if key not in self._known:
-            places = _in_order(
-                range(len(first)), range(len(second)), lambda i, j: _node_cost(first[i], second[j])
-            )
+            places = _in_order(range(len(first)), range(len(second)), lambda i, j: _node_cost(first[i], second[j]))
             self._known[key] = places
         for i, j in self._known[key]:
             yield None if i is None else first[i], None if j is None else second[j]
@@ -241,19 +269,42 @@ def _node_cost(one: Node, other: Node) -> float:
     return 10
 
 
+class _Costs:
+    """How much blocks and stages differ; blocks like those before are not compared again."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[object, int] = {}
+        self._of_block: dict[int, int] = {}
+        self._known: dict[tuple[int, int], float] = {}
+
+    def _kind(self, block: Block) -> int:
+        """A number that blocks of the same layers share."""
+        if id(block) not in self._of_block:
+            self._of_block[id(block)] = self._kinds.setdefault(block.signature, len(self._kinds))
+        return self._of_block[id(block)]
+
+    def of_blocks(self, one: Block, other: Block) -> float:
+        kinds = self._kind(one), self._kind(other)
+        if kinds not in self._known:
+            self._known[kinds] = 0 if kinds[0] == kinds[1] else _block_cost(one, other)
+        return self._known[kinds]
+
+    def of_stages(self, one: Sequence[Block], other: Sequence[Block]) -> float:
+        strides = any(block.changes_size for block in one) != any(block.changes_size for block in other)
+        channels = one[0].last.shape[0] != other[0].last.shape[0]
+        return 0.3 * channels + 0.5 * strides + 0.2 * self.of_blocks(one[-1], other[-1])
+
+
 def _block_cost(one: Block, other: Block) -> float:
-    if one.signature == other.signature:
-        return 0
-    kinds = Counter(node.operation.op for node in one.nodes), Counter(node.operation.op for node in other.nodes)
-    exact = Counter(node.operation for node in one.nodes), Counter(node.operation for node in other.nodes)
-    parts = [1 - (a & b).total() / max(1, (a | b).total()) for a, b in (kinds, exact)]
-    return 0.05 + 0.5 * parts[0] + 0.4 * parts[1] + 0.2 * (one.changes_shape != other.changes_shape)
+    kinds = _unlike([node.operation.op for node in one.nodes], [node.operation.op for node in other.nodes])
+    exact = _unlike(*([hash(node.operation) for node in block.nodes] for block in (one, other)))
+    return 0.05 + 0.5 * kinds + 0.4 * exact + 0.2 * (one.changes_shape != other.changes_shape)
 
 
-def _stage_cost(one: Sequence[Block], other: Sequence[Block]) -> float:
-    first, second = one[0], other[0]
-    strides = any(block.changes_size for block in one) != any(block.changes_size for block in other)
-    return 0.3 * (first.last.shape[0] != second.last.shape[0]) + 0.5 * strides + 0.2 * _block_cost(one[-1], other[-1])
+def _unlike(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    """The share of two collections that is in one of them only."""
+    a, b = Counter(one), Counter(other)
+    return 1 - (a & b).total() / max(1, (a | b).total())
 
 
 def _paired(name: str, graph: Graph, partner: dict[str, str]) -> str:

@@ -65,9 +65,7 @@ class Anatomy:
     def convolutions(self) -> tuple[Node, ...]:
         """The convolutions and linear layers of the main branch, without those of gates."""
         return tuple(
-            node
-            for node in self.block.main
-            if node.operation.category in KERNELED and node.name not in self.gate_nodes
+            node for node in self.block.main if node.operation.category in KERNELED and node.name not in self.gate_nodes
         )
 
     @cached_property
@@ -129,9 +127,7 @@ class Anatomy:
         nouns, every = Counter(map(noun, strided)), Counter(map(noun, self.block.main))
         whole = {text for text, count in nouns.items() if count > 1 and count == every[text]}
         return listed(
-            dict.fromkeys(
-                f"the {noun(node)}s" if noun(node) in whole else f"the {self.role(node)}" for node in strided
-            )
+            dict.fromkeys(f"the {noun(node)}s" if noun(node) in whole else f"the {self.role(node)}" for node in strided)
         )
 
     @property

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, cast
 
 from resnet_spec.describing.alignment import Alignment, Pair
 from resnet_spec.describing.blocks import Anatomy
 from resnet_spec.describing.parts import Block
-from resnet_spec.describing.phrases import differing, noun
+from resnet_spec.describing.phrases import differing, noun, phrase
 from resnet_spec.graph import Node
 from resnet_spec.importing.fields import fields_of
 from resnet_spec.operations import Category
 
+WINDOW_FIELDS = frozenset({"channels", "kernel", "stride", "padding", "features", "groups", "dilation"})
+"""Fields of windows and widths, which differ layer by layer."""
+
 Kind = Literal["added", "removed", "operation", "field", "inputs", "calls"]
+
+
+class Difference(NamedTuple):
+    """A sentence, and the part of the network that it is on."""
+
+    part: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,7 @@ class Change:
     @property
     def node(self) -> Node:
         """The node, the first network's if both have one."""
-        node = self.pair.first or self.pair.second
-        assert node is not None
-        return node
+        return cast("Node", self.pair.first or self.pair.second)
 
     @property
     def in_block(self) -> tuple[int, int]:
@@ -56,19 +64,20 @@ def fields(node: Node) -> dict[str, Any]:
     return found | ({"stride": found["kernel"]} if "kernel" in found and "stride" not in found else {})
 
 
-def changes_of(alignment: Alignment) -> Iterator[Change]:
-    """Each difference of each pair, in order."""
+def changes_of(alignment: Alignment, *, every: bool = False) -> Iterator[Change]:
+    """Each difference of each pair, in order; padding that only follows the kernel counts with ``every``."""
     for pair in alignment.pairs:
         one, other = pair.first, pair.second
         if one is None or other is None:
             yield Change("added" if one is None else "removed", pair)
             continue
         if one.operation.op != other.operation.op:
-            yield Change("operation", pair, before=noun(one), after=noun(other))
+            texts = (phrase(node, channels=False) for node in (one, other))
+            yield Change("operation", pair, "", *texts)
         else:
             before, after = fields(one), fields(other)
             for name in differing(before, after):
-                if not (name == "padding" and _follows_kernel(one) and _follows_kernel(other)):
+                if every or not (name == "padding" and _follows_kernel(one) and _follows_kernel(other)):
                     yield Change("field", pair, name, before.get(name), after.get(name))
         if one.name in alignment.rewired:
             yield Change("inputs", pair)
@@ -79,11 +88,12 @@ def changes_of(alignment: Alignment) -> Iterator[Change]:
 def _follows_kernel(node: Node) -> bool:
     """Whether a window's padding is the usual one of its kernel, which keeps the size at a stride of 1."""
     own = node.operation
-    kernel, padding = getattr(own, "kernel", None), getattr(own, "padding", None)
-    if not kernel or not isinstance(padding, tuple):
+    kernel: tuple[int, ...] = getattr(own, "kernel", ())
+    padding: tuple[tuple[int, int], ...] | str = getattr(own, "padding", "")
+    if not kernel or isinstance(padding, str):
         return False
     dilation = getattr(own, "dilation", (1,) * len(kernel))
-    return all(tuple(pad) == (d * (k - 1) // 2,) * 2 for k, d, pad in zip(kernel, dilation, padding, strict=True))
+    return all(pad == (d * (k - 1) // 2,) * 2 for k, d, pad in zip(kernel, dilation, padding, strict=True))
 
 
 @dataclass
@@ -177,9 +187,12 @@ class Worklist:
                 return f"{text} blocks" if everywhere and len(found) > 1 else f"{stages_text(stages)}, {text} block"
             if found == every - ends:
                 return f"all but {text} blocks"
-        if len(stages) == 1:
-            return f"stage {stages[0]}, {blocks_text(sorted(number for _, number in found))}"
-        return f"{len(found)} of the blocks"
+        rows = {stage: sorted(number for own, number in found if own == stage) for stage in stages}
+        whole = {stage: rows[stage] == sorted(number for own, number in every if own == stage) for stage in stages}
+        return "; ".join(
+            stages_text([stage]) if whole[stage] else f"stage {stage}, {blocks_text(row)}"
+            for stage, row in rows.items()
+        )
 
 
 def stages_text(stages: list[int]) -> str:

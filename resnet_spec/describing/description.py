@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from resnet_spec.describing.blocks import Anatomy
-from resnet_spec.describing.differences import Difference
+from resnet_spec.describing.changes import Difference
 from resnet_spec.describing.layerwise import layers_text
 from resnet_spec.describing.parts import Parts
 from resnet_spec.describing.phrases import FIELDS, listed, number, short, word
@@ -149,7 +149,9 @@ def _stages_text(stages: Sequence[Stage]) -> str:
     size = f", {' to '.join(ends)}" if all(ends) else ""
     if len(stages) > MANY:
         blocks = sum(stage.blocks for stage in stages)
-        return f"{blocks} blocks in {len(stages)} stages of {stages[0].channels} to {stages[-1].channels} channels{size}"
+        return (
+            f"{blocks} blocks in {len(stages)} stages of {stages[0].channels} to {stages[-1].channels} channels{size}"
+        )
     counts, channels = (
         ", ".join(map(str, values)) for values in ([s.blocks for s in stages], [s.channels for s in stages])
     )
@@ -167,12 +169,12 @@ def _block_text(anatomies: Sequence[Anatomy]) -> str:
     if not kinds:
         return ""
     most = sorted(kinds.items(), key=lambda item: -len(item[1]))
-    texts = [
-        f"{'' if len(kinds) == 1 else f'{len(own)} '}{kind}{_groups_text(own)}" for kind, own in most[:2]
-    ]
+    texts = [f"{'' if len(kinds) == 1 else f'{len(own)} '}{kind}{_groups_text(own)}" for kind, own in most[:2]]
     if len(kinds) > 2:
         texts.append(f"{len(kinds) - 2} other kinds")
-    strides = dict.fromkeys(re.sub(r" convolution\b", "", anatomy.stride_in) for anatomy in anatomies if anatomy.stride_in)
+    strides = dict.fromkeys(
+        re.sub(r" convolution\b", "", anatomy.stride_in) for anatomy in anatomies if anatomy.stride_in
+    )
     facts = [f"stride in {listed(strides, 'or')}"] if strides else []
     if all(anatomy.preactivated for anatomy in anatomies):
         facts.append("norm and activation before each convolution")
@@ -258,9 +260,6 @@ def _remarks(graph: Graph) -> Iterator[str]:
         yield "convolutions with bias"
     if len(graph.outputs) > 1:
         yield f"{len(graph.outputs)} outputs"
-    again = sum(
-        bool(node.calls and node.operation.parameters(*graph.input_shapes(node))) for node in graph.nodes
-    )
+    again = sum(bool(node.calls and node.operation.parameters(*graph.input_shapes(node))) for node in graph.nodes)
     if again:
         yield f"{again} layers use another's parameters again"
-

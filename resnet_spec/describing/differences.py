@@ -8,30 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 from resnet_spec.describing.alignment import Alignment, align
-from resnet_spec.describing.padding import with_explicit_padding
-from resnet_spec.describing.changes import Change, Worklist, fields, is_training, stages_text
+from resnet_spec.describing.block_rules import BLOCK_RULES
+from resnet_spec.describing.changes import (
+    WINDOW_FIELDS,
+    Change,
+    Difference,
+    Worklist,
+    fields,
+    is_training,
+    stages_text,
+)
 from resnet_spec.describing.layerwise import layerwise
-from resnet_spec.describing.parts import Block
+from resnet_spec.describing.padding import with_explicit_padding
 from resnet_spec.describing.phrases import change_text, counted, listed, noun, phrase, short, value_text, word
 from resnet_spec.graph import Graph, Node
 from resnet_spec.graph.difference import inference_only
 from resnet_spec.graph.summary import summarize
 from resnet_spec.operations import Category
 
-Rule = Callable[[Worklist], Iterator["Difference"]]
-
-OWN_WORDS = frozenset({"channels", "kernel", "stride", "padding", "features", "groups", "dilation"})
-"""Fields of windows, which differ layer by layer."""
-
-
-class Difference(NamedTuple):
-    """A sentence, and the part of the network that it is on."""
-
-    part: str
-    text: str
+Rule: TypeAlias = Callable[[Worklist], Iterator[Difference]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,20 @@ def _explained(alignment: Alignment) -> Iterator[Difference]:
 
 
 def _rank(part: str) -> int:
-    order = ("input", "network", "convolution", "norm", "activation", "stem", "channels", "stage", "blocks", "gate", "head", "classes")
+    order = (
+        "input",
+        "network",
+        "convolution",
+        "norm",
+        "activation",
+        "stem",
+        "channels",
+        "stage",
+        "blocks",
+        "gate",
+        "head",
+        "classes",
+    )
     if part == "training":
         return 100
     return next((place for place, name in enumerate(order) if part.startswith(name)), order.index("blocks"))
@@ -203,7 +214,7 @@ def _everywhere(work: Worklist) -> Iterator[Difference]:
             totals[pair.first.operation.op] = totals.get(pair.first.operation.op, 0) + 1
     groups: dict[tuple[str, str, str, str, str], list[Change]] = {}
     for change in work.left:
-        if change.kind in ("field", "operation") and change.field not in OWN_WORDS:
+        if change.kind in ("field", "operation") and change.field not in WINDOW_FIELDS:
             op = change.node.operation.op
             key = (change.kind, op, change.field, repr(change.before), repr(change.after))
             groups.setdefault(key, []).append(change)
@@ -260,119 +271,8 @@ def _stem(work: Worklist) -> Iterator[Difference]:
         for change in work.left
         if change.pair.place.part == "stem"
         and change.node.operation.category in said
-        and (change.kind in ("added", "removed") or change.field in OWN_WORDS)
+        and (change.kind in ("added", "removed") or change.field in WINDOW_FIELDS)
     )
-
-
-def _strided_blocks(work: Worklist) -> Iterator[Difference]:
-    """Stages whose last block has the stride instead of the first."""
-    ends = [
-        {place for place, blocks in work.paired.items() if blocks[side].changes_size} for side in (0, 1)
-    ]
-    firsts = {place for place in work.paired if place[1] == 1}
-    counts = {number: len(blocks) for number, blocks in enumerate(work.alignment.blocks, 1)}
-    lasts = {place for place in work.paired if place[1] == counts[place[0]]} - firsts
-    for one, other, text in ((firsts, lasts, "last"), (lasts, firsts, "first")):
-        if ends[0] and ends[1] and ends[0] <= one and ends[1] <= other:
-            before = "first" if text == "last" else "last"
-            yield Difference("blocks", f"stride in the {text} block of a stage instead of the {before}")
-            places = ends[0] | ends[1]
-            work.take(
-                change
-                for change in work.left
-                if change.in_block in places
-                and (change.field == "stride" or change.node.operation.op.startswith("max_pool"))
-            )
-
-
-def _kinds(work: Worklist) -> Iterator[Difference]:
-    """Blocks of other convolutions, and with normalizations before instead of after them."""
-    groups: dict[str, list[tuple[tuple[int, int], list[Change]]]] = {}
-    for place, changes in work.by_block():
-        one, other = (work.anatomy(block) for block in work.paired[place])
-        main = [c for c in changes if c.pair.place.section in ("main", "after")]
-        if one.kernels != other.kernels:
-            same = one.kind == other.kind
-            a, b = (x.layers if same else f"{x.kind} ({x.layers})" for x in (one, other))
-            said = [c for c in main if c.kind in ("added", "removed", "inputs") or c.field in OWN_WORDS]
-            groups.setdefault(f"{b} instead of {a}", []).append((place, _ungated(said, work)))
-        elif one.preactivated != other.preactivated:
-            text = "before each convolution instead of after" if other.preactivated else (
-                "after each convolution instead of before"
-            )
-            categories = (Category.NORMALIZATION, Category.ACTIVATION)
-            said = [c for c in main if c.kind != "field" and c.node.operation.category in categories]
-            said += [c for c in changes if c.kind == "inputs"]
-            groups.setdefault(f"norm and activation {text}", []).append((place, _ungated(said, work)))
-    yield from _by_place(work, groups)
-
-
-def _ungated(changes: list[Change], work: Worklist) -> list[Change]:
-    gated = {
-        name for change in changes for block in change.pair.blocks if block for name in work.anatomy(block).gate_nodes
-    }
-    return [c for c in changes if not {n.name for n in (c.pair.first, c.pair.second) if n} & gated]
-
-
-def _gates(work: Worklist) -> Iterator[Difference]:
-    """Gates of another kind, or that one network lacks."""
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    said: list[Change] = []
-    details: dict[tuple[str, str], set[str]] = {}
-    for place, changes in work.by_block():
-        one, other = (work.anatomy(block) for block in work.paired[place])
-        kinds = tuple(listed(dict.fromkeys(gate.kind for gate in x.gates)) or "none" for x in (one, other))
-        if kinds[0] == kinds[1]:
-            continue
-        key = (kinds[0], kinds[1])
-        own = {detail for gate in (other.gates or one.gates) for detail in gate.details}
-        details[key] = details[key] & own if key in details else own
-        groups.setdefault(key, []).append(place)
-        nodes = one.gate_nodes | other.gate_nodes
-        for change in changes:
-            if {node.name for node in (change.pair.first, change.pair.second) if node} & nodes:
-                said.append(change)
-    work.take(said)
-    for (before, after), places in groups.items():
-        where = work.where(places)
-        common = sorted(details[before, after], key=lambda text: (len(text), text))[:1]
-        text = " ".join([after, *common]) if after != "none" else "none"
-        before = " ".join([before, *common]) if after == "none" else before
-        at = "" if where == "blocks" else f" ({where})"
-        yield Difference("gate", f"{text}{at}" if before == "none" else f"{text} instead of {before}{at}")
-
-
-def _shortcuts(work: Worklist) -> Iterator[Difference]:
-    """Shortcuts of other layers."""
-    groups: dict[str, list[tuple[tuple[int, int], list[Change]]]] = {}
-    for place, changes in work.by_block():
-        one, other = (work.anatomy(block) for block in work.paired[place])
-        said = [c for c in changes if c.pair.place.section == "shortcut"]
-        if said and one.shortcut != other.shortcut:
-            a, b = (x.shortcut or "the input itself" for x in (one, other))
-            groups.setdefault(f"{b} instead of {a} as shortcut", []).append((place, said))
-    yield from _by_place(work, groups)
-
-
-def _strides(work: Worklist) -> Iterator[Difference]:
-    """Strides that are in another layer of the block."""
-    groups: dict[str, list[tuple[tuple[int, int], list[Change]]]] = {}
-    every = {place for place, (a, b) in work.paired.items() if a.changes_size and b.changes_size}
-    for place, changes in work.by_block():
-        one, other = (work.anatomy(block) for block in work.paired[place])
-        moved = [c for c in changes if c.field == "stride" and c.pair.place.section == "main"]
-        if moved and one.stride_in and other.stride_in and one.stride_in != other.stride_in:
-            groups.setdefault(f"stride in {other.stride_in} instead of {one.stride_in}", []).append((place, moved))
-    for text, found in groups.items():
-        places = {place for place, _ in found}
-        work.take([change for _, changes in found for change in changes])
-        yield Difference("blocks" if places == every else work.where(places), text)
-
-
-def _by_place(work: Worklist, groups: dict[str, list[tuple[tuple[int, int], list[Change]]]]) -> Iterator[Difference]:
-    for text, found in groups.items():
-        work.take([change for _, changes in found for change in changes])
-        yield Difference(work.where(place for place, _ in found), text)
 
 
 def _padding(work: Worklist) -> Iterator[Difference]:
@@ -383,11 +283,12 @@ def _padding(work: Worklist) -> Iterator[Difference]:
         for change in work.left:
             node = change.pair.first if removed else change.pair.second
             amount = change.after if removed else change.before
-            if change.field == "padding" and node is not None and node.inputs[0] == pad.node.name:
-                if amount == fields(pad.node)["padding"]:
-                    text = _padding_text(node, own_layer=not removed)
-                    part = change.pair.place.part if change.pair.place.part != "stage" else ""
-                    groups.setdefault(f"{part}|{text}", []).extend((pad, change))
+            if change.field != "padding" or node is None or node.inputs[0] != pad.node.name:
+                continue
+            if amount == fields(pad.node)["padding"]:
+                text = _padding_text(node, own_layer=not removed)
+                part = change.pair.place.part if change.pair.place.part != "stage" else ""
+                groups.setdefault(f"{part}|{text}", []).extend((pad, change))
     for key, changes in groups.items():
         part, _, text = key.partition("|")
         work.take(changes)
@@ -435,7 +336,7 @@ def _rest(work: Worklist) -> Iterator[Difference]:
 
 
 RULES: tuple[Rule, ...] = (
-    _training, _without_blocks, _stages, _folded, _everywhere, _stem, _gates, _kinds, _strided_blocks, _shortcuts, _strides, _padding,
-    _channels, _classes, _rest,
+    _training, _without_blocks, _stages, _folded, _everywhere, _stem, *BLOCK_RULES, _padding, _channels, _classes,
+    _rest,
 )  # fmt: skip
 """In an order in which a sentence on more comes before one on less."""

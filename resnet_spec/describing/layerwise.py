@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import cast
 
 from resnet_spec.describing.changes import Change, Worklist
 from resnet_spec.describing.parts import Block
@@ -117,9 +118,7 @@ def layers_text(nodes: Sequence[Node]) -> str:
 
 def _changed(work: Worklist, own: Sequence[Change]) -> Iterator[str]:
     first = own[0]
-    one, other = first.pair.first, first.pair.second
-    assert one is not None
-    assert other is not None
+    one, other = cast("tuple[Node, Node]", (first.pair.first, first.pair.second))
     if first.kind == "operation":
         yield f"{phrase(other)} instead of {phrase(one)}"
     fields = [change for change in own if change.kind == "field"]

@@ -17,8 +17,8 @@ def _explicit(node: Node) -> Node:
     own = node.operation
     if getattr(own, "padding", None) != "same" or set(getattr(own, "stride", (2,))) != {1}:
         return node
-    kernel = own.kernel  # type: ignore[union-attr]
-    dilation = getattr(own, "dilation", (1,) * len(kernel))
+    kernel: tuple[int, ...] = getattr(own, "kernel", ())
+    dilation: tuple[int, ...] = getattr(own, "dilation", (1,) * len(kernel))
     extents = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     if any(extent % 2 for extent in extents):
         return node

@@ -20,6 +20,9 @@ MANY_STAGES = 8
 """A network in which more rows of blocks differ in channels changes its channels in each block."""
 
 
+PATH = 1000
+"""As many letters of what a value is computed by are compared to order branches of equal depth."""
+
 FEW_BLOCKS = 3
 """Fewer blocks without a join are layers like others."""
 
@@ -138,12 +141,16 @@ def _reads_one(region: Region) -> bool:
 
 
 class _Order:
-    """Orders nodes by how they are connected: each after its inputs, the longer branch first."""
+    """Orders nodes by how they are connected: each after its inputs, the longer branch first, then that of smaller kernels."""
 
     def __init__(self, graph: Graph) -> None:
         self.depth = {INPUT: 0}
+        self.path = {INPUT: ""}
         for node in graph.nodes:
             self.depth[node.name] = 1 + max(self.depth[name] for name in node.inputs)
+            own = node.operation
+            fields = [getattr(own, name, "") for name in ("kernel", "dilation", "part", "start")]
+            self.path[node.name] = f"{own.op} {fields} {self.path[node.inputs[0]]}"[:PATH]
 
     def sorted(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         own = {node.name: node for node in nodes}
@@ -166,7 +173,7 @@ class _Order:
         """A node's inputs, the deepest first if their order does not count."""
         if node.operation.op not in COMMUTATIVE:
             return node.inputs
-        return sorted(node.inputs, key=lambda name: -self.depth[name])
+        return sorted(node.inputs, key=lambda name: (-self.depth[name], self.path[name]))
 
 
 # -- stages ------------------------------------------------------------------------------------------------------

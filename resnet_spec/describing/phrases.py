@@ -96,7 +96,9 @@ def phrase(node: Node, *, channels: bool = True) -> str:
     if fields.get("dilation", 1) != 1:
         parts.append(f"dilation {value_text(fields['dilation'])}")
     if node.operation.op.startswith("pad") and "padding" in fields:
-        parts[0] = f"{value_text(fields['value']) if fields['value'] else 'zero'} padding {value_text(fields['padding'])}"
+        parts[0] = (
+            f"{value_text(fields['value']) if fields['value'] else 'zero'} padding {value_text(fields['padding'])}"
+        )
     if "slope" in fields:
         parts[0] += f" {number(fields['slope'])}"
     if "features" in fields and node.operation.op == "linear":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from resnet_spec.weights.matching import check_weights
 from resnet_spec.weights.naming import canonical_names
 from resnet_spec.weights.reading import read_checkpoint
 from resnet_spec.weights.selection import network_tensors
+from resnet_spec.weights.tensor_names import dotted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +94,7 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
     progress("comparing with the shipped specs")
     best = _best_of_each(tensors)
     likely = [match for match in best if match.share == 1] or [match for match in best[:MAX_SUGGESTIONS] if match.share]
-    found = [_compared(match, path, checkpoint, tensors) for match in likely]
+    found = [_fitted(match, path, checkpoint, tensors) for match in likely]
     fitting = [(match, graph) for match, graph in found if match.fits]
     if not fitting:
         return [match for match, _ in found]
@@ -146,6 +148,14 @@ def likely(specs: Iterable[str], tensors: Tensors) -> list[str]:
     least = MIN_SIMILARITY * max(similarity.values(), default=0)
     nearest = sorted(similarity, key=lambda name: -similarity[name])[:MAX_SUGGESTIONS]
     return [name for name in specs if name not in known or similarity[name] >= least or name in nearest]
+
+
+def most_alike(specs: Iterable[str], graph: Graph, count: int) -> list[str]:
+    """The specs whose kernels are most like a network's, by their numbers of elements; the likeliest first."""
+    sizes = Counter(count_kernels(graph))
+    known = _kernels()
+    similarity = {name: _similarity(known[name], sizes) for name in specs if name in known}
+    return sorted(similarity, key=lambda name: (-similarity[name], *rarity(name)))[:count]
 
 
 def of_like_kernels(specs: Iterable[str], tensors: Tensors) -> list[str]:
@@ -224,6 +234,40 @@ def _share(wanted: Shapes, found: Shapes) -> float:
         return both / (len(wanted) + len(found) - both)
     alike = (Counter(wanted.values()) & Counter(found.values())).total()
     return 0.5 * alike / (len(wanted) + len(found) - alike)
+
+
+def _fitted(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
+    """A match with what differs, if necessary with as many blocks as the file's names count."""
+    found = _compared(match, path, checkpoint, tensors)
+    repeats = _repeats(found[1], tensors)
+    if found[0].fits or not repeats:
+        return found
+    try:
+        repeated = load(match.spec, repeats).to_graph()
+    except SpecError:
+        # A spec may state a number for each block.
+        return found
+    candidate = _candidate(match.spec, repeated, tensors, *repeats)
+    if candidate.share <= match.share:
+        return found
+    return _compared(candidate, path, checkpoint, tensors)
+
+
+def _repeats(graph: Graph, tensors: Tensors) -> list[str]:
+    """Overrides for the stages of which a file has another number of blocks, by names such as ``layer3.5.conv1``."""
+    names = [dotted(name) for name in tensors]
+    stages = [scope.name for scope in graph.scopes if scope.kind == "stage"]
+    found: dict[str, set[str]] = {stage: set() for stage in stages}
+    own: dict[str, set[str]] = {stage: set() for stage in stages}
+    for counted, listed in ((found, names), (own, [node.name for node in graph.nodes])):
+        for name in listed:
+            parts = name.split(".")
+            for stage, block in pairwise(parts):
+                if stage in counted and block.isdigit():
+                    counted[stage].add(block)
+    return [
+        f"stages.{s}.repeat={len(found[s])}" for s in stages if found[s] and own[s] and len(found[s]) != len(own[s])
+    ]
 
 
 def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
