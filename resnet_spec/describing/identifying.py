@@ -59,7 +59,7 @@ def identify(
     path = Path(text)
     progress("reading the file")
     unread = ""
-    if importers_of(path) or (":" in text and not path.exists()):
+    if (path.exists() and importers_of(path)) or (":" in text and not path.exists()):
         try:
             network = read_network(text, input=input)
         except ResnetSpecError as error:

@@ -17,6 +17,7 @@ def same_nodes(first: Graph, second: Graph) -> dict[str, str] | None:
     if first.input.shape != second.input.shape or len(first.outputs) != len(second.outputs):
         return None
     digests = [_digests(graph) for graph in (first, second)]
+    ranks = [_ranks(graph, own) for graph, own in zip((first, second), digests, strict=True)]
     found: dict[str, str] = {}
     layers: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
@@ -34,7 +35,7 @@ def same_nodes(first: Graph, second: Graph) -> dict[str, str] | None:
         # A value without parameters may be computed twice in one network and once in the other.
         if a.operation.parameters(*first.input_shapes(a)) and layers.setdefault(a.layer, b.layer) != b.layer:
             return None
-        waiting += zip(_inputs(a, digests[0]), _inputs(b, digests[1]), strict=True)
+        waiting += zip(_inputs(a, ranks[0]), _inputs(b, ranks[1]), strict=True)
     return found if len(set(layers.values())) == len(layers) else None
 
 
@@ -48,7 +49,20 @@ def _digests(graph: Graph) -> dict[str, int]:
     return found
 
 
-def _inputs(node: Node, digests: Mapping[str, int]) -> list[str]:
-    """A node's inputs, in the order of their digests if their own does not count."""
+def _ranks(graph: Graph, digests: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Numbers for each value by what it is computed by and then by what it is used for, to order what commutes."""
+    uses: dict[str, list[int]] = {name: [] for name in digests}
+    for place, name in enumerate(graph.outputs):
+        uses[name].append(place)
+    found: dict[str, tuple[int, int]] = {}
+    for node in reversed(graph.nodes):
+        found[node.name] = digests[node.name], hash((digests[node.name], tuple(sorted(uses[node.name]))))
+        for place, name in enumerate(node.inputs):
+            uses[name].append(hash((found[node.name], 0 if node.operation.op in COMMUTATIVE else place)))
+    return found | {INPUT: (digests[INPUT], 0)}
+
+
+def _inputs(node: Node, ranks: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A node's inputs, in the order of their ranks if their own does not count."""
     commutes = node.operation.op in COMMUTATIVE
-    return sorted(node.inputs, key=lambda name: digests[name]) if commutes else list(node.inputs)
+    return sorted(node.inputs, key=lambda name: ranks[name]) if commutes else list(node.inputs)

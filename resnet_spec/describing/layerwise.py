@@ -42,7 +42,7 @@ def layerwise(work: Worklist) -> Iterator[tuple[str, str]]:
 def _outside(work: Worklist) -> Iterator[tuple[str, str]]:
     for part in ("stem", "head"):
         changes = [change for change in work.left if change.pair.place.part == part]
-        sentences = list(_sentences(work, changes))
+        sentences = dict.fromkeys(_sentences(work, changes))
         if sentences:
             yield part, "; ".join(sentences)
         work.take(changes)
@@ -97,13 +97,15 @@ def _alone(work: Worklist, run: Sequence[Change]) -> Iterator[str]:
     output = [change for change in run if change.node.operation.category is Category.OUTPUT]
     removed, added = ([c.node for c in run if c.kind == kind and c not in output] for kind in ("removed", "added"))
     before, after = (layers_text(nodes) for nodes in (removed, added))
+    at = " in the shortcut" if run[0].pair.place.section == "shortcut" else ""
     if before and after:
-        yield f"{after} instead of {before}"
+        yield f"{after} instead of {before}{at}"
     elif after:
         place = work.before(run[0])
-        yield f"with {after}{f' after the {place}' if place else ''}"
+        yield f"with {after}{f' after the {place}' if place else at}"
     elif before:
-        yield f"no {listed(dict.fromkeys(map(noun, removed)), 'or')}" if len(removed) <= FEW_LAYERS else f"no {before}"
+        few = listed(dict.fromkeys(map(noun, removed)), "or")
+        yield f"no {few if len(removed) <= FEW_LAYERS else before}{at}"
     for change in output:
         yield f"{'with' if change.kind == 'added' else 'no'} {noun(change.node)}"
 

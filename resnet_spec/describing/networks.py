@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_spec.backend.registry import importers, readers
 from resnet_spec.errors import GraphError, ModelError, WeightsError
 from resnet_spec.graph import Graph
-from resnet_spec.importing.importer import read_model
+from resnet_spec.importing.importer import read_source
 from resnet_spec.spec.catalog import ENDINGS
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.io import GRAPH
@@ -63,7 +63,7 @@ def read_network(text: str, overrides: Sequence[str] = (), input: tuple[int, ...
     if path.exists():
         return _from_file(text, path, input)
     if ":" in text:
-        source = read_model(text, input)
+        source = read_source(text, input)
         return Network(text, source.graph, is_spec=False, remarks=source.remarks)
     if path.suffix and path.suffix in CORE_ENDINGS | importers().keys() | readers().keys():
         raise ModelError(f"{text}: does not exist")
@@ -73,7 +73,7 @@ def read_network(text: str, overrides: Sequence[str] = (), input: tuple[int, ...
 
 def _from_file(text: str, path: Path, input: tuple[int, ...] | None) -> Network:
     if importers_of(path):
-        source = read_model(path, input)
+        source = read_source(path, input)
         return Network(text, source.graph, is_spec=False, remarks=source.remarks)
     graph = stated_graph(path)
     if graph is None:
@@ -83,7 +83,8 @@ def _from_file(text: str, path: Path, input: tuple[int, ...] | None) -> Network:
 
 def importers_of(path: Path) -> str | None:
     """The backend that imports a file or folder, by its ending."""
-    return importers().get(path.suffix.lower() if path.is_file() else "")
+    # The importer of folders has no ending, as some files have none.
+    return importers().get(path.suffix.lower()) if path.suffix or path.is_dir() else None
 
 
 def stated_graph(path: Path) -> Graph | None:

@@ -141,7 +141,10 @@ def _reads_one(region: Region) -> bool:
 
 
 class _Order:
-    """Orders nodes by how they are connected: each after its inputs, the longer branch first, then that of smaller kernels."""
+    """Orders nodes by how they are connected: each after its inputs, the longer branch first.
+
+    Branches of equal length are ordered by their operations.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.depth = {INPUT: 0}

@@ -53,6 +53,8 @@ def value_text(value: Any) -> str:
         return number(value)
     if isinstance(value, list | tuple):
         return "×".join(value_text(part) for part in cast("Sequence[Any]", value))
+    if value == "same":
+        return "'same'"
     return "none" if value is None else str(value)
 
 
@@ -125,14 +127,14 @@ def listed(parts: Iterable[str], last: str = "and") -> str:
 
 
 def counted(texts: Iterable[str]) -> str:
-    """Equal neighbors once: ``2 × ReLU, flatten``."""
+    """A row of layers, equal neighbors once: ``2 × ReLU, then flatten``."""
     found: list[list[Any]] = []
     for text in texts:
         if found and found[-1][0] == text:
             found[-1][1] += 1
         else:
             found.append([text, 1])
-    return "; ".join(text if times == 1 else f"{times} × {text}" for text, times in found)
+    return ", then ".join(text if times == 1 else f"{times} × {text}" for text, times in found)
 
 
 def short(value: int) -> str:

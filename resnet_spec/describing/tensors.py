@@ -12,7 +12,7 @@ from resnet_spec.describing.changes import Difference
 from resnet_spec.describing.phrases import extents, listed, short
 from resnet_spec.weights.adapting import is_counter
 from resnet_spec.weights.identification import STATISTICS
-from resnet_spec.weights.tensor_names import dotted
+from resnet_spec.weights.tensor_names import dotted, is_averaged
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -43,18 +43,20 @@ def tensor_lines(
         >>> tensor_lines({"conv1.weight": (64, 3, 7, 7), "fc.weight": (10, 64), "fc.bias": (10,)})[1]
         Difference(part='stem', text='7×7 kernel, 3 to 64 channels (conv1.weight)')
     """
-    own = _without_prefix({dotted(name): shape for name, shape in shapes.items() if not is_counter(name)})
+    averaged = {*averages, *(name for name in shapes if is_averaged(dotted(name)))}
+    weights = {name: shape for name, shape in shapes.items() if name not in averaged} or shapes
+    own = _without_prefix({dotted(name): shape for name, shape in weights.items() if not is_counter(name)})
     kernels = {name: kernel for name, shape in own.items() if (kernel := _kernel(shape))}
     learned = {name: shape for name, shape in own.items() if name.rpartition(".")[2] not in STATISTICS}
-    found = [Difference("tensors", f"{len(shapes)} of {short(sum(map(prod, learned.values())))} parameters")]
+    found = [Difference("tensors", f"{len(weights)} of {short(sum(map(prod, learned.values())))} parameters")]
     found += _stem(kernels)
     found += _rows(kernels)
     found += _sizes(kernels)
     found += _norm(own, learned)
     found += _head(own)
     others = [f"{count} {kind}" for kind, count in (ignored or {}).items()]
-    if count := len(list(averages)):
-        others.insert(0, f"exponential moving averages of {count} tensors")
+    if averaged and len(weights) < len(shapes):
+        others.insert(0, f"exponential moving averages of {len(shapes) - len(weights)} tensors")
     if others:
         found.append(Difference("besides", listed(others)))
     return [*found, Difference("not known", "strides, padding, ε and activations, which tensors do not state")]

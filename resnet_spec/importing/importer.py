@@ -192,10 +192,11 @@ def located(model: Any) -> tuple[Any, str]:
             hint = "" if path.suffix else "; a function of Python is named package.module:function"
             raise ModelError(f"{path}: does not exist{hint}")
         kind = path.suffix.lower() if path.is_file() else ""
-        name = found.get(kind)
+        name = found.get(kind) if kind or path.is_dir() else None
         if name is None:
             known = ", ".join(ending for ending in sorted(found) if ending.startswith("."))
-            raise ModelError(f"{path}: no installed backend imports {kind or 'folders'} (known: {known})")
+            what = kind or ("folders" if path.is_dir() else "files without an ending")
+            raise ModelError(f"{path}: no installed backend imports {what} (known: {known})")
         return path, name
     name = importer_of(model)
     if name is None:

@@ -95,7 +95,12 @@ def identify(path: str | Path, progress: Callable[[str], None] = lambda step: No
     best = _best_of_each(tensors)
     likely = [match for match in best if match.share == 1] or [match for match in best[:MAX_SUGGESTIONS] if match.share]
     found = [_fitted(match, path, checkpoint, tensors) for match in likely]
-    fitting = [(match, graph) for match, graph in found if match.fits]
+    repeats = [sum(".repeat=" in override for override in match.overrides) for match, _ in found if match.fits]
+    fitting = [
+        (match, graph)
+        for match, graph in found
+        if match.fits and sum(".repeat=" in override for override in match.overrides) == min(repeats)
+    ]
     if not fitting:
         return [match for match, _ in found]
     (first, model), *others = fitting
@@ -145,7 +150,8 @@ def likely(specs: Iterable[str], tensors: Tensors) -> list[str]:
     sizes = Counter(prod(tensor.shape) for tensor in tensors.values() if tensor.ndim > 1)
     known = _kernels()
     similarity = {name: _similarity(known[name], sizes) for name in specs if name in known}
-    least = MIN_SIMILARITY * max(similarity.values(), default=0)
+    # If no kernel is alike, no spec is.
+    least = MIN_SIMILARITY * max(similarity.values(), default=0) or 1
     nearest = sorted(similarity, key=lambda name: -similarity[name])[:MAX_SUGGESTIONS]
     return [name for name in specs if name not in known or similarity[name] >= least or name in nearest]
 

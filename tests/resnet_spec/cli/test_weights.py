@@ -1,4 +1,4 @@
-"""``convert`` and ``identify`` as their users meet them: what is printed where, and the status."""
+"""``convert`` as its users meet it: what is printed where, and the status."""
 
 from __future__ import annotations
 
@@ -32,19 +32,6 @@ def convert(command: Command, file: Path, tmp_path: Path) -> Command:
     return lambda *arguments: command(
         "resnet-spec", "convert", "spec.yaml", file, tmp_path / "out.safetensors", *arguments
     )
-
-
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Have some specs shipped alone, so that not all are lowered."""
-    return lambda *names: monkeypatch.setattr("resnet_spec.weights.identification.available", lambda: names)
-
-
-def hollow(graph: Graph, folder: Path) -> Path:
-    """A file of a graph's tensors that says nothing else."""
-    path = folder / "in.safetensors"
-    save_file({p.name: np.zeros(p.shape, "float16") for p in graph.parameters()}, path)
-    return path
 
 
 # -- convert -----------------------------------------------------------------------------------------------------
@@ -206,68 +193,6 @@ def test_a_part_of_a_file_is_taken(command: Command, small: Graph, tmp_path: Pat
     assert refused.err.splitlines()[-1].endswith("spec fits 2 parts of the file: choose --take k or --take q")
     assert command("resnet-spec", "convert", "spec.yaml", source, target, "--take", "k").status == 0
     assert np.array_equal(read_weights(target, small)["fc.bias"], initialize(small, 1)["fc.bias"])
-
-
-# -- identify ----------------------------------------------------------------------------------------------------
-
-
-def test_a_files_specs_are_named_with_what_tells_them_apart(
-    command: Command, few: Callable[..., None], tmp_path: Path
-) -> None:
-    few("timm/resnet18", "torchvision/resnet18", "timm/resnetblur18", "cifar/resnet20")
-    path = hollow(load("resnet18", ["parameters.classes=10"]).to_graph(), tmp_path)
-
-    assert command("resnet-spec", "identify", path) == (
-        0,
-        "torchvision/resnet18 --set parameters.classes=10\n"
-        "timm/resnet18 --set parameters.classes=10  (computes the same as torchvision/resnet18)\n"
-        "timm/resnetblur18 --set parameters.classes=10"
-        "  ('layer2.0.conv1' differs in 'stride': (2, 2) in torchvision/resnet18, (1, 1) in timm/resnetblur18)\n",
-        "",
-    )
-
-
-def test_machines_are_reported_too(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
-    few("torchvision/resnet18")
-    done = command("resnet-spec", "identify", hollow(load("resnet18").to_graph(), tmp_path), "--json")
-
-    assert json.loads(done.out) == [
-        {"spec": "torchvision/resnet18", "overrides": [], "share": 1.0, "differences": [], "unlike": "", "fits": True}
-    ]
-
-
-def test_the_nearest_are_named_with_as_much_as_a_person_reads(
-    command: Command, few: Callable[..., None], tmp_path: Path
-) -> None:
-    few("torchvision/resnet18")
-    path = hollow(load("resnet18", ["stages.layer1.repeat=5"]).to_graph(), tmp_path)
-    done = command("resnet-spec", "identify", path)
-    first, *rest, last = done.out.splitlines()
-
-    assert done.status == 1
-    assert first == "torchvision/resnet18: 77% of names and shapes agree"
-    assert rest[0] == f"  {path}: not the 102 tensors of torchvision/resnet18 (30 unexpected)"
-    assert (len(rest), last) == (20, "  and 11 more, which --json prints")
-
-    (match,) = json.loads(command("resnet-spec", "identify", path, "--json").out)
-    assert len(match["differences"]) == 31
-
-
-def test_a_file_that_is_like_nothing_is_reported(command: Command, few: Callable[..., None], tmp_path: Path) -> None:
-    few("torchvision/resnet18")
-    save_file({"a": np.zeros(3)}, tmp_path / "x")
-
-    assert command("resnet-spec", "identify", tmp_path / "x") == (1, "no shipped spec is similar\n", "")
-
-
-def test_a_path_that_is_not_a_file_is_reported(command: Command, tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"\xff" * 64)
-    done = command("resnet-spec", "identify", path)
-
-    assert (done.status, done.out) == (2, "")
-    assert done.err.startswith(f"{path}: is not a whole safetensors file (")
-    assert command("resnet-spec", "identify", tmp_path / "y") == (2, "", f"{tmp_path / 'y'}: no such file\n")
 
 
 # -- build -------------------------------------------------------------------------------------------------------

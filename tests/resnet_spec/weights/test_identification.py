@@ -248,14 +248,28 @@ def test_a_variant_that_only_its_fingerprint_shows_is_near(few: Callable[..., No
 
 def test_the_nearest_are_named_with_what_differs(few: Callable[..., None], named: Identify) -> None:
     few("torchvision/resnet18", "torchvision/resnet34", "torchvision/resnet50", "cifar/resnet20", "msra/resnet50")
-    matches = named(hollow(load("resnet18", ["stages.layer1.repeat=3"]).to_graph()))
+    overrides = ["stem.conv1.conv2d.kernel=5", "stem.conv1.conv2d.padding=2"]
+    matches = named(hollow(load("resnet18", overrides).to_graph()))
 
     assert (matches[0].spec, len(matches)) == ("torchvision/resnet18", MAX_SUGGESTIONS)
-    assert 1 > matches[0].share > matches[1].share > 0
-    assert matches[0].differences[:2] == (
-        "x: not the 102 tensors of torchvision/resnet18 (10 unexpected)",
-        "layer1.2.conv1.weight: unexpected",
+    assert 1 > matches[0].share > matches[-1].share > 0
+    assert matches[0].differences == (
+        "x: not the 102 tensors of torchvision/resnet18 (1 mismatched)",
+        "conv1.weight: has shape [64, 3, 5, 5], not [64, 3, 7, 7]",
     )
+
+
+def test_other_numbers_of_blocks_are_overrides(few: Callable[..., None], named: Identify) -> None:
+    few("torchvision/resnet18", "torchvision/resnet34", "torchvision/resnet50", "cifar/resnet20")
+    graph = load("resnet18", ["stages.layer1.repeat=3", "parameters.classes=7"]).to_graph()
+    (match,) = named(hollow(graph))
+
+    assert match.fits, "ResNet-34 with other numbers of three stages is left out"
+    assert (match.spec, match.overrides) == (
+        "torchvision/resnet18",
+        ("stages.layer1.repeat=3", "parameters.classes=7"),
+    )
+    assert load(match.spec, match.overrides).to_graph().parameters() == graph.parameters()
 
 
 def test_the_nearest_have_the_files_classes(few: Callable[..., None], named: Identify) -> None:
