@@ -195,7 +195,7 @@ def _without_candidate(
 def _hint(wanted: Step, step: Step) -> str:
     if wanted.kind == "factor" and step.kind == "scale":
         return f", a product with another constant than {wanted.fields['value']:g}"
-    if step.kind in AFFINE and step.inputs == (0,):
+    if step.kind in (*AFFINE, "learned_scale", "learned_offset", "factor") and step.inputs == (0,):
         return ": it normalizes its input itself, but the spec does not"
     if step.kind in AFFINE:
         return ", one constant per channel: a normalization written so no longer has its statistics"

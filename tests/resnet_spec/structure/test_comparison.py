@@ -101,6 +101,20 @@ def test_a_difference_is_reported_with_both_names(other: Graph, message: str) ->
     assert refused(renamed(other), block()) == message
 
 
+def test_a_model_that_normalizes_its_input_says_so() -> None:
+    def network(first: str = "", **fields: Any) -> Graph:
+        b = Builder(3, 8, 8)
+        if first:
+            b.add("preprocess", first, **fields)
+        return b.add("conv", "conv2d", channels=4, kernel=3).graph()
+
+    for first, fields in (("scale", {"shape": "scalar"}), ("offset", {"shape": "channels"})):
+        assert refused(renamed(network(first, **fields)), network()) == (
+            f"the spec has 'conv' (conv2d) where the model has 'n0_0' ({first}): "
+            "it normalizes its input itself, but the spec does not"
+        )
+
+
 def shortcuts(second: str) -> Graph:
     """Two blocks, of which the second adds ``second``."""
     b = Builder(4, 8, 8)
