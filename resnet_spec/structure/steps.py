@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from math import copysign, inf
 from struct import pack, unpack
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from resnet_spec.operations.fields import Edges, Shape
 from resnet_spec.operations.windows import explicit_padding, is_unpadded, overhang, window_counts
@@ -112,8 +112,10 @@ def as_map(shape: Shape) -> Shape:
 class NormalForm:
     """Steps in order of execution, the first of which is the input; ``outputs`` are indices of steps.
 
-    Steps without weights that compute the same are one step, however often they are written.
+    Steps that compute the same are one step, however often they are written, unless ``stated`` keeps them apart.
     """
+
+    stated: ClassVar[bool] = False
 
     def __init__(self, shape: Shape) -> None:
         self.steps = [Step("input", {}, (), as_map(shape), "its input")]
@@ -134,7 +136,7 @@ class NormalForm:
         """Return the index of a step, added unless an equal one exists; by default the shape is the first input's."""
         shape = as_map(shape or self.steps[inputs[0]].shape)
         step = Step(kind, fields, inputs, shape, source, tensors or {}, nonnegative)
-        if any(not tensor.names for tensor in step.tensors.values()):
+        if self.stated or any(not tensor.names for tensor in step.tensors.values()):
             return self._append(step)
         weights = tuple((slot, tensor.names) for slot, tensor in step.tensors.items())
         key = (kind, tuple(fields.items()), inputs if kind in ORDERED else tuple(sorted(inputs)), shape, weights)

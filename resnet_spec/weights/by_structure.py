@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.backend.registry import get_backend, importers
-from resnet_spec.errors import BackendError, ModelError, WeightsError
+from resnet_spec.errors import ModelError, WeightsError
 from resnet_spec.structure.comparison import compare_with_source
 from resnet_spec.structure.matching import MismatchError
 from resnet_spec.weights.formats.detection import SAVED_MODEL, ending_of, find_file
@@ -54,7 +54,7 @@ def read_by_structure(path: Path, backend: str, graph: Graph) -> Checkpoint:
     """The weights of the model in a file by the graph's names.
 
     Raises OtherNetworkError if the networks differ, if more than one array fits a parameter, or if the model cannot be
-    read.
+    read; BackendError if the backend cannot be imported.
     """
     return checkpoint_of_model(find_file(path) or path, backend, graph, str(path))
 
@@ -63,10 +63,12 @@ def checkpoint_of_model(model: Any, backend: str, graph: Graph, source: str) -> 
     """The weights of a model, live or at a path, by the graph's names.
 
     Where its own names fit and the networks differ, the weights are those of these names, and ``doubt`` says how.
+
+    Raises OtherNetworkError as above, BackendError if the backend cannot be imported.
     """
     try:
         found = _imported(model, backend, graph)
-    except (ModelError, BackendError) as error:
+    except ModelError as error:
         more = len(error.problems) - 1
         reason = f"{error.problems[0]}{f' (and {more} more)' if more else ''}".removeprefix(f"{source}: ")
         raise OtherNetworkError(source, f"its network cannot be read: {reason}") from error

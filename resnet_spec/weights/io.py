@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.backend.registry import importer_of
-from resnet_spec.errors import GraphError, Problem, WeightsError
+from resnet_spec.errors import BackendError, GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import inference_difference
 from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters
@@ -155,11 +155,12 @@ def _fit(
     if file and not difference and (importer := _importer(file, graph, selection, reading)):
         try:
             return _fit(graph, read_by_structure(file, importer, graph), source, seed, reading)
-        except OtherNetworkError as error:
+        except (OtherNetworkError, BackendError) as error:
+            reason = error.reason if isinstance(error, OtherNetworkError) else f"its network was not read: {error}"
             if has_names(graph, selection.tensors):
-                difference = f"was read by names only: {error.reason}"
+                difference = f"was read by names only: {reason}"
             else:
-                failure = error.problems
+                failure = [Problem(f"{source}: {reason}")]
     if difference and reading.get("strict_graph"):
         raise WeightsError(f"{source}: {difference}")
     widened = checkpoint.widened.intersection(selection.origins.values())

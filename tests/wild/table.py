@@ -41,6 +41,16 @@ ELSEWHERE = (
     Elsewhere(
         "a folder with `config.json`, with or without a head", "transformers", "tests/oracles/test_transformers.py"
     ),
+    Elsewhere(
+        "a model with automatic names, by structure (`.keras`, `.h5`, SavedModel, `.pb`)",
+        "Keras 3",
+        "tests/resnet_spec_tensorflow/importing/test_by_structure.py",
+    ),
+    Elsewhere(
+        "a program (`.pt2`), by structure",
+        "torch.export",
+        "tests/resnet_spec_torch/importing/test_by_structure.py",
+    ),
     Elsewhere("ONNX by name or by structure", "PyTorch's exporters", "tests/oracles/test_onnx_reading.py"),
     Elsewhere("ONNX after an optimizer", "ONNX Runtime", "tests/resnet_spec_onnx/reading/test_checkpoint.py"),
     Elsewhere("Flax's msgpack, and its names", "Flax", "tests/resnet_spec/weights/test_zoo_files.py"),

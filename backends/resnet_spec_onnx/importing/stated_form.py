@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.operations.windows import window_counts
-from resnet_spec.structure.steps import NormalForm, Step, as_map
+from resnet_spec.structure.steps import NormalForm
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from resnet_spec.operations.fields import Edges, Shape
     from resnet_spec.structure.steps import Tensor, Window
     from resnet_spec_onnx.importing.standardized import WeightExpressions
@@ -27,26 +25,13 @@ class StatedForm(NormalForm):
     ``expressions`` knows what the file computes of its weights.
     """
 
+    stated = True
+
     def __init__(self, shape: Shape, expressions: WeightExpressions | None = None) -> None:
         super().__init__(shape)
         self.expressions = expressions
         self.transposes: dict[tuple[int, tuple[int, ...]], str] = {}
         self._transposed: dict[tuple[int, tuple[int, ...]], int] = {}
-
-    def add(
-        self,
-        kind: str,
-        inputs: tuple[int, ...],
-        source: str,
-        shape: Shape | None = None,
-        tensors: Mapping[str, Tensor] | None = None,
-        *,
-        nonnegative: bool = False,
-        **fields: Hashable,
-    ) -> int:
-        """Return the index of a new step; by default the shape is the first input's."""
-        shape = as_map(shape or self.steps[inputs[0]].shape)
-        return self._append(Step(kind, fields, inputs, shape, source, tensors or {}, nonnegative))
 
     def convolution(
         self, x: int, source: str, window: Window, channels: int, groups: int, tensors: Mapping[str, Tensor]

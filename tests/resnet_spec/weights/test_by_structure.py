@@ -107,10 +107,14 @@ def test_another_network_is_reported_before_the_names(importer: Importer, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "error", [ModelError("its layer is a Lambda"), BackendError("no test backend; pip install it")]
+    ("error", "reason"),
+    [
+        (ModelError("its layer is a Lambda"), "its network cannot be read: its layer is a Lambda"),
+        (BackendError("no test backend; pip install it"), "its network was not read: no test backend; pip install it"),
+    ],
 )
 def test_a_model_that_cannot_be_read_leaves_the_names_error(
-    importer: Importer, error: Exception, tmp_path: Path
+    importer: Importer, error: Exception, reason: str, tmp_path: Path
 ) -> None:
     graph = block()
     importer.model = error
@@ -118,8 +122,17 @@ def test_a_model_that_cannot_be_read_leaves_the_names_error(
     with pytest.raises(WeightsError) as caught:
         read_weights(path, graph)
     first, second, *_ = str(caught.value).splitlines()
-    assert first == f"{path}: its network cannot be read: {error}"
+    assert first == f"{path}: {reason}"
     assert second.startswith(f"{path}: not the 14 tensors of test/net")
+
+
+def test_a_model_alone_needs_its_backend(importer: Importer, tmp_path: Path) -> None:
+    """A missing backend is another exit status than wrong weights."""
+    importer.model = BackendError("no test backend; pip install it")
+    path = tmp_path / "a.model"
+    path.write_bytes(bytes(range(128, 192)))
+    with pytest.raises(BackendError, match="pip install it"):
+        read_weights(path, block())
 
 
 def test_without_a_network_the_names_error_stays(importer: Importer, tmp_path: Path) -> None:
