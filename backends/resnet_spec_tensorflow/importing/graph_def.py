@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_NODES = 100_000
 """The most nodes of a graph."""
 
+MAX_RANGE = 2**24
+"""The most numbers that a node may count, which its inputs do not show."""
+
 CALL = ">"
 """Follows the number of the function's call in the name of a node that was in a function."""
 
@@ -111,6 +114,13 @@ def _prod(x: Any, axes: Any) -> Any:
     return np.multiply.reduce(x, axis=along)
 
 
+def _range(start: Any, stop: Any, step: Any) -> Any:
+    count = (float(stop) - float(start)) / (float(step) or np.nan)
+    if not 0 <= count <= MAX_RANGE:
+        raise ValueError(f"it counts {count:,.0f} numbers; at most {MAX_RANGE:,} are read")
+    return np.arange(start, stop, step, dtype=start.dtype)
+
+
 FOLDED: Mapping[str, Callable[..., Any]] = {
     "Identity": _same,
     "StopGradient": _same,
@@ -132,6 +142,8 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "ConcatV2": _concat,
     "GatherV2": _gather,
     "Prod": _prod,
+    "Range": _range,
+    "Floor": np.floor,
     "Transpose": np.transpose,
 }
 """Arithmetic of constants, from their arrays."""

@@ -10,6 +10,7 @@ import pytest
 
 from resnet_spec import ModelError
 from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.importing.graph_def import FOLDED
 from tests.resnet_spec_tensorflow.importing.test_graphs import frozen
 from tests.resnet_spec_tensorflow.importing.test_model import agree, randomized
 from tests.resnet_spec_tensorflow.importing.tutorials import layers
@@ -24,6 +25,7 @@ PATTERNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gelu": (layers.Activation("gelu"), {"op": "gelu", "approximate": False}),
     "approximate gelu": (lambda x: keras.activations.gelu(x, approximate=True), {"op": "gelu", "approximate": True}),
     "mish": (layers.Activation("mish"), {"op": "mish"}),
+    "softmax of rows": (layers.Softmax(axis=1), {"op": "softmax"}),
     "prelu": (layers.PReLU(shared_axes=[1, 2], alpha_initializer="uniform"), {"op": "prelu", "per_channel": True}),
 }
 
@@ -40,11 +42,19 @@ def model_of(step: Any) -> Any:
 def test_a_layer_is_one_operation(name: str, tmp_path: Path, backend: Any, images: Any) -> None:
     step, fields = PATTERNS[name]
     source = backend.import_model(frozen(model_of(step), tmp_path / "model.pb"))
-    ops = [node.operation.op for node in source.graph.nodes]
+    # Keras brings another axis than the last one to the end first.
+    nodes = [node for node in source.graph.nodes if node.operation.op != "transpose"]
+    ops = [node.operation.op for node in nodes]
     assert ops == ["conv2d", fields["op"], "global_avg_pool", "flatten", "linear"]
-    operation = source.graph.nodes[1].operation
+    operation = nodes[1].operation
     assert {field: getattr(operation, field) for field in fields} == fields
     agree(backend, source, images(3, 4, 6, 5))
+
+
+@pytest.mark.parametrize("bounds", [(0, 2**40, 1), (0, 3, 0), (3, 0, 1)])
+def test_a_node_that_counts_too_far_is_refused(bounds: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        FOLDED["Range"](*map(np.int64, bounds))
 
 
 @pytest.mark.filterwarnings("ignore")
