@@ -349,15 +349,32 @@ def slice_of(node: GraphNode, start: Any, stop: Any, step: Any) -> tuple[Any, ..
 
 
 def _shorten(calls: Sequence[Call]) -> None:
-    """Remove the scope that all calls are in, and the numbers by which Keras tells it from the model's own."""
+    """Remove the scope that all calls are in, and the numbers by which Keras tells it from the model's own.
+
+    Arrays are in it, too, where the function's own nodes read them.
+    """
     within = [call for call in calls if "/" in call.name]
     scopes = {call.name.partition("/")[0] for call in within}
     if len(scopes) != 1:
         return
-    numbered = re.search(r"_\d+$", scopes.pop()) is not None
+    (scope,) = scopes
+    numbered = re.search(r"_\d+$", scope) is not None
+
+    def shortened(name: str) -> str:
+        parts = name.split("/")[1:]
+        return "/".join(re.sub(r"_\d+$", "", part) if numbered else part for part in parts)
+
     for call in within:
-        parts = call.name.split("/")[1:]
-        call.name = "/".join(re.sub(r"_\d+$", "", part) if numbered else part for part in parts)
+        call.name = shortened(call.name)
+    waiting = [value for call in calls for value in call.operation.values if isinstance(value, Constant)]
+    seen: set[int] = set()
+    while waiting:
+        constant = waiting.pop()
+        if id(constant) not in seen:
+            seen.add(id(constant))
+            waiting += constant.inputs
+            own = constant.name.rpartition(CALL)[2]
+            constant.name = shortened(own) if own.startswith(f"{scope}/") else constant.name
 
 
 def layer_name(node: str) -> str:

@@ -78,6 +78,18 @@ def test_names_are_the_layers_own(tmp_path: Path, backend: Any) -> None:
     assert remark.startswith("batch normalizations of a frozen graph, which does not state their momentum; it is read")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_arrays_of_an_exported_model_have_the_layers_names(tmp_path: Path, backend: Any) -> None:
+    """Keras exports a function in the scope of the model, whose nodes read some of the arrays."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="block1_1_conv")(inputs)
+    x = layers.BatchNormalization(name="block1_1_bn")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="top")(layers.GlobalAveragePooling2D()(x)), name="net")
+    source = backend.import_model(saved(model, tmp_path / "model"))
+    owners = {parameter.node for parameter in source.graph.parameters()}
+    assert owners == {"block1_1_conv", "block1_1_bn", "top"}
+
+
 def test_a_fixed_batch_is_filled(tmp_path: Path, backend: Any, images: Any) -> None:
     make, shape = MODELS["functional"]
     agree(backend, backend.import_model(frozen(make(), tmp_path / "model.pb", batch=2)), images(3, *shape))
