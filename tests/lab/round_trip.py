@@ -254,8 +254,50 @@ def passed(found: Mapping[str, Any]) -> bool:
     )
 
 
+LEVELS = {"equal": "=", "names": "= but for names", "inference": "in inference", "size": "at this size", "another": "≠"}
+
+
+def cell(found: Mapping[str, Any] | None) -> str:
+    """What the table says of one network and format."""
+    if found is None:
+        return ""
+    if "graph" not in found:
+        return "not written" if found.get("written") is False else "no answer" if "failed" in found else "not read"
+    text = LEVELS[found["graph"]]
+    # A spec of the catalog is more than its own words, which other formats state in theirs.
+    return f"{text}, {found['lines']}" + ("" if passed(found) or found["graph"] == "another" else " (!)")
+
+
 def write(results: Mapping[str, Any]) -> None:
     """Write the table."""
+    kinds = [kind for kind in FORMATS if any(key.endswith(f" {kind}") for key in results)]
+    names = sorted({key.partition(" ")[0] for key in results})
+    total = len(resnet_spec.available())
+    lines = ["| format | what is written | tried | equal | of them but for names | in inference | other |"]
+    lines.append("|---" * 7 + "|")
+    for kind in kinds:
+        own = [found for key, found in results.items() if key.endswith(f" {kind}")]
+        levels = Counter(found.get("graph", "other") if passed(found) else "other" for found in own)
+        good = levels["equal"] + levels["names"]
+        rest = levels["inference"] + levels["size"]
+        row = f"| `{kind}` | {FORMATS[kind][1]} | {len(own)} of {total} | {good} | {levels['names']} | {rest}"
+        lines.append(f"{row} | {levels['other']} |")
+    rows = [
+        f"| network | lines shipped | {' | '.join(f'`{kind}`' for kind in kinds)} |",
+        "|---" * (len(kinds) + 2) + "|",
+    ]
+    exceptions = ["| network and format | what is not the same |", "|---|---|"]
+    for name in names:
+        own = [results.get(f"{name} {kind}") for kind in kinds]
+        shipped = next((found["shipped"] for found in own if found and "shipped" in found), "")
+        rows.append(f"| {name} | {shipped} | {' | '.join(map(cell, own))} |")
+        for kind, found in zip(kinds, own, strict=True):
+            if found and not passed(found):
+                reason = found.get("reason") or found.get("changes") or f"{found['lines']} lines"
+                exceptions.append(f"| {name} `{kind}` | {reason.replace('|', '/')[:200]} |")
+    text = DOCUMENT.read_text("utf-8").partition(HEADING)[0]
+    parts = ["\n".join(lines), "\n".join(rows), "## Exceptions", "\n".join(exceptions)]
+    DOCUMENT.write_text(f"{text}{HEADING}\n" + "\n\n".join(parts) + "\n", "utf-8")
 
 
 def main() -> None:
