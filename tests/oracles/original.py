@@ -86,12 +86,12 @@ def main() -> None:
         if dtype == "float32":
             files = [str(path) for path in original.save(folder)]
             said = {"version": original.version, "files": files, "parameters": original.parameters()}
-        for height, width, batch in plan:
-            shape = (graph.input.shape[0], height, width) if height else graph.input.shape
+        for *sizes, batch in plan:
             try:
-                logits[key(dtype, (height, width, batch))] = original.logits(images((batch, *shape)))
+                found = original.logits(images((batch, graph.input.shape[0], *sizes)))
+                logits[key(dtype, (*sizes, batch))] = found
             except Exception as error:
-                refused[key(dtype, (height, width, batch))] = str(error).strip().split("\n")[0]
+                refused[key(dtype, (*sizes, batch))] = str(error).strip().split("\n")[0]
         del original
         gc.collect()
     np.savez(folder / "logits.npz", **logits)

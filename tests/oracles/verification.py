@@ -18,6 +18,7 @@ import resnet_spec
 from resnet_spec import Graph, summarize
 from resnet_spec.backend.protocol import DType
 from resnet_spec.errors import GraphError
+from resnet_spec.operations.fields import as_text
 from resnet_spec.parity.process import BackendProcess
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance
 from tests.shipped import shipped
@@ -34,8 +35,10 @@ LIBRARIES = {
     "image_classifiers": "image_classifiers",
     "keras": "keras",
     "mirror": "mirror",
+    "monai": "volumes",
     "msra": "papers",
     "pytorchcv": "pytorchcv",
+    "signals": "papers",
     "slim": "slim",
     "swav": "papers",
     "timm": "timm",
@@ -114,23 +117,26 @@ def is_current(spec: str) -> bool:
     return record is not None and record.fingerprint == shipped(spec).fingerprint
 
 
-def plan_for(graph: Graph) -> list[tuple[int, int, int]]:
-    """The (height, width, batch) at which a network is compared; a height of 0 means a vector."""
-    if graph.input.features is not None:
-        return [(0, 0, 2)]
-    height, width = graph.input.height, graph.input.width
-    if graph.depends_on_size:
-        return [(height, width, 2)]
+def plan_for(graph: Graph) -> list[tuple[int, ...]]:
+    """The sizes of positions at which a network is compared, such as height and width, and the batch of each."""
+    _, *own = graph.input.shape
+    if not own or graph.depends_on_size:
+        return [(*own, 2)]
+    if len(own) != 2:
+        # Volumes of a video are large: of the spec's own size every second position is enough.
+        least = [size // 2 if size > 64 else size for size in own]
+        return [(*least, 2), (*(size + 1 for size in least), 1)]
+    height, width = own
     if max(height, width) <= 64:
         return [(height, width, 2), (height + 6, width + 6, 1), (height + 1, width + 1, 1)]
-    if summarize(graph).macs > COSTLY and any(_runs(graph, size) for size, _ in SIZES[1:]):
+    if summarize(graph).macs > COSTLY and any(_runs(graph, size, size) for size, _ in SIZES[1:]):
         return [(size, size, 1) for size, _ in SIZES[1:]]
     return [(size, size, batch) for size, batch in SIZES]
 
 
-def _runs(graph: Graph, size: int) -> bool:
+def _runs(graph: Graph, *sizes: int) -> bool:
     try:
-        graph.at_size(size, size)
+        graph.at_size(*sizes)
     except GraphError:
         return False
     return True
@@ -202,7 +208,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = ()) -> Re
 
 
 def run_original(
-    graph: Graph, plan: list[tuple[int, int, int]], folder: Path
+    graph: Graph, plan: list[tuple[int, ...]], folder: Path
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]], Path]:
     """What the original says of itself, its logits, and a file of what was read from its files."""
     (folder / "graph.json").write_text(graph.to_json())
@@ -224,7 +230,7 @@ def python(module: str, *arguments: Path | str) -> None:
 def _errors(
     graph: Graph,
     weights: Path,
-    sizes: list[tuple[int, int, int]],
+    sizes: list[tuple[int, ...]],
     wanted: dict[str, NDArray[Any]],
     backends: Backends,
 ) -> dict[str, dict[str, float]]:
@@ -249,7 +255,7 @@ def _errors(
 def _bound(
     graph: Graph,
     weights: Path,
-    sizes: list[tuple[int, int, int]],
+    sizes: list[tuple[int, ...]],
     wanted: dict[str, NDArray[Any]],
     backends: Backends,
 ) -> float:
@@ -268,17 +274,17 @@ def _bound(
     return rounding_tolerance(largest) / _deviation(wanted, sizes)
 
 
-def _deviation(wanted: dict[str, NDArray[Any]], sizes: list[tuple[int, int, int]]) -> float:
+def _deviation(wanted: dict[str, NDArray[Any]], sizes: list[tuple[int, ...]]) -> float:
     return float(np.concatenate([wanted[key("float64", size)].ravel() for size in sizes]).std())
 
 
-def _images(graph: Graph, size: tuple[int, int, int]) -> NDArray[np.float64]:
-    height, width, batch = size
-    return images((batch, *((graph.input.shape[0], height, width) if height else graph.input.shape)))
+def _images(graph: Graph, size: tuple[int, ...]) -> NDArray[np.float64]:
+    *positions, batch = size
+    return images((batch, graph.input.shape[0], *positions))
 
 
 def _logits(
-    process: BackendProcess, graph: Graph, weights: Path, dtype: str, sizes: list[tuple[int, int, int]]
+    process: BackendProcess, graph: Graph, weights: Path, dtype: str, sizes: list[tuple[int, ...]]
 ) -> list[NDArray[Any]]:
     process.load(graph, weights, dtype)  # type: ignore[arg-type]
     results: list[NDArray[Any]] = []
@@ -299,14 +305,14 @@ def _largest(results: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> float:
     return largest
 
 
-def _assert_refused(graph: Graph, size: tuple[int, int, int]) -> None:
-    if _runs(graph, size[0]):
-        raise VerificationError(f"{graph.name}: the original does not run at {size[0]}×{size[1]}, ours would")
+def _assert_refused(graph: Graph, size: tuple[int, ...]) -> None:
+    if _runs(graph, *size[:-1]):
+        raise VerificationError(f"{graph.name}: the original does not run at {as_text(size[:-1])}, ours would")
 
 
-def _size_text(graph: Graph, size: tuple[int, int, int]) -> str:
-    height, width, batch = size
-    return f"{batch}×{height}×{width}" if height else f"{batch}×{graph.input.features}"
+def _size_text(graph: Graph, size: tuple[int, ...]) -> str:
+    *positions, batch = size
+    return as_text((batch, *(positions or graph.input.shape)))
 
 
 def _form(path: Path) -> str:

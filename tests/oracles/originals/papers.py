@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import pad, relu
 
 from resnet_spec import Graph
 
@@ -427,6 +427,45 @@ def wider(factor: int, channels: int, classes: int) -> nn.Module:
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Wang, Yan, Oates 2017: the residual network for time series, with Keras' normalization as the authors use it; the
+# shortcut of a block that adds no channels is a normalization alone
+
+
+class SeriesUnit(nn.Module):
+    """Convolutions of 8, 5 and 3 values, padded to the same length, the odd zero after."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, outputs, 8)
+        self.bn1 = nn.BatchNorm1d(outputs, 1e-3, 0.01)
+        self.conv2 = nn.Conv1d(outputs, outputs, 5, padding=2)
+        self.bn2 = nn.BatchNorm1d(outputs, 1e-3, 0.01)
+        self.conv3 = nn.Conv1d(outputs, outputs, 3, padding=1)
+        self.bn3 = nn.BatchNorm1d(outputs, 1e-3, 0.01)
+        self.expand = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
+        self.bn = nn.BatchNorm1d(outputs, 1e-3, 0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = relu(self.bn1(self.conv1(pad(x, (3, 4)))))
+        y = relu(self.bn2(self.conv2(y)))
+        return relu(self.bn3(self.conv3(y)) + self.bn(self.expand(x)))
+
+
+class SeriesResNet(nn.Module):
+    """Three units and the mean over time."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        widths = [channels, 64, 128, 128]
+        for number in (1, 2, 3):
+            self.add_module(f"block{number}", nn.Sequential(SeriesUnit(widths[number - 1], widths[number])))
+        self.fc = nn.Linear(128, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.block3(self.block2(self.block1(x))).mean(2))
+
+
+# ---------------------------------------------------------------------------------------------------------------
 
 
 _Builder = Callable[[list[int], int, int], nn.Module]
@@ -440,6 +479,7 @@ _BUILDERS: dict[str, _Builder] = {
     r"cifar/wrn_(\d+)_(\d+)": lambda n, channels, classes: WideResNet(n[0], n[1], channels, classes),
     r"cifar/resnext(\d+)_(\d+)x(\d+)d": lambda n, channels, classes: ResNeXt(n[0], n[1], n[2], channels, classes),
     r"faces/iresnet(\d+)": lambda n, channels, features: FaceResNet(n[0], channels, features),
+    r"signals/tsc_resnet": lambda n, channels, classes: SeriesResNet(channels, classes),
     r"swav/resnet50w(\d)": lambda n, channels, classes: wider(n[0], channels, classes),
     r"msra/resnet(\d+)": lambda n, channels, classes: MsraResNet(n[0], channels, classes),
 }

@@ -15,13 +15,14 @@ from .torch_network import TorchNetwork
 
 
 class Network(TorchNetwork):
-    """``torchvision.models.<name>()``, or a network for segmentation with its auxiliary head."""
+    """``torchvision.models.<name>()``, one of videos, or one for segmentation with its auxiliary head."""
 
     version = f"torchvision {version('torchvision')}"
 
     def build(self, name: str) -> nn.Module:
-        if hasattr(models(), name):
-            return getattr(models(), name)(weights=None)
+        for module in (models(), models().video):
+            if hasattr(module, name):
+                return getattr(module, name)(weights=None)
         return getattr(models().segmentation, name)(weights=None, weights_backbone=None, aux_loss=True)
 
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:
