@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from resnet_spec.document.parser import Data, Document, KeyPath, check_depth, dotted, graft, parse, short
 from resnet_spec.errors import Position, Problem, SpecError, suggest
+
+_SameKey: TypeAlias = "Callable[[str, Iterable[str]], str | None]"
 
 SOURCES = ("--set ", "overrides[")
 """What the positions of overridden values name as their file."""
 
 
-def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -> Document:
+def assign(
+    document: Document,
+    assignments: Mapping[str, Any] | Iterable[str],
+    same_key: _SameKey = lambda key, keys: None,
+) -> Document:
     """The document with values replaced, by ``"a.b.c=VALUE"`` texts or by a mapping of dotted keys to plain data.
 
     VALUE is YAML in flow style. If keys contain dots, the longest existing one wins. Only the last key may be new; null
-    deletes it.
+    deletes it. ``same_key`` finds among a mapping's keys another word for one that the mapping lacks.
     """
     draft = _copy(document)
     problems: list[Problem] = []
@@ -26,7 +32,7 @@ def assign(document: Document, assignments: Mapping[str, Any] | Iterable[str]) -
     for item in items:
         try:
             assignment = _from_text(item) if isinstance(item, str) else _from_pair(*item)
-            assignment.apply(draft)
+            assignment.apply(draft, same_key)
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -90,11 +96,11 @@ class _Assignment:
     key: str
     value: Any
 
-    def apply(self, draft: Document) -> None:
+    def apply(self, draft: Document, same_key: _SameKey) -> None:
         parts = self.key.split(".")
         if not all(parts):
             raise self._error("a key, or a part of it, is empty")
-        path = self._locate(draft.data, parts)
+        path = self._locate(draft.data, parts, same_key)
         mapping, key = _mapping_at(draft, path[:-1]), str(path[-1])
         if self.value is not None:
             _forget(draft, path)
@@ -105,12 +111,14 @@ class _Assignment:
         else:
             raise self._error(f"there is no {short(key, quote=True)} to delete{suggest(key, mapping)}")
 
-    def _locate(self, data: Data, parts: list[str]) -> KeyPath:
+    def _locate(self, data: Data, parts: list[str], same_key: _SameKey) -> KeyPath:
         path: KeyPath = ()
         while True:
             if not isinstance(data, dict):
                 raise self._error(f"{dotted(path) or 'the document'} is not a mapping; only a whole value can be set")
             size = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in data), 0)
+            if not size and (key := same_key(parts[0], data)):
+                parts, size = [key, *parts[1:]], 1
             if not size and len(parts) > 1:
                 within = f" in {dotted(path)}" if path else ""
                 missing = short(parts[0], quote=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
@@ -113,3 +114,23 @@ ANY_RANK: dict[str, type[AnyOperation]] = {
 
 WORDS: dict[str, type[AnyOperation]] = {**OPERATIONS, **ANY_RANK}
 """Every operation by each name that a spec may write."""
+
+_FAMILY = {word: cls for word, cls in WORDS.items() if cls in ANY_RANK.values()}
+
+
+def same_operation(word: str, words: Iterable[str]) -> str | None:
+    """The one of some words that names the same operation for another rank: ``conv_nd`` for ``conv2d``; None if none.
+
+    Args:
+        word: An operation's word, or any other.
+        words: The words to choose from.
+
+    Returns:
+        The first such word.
+
+    Examples:
+        >>> same_operation("conv2d", ["bias", "conv_nd"])
+        'conv_nd'
+    """
+    family = _FAMILY.get(word)
+    return next((other for other in words if family is not None and _FAMILY.get(other) is family), None)

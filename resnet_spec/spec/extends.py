@@ -16,6 +16,7 @@ from resnet_spec.document.merge import merge
 from resnet_spec.document.parser import Document, KeyPath, dotted, graft, read
 from resnet_spec.errors import Problem, SpecError, suggest
 from resnet_spec.spec.catalog import ENDINGS, Catalog
+from resnet_spec.spec.ranks import in_ranks_of
 from resnet_spec.spec.renaming import KEY as RENAME
 from resnet_spec.spec.renaming import renamed
 
@@ -54,7 +55,7 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
 
 def _over(document: Document, base: Document) -> Document:
     """A file or a block merged over the one it extends."""
-    base = renamed(base, document)
+    base = in_ranks_of(document, renamed(base, document))
     inherited = {key: value for key, value in base.data.items() if key not in NOT_INHERITED}
     own = {key: value for key, value in document.data.items() if key not in (EXTENDS, RENAME)}
     merged = merge(replace(base, data=inherited), replace(document, data=own))

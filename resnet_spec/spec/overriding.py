@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 from resnet_spec.document.overrides import assign
 from resnet_spec.document.parser import Document
 from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.operations.registry import same_operation
 from resnet_spec.spec.extends import words
 
 _SECTIONS = (
@@ -26,7 +27,7 @@ def overridden(document: Document, overrides: Overrides) -> Document:
     for section in sections - set(document.data):
         # A section that the file leaves at its defaults can be overridden like one that it has.
         document = with_key(document, section, {})
-    changed = assign(document, overrides)
+    changed = assign(document, overrides, same_operation)
     _check_parameters(changed, document.data.get("parameters"), names)
     data = dict(cast("dict[str, Any]", changed.data))
     # What the file states of its network need not hold for one changed from outside.

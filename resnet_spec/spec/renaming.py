@@ -56,7 +56,7 @@ class _Renaming:
         """Plain data of a spec or a block with other names."""
         if isinstance(data, dict):
             mapping = cast("dict[str, Any]", data)
-            chain = _is_chain(path)
+            chain = is_chain(path)
             if chain:
                 self.known |= dict.fromkeys(mapping)
                 self.found |= self.names.keys() & mapping.keys()
@@ -89,15 +89,13 @@ class _Renaming:
 
     def is_new(self, path: KeyPath) -> bool:
         """Whether the key at a path gets a new name."""
-        return path[-1] in self.names and _is_chain(path[:-1])
+        return path[-1] in self.names and is_chain(path[:-1])
 
     def path(self, path: KeyPath) -> KeyPath:
         """The path of a value, or of a key, by the new names."""
-        return tuple(
-            self.names.get(str(part), part) if _is_chain(path[:end]) else part for end, part in enumerate(path)
-        )
+        return tuple(self.names.get(str(part), part) if is_chain(path[:end]) else part for end, part in enumerate(path))
 
 
-def _is_chain(path: KeyPath) -> bool:
+def is_chain(path: KeyPath) -> bool:
     """Whether the keys of the mapping at a path are names of steps."""
-    return path in _CHAINS or (path[-1:] == ("steps",) and _is_chain(path[:-2]))
+    return path in _CHAINS or (path[-1:] == ("steps",) and is_chain(path[:-2]))

@@ -35,7 +35,7 @@ LIBRARIES = {
     "image_classifiers": "image_classifiers",
     "keras": "keras",
     "mirror": "mirror",
-    "monai": "volumes",
+    "monai": "monai",
     "msra": "papers",
     "pytorchcv": "pytorchcv",
     "signals": "papers",
