@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from resnet_spec.document.parser import KeyPath
-from resnet_spec.errors import shown, suggest, suggest_spelling
+from resnet_spec.errors import listed, shown, suggest, suggest_spelling
 from resnet_spec.errors.validation import invalid_values
 from resnet_spec.graph import INPUT, SIZE_NAMES
 from resnet_spec.operations import WORDS
@@ -184,15 +184,14 @@ class Resolver:
     def known_argument(self, kind: str, name: str, path: KeyPath, also: frozenset[str] = frozenset()) -> bool:
         """Whether an operation or a block takes an argument of this name; reports a problem if not."""
         if kind in WORDS:
-            known = {*WORDS[kind].model_fields, *WORDS[kind].aliases} - {"op"}
+            known = [name for name in (*WORDS[kind].model_fields, *WORDS[kind].aliases) if name != "op"]
         else:
-            known = set(self._network.blocks[kind].parameters)
+            known = [*self._network.blocks[kind].parameters]
         if name in known:
             return True
         what = "operation" if kind in WORDS else "block"
-        self._diagnostics.problem(
-            f"unknown key {name!r} of {what} {kind!r}{suggest(name, known | also)}", path, key=True
-        )
+        hint = suggest(name, [*known, *also]) or f"; it takes {listed(known) or 'no keys'}"
+        self._diagnostics.problem(f"unknown key {name!r} of {what} {kind!r}{hint}", path, key=True)
         return False
 
     def argument(self, kind: str, name: str, value: Any, environment: Environment, path: KeyPath) -> Any:

@@ -48,7 +48,8 @@ def test_a_mistake_in_a_block_of_an_inherited_stage_names_it_too(mistakes: Mista
 
     said = [line.partition(" (inherited")[0] for line in found if "channels" in line]
     assert said == [
-        f"spec.yaml:1:10: stages.layer{n}.channels: unknown key 'channels' of block 'basic_block'" for n in (1, 2, 3, 4)
+        f"spec.yaml:1:10: stages.layer{n}.channels: unknown key 'channels' of block 'basic_block'; it takes width"
+        for n in (1, 2, 3, 4)
     ]
 
 

@@ -93,7 +93,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "{conv2d: {¦biass: true, channels: 8, kernel: 3}}",
             "x.conv2d.biass: unknown key 'biass' of operation 'conv2d'; did you mean 'bias'?",
         ),
-        ("{relu: {¦inplace: true}}", "x.relu.inplace: unknown key 'inplace' of operation 'relu'"),
+        ("{relu: {¦inplace: true}}", "x.relu.inplace: unknown key 'inplace' of operation 'relu'; it takes no keys"),
         (
             "{conv2d: {channels: ¦0, kernel: 3}}",
             "x.conv2d.channels: conv2d: channels must be at least 1, not 0",
@@ -213,7 +213,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
         ("¦{std_conv2d: {channels: 8, kernel: 3}}", "x: std_conv2d needs 'epsilon'"),
         (
             "{conv_transpose2d: {channels: 2, kernel: 3, ¦dilation: 2}}",
-            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'",
+            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'; it takes channels, kernel, stride, padding, bias",
         ),
         (
             "¦{conv_transpose2d: {channels: 2, kernel: 1, padding: 4}}",
@@ -293,7 +293,7 @@ def test_a_layer_defined_by_itself_is_reported(mistakes: Mistakes) -> None:
         ),
         ("block: one, last: {block: ¦twin}", "last.block: unknown block 'twin'"),
         ("block: one, act: ¦rellu", "act: unknown operation, block or layer 'rellu'; did you mean 'relu'?"),
-        ("block: one, act: {relu: {¦x: 1}}", "act.relu.x: unknown key 'x' of operation 'relu'"),
+        ("block: one, act: {relu: {¦x: 1}}", "act.relu.x: unknown key 'x' of operation 'relu'; it takes no keys"),
         ("block: one, stride: ¦2", "stride: block 'one' has no parameter 'stride'"),
     ],
 )
