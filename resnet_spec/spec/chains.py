@@ -365,7 +365,11 @@ class ChainLowering:
 
     def unknown(self, name: str, around: Surroundings, path: KeyPath) -> Value:
         """Report a name that is no earlier step's."""
-        self.problem(f"no earlier layer here is named {name!r}{suggest(name, names(around.values))}", path)
+        hint = suggest(name, names(around.values))
+        step = next((step for step in around.values if name.startswith(f"{step}.")), None)
+        if step and not hint:
+            hint = f"; what is inside {step!r} can be read here only if its block lists it in 'outputs'"
+        self.problem(f"no earlier layer here is named {name!r}{hint}", path)
         return Value(INPUT, None)
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------

@@ -313,7 +313,8 @@ def test_a_block_takes_several_inputs_and_gives_several_values(lower: Lower) -> 
         ),
         (
             "  up: {decoder: null, from: [a, b]}\n  c: {relu: null, from: up.sum}\n",
-            "no earlier layer here is named 'up.sum'",
+            "no earlier layer here is named 'up.sum'; "
+            "what is inside 'up' can be read here only if its block lists it in 'outputs'",
         ),
         ("  s: {steps: {x: decoder}}\n", "takes 2 inputs (input, skip), not 1; 'from' names them"),
         ("stages: {s: {block: decoder}}\n", "takes 2 inputs (input, skip), not 1; a stage passes one"),

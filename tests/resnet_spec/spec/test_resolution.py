@@ -213,7 +213,8 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
         ("¦{std_conv2d: {channels: 8, kernel: 3}}", "x: std_conv2d needs 'epsilon'"),
         (
             "{conv_transpose2d: {channels: 2, kernel: 3, ¦dilation: 2}}",
-            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'; it takes channels, kernel, stride, padding, bias",
+            "x.conv_transpose2d.dilation: unknown key 'dilation' of operation 'conv_transpose2d'; "
+            "it takes channels, kernel, stride, padding, bias",
         ),
         (
             "¦{conv_transpose2d: {channels: 2, kernel: 1, padding: 4}}",
