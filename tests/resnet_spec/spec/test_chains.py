@@ -312,8 +312,8 @@ def test_a_block_takes_several_inputs_and_gives_several_values(lower: Lower) -> 
             "no earlier layer here is named 'up.sid'; did you mean 'up.side'?",
         ),
         (
-            "  up: {decoder: null, from: [a, b]}\n  c: {relu: null, from: up.sum}\n",
-            "no earlier layer here is named 'up.sum'; "
+            "  up: {decoder: null, from: [a, b]}\n  c: {relu: null, from: up.norm1}\n",
+            "no earlier layer here is named 'up.norm1'; "
             "what is inside 'up' can be read here only if its block lists it in 'outputs'",
         ),
         ("  s: {steps: {x: decoder}}\n", "takes 2 inputs (input, skip), not 1; 'from' names them"),
