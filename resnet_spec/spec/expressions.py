@@ -7,6 +7,7 @@ is ``UNKNOWN`` too, so that one mistake is one problem.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 import warnings
@@ -76,6 +77,17 @@ def make_divisible(value: Number, divisor: Number, limit: Number = 0.9) -> Numbe
     return rounded + divisor if rounded < limit * value else rounded
 
 
+def square_root(value: Number) -> Number:
+    """The square root; raises ExpressionError for a negative value.
+
+    >>> square_root(2.25)
+    1.5
+    """
+    if value < 0:
+        raise ExpressionError(f"the square root of {value} is not a number")
+    return math.sqrt(value)
+
+
 class _Function(NamedTuple):
     call: Callable[..., Any]
     arguments: str
@@ -87,6 +99,7 @@ _FUNCTIONS = {
     "min": _Function(min, "two values or more", 2, None),
     "max": _Function(max, "two values or more", 2, None),
     "round": _Function(round, "one value", 1, 1),
+    "sqrt": _Function(square_root, "one value", 1, 1),
     "make_divisible": _Function(make_divisible, "a value, a divisor and an optional limit", 2, 3),
 }
 
@@ -102,7 +115,7 @@ def evaluate(text: str, names: Names, steps: Steps = NO_STEPS) -> Value:
     """The value of an expression over ``names`` and the sizes of ``steps``, ``UNKNOWN`` if one that it uses is.
 
     Allowed are numbers, names, sizes such as ``conv1.channels``, ``+ - * / // %``, comparisons, ``and or not``,
-    ``a if c else b``, parentheses, and the functions ``min max round make_divisible``. Anything else, an unknown name,
+    ``a if c else b``, parentheses, and the functions ``min max round sqrt make_divisible``. Anything else, an unknown name,
     a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
     """
     return _value(_parse(text), _Scope(names, steps))

@@ -48,6 +48,8 @@ def refusal(text: str) -> str:
         ("max(1, rate, stride)", 2),
         ("round(2.5) + round(3.5)", 6),
         ("round(width * 0.3)", 19),
+        ("sqrt(2.25)", 1.5),
+        ("sqrt(0)", 0.0),
         ("make_divisible(62, 8)", 64),
         ("make_divisible(3, 8)", 8),
         ("make_divisible(19.2, 8)", 24),
@@ -107,7 +109,7 @@ def test_what_is_not_asked_for_is_not_computed(text: str) -> None:
 )
 def test_whatever_could_call_look_up_or_blow_up_is_refused(text: str) -> None:
     said = "is not allowed in an expression, which is arithmetic over names"
-    assert refusal(text).removesuffix(" (functions: min, max, round, make_divisible)").endswith(said)
+    assert refusal(text).removesuffix(" (functions: min, max, round, sqrt, make_divisible)").endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,8 @@ def test_the_sizes_of_earlier_steps_have_names(text: str, value: object) -> None
         ("conv1.length", "'conv1.length': the value of 'conv1' has channels and height and width, no length"),
         ("1 + downsample.0.width", "'downsample.0.width': the value of 'downsample.0' has features, no width"),
         ("min(width)", "min takes two values or more, not 1 (in 'min(width)')"),
+        ("sqrt(-1)", "the square root of -1 is not a number"),
+        ("sqrt(1, 2)", "sqrt takes one value, not 2 (in 'sqrt(1, 2)')"),
         ("round(1, 2)", "round takes one value, not 2 (in 'round(1, 2)')"),
         (
             "make_divisible(1)",
