@@ -83,10 +83,13 @@ def test_every_operation_has_a_trace() -> None:
 
 WITHOUT_A_TRACE = {
     "atrous_pyramid",
+    "attention_pool",
     "byob_bottleneck",
     "byob_edge",
+    "byob_pooled_bottleneck",
     "byob_regnetz_bottleneck",
     "dirac_unit",
+    "factored_convolution",
     "global_context",
     "half_linear_quad_stem",
     "iresnet_block",
@@ -94,10 +97,13 @@ WITHOUT_A_TRACE = {
     "legacy_se_basic_block",
     "legacy_se_bottleneck",
     "legacy_se_strided_bottleneck",
+    "norm_free_bottleneck",
+    "norm_free_regnet_bottleneck",
     "preact_avg_projection",
     "pytorchcv_bottleneck",
     "pytorchcv_preact_basic_block",
     "quad_stem",
+    "r2plus1d_basic_block",
     "regnet_bottleneck",
     "regnet_preact_bottleneck",
     "regnetz_bottleneck",
@@ -109,6 +115,7 @@ WITHOUT_A_TRACE = {
     "split_attention",
     "tiered_stem",
     "torchvision_regnet_bottleneck",
+    "video_basic_block",
 }
 """Blocks that only whole networks compare with their originals (``tests/oracles``)."""
 
