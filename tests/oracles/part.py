@@ -44,19 +44,19 @@ PART = (
     "faces/iresnet18",
     "image_classifiers/resnet18",
     "mirror/decoder50",
+    "monai/resnet10",
     "msra/resnet50",
     "pytorchcv/diracnet18v2",
+    "signals/tsc_resnet",
     "slim/resnet_v2_50",
     "swav/resnet50w2",
-    "timm/eca_resnext26ts",
     "timm/gcresnext26ts",
-    "timm/regnety_002",
+    "timm/nf_regnet_b0",
     "timm/res2net50_48w_2s",
     "timm/resnetv2_50d_evos",
     "timm/resnetv2_50d_frn",
     "timm/resnetv2_50x1_bit",
     "timm/skresnet18",
-    "timm/test_resnet",
 )
 """What ``chosen`` finds, which takes too long for every start of the tests."""
 

@@ -68,7 +68,10 @@ def _hash_in(url: str) -> str | None:
     return f"sha256:{digits[1]}" if digits else None
 
 
-def _of_transforms(transforms: Any) -> dict[str, Any]:
+def _of_transforms(transforms: Any) -> dict[str, Any] | None:
+    if type(transforms).__name__ == "VideoClassification":
+        # A video has no preprocessing of photographs.
+        return None
     (resize,) = transforms.resize_size
     # Images to segment are not cropped.
     crop = {"crop": transforms.crop_size[0]} if hasattr(transforms, "crop_size") else {}

@@ -50,6 +50,7 @@ FIGURES = {
     "msra/resnet50": (25_557_032, 50),
     "msra/resnet101": (44_549_160, 101),
     "msra/resnet152": (60_192_808, 152),
+    "signals/tsc_resnet": (505_290, 10),
     "swav/resnet50w2": (98_004_072, 50),
 }
 
@@ -98,8 +99,9 @@ def randomized(name: str) -> Network:
     return original
 
 
-FAMILIES = ("cifar/", "faces/", "msra/", "swav/")
-CLASSES = {"cifar": 10, "faces": 512}
+FAMILIES = ("cifar/", "faces/", "msra/", "signals/", "swav/")
+CLASSES = {"cifar": 10, "faces": 512, "signals": 10}
+CHANNELS = {"signals": 1}
 
 
 def test_every_network_of_a_paper_is_shipped() -> None:
@@ -110,7 +112,8 @@ def test_every_network_of_a_paper_is_shipped() -> None:
 def test_names_order_and_shapes_are_the_originals(name: str) -> None:
     graph = shipped(name)
     with torch.device("meta"):
-        original = build(name, 3, CLASSES.get(name.partition("/")[0], 1000))
+        family = name.partition("/")[0]
+        original = build(name, CHANNELS.get(family, 3), CLASSES.get(family, 1000))
     state = {key: tuple(value.shape) for key, value in original.state_dict().items() if "num_batches" not in key}
     assert [(parameter.name, parameter.shape) for parameter in graph.parameters()] == list(state.items())
     assert summarize(graph).parameters == sum(value.numel() for value in original.parameters()) == FIGURES[name][0]

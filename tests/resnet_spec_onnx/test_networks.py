@@ -43,10 +43,13 @@ NETWORKS = (
     "mirror/decoder50",
     "mirror/encoder18",
     "mirror/encoder50",
+    "monai/resnet10",
+    "monai/resnet18_a",
     "msra/resnet50",
     "pytorchcv/diracnet18v2",
     "pytorchcv/preresnet18",
     "pytorchcv/resneta50b",
+    "signals/tsc_resnet",
     "slim/resnet_v1_50",
     "slim/resnet_v2_50",
     "swav/resnet50w2",
@@ -55,6 +58,7 @@ NETWORKS = (
     "timm/legacy_seresnet18",
     "timm/legacy_seresnet50",
     "timm/legacy_seresnext26_32x4d",
+    "timm/nf_regnet_b0",
     "timm/regnetv_064",
     "timm/regnety_002",
     "timm/regnetz_005",
@@ -74,6 +78,8 @@ NETWORKS = (
     "timm/skresnet50",
     "timm/test_resnet",
     "torchvision/deeplabv3_resnet50",
+    "torchvision/r2plus1d_18",
+    "torchvision/r3d_18",
     "torchvision/regnet_x_400mf",
     "torchvision/resnet18",
     "tutorial/resnet18",
@@ -85,13 +91,22 @@ NAMES = "activations", "attention", "embedding", "joined", "learned", "normaliza
 NOT_SHIPPED = tuple(SPECS / f"{name}.yaml" for name in (*NAMES, "signal", "volume"))
 
 
+SIZES = {
+    1: {"length": 64},
+    2: {"height": 64, "width": 96},
+    3: {"depth": 16, "height": 32, "width": 48},
+}
+"""Of small inputs, by rank."""
+
+
 def small(name: str) -> Graph:
     """A shipped network with an eighth of its channels and of its groups, for small images, up to its logits."""
     if name.startswith("mirror/decoder"):
         overrides = ("parameters.filters=32", "parameters.height=32", "parameters.width=64")
         return logits_of(resnet_spec.load(name, overrides).to_graph())
-    size = ("input.height=16", "input.width=18") if name.startswith("cifar/") else ("input.height=64", "input.width=96")
-    graph = logits_of(resnet_spec.load(name, size).to_graph())
+    spec = resnet_spec.load(name)
+    sizes = {"height": 16, "width": 18} if name.startswith("cifar/") else SIZES[len(spec.input.positions)]
+    graph = logits_of(resnet_spec.load(name, {f"input.{side}": size for side, size in sizes.items()}).to_graph())
     shapes: dict[str, Any] = {INPUT: graph.input.shape}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -169,8 +184,8 @@ def test_these_networks_touch_every_operation_every_block_and_every_family() -> 
     assert {name.partition("/")[0] for name in NETWORKS} == {name.partition("/")[0] for name in resnet_spec.available()}
 
 
-ELSEWHERE = {"global_max_pool", "stochastic_depth"}
-"""Operations that users add to a shipped network, and what comes after the logits."""
+ELSEWHERE = {"global_max_pool", "stochastic_depth", "norm_free_bottleneck"}
+"""Operations that users add to a shipped network, what comes after the logits, and a block that others extend."""
 
 
 def other_epsilon(operation: Any) -> Any:
