@@ -115,8 +115,8 @@ def evaluate(text: str, names: Names, steps: Steps = NO_STEPS) -> Value:
     """The value of an expression over ``names`` and the sizes of ``steps``, ``UNKNOWN`` if one that it uses is.
 
     Allowed are numbers, names, sizes such as ``conv1.channels``, ``+ - * / // %``, comparisons, ``and or not``,
-    ``a if c else b``, parentheses, and the functions ``min max round sqrt make_divisible``. Anything else, an unknown name,
-    a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
+    ``a if c else b``, parentheses, and the functions ``min max round sqrt make_divisible``. Anything else, an unknown
+    name, a division by zero or a value beyond ``LIMIT`` raises ExpressionError.
     """
     return _value(_parse(text), _Scope(names, steps))
 
