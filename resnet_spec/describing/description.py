@@ -107,7 +107,7 @@ def describe(graph: Graph) -> Description:
         >>> import resnet_spec
         >>> description = describe(resnet_spec.load("timm/seresnet50").to_graph())
         >>> description.block
-        'bottlenecks: 1×1, 3×3 and 1×1 convolutions, stride in the 3×3 convolution'
+        'bottlenecks of 1×1, 3×3 and 1×1 convolutions, stride in the 3×3'
         >>> description.gate
         'squeeze-and-excitation to 1/16 of the channels'
     """

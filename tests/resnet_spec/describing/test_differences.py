@@ -145,6 +145,8 @@ def test_a_layer_that_is_used_again_counts(shipped: Shipped) -> None:
     )
     comparison = compare(graph, again)
 
+    assert not comparison.same
+    assert not compare(again, graph).same
     assert [*map(tuple, comparison.differences)] == [
         (
             "stage 1, first block",
@@ -166,17 +168,38 @@ def test_outputs_count(shipped: Shipped) -> None:
 def test_the_inputs_size_counts(shipped: Shipped) -> None:
     graph = shipped("torchvision/resnet18")
 
+    assert not compare(graph, graph.at_size(64, 96)).same
     assert compare(graph, graph.at_size(64, 96)).differences == (("input", "3×64×96 instead of 3×224×224"),)
 
 
-def test_what_only_training_depends_on_may_be_left_out() -> None:
-    plain, dropped = (
-        load("torchvision/resnet18", overrides).to_graph()
-        for overrides in ([], ["head.drop={dropout: {rate: 0.2}}", "layers.norm.batch_norm.momentum=0.3"])
+def test_what_only_training_depends_on_may_be_left_out(lower: Lower) -> None:
+    text = """
+        input: {channels: 3, height: 16, width: 16}
+        stem:
+          conv: {conv2d: {channels: 4, kernel: 3}}
+          bn: {batch_norm: {epsilon: 1e-5, momentum: %s, running_variance: unbiased}}
+          %s
+          relu: relu
+    """
+    plain, other = lower(text % ("0.1", "")), lower(text % ("0.2", "drop: {dropout: {rate: 0.3}}"))
+
+    assert compare(plain, other).differences == (("training", "batch norm: momentum 0.2 instead of 0.1; with dropout"),)
+    assert not compare(plain, other).same
+    assert compare(plain, other, training=False).same
+
+
+def test_a_layer_that_reads_another_value_is_named(shipped: Shipped) -> None:
+    graph = shipped("torchvision/resnet18")
+    rewired = graph.with_nodes(
+        node.model_copy(update={"inputs": ("layer1.1.bn2", "maxpool")}) if node.name == "layer1.1.add" else node
+        for node in graph.nodes
     )
-    comparison = compare(plain, dropped)
+    comparison = compare(graph, rewired)
+
     assert not comparison.same
-    assert {part for part, _ in comparison.differences} == {"training"} or len(comparison.differences) == 2
+    assert comparison.alignment.rewired == {"layer1.1.add"}
+    assert [part for part, _ in comparison.differences] == ["stage 1, last block"]
+    assert "addition reads" in comparison.differences[0].text
 
 
 def test_same_padding_is_equal_where_it_does_not_depend_on_the_size(lower: Lower) -> None:
