@@ -230,7 +230,10 @@ def shape_argument(text: str | None) -> tuple[int, ...] | None:
 
 def table_lines(rows: Iterable[tuple[str, str]], width: int = LINE) -> list[str]:
     """Return labels and texts in two columns, wrapped to a width; a label that is repeated is shown once."""
-    rows = list(rows)
+    # Names in a file may have the escape codes of terminals.
+    rows = [
+        (label, "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)) for label, text in rows
+    ]
     indent = min(max((len(label) for label, _ in rows), default=0), width // 3) + 2
     lines: list[str] = []
     shown = ""

@@ -262,6 +262,16 @@ def test_a_file_that_is_like_nothing_is_reported(command: Command, few: Callable
 
 
 @pytest.mark.usefixtures("here")
+def test_names_do_not_reach_the_terminal_as_they_are(command: Command, few: Callable[..., None]) -> None:
+    few("cifar/resnet20")
+    save_file({"\x1b[31mred\n.weight": np.zeros((8, 3, 3, 3), "float16")}, "in.safetensors")
+    out = command("resnet-spec", "identify", "in.safetensors").out
+
+    assert "\x1b" not in out
+    assert "stem       3×3 kernel, 3 to 8 channels (\N{REPLACEMENT CHARACTER}[31mred" in out
+
+
+@pytest.mark.usefixtures("here")
 def test_wrong_files_are_one_line(command: Command) -> None:
     Path("x.safetensors").write_bytes(b"\xff" * 64)
     Path("junk.onnx").write_text("junk\n", encoding="utf-8")
