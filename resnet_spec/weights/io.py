@@ -176,7 +176,10 @@ def _fit(
         advised = hints or any(not problem.path for problem in error.problems[1:])
         if file and not (difference or advised) and _may_be_another(graph, selection.tensors):
             hints = [Problem(f"`resnet-spec identify {shlex.quote(str(file))}` names the network that fits it")]
-        raise WeightsError([*failure, *stated, *error.problems, *hints, *unasked]) from None
+        # Where no name fits, a list of all of them says less than the network.
+        some = selection.tensors.keys() & {parameter.name for parameter in graph.parameters()}
+        names = error.problems if some or not failure else error.problems[:1]
+        raise WeightsError([*failure, *stated, *names, *hints, *unasked]) from None
     if reading.get("check_finite") and (problems := nonfinite(arrays)):
         raise WeightsError([Problem(f"{source}: not all numbers are finite"), *problems])
     if unasked:
