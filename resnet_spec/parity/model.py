@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError, SpecError, WeightsError, listed
-from resnet_spec.graph import Graph
+from resnet_spec.graph import INPUT, Graph
 from resnet_spec.importing.importer import read_source
 from resnet_spec.parity.compare import Comparison, at_size, loaded_spec
 from resnet_spec.parity.exchange import Scratch
@@ -211,7 +212,7 @@ class ModelComparison:
         if wrong := _other_shapes(graph, found):
             return _report(graph, source, wrong, seed, batch)
         theirs: dict[str, Any] = {name: tensor.array for name, tensor in found.tensors.items()}
-        pairs = {name: str(other) for name, other in found.pairs.items() if name in graph.by_name}
+        pairs = {name: [*map(str, others)] for name, others in found.pairs.items() if name in graph.by_name}
         report = self._computed(graph, source, given or theirs, pairs, str(weights or OWN), seed, batch, bisect)
         differences = report.differences if given is None else (*_of_weights(given, theirs), *report.differences)
         notes = (*source.remarks, *found.remarks, *_in_training(graph, source.graph, pairs), *report.notes)
@@ -223,7 +224,7 @@ class ModelComparison:
         graph: Graph,
         source: SourceModel,
         arrays: Arrays,
-        pairs: Mapping[str, str],
+        pairs: Mapping[str, Sequence[str]],
         weights: str,
         seed: int,
         batch: int,
@@ -249,14 +250,15 @@ class ModelComparison:
             note = "the model's library gives no inner values, so that only its outputs were compared"
             return replace(report, notes=(note,))
         self._progress(f"{graph.name}: computing the model's nodes")
-        inner = source.values(images.astype("float32"), [*dict.fromkeys(pairs.values())])
-        values = {name: inner[other] for name, other in pairs.items() if other in inner}
+        inner = source.values(images.astype("float32"), [*dict.fromkeys(chain.from_iterable(pairs.values()))])
+        names = {name: other for name, others in pairs.items() for other in reversed(others) if other in inner}
+        values = {name: inner[other] for name, other in names.items()}
         files = Scratch(self._folder / "nodes")
         files.folder.mkdir(exist_ok=True)
         file = files.new("weights.safetensors")
         write_safetensors(file, arrays)
         nodes = ModelNodes(self.processes[0], files, self._progress, MODEL)
-        reports, findings = nodes.run(graph, file, arrays, images, values, pairs, seed)
+        reports, findings = nodes.run(graph, file, arrays, images, values, names, seed)
         missing = [node.name for node in graph.nodes if node.name not in values]
         notes = ()
         if missing:
@@ -310,7 +312,7 @@ def _other_shapes(graph: Graph, found: structure.Comparison) -> list[StructuralD
         StructuralDifference(
             f"{parameter.name!r} is {_sizes(array.shape)} in the model, but {_sizes(parameter.shape)} in the spec",
             parameter.node,
-            str(found.pairs.get(parameter.node, "")),
+            str(found.pairs.get(parameter.node, ("",))[0]),
         )
         for parameter in graph.parameters()
         if (array := found.tensors[parameter.name].array) is not None and array.shape != parameter.shape
@@ -349,21 +351,22 @@ def _of_weights(given: Arrays, theirs: Arrays) -> list[Difference]:
     return found
 
 
-def _logits(source: SourceModel, images: NDArray[Any], name: str) -> NDArray[Any]:
+def _logits(source: SourceModel, images: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     """Return a model's value in place of the spec's logits, which a softmax may follow."""
     images = images.astype("float32")
-    if name in source.graph.outputs:
-        return source.run(images)[source.graph.outputs.index(name)]
-    found = source.values(images, [name]) if source.values is not None else {}
-    if name not in found:
-        raise ModelError(f"the model continues after {name}, where the spec ends, and gives no value there")
-    return found[name]
+    for name in names:
+        if name in source.graph.outputs:
+            return source.run(images)[source.graph.outputs.index(name)]
+    found = source.values(images, names) if source.values is not None else {}
+    if not found:
+        raise ModelError(f"the model continues after {names[0]}, where the spec ends, and gives no value there")
+    return next(iter(found.values()))
 
 
-def _in_training(graph: Graph, model: Graph, pairs: Mapping[str, str]) -> list[str]:
+def _in_training(graph: Graph, model: Graph, pairs: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what the layers of the spec and the model differ in that only training depends on, a sentence each."""
     found: dict[tuple[str, Any, Any], list[str]] = {}
-    for name, other in pairs.items():
+    for name, other in ((name, other) for name, others in pairs.items() for other in others if other != INPUT):
         ours, theirs = graph.by_name[name].operation, model.by_name[other].operation
         if ours.op == theirs.op:
             for field in ours.training_fields:

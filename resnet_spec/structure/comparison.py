@@ -42,13 +42,13 @@ NEUTRAL = {"weight": 1, "bias": 0}
 class Comparison:
     """The other network's array for each parameter of a graph; those named in ``others`` belong to layers beyond it.
 
-    ``pairs`` has what has the value of a node in the other network, for each node of the graph where anything has.
+    ``pairs`` has whatever has the value of a node in the other network, for each node of the graph where anything has.
     """
 
     tensors: Mapping[str, Tensor]
     others: frozenset[str]
     remarks: tuple[str, ...]
-    pairs: Mapping[str, Hashable]
+    pairs: Mapping[str, tuple[Hashable, ...]]
 
 
 def compare(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str) -> Comparison:
@@ -91,14 +91,14 @@ def structural_differences(graph: Graph, other: NormalForm, names: Mapping[str, 
 
 def _paired_values(
     spec: NormalForm, other: NormalForm, indices: Mapping[int, Sequence[int]]
-) -> Iterator[tuple[str, Hashable]]:
+) -> Iterator[tuple[str, tuple[Hashable, ...]]]:
     """Yield the graph's nodes with what has their values in the other network; steps that are alike in their order."""
     taken: Counter[int] = Counter()
     for index, matches in indices.items():
         place = min(taken[matches[0]], len(matches) - 1)
         taken[matches[0]] += 1
-        for value in other.steps[matches[place]].values[:1]:
-            yield from ((str(name), value) for name in spec.steps[index].values)
+        if values := other.steps[matches[place]].values:
+            yield from ((str(name), values) for name in spec.steps[index].values)
 
 
 def compare_with_source(source: SourceModel, graph: Graph, names: Mapping[str, str] | None = None) -> Comparison:

@@ -41,6 +41,8 @@ def _repaired(
     """Return the networks without a difference: of the ways to remove it the one after which most steps match."""
     if error.step is None:
         return None
+    if error.found is not None and spec.steps[error.step].shape[1:] != other.steps[error.found].shape[1:]:
+        return None
     found = [] if error.found is None else [*_with_step(spec, other, error.step, error.found)]
     found += [(spec, without) for without in _without(other, error.found)]
     found += [(without, other) for without in _without(spec, error.step)]

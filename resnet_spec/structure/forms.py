@@ -15,6 +15,7 @@ from resnet_spec import operations as ops
 from resnet_spec.backend.table import Table
 from resnet_spec.graph import INPUT, Graph, Node, parameter_name
 from resnet_spec.operations.fields import Shape
+from resnet_spec.operations.windows import explicit_padding
 from resnet_spec.structure.activation_recognition import recognize_activations
 from resnet_spec.structure.steps import (
     HARD_SIGMOID,
@@ -75,6 +76,9 @@ def as_stated(op: ops.AnyOperation, view: OperationView, *values: int) -> int:
     """
     op = op.model_copy(update=dict(op.training_fields))
     fields = {name: value for name, value in op if name not in ("op", "channels", "features")}
+    if isinstance(op, ops.StdConv) and op.padding == "same":
+        sizes = view.network.steps[values[0]].shape[1:]
+        fields["padding"] = explicit_padding(sizes, op.kernel, op.stride, op.padding, op.dilation)
     stated: dict[str, Any] = {
         name: to_float32(value) if isinstance(value, float) else value for name, value in fields.items()
     }

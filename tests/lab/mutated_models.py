@@ -136,10 +136,12 @@ def main() -> None:
     """Run the mutations whose names match a pattern."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pattern", nargs="?", default="*")
-    pattern = parser.parse_args().pattern
+    parser.add_argument("--missing", action="store_true", help="only those without a result")
+    arguments = parser.parse_args()
+    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if arguments.missing and RESULTS.exists() else {}
     with comparing_models() as compare:
         for name, mutation in MUTATIONS.items():
-            if not fnmatchcase(name, pattern):
+            if not fnmatchcase(name, arguments.pattern) or name in kept:
                 continue
             try:
                 outcome = compare(mutation)

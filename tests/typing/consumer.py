@@ -34,6 +34,7 @@ from resnet_spec import (
     backend,
     build,
     compare,
+    compare_with_model,
     get_backend,
     graph,
     import_model,
@@ -95,6 +96,7 @@ def images_and_predictions(preprocessing: Preprocessing) -> None:
 
 def parity() -> None:
     assert_type(compare("resnet50", ["torch", "tensorflow"]), ParityReport)
+    assert_type(compare_with_model("resnet50", "model.onnx", ["torch"]), ParityReport)
 
 
 def errors(error: ResnetSpecError) -> None:

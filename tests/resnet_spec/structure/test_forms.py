@@ -36,6 +36,15 @@ def test_an_operation_as_stated_has_the_fields_that_inference_depends_on() -> No
     assert form_of_graph(graph).steps[2] == norm
 
 
+def test_padding_as_stated_is_compared_in_numbers() -> None:
+    def form(padding: object) -> object:
+        conv = Builder(3, 8, 8).add("conv", "std_conv2d", channels=4, kernel=3, stride=2, padding=padding, epsilon=1e-5)
+        return form_of_graph(conv.graph()).steps[1]
+
+    assert form("same") == form([[0, 1], [0, 1]])
+    assert form("same") != form(1)
+
+
 def test_steps_have_the_graphs_arrays() -> None:
     graph = Builder(3, 8, 8).add("conv", "conv2d", channels=4, kernel=3, bias=True).graph()
     arrays = random_arrays(graph)
