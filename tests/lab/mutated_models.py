@@ -30,12 +30,6 @@ from tests.lab.mutations import MUTATIONS, Mutation
 
 RESULTS = Path(__file__).with_name("mutated_models.json")
 
-UNSEEN = {
-    "AdamW: ": "the optimizer is not part of a model",
-    "SGD: ": "the optimizer is not part of a model",
-}
-"""Why some mutations are not seen, by what their names begin with."""
-
 
 def torch_model() -> Any:
     """Return the current mutation's PyTorch model; run in the model's process."""
