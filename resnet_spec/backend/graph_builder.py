@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from resnet_spec.errors import ModelError, Problem
 from resnet_spec.graph import INPUT, Graph, Input, Node, unused
+from resnet_spec.graph.checks import arity_problem
 from resnet_spec.operations import AnyOperation, Operation
 from resnet_spec.operations.fields import Shape, ShapeError
 
@@ -149,6 +150,8 @@ class GraphBuilder:
     ) -> tuple[AnyOperation, Shape] | None:
         try:
             operation = _OPERATION.validate_python(fields)
+            if wrong_arity := arity_problem(operation, len(inputs)):
+                return self.problem(wrong_arity, where)
             return operation, operation.output_shape(*(value.shape for value in inputs))
         except (ValidationError, ShapeError) as error:
             return self.problem(_reason(error), where)
