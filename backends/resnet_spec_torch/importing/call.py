@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from torch import nn
 
 from resnet_spec.backend import Draft, GraphBuilder, Table, Value
 from resnet_spec.operations import Shape
@@ -34,7 +35,30 @@ class Unreached(Value):
     unpadded: Shape = ()
 
 
-Result: TypeAlias = "Value | tuple[Value | None, ...] | None"
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A function that is not an operation by itself, of values, arrays, numbers and other expressions.
+
+    Attributes:
+        target: The function.
+        args: What it is called with.
+        kwargs: What it is called with by name.
+        shape: Of the result with the batch; None if there are several.
+        in_place: Whether it overwrites its first argument.
+        where: The function, the module and the user's line.
+        message: What is wrong with it unless it becomes a part of an operation.
+    """
+
+    target: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    shape: Shape | None
+    in_place: bool
+    where: str
+    message: str
+
+
+Result: TypeAlias = "Value | Array | Expression | tuple[Value | None, ...] | None"
 
 
 @dataclass
@@ -46,6 +70,7 @@ class Call:
         arguments: By the names in its schema; what depends on the input is a ``Value``.
         name: Of the node: the module that calls it, and a word if the module is not a layer itself.
         module: The path of the module that calls it.
+        layer: The module that calls it, as it is in Python; None if it is a program of a file.
         where: The function, the module and the user's line.
         shape: Of the result without the batch, or of each result.
         readers: Names of the functions that read the result.
@@ -53,12 +78,15 @@ class Call:
         builder: The graph that it is added to.
         arrays: What the graph's parameters are filled with, by their names.
         remarks: What is read differently from how the source states it, and the names of such nodes.
+        defer: Makes the call a part of an expression: what is wrong with it unless that is an operation.
+        unexpressed: Reports what an expression, which is not an operation, is computed by.
     """
 
     function: str
     arguments: dict[str, Any]
     name: str
     module: str
+    layer: nn.Module | None
     where: str
     shape: Shape
     readers: frozenset[str]
@@ -66,6 +94,8 @@ class Call:
     builder: GraphBuilder
     arrays: dict[str, Array]
     remarks: dict[str, list[str]]
+    defer: Callable[[str], Expression]
+    unexpressed: Callable[[Expression], None]
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -85,6 +115,8 @@ class Call:
     def value(self, name: str = "") -> Value | None:
         """An argument that must depend on the input; the first one by default."""
         found = self.arguments[name or next(iter(self.arguments))]
+        if isinstance(found, Expression):
+            return self.unexpressed(found)
         return found if isinstance(found, Value) else self.refuse("has a constant where a value is expected")
 
     def refuse(self, message: str) -> None:
@@ -117,21 +149,27 @@ class Call:
         owned = {slot: array for slot, array in slots.items() if array is not None}
         if any(not isinstance(array, Array) for array in owned.values()):
             return self.refuse("has weights that are computed")
-        layers = {array.layer for array in owned.values()}
-        if not layers:
+        if not owned:
             return self.add(op, x, **fields)
-        # What shares a module has its name; else the first array names the layer.
-        layer = next(iter(owned.values())).layer
+        # The first array names the layer: by its module if that calls it as the language or as PyTorch's layers do.
+        slot, first = next(iter(owned.items()))
+        layer = first.name.removesuffix(f".{slot}") if first.name != slot else first.layer
+        layer = first.layer if layer == first.name else layer
         value = self.builder.add(op, [x], layer, layer=True, where=self.where, **fields)
         for slot, array in owned.items():
             known = self.arrays.setdefault(f"{layer}.{slot}" if slot else array.name, array)
-            if known.tensor is not array.tensor:
+            if known.tensor is not array.tensor and known.name != array.name:
                 return self.refuse(f"shares {layer}'s weights only in part")
         return value
 
 
 CALLS: Table[Callable[[Call], Result]] = Table("reader")
 """By the name of an ATen function, such as ``aten.conv2d``: reads one call."""
+
+TAKES_EXPRESSIONS = frozenset(
+    {"aten.index_select", *(f"aten.conv{rank}d{named}" for rank in (1, 2, 3) for named in ("", ".padding"))}
+)
+"""Functions whose reader reads expressions."""
 
 
 def number(value: Any) -> bool:

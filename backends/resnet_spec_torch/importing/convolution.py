@@ -5,23 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spec.backend import Value
-from resnet_spec.operations import Pad
+from resnet_spec.operations import Pad, Transpose
 from resnet_spec.operations.windows import transposed_same_crop
-from resnet_spec_torch.importing.call import CALLS, Array, Call, each, edges
+from resnet_spec_torch.importing.call import CALLS, Array, Call, Expression, each, edges
+from resnet_spec_torch.importing.formulas import standardized
 
 
 @CALLS.register("aten.conv1d", "aten.conv2d", "aten.conv3d")
 def _convolution(call: Call) -> Value | None:
-    weight = call["weight"]
-    return _with_padding(call, edges(call["padding"], weight.tensor.ndim - 2) if isinstance(weight, Array) else 0)
+    return _with_padding(call, edges(call["padding"], int(call.function[-2])))
 
 
 @CALLS.register("aten.conv1d.padding", "aten.conv2d.padding", "aten.conv3d.padding")
 def _convolution_of_named_padding(call: Call) -> Value | None:
     weight = call["weight"]
-    if call["padding"] == "valid" or not isinstance(weight, Array):
+    sizes = weight.tensor.shape if isinstance(weight, Array) else weight.shape if isinstance(weight, Expression) else ()
+    if call["padding"] == "valid" or not sizes:
         return _with_padding(call, 0)
-    kernel = weight.tensor.shape[2:]
+    kernel = sizes[2:]
     dilation = each(call["dilation"], len(kernel))
     dilations = [dilation] * len(kernel) if isinstance(dilation, int) else dilation
     extents = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
@@ -31,6 +32,11 @@ def _convolution_of_named_padding(call: Call) -> Value | None:
 
 def _with_padding(call: Call, padding: Any) -> Value | None:
     weight = call["weight"]
+    found = standardized(weight) if isinstance(weight, Expression) else None
+    if isinstance(weight, Expression) and found is None:
+        return call.unexpressed(weight)
+    op, fields, slots = found or (f"conv{call.function.split('.')[1][-2]}d", {}, {"weight": weight})
+    weight = slots["weight"]
     if not isinstance(weight, Array):
         return call.refuse("has a kernel that is computed")
     rank = weight.tensor.ndim - 2
@@ -39,9 +45,10 @@ def _with_padding(call: Call, padding: Any) -> Value | None:
     if pad and not padding and isinstance(pad.operation, Pad) and pad.operation.adds_zeros:
         (x,), padding = pad.inputs, pad.operation.padding
     return call.add_layer(
-        f"conv{rank}d",
+        op,
         x,
-        {"weight": weight, "bias": call["bias"]},
+        {**slots, "bias": call["bias"]},
+        **fields,
         channels=weight.tensor.shape[0],
         kernel=each(weight.tensor.shape[2:], rank),
         stride=each(call["stride"], rank),
@@ -87,4 +94,14 @@ def _linear(call: Call) -> Value | None:
 
 @CALLS.register("aten.matmul", "aten.bmm")
 def _matmul(call: Call) -> Value | None:
-    return call.add("matmul", *(call.value(name) for name in call.arguments))
+    inputs: list[Value | None] = []
+    flips: dict[str, bool] = {}
+    for name, flip in zip(call.arguments, ("transpose_first", "transpose_second"), strict=True):
+        value = call.value(name)
+        turned = call.builder.draft(value)
+        rank = len(turned.shape) if turned else 0
+        axes = (*range(rank - 2), rank - 1, rank - 2)
+        if turned and isinstance(turned.operation, Transpose) and turned.operation.axes == axes:
+            (value,), flips[flip] = turned.inputs, True
+        inputs.append(value)
+    return call.add("matmul", *inputs, **flips)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnet_spec.backend import Value
+from resnet_spec.operations import FilterResponseNorm, MatMul
 from resnet_spec_torch.importing.call import CALLS, Array, Call, number
 
 _WORDS = {"add": "add", "mul": "multiply", "sub": "subtract", "maximum": "maximum"}
@@ -22,12 +23,14 @@ def _join(call: Call) -> Value | None:
     if not constants:
         return call.add(word, one, other)
     constant = constants[0]
+    if isinstance(constant, Array) and word == "maximum":
+        return _threshold(call, one if isinstance(one, Value) else other, constant)
     if isinstance(constant, Array) and word in ("add", "multiply"):
         return _learned(call, one if isinstance(one, Value) else other, constant, word)
     if number(constant) and constant == {"add": 0, "multiply": 1, "subtract": 0}.get(word):
         return one if isinstance(one, Value) else other
     if isinstance(constant, int | float) and word == "multiply":
-        return call.add("multiply", one if isinstance(one, Value) else other, factor=float(constant))
+        return _times(call, one if isinstance(one, Value) else other, float(constant))
     return call.refuse(f"has a constant as an operand of {word}, which no operation does")
 
 
@@ -35,7 +38,14 @@ def _join(call: Call) -> Value | None:
 def _divide(call: Call) -> Value | None:
     if not number(call["other"]) or not call["other"]:
         return call.refuse("divides by a value, which no operation does")
-    return call.add("multiply", call.value(), factor=1 / call["other"])
+    return _times(call, call.value(), 1 / call["other"])
+
+
+def _times(call: Call, x: Value | None, factor: float) -> Value | None:
+    product = call.builder.draft(x) if call.alone else None
+    if x and product and isinstance(product.operation, MatMul) and product.operation.factor == 1 and factor > 0:
+        return call.builder.replace(x, product.inputs, factor=factor)
+    return call.add("multiply", x, factor=factor)
 
 
 def _learned(call: Call, x: Any, array: Array, word: str) -> Value | None:
@@ -56,6 +66,20 @@ def _learned(call: Call, x: Any, array: Array, word: str) -> Value | None:
     value = call.builder.add(op, [x], array.name, layer=True, where=call.where, shape=shape)
     call.arrays[array.name] = array._replace(tensor=array.tensor.reshape(sizes))
     return value
+
+
+def _threshold(call: Call, x: Value, tau: Array) -> Value | None:
+    """The threshold of a filter response normalization."""
+    norm = call.builder.draft(x)
+    if norm is None or not isinstance(norm.operation, FilterResponseNorm) or norm.calls is not None:
+        return call.refuse("takes the maximum of a value and a parameter, which only filter_response_norm does")
+    shape = [x.shape[0]] + [1] * (len(x.shape) - 1)
+    sizes = [*tau.tensor.shape]
+    sizes = sizes[1:] if len(sizes) == len(shape) + 1 and sizes[0] == 1 else sizes
+    if norm.operation.threshold or not call.alone or not tau.trainable or sizes != shape:
+        return call.refuse(f"takes the maximum of {list(x.shape)} and a parameter {list(tau.tensor.shape)}")
+    call.arrays[f"{norm.name}.tau"] = tau._replace(tensor=tau.tensor.reshape(-1))
+    return call.builder.replace(x, norm.inputs, threshold=True)
 
 
 @CALLS.register("aten.cat")

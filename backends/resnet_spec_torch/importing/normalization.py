@@ -13,7 +13,9 @@ def _batch_norm(call: Call) -> Value | None:
     if call["training"] or call["running_mean"] is None:
         return call.refuse("normalizes by the batch's own statistics, also in inference")
     momentum = call["momentum"]
-    if not momentum:
+    if not momentum and getattr(call.layer, "momentum", None) != 0:
+        # In inference PyTorch states 0 for a cumulative average, too.
+        momentum = 0.1
         call.remark("batch normalizations with a cumulative average, written with momentum 0.1")
     names = ("weight", "bias", "running_mean", "running_var")
     return call.add_layer(
@@ -21,7 +23,7 @@ def _batch_norm(call: Call) -> Value | None:
         call.value(),
         {name: call[name] for name in names},
         epsilon=call["eps"],
-        momentum=momentum or 0.1,
+        momentum=momentum,
         running_variance="unbiased",
         scale=call["weight"] is not None,
         offset=call["bias"] is not None,

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
+from torch.nn import functional
+
 from resnet_spec.backend import Value
-from resnet_spec_torch.importing.call import CALLS, Call, Unreached, each, edges
+from resnet_spec.operations import AvgPool, Pad
+from resnet_spec_torch.importing.call import CALLS, Call, Expression, Unreached, each, edges
+from resnet_spec_torch.importing.formulas import constant
 
 
 @CALLS.register("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d")
@@ -39,7 +44,26 @@ def _pool(call: Call, op: str, **fields: bool) -> Value | None:
         if padding or call["ceil_mode"]:
             return call.refuse("pads twice")
         x, padding = Value(x.index, x.unpadded), x.padding
+    pad = call.made_by(x, f"pad{rank}d") if op.startswith("avg") and not call["ceil_mode"] else None
+    if pad and not padding and isinstance(pad.operation, Pad) and pad.operation.adds_zeros:
+        (x,), padding, fields = pad.inputs, pad.operation.padding, {"count_include_pad": True}
     return call.add(op, x, kernel=kernel, stride=stride, padding=padding, ceil_mode=call["ceil_mode"], **fields)
+
+
+def average_of_counted(call: Call, x: Value, counts: Any) -> Value | None:
+    """The average without the padding, if a padded average is divided by that of ones which are padded alike."""
+    pool = call.builder.draft(x) if call.alone else None
+    if pool is None or not isinstance(pool.operation, AvgPool) or not isinstance(counts, Expression):
+        return None
+    op, found = pool.operation, constant(counts)
+    if found is None or not op.count_include_pad or isinstance(op.padding, str) or op.ceil_mode:
+        return None
+    ones = torch.ones(1, 1, *pool.inputs[0].shape[1:])
+    padded = functional.pad(ones, [edge for pair in reversed(op.padding) for edge in pair])
+    average: Any = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[op.rank - 1]
+    if not torch.equal(found, average(padded, op.kernel, op.stride)):
+        return None
+    return call.builder.replace(x, pool.inputs, count_include_pad=False)
 
 
 @CALLS.register(*(f"aten.adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)))

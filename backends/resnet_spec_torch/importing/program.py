@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
-import logging
+import dataclasses
 import re
-import traceback
-import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +15,23 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
 from resnet_spec.backend import GraphBuilder, SourceModel, Value, input_of
-from resnet_spec.errors import ModelError, Problem, listed
+from resnet_spec.errors import ModelError, listed
 from resnet_spec_torch.importing.archive import load_program
-from resnet_spec_torch.importing.call import CALLS, Array, Call
+from resnet_spec_torch.importing.call import CALLS, TAKES_EXPRESSIONS, Array, Call, Expression
+from resnet_spec_torch.importing.formulas import (
+    EXPRESSIBLE,
+    MAX_FUNCTIONS,
+    OPENED,
+    arrays_of,
+    functions,
+    parts,
+    recognized,
+    values,
+)
 from resnet_spec_torch.importing.inner_values import inner_values
+from resnet_spec_torch.importing.pooling import average_of_counted
+from resnet_spec_torch.importing.recording import exported, inference, like_parameters, own_line, place, quiet
+from resnet_spec_torch.importing.reshaping import UNCHANGED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +62,13 @@ def import_model(model: nn.Module | str | Path, shape: Shape | None = None) -> S
         program = load_program(Path(model))
         stated = _stated_shape(program)
         batch = stated[0] or BATCH
-        with _quiet():
+        with quiet():
             module = torch.export.unflatten(program)
-        return _read(_exported(module, batch, shape or _sizes(stated[1:])), module, shape or _sizes(stated[1:]), batch)
+        return _read(exported(module, batch, shape or _sizes(stated[1:])), module, shape or _sizes(stated[1:]), batch)
     shape = shape or _guessed_shape(model)
     input_of(shape)
-    with _inference(model):
-        program = _exported(model, BATCH, shape)
+    with inference(model):
+        program = exported(model, BATCH, shape)
     return _read(program, model, shape, BATCH)
 
 
@@ -86,84 +95,22 @@ def _guessed_shape(model: nn.Module) -> Shape:
     raise ModelError("the input's shape is unknown: state it, such as 3x224x224")
 
 
-@contextmanager
-def _inference(model: nn.Module) -> Generator[None]:
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, was_training in before.items():
-            module.training = was_training
-
-
-def _like(model: nn.Module) -> torch.Tensor:
-    return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
-
-
-def _exported(model: nn.Module, batch: int, shape: Shape) -> ExportedProgram:
-    like = _like(model)
-    if like.is_meta:
-        raise ModelError("the model is on the meta device and has no weights")
-    images = torch.zeros(batch, *shape, device=like.device, dtype=like.dtype)
-    with _quiet():
-        try:
-            return torch.export.export(model, (images,))
-        # Whatever the user's own code raises.
-        except Exception as error:
-            module, line, code = _raised_in(error, model)
-            lines = [line for line in str(error).strip().splitlines() if line.strip()]
-            reason = lines[0].strip() if lines else code
-            message = (
-                f"torch.export cannot record {type(model).__name__} for an input of {[batch, *shape]} "
-                f"({type(error).__name__}{reason and f': {reason}'}); "
-                "state the input's shape if it is another, channels first and without the batch"
-            )
-            raise ModelError([Problem(message, f"{module or 'the model itself'}{line}")]) from error
-
-
-def _raised_in(error: Exception, model: nn.Module) -> tuple[str, str, str]:
-    """The innermost module that raised an error, and the innermost line of the user's own code: its place and text."""
-    known = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
-    paths = {id(module): path for path, module in known}
-    # The first frame is that of this file.
-    frames = list(traceback.walk_tb(error.__traceback__))[1:]
-    modules = (paths.get(id(frame.f_locals.get("self"))) for frame, _ in reversed(frames))
-    module = next((path for path in modules if path), "")
-    line = _own_line((frame.f_code.co_filename, number) for frame, number in frames)
-    return module, _place(line), linecache.getline(*line).strip() if line else ""
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) -> SourceModel:
     # What torch.export has unflattened knows the classes of the original's modules.
     modules = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
     types: dict[str, str] = {path: own for path, part in modules if (own := getattr(part, "_ty", None))}
-    name = types.get("", type(model).__name__).rpartition(".")[2]
-    reader = _Reader(program, name, shape, batch, types)
+    reader = _Reader(program, model, shape, batch, types)
     graph = reader.graph()
     order = {name: index for index, name in enumerate(model.state_dict())}
     found = sorted(reader.arrays.items(), key=lambda item: order[item[1].name])
     kept = {parameter.name for parameter in graph.parameters()}
 
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
-        like = _like(model)
+        like = like_parameters(model)
         tensor = torch.as_tensor(images).to(like.device, like.dtype)
         # A program may have a fixed batch.
         parts: Sequence[torch.Tensor] = torch.split(tensor, batch) if types else [tensor]
-        with _quiet(), _inference(model), torch.no_grad():
+        with quiet(), inference(model), torch.no_grad():
             results: list[list[Any]] = [pytree.tree_leaves(model(part)) for part in parts]
         tensors = [leaves for leaves in zip(*results, strict=True) if isinstance(leaves[0], torch.Tensor)]
         return [torch.cat(leaves).float().cpu().numpy() for leaves in tensors]
@@ -198,8 +145,13 @@ def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
 class _Reader:
     """Reads a program's functions into a graph."""
 
-    def __init__(self, program: ExportedProgram, name: str, shape: Shape, batch: int, types: Mapping[str, str]) -> None:
+    def __init__(
+        self, program: ExportedProgram, model: nn.Module, shape: Shape, batch: int, types: Mapping[str, str]
+    ) -> None:
         self.program = program
+        # What torch.export has unflattened has no settings of layers.
+        self._modules = {} if types else dict(cast("Iterable[tuple[str, nn.Module]]", model.named_modules()))
+        name = types.get("", type(model).__name__).rpartition(".")[2]
         self.batch = batch
         self.types = types
         self.builder = GraphBuilder(name, input_of(shape))
@@ -207,6 +159,9 @@ class _Reader:
         self.classes: dict[str, str] = {}
         self.remarks: dict[str, list[str]] = {}
         self._values: dict[fx.Node, Any] = {}
+        self._reported: dict[int, Expression] = {}
+        self._formulas: dict[int, Expression] = {}
+        """What computes each value, by its index, where it may be a part of a longer formula."""
         self.made: dict[fx.Node, Any] = {}
         """What each function has made; ``_values`` has what is in its place after a function that overwrites it."""
 
@@ -219,10 +174,13 @@ class _Reader:
             elif node.op == "call_function":
                 self._values[node] = self.made[node] = self._called(node)
             elif node.op == "output":
-                outputs = self._translated(node.args[0])
+                outputs = [self._returned(value) for value in self._translated(node.args[0])]
             else:
                 self.builder.problem("is a part of a program that is not supported", str(node.target))
         return self.builder.finish(outputs)
+
+    def _returned(self, value: Any) -> Any:
+        return self._unexpressed(value) if isinstance(value, Expression) else value
 
     def _given(self, node: fx.Node) -> Any:
         signature = self.program.graph_signature
@@ -249,42 +207,107 @@ class _Reader:
 
     def _called(self, node: fx.Node) -> Any:
         target: Any = node.target
-        if self._is_unknown(node):
+        if self._is_unknown(node) or _name(target) in _ASSERTIONS:
             return None
+        args, kwargs = self._translated(node.args), self._translated(node.kwargs)
         if getattr(target, "__name__", "") == "getitem":
-            several, index = self._translated(node.args)
+            several, index = args
+            if isinstance(several, Expression):
+                return Expression(target, args, {}, _full_shape(node), False, several.where, several.message)
             return several[index]
         function = _name(target)
         where = f"{function} in {self._module(node)[0] or 'the model itself'}{_line(node)}"
         if not isinstance(target, OpOverload):
             return self.builder.problem("control flow, or a function of Python, cannot be expressed", where)
         plain = function.removesuffix("_") if function.count(".") == 1 else function.replace("_.", ".")
-        arguments = _by_name(target, self._translated(node.args), self._translated(node.kwargs))
+        arguments = _by_name(target, args, kwargs)
         first = next(iter(arguments.values()), None)
         if plain in _VIEWS and isinstance(first, Array):
             # The same numbers in another shape, as a factor for each channel often is.
             given = [own.tensor if isinstance(own, Array) else own for own in arguments.values()]
             return first._replace(tensor=target(*given))
-        if plain not in CALLS:
-            if not _depends_on_input(arguments):
-                return self.builder.problem("computes with weights, which the language does not", where)
-            return self.builder.problem("the spec language has no such operation", where)
-        shape = _shape(node, self.batch)
-        if shape is None:
-            return self.builder.problem("changes the batch, or is not floating-point", where)
-        readers = frozenset(_name(user.target) for user in node.users)
-        name = self._node_name(node, plain)
-        given = node.args[0] if node.args else None
-        alone = isinstance(given, fx.Node) and len(given.users) == 1
-        module = self._module(node)[0]
-        call = Call(
-            plain, arguments, name, module, where, shape, readers, alone, self.builder, self.arrays, self.remarks
-        )
-        result = CALLS[plain](call)
+        if plain in UNCHANGED and isinstance(first, Array | Expression) and _keeps_type(node):
+            return first
+
+        function_of = cast("Callable[..., Any]", target)
+
+        def defer(message: str) -> Expression:
+            return Expression(function_of, args, kwargs, _full_shape(node), plain != function, where, message)
+
+        call = self._call(node, plain, arguments, where, defer)
+        result = self._result(call, _shape(node, self.batch))
+        if isinstance(result, Value) and plain in OPENED:
+            self._formulas.setdefault(result.index, defer(_LACKING))
         if plain != function:
             # Its input is overwritten: whatever reads that afterwards reads the result.
             self._values[cast("fx.Node", node.args[0])] = result
         return result
+
+    def _call(
+        self, node: fx.Node, function: str, arguments: dict[str, Any], where: str, defer: Callable[[str], Expression]
+    ) -> Call:
+        given = node.args[0] if node.args else None
+        return Call(
+            function=function,
+            arguments=arguments,
+            name=self._node_name(node, function),
+            module=self._module(node)[0],
+            layer=self._modules.get(self._module(node)[0]),
+            where=where,
+            # Without one, no reader is called.
+            shape=_shape(node, self.batch) or (),
+            readers=frozenset(_name(user.target) for user in node.users),
+            alone=isinstance(given, fx.Node) and len(given.users) == 1,
+            builder=self.builder,
+            arrays=self.arrays,
+            remarks=self.remarks,
+            defer=defer,
+            unexpressed=self._unexpressed,
+        )
+
+    def _result(self, call: Call, shape: Shape | None) -> Any:
+        read = [*parts(call.arguments)]
+        expressions = [part for part in read if isinstance(part, Expression)]
+        of_values = any(isinstance(part, Value) or (isinstance(part, Expression) and values(part)) for part in read)
+        of_weights = not of_values and any(isinstance(v, Array) or arrays_of(cast("Expression", v)) for v in read)
+        lacking = "computes with weights, which the language does not" if of_weights else _LACKING
+        is_call = call.function in CALLS and not expressions and (shape is not None or not of_weights)
+        if is_call and not (of_weights and call.function in EXPRESSIBLE - _REPEATS):
+            if shape is None:
+                return call.refuse("changes the batch, or is not floating-point")
+            return CALLS[call.function](call)
+        if call.function == "aten.new_ones":
+            # Of its argument only the type counts.
+            return dataclasses.replace(call.defer(_LACKING), target=torch.ones, args=[call["size"]], kwargs={})
+        if call.function in TAKES_EXPRESSIONS and of_values and shape is not None:
+            return CALLS[call.function](call)
+        if call.function in EXPRESSIBLE:
+            return self._formula(call, call.defer(lacking), whole=shape is not None)
+        for expression in expressions:
+            self._unexpressed(expression)
+        return None if expressions else call.refuse(lacking)
+
+    def _formula(self, call: Call, expression: Expression, *, whole: bool) -> Any:
+        """The operation that an expression is, if it is ``whole``, with each image; else itself as a part of one."""
+        if len(functions(expression)) > MAX_FUNCTIONS:
+            return self._unexpressed(expression)
+        if call.function == "aten.div.Tensor" and isinstance(call["self"], Value):
+            averaged = average_of_counted(call, call["self"], call["other"])
+            if averaged is not None:
+                return averaged
+        found = recognized(expression, call.function, self._formulas) if whole else None
+        if found is None:
+            return expression
+        (op, fields, slots), x = found
+        return call.reshaped(call.add_layer(op, x, slots, **fields))
+
+    def _unexpressed(self, expression: Expression) -> None:
+        """Report the functions that an expression, which is not an operation, begins with."""
+        for own in functions(expression):
+            if not any(isinstance(part, Expression) for part in parts((own.args, own.kwargs))):
+                if id(own) not in self._reported:
+                    self.builder.problem(own.message, own.where)
+                self._reported[id(own)] = own
 
     def _module(self, node: fx.Node) -> tuple[str, str]:
         """The path and the class of the module that calls a function."""
@@ -305,6 +328,14 @@ class _Reader:
         word = _WORDS.get(word, word)
         return f"{path}.{word}" if path else word
 
+
+_LACKING = "the spec language has no such operation"
+
+_ASSERTIONS = frozenset({"aten._assert_tensor_metadata"})
+"""Functions without a result; ``Tensor.to`` is recorded with one."""
+
+_REPEATS = frozenset({"aten.expand", "aten.expand_as"})
+"""Functions by which a learned value is the same for each image."""
 
 _VIEWS = frozenset({"aten.reshape", "aten.view", "aten.unsqueeze"})
 
@@ -331,10 +362,15 @@ def _by_name(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
     return {argument.name: given.get(argument.name, values.get(argument.name)) for argument in schema}
 
 
-def _depends_on_input(arguments: Mapping[str, Any]) -> bool:
-    return not any(isinstance(value, Array) for value in arguments.values()) or any(
-        hasattr(value, "shape") and not isinstance(value, Array) for value in arguments.values()
-    )
+def _full_shape(node: fx.Node) -> Shape | None:
+    """The shape of a result with the batch; None if there are several results."""
+    value: Any = node.meta.get("val")
+    return tuple(int(size) for size in value.shape) if isinstance(value, torch.Tensor) else None
+
+
+def _keeps_type(node: fx.Node) -> bool:
+    own, given = node.meta.get("val"), cast("fx.Node", node.args[0]).meta.get("val")
+    return isinstance(own, torch.Tensor) and isinstance(given, torch.Tensor) and own.dtype == given.dtype
 
 
 def _shape(node: fx.Node, batch: int) -> Shape | None:
@@ -350,20 +386,4 @@ def _shape(node: fx.Node, batch: int) -> Shape | None:
 def _line(node: fx.Node) -> str:
     """The innermost line of the user's own code."""
     frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    return _place(_own_line((file, int(line)) for file, line in frames))
-
-
-def _own_line(frames: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
-    """The last file and line that are not PyTorch's."""
-    root = str(Path(torch.__file__).parent)
-    own = [(file, line) for file, line in frames if not file.startswith((root, "<"))]
-    return own[-1] if own else None
-
-
-def _place(line: tuple[str, int] | None) -> str:
-    if line is None:
-        return ""
-    file, number = line
-    with suppress(ValueError):
-        file = str(Path(file).relative_to(Path.cwd()))
-    return f" at {file}:{number}"
+    return place(own_line((file, int(line)) for file, line in frames))

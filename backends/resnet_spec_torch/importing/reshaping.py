@@ -1,12 +1,12 @@
-"""Padding, reshaping, slicing and resizing."""
+"""Padding, reshaping and slicing."""
 
 from __future__ import annotations
 
 from math import inf, prod
 
 from resnet_spec.backend import Value
-from resnet_spec.operations import BatchNorm, ConvTranspose, Flatten
-from resnet_spec_torch.importing.call import CALLS, Call, Unreached
+from resnet_spec.operations import BatchNorm, ConvTranspose, Flatten, LayerNorm, Transpose
+from resnet_spec_torch.importing.call import CALLS, Array, Call, Unreached
 
 
 @CALLS.register(
@@ -54,22 +54,59 @@ def _transpose(call: Call) -> Value | None:
     if order[0] != 0:
         return call.refuse("moves the batch to another axis")
     axes = [dim - 1 for dim in order[1:]]
-    return x if axes == sorted(axes) else call.add("transpose", x, axes=axes)
+    return x if axes == sorted(axes) else _along_axis(call, x, axes) or call.add("transpose", x, axes=axes)
 
 
-@CALLS.register(
-    "aten.contiguous", "aten.clone", "aten.detach", "aten.alias", "aten.to.dtype", "aten._to_copy",
-    "aten.to.dtype_layout", "aten.type_as", "aten.identity", "aten.lift_fresh_copy",
+def _along_axis(call: Call, x: Value, axes: list[int]) -> Value | None:
+    """A normalization along an axis, if that was moved to the end and back."""
+    norm = call.builder.draft(x) if call.alone else None
+    if norm is None or not isinstance(norm.operation, LayerNorm) or norm.calls is not None:
+        return None
+    moved = call.builder.draft(norm.inputs[0])
+    if moved is None or not isinstance(moved.operation, Transpose) or norm.operation.axis != len(axes) - 1:
+        return None
+    before = moved.operation.axes
+    if [before[axis] for axis in axes] != sorted(axes):
+        return None
+    return call.builder.replace(x, moved.inputs, axis=before[-1])
+
+
+UNCHANGED = frozenset(
+    f"aten.{name}"
+    for name in (
+        "contiguous", "clone", "detach", "alias", "to.dtype", "_to_copy", "to.dtype_layout", "type_as", "identity",
+        "lift_fresh_copy",
+    )
 )  # fmt: skip
+
+
+@CALLS.register(*UNCHANGED)
 def _unchanged(call: Call) -> Value | None:
     return call.value()
 
 
 @CALLS.register("aten.expand", "aten.expand_as")
 def _expand(call: Call) -> Value | None:
+    array = call["self"]
+    if isinstance(array, Array):
+        return _learned_value(call, array)
     if not call.readers <= {"aten.mul.Tensor", "aten.add.Tensor", "aten.mul_.Tensor", "aten.add_.Tensor"}:
         return call.refuse("repeats values for what is not a sum or a product, which repeat them themselves")
     return call.value()
+
+
+def _learned_value(call: Call, array: Array) -> Value | None:
+    """A learned value, the same for each image; it reads the graph's input, of which only the batch counts."""
+    if not array.trainable:
+        return call.refuse(f"reads the buffer {array.name!r}, a constant, which no operation does")
+    sizes = tuple(array.tensor.shape)
+    if sizes not in (call.shape, (1, *call.shape)):
+        return call.refuse(f"repeats a parameter {list(sizes)} to {list(call.shape)}")
+    value = call.builder.add(
+        "parameter", [call.builder.input], array.name, layer=True, where=call.where, shape=call.shape
+    )
+    call.arrays.setdefault(array.name, array._replace(tensor=array.tensor.reshape(call.shape)))
+    return value
 
 
 @CALLS.register("aten.pad", "aten.constant_pad_nd")
@@ -85,14 +122,18 @@ def _pad(call: Call) -> Value | None:
         return x and Unreached(x.index, call.shape, padding=pairs, unpadded=x.shape)
     if mode not in ("constant", "reflect"):
         return call.refuse(f"pads with the mode {mode!r}")
-    if len(edges) == 6 and not any(edges[:4]) and mode == "constant" and not value:
-        return call.add("pad_channels", call.value(), before=edges[4], after=edges[5])
-    if len(edges) not in (2, 4) or min(edges) < 0:
-        return call.refuse("pads other axes than rows and columns, or crops")
-    edges += [0, 0] * (len(edges) == 2)
-    padding = [edges[2:], edges[:2]]
+    rank = len(call.shape) - 1
+    if not any(edges):
+        return call.value()
+    channels, edges = edges[2 * rank : 2 * rank + 2], edges[: 2 * rank]
+    if any(channels) and not any(edges) and min(channels) >= 0 and mode == "constant" and not value and rank:
+        return call.add("pad_channels", call.value(), before=channels[0], after=channels[1])
+    if any(channels) or min(edges) < 0:
+        return call.refuse("pads other axes than those of positions, or crops")
+    edges += [0] * (2 * rank - len(edges))
+    padding = [list(pair) for pair in zip(edges[-2::-2], edges[::-2], strict=True)]
     fields = {"value": float(value)} if mode == "constant" else {"mode": mode}
-    return call.value() if not any(edges) else call.add("pad2d", call.value(), padding=padding, **fields)
+    return call.add(f"pad{rank}d", call.value(), padding=padding, **fields)
 
 
 def _crop(call: Call, edges: list[int]) -> Value | None:
@@ -145,23 +186,3 @@ def _split(call: Call) -> tuple[Value | None, ...] | None:
     return tuple(
         call.add("slice", x, axis=axis, start=end - own, stop=end) for end, own in zip(ends, sizes, strict=True)
     )
-
-
-@CALLS.register("aten.upsample_nearest2d.vec", "aten.upsample_bilinear2d.vec", "aten._upsample_nearest_exact2d.vec")
-def _resize(call: Call) -> Value | None:
-    factors, size = call["scale_factors"], call["output_size"]
-    states = {"scale": list(factors)} if factors else {"size": list(size)}
-    if factors and all(float(factor).is_integer() for factor in factors):
-        states = {"scale": [int(factor) for factor in factors]}
-    if not factors:
-        call.remark(f"resizes to {size[0]}×{size[1]}, the size that follows from this input's")
-    if "bilinear" in call.function:
-        coordinates = "align_corners" if call["align_corners"] else "half_pixel"
-        return call.add("resize", call.value(), mode="bilinear", coordinates=coordinates, **states)
-    exact = "exact" in call.function
-    kind = (
-        {"coordinates": "half_pixel", "rounding": "half_up"}
-        if exact
-        else {"coordinates": "asymmetric", "rounding": "floor"}
-    )
-    return call.add("resize", call.value(), mode="nearest", **kind, **states)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from torch import nn
 
 from resnet_spec import ModelError, get_backend, load
 from resnet_spec.importing.architecture import architecture
+from resnet_spec.structure.comparison import compare_with_source
+from tests.every_operation import arrays_for, every_operation
+from tests.oracles.torchvision_original import models
 from tests.resnet_spec_torch.importing.tutorials import MODELS
+
+# timm imports torchvision, whose operators may be lacking.
+models()
 
 
 def _randomized(model: nn.Module) -> nn.Module:
@@ -107,6 +114,14 @@ class _Random(nn.Module):
         (lambda x: F.batch_norm(x, None, None, training=True), "by the batch's own statistics"),
         (lambda x: F.max_pool2d(x, 2, dilation=2), "is a dilated pool"),
         (lambda x: x.std((2, 3)), "the spec language has no such operation"),
+        (lambda x: x.square().mean((2, 3)).sqrt(), r"aten\.square in .*: the spec language has no such operation"),
+        (lambda x: F.relu(x.clamp(1, 3) * 2), "clips to 1 and 3, which no operation does"),
+        (lambda x: x / x.norm(dim=1, keepdim=True), r"aten\.linalg_vector_norm in .*: the spec language has no such"),
+        (lambda x: F.normalize(x, p=1.0), r"aten\.linalg_vector_norm in .*: the spec language has no such"),
+        (lambda x: F.softplus(x, threshold=10), "a threshold below 20"),
+        (lambda x: F.pad(x, (0, 0, 1, 0, 0, 1)), "pads other axes than those of positions, or crops"),
+        (lambda x: x[:, :, [0, 2, 5]], "has no such operation"),
+        (lambda x: x.index_select(2, torch.arange(0, 6, 3)), "has no such operation|takes positions that are not"),
         (lambda x: torch.where(x > 0, x, 2 * x), "aten.gt.Scalar"),
         (lambda x: x if x.sum() > 0 else -x, "torch.export cannot record _Wrong"),
         (lambda x: torch.cat([x, torch.ones_like(x)], 1), "aten.ones_like"),
@@ -175,6 +190,14 @@ class _Same(nn.Conv2d):
         return super().forward(F.pad(x, (0, 1, 0, 1)))
 
 
+class _Along(nn.Conv1d):
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(x, (0, 1)))
+
+
 class _Pool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.max_pool2d(F.pad(x, (0, 1, 1, 0), value=float("-inf")), 3, 2)
@@ -223,3 +246,153 @@ def test_a_padding_that_is_a_layer_of_its_own_stays_one() -> None:
         nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3, 2)), (3, 8, 8)
     )
     assert [node.operation.op for node in source.graph.nodes] == ["pad2d", "conv2d"]
+
+
+def _read_again(module: nn.Module, shape: tuple[int, ...], tolerance: float = 1e-9) -> Any:
+    """The graph of a module, which computes the same."""
+    backend: Any = get_backend("torch")
+    source = backend.import_model(_randomized(module), shape)
+    model = module.double().eval()
+    ours = backend.compile(source.graph, dtype="float64")
+    backend.load(ours, source.graph, source.arrays)
+    images = np.random.default_rng(1).standard_normal((3, *shape))
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(images)).numpy()
+    assert np.abs(backend.forward(ours, images)[0] - wanted).max() < tolerance * wanted.std()
+    return source
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_every_operation_of_ours_is_read_back(saved: bool, tmp_path: Path) -> None:
+    # A file has the maps only, to save time.
+    graph = every_operation(of_maps=saved)
+    backend: Any = get_backend("torch")
+    model = backend.compile(graph)
+    arrays = arrays_for(graph, "float32")
+    backend.load(model, graph, arrays)
+    if saved:
+        backend.write(model, graph, tmp_path / "every.pt2")
+    source = backend.import_model(tmp_path / "every.pt2" if saved else model, graph.input.shape)
+    assert not compare_with_source(source, graph).remarks
+    assert source.arrays.keys() == arrays.keys()
+    assert all(np.array_equal(source.arrays[name], array) for name, array in arrays.items())
+    # It acts in training only, and what is read is the function in inference.
+    ops = {node.operation.op for node in graph.nodes} - {"stochastic_depth"}
+    assert ops == {node.operation.op for node in source.graph.nodes}
+
+
+class _Standardized(nn.Conv2d):
+    """As networks of before ``var_mean`` wrote it, and with what an argument changes."""
+
+    def __init__(self, correction: int = 0, epsilon: float = 1e-5, outside: bool = False) -> None:
+        super().__init__(3, 4, 3)
+        self.correction, self.epsilon, self.outside = correction, epsilon, outside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        variance = weight.flatten(1).var(1, correction=self.correction).view(-1, 1, 1, 1)
+        deviation = variance.sqrt() + self.epsilon if self.outside else (variance + self.epsilon).sqrt()
+        return F.conv2d(x, weight / deviation, self.bias)
+
+
+def test_a_kernel_that_is_standardized_is_one_operation() -> None:
+    source = _read_again(nn.Sequential(_Standardized(epsilon=1e-8), nn.ReLU()), (3, 8, 8))
+    assert [node.operation.op for node in source.graph.nodes] == ["std_conv2d", "relu"]
+    assert source.graph.nodes[0].operation.epsilon == 1e-8
+    assert [*source.arrays] == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("wrong", [{"correction": 1}, {"outside": True}])
+def test_a_kernel_that_is_standardized_otherwise_is_refused(wrong: dict[str, Any], zero: bool) -> None:
+    model = nn.Sequential(_Standardized(**wrong))
+    if zero:
+        # Then every formula agrees.
+        nn.init.zeros_(model[0].weight)
+    with pytest.raises(
+        ModelError, match=r"aten\.mean\.dim in 0 at .*: computes with weights, which the language does not"
+    ):
+        get_backend("torch").import_model(model, (3, 8, 8))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"])
+def test_standardized_kernels_of_timm(kind: str) -> None:
+    pytest.importorskip("timm", exc_type=ImportError)
+    from timm.layers import std_conv
+
+    gained = {"gamma": 1.7139588594436646} if kind.startswith("Scaled") else {}
+    layer = getattr(std_conv, kind)(4, 6, 3, stride=2, groups=2, bias=True, eps=1e-6, **gained)
+    if gained:
+        nn.init.uniform_(layer.gain)
+    source = _read_again(nn.Sequential(layer, nn.ReLU()), (4, 9, 9))
+    operation = source.graph.nodes[0].operation
+    fields = operation.model_dump(exclude_defaults=True)
+    assert (fields["op"], fields["epsilon"], fields.get("gamma", 1.0)) == ("std_conv2d", 1e-6, gained.get("gamma", 1.0))
+    assert [*source.arrays] == ["0.weight", "0.bias", "0.gain"][: 2 + len(gained)]
+
+
+def test_normalizations_of_timm() -> None:
+    pytest.importorskip("timm", exc_type=ImportError)
+    from timm.layers.evo_norm import EvoNorm2dS0
+    from timm.layers.filter_response_norm import FilterResponseNormTlu2d
+    from timm.layers.norm import LayerNorm2d
+
+    layers: Any = (
+        (FilterResponseNormTlu2d(4), {"op": "filter_response_norm", "threshold": True, "epsilon": 1e-5}),
+        (EvoNorm2dS0(4, group_size=2), {"op": "evo_norm_s0", "groups": 2, "epsilon": 1e-5}),
+        (LayerNorm2d(4), {"op": "layer_norm", "epsilon": 1e-6}),
+    )
+    for layer, op in layers:
+        if op["op"] == "filter_response_norm":
+            nn.init.uniform_(layer.tau)
+        # timm computes statistics in float32, also of a float64 model.
+        source = _read_again(nn.Sequential(nn.Conv2d(3, 4, 3), layer), (3, 8, 8), 1e-6)
+        assert source.graph.nodes[1].operation.model_dump(exclude_defaults=True) == op
+
+
+def test_vectors_of_length_one_are_one_operation() -> None:
+    def by_hand(x: torch.Tensor) -> torch.Tensor:
+        return x / x.pow(2).sum(1, keepdim=True).sqrt().clamp(min=1e-6)
+
+    for function, epsilon in ((by_hand, 1e-6), (F.normalize, 1e-12), (lambda x: F.normalize(x, eps=0.5), 0.5)):
+        source = _read_again(_Wrong(function), (3, 8, 8))
+        assert source.graph.nodes[-1].operation.model_dump(exclude_defaults=True) == {
+            "op": "l2_normalize", "epsilon": epsilon,
+        }  # fmt: skip
+
+
+class _Token(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.rand(1, 1, 8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.token.expand(x.shape[0], -1, -1, -1), x], 1)
+
+
+def test_a_learned_value_is_one_operation() -> None:
+    source = _read_again(_Token(), (3, 8, 8))
+    assert [node.operation.op for node in source.graph.nodes] == ["parameter", "concat"]
+    assert source.arrays["token"].shape == (1, 8, 8)
+
+
+def test_momentum_zero_and_a_cumulative_average_are_told_apart() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.0), nn.BatchNorm2d(3, momentum=None))
+    source = _read_again(model, (3, 8, 8))
+    assert [node.operation.momentum for node in source.graph.nodes] == [0.0, 0.1]
+    assert source.remarks == ("batch normalizations with a cumulative average, written with momentum 0.1 (1)",)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "fields"),
+    [
+        (nn.ConstantPad1d((1, 2), 0.5), (4, 9), {"op": "pad1d", "padding": ((1, 2),), "value": 0.5}),
+        (nn.ReflectionPad1d(2), (4, 9), {"op": "pad1d", "padding": ((2, 2),), "mode": "reflect"}),
+        (nn.ConstantPad3d((1, 0, 0, 2, 3, 0), 0.5), (2, 4, 5, 6), {"op": "pad3d", "padding": ((3, 0), (0, 2), (1, 0))}),
+        (_Wrong(lambda x: F.pad(x, (0, 0, 0, 0, 1, 2))), (3, 8, 8), {"op": "pad_channels", "before": 1, "after": 2}),
+        (_Along(), (3, 9), {"op": "conv1d", "padding": ((0, 1),)}),
+    ],
+)
+def test_pads_of_each_rank(module: nn.Module, shape: tuple[int, ...], fields: dict[str, Any]) -> None:
+    operation = _read_again(module, shape).graph.nodes[-1].operation
+    assert {name: getattr(operation, name) for name in fields} == fields
