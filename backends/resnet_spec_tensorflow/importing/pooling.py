@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_spec.operations.fields import UNPADDED, Edges
-from resnet_spec.operations.windows import fixed_ceil_padding
+from resnet_spec.operations.fields import Edges
+from resnet_spec.operations.windows import fixed_ceil_padding, is_unpadded
+from resnet_spec_tensorflow.importing.convolution import edges_of
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor
 
 
-def _edges(edges: Any) -> Any:
-    return tuple(tuple(pair) for pair in edges)
-
-
-@READERS.register("layers.MaxPooling2D")
-def _max_pooling2d(context: Context) -> Tensor | None:
+@READERS.register("layers.MaxPooling1D", "layers.MaxPooling2D", "layers.MaxPooling3D", "own.ExactMaxPooling3D")
+def _max_pooling(context: Context) -> Tensor | None:
     padding = context.padding
     if padding is None:
-        return _pool(context, "max_pool2d", padding="same" if context.layer.padding == "same" else 0)
+        return _pool(context, "max_pool", padding="same" if context.layer.padding == "same" else 0)
     layer = context.layer
-    return _pool(context, "max_pool2d", **_rounded(padding, tuple(layer.pool_size), tuple(layer.strides)))
+    return _pool(context, "max_pool", **_rounded(padding, tuple(layer.pool_size), tuple(layer.strides)))
 
 
-def _rounded(edges: Edges, kernel: tuple[int, int], stride: tuple[int, int]) -> dict[str, Any]:
-    """The padding, and whether windows are counted by rounding up, with which a pool has these rows and columns."""
+def _rounded(edges: Edges, kernel: tuple[int, ...], stride: tuple[int, ...]) -> dict[str, Any]:
+    """The padding, and whether windows are counted by rounding up, with which a pool has these positions."""
     if any(before != after for before, after in edges):
         even: Any = tuple((before, before) for before, _ in edges)
         if tuple(map(fixed_ceil_padding, kernel, stride, even)) == edges:
@@ -31,49 +28,40 @@ def _rounded(edges: Edges, kernel: tuple[int, int], stride: tuple[int, int]) -> 
     return {"padding": edges}
 
 
-@READERS.register("layers.AveragePooling2D")
-def _average_pooling2d(context: Context) -> Tensor | None:
+@READERS.register(
+    "layers.AveragePooling1D", "layers.AveragePooling2D", "layers.AveragePooling3D", "own.ExactAveragePooling3D"
+)
+def _average_pooling(context: Context) -> Tensor | None:
     if context.padding is not None:
-        return _pool(context, "avg_pool2d", padding=context.padding, count_include_pad=True)
+        return _pool(context, "avg_pool", padding=context.padding, count_include_pad=True)
     padding = "same" if context.layer.padding == "same" else 0
-    return _pool(context, "avg_pool2d", padding=padding, count_include_pad=False)
+    return _pool(context, "avg_pool", padding=padding, count_include_pad=False)
 
 
-@READERS.register("own.MaskedAveragePooling2D")
-def _masked_average_pooling2d(context: Context) -> Tensor | None:
+@READERS.register("own.MaskedAveragePooling1D", "own.MaskedAveragePooling2D", "own.MaskedAveragePooling3D")
+def _masked_average_pooling(context: Context) -> Tensor | None:
     layer = context.layer
-    edges, counted = _edges(layer.edges), _edges(layer.counted)
-    if counted != UNPADDED:
+    edges, counted = edges_of(layer.edges), edges_of(layer.counted)
+    if not is_unpadded(counted):
         fields = {"padding": counted, "ceil_mode": edges != counted, "count_include_pad": True}
     else:
         fields = _rounded(edges, tuple(layer.pool_size), tuple(layer.strides)) | {"count_include_pad": False}
-    return _pool(context, "avg_pool2d", **fields)
+    return _pool(context, "avg_pool", **fields)
 
 
 def _pool(context: Context, op: str, **fields: Any) -> Tensor | None:
     layer = context.layer
     tensor = context.channels_first(context.tensor, layer.data_format)
     window = {"kernel": tuple(layer.pool_size), "stride": tuple(layer.strides)}
-    return tensor and context.add(op, tensor.value, tensor.axes, **window, **fields)
+    return tensor and context.add(f"{op}{len(layer.pool_size)}d", tensor.value, tensor.axes, **window, **fields)
 
 
-@READERS.register("layers.GlobalAveragePooling2D", "layers.GlobalMaxPooling2D")
-def _global_pooling2d(context: Context) -> Tensor | None:
+@READERS.register(*(f"layers.Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)))
+def _global_pooling(context: Context) -> Tensor | None:
     layer = context.layer
-    op = "global_avg_pool" if type(layer).__name__ == "GlobalAveragePooling2D" else "global_max_pool"
+    op = "global_avg_pool" if "Average" in type(layer).__name__ else "global_max_pool"
     tensor = context.channels_first(context.tensor, layer.data_format)
     pooled = tensor and context.add(op, tensor.value, tensor.axes)
-    if pooled is None or layer.keepdims:
-        return pooled
-    return context.add("flatten", pooled.value, (0,), name=f"{context.name}_flatten")
-
-
-@READERS.register("layers.GlobalAveragePooling1D", "layers.GlobalMaxPooling1D")
-def _global_pooling1d(context: Context) -> Tensor | None:
-    layer = context.layer
-    op = "mean" if type(layer).__name__ == "GlobalAveragePooling1D" else "max"
-    tensor = context.channels_first(context.tensor, layer.data_format)
-    pooled = tensor and context.add(op, tensor.value, tensor.axes, axis=1)
     if pooled is None or layer.keepdims:
         return pooled
     return context.add("flatten", pooled.value, (0,), name=f"{context.name}_flatten")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec.operations.fields import UNPADDED
+from resnet_spec.operations.windows import is_unpadded
 from resnet_spec_tensorflow.importing.calls import Call, as_list
+from resnet_spec_tensorflow.importing.convolution import edges_of
 from resnet_spec_tensorflow.importing.normalization import position_batch_norm
 from resnet_spec_tensorflow.importing.reader import (
     READERS,
@@ -45,31 +46,32 @@ PASSING = frozenset({"layers.Dropout", "layers.Identity", "layers.Activation", "
 # -- padding -----------------------------------------------------------------------------------------------------
 
 
-@READERS.register("layers.ZeroPadding2D")
-def _zero_padding2d(context: Context) -> Tensor | None:
+@READERS.register("layers.ZeroPadding1D", "layers.ZeroPadding2D", "layers.ZeroPadding3D")
+def _zero_padding(context: Context) -> Tensor | None:
     layer = context.layer
-    edges = _edges(layer.padding)
+    edges = edges_of(layer.padding)
     reader = context.only_reader
     # A padding that the backend writes before a layer is the layer's; another is as the source has it.
     if reader is not None and context.name.rstrip("_") == f"{reader.name.rstrip('_')}.pad" and _takes(reader, layer):
         return context.defer(edges)
     tensor = context.tensor
-    if layer.data_format == "channels_first" and edges[0] == (0, 0) and tensor.axes[-1] == 0:
+    if layer.data_format == "channels_first" and len(edges) == 2 and edges[0] == (0, 0) and tensor.axes[-1] == 0:
         # The last axis is the channels, so that the layer adds channels to a map that is channels last.
         before, after = edges[1]
         return context.add("pad_channels", tensor.value, tensor.axes, before=before, after=after)
     arranged = context.channels_first(tensor, layer.data_format)
-    return arranged and context.add("pad2d", arranged.value, arranged.axes, padding=edges)
+    return arranged and context.add(f"pad{len(edges)}d", arranged.value, arranged.axes, padding=edges)
 
 
-def _edges(edges: Any) -> Any:
-    return tuple(tuple(pair) for pair in edges)
+_PADDED = frozenset(
+    f"layers.{kind}{rank}D" for kind in ("Conv", "MaxPooling", "AveragePooling") for rank in (1, 2, 3)
+) | {"own.StandardizedConv2D", "own.ExactMaxPooling3D", "own.ExactAveragePooling3D"}
+"""Layers before which the backend writes a layer that pads."""
 
 
 def _takes(call: Call, pad: Any) -> bool:
-    kinds = ("layers.Conv2D", "own.StandardizedConv2D", "layers.MaxPooling2D", "layers.AveragePooling2D")
     layer = call.operation
-    return key_of(layer) in kinds and layer.padding == "valid" and layer.data_format == pad.data_format
+    return key_of(layer) in _PADDED and layer.padding == "valid" and layer.data_format == pad.data_format
 
 
 @READERS.register("own.SamePadding2D")
@@ -97,22 +99,21 @@ def _pad(context: Context) -> Tensor | None:
     reader = context.only_reader
     if layer.mode == "constant" and reader is not None and inner[0] == (0, 0):
         kind = key_of(reader.operation)
-        if value == float("-inf") and kind == "layers.MaxPooling2D" and reader.operation.padding == "valid":
+        if value == float("-inf") and "MaxPooling" in kind and kind in _PADDED and reader.operation.padding == "valid":
             return context.defer(edges)
-        if not value and kind == "layers.Conv1D" and reader.operation.padding == "valid" and len({*edges[0]}) == 1:
-            return context.defer(edges)
-    if rank != 3 or (inner[0] != (0, 0) and (edges != UNPADDED or value)):
-        return context.problem("pads other axes than height and width, or the channels")
+    if not edges or (inner[0] != (0, 0) and (not is_unpadded(edges) or value)):
+        return context.problem("pads other axes than those of positions, or the channels")
     if inner[0] != (0, 0):
         return context.add("pad_channels", first.value, first.axes, before=inner[0][0], after=inner[0][1])
-    return context.add("pad2d", first.value, first.axes, padding=edges, mode=layer.mode, value=value)
+    return context.add(f"pad{rank - 1}d", first.value, first.axes, padding=edges, mode=layer.mode, value=value)
 
 
-@READERS.register("layers.Cropping2D")
-def _cropping2d(context: Context) -> Tensor | None:
+@READERS.register("layers.Cropping1D", "layers.Cropping2D", "layers.Cropping3D")
+def _cropping(context: Context) -> Tensor | None:
     layer = context.layer
-    result = context.channels_first(context.tensor, layer.data_format)
-    for axis, (before, after) in enumerate(layer.cropping, 1):
+    # A signal's crop has no data format.
+    result = context.channels_first(context.tensor, getattr(layer, "data_format", "channels_last"))
+    for axis, (before, after) in enumerate(edges_of(layer.cropping), 1):
         if result is not None and before + after:
             size = result.value.shape[axis]
             result = context.add("slice", result.value, result.axes, axis=axis, start=before, stop=max(size - after, 1))
