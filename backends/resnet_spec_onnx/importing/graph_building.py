@@ -13,7 +13,8 @@ from resnet_spec.graph import Graph, Node, parameter_name
 from resnet_spec.structure.steps import NormalForm, Step, Tensor
 from resnet_spec_onnx.importing.names import Names
 from resnet_spec_onnx.importing.running import in_float32
-from resnet_spec_onnx.importing.statements import STATEMENTS, Statement, StepView, UnstatedError, decimal
+from resnet_spec_onnx.importing.statements import STATEMENTS
+from resnet_spec_onnx.importing.step_view import Statement, StepView, UnstatedError, decimal
 from resnet_spec_onnx.reading.normal_form import InnerValue
 
 if TYPE_CHECKING:

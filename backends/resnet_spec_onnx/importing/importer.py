@@ -186,11 +186,13 @@ def _readings(contents: Contents, shape: Shape | None) -> Iterator[_Reading]:
 def _layouts(contents: Contents, shape: Shape | None) -> Iterator[Layout]:
     sizes = _stated_sizes(contents) or [0] * (len(shape or (3, SIZE, SIZE)) + 1)
     rank = len(sizes)
-    if rank not in (2, 4):
-        raise IncomparableError(f"its input has {rank} axes; a batch of images or of vectors is supported")
+    if rank not in (2, 3, 4, 5):
+        raise IncomparableError(
+            f"its input has {rank} axes; two to five are supported, of which the first is the batch"
+        )
     if sizes[0] > MAX_BATCH:
         raise IncomparableError(f"its batch is fixed at {sizes[0]} images; at most {MAX_BATCH} are supported")
-    orders = [CHANNELS_FIRST, CHANNELS_LAST] if rank == 4 else [(0, 1)]
+    orders = [CHANNELS_FIRST, CHANNELS_LAST] if rank == 4 else [tuple(range(rank))]
     if rank == 4 and 0 < sizes[3] <= 4 < sizes[1]:
         orders.reverse()
     fitting = 0
@@ -200,7 +202,7 @@ def _layouts(contents: Contents, shape: Shape | None) -> Iterator[Layout]:
             len(shape) == rank - 1 and all(size in (0, own) for size, own in zip(stated, shape, strict=True))
         ):
             fitting += 1
-            wanted = shape or (3, SIZE, SIZE)[: rank - 1]
+            wanted = shape or (3, *[SIZE] * (rank - 2))
             found = tuple(size or own for size, own in zip(stated, wanted, strict=True))
             yield Layout(sizes[0] or ANY_BATCH, found, axes, all(stated[1:]), frozenset(contents.arrays))
     if not fitting:
@@ -250,9 +252,9 @@ def _networks(contents: Contents, reading: _Reading, initializers: frozenset[str
     if reading.problems or reading.layout.fixed:
         return
     _, *stated = (
-        [_stated_sizes(contents)[reading.layout.axes.index(axis)] for axis in range(1, 4)]
+        [_stated_sizes(contents)[reading.layout.axes.index(axis)] for axis in range(1, len(reading.layout.axes))]
         if (_stated_sizes(contents))
-        else [0, 0, 0]
+        else [0] * len(reading.layout.shape)
     )
     structure = [(step.kind, step.inputs) for step in network.steps]
     for more in OTHER_SIZES:

@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec.backend.table import Table
-from resnet_spec.operations.fields import UNPADDED
 from resnet_spec.operations.resizing import LARGEST_SCALE
-from resnet_spec.operations.windows import explicit_crop, fixed_ceil_padding
-from resnet_spec.structure.steps import HARD_SIGMOID, NormalForm, Step, Tensor, Window
+from resnet_spec.operations.windows import explicit_crop, fixed_ceil_padding, is_unpadded
+from resnet_spec.structure.steps import HARD_SIGMOID, Tensor, Window
+from resnet_spec_onnx.importing.step_view import STATEMENTS, Statement, StepView, UnstatedError, decimal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from resnet_spec.operations.fields import Shape
-
-
-class UnstatedError(Exception):
-    """The language has no operation for a step; the message says what is missing."""
-
-
-@dataclass
-class Statement:
-    """An operation: its word and fields, the steps that it reads and how many axes they have, and its arrays."""
-
-    op: str
-    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    inputs: tuple[int, ...] | None = None
-    rank: int | None = None
-    tensors: Mapping[str, Tensor] | None = None
-
-
-class StepView:
-    """A step of a network as it is read at one or several input sizes.
-
-    ``shapes`` are those of the step's inputs in the graph, which have no axes beyond what they need.
-    """
-
-    def __init__(self, networks: Sequence[NormalForm], index: int, step: Step, shapes: Mapping[int, Shape]) -> None:
-        self._networks = networks
-        self.index = index
-        self.step = step
-        self.shapes = [shapes[read] for read in step.inputs]
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """The step's fields at the first size."""
-        return self.step.fields
-
-    def each(self, name: str) -> list[Any]:
-        """Return a field at each size."""
-        return [network.steps[self.index].fields[name] for network in self._networks]
-
-    def shapes_after(self) -> list[Shape]:
-        """Return the step's shape at each size."""
-        return [network.steps[self.index].shape for network in self._networks]
-
-    def inputs_at(self, position: int = 0) -> list[Shape]:
-        """Return the shape of an input at each size."""
-        return [network.steps[self.step.inputs[position]].shape for network in self._networks]
-
-    def step_of_positions(self, sizes: Sequence[tuple[int, ...]]) -> int | None:
-        """Return the last earlier step whose height and width are these at each size."""
-        for index in [0, *reversed(range(1, self.index))]:
-            if [network.steps[index].shape[1:] for network in self._networks] == [*sizes]:
-                return index
-        return None
-
-
-STATEMENTS: Table[Callable[[StepView], Statement]] = Table("statement")
-"""By the kind of a step."""
-
-
-def decimal(value: object) -> float:
-    """Return the shortest decimal number that a float32 stands for: 1e-05 and not 9.99999975e-06."""
-    return float(str(np.float32(float(str(value)))))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -93,11 +28,10 @@ def _convolution(view: StepView) -> Statement:
     channels, bias = weight.shape[0], "bias" in view.step.tensors
     if weight.ndim == 2:
         return Statement("linear", {"features": channels, "bias": bias}, rank=1)
-    if weight.ndim == 3:
-        return _conv1d(view, window, channels, bias)
-    _need_map(view)
+    rank: int = weight.ndim - 2
+    window = _with_axes(window, rank)
     fields = _window_fields(window) | {"channels": channels, "bias": bias, "groups": view.fields["groups"]}
-    return Statement("conv2d", fields | {"dilation": window.dilation}, rank=3)
+    return Statement(f"conv{rank}d", fields | {"dilation": window.dilation}, rank=rank + 1)
 
 
 @STATEMENTS.register("standardized_convolution")
@@ -110,26 +44,30 @@ def _standardized(view: StepView) -> Statement:
     return Statement("std_conv2d", {**statement.fields, **fields}, rank=3)
 
 
-def _need_map(view: StepView) -> None:
-    if len(view.step.shape) != 3:
-        raise UnstatedError("is of signals or volumes, and only images are imported")
-
-
-def _conv1d(view: StepView, window: Window, channels: int, bias: bool) -> Statement:
-    edges = ((0, 0), (0, 0)) if window.padding == "same" else window.padding
-    (before, after), _ = edges
-    plain = window.stride[0] == window.dilation[0] == view.fields["groups"] == 1 and window.padding != "same"
-    if before != after or not plain:
-        raise UnstatedError("is a 1-d convolution with a stride, a dilation, groups or unequal padding")
-    fields = {"channels": channels, "kernel": window.kernel[0], "padding": before, "bias": bias}
-    return Statement("conv1d", fields, rank=2)
-
-
 def _window(view: StepView) -> Window:
     windows: set[Window] = {*view.each("window")}
     if len(windows) > 1:
         raise UnstatedError("has a padding that depends on the input's size in another way than 'same'")
     return windows.pop()
+
+
+def _with_axes(window: Window, rank: int) -> Window:
+    """The window of as many axes: those that a normal form has beyond them are of one position."""
+    padding = window.padding if window.padding == "same" else window.padding[:rank]
+    return Window(window.kernel[:rank], window.stride[:rank], padding, window.dilation[:rank], window.ceil_mode)
+
+
+def _positions(view: StepView, extends: Sequence[bool]) -> int:
+    """The axes of positions of a map and a window, of which ``extends`` has whether it extends along each."""
+    last = max((axis for axis, own in enumerate(extends, start=1) if own), default=1)
+    return max(last, len(view.shapes[0]) - 1)
+
+
+def _pool_window(view: StepView) -> Window:
+    window = _window(view)
+    edges = ((0, 0),) * len(window.kernel) if window.padding == "same" else window.padding
+    extends = [k > 1 or s > 1 or any(edge) for k, s, edge in zip(window.kernel, window.stride, edges, strict=True)]
+    return _with_axes(window, _positions(view, extends))
 
 
 def _window_fields(window: Window) -> dict[str, Any]:
@@ -140,14 +78,17 @@ def _window_fields(window: Window) -> dict[str, Any]:
 def _transposed(view: StepView) -> Statement:
     weight: Any = view.step.tensors["weight"].array
     kernel, stride, before = (view.fields[name] for name in ("kernel", "stride", "crop"))
-    sizes = zip(view.inputs_at()[0][1:], view.step.shape[1:], kernel, stride, before, strict=True)
+    rank = len(kernel)
+    # A normal form has axes of size 1 beyond those of a signal.
+    maps = (shape[1 : rank + 1] for shape in (view.inputs_at()[0], view.step.shape))
+    sizes = zip(*maps, kernel, stride, before, strict=True)
     crop = tuple((start, (size - 1) * s + k - start - after) for size, after, k, s, start in sizes)
     if min(end for _, end in crop) < 0:
         if crop != explicit_crop(kernel, stride, "same"):
             raise UnstatedError("is a transposed convolution with more output padding than its kernel covers")
         crop = "same"
     fields = {"channels": weight.shape[1], "kernel": kernel, "stride": stride, "padding": crop}
-    return Statement("conv_transpose2d", fields | {"bias": "bias" in view.step.tensors}, rank=3)
+    return Statement(f"conv_transpose{rank}d", fields | {"bias": "bias" in view.step.tensors}, rank=rank + 1)
 
 
 @STATEMENTS.register("linear")
@@ -272,18 +213,19 @@ def _dropout(view: StepView) -> Statement:
 
 @STATEMENTS.register("max_pool")
 def _max_pool(view: StepView) -> Statement:
-    _need_map(view)
-    return Statement("max_pool2d", _pool_fields(_window(view)), rank=3)
+    window = _pool_window(view)
+    rank = len(window.kernel)
+    return Statement(f"max_pool{rank}d", _pool_fields(window), rank=rank + 1)
 
 
 @STATEMENTS.register("average_pool")
 def _average_pool(view: StepView) -> Statement:
-    _need_map(view)
-    window = _window(view)
-    counted = view.fields["count_include_pad"] and window.padding != UNPADDED
+    window = _pool_window(view)
+    rank = len(window.kernel)
+    counted = view.fields["count_include_pad"] and (window.padding == "same" or not is_unpadded(window.padding))
     # Padding that counts is not that of ``ceil_mode``, which never does.
     fields = _window_fields(window) | {"ceil_mode": window.ceil_mode} if counted else _pool_fields(window)
-    return Statement("avg_pool2d", fields | {"count_include_pad": counted}, rank=3)
+    return Statement(f"avg_pool{rank}d", fields | {"count_include_pad": counted}, rank=rank + 1)
 
 
 def _pool_fields(window: Window) -> dict[str, Any]:
@@ -298,17 +240,22 @@ def _pool_fields(window: Window) -> dict[str, Any]:
 
 @STATEMENTS.register("global_average_pool")
 def _global_average_pool(view: StepView) -> Statement:
-    return Statement("global_avg_pool", rank=3)
+    return Statement("global_avg_pool", rank=_map_axes(view))
 
 
 @STATEMENTS.register("global_max_pool")
 def _global_max_pool(view: StepView) -> Statement:
-    return Statement("global_max_pool", rank=3)
+    return Statement("global_max_pool", rank=_map_axes(view))
+
+
+def _map_axes(view: StepView) -> int | None:
+    """The axes of a map that a pool reads: those that it has, or an image's."""
+    return None if len(view.shapes[0]) > 1 else 3
 
 
 @STATEMENTS.register("gem_pool")
 def _gem_pool(view: StepView) -> Statement:
-    return Statement("gem_pool", {"epsilon": decimal(view.fields["epsilon"])}, rank=3)
+    return Statement("gem_pool", {"epsilon": decimal(view.fields["epsilon"])}, rank=_map_axes(view))
 
 
 @STATEMENTS.register("mean", "max", "sum")
@@ -335,9 +282,11 @@ def _pad(view: StepView) -> Statement:
     if before or after:
         if any(map(any, edges)) or step.fields["value"] != 0:
             raise UnstatedError("pads channels and positions at once, or channels by another number than 0")
-        return Statement("pad_channels", {"before": before, "after": after}, rank=3)
+        return Statement("pad_channels", {"before": before, "after": after}, rank=_map_axes(view))
     value = {"value": decimal(step.fields["value"])} if step.fields["mode"] == "constant" else {}
-    return Statement("pad2d", {"padding": edges, "mode": step.fields["mode"]} | value, rank=3)
+    rank = _positions(view, [*map(any, edges)])
+    edges = edges[:rank]
+    return Statement(f"pad{rank}d", {"padding": edges, "mode": step.fields["mode"]} | value, rank=rank + 1)
 
 
 @STATEMENTS.register("reshape")

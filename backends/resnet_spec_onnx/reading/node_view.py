@@ -148,7 +148,7 @@ class NodeView:
         """Return integers that are an attribute in some opsets and an input in others."""
         if self.has_input(index):
             array = self.constant(index).array
-            if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 8:
+            if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 10:
                 raise self.error("has an input that must be a short list of integers")
             return tuple(int(number) for number in array.reshape(-1))
         found = self.integers(attribute)

@@ -21,7 +21,7 @@ import resnet_spec
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError
 from resnet_spec.graph import INPUT, Graph
-from resnet_spec.operations import Category
+from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_torch import TorchBackend
 from tests.needs import need
@@ -40,7 +40,6 @@ NAMES = slow_unless(SAMPLE | {path.stem for path in NOT_SHIPPED} | {"timm/resnes
 
 NO_FORM: dict[str, str] = {
     **dict.fromkeys([name for name in GRAPHS if name.startswith("mirror/")], "which is not one number per channel"),
-    **dict.fromkeys(("signal", "volume"), "a batch of images or of vectors is supported"),
     "timm/resnetv2_50d_evos": "(Sqrt): is an operator that is not supported",
     "timm/resnetv2_50d_frn": "(Sqrt): is an operator that is not supported",
 }
@@ -89,9 +88,9 @@ def in_inference(graph: Graph) -> Counter[Any]:
             # A file has the product of gamma and another number.
             fields["gamma"] = round(op.gamma, 5)
         reads = each.inputs
-        if op.op in ("conv2d", "max_pool2d", "avg_pool2d"):
+        if isinstance(op, Conv | MaxPool | AvgPool):
             fields |= {"padding": op.fixed_padding or op.padding, "ceil_mode": None}
-        elif op.op == "conv_transpose2d":
+        elif isinstance(op, ConvTranspose):
             fields["padding"] = op.crop
         elif op.op == "slice":
             fields = {"op": "slice", "axis": op.axis, "bounds": op.bounds(graph.input_shapes(each)[0][op.axis])}
