@@ -86,6 +86,10 @@ class Conv(_Convolution):
     op: Literal["conv1d", "conv2d", "conv3d"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
+GAMMAS = (1.0, 1.7139588594436646, 1.7881293296813965, 1.7015043497085571)
+"""The usual values of ``gamma``: after no activation, ReLU, SiLU and GELU."""
+
+
 class StdConv(_Convolution):
     """Convolution with weight standardization (Qiao et al. 2019): each output channel's weights get mean 0, variance 1.
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 
 from resnet_spec.backend import Value
+from resnet_spec.operations.convolution import GAMMAS
 from resnet_spec_torch.importing.call import Array, Expression
 
 EXPRESSIBLE = frozenset(
@@ -189,14 +190,10 @@ def _standardized(
                 yield Recognized("std_conv2d", fields, {"weight": stored, "gain": column})
 
 
-_GAMMAS = (1.0, 1.7139588594436646, 1.7881293296813965)
-"""The constants that keep a variance through the identity, ReLU and SiLU, as networks without normalization have."""
-
-
 def _gamma(factor: float, count: int) -> float:
     """The field that makes a factor; one of the known constants where it is the same but for rounding."""
     found = factor * count**0.5
-    return next((known for known in _GAMMAS if abs(found - known) < TOLERANCE * known), float(f"{found:.12g}"))
+    return next((known for known in GAMMAS if abs(found - known) < TOLERANCE * known), float(f"{found:.12g}"))
 
 
 # ---------------------------------------------------------------------------------------------------------------
