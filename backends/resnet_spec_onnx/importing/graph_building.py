@@ -96,6 +96,11 @@ class GraphReader:
     def _add(self, statement: Statement, step: Step, inputs: Sequence[Value | None], where: str) -> Value | None:
         tensors = step.tensors if statement.tensors is None else statement.tensors
         fields: dict[str, Any] = {**statement.fields, **(self._training if statement.op == "batch_norm" else {})}
+        constant = all(self._initializers.isdisjoint(tensor.names) for tensor in step.tensors.values())
+        if constant and statement.op == "scale" and fields["shape"] == "scalar":
+            # One number that no array of the source has is not learned.
+            fields = {"factor": decimal(np.asarray(tensors[""].array).flat[0])}
+            statement, tensors = Statement("multiply"), {}
         if not tensors:
             name = self._names.function(step, statement.op)
             return self._builder.add(statement.op, inputs, name, where=where, **fields)
