@@ -99,8 +99,9 @@ class GraphReader:
         constant = all(self._initializers.isdisjoint(tensor.names) for tensor in step.tensors.values())
         if constant and statement.op == "scale" and fields["shape"] == "scalar":
             # One number that no array of the source has is not learned.
-            fields = {"factor": decimal(np.asarray(tensors[""].array).flat[0])}
-            statement, tensors = Statement("multiply"), {}
+            factor = decimal(np.asarray(tensors[""].array).flat[0])
+            name = self._names.function(step, "multiply")
+            return self._builder.add("multiply", inputs, name, where=where, factor=factor)
         if not tensors:
             name = self._names.function(step, statement.op)
             return self._builder.add(statement.op, inputs, name, where=where, **fields)
