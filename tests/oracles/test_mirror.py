@@ -60,7 +60,7 @@ class Case(NamedTuple):
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     graph = resnet_spec.load(request.param, CASES[request.param]).to_graph()
     folder = tmp_path_factory.mktemp("mirror")
-    return Case(graph, folder, *run_original(graph, [(0, 0, BATCH)], folder))
+    return Case(graph, folder, *run_original(graph, [(*graph.input.shape[1:], BATCH)], folder))
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,12 @@ def test_the_original_has_as_many_parameters(case: Case) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_its_checkpoint_computes_is_within_the_gates(case: Case, backends: Backends, name: str) -> None:
-    backend, deviation = backends.process(name), float(case.logits[key("float64", (0, 0, BATCH))].std())
+    size = (*case.graph.input.shape[1:], BATCH)
+    backend, deviation = backends.process(name), float(case.logits[key("float64", size)].std())
     for dtype, gate in GATES.items():
         backend.load(case.graph, case.weights, dtype)
         backend.forward(images((BATCH, *case.graph.input.shape)))
-        error = relative(backend.outputs()[-1], case.logits[key(dtype, (0, 0, BATCH))], deviation)
+        error = relative(backend.outputs()[-1], case.logits[key(dtype, size)], deviation)
         assert error < gate, f"{case.graph.name} {dtype}: {error:.1e} × std"
 
 

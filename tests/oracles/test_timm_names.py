@@ -86,7 +86,7 @@ def assert_taps_equal(graph: Graph, model: Any) -> None:
 
 def test_every_network_of_timms_two_oldest_modules_is_shipped() -> None:
     complete = {f"timm/{name}" for module in ("resnet", "resnetv2") for name in timm.list_models(module=module)}
-    partly = ("byobnet", "regnet", "res2net", "resnest", "senet", "sknet")
+    partly = ("byobnet", "nfnet", "regnet", "res2net", "resnest", "senet", "sknet")
     others = {f"timm/{name}" for module in partly for name in timm.list_models(module=module)}
     assert complete <= set(NAMES) <= complete | others
 

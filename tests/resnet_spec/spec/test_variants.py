@@ -150,7 +150,7 @@ def test_features_are_the_end_of_the_stems_stride_2_part_and_of_each_stage(name:
     strides = [graph.stride(output) for output in graph.outputs]
     stages = [scope.output for scope in graph.scopes if scope.kind == "stage"]
     assert list(graph.outputs[-len(stages) :]) == stages
-    if name.partition("/")[0] in IMAGENET:
+    if name.partition("/")[0] in IMAGENET and len(graph.input.shape) == 3:
         # Where a stage's last block strides, its end is as coarse as the next one's.
         late = any(stage.stride_in == "last" for stage in spec.stages.values())
         assert strides == [(s, s) for s in ((2, 8, 16, 32, 32) if late else (2, 4, 8, 16, 32))]
