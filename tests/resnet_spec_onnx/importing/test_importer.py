@@ -49,7 +49,7 @@ OTHER_ORDER = {"attention", "normalizations"}
 """Networks with transposes and reshapes that are read after what the file has after them, with the same result."""
 
 GAINS = {"timm/nf_regnet_b0"}
-"""Networks whose learned gains cannot be told from the constant that they are multiplied by without names."""
+"""Networks whose learned gains are read with the constant that multiplies them, which names alone would tell apart."""
 
 
 def imported(model: Path | ModelProto, shape: tuple[int, ...] | None = None) -> SourceModel:
