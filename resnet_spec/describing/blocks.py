@@ -12,6 +12,7 @@ from resnet_spec.describing.parts import Block
 from resnet_spec.describing.phrases import listed, noun, value_text
 from resnet_spec.graph import Node
 from resnet_spec.importing.fields import fields_of
+from resnet_spec.importing.template import ancestors
 from resnet_spec.operations import Category
 
 POOLS = frozenset({"global_avg_pool", "global_max_pool", "mean", "max", "sum", "matmul"})
@@ -183,8 +184,8 @@ def _gate(block: Block, join: Node) -> Gate | None:
     if join.operation.op not in ("multiply", "add") or len(join.inputs) != 2:
         return None
     own = {node.name: node for node in block.main}
-    ancestors = [_ancestors(name, own) for name in join.inputs]
-    for branch, other in (ancestors, ancestors[::-1]):
+    branches = [ancestors(name, own) for name in join.inputs]
+    for branch, other in (branches, branches[::-1]):
         names = branch - other
         nodes = [node for node in block.main if node.name in names]
         pooled = next((place for place, node in enumerate(nodes) if node.operation.op in POOLS), None)
@@ -221,12 +222,12 @@ def _selection(block: Block, pool: Node, own: Mapping[str, Node]) -> Gate:
         if after & set(node.inputs):
             after.add(node.name)
     softmax = next(node.name for node in block.main if node.name in after and node.operation.op == "softmax")
-    names = {name for name in after if softmax in _ancestors(name, own) or name in _ancestors(softmax, own)}
+    names = {name for name in after if softmax in ancestors(name, own) or name in ancestors(softmax, own)}
     joins = [node for node in block.main if node.name in names and node.operation.op == "multiply"]
     sums = [node for node in block.main if node.operation.op == "add" and {j.name for j in joins} & set(node.inputs)]
     last = sums[-1].name if sums else joins[-1].name if joins else softmax
-    names = _with_unlearned(block, names & _ancestors(last, own))
-    sources = _ancestors(pool.inputs[0], own)
+    names = _with_unlearned(block, names & ancestors(last, own))
+    sources = ancestors(pool.inputs[0], own)
     branches = [node for node in block.main if node.name in sources and node.operation.op in ("conv2d", "conv1d")]
     dilations = {getattr(node.operation, "dilation", 1) for node in branches} | {
         getattr(node.operation, "kernel", 1) for node in branches
@@ -245,15 +246,4 @@ def _with_unlearned(block: Block, names: set[str]) -> set[str]:
     for node in reversed(block.main):
         if node.operation.category in (Category.JOIN, Category.RESHAPING) and users.get(node.name, {""}) <= found:
             found.add(node.name)
-    return found
-
-
-def _ancestors(name: str, own: Mapping[str, Node]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        name = waiting.pop()
-        if name in own and name not in found:
-            found.add(name)
-            waiting += own[name].inputs
     return found

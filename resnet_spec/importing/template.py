@@ -52,7 +52,7 @@ class Template:
 
 
 def _split(region: Region, own: Mapping[str, Node], source: str, join: Node) -> Template | None:
-    branches = [_ancestors(name, own) for name in join.inputs]
+    branches = [ancestors(name, own) for name in join.inputs]
     first, second = branches[0] - branches[1], branches[1] - branches[0]
     is_first = len(first) >= len(second)
     start = join.inputs[1] if is_first else join.inputs[0]
@@ -74,7 +74,8 @@ def _split(region: Region, own: Mapping[str, Node], source: str, join: Node) -> 
     )
 
 
-def _ancestors(name: str, own: Mapping[str, Node]) -> set[str]:
+def ancestors(name: str, own: Mapping[str, Node]) -> set[str]:
+    """A node and those that it depends on, as far as they are among ``own``."""
     found: set[str] = set()
     waiting = [name]
     while waiting:

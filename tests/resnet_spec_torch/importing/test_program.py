@@ -16,6 +16,7 @@ from resnet_spec import ModelError, get_backend, load
 from resnet_spec.importing.architecture import architecture
 from resnet_spec.structure.comparison import compare_with_source
 from tests.every_operation import arrays_for, every_operation
+from tests.needs import need
 from tests.oracles.torchvision_original import models
 from tests.resnet_spec_torch.importing.tutorials import MODELS
 
@@ -317,7 +318,9 @@ def test_a_kernel_that_is_standardized_otherwise_is_refused(wrong: dict[str, Any
 
 @pytest.mark.parametrize("kind", ["StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"])
 def test_standardized_kernels_of_timm(kind: str) -> None:
-    pytest.importorskip("timm", exc_type=ImportError)
+    need("timm")
+    # timm imports torchvision, whose operators must be registered first.
+    models()
     from timm.layers import std_conv
 
     gained = {"gamma": 1.7139588594436646} if kind.startswith("Scaled") else {}
@@ -332,7 +335,9 @@ def test_standardized_kernels_of_timm(kind: str) -> None:
 
 
 def test_normalizations_of_timm() -> None:
-    pytest.importorskip("timm", exc_type=ImportError)
+    need("timm")
+    # timm imports torchvision, whose operators must be registered first.
+    models()
     from timm.layers.evo_norm import EvoNorm2dS0
     from timm.layers.filter_response_norm import FilterResponseNormTlu2d
     from timm.layers.norm import LayerNorm2d
