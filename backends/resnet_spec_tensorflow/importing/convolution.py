@@ -7,6 +7,7 @@ from typing import Any
 from resnet_spec_tensorflow.importing.activation import activated, is_linear
 from resnet_spec_tensorflow.importing.calls import Call, as_list
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, key_of, weight
+from resnet_spec_tensorflow.importing.strides import whole_window
 
 
 def _kernel(variable: Any) -> Any:
@@ -92,6 +93,7 @@ def _added(
     value = context.channels_first(context.tensor, layer.data_format)
     if context.padding is not None:
         fields = fields | {"padding": context.padding}
+    fields = whole_window(context, fields)
     return value and context.add(op, value.value, value.axes, name=name, arrays=arrays, channels=channels, **fields)
 
 

@@ -144,6 +144,7 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "Prod": _prod,
     "Range": _range,
     "Floor": np.floor,
+    "FloorMod": np.mod,
     "Transpose": np.transpose,
 }
 """Arithmetic of constants, from their arrays."""

@@ -11,8 +11,10 @@ from resnet_spec_tensorflow.importing.calls import Call
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, owner_name
 from resnet_spec_tensorflow.importing.joining import hard_sigmoid
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity
+from resnet_spec_tensorflow.importing.strides import whole_window
 
 SUMS = ("BiasAdd", "AddV2", "Add")
+SAME = ("Identity", "StopGradient")
 FORMATS = {"NHWC": "channels_last", "NCHW": "channels_first"}
 SPATIAL = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
 
@@ -62,6 +64,14 @@ def _biased(context: Context, call: Call | None, channels: int) -> Any:
     return np.array(arrays[0].reshape(-1), np.float32)
 
 
+def _next(context: Context) -> Call | None:
+    """The only call that reads the result; nodes between that pass it on, as a function's results do, are left out."""
+    later = context.only_reader
+    while later is not None and getattr(later.operation, "kind", "") in SAME:
+        later = context.reader.only_reader(later.outputs[0])
+    return later
+
+
 @READERS.register("tf.Conv2D", "tf.DepthwiseConv2dNative")
 def _conv2d(context: Context) -> Tensor | None:
     kernel = _kernel(context)
@@ -74,8 +84,10 @@ def _conv2d(context: Context) -> Tensor | None:
         array = kernel.array.transpose(2, 3, 0, 1)
         groups = array.shape[0]
         array = array.reshape(-1, 1, *array.shape[2:])
-    bias = _biased(context, context.only_reader, len(array))
+    later = _next(context)
+    bias = _biased(context, later, len(array))
     window = array.shape[2:]
+    steps = {"stride": pair_of(context, "strides"), "dilation": pair_of(context, "dilations")}
     return context.add(
         "conv2d",
         tensor.value,
@@ -84,8 +96,7 @@ def _conv2d(context: Context) -> Tensor | None:
         arrays={"weight": _own(array)} | ({} if bias is None else {"bias": bias}),
         channels=len(array),
         kernel=window,
-        stride=pair_of(context, "strides"),
-        dilation=pair_of(context, "dilations"),
+        **whole_window(context, steps, None if bias is None else later),
         padding=0 if max(window) == 1 and context.layer.attribute("padding") == "SAME" else padding_of(context),
         groups=groups,
         bias=bias is not None,
@@ -109,7 +120,7 @@ def _conv2d_backprop_input(context: Context) -> Tensor | None:
     if max(pair_of(context, "dilations")) > 1:
         return context.problem("is dilated; the language's transposed convolution is not")
     array = kernel.array.transpose(3, 2, 0, 1)
-    bias = _biased(context, context.only_reader, array.shape[1])
+    bias = _biased(context, _next(context), array.shape[1])
     return context.add(
         "conv_transpose2d",
         tensor.value,
@@ -132,7 +143,7 @@ def _mat_mul(context: Context) -> Tensor | None:
     if kernel is None or node.attribute("transpose_a", False) or len(tensor.axes) != 1:
         return kernel and context.problem("multiplies something else than vectors by a matrix")
     array = kernel.array if node.attribute("transpose_b", False) else kernel.array.T
-    bias = _biased(context, context.only_reader, len(array))
+    bias = _biased(context, _next(context), len(array))
     return context.add(
         "linear",
         tensor.value,

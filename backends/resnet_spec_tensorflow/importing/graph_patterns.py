@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, pi, sqrt
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from resnet_spec.backend.graph_builder import valid_name
+from resnet_spec_tensorflow.framework import tf
 from resnet_spec_tensorflow.importing.calls import Call, Ref
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name
+from resnet_spec_tensorflow.importing.graph_operations import SAME
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor
 
 Value: TypeAlias = "Ref | Constant"
@@ -23,11 +25,10 @@ Found: TypeAlias = "Mapping[str, Value]"
 Pattern: TypeAlias = "str | tuple[str, *tuple[Pattern, ...]]"
 """A word for any value, with ``=`` before it for a constant; or a node's kind and what its inputs are."""
 
-PARTS = ("Erf", "Erfc", "Neg", "Pow", "Rsqrt", "SquaredDifference")
+PARTS = ("BatchToSpaceND", "Erf", "Erfc", "Neg", "Pow", "Rsqrt", "SpaceToBatchND", "SquaredDifference")
 """Nodes that are read as a part of a pattern only."""
 
 COMMUTATIVE = ("Add", "AddV2", "Mul")
-SAME = ("Identity", "StopGradient")
 
 
 @dataclass(eq=False)
@@ -95,8 +96,8 @@ def with_patterns(calls: Sequence[Call]) -> list[Call]:
     for call in calls:
         kind = getattr(call.operation, "kind", "")
         found = _first(call, made) if kind in last or kind == "Add" else None
-        if found is None and kind == "Reshape":
-            found = _grouped(call, made)
+        if found is None and kind in ("Reshape", "BatchToSpaceND"):
+            found = (_grouped if kind == "Reshape" else _dilated)(call, made)
         result.append(call if found is None else found)
     return result
 
@@ -169,6 +170,43 @@ def _grouped(call: Call, made: Mapping[int, Call]) -> Call | None:
         return None
     node = PatternNode(one.name, "GroupNormalized", {}, one.values, found=one.found, groups=groups[-2])
     return Call(node, call.name, [x], {}, call.outputs)
+
+
+def _dilated(call: Call, made: Mapping[int, Call]) -> Call | None:
+    """A dilated convolution, of which TensorFlow makes plain ones of the positions of each remainder."""
+    conv = made.get(id(call.inputs[0])) if call.inputs else None
+    if conv is None or conv.operation.kind not in ("Conv2D", "DepthwiseConv2dNative"):
+        return None
+    spread = made.get(id(conv.inputs[0])) if conv.inputs else None
+    if spread is None or spread.operation.kind != "SpaceToBatchND":
+        return None
+    node: GraphNode = conv.operation
+    block, edges = (spread.operation.constant(index) for index in (1, 2))
+    back, crops = (call.operation.constant(index) for index in (1, 2))
+    plain = node.attribute("padding") == "VALID" and max(node.attribute("strides")) == 1
+    if (
+        block is None
+        or edges is None
+        or back is None
+        or crops is None
+        or not plain
+        or node.attribute("data_format", "NHWC") != "NHWC"
+    ):
+        return None
+    # Rows that are appended for the number of remainders alone are cropped again.
+    padding = edges - crops
+    if len(block) != 2 or not np.array_equal(block, back) or crops[:, 0].any() or padding.min() < 0:
+        return None
+    attributes = {key: node.attributes[key] for key in ("strides", "data_format") if key in node.attributes}
+    attributes["dilations"] = _attribute([1, *map(int, block), 1])
+    attributes["explicit_paddings"] = _attribute([0, 0, *map(int, padding.reshape(-1)), 0, 0])
+    attributes["padding"] = tf.compat.v1.AttrValue(s=b"EXPLICIT" if padding.any() else b"VALID")
+    x = spread.inputs[0]
+    return Call(GraphNode(node.name, node.kind, attributes, [x, *node.values[1:]]), conv.name, [x], {}, call.outputs)
+
+
+def _attribute(numbers: Sequence[int]) -> Any:
+    return tf.compat.v1.AttrValue(list=tf.compat.v1.AttrValue.ListValue(i=numbers))
 
 
 # -- readers -----------------------------------------------------------------------------------------------------------

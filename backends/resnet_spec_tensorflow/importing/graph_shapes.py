@@ -13,6 +13,7 @@ from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, laye
 from resnet_spec_tensorflow.importing.graph_operations import FORMATS, format_of, padding_of, pair_of
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, is_single
 from resnet_spec_tensorflow.importing.reshaping import parts, reshaped, transposed
+from resnet_spec_tensorflow.importing.strides import HELPER, deferred
 
 # -- pools and reductions ----------------------------------------------------------------------------------------
 
@@ -20,6 +21,9 @@ from resnet_spec_tensorflow.importing.reshaping import parts, reshaped, transpos
 @READERS.register("tf.MaxPool", "tf.AvgPool")
 def _pool(context: Context) -> Tensor | None:
     op = "max_pool2d" if context.layer.kind == "MaxPool" else "avg_pool2d"
+    single = op == "max_pool2d" and max(context.layer.attribute("ksize")) == 1
+    if single and (picked := deferred(context, pair_of(context, "strides"))) is not None:
+        return picked
     tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     fields: dict[str, Any] = {
         "kernel": pair_of(context, "ksize"),
@@ -86,10 +90,13 @@ def _is_before(context: Context, value: float) -> bool:
     if later.operation.kind == "MaxPool" and value == float("-inf"):
         return True
     kernels = [owner_name(kernel) for kernel in later.operation.values if isinstance(kernel, Constant)]
-    names = {owner.rpartition("/")[2] for owner in [*kernels, re.sub(r"_\d+$", "", layer_name(later.operation.name))]}
-    return not value and re.sub(r"_*\d*$", "", layer_name(context.layer.name).rpartition("/")[2]) in {
-        f"{name}.pad" for name in names
-    }
+    names = {*(owner.rpartition("/")[2] for owner in kernels), _bare(later.operation.name)}
+    return not value and _bare(context.layer.name) in {f"{name.removesuffix(HELPER)}.pad" for name in names}
+
+
+def _bare(node: str) -> str:
+    """The name of a node's layer without its scope and what makes it unique."""
+    return re.sub(r"_*\d*$", "", layer_name(node).rpartition("/")[2])
 
 
 @READERS.register("tf.Reshape")

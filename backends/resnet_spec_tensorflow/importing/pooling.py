@@ -8,14 +8,16 @@ from resnet_spec.operations.fields import Edges
 from resnet_spec.operations.windows import fixed_ceil_padding, is_unpadded
 from resnet_spec_tensorflow.importing.convolution import edges_of
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor
+from resnet_spec_tensorflow.importing.strides import deferred
 
 
 @READERS.register("layers.MaxPooling1D", "layers.MaxPooling2D", "layers.MaxPooling3D", "own.ExactMaxPooling3D")
 def _max_pooling(context: Context) -> Tensor | None:
-    padding = context.padding
+    padding, layer = context.padding, context.layer
+    if max(layer.pool_size) == 1 and (picked := deferred(context, tuple(layer.strides))) is not None:
+        return picked
     if padding is None:
-        return _pool(context, "max_pool", padding="same" if context.layer.padding == "same" else 0)
-    layer = context.layer
+        return _pool(context, "max_pool", padding="same" if layer.padding == "same" else 0)
     return _pool(context, "max_pool", **_rounded(padding, tuple(layer.pool_size), tuple(layer.strides)))
 
 

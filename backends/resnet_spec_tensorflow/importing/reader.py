@@ -300,6 +300,7 @@ class Reader:
         self._operations: dict[int, Made] = {}
         self.absorbed: set[int] = set()
         self.paddings: dict[int, Any] = {}
+        self.strides: dict[int, tuple[int, ...]] = {}
         self.arrays: dict[str, dict[str, Any]] = {}
         """The arrays of each layer, by its name."""
         self._notes: dict[str, list[str]] = {}

@@ -23,6 +23,7 @@ from resnet_spec_tensorflow.importing.reader import (
     key_of,
     last_first,
 )
+from resnet_spec_tensorflow.importing.strides import HELPER, is_helper
 
 ORDERING = frozenset(
     {
@@ -52,7 +53,7 @@ def _zero_padding(context: Context) -> Tensor | None:
     edges = edges_of(layer.padding)
     reader = context.only_reader
     # A padding that the backend writes before a layer is the layer's; another is as the source has it.
-    if reader is not None and context.name.rstrip("_") == f"{reader.name.rstrip('_')}.pad" and _takes(reader, layer):
+    if reader is not None and _pads(context.name, reader.name) and _takes(reader, layer):
         return context.defer(edges)
     tensor = context.tensor
     if layer.data_format == "channels_first" and len(edges) == 2 and edges[0] == (0, 0) and tensor.axes[-1] == 0:
@@ -61,6 +62,11 @@ def _zero_padding(context: Context) -> Tensor | None:
         return context.add("pad_channels", tensor.value, tensor.axes, before=before, after=after)
     arranged = context.channels_first(tensor, layer.data_format)
     return arranged and context.add(f"pad{len(edges)}d", arranged.value, arranged.axes, padding=edges)
+
+
+def _pads(name: str, reader: str) -> bool:
+    """Whether a padding's name is that of a part of the layer that reads it, of which positions may be picked first."""
+    return is_helper(name, reader, ".pad") or is_helper(name, reader.rstrip("_").removesuffix(HELPER), ".pad")
 
 
 _PADDED = frozenset(
