@@ -27,7 +27,7 @@ from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.known import known_spec
-from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, StdConv
+from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, Slice, StdConv
 from resnet_spec.operations.windows import explicit_padding, overhang, window_count
 from tests.lab.worker import Worker, work
 
@@ -137,6 +137,10 @@ def stated(graph: Graph, *, of_this_size: bool = False) -> Graph:
             changed |= {"ceil_mode": False} if hasattr(operation, "ceil_mode") and fixed is not None else {}
         if isinstance(operation, ConvTranspose):
             changed["padding"] = operation.crop
+        if isinstance(operation, Slice):
+            # Which of equal parts, or from where to where: the same at this size.
+            start, stop = operation.bounds(graph.input_shapes(node)[0][operation.axis])
+            changed |= {"part": None, "parts": None, "start": start, "stop": stop}
         if hasattr(operation, "initial"):
             changed["initial"] = type(operation).model_fields["initial"].default
         nodes.append(node.model_copy(update={"inputs": inputs, "operation": operation.model_copy(update=changed)}))

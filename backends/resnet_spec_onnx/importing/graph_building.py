@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from resnet_spec.operations.fields import Shape
 
+TRAINED = ("batch_norm", "position_batch_norm")
+"""Operations with running statistics, of which a file does not state the kind."""
+
 NEUTRAL = {"weight": 1, "bias": 0}
 
 
@@ -95,7 +98,7 @@ class GraphReader:
 
     def _add(self, statement: Statement, step: Step, inputs: Sequence[Value | None], where: str) -> Value | None:
         tensors = step.tensors if statement.tensors is None else statement.tensors
-        fields: dict[str, Any] = {**statement.fields, **(self._training if statement.op == "batch_norm" else {})}
+        fields: dict[str, Any] = {**statement.fields, **(self._training if statement.op in TRAINED else {})}
         constant = all(self._initializers.isdisjoint(tensor.names) for tensor in step.tensors.values())
         if constant and statement.op == "scale" and fields["shape"] == "scalar":
             # One number that no array of the source has is not learned.

@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from resnet_spec.structure.steps import POINT
+from resnet_spec_onnx.importing import by_position
 from resnet_spec_onnx.importing.stated_form import StatedForm
 from resnet_spec_onnx.reading.constant_folding import Constant, Unknown
 from resnet_spec_onnx.reading.node_view import Computed, NodeView, Value
 from resnet_spec_onnx.reading.operations import NODE_FORMS
 from resnet_spec_onnx.reading.operations.joining import with_constant
 from resnet_spec_onnx.reading.operations.learned import learned
+from resnet_spec_onnx.reading.operations.parameters import per_channel
 from resnet_spec_onnx.reading.operations.tables import NodeForm
 
 
@@ -52,9 +54,23 @@ def _multiply_or_add(node: NodeView) -> Value:
     if not _varies_with_positions(value, constant):
         kind, fields = AFFINE[node.proto.op_type]
         return with_constant(node, value, constant, kind, **fields)
+    if normalized := by_position.with_scale_or_offset(node, value, constant):
+        return normalized
     if node.proto.op_type == "Add" and (biased := _with_bias(node, value, constant)):
         return biased
     return learned(node, value, constant, {"Mul": "learned_scale", "Add": "learned_offset"}[node.proto.op_type])
+
+
+def _subtract(node: NodeView) -> Value:
+    """A difference; a constant that varies with more than the channels is a learned term."""
+    value, constant = (node.inputs[0], node.inputs[1]) if len(node.inputs) == 2 else (None, None)
+    if isinstance(value, Computed) and isinstance(constant, Constant) and _varies_with_positions(value, constant):
+        return by_position.without_mean(node, value, constant)
+    return _single(node, "Sub")
+
+
+def _divide(node: NodeView) -> Value:
+    return by_position.normalized(node) or _single(node, "Div")
 
 
 AFFINE: Mapping[str, tuple[str, dict[str, bool]]] = {
@@ -166,16 +182,34 @@ def _convolution(node: NodeView) -> Value:
     return value
 
 
+def _root(node: NodeView) -> Value:
+    return node.elementwise("root", nonnegative=True)
+
+
+def _largest(node: NodeView) -> Value:
+    """The largest of values; a bound of one number per channel is a learned one."""
+    constants = [index for index, value in enumerate(node.inputs) if isinstance(value, Constant)]
+    if len(node.inputs) != 2 or len(constants) != 1 or node.constant(constants[0]).array.size == 1:
+        return _single(node, "Max")
+    constant, value = node.constant(constants[0]), node.computed(1 - constants[0])
+    tensors = {"tau": node.tensor(constant, per_channel(node, value, constant))}
+    return Computed(node.network.add("learned_bound", (value.step,), node.source, None, tensors), value.axes)
+
+
 STATED_FORMS: Mapping[str, NodeForm] = {
     **NODE_FORMS,
     "Add": _multiply_or_add,
     "BatchNormalization": _batch_normalization,
     "Conv": _convolution,
+    "Div": _divide,
     "Dropout": _dropout,
     "Flatten": _reshape,
     "MatMul": _product,
+    "Max": _largest,
     "Mul": _multiply_or_add,
     "Reshape": _reshape,
+    "Sqrt": _root,
+    "Sub": _subtract,
     "Transpose": _transpose,
 }
 """By the name of an ONNX operator: its view to its value, or to one for each output."""

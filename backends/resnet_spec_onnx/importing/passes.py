@@ -17,6 +17,7 @@ from resnet_spec.operations.windows import explicit_padding
 from resnet_spec.structure.activation_recognition import recognize_activations
 from resnet_spec.structure.affine_folding import CONVOLUTIONS, fold_affine
 from resnet_spec.structure.steps import AFFINE, NormalForm, Step, Window
+from resnet_spec_onnx.importing.formulas import evo_norm, filter_response_norm
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges
@@ -30,7 +31,9 @@ LOWEST = -3e38
 
 def stated(network: NormalForm, initializers: Container[str]) -> NormalForm:
     """Return the network with one step for each operation of the language; other constants are no parameters."""
-    network = recognize_activations(_renamed(_rewritten(network, _group_norm), SEPARATE, _is_per_channel))
+    for rule in (_group_norm, filter_response_norm, evo_norm):
+        network = _rewritten(network, rule)
+    network = recognize_activations(_renamed(network, SEPARATE, _is_per_channel))
     network = _renamed(network, {other: kind for kind, other in SEPARATE.items()})
     for rule in (_l2_normalize, _gem_pool):
         network = _rewritten(network, rule)

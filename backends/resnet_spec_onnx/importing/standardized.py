@@ -74,6 +74,21 @@ class WeightExpressions:
         error, result = min(found, key=itemgetter(0))
         return result if error < TOLERANCE else None
 
+    def deviation(self, name: str) -> tuple[Tensor, float] | None:
+        """Return the variance and the epsilon of which a value is the root of the sum, None if it is something else."""
+        try:
+            values, nodes = self._evaluated(name)
+        except _UnevaluatedError:
+            return None
+        if [node.op_type for node in nodes if node.op_type != "Constant"] != ["Add", "Sqrt"]:
+            return None
+        epsilons = [array for array in values.values() if array.size == 1]
+        variances = [other for other in values if other in self._arrays and values[other].size > 1]
+        if len(epsilons) != 1 or len(variances) != 1:
+            return None
+        (variance,) = variances
+        return Tensor((variance,), values[variance]), float(epsilons[0].reshape(()))
+
     def _candidates(
         self, kernel: Array, name: str, epsilon: float, values: Mapping[str, Array]
     ) -> Iterator[tuple[float, Standardized]]:

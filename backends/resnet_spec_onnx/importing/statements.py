@@ -120,6 +120,25 @@ def _batch_norm(view: StepView) -> Statement:
     return Statement("batch_norm", fields)
 
 
+@STATEMENTS.register("position_batch_norm")
+def _position_batch_norm(view: StepView) -> Statement:
+    # A file does not state the momentum; it is the usual one.
+    fields = {"epsilon": decimal(view.fields["epsilon"]), "momentum": 0.1} | _affine(view)
+    return Statement("position_batch_norm", fields, rank=_map_axes(view))
+
+
+@STATEMENTS.register("filter_response_norm")
+def _filter_response_norm(view: StepView) -> Statement:
+    fields = {"epsilon": decimal(view.fields["epsilon"]), "threshold": view.fields["threshold"]}
+    return Statement("filter_response_norm", fields, rank=_map_axes(view))
+
+
+@STATEMENTS.register("evo_norm_s0")
+def _evo_norm(view: StepView) -> Statement:
+    fields = {"epsilon": decimal(view.fields["epsilon"]), "groups": view.fields["groups"]}
+    return Statement("evo_norm_s0", fields, rank=_map_axes(view))
+
+
 @STATEMENTS.register("group_norm")
 def _group_norm(view: StepView) -> Statement:
     fields = {"groups": view.fields["groups"], "epsilon": decimal(view.fields["epsilon"])}
@@ -411,7 +430,10 @@ def _learned(view: StepView) -> Statement:
         extent = "channels" if along else "scalar"
     else:
         raise UnstatedError(f"has a constant that varies along some axes of {list(shape)} only")
-    return Statement(view.step.kind.removeprefix("learned_"), {"shape": extent})
+    op, tensor = view.step.kind.removeprefix("learned_"), view.step.tensors[""]
+    if view.fields.get("negated"):
+        tensor = Tensor((), np.negative(np.asarray(tensor.array)))
+    return Statement(op, {"shape": extent}, tensors={"": tensor})
 
 
 @STATEMENTS.register("parameter")

@@ -6,6 +6,7 @@ The modules of readers mirror those that emit layers; importing this package fil
 from resnet_spec_tensorflow.importing import (
     activation,
     convolution,
+    graph_normalization,
     graph_operations,
     graph_patterns,
     graph_shapes,
@@ -24,6 +25,7 @@ __all__ = [
     "READERS",
     "activation",
     "convolution",
+    "graph_normalization",
     "graph_operations",
     "graph_patterns",
     "graph_shapes",

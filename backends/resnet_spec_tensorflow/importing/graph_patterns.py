@@ -15,8 +15,8 @@ import numpy as np
 from resnet_spec.backend.graph_builder import valid_name
 from resnet_spec_tensorflow.framework import tf
 from resnet_spec_tensorflow.importing.calls import Call, Ref
+from resnet_spec_tensorflow.importing.graph_attributes import SAME
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name
-from resnet_spec_tensorflow.importing.graph_operations import SAME
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor
 
 Value: TypeAlias = "Ref | Constant"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from resnet_spec_tensorflow.importing.calls import as_list
+from resnet_spec_tensorflow.importing.graph_attributes import FORMATS, format_of, padding_of, pair_of
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name, slice_of
-from resnet_spec_tensorflow.importing.graph_operations import FORMATS, format_of, padding_of, pair_of
+from resnet_spec_tensorflow.importing.graph_normalization import by_position
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, is_single
 from resnet_spec_tensorflow.importing.reshaping import parts, reshaped, transposed
 from resnet_spec_tensorflow.importing.strides import HELPER, deferred
@@ -112,6 +113,8 @@ def _reshape(context: Context) -> Tensor | None:
         target = tuple(int(np.prod(tensor.shape)) // known if size == -1 else size for size in target)
     if int(np.prod(target)) != int(np.prod(tensor.shape)):
         return context.problem("moves the batch")
+    if normalized := by_position(context, target):
+        return normalized
     if len(target) == 1 and len(tensor.axes) > 1:
         value = tensor.value if is_single(tensor) else context.arranged(tensor, identity(len(tensor.axes)))
         return value and context.add("flatten", value, (0,))

@@ -33,6 +33,7 @@ ORDERING = frozenset(
         "layers.Dense",
         "ops.Transpose",
         "tf.Reshape",
+        "tf.Softmax",
         "tf.Transpose",
     }
 )

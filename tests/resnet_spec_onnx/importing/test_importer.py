@@ -38,13 +38,6 @@ GRAPHS: dict[str, Callable[[], Graph]] = {name: lambda name=name: small(name) fo
 }
 NAMES = slow_unless(SAMPLE | {path.stem for path in NOT_SHIPPED} | {"timm/resnest14d"}, [*GRAPHS])
 
-NO_FORM: dict[str, str] = {
-    **dict.fromkeys([name for name in GRAPHS if name.startswith("mirror/")], "which is not one number per channel"),
-    "timm/resnetv2_50d_evos": "(Sqrt): is an operator that is not supported",
-    "timm/resnetv2_50d_frn": "(Sqrt): is an operator that is not supported",
-}
-"""Networks that are read from this package's metadata only, by a part of the message about their nodes."""
-
 OTHER_ORDER = {"attention", "normalizations"}
 """Networks with transposes and reshapes that are read after what the file has after them, with the same result."""
 
@@ -132,9 +125,6 @@ def test_a_written_file_is_read_from_its_nodes(name: str) -> None:
     graph = GRAPHS[name]()
     arrays = random_arrays(graph)
     model = proto(graph, arrays)
-    if name in NO_FORM:
-        assert NO_FORM[name] in refused(model, graph.input.shape)
-        return
     source = imported(model, graph.input.shape)
     if name not in OTHER_ORDER:
         assert in_inference(source.graph) == in_inference(graph)
@@ -164,8 +154,6 @@ def test_names_are_not_needed(name: str) -> None:
     for each in model.graph.node:
         each.name = ""
     model.producer_name = ""
-    if name in NO_FORM:
-        return
     source = imported(model, graph.input.shape)
     if name not in OTHER_ORDER | GAINS:
         assert in_inference(source.graph) == in_inference(graph)

@@ -69,6 +69,29 @@ def test_a_saved_model_of_ours_is_read_back(spec: str, tmp_path: Path, backend: 
     assert {*source.arrays} == {parameter.name for parameter in graph.parameters()}
 
 
+OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "position_batch_norm": ((3, 5, 4), {}),
+    "softmax": ((2, 3, 4), {"axis": 1}),
+}
+"""Of which several nodes are written, by the shape of their input and their fields."""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_an_operation_of_ours_is_read_back(
+    op: str, tmp_path: Path, backend: Any, builder: Any, make: Any, images: Any
+) -> None:
+    shape, fields = OPERATIONS[op]
+    build = builder(*shape)
+    build("conv", "conv2d", "input", channels=shape[0], kernel=1)
+    build("x", op, "conv", **fields)
+    graph = build.graph()
+    backend.write(make(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", shape)
+    assert same_but_for_names(stated(graph), stated(source.graph))
+    agree(backend, source, images(2, *shape))
+
+
 def test_names_are_the_layers_own(tmp_path: Path, backend: Any) -> None:
     graph = load("torchvision/resnet18").to_graph()
     backend.write(backend.compile(graph), graph, tmp_path / "model")
