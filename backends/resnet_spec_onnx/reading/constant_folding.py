@@ -65,7 +65,8 @@ def evaluate(node: NodeProto, inputs: Sequence[Constant | Unknown | None], opset
         return known[0]
     if node.op_type not in LAYOUT_OPS and (node.op_type not in EVALUATED_OPS or not _is_small(node, known)):
         return Unknown(f"{source} is not evaluated")
-    array = _run(node, [value.array if isinstance(value, Constant) else None for value in inputs], opset)
+    arrays = [value.array if isinstance(value, Constant) else None for value in inputs]
+    array = _unsqueezed(node, arrays) if node.op_type == "Unsqueeze" else _run(node, arrays, opset)
     if array is None:
         return Unknown(f"{source} cannot be evaluated")
     origins = known[:1] if node.op_type in LAYOUT_OPS else known
@@ -110,6 +111,19 @@ def _is_small(node: NodeProto, values: Sequence[Constant]) -> bool:
     except ValueError:
         size = sum(array.size for array in arrays)
     return size <= MAX_ELEMENTS and sum(array.size for array in arrays) <= MAX_ELEMENTS
+
+
+def _unsqueezed(node: NodeProto, arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Add axes of size 1: the reference implementation does not where they are an attribute, before opset 13."""
+    array, *rest = arrays
+    stated = next((attribute.ints for attribute in node.attribute if attribute.name == "axes"), None)
+    axes = rest[0] if rest else stated
+    if array is None or axes is None:
+        return None
+    try:
+        return np.expand_dims(array, tuple(int(axis) for axis in axes))
+    except (TypeError, ValueError):
+        return None
 
 
 def _run(node: NodeProto, arrays: Sequence[NDArray[Any] | None], opset: int) -> NDArray[Any] | None:

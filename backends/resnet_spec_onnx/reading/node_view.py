@@ -110,6 +110,11 @@ class NodeView:
         found = self._attribute(name, AttributeProto.FLOAT)
         return default if found is None else float(found.f)
 
+    def reals(self, name: str) -> tuple[float, ...]:
+        """Return an attribute that is a list of floating-point numbers; none if it is absent."""
+        found = self._attribute(name, AttributeProto.FLOATS)
+        return () if found is None else tuple(found.floats)
+
     def string(self, name: str, default: str) -> str:
         """Return an attribute that is a string."""
         found = self._attribute(name, AttributeProto.STRING)

@@ -27,6 +27,13 @@ def _hard_swish_node(node: NodeView) -> Value:
     return node.elementwise("hard_swish")
 
 
+@NODE_FORMS.register("Swish")
+def _swish_node(node: NodeView) -> Value:
+    if node.real("alpha", 1.0) != 1:
+        raise node.error("multiplies by a number within the sigmoid")
+    return node.elementwise("silu")
+
+
 @NODE_FORMS.register("LeakyRelu")
 def _leaky_relu_node(node: NodeView) -> Value:
     return node.elementwise("leaky_relu", slope=to_float32(node.real("alpha", 0.01)))

@@ -18,14 +18,27 @@ def _resize_node(node: NodeView) -> Value:
     mode, coordinates = node.string("mode", "nearest"), node.string("coordinate_transformation_mode", "half_pixel")
     axes = node.integers("axes", range(len(sizes)))
     after = _sizes_after(node, [sizes[axis] for axis in axes])
+    if node.opset < 11:
+        # It has no coordinates, and rounds up where it makes a map smaller.
+        coordinates = "asymmetric"
+        if any(size < sizes[axis] for axis, size in zip(axes, after, strict=True)):
+            raise node.error(f"makes {list(sizes)} smaller, which opset {node.opset} does in its own way")
     return _resized(node, value, dict(zip(axes, after, strict=True)), mode, coordinates)
 
 
 @NODE_FORMS.register("Upsample")
 def _upsample_node(node: NodeView) -> Value:
     value, sizes = node.computed(), node.sizes(node.computed())
-    after = [_whole(node, size * scale) for size, scale in zip(sizes, _reals(node, 1), strict=True)]
+    after = [_whole(node, size * scale) for size, scale in zip(sizes, _scales(node, sizes), strict=True)]
     return _resized(node, value, dict(enumerate(after)), node.string("mode", "nearest"), "asymmetric")
+
+
+def _scales(node: NodeView, sizes: tuple[int, ...]) -> list[float]:
+    """Return an upsampling's factors, which are an attribute before opset 9."""
+    scales = _reals(node, 1) if node.has_input(1) else list(node.reals("scales"))
+    if len(scales) != len(sizes):
+        raise node.error(f"resizes {list(sizes)} by {scales}, which is not supported")
+    return scales
 
 
 def _sizes_after(node: NodeView, before: list[int]) -> list[int]:
@@ -75,7 +88,8 @@ def _interpolation(node: NodeView, mode: str, coordinates: str, size: int) -> st
         and (coordinates != "pytorch_half_pixel" or size > 1)
     ):
         return f"bilinear {COORDINATES[coordinates]}"
-    rounding = node.string("nearest_mode", "round_prefer_floor" if node.proto.op_type == "Resize" else "floor")
+    floor = node.proto.op_type != "Resize" or node.opset < 11
+    rounding = node.string("nearest_mode", "floor" if floor else "round_prefer_floor")
     if mode == "nearest" and (coordinates, rounding) == ("asymmetric", "floor"):
         return "nearest asymmetric"
     if mode == "nearest" and (coordinates, rounding) == ("half_pixel", "round_prefer_ceil"):
