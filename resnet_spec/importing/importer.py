@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.protocol import ImportingBackend
@@ -23,9 +21,9 @@ from resnet_spec.importing.concatenations import nested
 from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
 from resnet_spec.importing.naming import with_names_of_blocks, with_systematic_names
+from resnet_spec.importing.overriding import loaded
 from resnet_spec.importing.shipped import candidates
 from resnet_spec.importing.slices import in_equal_parts
-from resnet_spec.spec.loader import load
 from resnet_spec.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ class ImportedModel:
 
     @property
     def extends(self) -> str:
-        """The shipped spec that it is, apart from its classes and its input's size; empty if it is none."""
+        """The shipped spec that it is, apart from its classes, its input's size and overrides; empty if it is none."""
         first = self.text.partition("\n")[0]
         return first.removeprefix("extends: ") if first.startswith("extends: ") else ""
 
@@ -124,7 +122,7 @@ def _written(
     """The first spec that is the same network: a shipped one, one with blocks, or a chain."""
     if not flat and (found := known_spec(graph, arrays)):
         text = to_yaml(found)
-        spec = _loaded(text, graph.name)
+        spec = loaded(text, graph.name)
         if architecture(spec.to_graph(), layers=True) == architecture(graph, layers=True):
             return text, spec
     wanted = by_name(graph)
@@ -133,7 +131,7 @@ def _written(
         """The text and the spec of a document, if it is the network."""
         text = to_yaml(data)
         with suppress(SpecError):
-            spec = _loaded(text, graph.name)
+            spec = loaded(text, graph.name)
             if by_name(spec.to_graph()) == wanted:
                 return text, spec
         return None
@@ -149,20 +147,13 @@ def _written(
         return found
     text = to_yaml(chain_document(graph))
     try:
-        spec = _loaded(text, graph.name)
+        spec = loaded(text, graph.name)
         lowered = spec.to_graph()
     except SpecError as error:
         raise ModelError(f"its layers cannot be written as a spec: {error}") from error
     if by_name(lowered) != wanted:
         raise ModelError("the spec that was written is another network; this is a mistake of resnet-spec")
     return text, spec
-
-
-def _loaded(text: str, name: str) -> Spec:
-    with TemporaryDirectory(prefix="resnet-spec-") as folder:
-        path = Path(folder) / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[-50:]}.yaml"
-        path.write_text(text, encoding="utf-8")
-        return load(path)
 
 
 # -- the source --------------------------------------------------------------------------------------------------

@@ -245,7 +245,8 @@ def _share(wanted: Shapes, found: Shapes) -> float:
 def _fitted(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
     """A match with what differs, if necessary with as many blocks as the file's names count."""
     found = _compared(match, path, checkpoint, tensors)
-    repeats = _repeats(found[1], tensors)
+    counts = stage_repeats(found[1], map(dotted, tensors))
+    repeats = [f"stages.{stage}.repeat={count}" for stage, count in counts.items()]
     if found[0].fits or not repeats:
         return found
     try:
@@ -259,9 +260,9 @@ def _fitted(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) 
     return _compared(candidate, path, checkpoint, tensors)
 
 
-def _repeats(graph: Graph, tensors: Tensors) -> list[str]:
-    """Overrides for the stages of which a file has another number of blocks, by names such as ``layer3.5.conv1``."""
-    names = [dotted(name) for name in tensors]
+def stage_repeats(graph: Graph, names: Iterable[str]) -> dict[str, int]:
+    """How many blocks each stage has by names such as ``layer3.5.conv1``, if it is another number than the graph's."""
+    names = [*names]
     stages = [scope.name for scope in graph.scopes if scope.kind == "stage"]
     found: dict[str, set[str]] = {stage: set() for stage in stages}
     own: dict[str, set[str]] = {stage: set() for stage in stages}
@@ -271,9 +272,7 @@ def _repeats(graph: Graph, tensors: Tensors) -> list[str]:
             for stage, block in pairwise(parts):
                 if stage in counted and block.isdigit():
                     counted[stage].add(block)
-    return [
-        f"stages.{s}.repeat={len(found[s])}" for s in stages if found[s] and own[s] and len(found[s]) != len(own[s])
-    ]
+    return {s: len(found[s]) for s in stages if found[s] and own[s] and len(found[s]) != len(own[s])}
 
 
 def _compared(match: Match, path: Path, checkpoint: Checkpoint, tensors: Tensors) -> tuple[Match, Graph]:
