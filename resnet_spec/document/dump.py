@@ -20,6 +20,7 @@ def to_yaml(data: Any) -> str:
 
 
 _FLOW_WIDTH = 88
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 # Line breaks in YAML 1.1, some of which libyaml converts into others.
 _ODD_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 
@@ -43,7 +44,9 @@ class _Dumper(yaml.SafeDumper):
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         node = super().represent_sequence(tag, sequence, flow_style)
-        node.flow_style = _width(node) <= _FLOW_WIDTH and not _has_mapping(node.value)
+        # Numbers fill several lines.
+        fits = _width(node) <= _FLOW_WIDTH or all(child.tag in _NUMBERS for child in node.value)
+        node.flow_style = fits and not _has_mapping(node.value)
         return node
 
 

@@ -20,6 +20,9 @@ from resnet_spec.spec.models import counts
 
 DEFAULT_NAMES = "{stage}.{index}.{layer}"
 
+OWN = frozenset({"channels", "kernel", "stride", "padding", "dilation", "groups"})
+"""Fields that each convolution states itself."""
+
 HEADS = ("global_avg_pool", "global_max_pool", "gem_pool", "flatten")
 """Operations with which the head of a network without blocks begins."""
 
@@ -87,7 +90,7 @@ def _document(graph: Graph, layers: _Layers, parts: Mapping[str, Any]) -> dict[s
         "description": f"Imported from {graph.name}",
         "input": graph.input.model_dump(),
         "parameters": {} if layers.classes is None else {"classes": layers.classes},
-        "layers": ({} if layers.norm is None else {"norm": layers.norm}) | ({"act": layers.act} if layers.act else {}),
+        "layers": {name: layer for name in ("conv", "norm", "act") if (layer := getattr(layers, name))},
         **parts,
         "outputs": [] if graph.outputs == (graph.nodes[-1].name,) else list(graph.outputs),
     }
@@ -98,6 +101,7 @@ class _Layers:
     """Writes layers; remembers which of the spec's own definitions it has used.
 
     Attributes:
+        conv: The convolution of standardized kernels with what all of them state, written as ``conv``.
         norm: The usual normalization, written as ``norm``.
         classes: The features of the last linear layer.
         act: The activation of shipped blocks.
@@ -111,8 +115,13 @@ class _Layers:
         ]
         usual = Counter(norms).most_common(1)
         self._usual = usual[0][0] if usual and usual[0][1] > 1 else ""
+        every = [stated_fields(node) for node in graph.nodes if node.operation.op == "std_conv2d"]
+        first = every[0] if len(every) > 1 else {}
+        shared = [key for key, value in first.items() if all(fields.get(key) == value for fields in every)]
+        self._common = {key: first[key] for key in shared if key not in OWN}
         last = graph.by_name[graph.logits]
         self._classifier = last if last.operation.op == "linear" else None
+        self.conv: dict[str, Any] | None = None
         self.norm: dict[str, Any] | None = None
         self.classes: int | None = None
         self.act = ""
@@ -123,6 +132,9 @@ class _Layers:
         if self._usual == repr((op, fields)):
             self.norm = {op: fields}
             return "norm"
+        if op == "std_conv2d" and self._common:
+            self.conv = {op: self._common}
+            return {"conv": {key: value for key, value in fields.items() if key not in self._common}}
         if node is self._classifier:
             self.classes = int(fields["features"])
             fields = fields | {"features": "classes"}

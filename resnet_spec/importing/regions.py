@@ -67,7 +67,9 @@ def _by_modules(graph: Graph) -> list[Region]:
     adding = _adding([p for p, span in units.items() if _adds(graph.nodes[slice(*span)])], graph)
     # Blocks of the same row without an addition, then those that join values otherwise, then any that are counted.
     rows = {_row(prefix) for prefix in adding}
-    joining = [p for p, span in units.items() if _joins(graph.nodes[slice(*span)])]
+    # After blocks that add, what ends in the network's output is the head: attention that pools joins values, too.
+    head = {p for p, (_, stop) in units.items() if adding and stop == len(graph.nodes) and p not in counted}
+    joining = [p for p, span in units.items() if p not in head and _joins(graph.nodes[slice(*span)])]
     chosen: list[str] = []
     first = [*adding, *(p for p in counted if _row(p) in rows), *_smallest(joining)]
     largest_first = sorted(counted, key=lambda prefix: prefix.count("."))

@@ -83,8 +83,10 @@ def test_every_operation_has_a_trace() -> None:
 
 WITHOUT_A_TRACE = {
     "atrous_pyramid",
+    "attention_pool",
     "byob_bottleneck",
     "byob_edge",
+    "byob_pooled_bottleneck",
     "byob_regnetz_bottleneck",
     "dirac_unit",
     "factored_convolution",

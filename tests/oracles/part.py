@@ -52,11 +52,10 @@ PART = (
     "swav/resnet50w2",
     "timm/gcresnext26ts",
     "timm/nf_regnet_b0",
-    "timm/res2net50_48w_2s",
+    "timm/resnet50_clip",
     "timm/resnetv2_50d_evos",
     "timm/resnetv2_50d_frn",
     "timm/resnetv2_50x1_bit",
-    "timm/skresnet18",
 )
 """What ``chosen`` finds, which takes too long for every start of the tests."""
 

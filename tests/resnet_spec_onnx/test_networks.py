@@ -59,12 +59,14 @@ NETWORKS = (
     "timm/legacy_seresnet50",
     "timm/legacy_seresnext26_32x4d",
     "timm/nf_regnet_b0",
+    "timm/nf_resnet26",
     "timm/regnetv_064",
     "timm/regnety_002",
     "timm/regnetz_005",
     "timm/regnetz_d8",
     "timm/res2next50",
     "timm/resnest14d",
+    "timm/resnet50_clip",
     "timm/resnet51q",
     "timm/resnet61q",
     "timm/resnetaa34d",
@@ -184,8 +186,8 @@ def test_these_networks_touch_every_operation_every_block_and_every_family() -> 
     assert {name.partition("/")[0] for name in NETWORKS} == {name.partition("/")[0] for name in resnet_spec.available()}
 
 
-ELSEWHERE = {"global_max_pool", "stochastic_depth", "norm_free_bottleneck"}
-"""Operations that users add to a shipped network, what comes after the logits, and a block that others extend."""
+ELSEWHERE = {"global_max_pool", "stochastic_depth"}
+"""Operations that users add to a shipped network, or that come after the logits."""
 
 
 def other_epsilon(operation: Any) -> Any:

@@ -506,6 +506,12 @@ class TestWriting:
         data = {"a": {f"key{i}": "value" for i in range(10)}}
         assert to_yaml(data).splitlines()[:2] == ["a:", "  key0: value"]
 
+    def test_numbers_fill_lines(self) -> None:
+        lines = to_yaml({"a": [1 / n for n in range(3, 24)], "b": ["word" * 5] * 9}).splitlines()
+        assert lines[0].startswith("a: [0.3333333333333333, 0.25, 0.2, ")
+        assert lines[2].endswith("]")
+        assert lines[3:5] == ["b:", f"- {'word' * 5}"]
+
     def test_shared_values_are_written_out(self) -> None:
         shared = {"a": [1]}
         assert to_yaml({"x": shared, "z": shared}) == "x: {a: [1]}\nz: {a: [1]}\n"

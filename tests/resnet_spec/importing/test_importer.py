@@ -64,6 +64,18 @@ def test_a_shipped_network_is_written_and_is_the_same(spec: str) -> None:
     assert list(result.arrays) == [parameter.name for parameter in wanted.parameters()]
 
 
+def test_attention_that_pools_is_the_head() -> None:
+    spec = imported("timm/resnet50_clip").spec
+    assert {stage.partition(".")[0] for stage in spec.stages} == {"stages"}
+    assert next(iter(spec.head)) == "head.flat"
+
+
+def test_standardized_convolutions_state_once_what_they_share() -> None:
+    result = imported("timm/nf_resnet26")
+    assert result.text.count("std_conv2d") == 1
+    assert "  conv: {std_conv2d: {bias: true, epsilon: 1.0e-05, gain: true, gamma: 1.7139588594436646}}" in result.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", sorted({name.partition("/")[0] for name in resnet_spec.available()}))
 def test_every_shipped_network_is_written_as_briefly_as_it_was(family: str) -> None:

@@ -38,10 +38,13 @@ GRAPHS: dict[str, Callable[[], Graph]] = {name: lambda name=name: small(name) fo
 }
 NAMES = slow_unless(SAMPLE | {path.stem for path in NOT_SHIPPED} | {"timm/resnest14d"}, [*GRAPHS])
 
-OTHER_ORDER = {"attention", "normalizations"}
+OTHER_ORDER = {"attention", "normalizations", "timm/resnet50_clip"}
 """Networks with transposes and reshapes that are read after what the file has after them, with the same result."""
 
-GAINS = {"timm/nf_regnet_b0"}
+TRANSPOSED = {"head.pos_embed"}
+"""Learned values that such a transpose is read after, and are then read transposed."""
+
+GAINS = {"timm/nf_regnet_b0", "timm/nf_resnet26"}
 """Networks whose learned gains are read with the constant that multiplies them, which names alone would tell apart."""
 
 
@@ -130,7 +133,8 @@ def test_a_written_file_is_read_from_its_nodes(name: str) -> None:
         assert in_inference(source.graph) == in_inference(graph)
     assert source.named
     assert source.arrays.keys() == arrays.keys()
-    assert all(np.array_equal(source.arrays[key], array) for key, array in arrays.items())
+    wanted = {key: array.T if key in TRANSPOSED else array for key, array in arrays.items()}
+    assert all(np.array_equal(source.arrays[key], array) for key, array in wanted.items())
     assert error_of(source) < 1e-4
 
 
