@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -131,12 +132,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pattern", nargs="?", default="*")
     parser.add_argument("--missing", action="store_true", help="only those without a result")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no other begins")
     arguments = parser.parse_args()
+    end = time.monotonic() + arguments.limit
     kept: dict[str, Any] = json.loads(RESULTS.read_text()) if arguments.missing and RESULTS.exists() else {}
     with comparing_models() as compare:
         for name, mutation in MUTATIONS.items():
             if not fnmatchcase(name, arguments.pattern) or name in kept:
                 continue
+            if time.monotonic() > end:
+                break
             try:
                 outcome = compare(mutation)
                 how, node = outcome.how, outcome.node
