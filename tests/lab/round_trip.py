@@ -101,7 +101,9 @@ def written(kind: str, graph: Graph, arrays: Mapping[str, Any], folder: Path) ->
 
         proto = model.to_proto()
         del proto.metadata_props[:]
-        onnx.save(proto, folder / "model.onnx")
+        # A file of more than 2 GiB has its arrays beside it.
+        large = sum(array.nbytes for array in arrays.values()) > 2**31 - 2**20
+        onnx.save(proto, folder / "model.onnx", save_as_external_data=large)
         return folder / "model.onnx"
     if kind in ("torch_onnx", "dynamo_onnx"):
         import torch

@@ -121,6 +121,10 @@ def _range(start: Any, stop: Any, step: Any) -> Any:
     return np.arange(start, stop, step, dtype=start.dtype)
 
 
+def _squared_difference(x: Any, y: Any) -> Any:
+    return np.square(x - y)
+
+
 FOLDED: Mapping[str, Callable[..., Any]] = {
     "Identity": _same,
     "StopGradient": _same,
@@ -144,6 +148,8 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "Prod": _prod,
     "Range": _range,
     "Floor": np.floor,
+    "Square": np.square,
+    "SquaredDifference": _squared_difference,
     "FloorMod": np.mod,
     "Transpose": np.transpose,
 }
@@ -267,7 +273,7 @@ class _Folder:
             self._values[name] = Constant(tf.make_ndarray(node.attr["value"].tensor), name)
         elif node.op == "Shape" and (sizes := self._static(str(node.input[0]))) and None not in sizes:
             self._values[name] = Constant(np.asarray(sizes, np.int32), name)
-        elif values and all(isinstance(value, Constant) for value in values) and node.op in (*FOLDED, "StridedSlice"):
+        elif values and all(isinstance(value, Constant) for value in values) and node.op in (*FOLDED, *STATED):
             self._fold(name, node, [value for value in values if isinstance(value, Constant)])
         else:
             self._call(name, node, values)
@@ -290,7 +296,7 @@ class _Folder:
         if sum(array.size for array in arrays) > 2**28:
             raise ModelError(f"{name}: refused: it computes with {sum(a.size for a in arrays):,} constants")
         try:
-            array = _strided(node, *arrays) if node.op == "StridedSlice" else FOLDED[node.op](*arrays)
+            array = STATED[node.op](node, *arrays) if node.op in STATED else FOLDED[node.op](*arrays)
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise ModelError(f"{name} ({node.op}): its constants do not fit ({error})") from None
         if node.op == "Identity":
@@ -313,7 +319,7 @@ class _Folder:
 
 
 def _is_known(op: str) -> bool:
-    return f"tf.{op}" in READERS or op in FOLDED or op in (*INPUTS, "Const", "Shape", "StridedSlice")
+    return f"tf.{op}" in READERS or op in FOLDED or op in (*INPUTS, *STATED, "Const", "Shape")
 
 
 def _node_of(text: str) -> str:
@@ -322,6 +328,15 @@ def _node_of(text: str) -> str:
 
 def _strided(node: Any, x: Any, start: Any, stop: Any, step: Any) -> Any:
     return x[slice_of(GraphNode(node.name, node.op, node.attr, []), start, stop, step)]
+
+
+def _mean(node: Any, x: Any, axes: Any) -> Any:
+    along: Any = tuple(np.atleast_1d(axes).tolist())
+    return x.mean(along, keepdims=node.attr["keep_dims"].b)
+
+
+STATED: Mapping[str, Callable[..., Any]] = {"Mean": _mean, "StridedSlice": _strided}
+"""Arithmetic of constants that depends on the node's attributes."""
 
 
 def slice_of(node: GraphNode, start: Any, stop: Any, step: Any) -> tuple[Any, ...]:

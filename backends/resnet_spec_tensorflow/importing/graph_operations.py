@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from resnet_spec.operations.convolution import GAMMAS
 from resnet_spec_tensorflow.importing.calls import Call
 from resnet_spec_tensorflow.importing.graph_attributes import (
     FORMATS,
@@ -19,6 +20,7 @@ from resnet_spec_tensorflow.importing.graph_attributes import (
 )
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode
 from resnet_spec_tensorflow.importing.graph_normalization import decomposed, normalizes
+from resnet_spec_tensorflow.importing.graph_standardized import standardized
 from resnet_spec_tensorflow.importing.joining import hard_sigmoid
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity
 from resnet_spec_tensorflow.importing.strides import whole_window
@@ -59,6 +61,15 @@ def _conv2d(context: Context) -> Tensor | None:
     tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     if kernel is None or tensor is None:
         return None
+    found = standardized(kernel) if context.layer.kind == "Conv2D" else None
+    op, fields, arrays = "conv2d", dict[str, Any](), dict[str, Any]()
+    if found is not None:
+        kernel = context.layer.owner = found.weight
+        op, fields = "std_conv2d", {"epsilon": float(str(np.float32(found.epsilon)))}
+        if found.gain is not None:
+            arrays["gain"] = own_array(found.gain.array.reshape(-1, 1, 1, 1))
+            gamma = next((known for known in GAMMAS if abs(found.gamma - known) < 1e-4 * known), found.gamma)
+            fields |= {"gain": True, "gamma": gamma}
     array = kernel.array.transpose(3, 2, 0, 1)
     groups = tensor.value.shape[0] // max(array.shape[1], 1)
     if context.layer.kind != "Conv2D":
@@ -70,11 +81,12 @@ def _conv2d(context: Context) -> Tensor | None:
     window = array.shape[2:]
     steps = {"stride": pair_of(context, "strides"), "dilation": pair_of(context, "dilations")}
     return context.add(
-        "conv2d",
+        op,
         tensor.value,
         tensor.axes,
         name=layer_of(kernel),
-        arrays={"weight": own_array(array)} | ({} if bias is None else {"bias": bias}),
+        arrays={"weight": own_array(array), **arrays} | ({} if bias is None else {"bias": bias}),
+        **fields,
         channels=len(array),
         kernel=window,
         **whole_window(context, steps, None if bias is None else later),

@@ -25,7 +25,18 @@ Found: TypeAlias = "Mapping[str, Value]"
 Pattern: TypeAlias = "str | tuple[str, *tuple[Pattern, ...]]"
 """A word for any value, with ``=`` before it for a constant; or a node's kind and what its inputs are."""
 
-PARTS = ("BatchToSpaceND", "Erf", "Erfc", "Neg", "Pow", "Rsqrt", "SpaceToBatchND", "SquaredDifference")
+PARTS = (
+    "BatchToSpaceND",
+    "Erf",
+    "Erfc",
+    "Neg",
+    "Pow",
+    "Rsqrt",
+    "SpaceToBatchND",
+    "Sqrt",
+    "Square",
+    "SquaredDifference",
+)
 """Nodes that are read as a part of a pattern only."""
 
 COMMUTATIVE = ("Add", "AddV2", "Mul")
@@ -64,10 +75,29 @@ def _normalized(*, scale: bool, offset: bool) -> Pattern:
     return _plus(("Mul", "x", factor), _plus(shift, "=offset") if offset else shift)
 
 
+def _filter_response(*, threshold: bool) -> Pattern:
+    root: Pattern = ("Rsqrt", _plus(("Mean", ("Square", "x"), "=axes"), "=epsilon"))
+    outputs = _plus(("Mul", ("Mul", "x", root), "=scale"), "=offset")
+    return ("Maximum", outputs, "=tau") if threshold else outputs
+
+
+GROUPED: Pattern = ("Reshape", "x", "=groups")
+CENTERED: Pattern = ("Sub", GROUPED, ("Mean", GROUPED, "=axes"))
+SCALE: Pattern = ("Rsqrt", _plus(("Mean", ("Square", CENTERED), "=axes2"), "=epsilon"))
+GATE: Pattern = ("Sigmoid", ("Mul", "=v", "x"))
+EVO: Pattern = _plus(("Mul", ("Mul", ("Reshape", ("Mul", GROUPED, SCALE), "=back"), GATE), "=scale"), "=offset")
+
+NORM: Pattern = ("Sqrt", ("Maximum", ("Sum", ("Square", "x"), "=axes"), "=bound"))
+POWERS: Pattern = ("Mean", ("Pow", ("Maximum", "x", "=epsilon"), "=p"), "=axes")
+
 HALF: Pattern = ("Mul", "=half", "x")
 
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "Normalized": [_normalized(scale=scale, offset=offset) for scale in (True, False) for offset in (True, False)],
+    "FilterResponseNormalized": [_filter_response(threshold=threshold) for threshold in (True, False)],
+    "EvoNormalized": [EVO],
+    "L2Normalized": [("RealDiv", "x", NORM)],
+    "GeneralizedMean": [("Pow", POWERS, "=root_of_p")],
     "Gelu": [
         ("Mul", HALF, ("Erfc", ("Mul", ("Neg", "x"), "=root"))),
         ("Mul", HALF, _plus("=one", ("Erf", ("Mul", "x", "=root")))),
@@ -311,3 +341,71 @@ def _group_norm(context: Context) -> Tensor | None:
         epsilon=_epsilon(node),
         **fields,
     )
+
+
+def _positions(node: PatternNode, rank: int) -> bool:
+    """Whether a mean is one over all positions of a map, channels last."""
+    return sorted(axis % rank for axis in node.axes) == [*range(1, rank - 1)]
+
+
+def _vector(value: Value) -> np.ndarray:
+    """A pattern's constant as a vector in float32."""
+    return np.array(value.array.reshape(-1) if isinstance(value, Constant) else (), np.float32)
+
+
+@READERS.register("tf.FilterResponseNormalized")
+def _filter_response_norm(context: Context) -> Tensor | None:
+    node: PatternNode = context.layer
+    arrays, name = _affine(node)
+    tensor = context.first(context.tensor)
+    if tensor is None or not _positions(node, len(tensor.axes) + 1):
+        return tensor and context.problem("divides by a mean square of other axes than those of positions")
+    threshold = "tau" in node.found
+    if threshold:
+        arrays["tau"] = _vector(node.found["tau"])
+    fields = {"epsilon": _epsilon(node), "threshold": threshold}
+    return context.add("filter_response_norm", tensor.value, tensor.axes, name=name, arrays=arrays, **fields)
+
+
+@READERS.register("tf.EvoNormalized")
+def _evo_norm(context: Context) -> Tensor | None:
+    node: PatternNode = context.layer
+    arrays, name = _affine(node)
+    tensor = context.first(context.tensor)
+    rank = len(context.tensor.axes) + 2
+    shape = node.found["groups"]
+    if tensor is None or not isinstance(shape, Constant):
+        return None
+    whole = sorted(axis % rank for axis in node.axes) == [*range(1, rank - 2), rank - 1]
+    if not whole or shape.array.size != rank:
+        return context.problem("divides by a deviation of other axes than those of a group")
+    arrays["v"] = _vector(node.found["v"])
+    fields = {"groups": int(shape.array[-2]), "epsilon": _epsilon(node)}
+    return context.add("evo_norm_s0", tensor.value, tensor.axes, name=name, arrays=arrays, **fields)
+
+
+@READERS.register("tf.L2Normalized")
+def _l2_normalize(context: Context) -> Tensor | None:
+    node: PatternNode = context.layer
+    axes = node.axes
+    if len(axes) != 1 or (place := context.axis(axes[0])) is None:
+        return context.problem("divides by a norm of several axes; the language's operation has one")
+    epsilon = float(str(np.float32(sqrt(max(node.number("bound"), 0)))))
+    return context.add("l2_normalize", context.tensor.value, context.tensor.axes, axis=place, epsilon=epsilon)
+
+
+@READERS.register("tf.GeneralizedMean")
+def _gem_pool(context: Context) -> Tensor | None:
+    node: PatternNode = context.layer
+    tensor = context.first(context.tensor)
+    power = node.found["p"]
+    if tensor is None or not isinstance(power, Constant):
+        return None
+    if not _positions(node, len(tensor.axes) + 1) or not isclose(
+        node.number("p") * node.number("root_of_p"), 1, rel_tol=1e-5
+    ):
+        return context.problem("is a mean of powers whose root is another")
+    node.owner = power
+    arrays = {"p": _vector(power)}
+    name = valid_name(owner_name(power))
+    return context.add("gem_pool", tensor.value, tensor.axes, name=name, arrays=arrays, epsilon=_epsilon(node))

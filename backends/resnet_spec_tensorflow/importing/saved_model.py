@@ -7,7 +7,8 @@ names. What is run later, to compute the source's outputs, has been read node by
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -270,11 +271,24 @@ def runner(graph_def: Any, output_names: Sequence[str], batch: int | None) -> Ca
             functions.append(_function(graph_def, output_names))
         step = batch or len(images)
         padded = np.concatenate([images, images[:1].repeat(-len(images) % step, axis=0)])
-        pieces = [functions[0](tf.constant(padded[start : start + step])) for start in range(0, len(padded), step)]
+        with _unfused():
+            pieces = [functions[0](tf.constant(padded[start : start + step])) for start in range(0, len(padded), step)]
         whole = [np.concatenate([piece.numpy() for piece in output]) for output in zip(*pieces, strict=True)]
         return [value[: len(images)] for value in whole]
 
     return run
+
+
+@contextmanager
+def _unfused() -> Generator[None]:
+    """Keep TensorFlow from fusing a bias with a grouped convolution, which it cannot compute on a CPU."""
+    options: Any = tf.config.optimizer
+    before = options.get_experimental_options()
+    options.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"remapping": before.get("remapping", True)})
 
 
 def _function(graph_def: Any, output_names: Sequence[str]) -> Any:

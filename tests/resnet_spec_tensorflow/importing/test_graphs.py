@@ -72,6 +72,13 @@ def test_a_saved_model_of_ours_is_read_back(spec: str, tmp_path: Path, backend: 
 OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "position_batch_norm": ((3, 5, 4), {}),
     "softmax": ((2, 3, 4), {"axis": 1}),
+    "filter_response_norm": ((4, 5, 4), {"epsilon": 1e-3, "threshold": False}),
+    "filter_response_norm with a threshold": ((4, 5, 4), {"epsilon": 1e-3, "threshold": True}),
+    "evo_norm_s0": ((4, 5, 6), {"groups": 2, "epsilon": 1e-3}),
+    "l2_normalize": ((4, 5, 6), {"axis": 0, "epsilon": 1e-3}),
+    "gem_pool": ((4, 5, 6), {"epsilon": 1e-3}),
+    "std_conv2d": ((4, 5, 6), {"channels": 6, "kernel": 3, "padding": 1, "groups": 2, "epsilon": 1e-6, "bias": True}),
+    "std_conv2d with a gain": ((4, 5, 6), {"channels": 6, "kernel": 3, "epsilon": 1e-6, "gain": True}),
 }
 """Of which several nodes are written, by the shape of their input and their fields."""
 
@@ -84,7 +91,7 @@ def test_an_operation_of_ours_is_read_back(
     shape, fields = OPERATIONS[op]
     build = builder(*shape)
     build("conv", "conv2d", "input", channels=shape[0], kernel=1)
-    build("x", op, "conv", **fields)
+    build("x", op.partition(" ")[0], "conv", **fields)
     graph = build.graph()
     backend.write(make(graph), graph, tmp_path / "model")
     source = backend.import_model(tmp_path / "model", shape)
