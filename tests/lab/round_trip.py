@@ -27,7 +27,7 @@ from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.known import known_spec
-from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, Multiply, Slice, StdConv
+from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, Multiply, Resize, Slice, StdConv
 from resnet_spec.operations.windows import explicit_padding, overhang, window_count
 from tests.lab.worker import Worker, work
 
@@ -139,6 +139,9 @@ def stated(graph: Graph, *, of_this_size: bool = False) -> Graph:
             changed |= {"ceil_mode": False} if hasattr(operation, "ceil_mode") and fixed is not None else {}
         if isinstance(operation, ConvTranspose):
             changed["padding"] = operation.crop
+        if of_this_size and isinstance(operation, Resize):
+            changed |= {"like": False, "scale": None, "size": node.shape[1:]}
+            inputs = inputs[:1]
         if isinstance(operation, Multiply):
             # Files state it in float32.
             changed["factor"] = float(np.float32(operation.factor))
