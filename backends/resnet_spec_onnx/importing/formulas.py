@@ -65,8 +65,14 @@ def _scaled(network: NormalForm, index: int) -> tuple[int, dict[str, Tensor]] | 
 def _over_root(network: NormalForm, index: int) -> tuple[int, int, Any, float] | None:
     """y and z, the axes and the epsilon of y / sqrt(mean(z²) + epsilon)."""
     ratio = network.steps[index]
-    root = network.steps[ratio.inputs[-1]] if ratio.inputs else ratio
-    if ratio.kind != "divide" or root.kind != "root":
+    if ratio.kind not in ("divide", "multiply"):
+        return None
+    kind = "root" if ratio.kind == "divide" else "reciprocal_root"
+    divided, divisor = ratio.inputs
+    if network.steps[divisor].kind != kind and kind != "root":
+        divided, divisor = divisor, divided
+    root = network.steps[divisor]
+    if root.kind != kind:
         return None
     shift = network.steps[root.inputs[0]]
     epsilon = _number(shift)
@@ -74,7 +80,7 @@ def _over_root(network: NormalForm, index: int) -> tuple[int, int, Any, float] |
     square = network.steps[mean.inputs[0]] if mean.inputs else mean
     if epsilon is None or mean.kind != "mean" or square.kind != "multiply" or len({*square.inputs}) != 1:
         return None
-    return ratio.inputs[0], square.inputs[0], mean.fields["axes"], epsilon
+    return divided, square.inputs[0], mean.fields["axes"], epsilon
 
 
 def _number(shift: Step) -> float | None:
@@ -94,13 +100,19 @@ def _grouped(network: NormalForm, index: int) -> tuple[int, int, float] | None:
         return None
     rows, centered, axes, epsilon = ratio
     made, less = network.steps[rows], network.steps[centered]
-    if made.kind != "reshape" or less.kind != "subtract" or less.inputs[0] != rows or axes != (1,):
+    if made.kind != "reshape" or less.kind != "subtract" or less.inputs[0] != rows or not _is_whole(axes, made):
         return None
     mean = network.steps[less.inputs[1]]
     x = network.steps[made.inputs[0]]
-    if mean.kind != "mean" or mean.inputs != (rows,) or mean.fields["axes"] != (1,) or x.shape != back.shape:
+    if mean.kind != "mean" or mean.inputs != (rows,) or mean.fields["axes"] != axes or x.shape != back.shape:
         return None
     return made.inputs[0], made.shape[0], epsilon
+
+
+def _is_whole(axes: tuple[int, ...], step: Step) -> bool:
+    """Whether axes are all that a value has after the first, but for those of size 1."""
+    longer = {axis for axis, size in enumerate(step.shape) if axis and size != 1}
+    return longer <= {*axes} and 0 not in axes
 
 
 def _gated(network: NormalForm, index: int) -> tuple[int, Tensor] | None:

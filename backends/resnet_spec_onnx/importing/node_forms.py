@@ -70,7 +70,20 @@ def _subtract(node: NodeView) -> Value:
 
 
 def _divide(node: NodeView) -> Value:
+    one = node.inputs[0]
+    if isinstance(one, Constant) and one.array.size == 1 and one.array.item() == 1:
+        return _reciprocal(node, 1)
     return by_position.normalized(node) or _single(node, "Div")
+
+
+def _reciprocal(node: NodeView, index: int = 0) -> Value:
+    """One over a root, which normalizations are written with."""
+    value = node.computed(index)
+    root = node.network.steps[value.step]
+    if root.kind != "root":
+        raise node.error("divides a constant by a value")
+    step = node.network.add("reciprocal_root", root.inputs, node.source, nonnegative=True)
+    return Computed(step, value.axes)
 
 
 AFFINE: Mapping[str, tuple[str, dict[str, bool]]] = {
@@ -207,6 +220,7 @@ STATED_FORMS: Mapping[str, NodeForm] = {
     "MatMul": _product,
     "Max": _largest,
     "Mul": _multiply_or_add,
+    "Reciprocal": _reciprocal,
     "Reshape": _reshape,
     "Sqrt": _root,
     "Sub": _subtract,

@@ -29,9 +29,11 @@ PARTS = (
     "BatchToSpaceND",
     "Erf",
     "Erfc",
+    "Greater",
     "Neg",
     "Pow",
     "Rsqrt",
+    "SelectV2",
     "SpaceToBatchND",
     "Sqrt",
     "Square",
@@ -90,6 +92,8 @@ EVO: Pattern = _plus(("Mul", ("Mul", ("Reshape", ("Mul", GROUPED, SCALE), "=back
 NORM: Pattern = ("Sqrt", ("Maximum", ("Sum", ("Square", "x"), "=axes"), "=bound"))
 POWERS: Pattern = ("Mean", ("Pow", ("Maximum", "x", "=epsilon"), "=p"), "=axes")
 
+ABOVE: Pattern = ("Greater", "x", "=zero")
+
 HALF: Pattern = ("Mul", "=half", "x")
 
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
@@ -107,11 +111,13 @@ PATTERNS: Mapping[str, Sequence[Pattern]] = {
         ("Mul", HALF, _plus("=one", ("Tanh", ("Mul", "=root", _plus("x", ("Mul", "=cubic", ("Pow", "x", "=power"))))))),
     ],
     "Mish": [("Mul", "x", ("Tanh", ("Softplus", "x")))],
+    "EluAlpha": [("SelectV2", ABOVE, ("Elu", "x"), ("Mul", "=alpha", ("Elu", "x")))],
+    "Leaky": [("SelectV2", ABOVE, "x", ("Mul", "=alpha", "x"))],
     "PRelu": [_plus(("Relu", "x"), ("Mul", "=slope", ("Relu", ("Neg", "x"))))],
 }
 
 NUMBERS: Mapping[str, float] = {
-    "half": 0.5, "one": 1, "divisor": sqrt(2), "cubic": 0.044715, "power": 3,
+    "zero": 0, "half": 0.5, "one": 1, "divisor": sqrt(2), "cubic": 0.044715, "power": 3,
 }  # fmt: skip
 """What the constants of patterns must be."""
 
@@ -255,6 +261,16 @@ def _gelu(context: Context) -> Tensor | None:
 @READERS.register("tf.Mish")
 def _mish(context: Context) -> Tensor | None:
     return context.elementwise("mish")
+
+
+@READERS.register("tf.EluAlpha")
+def _elu(context: Context) -> Tensor | None:
+    return context.elementwise("elu", alpha=float(str(np.float32(context.layer.number("alpha")))))
+
+
+@READERS.register("tf.Leaky")
+def _leaky_relu(context: Context) -> Tensor | None:
+    return context.elementwise("leaky_relu", slope=float(str(np.float32(context.layer.number("alpha")))))
 
 
 @READERS.register("tf.PRelu")

@@ -265,6 +265,25 @@ def test_a_module_that_standardizes_its_kernel_is_recognized(tmp_path: Path) -> 
     assert error_of(source) < 1e-5
 
 
+@pytest.mark.parametrize("op", ["filter_response_norm", "evo_norm_s0"])
+def test_a_formula_as_torch_writes_it_is_one_operation(op: str, tmp_path: Path) -> None:
+    fields = {"threshold": True} if op == "filter_response_norm" else {"groups": 2}
+    build = Builder(3, 9, 9).add("conv", "conv2d", channels=4, kernel=3)
+    graph = build.add("norm", op, epsilon=1e-4, **fields).graph()
+    backend = TorchBackend()
+    model = backend.compile(graph)
+    backend.load(model, graph, random_arrays(graph))
+    source = imported(exported(model, tmp_path / "model.onnx", 9))
+    assert in_inference(source.graph) == in_inference(graph)
+    assert error_of(source) < 1e-5
+
+
+def test_one_over_a_value_is_refused() -> None:
+    nodes = [node("Conv", "x kernel", "c"), node("Div", "one c", "y")]
+    arrays = {"kernel": KERNEL, "one": np.ones((), np.float32)}
+    assert "divides a constant by a value" in refused(file_of(nodes, arrays))
+
+
 def test_another_kernel_that_is_computed_is_refused() -> None:
     nodes = [node("Exp", "kernel", "k"), node("Conv", "x k", "y")]
     wanted = "'y' (Conv): has a kernel that is computed from weights in a way that is not supported"

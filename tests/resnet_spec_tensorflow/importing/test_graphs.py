@@ -76,6 +76,7 @@ OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "filter_response_norm with a threshold": ((4, 5, 4), {"epsilon": 1e-3, "threshold": True}),
     "evo_norm_s0": ((4, 5, 6), {"groups": 2, "epsilon": 1e-3}),
     "l2_normalize": ((4, 5, 6), {"axis": 0, "epsilon": 1e-3}),
+    "elu": ((4, 5, 6), {"alpha": 0.7}),
     "gem_pool": ((4, 5, 6), {"epsilon": 1e-3}),
     "std_conv2d": ((4, 5, 6), {"channels": 6, "kernel": 3, "padding": 1, "groups": 2, "epsilon": 1e-6, "bias": True}),
     "std_conv2d with a gain": ((4, 5, 6), {"channels": 6, "kernel": 3, "epsilon": 1e-6, "gain": True}),
