@@ -26,6 +26,7 @@ from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, PARAMETERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
 from resnet_spec_torch.layers import Unsynchronized
+from resnet_spec_torch.renaming import rename_parameters
 from resnet_spec_torch.source import forward_text
 
 TOP_CLASS = "ResNet"
@@ -114,6 +115,11 @@ class _Compiler:
         layer = LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
         if isinstance(layer, Unsynchronized):
             layer.layer_name = node.layer
+        if node.parameter_names:
+            for name in node.parameter_names.values():
+                if name not in node.parameter_names:
+                    _check_name(layer, name, "parameter", split(node.name))
+            rename_parameters(layer, node.parameter_names)
         return layer
 
     def container(self, tree: _ModuleTree) -> nn.Module:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from resnet_spec.errors import Problem, suggest
-from resnet_spec.graph.nodes import INPUT, Input, Node, Scope, unused
+from resnet_spec.graph.nodes import INPUT, Input, Node, Parameter, Scope, unused
 from resnet_spec.operations import AnyOperation
 from resnet_spec.operations.fields import Shape, ShapeError, as_text
 
@@ -53,6 +54,23 @@ def output_problems(
     for scope in scopes:
         if scope.output not in names:
             yield Problem(f"its output {scope.output!r} is not a node{suggest(scope.output, names)}", scope.name)
+
+
+def parameter_name_problems(nodes: Sequence[Node], parameters: Sequence[Parameter]) -> Iterable[Problem]:
+    """What is wrong with names of parameters that are not their operation's."""
+    names = {node.name: node.parameter_names for node in nodes}
+    slots: dict[str, set[str]] = {node.layer: set() for node in nodes}
+    for parameter in parameters:
+        slots[parameter.node].add(parameter.slot)
+    for node in nodes:
+        unknown = sorted(node.parameter_names.keys() - slots[node.layer])
+        if unknown:
+            yield Problem(f"it has no parameter {unknown[0]!r}{suggest(unknown[0], slots[node.layer])}", node.name)
+        elif node.parameter_names != names[node.layer]:
+            yield Problem(f"its parameters have other names than those of {node.calls!r}, which it calls", node.name)
+    for name, count in Counter(parameter.name for parameter in parameters).items():
+        if count > 1:
+            yield Problem("two parameters have this name", name)
 
 
 def _shape_problems(node: Node, shapes: Mapping[str, Shape], seen: Mapping[str, Node]) -> Iterable[Problem]:

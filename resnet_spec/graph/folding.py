@@ -57,14 +57,15 @@ def fold_arrays(graph: Graph, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
     folded = dict(arrays)
     for convolution, norm in _pairs(graph):
-        own = {name: folded.pop(f"{norm.name}.{name}").astype(np.float64) for name in _names(graph, norm)}
+        own = {name: folded.pop(norm.parameter_name(name)).astype(np.float64) for name in _names(graph, norm)}
         factor = own.get("weight", 1.0) / np.sqrt(own["running_var"] + _epsilon(norm))
-        kernel, bias = arrays[f"{convolution.name}.weight"], arrays.get(f"{convolution.name}.bias", 0.0)
+        weight, offset = convolution.parameter_name("weight"), convolution.parameter_name("bias")
+        kernel, bias = arrays[weight], arrays.get(offset, 0.0)
         axis = 1 if isinstance(convolution.operation, ConvTranspose) else 0
         columns = factor.reshape([-1 if index == axis else 1 for index in range(kernel.ndim)])
-        folded[f"{convolution.name}.weight"] = (kernel * columns).astype(kernel.dtype)
-        offset = own.get("bias", 0.0) + (bias - own["running_mean"]) * factor
-        folded[f"{convolution.name}.bias"] = np.asarray(offset).astype(kernel.dtype)
+        folded[weight] = (kernel * columns).astype(kernel.dtype)
+        shifted = own.get("bias", 0.0) + (bias - own["running_mean"]) * factor
+        folded[offset] = np.asarray(shifted).astype(kernel.dtype)
     return {parameter.name: folded[parameter.name] for parameter in fold(graph).parameters()}
 
 

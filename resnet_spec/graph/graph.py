@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 
 from resnet_spec.errors import GraphError, Problem, suggest
 from resnet_spec.errors.validation import Frozen, invalid_values
-from resnet_spec.graph.checks import node_problems, output_problems
+from resnet_spec.graph.checks import node_problems, output_problems, parameter_name_problems
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.graph.nodes import (
     INPUT,
@@ -29,7 +29,6 @@ from resnet_spec.graph.nodes import (
     Scope,
     canonical,
     modules_last,
-    parameter_name,
     strides_of,
     unused,
 )
@@ -70,6 +69,8 @@ class Graph(Frozen):
         problems += output_problems(self.nodes, self.outputs, self.output_names, self.scopes)
         if self.declaration and sorted(self.declaration) != sorted(n.name for n in self.nodes if n.calls is None):
             problems.append(Problem("declaration must name each node that owns a layer once"))
+        if not problems and any(node.parameter_names for node in self.nodes):
+            problems += parameter_name_problems(self.nodes, self._parameters)
         if problems:
             raise GraphError(problems)
         return self
@@ -122,7 +123,7 @@ class Graph(Frozen):
     @cached_property
     def _parameters(self) -> tuple[Parameter, ...]:
         return tuple(
-            Parameter(parameter_name(node.name, slot.name), slot.shape, slot.role, node.name, slot.initial)
+            Parameter(node.parameter_name(slot.name), slot.shape, slot.role, node.name, slot.initial, slot.name)
             for node in modules_last(self.layers)
             for slot in node.operation.parameters(*self.input_shapes(node))
         )
@@ -234,6 +235,32 @@ class Graph(Frozen):
             True
         """
         return Graph.model_validate(self._fields() | {"nodes": tuple(nodes)})
+
+    def with_parameter_names(self, names: Mapping[str, Mapping[str, str]]) -> Graph:
+        """The same network with other names of parameters, as the state_dict of an original may have them.
+
+        Args:
+            names: By the node that owns a layer, the new name of each array within the layer by the operation's.
+
+        Returns:
+            The graph; names that were given before are kept where ``names`` has no other.
+
+        Raises:
+            GraphError: If a layer has no such array, or two parameters get one name.
+
+        Examples:
+            >>> import resnet_spec
+            >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+            >>> graph.with_parameter_names({"bn1": {"weight": "gamma"}}).parameters()[1].name
+            'bn1.gamma'
+        """
+        nodes = [
+            node.model_copy(update={"parameter_names": node.parameter_names | dict(names[node.layer])})
+            if node.layer in names
+            else node
+            for node in self.nodes
+        ]
+        return self.with_nodes(nodes)
 
     def with_outputs(self, outputs: Iterable[str], names: Iterable[str] = ()) -> Graph:
         """The same network with other outputs; nodes that no output needs are removed.

@@ -124,6 +124,6 @@ class InitializationRules(RootModel[dict[str, Rule]]):
         if parameter.initial is not None:
             found = Constant(constant=parameter.initial)
         for key, rule in self.root.items():
-            if key == parameter.role or fnmatchcase(parameter.name, key):
+            if key == parameter.role or fnmatchcase(parameter.systematic_name, key):
                 found = rule
         return found

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.operations import Category, Operation, Role, Stride, same_stride
@@ -32,6 +32,9 @@ Name = Annotated[
         "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
     ),
     Field(max_length=200),
+]
+ParameterName = Annotated[
+    str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", "letters, digits and _, no digit first"), Field(max_length=60)
 ]
 Size = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 
@@ -111,18 +114,47 @@ class Input(Frozen):
 
 
 class Node(Frozen):
-    """One application of an operation; ``calls`` names an earlier node whose layer, parameters too, is used again."""
+    """One application of an operation; ``calls`` names an earlier node whose layer, parameters too, is used again.
+
+    ``parameter_names`` has the names that the layer's arrays have within it, where they are not the operation's.
+    """
 
     name: Name
     operation: Operation
     inputs: tuple[str, ...]
     shape: Annotated[Shape, Field(min_length=1)]
     calls: Name | None = None
+    parameter_names: dict[str, ParameterName] = Field(default_factory=dict[str, ParameterName])
 
     @property
     def layer(self) -> str:
         """Name of the node that owns the layer: this one's, or the one it calls again."""
         return self.calls or self.name
+
+    def parameter_name(self, slot: str) -> str:
+        """The name of one of the layer's arrays in a state_dict.
+
+        Args:
+            slot: What the operation calls it, such as ``weight``; nothing for an array with its layer's name.
+
+        Returns:
+            The name.
+
+        Examples:
+            >>> import resnet_spec
+            >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+            >>> graph.by_name["layer1.0.bn1"].parameter_name("running_var")
+            'layer1.0.bn1.running_var'
+        """
+        return parameter_name(self.layer, self.parameter_names.get(slot, slot))
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Files that were written before the field existed remain equal.
+        data: dict[str, Any] = handler(self)
+        if not self.parameter_names:
+            data.pop("parameter_names", None)
+        return data
 
 
 class Scope(Frozen):
@@ -143,7 +175,7 @@ class Parameter(NamedTuple):
     """A named array: its shape as PyTorch lays it out, its role, and the node that owns it.
 
     ``initial`` is the value that the operation states for each element before training, None if it follows from the
-    role.
+    role. ``slot`` is what the operation calls it, usually the last part of ``name``.
     """
 
     name: str
@@ -151,11 +183,17 @@ class Parameter(NamedTuple):
     role: Role
     node: str
     initial: float | None = None
+    slot: str = ""
 
     @property
     def trainable(self) -> bool:
         """Whether training changes it by gradients, which excludes running statistics."""
         return self.role.trainable
+
+    @property
+    def systematic_name(self) -> str:
+        """The name by its layer and its operation, by which a spec refers to it."""
+        return parameter_name(self.node, self.slot)
 
 
 def parameter_name(layer: str, slot: str) -> str:

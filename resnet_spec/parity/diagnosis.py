@@ -62,7 +62,7 @@ class Explainer:
         ``exact`` is the correct value. For a float32 difference the inputs are rounded to float32.
         """
         shapes = graph.input_shapes(node)
-        names = {slot.name: parameter_name(node.layer, slot.name) for slot in node.operation.parameters(*shapes)}
+        names = {slot.name: node.parameter_name(slot.name) for slot in node.operation.parameters(*shapes)}
         own = {slot: arrays[name] for slot, name in names.items()}
         dtype = difference.dtype
         given = [value.astype(dtype).astype("float64") for value in inputs]
@@ -157,21 +157,21 @@ def _other_parameters(graph: Graph, node: Node, arrays: Arrays) -> Iterator[Tria
     replaced |= {"the statistics": statistics} if statistics else {}
     for other in _similar_layers(graph, node):
         for words, taken in replaced.items():
-            theirs = {name: arrays[parameter_name(other, name)].astype("float64") for name in taken}
-            yield Trial(f"{words} of {other}", parameters=lambda own, theirs=theirs: {**own, **theirs})
+            theirs = {name: arrays[other.parameter_name(name)].astype("float64") for name in taken}
+            yield Trial(f"{words} of {other.name}", parameters=lambda own, theirs=theirs: {**own, **theirs})
 
 
 _WORDS = {ops.Role.NORM_SCALE: "scale", ops.Role.NORM_OFFSET: "offset", ops.Role.CONV_KERNEL: "kernel"}
 
 
-def _similar_layers(graph: Graph, node: Node) -> list[str]:
+def _similar_layers(graph: Graph, node: Node) -> list[Node]:
     """Return the other layers with parameters of the same names and shapes, the nearest first."""
     slots = node.operation.parameters(*graph.input_shapes(node))
     layers = [other for other in graph.layers if other.operation.op == node.operation.op]
     position = next(index for index, other in enumerate(layers) if other.name == node.layer)
     nearest = sorted(range(len(layers)), key=lambda index: abs(index - position))
     others = [layers[index] for index in nearest if index != position]
-    alike = [other.name for other in others if other.operation.parameters(*graph.input_shapes(other)) == slots]
+    alike = [other for other in others if other.operation.parameters(*graph.input_shapes(other)) == slots]
     return alike[:OTHER_LAYERS]
 
 

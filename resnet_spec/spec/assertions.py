@@ -8,9 +8,11 @@ from math import prod
 from typing import NamedTuple
 
 from resnet_spec.document.parser import KeyPath
+from resnet_spec.errors import suggest
 from resnet_spec.graph import INPUT, MAX_PARAMETERS, Graph
 from resnet_spec.operations import Category
 from resnet_spec.spec.models import Network
+from resnet_spec.spec.parameter_naming import KEY
 
 
 class FailedAssertion(NamedTuple):
@@ -26,15 +28,18 @@ def failed_assertions(network: Network, graph: Graph, whole: Graph, *, overridde
     total = sum(prod(parameter.shape) for parameter in graph.parameters() if parameter.trainable)
     if total > MAX_PARAMETERS:
         yield FailedAssertion(f"the network has {total:,} parameters, more than {MAX_PARAMETERS:,}", ())
-    stated = network.source.parameters
-    if stated is not None and stated != total:
-        message = f"states {stated:,} trainable parameters, but the network has {total:,}"
+    wanted = network.source.parameters
+    if wanted is not None and wanted != total:
+        message = f"states {wanted:,} trainable parameters, but the network has {total:,}"
         yield FailedAssertion(message, ("source", "parameters"))
-    names = [parameter.name for parameter in whole.parameters()]
+    names = [parameter.systematic_name for parameter in whole.parameters()]
     # An override may remove what a pattern matches, such as the head.
-    for pattern in () if overridden else network.initialization.patterns():
+    patterns = [("initialization", pattern) for pattern in network.initialization.patterns()]
+    patterns += [(KEY, pattern) for pattern in network.parameter_names]
+    for key, pattern in () if overridden else patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            yield FailedAssertion(f"no parameter's name matches {pattern!r}", ("initialization", pattern), key=True)
+            hint = "" if set(pattern) & set("*?[") else suggest(pattern, names)
+            yield FailedAssertion(f"no parameter's name matches {pattern!r}{hint}", (key, pattern), key=True)
     if network.depth is not None and (depth := weighted_depth(graph)) != network.depth:
         message = f"states {network.depth} weighted layers on the main path, but the network has {depth}"
         yield FailedAssertion(message, ("depth",))

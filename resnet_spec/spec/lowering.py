@@ -24,6 +24,7 @@ from resnet_spec.spec.chains import ChainLowering, Surroundings
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError
 from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Outputs, Source, Stage, counts
+from resnet_spec.spec.parameter_naming import with_parameter_names
 from resnet_spec.spec.resolution import Bound, Environment, Written
 from resnet_spec.spec.values import UNKNOWN_PARTS, Value
 
@@ -117,6 +118,7 @@ class _Lowering(ChainLowering):
             declaration=self.builder.declaration(),
             initialization=self.initialization(),
         )
+        whole = with_parameter_names(whole, network.parameter_names, self.problem)
         self.output_names = names or outputs
         graph = whole.with_outputs(outputs, (names or outputs) if network.named_outputs else ())
         for failed in failed_assertions(network, graph, whole, overridden=self.overridden):

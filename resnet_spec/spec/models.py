@@ -31,6 +31,7 @@ from resnet_spec.errors import shown
 from resnet_spec.errors.validation import Frozen, matching
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
+from resnet_spec.graph.nodes import ParameterName
 from resnet_spec.operations import WORDS
 from resnet_spec.spec.published import Published
 
@@ -405,6 +406,7 @@ class Network(Frozen):
     blocks: dict[Word, Block] = {}
     require: dict[Annotated[str, Field(max_length=200)], str] = {}
     initialization: InitializationRules = InitializationRules()
+    parameter_names: dict[Annotated[str, Field(max_length=200)], ParameterName] = {}
     prefix: Prefix = ""
     names: NamePattern = "{stage}.{index}.{layer}"
     stem: Chain = {}

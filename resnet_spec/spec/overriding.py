@@ -13,7 +13,7 @@ from resnet_spec.operations.registry import same_operation
 from resnet_spec.spec.extends import words
 
 _SECTIONS = (
-    *("source", "input", "parameters", "layers", "blocks", "require", "initialization"),
+    *("source", "input", "parameters", "layers", "blocks", "require", "initialization", "parameter_names"),
     *("stem", "stages", "final", "head"),
 )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec import operations as ops
 from resnet_spec.backend.table import Table
-from resnet_spec.graph import INPUT, Graph, Node, parameter_name
+from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.operations.fields import Shape
 from resnet_spec.operations.windows import explicit_padding
 from resnet_spec.structure.activation_recognition import recognize_activations
@@ -38,7 +38,7 @@ class OperationView:
         self.network = network
         self.source = f"{node.name!r} ({node.operation.op})"
         slots = node.operation.parameters(*graph.input_shapes(node))
-        self.tensors = {slot.name: Tensor((parameter_name(node.layer, slot.name),)) for slot in slots}
+        self.tensors = {slot.name: Tensor((node.parameter_name(slot.name),)) for slot in slots}
         self.shape = node.shape
 
 

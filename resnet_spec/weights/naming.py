@@ -121,7 +121,7 @@ class Table(Frozen):
         for parameter in graph.parameters():
             number = variables[parameter.node]
             variables[parameter.node] += 1
-            words = self.parameters.get(parameter.role, (parameter.name[len(parameter.node) + 1 :],))
+            words = self.parameters.get(parameter.role, (parameter.slot,))
             for layer in self._layer_names(canonical[parameter.node], parameter.role, positions):
                 for word in (*words, str(number)) if self.numbered else words:
                     # An array may have its layer's name.

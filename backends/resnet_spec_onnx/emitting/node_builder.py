@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from resnet_spec.graph import Node, parameter_name
+from resnet_spec.graph import Node
 from resnet_spec.operations.fields import Shape
 
 
@@ -56,7 +56,7 @@ class NodeBuilder:
 
     def parameter(self, slot: str) -> str:
         """Return the value that holds one of the layer's parameters: ``weight``, or nothing for the only one."""
-        return self.parameters[parameter_name(self.node.layer, slot)]
+        return self.parameters[self.node.parameter_name(slot)]
 
     def optional_bias(self, op: Any) -> tuple[str, ...]:
         """Return the bias as a tuple of inputs, which is empty if the operation has none."""
