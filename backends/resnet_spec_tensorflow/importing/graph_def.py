@@ -150,6 +150,7 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "Floor": np.floor,
     "Square": np.square,
     "SquaredDifference": _squared_difference,
+    "FloorDiv": np.floor_divide,
     "FloorMod": np.mod,
     "Transpose": np.transpose,
 }

@@ -11,6 +11,7 @@ from resnet_spec_tensorflow.importing.calls import Call
 from resnet_spec_tensorflow.importing.graph_attributes import (
     FORMATS,
     SAME,
+    SPATIAL,
     SUMS,
     format_of,
     layer_of,
@@ -18,12 +19,12 @@ from resnet_spec_tensorflow.importing.graph_attributes import (
     padding_of,
     pair_of,
 )
-from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode
+from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, slice_of
 from resnet_spec_tensorflow.importing.graph_normalization import decomposed, normalizes
 from resnet_spec_tensorflow.importing.graph_standardized import standardized
 from resnet_spec_tensorflow.importing.joining import hard_sigmoid
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity
-from resnet_spec_tensorflow.importing.strides import whole_window
+from resnet_spec_tensorflow.importing.strides import is_helper, whole_window
 
 
 def _kernel(context: Context, index: int = 1) -> Constant | None:
@@ -96,6 +97,48 @@ def _conv2d(context: Context) -> Tensor | None:
     )
 
 
+@READERS.register("tf.Conv1D")
+def _conv1d(context: Context) -> Tensor | None:
+    kernel = _kernel(context)
+    tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
+    if kernel is None or tensor is None:
+        return None
+    array = kernel.array.transpose(2, 1, 0)
+    bias = _biased(context, _next(context), len(array))
+    same = context.layer.attribute("padding") == "SAME"
+    return context.add(
+        "conv1d",
+        tensor.value,
+        tensor.axes,
+        name=layer_of(kernel),
+        arrays={"weight": own_array(array)} | ({} if bias is None else {"bias": bias}),
+        channels=len(array),
+        kernel=array.shape[2],
+        stride=pair_of(context, "strides")[1],
+        dilation=pair_of(context, "dilations")[1],
+        padding="same" if same and array.shape[2] > 1 else 0,
+        groups=tensor.value.shape[0] // max(array.shape[1], 1),
+        bias=bias is not None,
+    )
+
+
+def _crop(context: Context, last: Call) -> Any:
+    """What the backend cuts from a transposed convolution after its last call, as the padding that it is; or None."""
+    later = context.reader.only_reader(last.outputs[0])
+    if later is None or not is_helper(later.name, context.name, ".crop") or later.operation.kind != "StridedSlice":
+        return None
+    bounds = [later.operation.constant(index) for index in (1, 2, 3)]
+    if any(bound is None for bound in bounds):
+        return None
+    sizes = last.outputs[0].shape[SPATIAL[format_of(context)]]
+    keys = slice_of(later.operation, *bounds)[SPATIAL[format_of(context)]]
+    if len(keys) != 2 or not all(isinstance(key, slice) for key in keys):
+        return None
+    ends = [key.indices(size)[:2] for key, size in zip(keys, sizes, strict=True)]
+    context.absorb(later)
+    return tuple((start, size - stop) for (start, stop), size in zip(ends, sizes, strict=True))
+
+
 @READERS.register("tf.Conv2DBackpropInput")
 def _conv2d_backprop_input(context: Context) -> Tensor | None:
     kernel = _kernel(context)
@@ -105,7 +148,11 @@ def _conv2d_backprop_input(context: Context) -> Tensor | None:
     if max(pair_of(context, "dilations")) > 1:
         return context.problem("is dilated; the language's transposed convolution is not")
     array = kernel.array.transpose(3, 2, 0, 1)
-    bias = _biased(context, _next(context), array.shape[1])
+    later = _next(context)
+    bias = _biased(context, later, array.shape[1])
+    padding = padding_of(context)
+    if not padding:
+        padding = _crop(context, context.call if bias is None or later is None else later) or padding
     return context.add(
         "conv_transpose2d",
         tensor.value,
@@ -115,7 +162,7 @@ def _conv2d_backprop_input(context: Context) -> Tensor | None:
         channels=array.shape[1],
         kernel=array.shape[2:],
         stride=pair_of(context, "strides"),
-        padding=padding_of(context),
+        padding=padding,
         bias=bias is not None,
     )
 
@@ -151,6 +198,22 @@ def _batch_mat_mul(context: Context) -> Tensor | None:
         "transpose_second": bool(context.layer.attribute("adj_y", False)),
     }
     return first and second and context.add("matmul", [first, second], axes, **flips)
+
+
+@READERS.register("tf.LastAxis")
+def _last_axis(context: Context) -> Tensor | None:
+    """A linear layer along the last axis, which is a product of matrices of all rows of the batch."""
+    kernel, tensor = context.layer.found["kernel"], context.tensor
+    (ref,) = context.call.outputs
+    if not isinstance(kernel, Constant) or tuple(ref.shape[1:-1]) != tensor.shape[:-1]:
+        return context.problem("multiplies something else than rows by a matrix")
+    context.layer.owner = kernel
+    axes = identity(len(tensor.axes))
+    value = context.arranged(tensor, axes)
+    bias = _biased(context, _next(context), kernel.array.shape[1])
+    arrays = {"weight": own_array(kernel.array.T)} | ({} if bias is None else {"bias": bias})
+    fields: dict[str, Any] = {"features": kernel.array.shape[1], "bias": bias is not None}
+    return value and context.add("linear", value, axes, name=layer_of(kernel), arrays=arrays, **fields)
 
 
 @READERS.register("tf.Einsum")
@@ -242,7 +305,14 @@ def _join(context: Context) -> Tensor | None:
     if op == "subtract":
         steps = [("scale", np.asarray(-1.0)), ("offset", array)] if reverse else [("offset", -array)]
         return context.constants(steps)
-    return context.constants([("scale" if op == "multiply" else "offset", array)])
+    return context.constants([("scale" if op == "multiply" else "offset", array)], learned=_is_variable(constant))
+
+
+def _is_variable(constant: Constant) -> bool:
+    """Whether an array is a variable of a SavedModel, which is learned by itself."""
+    while constant.op == "Reshape":
+        constant = constant.inputs[0]
+    return constant.op == "Const" and constant.name.endswith("/value")
 
 
 def _silu(context: Context) -> Tensor | None:

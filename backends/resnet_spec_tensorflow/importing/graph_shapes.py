@@ -189,30 +189,3 @@ def _split(context: Context) -> list[Tensor | None] | None:
         return [context.add("slice", tensor.value, tensor.axes, part=part, **equal) for part in range(count)]
     bounds: list[int] = [0, *np.cumsum(np.asarray(sizes)).tolist()]
     return [context.add("slice", tensor.value, tensor.axes, axis=place, start=a, stop=b) for a, b in pairwise(bounds)]
-
-
-@READERS.register("tf.ResizeNearestNeighbor", "tf.ResizeBilinear")
-def _resize(context: Context) -> Tensor | None:
-    node: GraphNode = context.layer
-    size = node.constant(1)
-    tensor = context.first(context.tensor)
-    if size is None or tensor is None:
-        return tensor and context.problem("resizes to what depends on the input")
-    half, aligned = node.attribute("half_pixel_centers", False), node.attribute("align_corners", False)
-    bilinear = node.kind == "ResizeBilinear"
-    if (bilinear and half == aligned) or (not bilinear and aligned):
-        return context.problem("has coordinates that the language lacks; use half_pixel_centers")
-    fields: dict[str, Any] = {"coordinates": "align_corners" if aligned else "half_pixel" if half else "asymmetric"}
-    if not bilinear:
-        fields["rounding"] = "half_up" if half else "floor"
-    before = tensor.value.shape[1:]
-    wanted = tuple(int(number) for number in size)
-    factors = [after // number for after, number in zip(wanted, before, strict=True)]
-    whole = all(after == number * factor for after, number, factor in zip(wanted, before, factors, strict=True))
-    if whole and max(factors) <= 32 and not aligned:
-        fields |= {"scale": tuple(factors)}
-        fields |= {} if bilinear else {"coordinates": "asymmetric", "rounding": "floor"}
-    else:
-        fields |= {"size": wanted}
-    mode = "bilinear" if bilinear else "nearest"
-    return context.add("resize", tensor.value, tensor.axes, mode=mode, **fields)

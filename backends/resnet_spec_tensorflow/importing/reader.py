@@ -150,13 +150,19 @@ class Context:
     def constants(self, steps: Sequence[tuple[str, NDArray[Any]]], *, learned: bool = False) -> Tensor | None:
         """Multiply by, or add, arrays that broadcast to the tensor, in the order given, each as a node.
 
-        The language has learned numbers only, so that a constant is a parameter of the graph.
+        Of constants, the language has one factor only; another constant is a parameter of the graph.
         """
         tensor: Tensor | None = self.tensor
         for op, array in steps:
             if tensor is None or (not learned and bool(np.all(array == (op == "scale")))):
                 continue
             name = self.name if learned else f"{self.name}_{op}"
+            if op == "scale" and not learned and np.size(array) == 1:
+                # As it is in float32, unless the source has it in float64.
+                number = np.asarray(array).reshape(())
+                factor = float(str(number)) if number.dtype == np.float32 else float(number)
+                tensor = self.elementwise("multiply", tensor, name=name, factor=factor)
+                continue
             tensor = self._constant(op, tensor, np.asarray(array), name, learned)
             if not learned:
                 self.remark(CONSTANTS, name)

@@ -13,6 +13,7 @@ from resnet_spec import ModelError, load
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec_tensorflow.framework import keras, tf
+from tests.every_operation import every_operation
 from tests.resnet_spec_tensorflow.importing.test_model import agree, normalized, randomized
 from tests.resnet_spec_tensorflow.importing.tutorials import MODELS, layers
 
@@ -76,8 +77,25 @@ OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "filter_response_norm with a threshold": ((4, 5, 4), {"epsilon": 1e-3, "threshold": True}),
     "evo_norm_s0": ((4, 5, 6), {"groups": 2, "epsilon": 1e-3}),
     "l2_normalize": ((4, 5, 6), {"axis": 0, "epsilon": 1e-3}),
+    "gelu": ((4, 5, 6), {"approximate": False}),
+    "gelu by tanh": ((4, 5, 6), {"approximate": True}),
+    "hard_swish": ((4, 5, 6), {}),
+    "scale": ((4, 5, 6), {"shape": "channels"}),
+    "offset": ((4, 5, 6), {"shape": "map"}),
+    "conv_transpose2d": (
+        (4, 5, 6),
+        {"channels": 3, "kernel": 3, "stride": 2, "padding": ((1, 0), (0, 1)), "bias": True},
+    ),
     "elu": ((4, 5, 6), {"alpha": 0.7}),
     "gem_pool": ((4, 5, 6), {"epsilon": 1e-3}),
+    "resize": ((4, 5, 6), {"mode": "bilinear", "coordinates": "align_corners", "size": (9, 8)}),
+    "resize of pixels": ((4, 5, 6), {"mode": "bilinear", "coordinates": "half_pixel", "size": (7, 9)}),
+    "resize of rows": ((4, 5, 6), {"mode": "bilinear", "coordinates": "half_pixel", "size": (7, 6)}),
+    "resize to a smaller map": ((4, 7, 9), {"mode": "bilinear", "coordinates": "half_pixel", "size": (3, 4)}),
+    "resize to the nearest": (
+        (4, 5, 6),
+        {"mode": "nearest", "coordinates": "half_pixel", "rounding": "half_up", "size": (7, 9)},
+    ),
     "std_conv2d": ((4, 5, 6), {"channels": 6, "kernel": 3, "padding": 1, "groups": 2, "epsilon": 1e-6, "bias": True}),
     "std_conv2d with a gain": ((4, 5, 6), {"channels": 6, "kernel": 3, "epsilon": 1e-6, "gain": True}),
 }
@@ -98,6 +116,17 @@ def test_an_operation_of_ours_is_read_back(
     source = backend.import_model(tmp_path / "model", shape)
     assert same_but_for_names(stated(graph), stated(source.graph))
     agree(backend, source, images(2, *shape))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_operation_is_read_back(tmp_path: Path, backend: Any, make: Any, images: Any) -> None:
+    graph = every_operation(of_maps=True)
+    backend.write(make(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", graph.input.shape)
+    inference = {node.operation.op for node in graph.nodes} - {"dropout", "stochastic_depth"}
+    assert {node.operation.op for node in source.graph.nodes} == inference
+    assert {*source.arrays} == {parameter.name for parameter in graph.parameters()}
+    agree(backend, source, images(2, *graph.input.shape))
 
 
 def test_names_are_the_layers_own(tmp_path: Path, backend: Any) -> None:
