@@ -118,12 +118,15 @@ class GraphBuilder:
         """
         return self._drafts[value.index] if value is not None and value.index >= 0 else None
 
-    def replace(self, value: Value, inputs: Sequence[Value], *, where: str = "", **fields: Any) -> Value | None:
-        """Change a node that nothing reads yet; its name and its arrays stay.
+    def replace(
+        self, value: Value, inputs: Sequence[Value], *, name: str = "", where: str = "", **fields: Any
+    ) -> Value | None:
+        """Change a node that nothing reads yet; its arrays stay.
 
         Args:
             value: The node's value.
             inputs: The values that it reads.
+            name: Its name in the source if that is another one now.
             where: The node in the source's own words, for messages.
             **fields: The operation's fields that change, ``op`` among them if it becomes another one.
 
@@ -142,7 +145,8 @@ class GraphBuilder:
         if drafted is None:
             return None
         operation, shape = drafted
-        self._drafts[value.index] = old._replace(operation=operation, inputs=tuple(inputs), shape=shape)
+        changed = old._replace(name=name or old.name, operation=operation, inputs=tuple(inputs), shape=shape)
+        self._drafts[value.index] = changed
         return Value(value.index, shape)
 
     def _operation(

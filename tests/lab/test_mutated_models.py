@@ -14,6 +14,8 @@ from tests.lab.mutations import MUTATIONS, Mutation
 NEAR = {
     "explicit pad one row and column short": "a pad is part of the convolution that reads it",
     "a convolution's inputs in bfloat16": "a cast has the value of the node before it, which is reported",
+    "a convolution's inputs in float16": "a cast has the value of the node before it, which is reported",
+    "dropout in inference": "dropout is nothing in inference: the layer that reads it is reported",
     "map flattened channels last": "the order is in the kernel of the linear layer",
     "query: bias left out": "a linear layer of a row is reported where its product is read",
     "activation before the addition too": "the addition reads something else, in the place of the normalization",
@@ -25,6 +27,7 @@ NEAR = {
 
 UNSEEN = {
     "softmax left in the head, in PyTorch": "the logits before it are compared; a note says that the model has one",
+    "float32 within a float64 model, in PyTorch": "a model is run in float32",
     "float32 within a float64 model, in TensorFlow": "a model is run in float32",
 }
 """Mutations that are not reported, and why."""

@@ -20,6 +20,8 @@ LAYERS = {"Add": "add", "Multiply": "multiply", "Subtract": "subtract", "Maximum
 @READERS.register(*(f"layers.{name}" for name in LAYERS))
 def _join_layer(context: Context) -> Tensor | None:
     op = LAYERS[type(context.layer).__name__]
+    if len(context.tensors) == 1:
+        return context.tensor
     # Keras adds axes of size 1 behind the batch to inputs of fewer axes.
     rank = max(len(tensor.axes) for tensor in context.tensors)
     widened = [reshaped(context, x, (1,) * (rank - len(x.axes)) + x.shape) for x in context.tensors]

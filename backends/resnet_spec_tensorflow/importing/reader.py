@@ -161,12 +161,22 @@ class Context:
                 # As it is in float32, unless the source has it in float64.
                 number = np.asarray(array).reshape(())
                 factor = float(str(number)) if number.dtype == np.float32 else float(number)
-                tensor = self.elementwise("multiply", tensor, name=name, factor=factor)
+                tensor = self._factor(tensor, self.name if len(steps) == 1 else name, factor)
                 continue
             tensor = self._constant(op, tensor, np.asarray(array), name, learned)
             if not learned:
                 self.remark(CONSTANTS, name)
         return tensor
+
+    def _factor(self, tensor: Tensor, name: str, factor: float) -> Tensor | None:
+        """Multiply by a number; a product of values that nothing else reads is multiplied by it itself."""
+        draft = self.reader.builder.draft(tensor.value)
+        alone = self.reader.only_reader(self.call.inputs[0]) is self.call
+        if draft is None or not alone or draft.operation.op != "multiply" or len(draft.inputs) < 2:
+            return self.elementwise("multiply", tensor, name=name, factor=factor)
+        factor *= draft.operation.factor
+        found = self.reader.builder.replace(tensor.value, draft.inputs, name=name, factor=factor)
+        return found and tensor._replace(value=found)
 
     def _constant(self, op: str, tensor: Tensor, array: NDArray[Any], name: str, learned: bool) -> Tensor | None:
         rank = len(tensor.axes)

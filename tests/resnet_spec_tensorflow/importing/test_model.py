@@ -364,3 +364,17 @@ def _own() -> tuple[Any, Any]:
     from resnet_spec_tensorflow import layers, window_layers
 
     return layers, window_layers
+
+
+def test_a_factor_is_no_parameter(backend: Any, builder: Any, make: Any, images: Any) -> None:
+    build = builder(3, 8, 8)
+    build("damped", "multiply", "input", factor=0.2)
+    build("gate", "sigmoid", "damped")
+    build("gated", "multiply", "damped", "gate", factor=1.75)
+    graph = build.graph()
+    source = backend.import_model(make(graph), graph.input.shape)
+    assert [(node.name, node.operation) for node in source.graph.nodes] == [
+        (node.name, node.operation) for node in graph.nodes
+    ]
+    assert not source.remarks
+    agree(backend, source, images(2, 3, 8, 8))
