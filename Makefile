@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # All frameworks are installed here: a test that lacks one fails instead of being skipped.
 export RESNET_SPEC_COMPLETE := 1
 
-.PHONY: help demo test test-all lint format oracles networks published fingerprints kernels golden calibration mutations training random fuzz checkpoints benchmark schema modules clean
+.PHONY: help demo test test-all lint format oracles networks published fingerprints kernels figures golden calibration mutations training random fuzz checkpoints benchmark schema modules clean
 
 help: ## list these commands
 	@sed -nE 's/^([a-z -]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-32s %s\n' "$$name" "$$text"; done
@@ -64,6 +64,9 @@ fingerprints: $(SETUP) ## write the fingerprint of every shipped spec into the t
 
 kernels: $(SETUP) ## write the sizes of the shipped specs' kernels, by which `identify` chooses what to compare
 	$(BIN)/python -c "import json, resnet_spec as r; from resnet_spec.weights.identification import count_kernels as c; print(json.dumps({n: c(r.load(n).to_graph()) for n in r.available()}).replace('}, ', '},\n'))" > resnet_spec/weights/kernels.json
+
+figures: $(SETUP) ## write the sizes of the shipped networks, which `resnet-spec list` shows
+	$(BIN)/python -c "import json, resnet_spec as r; print(json.dumps({n: {'parameters': s.parameters, 'macs': s.macs, 'input': s.input} for n in r.available() for s in [r.summarize(r.load(n).to_graph())]}).replace('}, ', '},\n'))" > resnet_spec/spec/figures.json
 
 published: $(SETUP) ## write each spec's published weights from the libraries' own tables
 	$(BIN)/python -m tests.oracles.publishing

@@ -5,12 +5,13 @@ The core imports no framework; a backend's package is imported when a model is f
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from inspect import getmro
 from typing import Any
 
@@ -33,6 +34,29 @@ def backend_names() -> tuple[str, ...]:
         True
     """
     return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """The version of each library that a backend requires, by backend; nothing is imported.
+
+    Of a package with several backends, those are its backend's that it requires for the extra of the same name.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        required = [text for text in (point.dist and point.dist.requires) or () if "extra ==" in text]
+        own = [text for text in required if re.search(rf"extra == ['\"]{re.escape(point.name)}['\"]", text)]
+        names = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in own]
+        if not names and point.dist:
+            names = [point.dist.name]
+        found[point.name] = {name: _version(name) for name in names}
+    return found
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def find(name: str) -> EntryPoint:

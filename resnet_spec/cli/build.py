@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from resnet_spec import __version__
+from resnet_spec.cli import completion
 from resnet_spec.cli.common import (
     JSON,
     READING,
     SEED,
     SET,
+    SPEC,
     count,
     muted_stderr,
     print_json,
@@ -20,13 +21,25 @@ from resnet_spec.cli.common import (
     run,
     shape_text,
     tell_remarks,
+    version_option,
 )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("spec")
-@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), onnx, or a third party's.")
-@click.option("--weights", metavar="PATH", help="A file, or the name of published weights; by default random weights.")
+@SPEC
+@click.option(
+    "--backend",
+    required=True,
+    metavar="NAME",
+    shell_complete=completion.backends,
+    help="torch, tensorflow (or tf), onnx, or a third party's.",
+)
+@click.option(
+    "--weights",
+    metavar="PATH",
+    shell_complete=completion.weights,
+    help="A file, or the name of published weights; by default random weights.",
+)
 @READING
 @SET
 @SEED
@@ -39,7 +52,7 @@ from resnet_spec.cli.common import (
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @JSON
-@click.version_option(__version__, prog_name="resnet-build")
+@version_option("resnet-build")
 def command(
     spec: str,
     backend: str,

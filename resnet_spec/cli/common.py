@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from resnet_spec.cli import INTERRUPTED
+from resnet_spec import __version__
+from resnet_spec.cli import INTERRUPTED, completion
 from resnet_spec.cli.streams import Stream, safe_streams
 from resnet_spec.errors import ResnetSpecError
 
@@ -31,10 +32,17 @@ LINE = 80
 WIDE = 1000
 """The width of tables that are piped."""
 
+SPEC = click.argument("spec", shell_complete=completion.specs)
+SPECS = click.argument("specs", nargs=-1, metavar="SPEC...", shell_complete=completion.specs)
 SET = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value, such as stages.layer4.stride=1."
-)
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", shell_complete=completion.keys,
+    help="Override a value, such as stages.layer4.stride=1.",
+)  # fmt: skip
 SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything random.")
+BACKENDS = click.option(
+    "--backends", default="torch,tensorflow", show_default=True, shell_complete=completion.backends,
+    help="The first is the reference.",
+)  # fmt: skip
 CHANGED_SINCE = click.option(
     "--changed-since",
     "revision",
@@ -61,6 +69,24 @@ _READING = (
     ),
     click.option("--check-finite", is_flag=True, help="Raise an error for weights that are not all finite."),
 )  # fmt: skip
+
+
+def version_option(program: str) -> Callable[..., Any]:
+    """Return the option that prints the versions of a program and of each backend's libraries."""
+
+    def print_versions(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            from resnet_spec.backend.registry import versions
+
+            click.echo(f"{program}, version {__version__}")
+            for backend, libraries in versions().items():
+                click.echo(f"{backend}: {', '.join(f'{name} {version}' for name, version in libraries.items())}")
+            context.exit()
+
+    return click.option(
+        "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_versions,
+        help="Show the version and those of the backends, and exit.",
+    )  # fmt: skip
 
 
 def READING(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - an option like those above
@@ -91,6 +117,9 @@ def run(command: click.Command) -> None:
 
     A closed pipe on stdout does not change the status.
     """
+    if completion.is_asked_for():
+        # For a shell, click writes bytes, and exits.
+        command.main()
     # Clean up on SIGTERM, which schedulers send, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with safe_streams() as out:

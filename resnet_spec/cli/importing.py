@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnet_spec.cli import completion
 from resnet_spec.cli.common import JSON, console, muted_stderr, print_json, progress, quiet_stdout, shape_argument
 from resnet_spec.spec.catalog import ENDINGS
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 )
 @click.option("--input", "shape", metavar="CxHxW", help="The shape of the input, for a model that does not state it.")
 @click.option("--flat", is_flag=True, help="Write one chain of layers instead of stages and blocks.")
-@click.option("--backends", metavar="NAMES", help="The backends to compare with.  [default: all that are installed]")
+@click.option(
+    "--backends",
+    metavar="NAMES",
+    shell_complete=completion.backends,
+    help="The backends to compare with.  [default: all that are installed]",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @JSON
 def import_command(

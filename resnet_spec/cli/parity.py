@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.cli.common import CHANGED_SINCE, JSON, SEED, SET, changed_specs, console, print_json, progress
+from resnet_spec.cli import completion
+from resnet_spec.cli.common import (
+    CHANGED_SINCE,
+    JSON,
+    SEED,
+    SET,
+    SPEC,
+    SPECS,
+    changed_specs,
+    console,
+    print_json,
+    progress,
+)
 from resnet_spec.operations.fields import MAX_RANK
 
 if TYPE_CHECKING:
@@ -24,19 +36,35 @@ _SIZE = click.option(
     help="Height and width of the images, length of signals, DxHxW of volumes.  [default: the spec's]",
 )
 _BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Number of images.")
-_WEIGHTS = click.option("--weights", metavar="PATH", help="Compare under these weights instead of random ones.")
+_WEIGHTS = click.option(
+    "--weights",
+    metavar="PATH",
+    shell_complete=completion.weights,
+    help="Compare under these weights instead of random ones.",
+)
 
 
 @click.command()
-@click.argument("specs", nargs=-1, metavar="SPEC...")
-@click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
+@SPECS
+@click.option(
+    "--backends",
+    default="torch,tensorflow",
+    show_default=True,
+    shell_complete=completion.backends,
+    help="The first is the reference.",
+)
 @CHANGED_SINCE
 @click.option(
     "--against", metavar="MODEL|TRACE", type=Path,
     help="Compare with a model: a file (.onnx, .pt2, .keras, .h5, .pb), a SavedModel folder, or "
     "package.module:function for a function that returns one. Or with a trace (.safetensors) that 'record' wrote.",
 )  # fmt: skip
-@click.option("--backend", metavar="NAME", help="The backend to compare with a model or a trace.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    shell_complete=completion.backends,
+    help="The backend to compare with a model or a trace.",
+)
 @_WEIGHTS
 @SET
 @SEED
@@ -290,8 +318,14 @@ def _extent_of(spec: str, overrides: Overrides | None, extent: tuple[int, ...] |
 
 
 @click.command()
-@click.argument("spec")
-@click.option("--backend", required=True, metavar="NAME", help="torch, tensorflow (or tf), or a third party's.")
+@SPEC
+@click.option(
+    "--backend",
+    required=True,
+    metavar="NAME",
+    shell_complete=completion.backends,
+    help="torch, tensorflow (or tf), or a third party's.",
+)
 @click.option("-o", "--output", required=True, metavar="PATH", type=Path, help="The trace, a .safetensors file.")
 @_WEIGHTS
 @SET

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.cli.common import JSON, READING, SET, console, print_json, progress, quiet_stdout, tell_remarks
+from resnet_spec.cli import completion
+from resnet_spec.cli.common import (
+    JSON,
+    READING,
+    SET,
+    SPEC,
+    console,
+    print_json,
+    progress,
+    quiet_stdout,
+    tell_remarks,
+)
 
 if TYPE_CHECKING:
     from resnet_spec.spec.published import Preprocessing
@@ -14,10 +25,21 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--weights", metavar="PATH|NAME", help="A file, or one of the spec's published weights.")
-@click.option("--backends", default="torch,tensorflow", show_default=True, help="The first is the reference.")
+@click.option(
+    "--weights",
+    metavar="PATH|NAME",
+    shell_complete=completion.weights,
+    help="A file, or one of the spec's published weights.",
+)
+@click.option(
+    "--backends",
+    default="torch,tensorflow",
+    show_default=True,
+    shell_complete=completion.backends,
+    help="The first is the reference.",
+)
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Number of classes to print.")
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line.  [default: ImageNet's, if 1000]")
 @click.option(

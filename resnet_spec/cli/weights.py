@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from resnet_spec.cli.common import JSON, READING, SET, muted_stderr, print_json, progress, quiet_stdout, tell_remarks
+from resnet_spec.cli.common import (
+    JSON,
+    READING,
+    SET,
+    SPEC,
+    muted_stderr,
+    print_json,
+    progress,
+    quiet_stdout,
+    tell_remarks,
+)
 
 
 def _list_names(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -21,7 +31,7 @@ def _list_names(context: click.Context, option: click.Parameter, wanted: bool) -
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @SET

@@ -163,9 +163,19 @@ def shown(value: object) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` with the most similar known word, or nothing if none is similar."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """``"; did you mean 'x'?"`` with the most similar known word, or nothing if none is similar.
+
+    Of words that are as similar, it is the last.
+
+    >>> suggest("LAYER5", ["layer1", "layer2", "layer3", "layer4"])
+    "; did you mean 'layer4'?"
+    """
+    given = word.lower()
+    names = {name.lower(): name for name in known}
+    places = {name: place for place, name in enumerate(names)}
+    near = difflib.get_close_matches(given, names, n=10, cutoff=0.6)
+    best = max(near, key=lambda name: (difflib.SequenceMatcher(None, name, given).ratio(), places[name]), default=None)
+    return f"; did you mean {names[best]!r}?" if best is not None else ""
 
 
 def suggest_spelling(word: str, known: Iterable[str]) -> str:

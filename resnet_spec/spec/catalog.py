@@ -52,13 +52,26 @@ class Catalog:
             return self.root / f"{spec}.yaml"
         having = [name for name in names if name.rpartition("/")[2] == spec]
         if not having:
-            bare = {name.rpartition("/")[2] for name in names}
-            hint = suggest(spec, [*names, *bare]) or "; 'resnet-spec list' shows the shipped specs"
+            hint = self.suggestion(spec) or "; 'resnet-spec list' shows the shipped specs"
             raise SpecError(f"no shipped spec is named {spec!r}{hint} (a file's path ends in .yaml or .yml)")
         preferred = f"{PREFERRED}/{spec}"
         if len(having) > 1 and preferred not in having:
             raise SpecError(f"several families have a {spec!r}: {', '.join(having)}; give the full name")
         return self.root / f"{preferred if preferred in having else having[0]}.yaml"
+
+    def suggestion(self, spec: str) -> str:
+        """``"; did you mean 'x'?"`` with the spec that has the most similar name, the preferred family's first."""
+        preferred_last = sorted(self.names(), key=lambda name: name.startswith(PREFERRED))
+        bare = [name.rpartition("/")[2] for name in preferred_last]
+        return suggest(spec, [*preferred_last, *reversed(dict.fromkeys(reversed(bare)))])
+
+    def find_block(self, name: str) -> Path:
+        """The file of a shipped block; raises SpecError if there is none."""
+        known = self.blocks()
+        if name not in known:
+            hint = suggest(name, known) or "; 'resnet-spec blocks' shows the shipped blocks"
+            raise SpecError(f"no shipped block is named {name!r}{hint}")
+        return known[name]
 
     def document(self, path: Path) -> Document:
         """A shipped file, read once; the caller may change the document."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from resnet_spec.spec.lowering import block_problems, name_problems
 from resnet_spec.spec.networks import with_networks
 from resnet_spec.spec.overriding import Overrides, overridden, with_key
 from resnet_spec.spec.spec import Spec
+
+FIGURES = Path(__file__).with_name("figures.json")
+"""The parameters, multiply-accumulates and input of each shipped network, which `make figures` counts."""
 
 
 def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catalog | None = None) -> Spec:
@@ -138,8 +142,9 @@ def _remove(data: Any, path: KeyPath) -> None:
 
 
 def source_text(spec: str | Path, *, catalog: Catalog | None = None) -> str:
-    """The text of a spec's file."""
-    path = _path(spec, catalog or Catalog.shipped())
+    """The text of a spec's file, or of a shipped block's, which ``show`` prints too."""
+    catalog = catalog or Catalog.shipped()
+    path = catalog.blocks().get(str(spec)) or _path(spec, catalog)
     read(path)
     return path.read_text(encoding="utf-8-sig")
 
@@ -203,11 +208,24 @@ def _layers_around(block: Path, catalog: Catalog) -> Iterator[str]:
 
 
 def headings(*, catalog: Catalog | None = None) -> dict[str, dict[str, Any]]:
-    """The description and the number of parameters that each shipped spec states, by its name."""
+    """What a list of the shipped specs says of each, by its name; nothing is composed or lowered for it.
+
+    ``parameters``, ``macs`` and ``input`` (channels first) are those of the network as it is shipped, and ``top1`` is
+    the best accuracy of its published weights, in percent of ImageNet's validation images.
+    """
     catalog = catalog or Catalog.shipped()
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     rows: dict[str, dict[str, Any]] = {}
     for name in catalog.names():
         data = catalog.document(catalog.find(name)).data
-        parameters = data.get("source", {}).get("parameters")
-        rows[name] = {"description": data.get("description", ""), "parameters": parameters}
+        files: Iterable[dict[str, Any]] = data.get("weights", {}).values()
+        accuracies = [file.get("accuracy", {}).get("top1", 0) for file in files]
+        row = {"description": data.get("description", ""), "parameters": None, "macs": None, "input": None}
+        rows[name] = row | figures.get(name, {}) | {"top1": max(accuracies, default=0) or None}
     return rows
+
+
+def block_descriptions(*, catalog: Catalog | None = None) -> list[tuple[str, str]]:
+    """The names of the shipped blocks, sorted, with their descriptions."""
+    catalog = catalog or Catalog.shipped()
+    return [(name, catalog.document(path).data.get("description", "")) for name, path in catalog.blocks().items()]

@@ -45,8 +45,9 @@ def test_list_prints_a_table_on_a_terminal() -> None:
 
     assert listing.returncode == 0
 
-    assert lines[0].split() == ["name", "parameters", "description"]
-    assert ["torchvision/resnet34", "21,797,672", "ResNet-34"] in [line.split() for line in lines]
+    assert lines[0].split() == ["name", "parameters", "MACs", "input", "top-1", "description"]
+    words = [line.split() for line in lines]
+    assert ["torchvision/resnet34", "21,797,672", "3.66", "G", "3×224×224", "73.31", "ResNet-34"] in words
 
 
 def _read_terminal(descriptor: int) -> str:
@@ -63,7 +64,10 @@ def test_list_prints_json_for_machines(command: Command) -> None:
     rows = json.loads(command("resnet-spec", "list", "--json").out)
 
     assert [row["name"] for row in rows] == available()
-    assert {"name": "torchvision/resnet18", "description": "ResNet-18", "parameters": 11_689_512} in rows
+    assert {
+        "name": "torchvision/resnet18", "description": "ResNet-18", "parameters": 11_689_512, "macs": 1_814_073_344,
+        "input": [3, 224, 224], "top1": 69.758,
+    } in rows  # fmt: skip
 
 
 def test_show_prints_a_file_as_it_stands(command: Command, write: Write) -> None:
@@ -308,6 +312,26 @@ def test_parity_takes_a_sensible_size(command: Command, size: str) -> None:
     assert "--size takes a height, or a height and a width such as 224x160" in done.err
 
 
+def test_a_mistake_in_a_shared_file_is_reported_for_the_first_spec_alone(command: Command, write: Write) -> None:
+    write("block: b\nparameters: {channels: int}\nmain: {c: {conv2d: {chanels: channels, kernel: 3}}}\n", "b.yaml")
+    for name, kernel in (("one.yaml", "kernel"), ("two.yaml", "kernl"), ("three.yaml", "kernel")):
+        write(
+            f"input: {{channels: 3, height: 32, width: 32}}\nblocks: {{b: b.yaml}}\n"
+            f"stem: {{c: {{conv2d: {{channels: 8, {kernel}: 3}}}}}}\nstages: {{a: {{block: b, channels: 8}}}}\n",
+            name,
+        )
+    done = command("resnet-spec", "validate", "one.yaml", "two.yaml", "three.yaml")
+
+    print(done.err)
+    assert done.status == 2
+    lines = done.err.splitlines()
+    assert sum("chanels" in line for line in lines) == 1
+    assert sum("kernl" in line for line in lines) == 1
+    assert [line for line in lines if "not valid" in line] == [
+        f"{name}: not valid: 1 as reported for one.yaml" for name in ("two.yaml", "three.yaml")
+    ]
+
+
 # -- summary -----------------------------------------------------------------------------------------------------
 
 
@@ -535,7 +559,7 @@ def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["resnet-build", "resnet-spec"])
 def test_a_command_tells_its_version_and_its_help(command: Command, name: str) -> None:
-    assert command(name, "--version").out == f"{name}, version 0.1.0\n"
+    assert command(name, "--version").out.splitlines()[0] == f"{name}, version 0.1.0"
     assert command(name, "-h").out == command(name, "--help").out
     assert command(name, "--help").out.startswith("Usage: ")
 
