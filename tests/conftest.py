@@ -26,6 +26,11 @@ settings.load_profile("tests")
 SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packaging"))
 """Folders in which every test is slow."""
 
+SLOW_CASES = tuple(
+    line for line in Path(__file__).with_name("slow_cases.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+)
+"""How the names of other slow tests begin."""
+
 LONGEST = (
     "oracles/test_torchvision.py",
     "oracles/test_networks.py",
@@ -65,7 +70,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow = {path for path in {item.path for item in items} if any(folder in path.parents for folder in SLOW)}
     for item in items:
-        if item.path in slow:
+        if item.path in slow or item.nodeid.removeprefix("tests/").startswith(SLOW_CASES):
             item.add_marker(pytest.mark.slow)
     if config.option.markexpr == "slow":
         places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}

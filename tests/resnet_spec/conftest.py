@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,11 @@ class Outcome(NamedTuple):
     status: int
     out: str
     err: str
+
+
+def _without_progress(err: str) -> str:
+    """What a command says on stderr besides the steps that it names on a slow machine."""
+    return re.sub(r"^(reading|writing|importing|building|comparing|running) [^\n]* …\n", "", err, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
             _COMMANDS[name]()
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return Outcome(ended.value.code or 0, out, err)  # type: ignore[arg-type]
+        return Outcome(ended.value.code or 0, out, _without_progress(err))  # type: ignore[arg-type]
 
     return run
 
@@ -140,7 +146,7 @@ def process(tmp_path: Path) -> Callable[..., Outcome]:
         options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300} | options
         done = subprocess.run(line, check=False, **options)
         assert "Traceback" not in (done.stderr or "")
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return Outcome(done.returncode, done.stdout, _without_progress(done.stderr) if done.stderr else done.stderr)
 
     return run
 

@@ -338,9 +338,17 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(
     ["x.safetensors", "x.npz", "x.msgpack", "x.pth", "x.pt2", pytest.param("x.keras", marks=pytest.mark.slow)],
 )
 def test_a_disk_that_fills_up_leaves_nothing(
-    tmp_path_factory: pytest.TempPathFactory, small: Graph, lines: Callable[..., list[str]], name: str
+    tmp_path_factory: pytest.TempPathFactory,
+    small: Graph,
+    lines: Callable[..., list[str]],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import resource
+
+    # Python keeps a compiled module that was cut off, here and in the processes of the frameworks.
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     need({"x.pth": "torch", "x.pt2": "torch", "x.keras": "tensorflow"}.get(name, "numpy"))
     path = tmp_path_factory.mktemp("full") / name
