@@ -26,9 +26,8 @@ settings.load_profile("tests")
 SLOW = tuple(Path(__file__).parent / name for name in ("lab", "oracles", "packaging"))
 """Folders in which every test is slow."""
 
-SLOW_CASES = tuple(
-    line for line in Path(__file__).with_name("slow_cases.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
-)
+_LINES = Path(__file__).with_name("slow_cases.txt").read_text(encoding="utf-8").splitlines()
+SLOW_CASES = tuple(line for line in _LINES if not line.startswith("#"))
 """How the names of other slow tests begin."""
 
 LONGEST = (

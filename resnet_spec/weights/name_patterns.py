@@ -38,6 +38,7 @@ class Pattern:
         self._open = [(n, int(s or 0), k) for n, s, k in zip(pieces[1::4], pieces[2::4], pieces[3::4], strict=True)]
         self.names = frozenset(name for name, _, _ in self._open)
         """The names of the open places."""
+        self._letters = [(name, shift) for name, shift, kind in self._open if kind == "a"]
         groups = ("(.+)" if name == "*" else f"({_KINDS[kind]})" for name, _, kind in self._open)
         self.expression = _interleaved(map(re.escape, self._literals), groups)
         self._fullmatch = re.compile(self.expression, re.DOTALL).fullmatch
@@ -56,8 +57,8 @@ class Pattern:
 
     def has_letters_for(self, values: Mapping[str, int | str]) -> bool:
         """Whether all numbers that are written as letters have one; the alphabet ends at 25."""
-        places = (value + s for n, s, k in self._open if k == "a" and isinstance(value := values[n], int))
-        return all(0 <= place < LETTERS for place in places)
+        places = ((values[name], shift) for name, shift in self._letters)
+        return all(0 <= value + shift < LETTERS for value, shift in places if isinstance(value, int))
 
     def text(self, values: Mapping[str, int | str]) -> str:
         """The name with values in the open places."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import chain
@@ -113,12 +113,16 @@ class Table(Frozen):
         """Whether layers have numbers in the order of the library's calls, which the names do not show."""
         return any("{n" in word for words in self.layers.values() if isinstance(words, tuple) for word in words)
 
-    def names(self, graph: Graph) -> Iterator[tuple[str, Parameter]]:
+    def names(self, graph: Graph) -> Sequence[tuple[str, Parameter]]:
         """Every name that a file of this library may have for each parameter; a parameter's first is to be written."""
-        canonical = canonical_names(tuple(dict.fromkeys(p.node for p in graph.parameters())))
-        positions = self._positions(graph, canonical)
+        return _names(self.name, graph.parameters())
+
+    def names_of(self, parameters: Sequence[Parameter]) -> Iterator[tuple[str, Parameter]]:
+        """The same for a network's parameters."""
+        canonical = canonical_names(tuple(dict.fromkeys(p.node for p in parameters)))
+        positions = self._positions(parameters, canonical)
         variables: Counter[str] = Counter()
-        for parameter in graph.parameters():
+        for parameter in parameters:
             number = variables[parameter.node]
             variables[parameter.node] += 1
             words = self.parameters.get(parameter.role, (parameter.slot,))
@@ -144,11 +148,11 @@ class Table(Frozen):
         """
         return next(self._layer_names(canonical, None, _Positions()), None)
 
-    def _positions(self, graph: Graph, canonical: Mapping[str, str]) -> _Positions:
+    def _positions(self, parameters: Sequence[Parameter], canonical: Mapping[str, str]) -> _Positions:
         """The positions of layers, counted in the library's order if it counts layers at all."""
         positions = _Positions(tuple(layer for layer in self.where if layer in canonical.values()))
         if _counts_layers(self.name):
-            order = sorted(graph.parameters(), key=lambda p: self._counting_order(canonical[p.node], positions))
+            order = sorted(parameters, key=lambda p: self._counting_order(canonical[p.node], positions))
             for parameter in order:
                 deque(self._layer_names(canonical[parameter.node], parameter.role, positions), maxlen=0)
         return positions
@@ -247,6 +251,12 @@ def canonical_names(layers: tuple[str, ...]) -> Mapping[str, str]:
         if len(found) > known and len({*whole.values()}) == len(layers):
             best, known = whole, len(found)
     return best
+
+
+# A network is asked for by each table in turn, and again by each file that is read for it.
+@lru_cache(maxsize=32)
+def _names(table: str, parameters: tuple[Parameter, ...]) -> tuple[tuple[str, Parameter], ...]:
+    return tuple(find_table(table).names_of(parameters))
 
 
 # Networks have most of their layers' names in common.
