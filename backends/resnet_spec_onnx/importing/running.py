@@ -85,6 +85,10 @@ def _in_the_graphs_layout(array: NDArray[Any], axes: Sequence[int | None], shape
     return in_float32(np.ascontiguousarray(found).reshape(len(array), *shape))
 
 
+INEXACT = ["Pad_Fusion"]
+"""Optimizations of ONNX Runtime that change what a file computes: zeros before a max pool become minus infinity."""
+
+
 def _session(source: Path | bytes, *, optimized: bool = True) -> Any:
     ort = import_runtime()
     options = ort.SessionOptions()
@@ -93,7 +97,7 @@ def _session(source: Path | bytes, *, optimized: bool = True) -> Any:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         content = source if isinstance(source, bytes) else str(source)
-        return ort.InferenceSession(content, options, providers=PROVIDERS)
+        return ort.InferenceSession(content, options, providers=PROVIDERS, disabled_optimizers=INEXACT)
     except Exception as error:
         raise BackendError(f"ONNX Runtime rejects the model: {str(error).strip()}") from None
 

@@ -278,6 +278,16 @@ def test_a_formula_as_torch_writes_it_is_one_operation(op: str, tmp_path: Path) 
     assert error_of(source) < 1e-5
 
 
+def test_zeros_before_a_max_pool_count_where_the_runtime_would_fuse_them(tmp_path: Path) -> None:
+    """ONNX Runtime makes a pad of zeros a part of the pool, where they are minus infinity."""
+    torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)).eval()
+    nn.init.constant_(model[0].bias, -10.0)
+    source = imported(exported(model, tmp_path / "model.onnx"))
+    assert [each.operation.op for each in source.graph.nodes] == ["conv2d", "pad2d", "max_pool2d"]
+    assert error_of(source) < 1e-5
+
+
 def test_one_over_a_value_is_refused() -> None:
     nodes = [node("Conv", "x kernel", "c"), node("Div", "one c", "y")]
     arrays = {"kernel": KERNEL, "one": np.ones((), np.float32)}
