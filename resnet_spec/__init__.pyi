@@ -49,6 +49,7 @@ from .errors import (
     LabelsError as LabelsError,
     OutputError as OutputError,
     DownloadError as DownloadError,
+    MissingLibraryError as MissingLibraryError,
     BackendError as BackendError,
 )
 

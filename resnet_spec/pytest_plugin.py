@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import pytest
 
 from resnet_spec.errors import BackendError, ResnetSpecError
+from resnet_spec.errors.extras import require
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape
@@ -255,6 +256,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(running.close)
     path: Path | None = config.getoption("--resnet-parity-html")
     if path is not None and not hasattr(config, "workerinput"):
+        try:
+            require("reports", "--resnet-parity-html", "jinja2")
+        except ResnetSpecError as error:
+            raise pytest.UsageError(str(error)) from None
         config.pluginmanager.register(_Page(path))
 
 

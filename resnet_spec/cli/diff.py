@@ -19,6 +19,7 @@ from resnet_spec.cli.common import (
     shape_argument,
     table_lines,
 )
+from resnet_spec.errors.extras import require
 
 if TYPE_CHECKING:
     from resnet_spec.describing.differences import Comparison
@@ -58,6 +59,7 @@ def diff(
     size = shape_argument(shape)
     if html is not None:
         check_target(html, force=True)
+        require("reports", "an HTML page", "jinja2")
     with quiet_stdout(), progress() as tell, muted_stderr():
         tell("reading the networks")
         one = read_network(first, overrides if second is not None else (), size)

@@ -22,6 +22,7 @@ from resnet_spec.cli.common import (
     print_json,
     progress,
 )
+from resnet_spec.errors.extras import require
 from resnet_spec.operations.fields import MAX_RANK
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def parity(
     from resnet_spec.weights.atomic import check_target
 
     extent = _extent(size)
+    if html is not None:
+        require("reports", "an HTML report", "jinja2")
     for path in (junit, html):
         if path is not None:
             check_target(path, force=True)

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
 from resnet_spec.describing.alignment import Pair
 from resnet_spec.describing.changes import Change, blocks_text, changes_of
 from resnet_spec.describing.differences import Comparison
 from resnet_spec.describing.phrases import change_text, phrase, rank_of, word
+from resnet_spec.errors.extras import needs
 from resnet_spec.graph import Node
 from resnet_spec.importing.fields import fields_of
 from resnet_spec.operations import Category
 from resnet_spec.parity.render.words import legal
+
+with needs("reports", "an HTML page"):
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 SHORT = {
     "batch_norm": "BN", "group_norm": "GN", "layer_norm": "LN", "instance_norm": "IN",

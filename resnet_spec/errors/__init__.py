@@ -1,6 +1,7 @@
 """The errors that a user can cause, each a list of problems with a position.
 
-``exceptions`` defines them; ``validation`` turns pydantic's errors, unknown keys among them, into located problems.
+``exceptions`` defines them, ``extras`` raises the one for a library that is not installed, and ``validation`` turns
+pydantic's errors, unknown keys among them, into located problems.
 """
 
 from resnet_spec.errors.exceptions import (
@@ -12,6 +13,7 @@ from resnet_spec.errors.exceptions import (
     KeyPath,
     LabelsError,
     Locate,
+    MissingLibraryError,
     ModelError,
     OutputError,
     Position,
@@ -35,6 +37,7 @@ __all__ = [
     "KeyPath",
     "LabelsError",
     "Locate",
+    "MissingLibraryError",
     "ModelError",
     "OutputError",
     "Position",
@@ -61,5 +64,6 @@ for _error in (
     OutputError,
     DownloadError,
     BackendError,
+    MissingLibraryError,
 ):
     _error.__module__ = __name__

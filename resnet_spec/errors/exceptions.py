@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -146,6 +145,12 @@ class BackendError(ResnetSpecError):
     exit_status = 3
 
 
+class MissingLibraryError(ResnetSpecError):
+    """A library that comes with an extra is not installed."""
+
+    exit_status = 3
+
+
 CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters by which text from a stranger's file could command a terminal, or reverse what it shows."""
 
@@ -170,6 +175,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     >>> suggest("LAYER5", ["layer1", "layer2", "layer3", "layer4"])
     "; did you mean 'layer4'?"
     """
+    import difflib
+
     given = word.lower()
     names = {name.lower(): name for name in known}
     places = {name: place for place, name in enumerate(names)}
@@ -190,6 +197,8 @@ def suggest_spelling(word: str, known: Iterable[str]) -> str:
 
 def _may_be_misspelled(word: str, name: str) -> bool:
     """Whether two names differ in case and punctuation only, or in one letter or the order of two."""
+    import difflib
+
     one, two = (re.sub("[^a-z0-9]", "", text.lower()) for text in (word, name))
     if re.sub("[a-z]", "", one) != re.sub("[a-z]", "", two) or word in OTHER_NAMES:
         return False

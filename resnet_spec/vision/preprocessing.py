@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from resnet_spec.errors import ImageError, Problem, SpecError
+from resnet_spec.errors.extras import needs
 from resnet_spec.spec.loader import load
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.spec.spec import Spec
@@ -163,7 +164,9 @@ def listed(images: Photographs) -> Sequence[Photograph]:
 def _rgb(photograph: Photograph) -> Image:
     """An image decoded as RGB, of 8 bits a color."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+
+    with needs("images", "a photograph"):
+        from PIL import Image, UnidentifiedImageError
 
     if isinstance(photograph, np.ndarray):
         return _from_array(photograph)

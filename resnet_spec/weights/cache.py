@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from resnet_spec.errors import DownloadError, OutputError
+from resnet_spec.errors.extras import needs
 from resnet_spec.spec.published import Published
 from resnet_spec.weights.atomic import replacing
 
@@ -37,7 +38,8 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 def cache_folder() -> Path:
     """The folder of downloads: ``$RESNET_SPEC_CACHE``, or the user's cache folder."""
-    from platformdirs import user_cache_path
+    with needs("download", "a download"):
+        from platformdirs import user_cache_path
 
     return Path(os.environ.get(CACHE) or user_cache_path("resnet-spec", appauthor=False)).expanduser()
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from resnet_spec.errors import DownloadError
+from resnet_spec.errors.extras import needs
 from resnet_spec.spec.published import MIB, Published
 from resnet_spec.weights.cache import (
     LOCK,
@@ -119,7 +120,8 @@ def _source(url: str) -> str:
 @contextmanager
 def _lock(target: Path, *, progress: bool) -> Generator[None]:
     """Let one process at a time download a file; the lock is deleted afterwards."""
-    from filelock import FileLock, Timeout
+    with needs("download", "a download"):
+        from filelock import FileLock, Timeout
 
     path = target.with_name(target.name + LOCK)
     lock = FileLock(path)
@@ -210,7 +212,8 @@ class _Download:
 
     def _fetch(self, show: Show) -> ServerMetadata:
         """Fetch the whole file, in several attempts if need be, and return what the server states about it."""
-        from requests import RequestException, Session
+        with needs("download", "a download"):
+            from requests import RequestException, Session
 
         reason = ""
         for pause in (0.0, *PAUSES):

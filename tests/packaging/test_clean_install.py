@@ -30,7 +30,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     venv.create(folder / "env", with_pip=False)
-    target = ["--editable", ROOT] if request.param == "editable" else [request.getfixturevalue("wheel")]
+    # A page is written with a template, which the package has to hold.
+    source = ROOT if request.param == "editable" else request.getfixturevalue("wheel")
+    target = ["--editable"] * (request.param == "editable") + [f"{source}[reports]"]
     # Modules that no command imports need not be compiled.
     install = "--python", folder / "env" / "bin" / "python", "install", "--quiet", "--no-compile"
     constraint = "--constraint", ROOT / "constraints.txt"

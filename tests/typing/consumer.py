@@ -19,6 +19,7 @@ from resnet_spec import (
     ImageError,
     ImportedModel,
     LabelsError,
+    MissingLibraryError,
     ModelError,
     OutputError,
     ParityReport,
@@ -103,7 +104,7 @@ def errors(error: ResnetSpecError) -> None:
     for problem in error.problems:
         assert_type(problem, Problem)
     kinds: list[type[ResnetSpecError]] = [SpecError, GraphError, WeightsError, BackendError, ModelError]
-    kinds += [ImageError, LabelsError, OutputError, DownloadError]
+    kinds += [ImageError, LabelsError, OutputError, DownloadError, MissingLibraryError]
 
 
 assert_type(resnet_spec.__version__, str)

@@ -14,10 +14,12 @@ from itertools import groupby
 from math import ceil, floor, inf, isinf, log10
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from resnet_spec.errors.extras import needs
 from resnet_spec.parity.render import words
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR
+
+with needs("reports", "an HTML report"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import DType

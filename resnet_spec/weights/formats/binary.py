@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from resnet_spec.errors import WeightsError
+from resnet_spec.errors import MissingLibraryError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,8 @@ def reporting(path: Path, what: str) -> Generator[None]:
         yield
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    except MissingLibraryError as error:
+        raise MissingLibraryError(f"{path}: {error}") from None
     except RecursionError:
         raise WeightsError(f"{path}: {what} (it is nested too deep)") from None
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import OutputError, Problem, WeightsError
+from resnet_spec.errors.extras import needs
 from resnet_spec.weights.formats.binary import InvalidFileError, byte_count, reporting
 from resnet_spec.weights.layouts import flax_path, tensorflow_axes
 from resnet_spec.weights.matching import check_weights, too_large
@@ -107,7 +108,8 @@ def _unpack(content: bytes, **options: Any) -> Any:
 
 
 def _msgpack() -> Any:
-    import msgpack  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+    with needs("flax", "a Flax checkpoint"):
+        import msgpack  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
     return cast("Any", msgpack)
 

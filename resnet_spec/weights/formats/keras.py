@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import WeightsError
+from resnet_spec.errors.extras import needs
 from resnet_spec.weights.formats.binary import reporting
 from resnet_spec.weights.formats.buffers import refuse_bomb
 from resnet_spec.weights.formats.detection import occurrences
@@ -102,7 +103,8 @@ def _check_heaps(file: BinaryIO) -> None:
 
 @contextmanager
 def _open_hdf5(source: Path | BytesIO) -> Generator[Any]:
-    import h5py  # pyright: ignore[reportMissingTypeStubs]
+    with needs("hdf5", "an HDF5 file"):
+        import h5py  # pyright: ignore[reportMissingTypeStubs]
 
     file: Any = h5py.File(source, "r")  # pyright: ignore[reportUnknownMemberType]
     with file:
