@@ -118,7 +118,13 @@ def test_the_headings_of_the_shipped_specs_are_what_they_say_of_themselves() -> 
     rows = headings()
 
     assert list(rows) == available()
-    assert rows["torchvision/resnet18"] == {"description": "ResNet-18", "parameters": 11_689_512}
+    assert rows["torchvision/resnet18"] == {
+        "description": "ResNet-18",
+        "parameters": 11_689_512,
+        "macs": 1_814_073_344,
+        "input": [3, 224, 224],
+        "top1": 69.758,
+    }
     assert all(row["description"] and row["parameters"] for row in rows.values())
 
 
