@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find, get_backend
@@ -15,11 +15,58 @@ from resnet_spec.weights.download import resolve
 from resnet_spec.weights.io import Reading, fit_arrays, fit_model, read_weights
 
 if TYPE_CHECKING:
+    import keras  # pyright: ignore[reportMissingTypeStubs]
     from numpy.typing import NDArray
+    from torch import nn
 
 
 class _Dtype(TypedDict, total=False):
     dtype: DType
+
+
+@overload
+def build(
+    spec: str | Path | Spec,
+    backend: Literal["torch", "pytorch"],
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    dtype: DType | None = None,
+    *,
+    exact_statistics: bool = False,
+    mmap: bool = False,
+    **reading: Unpack[Reading],
+) -> nn.Module: ...
+
+
+@overload
+def build(
+    spec: str | Path | Spec,
+    backend: Literal["tensorflow", "tf"],
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    dtype: DType | None = None,
+    *,
+    exact_statistics: bool = False,
+    mmap: bool = False,
+    **reading: Unpack[Reading],
+) -> keras.Model: ...
+
+
+@overload
+def build(
+    spec: str | Path | Spec,
+    backend: str,
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    dtype: DType | None = None,
+    *,
+    exact_statistics: bool = False,
+    mmap: bool = False,
+    **reading: Unpack[Reading],
+) -> Any: ...
 
 
 def build(

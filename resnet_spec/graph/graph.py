@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from math import lcm
+from math import lcm, prod
 from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
+from resnet_spec import notebook
 from resnet_spec.errors import GraphError, Problem, suggest
 from resnet_spec.errors.validation import Frozen, invalid_values
 from resnet_spec.graph.checks import node_problems, output_problems, parameter_name_problems
@@ -74,6 +76,29 @@ class Graph(Frozen):
         if problems:
             raise GraphError(problems)
         return self
+
+    def __repr__(self) -> str:
+        """Say in a line which network it is; ``to_json`` has all of it.
+
+        Examples:
+            >>> import resnet_spec
+            >>> resnet_spec.load("cifar/resnet20").to_graph()
+            Graph('cifar/resnet20', input (3, 32, 32), 73 nodes, fingerprint 0c3c2116)
+        """
+        size = f"input {self.input.shape}, {len(self.nodes)} nodes"
+        return f"Graph({self.name!r}, {size}, fingerprint {self.fingerprint[:8]})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the part below each top-level name."""
+        counts: Counter[str] = Counter()
+        for parameter in self.parameters():
+            counts[parameter.node.partition(".")[0]] += prod(parameter.shape) * parameter.trainable
+        parts = {node.name.partition(".")[0]: as_text(node.shape) for node in self.nodes}
+        rows = [(name, shape, f"{counts[name]:,}") for name, shape in parts.items()]
+        return notebook.table(repr(self), ["module", "output", "parameters"], rows, self.description)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.fingerprint))
 
     # -- looking things up ---------------------------------------------------------------------------------------
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
+from resnet_spec import notebook
 from resnet_spec.graph import Graph, Node, Scope, scope_class_name
 from resnet_spec.operations import Category
-from resnet_spec.operations.fields import Shape
+from resnet_spec.operations.fields import Shape, as_text
 
 MEBIBYTE = 2**20
 BYTES = 4
@@ -80,6 +81,20 @@ class Summary:
     macs: int
     modules: tuple[Module, ...]
     outputs: tuple[Tap, ...] = ()
+
+    def __repr__(self) -> str:
+        """Say the totals in a line; ``rows`` and ``modules`` have the rest."""
+        counts = f"{self.parameters:,} parameters, {self.statistics:,} statistics, {self.macs:,} MACs"
+        return f"Summary({self.name!r}, {counts})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each layer."""
+        rows = [
+            (row.name, row.label, as_text(row.shape), f"{row.parameters:,}", f"{row.statistics:,}", f"{row.macs:,}")
+            for row in self.rows
+        ]
+        headings = ["layer", "type", "output", "parameters", "statistics", "MACs"]
+        return notebook.table(repr(self), headings, rows)
 
     @property
     def input_mib(self) -> float:

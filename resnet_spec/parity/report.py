@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
+from resnet_spec import notebook
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
 from resnet_spec.operations.fields import Shape
@@ -194,6 +195,25 @@ class ParityReport:
     remark: str = ""
     structure: tuple[StructuralDifference, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Say the verdict in a line; ``to_dict`` has all of it."""
+        verdict = "agrees" if self.passed else "DIFFERS"
+        worst = max((item.relative / item.bound for item in self.differences if item.bound), default=0)
+        return f"ParityReport({self.spec!r} {verdict}: {len(self.differences)} differences, {worst:.1e} of the bound)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each difference, and what was found wrong."""
+        rows = [
+            (
+                item.quantity, item.backend, item.dtype, f"{item.relative:.1e}", f"{item.bound:.1e}",
+                "agrees" if item.passed else "DIFFERS",
+            )
+            for item in self.differences
+        ]  # fmt: skip
+        headings = ["quantity", "backend", "dtype", "relative", "bound", "verdict"]
+        found = [finding.message for finding in self.structure] + [self.remark] * bool(self.remark)
+        return notebook.table(repr(self), headings, rows, "; ".join(found))
 
     @property
     def passed(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from resnet_spec import notebook
 from resnet_spec.document.dump import to_yaml
 from resnet_spec.document.parser import Document, KeyPath
 from resnet_spec.errors import Position
@@ -35,6 +36,24 @@ class Spec(Network):
 
     _document: Document | None = PrivateAttr(default=None)
     _overridden: bool = PrivateAttr(default=False)
+
+    def __repr__(self) -> str:
+        """Say in a line which network it is; ``to_yaml`` has all of it.
+
+        Examples:
+            >>> import resnet_spec
+            >>> resnet_spec.load("cifar/resnet20")
+            Spec('cifar/resnet20', input (3, 32, 32), stages layer1, layer2, layer3)
+        """
+        stages = f", stages {', '.join(self.stages)}" if self.stages else ""
+        return f"Spec({self.name!r}, input {self.input.shape}{stages})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the resolved YAML."""
+        return notebook.folded(f"{self.name}: {self.description}" if self.description else self.name, self.to_yaml())
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.to_yaml()))
 
     @property
     def overridden(self) -> bool:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Unpack
 
+from resnet_spec import notebook
 from resnet_spec.backend.registry import find
 from resnet_spec.document.json_output import plain_data
 from resnet_spec.errors import CONTROLS, BackendError, LabelsError, SpecError, shown
@@ -67,6 +69,20 @@ class Prediction:
     logits: Mapping[str, NDArray[np.floating[Any]]]
     allowed: float
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    def __repr__(self) -> str:
+        """Say in a line what was classified; ``top`` has the classes."""
+        return f"Prediction({self.spec!r}, {len(self.images)} images, {', '.join(self.backends)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the likeliest class of each image in each backend."""
+        rows: list[list[str]] = []
+        for index, image in enumerate(self.images):
+            tops = {name: self.top(index, name, 1)[0] for name in self.backends}
+            texts = ((self.labels[top], f"{self.probabilities[name][index, top]:.2%}") for name, top in tops.items())
+            rows.append([image, *chain.from_iterable(texts)])
+        headings = ["image", *chain.from_iterable((name, "probability") for name in self.backends)]
+        return notebook.table(repr(self), headings, rows)
 
     @property
     def backends(self) -> tuple[str, ...]:

@@ -51,8 +51,10 @@ from resnet_spec import (
 )
 
 if TYPE_CHECKING:
+    import keras  # pyright: ignore[reportMissingTypeStubs]
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
 
 def specs_and_graphs() -> None:
@@ -73,7 +75,9 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     write_weights("weights.safetensors", network, arrays)
     assert_type(read_weights("weights.safetensors", network), "dict[str, NDArray[Any]]")
     model = build("resnet50", "torch")
-    assert_type(model, Any)
+    assert_type(model, nn.Module)
+    assert_type(build("resnet50", "tf"), keras.Model)
+    assert_type(build("resnet50", str(model)), Any)
     imported = import_model(model, input=(3, 32, 32))
     assert_type(imported, ImportedModel)
     assert_type(imported.text, str)
