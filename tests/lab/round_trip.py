@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import Any
 from unittest.mock import patch
 
@@ -324,17 +325,32 @@ def write(results: Mapping[str, Any]) -> None:
         f"| network | lines shipped | {' | '.join(f'`{kind}`' for kind in kinds)} |",
         "|---" * (len(kinds) + 2) + "|",
     ]
+    brief: dict[str, list[str]] = {}
     exceptions = ["| network and format | what is not the same |", "|---|---|"]
     for name in names:
         own = [results.get(f"{name} {kind}") for kind in kinds]
         shipped = next((found["shipped"] for found in own if found and "shipped" in found), "")
+        if len(own) > 1 and not any(own[1:]) and own[0] and passed(own[0]):
+            brief.setdefault(LEVELS[own[0]["graph"]], []).append(f"{name} ({shipped}, {own[0]['lines']})")
+            continue
         rows.append(f"| {name} | {shipped} | {' | '.join(map(cell, own))} |")
         for kind, found in zip(kinds, own, strict=True):
             if found and not passed(found):
                 reason = found.get("reason") or found.get("changes") or f"{found['lines']} lines"
                 exceptions.append(f"| {name} `{kind}` | {reason.replace('|', '/')[:200]} |")
     text = DOCUMENT.read_text("utf-8").partition(HEADING)[0]
-    parts = ["\n".join(lines), "\n".join(rows), "## Exceptions", "\n".join(exceptions)]
+    lists = [
+        fill(f"**{level}**: {', '.join(own)}.", 120, break_long_words=False, break_on_hyphens=False)
+        for level, own in brief.items()
+    ]
+    only = f"Tried as `{kinds[0]}` only, with the lines shipped and written:"
+    parts = [
+        "\n".join(lines),
+        "\n".join(rows),
+        *([only, *lists] if lists else []),
+        "## Exceptions",
+        "\n".join(exceptions),
+    ]
     DOCUMENT.write_text(f"{text}{HEADING}\n" + "\n\n".join(parts) + "\n", "utf-8")
 
 
