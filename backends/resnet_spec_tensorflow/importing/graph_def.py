@@ -147,6 +147,8 @@ FOLDED: Mapping[str, Callable[..., Any]] = {
     "GatherV2": _gather,
     "Prod": _prod,
     "Range": _range,
+    "Less": np.less,
+    "SelectV2": np.where,
     "Floor": np.floor,
     "Square": np.square,
     "SquaredDifference": _squared_difference,

@@ -50,14 +50,20 @@ def _resize(context: Context) -> Tensor | None:
 
 @READERS.register("tf.GatherV2")
 def _gather(context: Context) -> Tensor | None:
-    """A selection of the nearest rows or columns."""
-    positions = context.layer.constant(1)
-    tensor, place = _along(context, context.layer.constant(2))
+    """A selection of positions one after another, or of the nearest rows or columns."""
+    positions, axis = context.layer.constant(1), context.layer.constant(2)
+    if positions is not None and axis is not None and positions.ndim == 1 and _follow(positions):
+        along = context.axis(int(axis))
+        if along is None:
+            return None
+        first, last = int(positions[0]), int(positions[-1]) + 1
+        whole = (first, last) == (0, context.tensor.value.shape[along])
+        fields = {"axis": along, "start": first, "stop": last}
+        return context.tensor if whole else context.add("slice", context.tensor.value, context.tensor.axes, **fields)
+    tensor, place = _along(context, axis)
     if positions is None or tensor is None or not place or positions.ndim != 1:
         return tensor and context.problem("takes positions that are computed, or that are not rows or columns")
     before = tensor.value.shape[place]
-    if np.array_equal(positions, np.arange(before)):
-        return tensor
     for rule in NEAREST:
         if [int(position) for position in rule.positions(before, positions.size)] == positions.tolist():
             fields = {"mode": "nearest", "coordinates": rule.coordinates, "rounding": rule.rounding}
@@ -88,6 +94,11 @@ def _positions(coordinates: str, before: int, after: int) -> list[float]:
     if coordinates == "align_corners":
         return [step * (before - 1) / max(after - 1, 1) for step in range(after)]
     return [min(max((step + 0.5) * before / after - 0.5, 0), before - 1) for step in range(after)]
+
+
+def _follow(positions: Any) -> bool:
+    given: list[int] = positions.tolist()
+    return given == [*range(given[0], given[0] + len(given))] if given else False
 
 
 def _array(value: Any) -> Any:

@@ -235,11 +235,19 @@ def reshaped(context: Context, tensor: Tensor, target: tuple[int, ...]) -> Tenso
     if value is None:
         return None
     # Where the order of the elements is the same both ways, it is that of a map, unless it is permuted next.
-    later = context.only_reader
-    permuted = later is not None and key_of(later.operation) == "layers.Permute"
-    if context.reader.usual(rank) == axes and (target[-1] == 1 or prod(target[:-1]) == 1) and not permuted:
+    single = target[-1] == 1 or prod(target[:-1]) == 1
+    if context.reader.usual(rank) == axes and single and not _is_permuted(context):
         return context.add("reshape", value, axes, shape=(target[-1], *target[:-1]))
     return context.add("reshape", value, identity(rank), shape=target)
+
+
+def _is_permuted(context: Context) -> bool:
+    """Whether the axes are exchanged next, other than by a softmax that brings its axis to the end."""
+    later = context.only_reader
+    if later is None or key_of(later.operation) not in ("layers.Permute", "tf.Transpose"):
+        return False
+    after = context.reader.only_reader(later.outputs[0])
+    return after is None or key_of(after.operation) != "tf.Softmax" or after.name != later.name
 
 
 def _undone(context: Context, tensor: Tensor, target: tuple[int, ...]) -> Tensor | None:

@@ -129,6 +129,24 @@ def test_every_operation_is_read_back(tmp_path: Path, backend: Any, make: Any, i
     agree(backend, source, images(2, *graph.input.shape))
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 1), 0), ((1, 2, 3), 1)])
+def test_a_softmax_of_parts_is_read_back(
+    shape: tuple[int, ...], axis: int, tmp_path: Path, backend: Any, builder: Any, make: Any, images: Any
+) -> None:
+    build = builder(3, 4, 5)
+    build("conv", "conv2d", "input", channels=6, kernel=1)
+    build("pool", "global_avg_pool", "conv")
+    build("parts", "reshape", "pool", shape=shape)
+    build("x", "softmax", "parts", axis=axis)
+    build("first", "slice", "x", axis=axis, stop=1)
+    graph = build.graph()
+    backend.write(make(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", (3, 4, 5))
+    assert same_but_for_names(stated(graph), stated(source.graph))
+    agree(backend, source, images(2, 3, 4, 5))
+
+
 def test_names_are_the_layers_own(tmp_path: Path, backend: Any) -> None:
     graph = load("torchvision/resnet18").to_graph()
     backend.write(backend.compile(graph), graph, tmp_path / "model")
