@@ -74,7 +74,8 @@ def _report(error: ResnetSpecError, name: str, reported: dict[Problem, str]) -> 
         click.echo(str(type(error)(fresh) if len(fresh) < len(error.problems) else error), err=True)
     if again := len(error.problems) - len(fresh):
         first = next(reported[problem] for problem in error.problems if problem in reported)
-        click.echo(f"{name}: not valid: {again} as reported for {first}", err=True)
+        what = f"{again} {'more ' * bool(fresh)}problem{'s' * (again > 1)}"
+        click.echo(f"{name}: {what}, reported above for {first}", err=True)
     # Without a position, a problem is this spec's own.
     reported |= {problem: name for problem in fresh if problem.position is not None}
 
