@@ -120,9 +120,9 @@ class Summary:
 def summarize(graph: Graph) -> Summary:
     """Count a graph's parameters, multiply-accumulates and activation sizes.
 
-    Each convolution, linear layer, normalization, activation and pooling has a row, and each residual block one after
-    its last layer; additions, paddings, reshapings and a final softmax have none. The parameters of a layer that is
-    called again are counted once.
+    Each convolution, linear layer, matrix product, normalization, activation and pooling has a row, and each residual
+    block one after its last layer; additions, paddings, reshapings and a final softmax have none. The parameters of a
+    layer that is called again are counted once.
 
     Args:
         graph: The network.
@@ -140,7 +140,7 @@ def summarize(graph: Graph) -> Summary:
     blocks = {scope.output: scope for scope in graph.scopes if scope.residual}
     rows: list[Row] = []
     for node in graph.nodes:
-        if node.operation.category not in _WITHOUT_ROW:
+        if _has_row(graph, node):
             parameters, statistics = owned.get(node.name, (0, 0))
             label = node.operation.label_for(*graph.input_shapes(node))
             rows.append(Row(node.name, label, node.shape, parameters, statistics, _macs(graph, node)))
@@ -188,6 +188,10 @@ def _block_row(scope: Scope, node: Node) -> Row:
     return Row(scope.name, scope_class_name(scope.block or "block"), node.shape, 0, 0, 0)
 
 
+def _has_row(graph: Graph, node: Node) -> bool:
+    return node.operation.category not in _WITHOUT_ROW or _macs(graph, node) > 0
+
+
 def _macs(graph: Graph, node: Node) -> int:
     return node.operation.macs(graph.input_shapes(node), node.shape)
 
@@ -196,7 +200,7 @@ def _modules(graph: Graph, owned: dict[str, tuple[int, int]]) -> tuple[Module, .
     modules: dict[str, Module] = {}
     for node in graph.nodes:
         name = node.name.partition(".")[0]
-        if node.operation.category in _WITHOUT_ROW and name not in modules:
+        if name not in modules and not _has_row(graph, node):
             continue
         parameters, statistics = owned.get(node.name, (0, 0))
         sums = modules.get(name, Module(name, 0, 0, 0))

@@ -12,6 +12,8 @@ import pytest
 from resnet_spec import Graph, available, load, summarize
 from tests.shipped import networks
 
+ATTENTION = Path(__file__).parents[2] / "lab" / "specs" / "attention.yaml"
+
 Lower = Callable[..., Graph]
 
 
@@ -160,6 +162,13 @@ def test_rows_and_modules_add_up_to_the_totals(name: str, shipped: Callable[[str
         assert sum(part.parameters for part in parts) == summary.parameters
         assert sum(part.statistics for part in parts) == summary.statistics
         assert sum(part.macs for part in parts) == summary.macs
+
+
+def test_a_matrix_product_has_a_row() -> None:
+    summary = summarize(load(ATTENTION).to_graph())
+
+    assert [row.name for row in summary.rows if row.label == "MatMul"] == ["scores", "mixed", "gram"]
+    assert sum(row.macs for row in summary.rows) == summary.macs
 
 
 # -- details -----------------------------------------------------------------------------------------------------
