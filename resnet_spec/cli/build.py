@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from resnet_spec.cli import completion
 from resnet_spec.cli.common import (
     JSON,
     READING,
     SEED,
     SET,
     SPEC,
+    backend_option,
     count,
     muted_stderr,
     print_json,
@@ -22,24 +22,14 @@ from resnet_spec.cli.common import (
     shape_text,
     tell_remarks,
     version_option,
+    weights_option,
 )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @SPEC
-@click.option(
-    "--backend",
-    required=True,
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="torch, tensorflow (or tf), onnx, or a third party's.",
-)
-@click.option(
-    "--weights",
-    metavar="PATH",
-    shell_complete=completion.weights,
-    help="A file, or the name of published weights; by default random weights.",
-)
+@backend_option("torch, tensorflow (or tf), onnx, or a third party's.", required=True)
+@weights_option("A file, or the name of published weights; by default random weights.")
 @READING
 @SET
 @SEED

@@ -39,6 +39,18 @@ SET = click.option(
     help="Override a value, such as stages.layer4.stride=1.",
 )  # fmt: skip
 SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything random.")
+
+
+def backend_option(text: str, *, required: bool = False) -> Callable[..., Any]:
+    """Return ``--backend``, which a shell completes."""
+    return click.option("--backend", required=required, metavar="NAME", shell_complete=completion.backends, help=text)
+
+
+def weights_option(text: str) -> Callable[..., Any]:
+    """Return ``--weights``, a file or published weights, which a shell completes."""
+    return click.option("--weights", metavar="PATH|NAME", shell_complete=completion.weights, help=text)
+
+
 BACKENDS = click.option(
     "--backends", default="torch,tensorflow", show_default=True, shell_complete=completion.backends,
     help="The first is the reference.",

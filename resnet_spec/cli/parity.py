@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.cli import completion
 from resnet_spec.cli.common import (
+    BACKENDS,
     CHANGED_SINCE,
     JSON,
     SEED,
     SET,
     SPEC,
     SPECS,
+    backend_option,
     changed_specs,
     console,
     print_json,
     progress,
+    weights_option,
 )
 from resnet_spec.errors.extras import require
 from resnet_spec.operations.fields import MAX_RANK
@@ -37,35 +39,19 @@ _SIZE = click.option(
     help="Height and width of the images, length of signals, DxHxW of volumes.  [default: the spec's]",
 )
 _BATCH = click.option("--batch", default=2, show_default=True, type=click.IntRange(1, 1024), help="Number of images.")
-_WEIGHTS = click.option(
-    "--weights",
-    metavar="PATH",
-    shell_complete=completion.weights,
-    help="Compare under these weights instead of random ones.",
-)
+_WEIGHTS = weights_option("Compare under these weights instead of random ones.")
 
 
 @click.command()
 @SPECS
-@click.option(
-    "--backends",
-    default="torch,tensorflow",
-    show_default=True,
-    shell_complete=completion.backends,
-    help="The first is the reference.",
-)
+@BACKENDS
 @CHANGED_SINCE
 @click.option(
     "--against", metavar="MODEL|TRACE", type=Path,
     help="Compare with a model: a file (.onnx, .pt2, .keras, .h5, .pb), a SavedModel folder, or "
     "package.module:function for a function that returns one. Or with a trace (.safetensors) that 'record' wrote.",
 )  # fmt: skip
-@click.option(
-    "--backend",
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="The backend to compare with a model or a trace.",
-)
+@backend_option("The backend to compare with a model or a trace.")
 @_WEIGHTS
 @SET
 @SEED
@@ -322,13 +308,7 @@ def _extent_of(spec: str, overrides: Overrides | None, extent: tuple[int, ...] |
 
 @click.command()
 @SPEC
-@click.option(
-    "--backend",
-    required=True,
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="torch, tensorflow (or tf), or a third party's.",
-)
+@backend_option("torch, tensorflow (or tf), or a third party's.", required=True)
 @click.option("-o", "--output", required=True, metavar="PATH", type=Path, help="The trace, a .safetensors file.")
 @_WEIGHTS
 @SET

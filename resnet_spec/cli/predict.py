@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.cli import completion
 from resnet_spec.cli.common import (
+    BACKENDS,
     JSON,
     READING,
     SET,
@@ -17,6 +17,7 @@ from resnet_spec.cli.common import (
     progress,
     quiet_stdout,
     tell_remarks,
+    weights_option,
 )
 
 if TYPE_CHECKING:
@@ -27,19 +28,8 @@ if TYPE_CHECKING:
 @click.command()
 @SPEC
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "--weights",
-    metavar="PATH|NAME",
-    shell_complete=completion.weights,
-    help="A file, or one of the spec's published weights.",
-)
-@click.option(
-    "--backends",
-    default="torch,tensorflow",
-    show_default=True,
-    shell_complete=completion.backends,
-    help="The first is the reference.",
-)
+@weights_option("A file, or one of the spec's published weights.")
+@BACKENDS
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Number of classes to print.")
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line.  [default: ImageNet's, if 1000]")
 @click.option(

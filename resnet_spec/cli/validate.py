@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnet_spec.cli import completion
-from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, changed_specs
+from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, backend_option, changed_specs
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend
@@ -20,12 +19,7 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Check every shipped spec.")
 @CHANGED_SINCE
 @click.option("--dependents", is_flag=True, help="Also check the specs below this folder that use the named files.")
-@click.option(
-    "--backend",
-    metavar="NAME",
-    shell_complete=completion.backends,
-    help="Also report layers that a backend, such as tensorflow, cannot express.",
-)
+@backend_option("Also report layers that a backend, such as tensorflow, cannot express.")
 @SET
 def validate(
     specs: tuple[str, ...],
