@@ -58,7 +58,7 @@ def _gather(context: Context) -> Tensor | None:
             return None
         first, last = int(positions[0]), int(positions[-1]) + 1
         whole = (first, last) == (0, context.tensor.value.shape[along])
-        fields = {"axis": along, "start": first, "stop": last}
+        fields: dict[str, Any] = {"axis": along, "start": first, "stop": last}
         return context.tensor if whole else context.add("slice", context.tensor.value, context.tensor.axes, **fields)
     tensor, place = _along(context, axis)
     if positions is None or tensor is None or not place or positions.ndim != 1:
