@@ -49,6 +49,7 @@ NAMES = [
     "timm/ecaresnet26t",
     "timm/ecaresnetlight",
     "timm/gcresnet33ts",
+    "timm/gcresnet50t",
     "timm/gcresnext26ts",
     "timm/legacy_seresnet18",
     "timm/legacy_seresnet50",
