@@ -183,3 +183,18 @@ def test_both_heads_for_segmentation_are_the_originals(name: str) -> None:
     assert results.keys() == wanted.keys() == {"aux", "out"}
     for head, value in wanted.items():
         torch.testing.assert_close(results[head], value, rtol=1e-13, atol=1e-13)
+
+
+def test_every_map_of_a_feature_pyramid_is_torchvisions() -> None:
+    utils = models().detection.backbone_utils
+    backbone = {"backbone_name": "resnet18", "weights": None, "trainable_layers": 5, "norm_layer": nn.BatchNorm2d}
+    theirs = utils.resnet_fpn_backbone(**backbone).double().eval()
+    ours = resnet_spec.build("torchvision/resnet18_fpn", "torch", dtype="float64")
+    ours.load_state_dict(theirs.state_dict())
+
+    batch = torch.from_numpy(images(75, 1))
+    with torch.inference_mode():
+        maps, own = [*theirs(batch).values()], ours(batch)[::-1]
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert len(maps) == len(own) == 5
+    assert all(torch.equal(a, b) for a, b in zip(maps, own, strict=True))

@@ -40,6 +40,7 @@ LIBRARIES = {
     "pytorchcv": "pytorchcv",
     "signals": "papers",
     "slim": "slim",
+    "smp": "smp",
     "swav": "papers",
     "timm": "timm",
     "torchvision": "torchvision",

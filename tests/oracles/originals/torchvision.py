@@ -15,11 +15,15 @@ from .torch_network import TorchNetwork
 
 
 class Network(TorchNetwork):
-    """``torchvision.models.<name>()``, one of videos, or one for segmentation with its auxiliary head."""
+    """A model of images, one of videos, one for segmentation with its auxiliary head, or a feature pyramid."""
 
     version = f"torchvision {version('torchvision')}"
 
     def build(self, name: str) -> nn.Module:
+        if name.endswith("_fpn"):
+            backbone = {"backbone_name": name.removesuffix("_fpn"), "weights": None, "trainable_layers": 5}
+            utils = models().detection.backbone_utils
+            return utils.resnet_fpn_backbone(**backbone, norm_layer=nn.BatchNorm2d)
         for module in (models(), models().video):
             if hasattr(module, name):
                 return getattr(module, name)(weights=None)
@@ -28,4 +32,7 @@ class Network(TorchNetwork):
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:
         with torch.inference_mode():
             results = self.model(torch.from_numpy(images).to(self.dtype))
-        return np.asarray(results["out"] if isinstance(results, dict) else results)
+        if isinstance(results, dict):
+            # The largest map of a pyramid is computed from all others.
+            results = results["0" if "pool" in results else "out"]
+        return np.asarray(results)

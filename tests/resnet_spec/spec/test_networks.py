@@ -390,3 +390,17 @@ def test_parts_count_toward_the_size_of_a_network(mistakes: Mistakes, monkeypatc
 )
 def test_other_data_has_no_networks(data: Any) -> None:
     assert list(network_steps(data)) == []
+
+
+@pytest.mark.parametrize("backbone", ["torchvision/resnet18", "timm/resnet50d", "timm/resnest14d"])
+@pytest.mark.parametrize(
+    "head", ["smp/unet_resnet34:encoder", "smp/deeplabv3plus_resnet34:encoder", "torchvision/fcn_resnet50:backbone"]
+)
+def test_a_shipped_head_fits_any_backbone(head: str, backbone: str) -> None:
+    name, _, part = head.partition(":")
+    graph = load(name, {f"stem.{part}.spec": backbone, "input.height": 96, "input.width": 96}).to_graph()
+    own = load(backbone).to_graph()
+
+    assert graph.by_name[graph.outputs[-1]].shape[1:] == (96, 96)
+    body = [parameter.name for parameter in graph.parameters() if parameter.name.startswith(f"{part}.")]
+    assert body == [f"{part}.{p.name}" for p in own.parameters() if not p.name.startswith("fc.")]
