@@ -37,8 +37,8 @@ _ORDERS = {"name": "name", "params": "parameters", "macs": "macs", "accuracy": "
 def list_specs(pattern: str, family: str | None, sort: str, as_json: bool) -> None:
     """List the shipped specs; piped, only their names.
 
-    PATTERN is a part of a name, or has wildcards: bottleneck, 'timm/*50d'. MACs are those of an image of the input's
-    size, and top-1 is the best published accuracy on ImageNet.
+    PATTERN is a part of a name, or has wildcards, with or without the family: resnext, *50d, timm/*50d. MACs are those
+    of one input of the stated size, and top-1 is the best published accuracy on ImageNet.
     """
     from resnet_spec.errors import SpecError, suggest
     from resnet_spec.spec.catalog import Catalog
@@ -51,7 +51,8 @@ def list_specs(pattern: str, family: str | None, sort: str, as_json: bool) -> No
     wanted = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
     found = {
         name: row for name, row in rows.items()
-        if fnmatch.fnmatchcase(name.lower(), wanted) and family in (None, name.partition("/")[0])
+        if any(fnmatch.fnmatchcase(text.lower(), wanted) for text in (name, name.rpartition("/")[2]))
+        and family in (None, name.partition("/")[0])
     }  # fmt: skip
     if not found:
         raise SpecError(f"no shipped spec has a name like {pattern!r}{Catalog.shipped().suggestion(pattern)}")

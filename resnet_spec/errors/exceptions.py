@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -167,10 +167,10 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str], preferred: Collection[str] = ()) -> str:
     """``"; did you mean 'x'?"`` with the most similar known word, or nothing if none is similar.
 
-    Of words that are as similar, it is the last.
+    Of words that are as similar, it is one that is preferred, and then the last in order of the alphabet.
 
     >>> suggest("LAYER5", ["layer1", "layer2", "layer3", "layer4"])
     "; did you mean 'layer4'?"
@@ -179,9 +179,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
     given = word.lower()
     names = {name.lower(): name for name in known}
-    places = {name: place for place, name in enumerate(names)}
-    near = difflib.get_close_matches(given, names, n=10, cutoff=0.6)
-    best = max(near, key=lambda name: (difflib.SequenceMatcher(None, name, given).ratio(), places[name]), default=None)
+
+    def likeness(name: str) -> tuple[float, bool, str]:
+        return difflib.SequenceMatcher(None, name, given).ratio(), names[name] in preferred, name
+
+    best = max(difflib.get_close_matches(given, names, n=10, cutoff=0.6), key=likeness, default=None)
     return f"; did you mean {names[best]!r}?" if best is not None else ""
 
 

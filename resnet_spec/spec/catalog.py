@@ -61,9 +61,9 @@ class Catalog:
 
     def suggestion(self, spec: str) -> str:
         """``"; did you mean 'x'?"`` with the spec that has the most similar name, the preferred family's first."""
-        preferred_last = sorted(self.names(), key=lambda name: name.startswith(PREFERRED))
-        bare = [name.rpartition("/")[2] for name in preferred_last]
-        return suggest(spec, [*preferred_last, *reversed(dict.fromkeys(reversed(bare)))])
+        bare = {name: name.rpartition("/")[2] for name in self.names()}
+        preferred = {short for name, short in bare.items() if name.startswith(PREFERRED)}
+        return suggest(spec, [*bare, *bare.values()], preferred)
 
     def find_block(self, name: str) -> Path:
         """The file of a shipped block; raises SpecError if there is none."""

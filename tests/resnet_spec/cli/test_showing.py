@@ -52,6 +52,7 @@ def test_parameters_are_those_that_specs_state() -> None:
         (["wide_resnet"], ["timm/wide_resnet50_2", "torchvision/wide_resnet101_2"]),
         (["WIDE_ResNet"], ["timm/wide_resnet50_2", "torchvision/wide_resnet101_2"]),
         (["timm/*50d"], ["timm/resnet50d"]),
+        (["wide*"], ["timm/wide_resnet50_2", "torchvision/wide_resnet101_2"]),
         (["--family", "cifar", "resnet20"], ["cifar/resnet20"]),
     ],
 )

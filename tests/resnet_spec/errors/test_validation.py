@@ -254,5 +254,5 @@ def test_the_keys_at_a_path_are_those_of_the_model_there() -> None:
     assert keys_at(Spec, ("weights", "x", "accuracy")) == ["top1", "top5"]
     assert keys_at(Spec, ("blocks", "b", "shortcut")) == ["when", "from", "layers", "otherwise"]
     assert keys_at(Spec, ("initialization", "conv_kernel")) == ["constant", "distribution", "std", "scale", "fan"]
-    assert keys_at(Graph, ("nodes", 3)) == ["name", "operation", "inputs", "shape", "calls"]
+    assert keys_at(Graph, ("nodes", 3)) == ["name", "operation", "inputs", "shape", "calls", "parameter_names"]
     assert keys_at(Spec, ("description",)) == keys_at(Spec, ("parameters", "x")) == keys_at(Spec, ("no", "such")) == []
