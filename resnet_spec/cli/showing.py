@@ -11,6 +11,7 @@ import click
 
 from resnet_spec.cli import completion
 from resnet_spec.cli.common import JSON, SET, SPEC, count, print_json, shape_text
+from resnet_spec.cli.schema import with_installed_schema
 from resnet_spec.cli.tables import Column, print_table, shows_styles, table_lines, terminal_width
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def blocks(name: str | None) -> None:
     from resnet_spec.spec.loader import block_descriptions
 
     if name is not None:
-        click.echo(Catalog.shipped().find_block(name).read_text(encoding="utf-8"), nl=False)
+        click.echo(with_installed_schema(Catalog.shipped().find_block(name).read_text(encoding="utf-8")), nl=False)
     elif not sys.stdout.isatty():
         click.echo("\n".join(Catalog.shipped().blocks()))
     else:
@@ -104,6 +105,7 @@ def blocks(name: str | None) -> None:
 @JSON
 def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, as_json: bool) -> None:
     """Print a spec's file, or the resolved spec; or a shipped block's file."""
+    from resnet_spec.spec.catalog import ENDINGS
     from resnet_spec.spec.loader import load, source_text
 
     if as_graph:
@@ -117,7 +119,8 @@ def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, 
     elif resolved or overrides:
         click.echo(load(spec, overrides).to_yaml(), nl=False)
     else:
-        click.echo(source_text(spec), nl=False)
+        text = source_text(spec)
+        click.echo(text if spec.endswith(ENDINGS) else with_installed_schema(text), nl=False)
 
 
 def _print_graph(graph: Graph) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from resnet_spec.cli.common import print_json, run, version_option
+from resnet_spec.cli.common import run, version_option
 from resnet_spec.cli.completion import completion
 from resnet_spec.cli.diff import diff
 from resnet_spec.cli.identify import identify
 from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
+from resnet_spec.cli.schema import schema
 from resnet_spec.cli.showing import blocks, list_specs, show, summary
 from resnet_spec.cli.validate import validate
 from resnet_spec.cli.weights import convert
@@ -33,18 +34,9 @@ def command() -> None:
     """
 
 
-@command.command()
-@click.option("--block", is_flag=True, help="Print the schema of a file of a block.")
-def schema(block: bool) -> None:
-    """Print the JSON Schema of the language, which editors use to complete and check specs."""
-    from resnet_spec.spec.json_schema import block_schema, spec_schema
-
-    print_json(block_schema() if block else spec_schema())
-
-
 for _command in (
-    blocks, completion, convert, diff, identify, import_command, list_specs, parity, predict, record, show, summary,
-    validate,
+    blocks, completion, convert, diff, identify, import_command, list_specs, parity, predict, record, schema, show,
+    summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 
