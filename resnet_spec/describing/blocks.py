@@ -123,9 +123,10 @@ class Anatomy:
 
     @property
     def stride_in(self) -> str:
-        """The layers of the main branch that have a stride."""
-        strided = [node for node in self.block.main if set(getattr(node.operation, "stride", (1,))) != {1}]
-        nouns, every = Counter(map(noun, strided)), Counter(map(noun, self.block.main))
+        """The layers of the main branch that have a stride, without those of gates."""
+        main = [node for node in self.block.main if node.name not in self.gate_nodes]
+        strided = [node for node in main if set(getattr(node.operation, "stride", (1,))) != {1}]
+        nouns, every = Counter(map(noun, strided)), Counter(map(noun, main))
         whole = {text for text, count in nouns.items() if count > 1 and count == every[text]}
         return listed(
             dict.fromkeys(f"the {noun(node)}s" if noun(node) in whole else f"the {self.role(node)}" for node in strided)

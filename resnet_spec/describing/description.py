@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from resnet_spec.describing.blocks import Anatomy
 from resnet_spec.describing.changes import Difference
@@ -91,7 +92,11 @@ class Description:
             "size": f"{self.classes} classes, {sizes}" if self.classes else sizes,
             "note": "; ".join(self.remarks),
         }
-        return [Difference(part, text) for part, text in found.items() if text]
+        return [Difference(part, shorten(text, LONGEST, placeholder=" …")) for part, text in found.items() if text]
+
+
+LONGEST = 200
+"""Characters of a part, which are three lines of a terminal."""
 
 
 def describe(graph: Graph) -> Description:

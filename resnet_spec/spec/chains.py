@@ -92,7 +92,8 @@ class Surroundings:
         own |= {f"{name}.{counter}": value for counter, value in own.items()}
         values = ChainMap({PREVIOUS: previous}, self.values)
         environment = replace(self.environment, numbers=self.environment.numbers | own, values=values)
-        texts = {counter: "0" if value is UNKNOWN else str(value) for counter, value in own.items()}
+        # No step has a name with a question mark, which an unknown counter could make by chance.
+        texts = {counter: "?" if value is UNKNOWN else str(value) for counter, value in own.items()}
         counters = {**self.counters, **texts}
         here, counted = self.named(name), _expanded(name, counters)
         # A name that counts itself, such as "conv{number}", needs no index.

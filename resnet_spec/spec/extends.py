@@ -98,6 +98,7 @@ def with_blocks(document: Document, catalog: Catalog) -> Document:
     present: set[str] = set(cast("dict[str, Any]", blocks)) if isinstance(blocks, dict) else set()
     if "blocks" in data and not isinstance(blocks, dict):
         return document
+    own = frozenset(present)
     while pending:
         for word in words(pending.pop(), networks=False):
             if word in shipped and word not in present:
@@ -107,7 +108,23 @@ def with_blocks(document: Document, catalog: Catalog) -> Document:
                 pending.append(block.data)
     for name in cast("dict[str, Any]", document.data.get("blocks", {})):
         document = _extended_block(document, name, (), shipped)
-    return document
+    return _without_bases(document, own)
+
+
+def _without_bases(document: Document, own: frozenset[str]) -> Document:
+    """The document without shipped blocks that others only extend; a document's ``own`` blocks stay."""
+    blocks = cast("dict[str, Any]", document.data.get("blocks", {}))
+    pending: list[Any] = [{key: value for key, value in document.data.items() if key != "blocks"}]
+    pending += [blocks[name] for name in own]
+    used = set(own)
+    while pending:
+        for word in words(pending.pop(), networks=False):
+            if word in blocks and word not in used:
+                used.add(word)
+                pending.append(blocks[word])
+    if len(used) == len(blocks):
+        return document
+    return replace(document, data={**document.data, "blocks": {name: blocks[name] for name in blocks if name in used}})
 
 
 def _extended_block(document: Document, name: str, below: tuple[str, ...], shipped: Iterable[str]) -> Document:

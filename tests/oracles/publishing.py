@@ -39,13 +39,15 @@ def torchvision(names: Sequence[str]) -> dict[str, Entries]:
     from .torchvision_original import models
 
     licenses = {cfg.url: cfg.license for cfg in _timm_cfgs(names)}
+    # A function that is not one of torchvision's models, such as the feature pyramid's, has no weights.
+    enums = {name: models().get_model_weights(name) for name in names if name in models().list_models()}
     return {
         name: {
             weights.name: _of_torchvision(weights, licenses)
             for weights in sorted(enum, key=lambda weights: weights is not enum.DEFAULT)
         }
         for name in names
-        for enum in [models().get_model_weights(name)]
+        for enum in [enums.get(name, ())]
     }
 
 

@@ -103,8 +103,8 @@ def test_ctrl_c_at_any_moment_leaves_all_or_nothing(tmp_path: Path, command: str
         assert "Traceback" not in said
         left = [path for path in tmp_path.iterdir() if path.name != "in.safetensors"]
         assert [path.name for path in left] in ([], ["out.npz"])
+        # Ctrl-C may also come when the file is in place, and interrupt what the command says of it.
         for path in left:
-            assert running.returncode != INTERRUPTED
             assert read_weights(path, graph)
             path.unlink()
         assert (tmp_path / "in.safetensors").read_bytes() == content

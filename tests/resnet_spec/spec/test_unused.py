@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resnet_spec import Graph
+from resnet_spec import Graph, load
 from resnet_spec.errors import SpecError
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.loader import check_block
@@ -131,3 +131,23 @@ def test_the_command_reports_a_blocks_file(command: Callable[..., Any], write: W
 
     assert (done.status, done.out) == (2, "")
     assert done.err == "mine.yaml:2:11: main.a: unknown operation, block or layer 'frobnicate'\n"
+
+
+def test_names_with_counters_are_no_others_of_a_block_that_nothing_uses(lower: Lower) -> None:
+    assert lower("""
+        blocks:
+          b:
+            main:
+              convs.0: {conv2d: {channels: 4, kernel: 1}}
+              more:
+                repeat: 3
+                steps:
+                  convs.{number}: {conv2d: {channels: 4, kernel: 1}, from: input}
+              sum: {add: null, from: [convs.0, more.*]}
+        stem: {relu: relu}
+    """)
+
+
+def test_a_resolved_spec_has_no_block_that_others_only_extend() -> None:
+    """Its layers may lack what only those of the other block state."""
+    assert list(load("timm/regnety_040_sgn").data()["blocks"]) == ["regnet_group_norm_bottleneck", "squeeze_excite"]
