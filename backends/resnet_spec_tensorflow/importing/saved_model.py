@@ -269,6 +269,8 @@ def runner(graph_def: Any, output_names: Sequence[str], batch: int | None) -> Ca
     def run(images: Any) -> list[Any]:
         if not functions:
             functions.append(_function(graph_def, output_names))
+        # A graph takes only its own type; images for a comparison are in float64.
+        images = np.asarray(images, functions[0].inputs[0].dtype.as_numpy_dtype)
         step = batch or len(images)
         padded = np.concatenate([images, images[:1].repeat(-len(images) % step, axis=0)])
         with _unfused():

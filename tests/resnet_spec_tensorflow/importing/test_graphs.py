@@ -173,6 +173,15 @@ def test_a_fixed_batch_is_filled(tmp_path: Path, backend: Any, images: Any) -> N
     agree(backend, backend.import_model(frozen(make(), tmp_path / "model.pb", batch=2)), images(3, *shape))
 
 
+@pytest.mark.parametrize("kind", [frozen, saved])
+def test_images_of_another_type_are_taken(tmp_path: Path, backend: Any, images: Any, kind: Any) -> None:
+    """As a comparison draws them, in float64."""
+    run = backend.import_model(kind(small(), tmp_path / ("model.pb" if kind is frozen else "model"))).run
+    drawn = images(2, 3, 8, 8)
+
+    assert np.array_equal(run(drawn.astype(np.float64))[0], run(drawn)[0])
+
+
 def test_a_size_that_is_not_fixed_is_the_callers(tmp_path: Path, backend: Any) -> None:
     inputs = keras.Input((None, None, 3))
     path = frozen(keras.Model(inputs, layers.Conv2D(4, 3, 2, padding="same")(inputs)), tmp_path / "model.pb")
