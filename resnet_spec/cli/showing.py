@@ -12,7 +12,7 @@ import click
 from resnet_spec.cli import completion
 from resnet_spec.cli.common import JSON, SET, SPEC, count, print_json, shape_text
 from resnet_spec.cli.schema import with_installed_schema
-from resnet_spec.cli.tables import Column, print_table, shows_styles, table_lines, terminal_width
+from resnet_spec.cli.tables import Column, fitted_lines, print_table, shows_styles, terminal_width
 
 if TYPE_CHECKING:
     from resnet_spec.graph import Graph, Node
@@ -127,10 +127,10 @@ def _print_graph(graph: Graph) -> None:
     columns = [Column("node", least=16), Column("operation"), Column("output"), Column("inputs", least=12)]
     rows = [(node.name, _operation(node), shape_text(node.shape), ", ".join(node.inputs)) for node in graph.nodes]
     width = terminal_width()
-    if width is not None and max(map(len, table_lines(columns, rows, width))) > width:
+    if width is not None and max(map(len, fitted_lines(columns, rows, width))) > width:
         # The operation has lines of its own, below its node.
         others = [(node, output, inputs) for node, _, output, inputs in rows]
-        heading, *lines = table_lines([column for column in columns if column.heading != "operation"], others, width)
+        heading, *lines = fitted_lines([column for column in columns if column.heading != "operation"], others, width)
         click.secho(heading, bold=True)
         for line, (_, operation, _, _) in zip(lines, rows, strict=True):
             click.echo(line)

@@ -32,7 +32,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     """Print a table, in a terminal as wide as that, and with its headings in bold."""
     import click
 
-    heading, *lines = table_lines(columns, rows, terminal_width())
+    heading, *lines = fitted_lines(columns, rows, terminal_width())
     click.echo("\n".join([click.style(heading, bold=True) if shows_styles() else heading, *lines]))
 
 
@@ -50,7 +50,7 @@ def shows_styles() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def table_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+def fitted_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     """Return the lines of a table, the headings first, none of which ends with spaces.
 
     Args:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.cells import cell_len
 
-from resnet_spec.cli.tables import Column, shortened, table_lines
+from resnet_spec.cli.tables import Column, fitted_lines, shortened
 
 if sys.platform != "win32":
     import pty
@@ -28,7 +28,7 @@ ROWS = [
 
 
 def test_a_table_that_is_piped_is_whole_and_ends_without_spaces() -> None:
-    assert table_lines(COLUMNS, ROWS) == [
+    assert fitted_lines(COLUMNS, ROWS) == [
         "layer                  type         parameters     in all  description",
         "layer1.0.downsample.0  Conv2d           16,384     16,384  a projection of the shortcut",
         "bn1                    BatchNorm2d   1,024,000  2,048,000  after the 1×1 convolution",
@@ -37,7 +37,7 @@ def test_a_table_that_is_piped_is_whole_and_ends_without_spaces() -> None:
 
 @pytest.mark.parametrize("width", range(37, 90))
 def test_numbers_are_whole_at_every_width(width: int) -> None:
-    lines = table_lines(COLUMNS, ROWS, width)
+    lines = fitted_lines(COLUMNS, ROWS, width)
 
     assert max(map(cell_len, lines)) <= width
     assert "16,384" in lines[1]
@@ -47,15 +47,15 @@ def test_numbers_are_whole_at_every_width(width: int) -> None:
 
 
 def test_texts_are_shortened_before_columns_are_left_out() -> None:
-    assert table_lines(COLUMNS, ROWS, 66)[:2] == [
+    assert fitted_lines(COLUMNS, ROWS, 66)[:2] == [
         "layer           type         parameters     in all  description",
         "layer1.…mple.0  Conv2d           16,384     16,384  a projection…",
     ]
-    assert table_lines(COLUMNS, ROWS, 36)[0].split() == ["layer", "parameters", "description"]
+    assert fitted_lines(COLUMNS, ROWS, 36)[0].split() == ["layer", "parameters", "description"]
 
 
 def test_characters_of_two_columns_are_counted_as_two() -> None:
-    lines = table_lines([Column("名前"), Column("n", "right")], [("畳み込み", "1"), ("x", "22")])
+    lines = fitted_lines([Column("名前"), Column("n", "right")], [("畳み込み", "1"), ("x", "22")])
 
     assert lines == ["名前       n", "畳み込み   1", "x         22"]
 
