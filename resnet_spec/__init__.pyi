@@ -53,7 +53,7 @@ from .errors import (
     BackendError as BackendError,
 )
 
-# Packages with a public interface of their own: what else a backend's author needs.
-from . import backend as backend, graph as graph, operations as operations
+# Packages with a public interface of their own: pictures, and what else a backend's author needs.
+from . import backend as backend, drawing as drawing, graph as graph, operations as operations
 
 __version__: str

@@ -26,7 +26,7 @@ from resnet_spec.operations import BaseOperation
 from tests.examples import examples, run
 from tests.needs import need
 
-PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.graph", "resnet_spec.operations")
+PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.drawing", "resnet_spec.graph", "resnet_spec.operations")
 
 # Examples that need a framework, by the name of the object whose docstring they are in.
 FRAMEWORKS: dict[str, tuple[str, ...]] = {

@@ -36,6 +36,7 @@ from resnet_spec import (
     build,
     compare,
     compare_with_model,
+    drawing,
     get_backend,
     graph,
     import_model,
@@ -66,6 +67,7 @@ def specs_and_graphs() -> None:
     assert_type(Graph.from_json(network.to_json()), Graph)
     assert_type(summarize(network), Summary)
     assert_type(network.fingerprint, str)
+    assert_type(drawing.svg(network, expand=["layer1"], color="macs", marks={"conv1": "changed", "fc": 0.5}), str)
     assert_type(network.nodes, tuple[graph.Node, ...])
     assert_type(network.nodes[0].operation, operations.AnyOperation)
 

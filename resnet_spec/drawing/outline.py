@@ -1,0 +1,440 @@
+"""From a graph to what is drawn of it: stages of parts, in which equal blocks are one part that repeats."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby, pairwise
+
+from resnet_spec.drawing.network import Cost, Network, Node
+from resnet_spec.drawing.words import SIGNS, kind_of, label
+from resnet_spec.errors import GraphError, Problem, suggest
+from resnet_spec.operations import Category
+from resnet_spec.operations.fields import Shape
+
+INPUT = "input"
+LINES = 4
+"""As many layers of a block are listed in its box."""
+
+_SEPARATORS = "._-"
+_SMALL = (Category.NORMALIZATION, Category.ACTIVATION, Category.REGULARIZATION)
+"""What is written in the box of the layer before or after it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is drawn as one box.
+
+    Attributes:
+        name: The block's or the first node's name, which is unique.
+        kind: A key of ``words.KIND_NAMES``.
+        lines: What is written in the box, the most important first.
+        nodes: The nodes that it stands for, those of every repetition.
+        inputs: The names of the parts that it reads, ``input`` for the network's, each with the shape that it reads.
+        shape: The shape of its value.
+        times: How many equal blocks it stands for.
+        shortcut: How the block's input reaches its addition: ``identity``, or the layers on its way; empty otherwise.
+        cost: What it costs, all repetitions together.
+    """
+
+    name: str
+    kind: str
+    lines: tuple[str, ...]
+    nodes: tuple[str, ...]
+    inputs: tuple[tuple[str, Shape], ...]
+    shape: Shape
+    times: int = 1
+    shortcut: str = ""
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def sign(self) -> str:
+        """The sign of a join that is drawn as a circle; empty for a box."""
+        return self.lines[0] if self.kind == "join" and self.lines[0] in SIGNS.values() else ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Consecutive parts that are drawn in a frame: a stage, or a block whose layers are shown.
+
+    ``first`` and ``last`` are places in the outline's ``parts``; ``depth`` is 0 for a stage and 1 for a block.
+    """
+
+    name: str
+    first: int
+    last: int
+    times: int = 1
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is drawn of a network: parts in order of execution, and frames around some.
+
+    Examples:
+        >>> import resnet_spec
+        >>> outline = Outline.of(resnet_spec.load("torchvision/resnet50").to_graph())
+        >>> [(part.name, part.times) for part in outline.parts][:4]
+        [('conv1', 1), ('maxpool', 1), ('layer1.0', 1), ('layer1.1', 2)]
+        >>> outline.parts[3].lines
+        ('bottleneck', '1×1 conv, 64', '3×3 conv, 64', '1×1 conv, 256')
+        >>> outline.parts[2].shortcut, outline.parts[3].shortcut
+        ('1×1 conv, 256', 'identity')
+    """
+
+    name: str
+    input: Shape
+    parts: tuple[Part, ...]
+    frames: tuple[Frame, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, network: Network, expand: Collection[str] = (), *, nodes: bool = False) -> Outline:
+        """Make the outline of a network.
+
+        Args:
+            network: A graph.
+            expand: Stages or blocks whose layers are shown, by name; ``all`` for every block.
+            nodes: Show every operation, and fold nothing.
+
+        Returns:
+            The outline.
+
+        Raises:
+            GraphError: There is no stage or block of a name.
+
+        Examples:
+            >>> import resnet_spec
+            >>> graph = resnet_spec.load("torchvision/resnet18").to_graph()
+            >>> [part.name for part in Outline.of(graph, ["layer1"]).parts][2:5]
+            ['layer1.0.conv1', 'layer1.0.conv2', 'layer1.0.add']
+        """
+        return _Maker(network, expand, nodes=nodes).outline()
+
+    @cached_property
+    def total(self) -> Cost:
+        """What the network costs."""
+        return Cost.total([Cost(), *(part.cost for part in self.parts)])
+
+    @cached_property
+    def part_of(self) -> Mapping[str, int]:
+        """The place of the part that stands for each node."""
+        return {node: place for place, part in enumerate(self.parts) for node in part.nodes}
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Consecutive nodes that belong together: a stage or a block."""
+
+    name: str
+    start: int
+    stop: int
+    label: str = ""
+
+
+class _Maker:
+    """Makes one outline."""
+
+    def __init__(self, network: Network, expand: Collection[str], *, nodes: bool) -> None:
+        self.network = network
+        self.nodes = network.nodes
+        self.every = nodes
+        self.index = {node.name: place for place, node in enumerate(self.nodes)}
+        self.shapes = {INPUT: network.input.shape} | {node.name: node.shape for node in self.nodes}
+        self.users = Counter(name for node in self.nodes for name in dict.fromkeys(node.inputs))
+        self.users.update(network.outputs)
+        self.costs = [Cost.of(node, [self.shapes[name] for name in node.inputs]) for node in self.nodes]
+        self.blocks = list(self._blocks())
+        self.stages = list(self._stages())
+        self.opened = self._opened(expand)
+        self.parts: list[Part] = []
+        self.frames: list[Frame] = []
+        self.place: dict[str, str] = {}
+
+    def outline(self) -> Outline:
+        stages = {span.start: span for span in self.stages}
+        done = 0
+        while done < len(self.nodes):
+            if stage := stages.get(done):
+                first = len(self.parts)
+                self._region(stage.start, stage.stop)
+                self.frames.append(Frame(stage.name, first, len(self.parts) - 1))
+                done = stage.stop
+            else:
+                stop = min((start for start in stages if start > done), default=len(self.nodes))
+                self._region(done, stop)
+                done = stop
+        outputs = tuple(dict.fromkeys(self.place[name] for name in self.network.outputs))
+        frames = tuple(sorted(self.frames, key=lambda frame: (frame.first, frame.depth)))
+        return Outline(self.network.name, self.network.input.shape, tuple(self.parts), frames, outputs)
+
+    # -- spans ---------------------------------------------------------------------------------------------------
+
+    def _blocks(self) -> Iterator[_Span]:
+        """The blocks: those that the spec names and that have no stage in them, or else those that join values."""
+        stages = [self.index[scope.output] for scope in self.network.scopes if scope.kind == "stage"]
+        found: list[_Span] = []
+        for scope in self.network.scopes:
+            start, stop = self._extent(scope.name, scope.output)
+            if scope.kind == "block" and stop - start > 1 and not any(start <= place < stop - 1 for place in stages):
+                found.append(_Span(scope.name, start, stop, (scope.block or "block").replace("_", " ")))
+        if not found:
+            yield from self._joining()
+            return
+        end = 0
+        for span in sorted(found, key=lambda span: (span.start, -span.stop)):
+            if span.start >= end:
+                yield span
+                end = span.stop
+
+    def _extent(self, name: str, output: str) -> tuple[int, int]:
+        """The first node of a scope, by name, and the one after its last."""
+        stop = self.index[output] + 1
+        return min(self._first.get(name, stop), stop - 1), stop
+
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        """The place of the first node whose name begins with a text and a separator."""
+        first: dict[str, int] = {}
+        for place, node in enumerate(self.nodes):
+            for end, letter in enumerate(node.name):
+                if letter in _SEPARATORS:
+                    first.setdefault(node.name[:end], place)
+        return first
+
+    def _joining(self) -> Iterator[_Span]:
+        """The spans between two values on which all that follows depends, if they join values."""
+        last = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
+        last |= dict.fromkeys(self.network.outputs, len(self.nodes))
+        start, pending, number = 0, last.get(INPUT, 0), 0
+        for place, node in enumerate(self.nodes):
+            if pending <= place:
+                inside = self.nodes[start : place + 1]
+                if place > start and any(other.operation.joins for other in inside):
+                    stop = place + 1
+                    while stop < len(self.nodes) and self.nodes[stop].operation.category is Category.ACTIVATION:
+                        stop += 1
+                    number += 1
+                    yield _Span(f"block{number}", start, min(stop, place + 2), "block")
+                    start = min(stop, place + 2)
+                else:
+                    start = max(start, place + 1)
+            pending = max(pending, last.get(node.name, 0))
+
+    def _stages(self) -> Iterator[_Span]:
+        end = 0
+        scopes = [scope for scope in self.network.scopes if scope.kind == "stage"]
+        for scope in sorted(scopes, key=lambda scope: self.index[scope.output]):
+            stop = self.index[scope.output] + 1
+            inside = [span.start for span in self.blocks if end <= span.start and span.stop <= stop]
+            start = max(end, self._first.get(scope.name, min(inside, default=stop)))
+            if start < stop and not any(span.start < start < span.stop for span in self.blocks):
+                yield _Span(scope.name, start, stop)
+                end = stop
+        if scopes or self.every:
+            return
+        # Blocks of a model that names no stages.
+        for number, (_, row) in enumerate(
+            groupby(self.blocks, key=lambda span: self.nodes[span.stop - 1].shape[1:]), 1
+        ):
+            spans = list(row)
+            if len(spans) > 1 and all(a.stop == b.start for a, b in pairwise(spans)):
+                yield _Span(f"stage {number}", spans[0].start, spans[-1].stop)
+
+    def _opened(self, expand: Collection[str]) -> frozenset[int]:
+        """The places of the blocks whose layers are shown."""
+        if self.every or "all" in expand:
+            return frozenset(range(len(self.blocks)))
+        known = {span.name: span for span in (*self.blocks, *self.stages)}
+        unknown = [name for name in expand if name not in known]
+        if unknown:
+            raise GraphError(
+                [
+                    Problem(f"no stage or block is named {name!r}{suggest(name, known)} (known: {', '.join(known)})")
+                    for name in unknown
+                ]
+            )
+        return frozenset(
+            place
+            for place, span in enumerate(self.blocks)
+            if any(known[name].start <= span.start and span.stop <= known[name].stop for name in expand)
+        )
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _region(self, start: int, stop: int) -> None:
+        """Add the parts of a stage, or of what is between two."""
+        done = start
+        blocks = [(place, span) for place, span in enumerate(self.blocks) if start <= span.start and span.stop <= stop]
+        for rows in self._folded(blocks):
+            self._layers(done, rows[0][1].start)
+            spans = [span for _, span in rows]
+            if rows[0][0] in self.opened:
+                first = len(self.parts)
+                self._layers(spans[0].start, spans[0].stop, spans[1:])
+                name = spans[0].label if spans[0].label != "block" else spans[0].name
+                self.frames.append(Frame(f"{spans[0].name}: {name}" if self.every else name,
+                                         first, len(self.parts) - 1, len(spans), 1))  # fmt: skip
+            else:
+                self._block(spans)
+            done = spans[-1].stop
+        self._layers(done, stop)
+
+    def _folded(self, blocks: Sequence[tuple[int, _Span]]) -> Iterator[list[tuple[int, _Span]]]:
+        """Rows of consecutive equal blocks."""
+        row: list[tuple[int, _Span]] = []
+        before: object = None
+        for place, span in blocks:
+            signature = (self._signature(span), place in self.opened)
+            if row and not self.every and signature == before and row[-1][1].stop == span.start:
+                row.append((place, span))
+                continue
+            if row:
+                yield row
+            row, before = [(place, span)], signature
+        if row:
+            yield row
+
+    def _signature(self, span: _Span) -> tuple[object, ...]:
+        """What a block computes, whatever its layers are called; what only training depends on is left out."""
+        return tuple(
+            (
+                node.operation.model_copy(update=dict(node.operation.training_fields)),
+                tuple(
+                    self.index[name] - span.start if self.index.get(name, -1) >= span.start else -1
+                    for name in node.inputs
+                ),
+                node.calls is None,
+            )
+            for node in self.nodes[span.start : span.stop]
+        )
+
+    def _block(self, spans: Sequence[_Span]) -> None:
+        """Add the part of equal blocks."""
+        span = spans[0]
+        inside = self.nodes[span.start : span.stop]
+        shortcut, beside = self._shortcut(span)
+        layers = [
+            node
+            for node in inside
+            if node.operation.category in (Category.CONVOLUTION, Category.LINEAR)
+            and node.name not in beside
+            and set(node.shape[1:]) != {1}
+        ] or [node for node in inside if node.name not in beside]
+        lines = [label(node) for node in layers]
+        if len(lines) > LINES:
+            lines = [*lines[: LINES - 1], f"… {len(lines)} layers"]
+        if gate := self._gate(span):
+            lines.append(gate)
+        changes = any(shape[1:] != inside[-1].shape[1:] for _, shape in self._reads(inside))
+        self._add(
+            Part(
+                span.name,
+                "down" if changes or shortcut not in ("identity", "") else "block",
+                (span.label, *lines),
+                tuple(node.name for other in spans for node in self.nodes[other.start : other.stop]),
+                (),
+                self.nodes[spans[-1].stop - 1].shape,
+                len(spans),
+                shortcut,
+            )
+        )
+
+    def _gate(self, span: _Span) -> str:
+        """The block within a block that weights its channels; empty if there is none."""
+        for scope in self.network.scopes:
+            start, stop = self._extent(scope.name, scope.output)
+            within = span.start <= start and stop <= span.stop and (start, stop) != (span.start, span.stop)
+            if scope.kind == "block" and within and any(
+                node.operation.category is Category.POOLING and set(node.shape[1:]) == {1}
+                for node in self.nodes[start:stop]
+            ):  # fmt: skip
+                return (scope.block or "gate").replace("_", " ")
+        return ""
+
+    def _shortcut(self, span: _Span) -> tuple[str, frozenset[str]]:
+        """How a block's input reaches its last addition, and the nodes that are only on that way."""
+        inside = self.nodes[span.start : span.stop]
+        join = next((node for node in reversed(inside) if getattr(node.operation, "op", "") == "add"), None)
+        if join is None or len(join.inputs) != 2:
+            return "", frozenset()
+        one, other = (self._before(name, span) for name in join.inputs)
+        shorter, longer = sorted((one, other), key=len)
+        own = [node for node in inside if node.name in shorter - longer]
+        layers = [label(node) for node in own if node.operation.category not in _SMALL]
+        return " → ".join(layers) or "identity", frozenset(node.name for node in own)
+
+    def _before(self, name: str, span: _Span) -> set[str]:
+        """The nodes of a block that a value depends on, with its own."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            name = waiting.pop()
+            if name not in found and self.index.get(name, -1) >= span.start:
+                found.add(name)
+                waiting += self.nodes[self.index[name]].inputs
+        return found
+
+    def _layers(self, start: int, stop: int, repeated: Sequence[_Span] = ()) -> None:
+        """Add the parts of single layers; ``repeated`` are equal blocks that they stand for too."""
+        group: list[int] = []
+        for place in range(start, stop):
+            if group and not self._goes_on(group, place):
+                self._layer(group, start, repeated)
+                group = []
+            group.append(place)
+        if group:
+            self._layer(group, start, repeated)
+
+    def _goes_on(self, group: Sequence[int], place: int) -> bool:
+        """Whether a node is written in the box of those before it."""
+        node, last = self.nodes[place], self.nodes[group[-1]]
+        if self.every or node.inputs != (last.name,) or self.users[last.name] > 1:
+            return False
+        main = [self.nodes[other] for other in group if self.nodes[other].operation.category not in _SMALL]
+        if node.operation.category not in _SMALL:
+            # What only changes the shape is written with the layer before it.
+            if main:
+                return node.operation.category is Category.RESHAPING and len(group) < 3
+            return node.operation.category in (Category.CONVOLUTION, Category.LINEAR)
+        preactivated = bool(main) and self.nodes[group[0]] is not main[0]
+        return not (preactivated and node.operation.category is Category.NORMALIZATION)
+
+    def _layer(self, group: Sequence[int], start: int, repeated: Sequence[_Span]) -> None:
+        nodes = [self.nodes[place] for place in group]
+        main = next((node for node in nodes if node.operation.category not in _SMALL), nodes[0])
+        rest = " · ".join(label(node) for node in nodes if node is not main)
+        others = (self.nodes[span.start + place - start].name for span in repeated for place in group)
+        self._add(
+            Part(
+                nodes[0].name,
+                kind_of(main),
+                (label(main), *([rest] if rest else [])),
+                (*(node.name for node in nodes), *others),
+                (),
+                nodes[-1].shape,
+            )
+        )
+
+    def _add(self, part: Part) -> None:
+        inside = [self.nodes[self.index[name]] for name in part.nodes]
+        inputs: dict[str, Shape] = {}
+        for name, shape in self._reads(inside):
+            inputs.setdefault(self.place.get(name, INPUT if name == INPUT else ""), shape)
+        own = tuple((name, shape) for name, shape in inputs.items() if name)
+        cost = Cost.total([Cost(), *(self.costs[self.index[name]] for name in part.nodes)])
+        self.place |= dict.fromkeys(part.nodes, part.name)
+        self.parts.append(
+            Part(part.name, part.kind, part.lines, part.nodes, own, part.shape, part.times, part.shortcut, cost)
+        )
+
+    def _reads(self, nodes: Iterable[Node]) -> list[tuple[str, Shape]]:
+        """What nodes read that is not their own."""
+        found = list(nodes)
+        own = {node.name for node in found}
+        reads = defaultdict[str, Shape](tuple)
+        for node in found:
+            reads |= {name: self.shapes[name] for name in node.inputs if name not in own}
+        return list(reads.items())

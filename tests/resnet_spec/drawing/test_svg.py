@@ -1,0 +1,82 @@
+"""Drawings as SVG: valid, self-contained, and with all that they should say as text."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+import resnet_spec
+from resnet_spec.drawing import svg
+
+NAMESPACE = "{http://www.w3.org/2000/svg}"
+
+
+def texts(picture: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(picture).iter(f"{NAMESPACE}text")]
+
+
+def test_a_drawing_says_what_a_figure_in_a_paper_says() -> None:
+    found = texts(svg(resnet_spec.load("torchvision/resnet50").to_graph()))
+
+    assert {"input 3×224×224", "7×7 conv, 64, /2", "layer1", "bottleneck", "5 ×", "512×28×28", "output"} <= set(found)
+
+
+def test_a_drawing_needs_no_other_file() -> None:
+    picture = svg(resnet_spec.load("torchvision/resnet18").to_graph())
+
+    assert not re.search(r"<script|href|url\(|@import|@font-face|<image", picture)
+    assert re.findall(r"https?://[^\"]*", picture) == ["http://www.w3.org/2000/svg"]
+
+
+def test_wider_values_have_wider_boxes() -> None:
+    root = ElementTree.fromstring(svg(resnet_spec.load("torchvision/resnet18").to_graph()))
+    widths = {
+        group.get("data-part"): max(float(rect.get("width", 0)) for rect in group.iter(f"{NAMESPACE}rect"))
+        for group in root.iter(f"{NAMESPACE}g")
+        if group.get("data-part", "").startswith("layer")
+    }
+
+    assert widths["layer1.0"] < widths["layer2.0"] < widths["layer3.0"] < widths["layer4.0"]
+
+
+def test_shortcuts_are_dashed_where_layers_change_the_shape() -> None:
+    picture = svg(resnet_spec.load("torchvision/resnet18").to_graph())
+
+    assert picture.count('class="line dashed"') == 3
+
+
+def test_costs_are_written_and_their_shares_add_up() -> None:
+    found = texts(svg(resnet_spec.load("torchvision/resnet18").to_graph(), color="params"))
+    shares = [float(text.partition("(")[2].rstrip("%)")) for text in found if text.endswith("%)")]
+
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_marks_that_are_words_are_outlines_with_signs() -> None:
+    graph = resnet_spec.load("torchvision/resnet18").to_graph()
+    picture = svg(graph, marks={"layer2.0.conv1": "changed", "fc": "added"})
+
+    assert len(re.findall('class="marked m-changed"', picture)) == 2
+    assert {"~", "+"} <= set(texts(picture))
+
+
+def test_marks_that_are_shares_are_colors_and_what_is_beyond_has_a_sign() -> None:
+    graph = resnet_spec.load("torchvision/resnet18").to_graph()
+    picture = svg(graph, marks={"layer2.0.conv1": 7.0, "layer2.0.conv2": 0.001, "fc": float("nan"), "conv1": 0.02})
+
+    assert len(re.findall(r'<rect class="box beyond"', picture)) == 3
+    assert texts(picture).count("✗") == 2
+
+
+def test_two_networks_are_side_by_side() -> None:
+    one, other = (resnet_spec.load(name).to_graph() for name in ("torchvision/resnet18", "torchvision/resnet50"))
+
+    assert {"torchvision/resnet18", "torchvision/resnet50"} <= set(texts(svg(one, against=other)))
+
+
+def test_names_are_escaped() -> None:
+    graph = resnet_spec.load("cifar/resnet20").to_graph().model_copy(update={"name": "<b>&"})
+
+    assert "<b>&" in texts(svg(graph))
