@@ -11,6 +11,7 @@ from resnet_spec.cli.identify import identify
 from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
+from resnet_spec.cli.preview import preview
 from resnet_spec.cli.schema import schema
 from resnet_spec.cli.showing import blocks, list_specs, show, summary
 from resnet_spec.cli.validate import validate
@@ -35,8 +36,8 @@ def command() -> None:
 
 
 for _command in (
-    blocks, completion, convert, diff, identify, import_command, list_specs, parity, predict, record, schema, show,
-    summary, validate,
+    blocks, completion, convert, diff, identify, import_command, list_specs, parity, predict, preview, record, schema,
+    show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

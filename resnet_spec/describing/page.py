@@ -10,14 +10,12 @@ from resnet_spec.describing.alignment import Pair
 from resnet_spec.describing.changes import Change, blocks_text, changes_of
 from resnet_spec.describing.differences import Comparison
 from resnet_spec.describing.phrases import change_text, phrase, rank_of, word
-from resnet_spec.errors.extras import needs
 from resnet_spec.graph import Node
 from resnet_spec.importing.fields import fields_of
 from resnet_spec.operations import Category
-from resnet_spec.parity.render.words import legal
+from resnet_spec.parity.render.pages import render
 
-with needs("reports", "an HTML page"):
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+PACKAGE = "resnet_spec.describing"
 
 SHORT = {
     "batch_norm": "BN", "group_norm": "GN", "layer_norm": "LN", "instance_norm": "IN",
@@ -61,17 +59,9 @@ def html_page(comparison: Comparison, names: tuple[str, str]) -> str:
     Returns:
         HTML without scripts and without references to other files.
     """
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("resnet_spec.describing"), PackageLoader("resnet_spec.parity.render")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("diff.html").render(
-        names=names, comparison=comparison, lines=comparison.lines(), sections=list(_sections(comparison))
-    )
-    return legal(page)
+    sections = list(_sections(comparison))
+    lines = comparison.lines()
+    return render(PACKAGE, "diff.html", names=names, comparison=comparison, lines=lines, sections=sections)
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:

@@ -65,6 +65,10 @@ class Catalog:
         preferred = {short for name, short in bare.items() if name.startswith(PREFERRED)}
         return suggest(spec, [*bare, *bare.values()], preferred)
 
+    def locate(self, spec: str | Path, folder: Path = Path()) -> Path:
+        """The file of a spec: a path, which a text that ends like one is from ``folder``, or a shipped name."""
+        return folder / spec if isinstance(spec, Path) or spec.endswith(ENDINGS) else self.find(spec)
+
     def find_block(self, name: str) -> Path:
         """The file of a shipped block; raises SpecError if there is none."""
         known = self.blocks()

@@ -48,8 +48,7 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
         message = "must be a shipped spec's name or a file's path"
         raise SpecError(Problem(message, "extends", document.position(("extends",))))
     with located_at(document, ("extends",)):
-        source = path.parent / base if base.endswith(ENDINGS) else catalog.find(base)
-        under = _extended(source, catalog, (*below, resolved))
+        under = _extended(catalog.locate(base, path.parent), catalog, (*below, resolved))
     return _over(document, under)
 
 

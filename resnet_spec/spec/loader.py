@@ -55,7 +55,7 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     catalog = catalog or Catalog.shipped()
     # One text would be read letter by letter.
     overrides = [overrides] if isinstance(overrides, str) else overrides
-    path = _path(spec, catalog)
+    path = catalog.locate(spec)
     document = composed(path, catalog)
     if overrides:
         document = with_blocks(overridden(document, overrides), catalog)
@@ -74,10 +74,12 @@ def with_overrides(spec: Spec, overrides: Overrides, *, catalog: Catalog | None 
     return _validated(document, overridden=True)
 
 
-def _path(spec: str | Path, catalog: Catalog) -> Path:
-    if isinstance(spec, Path) or spec.endswith(ENDINGS):
-        return Path(spec)
-    return catalog.find(spec)
+def load_base(path: Path, *, catalog: Catalog | None = None) -> Spec | None:
+    """The spec that a file extends; None if it extends none. Raises SpecError if either is wrong."""
+    catalog = catalog or Catalog.shipped()
+    data = (catalog.document(path) if catalog.owns(path) else read(path)).data
+    base = cast("dict[str, Any]", data).get(EXTENDS) if isinstance(data, dict) else None
+    return load(catalog.locate(base, path.parent), catalog=catalog) if isinstance(base, str) else None
 
 
 # -- validation --------------------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ def _remove(data: Any, path: KeyPath) -> None:
 def source_text(spec: str | Path, *, catalog: Catalog | None = None) -> str:
     """The text of a spec's file, or of a shipped block's, which ``show`` prints too."""
     catalog = catalog or Catalog.shipped()
-    path = catalog.blocks().get(str(spec)) or _path(spec, catalog)
+    path = catalog.blocks().get(str(spec)) or catalog.locate(spec)
     read(path)
     return path.read_text(encoding="utf-8-sig")
 

@@ -14,12 +14,9 @@ from itertools import groupby
 from math import ceil, floor, inf, isinf, log10
 from typing import TYPE_CHECKING, NamedTuple
 
-from resnet_spec.errors.extras import needs
 from resnet_spec.parity.render import words
+from resnet_spec.parity.render.pages import SHARED, render
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR
-
-with needs("reports", "an HTML report"):
-    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import DType
@@ -35,14 +32,9 @@ LOWEST, HIGHEST = -8, 16
 
 def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None = None) -> str:
     """Return a page on a whole run; ``errors`` are the messages of the specs that could not be compared."""
-    environment = Environment(
-        loader=PackageLoader("resnet_spec.parity.render"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html").render(
+    return render(
+        SHARED,
+        "page.html",
         drawings=[Drawing(report, f"spec-{index}") for index, report in enumerate(reports, 1)],
         errors=errors or {},
         words=words,
@@ -50,7 +42,6 @@ def html_page(reports: Sequence[ParityReport], errors: Mapping[str, str] | None 
         relative_tolerance=f"{RELATIVE_TOLERANCE:.0e}",
         rounding_factor=f"{ROUNDING_FACTOR:g}",
     )
-    return words.legal(page)
 
 
 class Cell(NamedTuple):

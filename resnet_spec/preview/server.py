@@ -1,0 +1,109 @@
+"""Serves the preview on the loopback interface, to pages of its own only.
+
+Any page that a browser shows can send requests to this machine, and a host name can be made to resolve to it, so every
+request must name this server's own host, and its own origin if it names one.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from resnet_spec.errors import OutputError
+from resnet_spec.preview.page import POLICY, fragment, page
+from resnet_spec.preview.watching import Watched
+
+LOOPBACK = "127.0.0.1"
+KEEP_ALIVE = 10.0
+"""Seconds without a change after which a comment is sent, by which a page that was closed is noticed."""
+
+
+class PreviewServer(ThreadingHTTPServer):
+    """A server of one page.
+
+    Args:
+        watched: What is shown.
+        port: The port, or 0 for any that is free.
+
+    Raises:
+        OutputError: If the port is in use, or may not be used.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, watched: Watched, port: int = 0) -> None:
+        self.watched = watched
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise OutputError(f"port {port}: {getattr(error, 'strerror', None) or error}") from None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """What a request may name as this server."""
+        return frozenset(f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost"))
+
+    @property
+    def address(self) -> str:
+        """The page's address."""
+        return f"http://{LOOPBACK}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore that a page was closed while it was sent."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PreviewServer  # pyright: ignore[reportIncompatibleVariableOverride]
+    server_version = "resnet-spec"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        if not self._is_own():
+            self.send_error(HTTPStatus.FORBIDDEN, "this server answers its own page only")
+        elif self.path == "/":
+            self._send("text/html", page(self.server.watched.contents).encode())
+        elif self.path == "/changes":
+            self._send_changes()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _is_own(self) -> bool:
+        hosts = self.server.hosts
+        origins = {f"http://{host}" for host in hosts}
+        named = self.headers.get_all("Host") or []
+        return len(named) == 1 and named[0] in hosts and set(self.headers.get_all("Origin") or []) <= origins
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self._send_policy()
+        self.wfile.write(body)
+
+    def _send_changes(self) -> None:
+        """Send what is shown of every file, and then of each that changes, until the page is closed."""
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self._send_policy()
+        watched = self.server.watched
+        seen = [0 for _ in watched.versions]
+        while (versions := watched.wait(seen, KEEP_ALIVE)) is not None:
+            for place, version in enumerate(versions):
+                if version != seen[place]:
+                    content = watched.contents[place]
+                    data = {"place": place, "broken": bool(content.mistakes), "html": fragment(content)}
+                    self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+            self.wfile.write(b": alive\n\n")
+            seen = versions
+
+    def _send_policy(self) -> None:
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print no line for each request."""
