@@ -327,6 +327,7 @@ def _mirrored(block: str, kind: str, inputs: int, size: tuple[int, int] = (5, 4)
 
 
 BLOCKS: dict[str, Case] = {
+    "attention_pool": _stage("attention_pool", {}, size=(3, 2), heads=2, features=5),
     "average": _stage("average", {}, stride=2),
     "avg_projection": _stage("avg_projection", _NORMALIZED, channels=8, stride=2),
     "avg_projection_dilated": _stage("avg_projection", _NORMALIZED, channels=8, dilation=2),
@@ -373,6 +374,10 @@ BLOCKS: dict[str, Case] = {
         first_dilation=1,
         projection={"conv_projection": {"kernel": 3}},
     ),
+    "byob_pooled_bottleneck": _stage(
+        "byob_pooled_bottleneck", _NORMALIZED, size=(4, 2), width=8, channels=16, stride=2
+    ),
+    "byob_pooled_bottleneck_identity": _stage("byob_pooled_bottleneck", _NORMALIZED, 16, (3, 4), width=8, channels=16),
     "cifar_basic_block": _stage("cifar_basic_block", _NORMALIZED, channels=8, stride=2),
     "cifar_basic_block_padded": _stage(
         "cifar_basic_block", _NORMALIZED, channels=8, stride=2, projection="zero_padding"

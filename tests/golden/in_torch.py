@@ -26,6 +26,7 @@ from .original import PREFIX, Arrays, Original, only
 # timm and transformers import torchvision, whose operators must be registered first.
 models()
 
+from timm.layers.attention_pool2d import AttentionPool2d  # noqa: E402
 from timm.layers.blur_pool import BlurPool2d, create_aa  # noqa: E402
 from timm.layers.create_conv2d import create_conv2d  # noqa: E402
 from timm.layers.drop import DropPath  # noqa: E402
@@ -37,7 +38,7 @@ from timm.layers.norm import LayerNorm2d  # noqa: E402
 from timm.layers.norm_act import BatchNormAct2d, GroupNormAct  # noqa: E402
 from timm.layers.squeeze_excite import SEModule  # noqa: E402
 from timm.layers.std_conv import ScaledStdConv2d, StdConv2d, StdConv2dSame  # noqa: E402
-from timm.models import resnet, resnetv2  # noqa: E402
+from timm.models import byobnet, resnet, resnetv2  # noqa: E402
 from torchvision.models import resnet as torchvision  # noqa: E402
 from transformers.models.resnet import modeling_resnet as transformers  # noqa: E402
 
@@ -201,6 +202,11 @@ def _dilated_bottleneck() -> nn.Module:
     return resnet.Bottleneck(4, 4, 1, projection, reduce_first=2, dilation=2, first_dilation=1)
 
 
+_POOLED = {"bottle_ratio": 0.5, "layers": byobnet.get_layer_fns(byobnet.model_cfgs["resnet50_clip"])}
+_FUSED = {f"{name}.bn.act": f"{name}.act" for name in ("conv1_1x1", "conv2_kxk")}
+_WITH_ITS_ACTIVATION = {f"{name}.bn": ["every"] for name in ("conv1_1x1", "conv2_kxk")}
+"""Modules whose value is that of no node."""
+
 _unit = partial(resnetv2.PreActBottleneck, bottle_ratio=0.5)
 _convolving = {"conv_layer": create_conv2d, "norm_layer": BatchNormAct2d}
 _standardized = {
@@ -360,6 +366,11 @@ ORIGINALS: dict[str, Original] = {
     "operations/multiply_by_a_constant": _function("mul", lambda x: torch.mul(x, 0.3)),
     "operations/multiply_twice": _function("mul", lambda x: torch.mul(torch.mul(x, torch.sigmoid(x)), -1.7)),
     "operations/multiply_gate": _function("mul", lambda x: torch.mul(x, x.mean((2, 3), keepdim=True))),
+    # timm computes every token's query and projection and then takes the first.
+    "blocks/attention_pool": _module(
+        partial(AttentionPool2d, 4, (3, 2), out_features=5, num_heads=2, qkv_separate=True),
+        called={"q": ["every"], "proj": ["every"]},
+    ),
     "blocks/average": _module(_average, called={"": ["pool"]}),
     "blocks/avg_projection": _module(
         partial(resnet.downsample_avg, 4, 8, 1, 2), name="timm.models.resnet.downsample_avg"
@@ -399,6 +410,12 @@ ORIGINALS: dict[str, Original] = {
         renamed=_ACTIVATIONS,
     ),
     "blocks/bottleneck_dilated": _module(_dilated_bottleneck, renamed=_ACTIVATIONS),
+    "blocks/byob_pooled_bottleneck": _module(
+        partial(byobnet.BottleneckBlock, 4, 16, stride=2, **_POOLED), called=_WITH_ITS_ACTIVATION, renamed=_FUSED
+    ),
+    "blocks/byob_pooled_bottleneck_identity": _module(
+        partial(byobnet.BottleneckBlock, 16, 16, **_POOLED), called=_WITH_ITS_ACTIVATION, renamed=_FUSED
+    ),
     "blocks/cifar_basic_block": _module(lambda: papers.BasicUnit(4, 8, 2)),
     "blocks/cifar_basic_block_padded": _module(
         lambda: papers.BasicUnit(4, 8, 2, papers.ZeroPadded), called={"shortcut": ["shortcut.pad"]}

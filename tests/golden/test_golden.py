@@ -84,12 +84,10 @@ def test_every_operation_has_a_trace() -> None:
 WITHOUT_A_TRACE = {
     "air_attention",
     "atrous_pyramid",
-    "attention_pool",
     "bilinear_attention",
     "bottleneck_attention",
     "byob_bottleneck",
     "byob_edge",
-    "byob_pooled_bottleneck",
     "byob_regnetz_bottleneck",
     "convolutional_attention",
     "dirac_unit",

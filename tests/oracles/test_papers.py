@@ -47,6 +47,8 @@ FIGURES = {
     "faces/iresnet18": (24_025_600, 18),
     "faces/iresnet34": (34_139_328, 34),
     "faces/iresnet50": (43_590_848, 50),
+    "faces/iresnet100": (65_156_160, 100),
+    "faces/iresnet200": (118_833_920, 198),
     "msra/resnet50": (25_557_032, 50),
     "msra/resnet101": (44_549_160, 101),
     "msra/resnet152": (60_192_808, 152),
