@@ -106,7 +106,7 @@ class ResnetParity:
         except BackendError:
             # The report is complete without a bisection.
             return report
-        return replace(report, nodes=located.nodes, findings=located.findings)
+        return replace(report, nodes=located.nodes, findings=located.findings, outline=located.outline)
 
     def _resolved(self, path: str | Path) -> str | Path:
         """Return the path of an existing file relative to the current folder; names of specs and weights unchanged."""

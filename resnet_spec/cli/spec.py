@@ -7,6 +7,7 @@ import click
 from resnet_spec.cli.common import run, version_option
 from resnet_spec.cli.completion import completion
 from resnet_spec.cli.diff import diff
+from resnet_spec.cli.draw import draw
 from resnet_spec.cli.identify import identify
 from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
@@ -36,8 +37,8 @@ def command() -> None:
 
 
 for _command in (
-    blocks, completion, convert, diff, identify, import_command, list_specs, parity, predict, preview, record, schema,
-    show, summary, validate,
+    blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview, record,
+    schema, show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

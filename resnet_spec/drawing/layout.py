@@ -19,6 +19,12 @@ BRANCH = 9
 FAR = 12
 """A shortcut past more rows than this is beside all others, where there are no frames."""
 
+ABOVE = 4
+"""From a row to the line below it that ends at the next row."""
+
+BESIDE = 6
+"""From the middle of a box to where a second line ends at its top."""
+
 LANE = 15
 """Between a shortcut and what is beside it."""
 
@@ -68,7 +74,7 @@ class Rectangle(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A frame to place: its first and last box, how deep it is in others, and the least width for its name."""
+    """A frame to place: its first and last box, how deep it is in others, and the width of its name."""
 
     first: int
     last: int
@@ -129,34 +135,34 @@ class _Layouter:
         self.after: dict[int, int] = {}
         self.chains = self._chains()
         self.count = max(self.rows, default=-1) + 1
+        self.inner: list[list[int]] = [[] for _ in range(self.count)]
+        for place, row in enumerate(self.rows):
+            self.inner[row].append(place)
         self.x = [0.0] * len(sizes)
+        self.boxes: list[Box] = []
+        self.entries: set[tuple[int, int]] = set()
         self.lane_x: dict[tuple[int, int], float] = {}
 
     def result(self) -> Layout:
-        inner: list[list[int]] = [[] for _ in range(self.count)]
-        for place, row in enumerate(self.rows):
-            inner[row].append(place)
         main = set(self.chains[0]) if self.chains else set[int]()
-        sizes = [[self.sizes[place] for place in places if place in main] for places in inner]
+        sizes = [[self.sizes[place] for place in places if place in main] for places in self.inner]
         right = [max((size.width / 2 + size.right for size in row), default=4.0) for row in sizes]
         left = [max((size.width / 2 + size.left for size in row), default=4.0) for row in sizes]
         near, far = self._lanes()
         for lane in near:
             self._place(lane, right, 1)
-        top, middle, bottom = self._heights(inner)
+        top, middle, bottom = self._heights()
         out = Layout()
-        out.boxes = [
-            Box(self.x[p], middle[row], self.sizes[p].width, self.sizes[p].height) for p, row in enumerate(self.rows)
-        ]
         out.frames = self._frames(left, right, top, bottom)
         for band, frame in zip(self.bands, out.frames, strict=True):
             for row in range(self.rows[band.first], self.rows[band.last] + 1):
                 left[row] = max(left[row], -frame.x)
         for lane in far:
             self._place(lane, left, -1)
-        out.edges = [
-            self._edge(source, place, out.boxes, top) for place, read in enumerate(self.inputs) for source in read
+        self.boxes = out.boxes = [
+            Box(self.x[p], middle[row], self.sizes[p].width, self.sizes[p].height) for p, row in enumerate(self.rows)
         ]
+        out.edges = [self._edge(source, place, top) for place, read in enumerate(self.inputs) for source in read]
         out.left = max([*left, 0.0]) + 4
         out.right = max([*right, *(frame.x + frame.width for frame in out.frames)]) + 4
         out.bottom = max([*bottom, *(frame.y + frame.height for frame in out.frames)])
@@ -211,20 +217,30 @@ class _Layouter:
                     or (source == chain_of[source][-1])
                 )
                 next_to = self.rows[place] - self.rows[source] == 1
-                if self.after.get(source) == place or (next_to and links) or self._is_entry(source, place, chain_of):
+                if self.after.get(source) == place or self._is_entry(source, place, chain_of) or (next_to and links):
                     continue
                 lanes.append(_Lane(self.rows[source] + 1, self.rows[place] - 1, (), (source, place)))
         lanes.sort(key=lambda lane: (lane.last - lane.first, lane.first))
+        beside = {place for lane in lanes if lane.boxes and self._is_far(lane) for place in lane.boxes}
         near: list[_Lane] = []
         far: list[_Lane] = []
         for lane in lanes:
-            (far if not lane.boxes and self._leaves(*lane.ends) else near).append(lane)
+            (far if self._is_far(lane) or beside & {*lane.boxes, *lane.ends} else near).append(lane)
         return near, far
+
+    def _is_far(self, lane: _Lane) -> bool:
+        """Whether a lane is beside the frames, because it passes some and is in none."""
+        if not lane.boxes:
+            return self._leaves(*lane.ends)
+        first = lane.boxes[0]
+        inside = any(band.first <= first <= band.last for band in self.bands)
+        return not inside and bool(self.inputs[first]) and self._leaves(self._deepest(first), first)
 
     def _is_entry(self, source: int, place: int, chain_of: Mapping[int, list[int]]) -> bool:
         """Whether an edge is the one by which a branch begins or ends, in whose lane it is."""
         main = self.chains[0]
         if chain_of[place] is not main and chain_of[place][0] == place and source == self._deepest(place):
+            self.entries.add((source, place))
             return True
         return chain_of[source] is not main and chain_of[source][-1] == source and self.users[source][0] == place
 
@@ -258,19 +274,21 @@ class _Layouter:
     def _place(self, lane: _Lane, used: list[float], side: int) -> None:
         """Give a lane the nearest place beside what is already in its rows."""
         sizes = [self.sizes[place] for place in lane.boxes]
-        half = max((size.width / 2 + size.left for size in sizes), default=0)
-        width = half + max((size.width / 2 + size.right for size in sizes), default=0)
-        rows = range(max(lane.first, 0), lane.last + 1) or range(lane.first, lane.first + 1)
-        inside = [row for row in rows if row < self.count]
-        edge = max((used[row] for row in inside), default=0) + LANE
+        near, beyond = (
+            max((size.width / 2 + (size.left if side == towards else size.right) for size in sizes), default=0)
+            for towards in (1, -1)
+        )
+        lines = [row for row in range(lane.first, max(lane.last, lane.first) + 1) if 0 <= row < self.count]
+        rows = range(self.rows[lane.boxes[0]], self.rows[lane.boxes[-1]] + 1) if lane.boxes else range(0)
+        x = max([*(used[row] + LANE for row in lines), *(used[row] + LANE + near for row in rows)], default=LANE)
         for place in lane.boxes:
-            self.x[place] = side * (edge + half)
+            self.x[place] = side * x
         if not lane.boxes:
-            self.lane_x[lane.ends] = side * edge
-        for row in inside:
-            used[row] = edge + width
+            self.lane_x[lane.ends] = side * x
+        for row in lines:
+            used[row] = x + (beyond if row in rows else 0)
 
-    def _heights(self, inner: Sequence[Sequence[int]]) -> tuple[list[float], list[float], list[float]]:
+    def _heights(self) -> tuple[list[float], list[float], list[float]]:
         """The top, the middle and the bottom of each row; frames need room above and below."""
         before = [0.0] * (self.count + 1)
         for band in self.bands:
@@ -280,7 +298,7 @@ class _Layouter:
         middle: list[float] = []
         bottom: list[float] = []
         y = 0.0
-        for row, places in enumerate(inner):
+        for row, places in enumerate(self.inner):
             y += before[row] + (GAP if row else 0)
             top.append(y)
             sizes = [self.sizes[place] for place in places]
@@ -293,17 +311,17 @@ class _Layouter:
         self, left: Sequence[float], right: Sequence[float], top: Sequence[float], bottom: Sequence[float]
     ) -> list[Rectangle]:
         """The frames; an outer one has room for the inner ones."""
-        deepest = max((band.depth for band in self.bands), default=0)
         frames: list[Rectangle] = []
         for band in self.bands:
             rows = range(self.rows[band.first], self.rows[band.last] + 1)
             inner = [other for other in self.bands if band.first <= other.first and other.last <= band.last
                      and other.depth > band.depth]  # fmt: skip
-            room = PADDING * (1 + deepest - band.depth)
+            room = PADDING * (2 if inner else 1)
             begins = sum(self.rows[other.first] == rows.start for other in inner)
             ends = sum(self.rows[other.last] == rows.stop - 1 for other in inner)
-            x = min(-max(left[row] for row in rows), -band.width / 2 + PADDING) - room
-            x_right = max(max(right[row] for row in rows), band.width / 2 - PADDING) + room
+            # The name is on the left of the longest path.
+            x = min(-max(left[row] for row in rows) - room, -band.width)
+            x_right = max(right[row] for row in rows) + room
             y = top[rows.start] - (PADDING + HEADING) * (1 + begins)
             y_bottom = bottom[rows.stop - 1] + PADDING * (1 + ends)
             frames.append(Rectangle(x, y, x_right - x, y_bottom - y))
@@ -311,20 +329,27 @@ class _Layouter:
 
     # -- lines ---------------------------------------------------------------------------------------------------
 
-    def _edge(self, source: int, target: int, boxes: Sequence[Box], top: Sequence[float]) -> Edge:
-        one, other = boxes[source], boxes[target]
+    def _edge(self, source: int, target: int, top: Sequence[float]) -> Edge:
+        one, other = self.boxes[source], self.boxes[target]
         start, end = one.y + one.height / 2, other.y - other.height / 2
         lane = self.lane_x.get((source, target))
         if lane is not None:
-            side = 1 if lane > 0 else -1
             # Within a frame, the line leaves the main path below the frame's border.
             branch = max(top[self.rows[source] + 1] - BRANCH, start + 4)
-            landing = other.x + side * other.width / 2
-            return Edge(source, target, ((one.x, branch), (lane, branch), (lane, other.y), (landing, other.y)), True)
+            return Edge(source, target, ((one.x, branch), (lane, branch), *self._landing(lane, target, top)), True)
         if abs(one.x - other.x) < 0.5:
             return Edge(source, target, ((one.x, start), (other.x, end)), False)
-        if self.x[target] != 0 and abs(other.x) > abs(one.x):
+        if (source, target) in self.entries:
             branch = max(top[self.rows[source] + 1] - BRANCH, start + 4)
             return Edge(source, target, ((one.x, branch), (other.x, branch), (other.x, end)), False)
-        landing = other.x + (1 if one.x > other.x else -1) * other.width / 2
-        return Edge(source, target, ((one.x, start), (one.x, other.y), (landing, other.y)), False)
+        return Edge(source, target, ((one.x, start), *self._landing(one.x, target, top)), False)
+
+    def _landing(self, x: float, target: int, top: Sequence[float]) -> tuple[tuple[float, float], ...]:
+        """The last corners of a line that comes down beside a box: at its side, or at its top if others are between."""
+        box, row = self.boxes[target], self.rows[target]
+        side = 1 if x > box.x else -1
+        between = (self.boxes[place].x for place in self.inner[row] if place != target)
+        if any(min(x, box.x) < other < max(x, box.x) for other in between):
+            gap, landing = top[row] - GAP + ABOVE, box.x + side * BESIDE
+            return (x, gap), (landing, gap), (landing, box.y - box.height / 2)
+        return (x, box.y), (box.x + side * box.width / 2, box.y)

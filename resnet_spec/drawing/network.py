@@ -6,8 +6,9 @@ Graphs show themselves as drawings in a notebook, so this package is below their
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from math import prod
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from resnet_spec.operations import BaseOperation
 from resnet_spec.operations.fields import Shape
@@ -63,9 +64,12 @@ class Network(Protocol):
     def scopes(self) -> Sequence[Scope]: ...  # noqa: D102
     @property
     def outputs(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def output_names(self) -> Sequence[str]: ...  # noqa: D102
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """What a part costs: multiply-accumulates, trainable parameters, and elements of all its values."""
 
     macs: int = 0
@@ -82,4 +86,5 @@ class Cost(NamedTuple):
     @classmethod
     def total(cls, costs: Iterable[Cost]) -> Cost:
         """The sum of several."""
-        return cls(*(sum(column) for column in zip(*costs, strict=True)))
+        found = list(costs)
+        return cls(*(sum(getattr(cost, field.name) for cost in found) for field in fields(cls)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
@@ -73,6 +73,8 @@ class Frame:
 class Outline:
     """What is drawn of a network: parts in order of execution, and frames around some.
 
+    ``outputs`` are the names of the parts after which nothing follows, each with what its output is called.
+
     Examples:
         >>> import resnet_spec
         >>> outline = Outline.of(resnet_spec.load("torchvision/resnet50").to_graph())
@@ -88,7 +90,7 @@ class Outline:
     input: Shape
     parts: tuple[Part, ...]
     frames: tuple[Frame, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, network: Network, expand: Collection[str] = (), *, nodes: bool = False) -> Outline:
@@ -96,7 +98,7 @@ class Outline:
 
         Args:
             network: A graph.
-            expand: Stages or blocks whose layers are shown, by name; ``all`` for every block.
+            expand: Stages or blocks whose layers are shown, by name or by that of a node; ``all`` for every one.
             nodes: Show every operation, and fold nothing.
 
         Returns:
@@ -116,7 +118,12 @@ class Outline:
     @cached_property
     def total(self) -> Cost:
         """What the network costs."""
-        return Cost.total([Cost(), *(part.cost for part in self.parts)])
+        return Cost.total(part.cost for part in self.parts)
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each part, by its name."""
+        return {part.name: place for place, part in enumerate(self.parts)}
 
     @cached_property
     def part_of(self) -> Mapping[str, int]:
@@ -166,9 +173,23 @@ class _Maker:
                 stop = min((start for start in stages if start > done), default=len(self.nodes))
                 self._region(done, stop)
                 done = stop
-        outputs = tuple(dict.fromkeys(self.place[name] for name in self.network.outputs))
+        outputs = self._outputs()
         frames = tuple(sorted(self.frames, key=lambda frame: (frame.first, frame.depth)))
         return Outline(self.network.name, self.network.input.shape, tuple(self.parts), frames, outputs)
+
+    def _outputs(self) -> tuple[tuple[str, str], ...]:
+        """The outputs at the end of the network; where other parts follow, a part says that it is an output."""
+        read = {name for part in self.parts for name, _ in part.inputs}
+        names = self.network.output_names or [""] * len(self.network.outputs)
+        found: list[tuple[str, str]] = []
+        for name, output in zip(names, self.network.outputs, strict=True):
+            part, text = self.place[output], f"output {name}".rstrip()
+            if part in read:
+                place = next(place for place, other in enumerate(self.parts) if other.name == part)
+                self.parts[place] = replace(self.parts[place], lines=(*self.parts[place].lines, f"→ {text}"))
+            else:
+                found.append((part, text))
+        return tuple(found)
 
     # -- spans ---------------------------------------------------------------------------------------------------
 
@@ -248,18 +269,17 @@ class _Maker:
         if self.every or "all" in expand:
             return frozenset(range(len(self.blocks)))
         known = {span.name: span for span in (*self.blocks, *self.stages)}
-        unknown = [name for name in expand if name not in known]
+        unknown = [name for name in expand if name not in known and name not in self.index]
         if unknown:
-            raise GraphError(
-                [
-                    Problem(f"no stage or block is named {name!r}{suggest(name, known)} (known: {', '.join(known)})")
-                    for name in unknown
-                ]
-            )
+            some = ", ".join([*(span.name for span in self.stages or self.blocks), "all"])
+            texts = [f"no stage or block is named {name!r}{suggest(name, known)} (known: {some})" for name in unknown]
+            raise GraphError([Problem(text) for text in texts])
+        spans = [known.get(name) or _Span(name, self.index[name], self.index[name] + 1) for name in expand]
         return frozenset(
             place
-            for place, span in enumerate(self.blocks)
-            if any(known[name].start <= span.start and span.stop <= known[name].stop for name in expand)
+            for place, block in enumerate(self.blocks)
+            for span in spans
+            if (span.start <= block.start and block.stop <= span.stop) or block.start <= span.start < block.stop
         )
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -424,11 +444,9 @@ class _Maker:
         for name, shape in self._reads(inside):
             inputs.setdefault(self.place.get(name, INPUT if name == INPUT else ""), shape)
         own = tuple((name, shape) for name, shape in inputs.items() if name)
-        cost = Cost.total([Cost(), *(self.costs[self.index[name]] for name in part.nodes)])
+        cost = Cost.total(self.costs[self.index[name]] for name in part.nodes)
         self.place |= dict.fromkeys(part.nodes, part.name)
-        self.parts.append(
-            Part(part.name, part.kind, part.lines, part.nodes, own, part.shape, part.times, part.shortcut, cost)
-        )
+        self.parts.append(replace(part, inputs=own, cost=cost))
 
     def _reads(self, nodes: Iterable[Node]) -> list[tuple[str, Shape]]:
         """What nodes read that is not their own."""

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from resnet_spec.drawing.layout import Band, Box, Edge, Layout, Size, layout
 from resnet_spec.drawing.network import Network
-from resnet_spec.drawing.outline import INPUT, Outline, Part
+from resnet_spec.drawing.outline import INPUT, Frame, Outline, Part
 from resnet_spec.drawing.words import KIND_NAMES, count, shape_text
 from resnet_spec.operations.fields import Shape
 
@@ -30,12 +30,13 @@ SHARES = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %")
 
 COSTS = {"macs": "multiply-accumulates", "params": "parameters", "activations": "elements of activations"}
 
-# Light and dark; the lightness differs too, so that kinds differ without color.
-_KINDS = {
+KIND_COLORS = {
     "conv": ("#fde3c0", "#6b4a1c"), "block": ("#d5e4f7", "#28476e"), "down": ("#b3cdee", "#1d5a9c"),
     "linear": ("#e3d6f2", "#553a78"), "pool": ("#cfe9d2", "#2b5e35"), "norm": ("#f7f3c8", "#5c561c"),
     "act": ("#f8d9dc", "#71323b"), "join": ("#ffffff", "#3a3f47"), "other": ("#ececec", "#43474d"),
 }  # fmt: skip
+"""The light and the dark color of each kind."""
+
 _SCALE = (
     ("#f7f9fc", "#22272e"), ("#deebf7", "#1f3346"), ("#c0d9ee", "#1d4566"), ("#93c1e0", "#1c5a88"),
     ("#62a3d0", "#2273ad"), ("#3f86bf", "#4a97cf"),
@@ -45,7 +46,7 @@ _BEYOND = ("#f2a08e", "#a33a24")
 
 def _style() -> str:
     def rules(side: int) -> str:
-        colors = {**{f".k-{kind}": pair[side] for kind, pair in _KINDS.items()},
+        colors = {**{f".k-{kind}": pair[side] for kind, pair in KIND_COLORS.items()},
                   **{f".s-{step}": pair[side] for step, pair in enumerate(_SCALE)},
                   ".beyond": _BEYOND[side]}  # fmt: skip
         ink, soft, paper, frame = (
@@ -65,6 +66,7 @@ def _style() -> str:
 
     return (
         ".net-drawing text{font-family:Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif;font-size:12px}"
+        ".net-drawing text{text-anchor:start}"
         ".net-drawing text.small{font-size:10.5px}.net-drawing text.bold{font-weight:bold}"
         ".net-drawing .middle{text-anchor:middle}.net-drawing .end{text-anchor:end}"
         ".net-drawing .line{fill:none;stroke-width:1.2}.net-drawing .box{stroke-width:1}"
@@ -84,22 +86,23 @@ class Piece(NamedTuple):
     width: float
     height: float
     kinds: frozenset[str] = frozenset()
+    words: tuple[str, ...] = ()
 
 
 def svg(
-    network: Network,
+    network: Network | Outline,
     *,
     expand: Collection[str] = (),
     nodes: bool = False,
     color: Color = "kind",
     marks: Mapping[str, Mark] | None = None,
-    against: Network | None = None,
+    against: Network | Outline | None = None,
     marks_against: Mapping[str, Mark] | None = None,
 ) -> str:
     """Draw a network as SVG: stage by stage, equal blocks once.
 
     Args:
-        network: A graph.
+        network: A graph, or its outline, which is drawn as it is.
         expand: Stages or blocks whose layers are drawn, by name; ``["all"]`` for every one.
         nodes: Draw every operation, and fold nothing.
         color: What colors mean: the kind of each part, or what it costs.
@@ -122,7 +125,7 @@ def svg(
     """
     pairs = [(network, marks or {})] + ([(against, marks_against or {})] if against is not None else [])
     pieces = [
-        _piece(Outline.of(item, expand if len(pairs) == 1 else _known(item, expand), nodes=nodes), color, item_marks)
+        _piece(drawn_outline(item, expand, nodes=nodes, several=len(pairs) > 1), color, item_marks)
         for item, item_marks in pairs
     ]
     width = sum(piece.width for piece in pieces) + MARGIN * (len(pieces) + 1)
@@ -146,10 +149,20 @@ def svg(
     )
 
 
-def _known(network: Network, expand: Collection[str]) -> Collection[str]:
-    """The names of ``expand`` that one of two networks has."""
+def size_of(picture: str) -> tuple[float, float]:
+    """The width and height of a drawing."""
+    width, height = picture.partition(' width="')[2].split('"', 3)[:3:2]
+    return float(width), float(height)
+
+
+def drawn_outline(
+    network: Network | Outline, expand: Collection[str], *, nodes: bool, several: bool = False
+) -> Outline:
+    """The outline of a network; one of several need not have all stages that are expanded."""
+    if isinstance(network, Outline):
+        return network
     names = {"all", *(scope.name for scope in network.scopes)}
-    return [name for name in expand if name in names]
+    return Outline.of(network, [name for name in expand if name in names or not several], nodes=nodes)
 
 
 # -- one network -------------------------------------------------------------------------------------------------
@@ -160,11 +173,12 @@ def _piece(outline: Outline, color: Color, marks: Mapping[str, Mark]) -> Piece:
     most = max((getattr(part.cost, color) for part in outline.parts), default=0) if color != "kind" else 0
     texts = [_lines(part, color, outline) for part in outline.parts]
     sizes = [_input_size(outline), *(_size(part, lines) for part, lines in zip(outline.parts, texts, strict=True))]
-    sizes += [Size(60, 18) for _ in outline.outputs]
+    sizes += [Size(_text_width(text) + 10, 18) for _, text in outline.outputs]
     inputs: list[list[int]] = [[], *([place[name] for name, _ in part.inputs] for part in outline.parts)]
-    inputs += [[place[name]] for name in outline.outputs]
+    inputs += [[place[name]] for name, _ in outline.outputs]
     bands = [
-        Band(frame.first + 1, frame.last + 1, frame.depth, _text_width(frame.name) + 30) for frame in outline.frames
+        Band(frame.first + 1, frame.last + 1, frame.depth, _text_width(_heading(frame), 10.5) + 14)
+        for frame in outline.frames
     ]
     placed = layout(sizes, inputs, bands)
     title = _text_width(outline.name) + 8
@@ -181,7 +195,8 @@ def _piece(outline: Outline, color: Color, marks: Mapping[str, Mark]) -> Piece:
     for part, box, lines in zip(outline.parts, placed.boxes[1:], texts, strict=False):
         elements += _part(part, box, lines, _fill(part, color, most, marks), _word(part, marks))
     kinds = frozenset(part.kind for part in outline.parts)
-    return Piece((*elements, "</g>"), left + right, placed.bottom + 30, kinds)
+    words = tuple(word for part in outline.parts if (word := _word(part, marks)))
+    return Piece((*elements, "</g>"), left + right, placed.bottom + 30, kinds, words)
 
 
 def _lines(part: Part, color: Color, outline: Outline) -> tuple[str, ...]:
@@ -190,8 +205,8 @@ def _lines(part: Part, color: Color, outline: Outline) -> tuple[str, ...]:
     if color == "kind":
         return part.lines
     cost, total = getattr(part.cost, color), getattr(outline.total, color)
-    share = f" ({cost / total:.1%})" if total else ""
-    return (*part.lines, f"{count(cost)}{share}")
+    share = f"{cost / total:.1%}" if cost >= total / 1000 else "<0.1%"
+    return (*part.lines, f"{count(cost)} ({share})" if cost else "0")
 
 
 def _size(part: Part, lines: Sequence[str]) -> Size:
@@ -306,9 +321,12 @@ def _frames(outline: Outline, placed: Layout) -> Iterator[str]:
             for step in (6, 3):
                 yield _rect("frame", x + step, y - step, width, height, 6)
         yield _rect("frame", x, y, width, height, 6)
-        times = f"{frame.times} × " if frame.times > 1 else ""
-        bold = " bold" if frame.depth == 0 or times else ""
-        yield f'<text class="soft small{bold}" x="{_n(x + 8)}" y="{_n(y + 14)}">{escape(times + frame.name)}</text>'
+        bold = " bold" if frame.depth == 0 or frame.times > 1 else ""
+        yield f'<text class="soft small{bold}" x="{_n(x + 8)}" y="{_n(y + 14)}">{escape(_heading(frame))}</text>'
+
+
+def _heading(frame: Frame) -> str:
+    return f"{frame.times} × {frame.name}" if frame.times > 1 else frame.name
 
 
 def _edge(edge: Edge, placed: Layout, outline: Outline) -> Iterator[str]:
@@ -355,8 +373,8 @@ def _shapes(outline: Outline, placed: Layout, sizes: Sequence[Size]) -> Iterator
 def _ends(outline: Outline, placed: Layout) -> Iterator[str]:
     box = placed.boxes[0]
     yield f'<text class="middle" x="{_n(box.x)}" y="{_n(box.y + 4)}">input {shape_text(outline.input)}</text>'
-    for box in placed.boxes[len(outline.parts) + 1 :]:
-        yield f'<text class="middle soft" x="{_n(box.x)}" y="{_n(box.y + 4)}">output</text>'
+    for box, (_, text) in zip(placed.boxes[len(outline.parts) + 1 :], outline.outputs, strict=True):
+        yield f'<text class="middle soft" x="{_n(box.x)}" y="{_n(box.y + 4)}">{escape(text)}</text>'
 
 
 # -- the legend --------------------------------------------------------------------------------------------------
@@ -377,7 +395,7 @@ def _legend(color: Color, pieces: Sequence[Piece], marks: Sequence[Mark], width:
             *((f"s-{step}", "") for step in range(1, last)),
             (f"s-{last}", "many"),
         ]
-    words = dict.fromkeys(mark for mark in marks if isinstance(mark, str))
+    words = dict.fromkeys(word for piece in pieces for word in piece.words)
     row, x = "", 0.0
     for style, name in [*items, *((f"m-{word}", word) for word in words)]:
         need = 18 + _text_width(name, 10.5) + (12 if name else 0)

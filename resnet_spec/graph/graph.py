@@ -89,13 +89,15 @@ class Graph(Frozen):
         return f"Graph({self.name!r}, {size}, fingerprint {self.fingerprint[:8]})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the part below each top-level name."""
+        """What a notebook shows: the drawing, and the part below each top-level name."""
+        from resnet_spec.drawing import svg
+
         counts: Counter[str] = Counter()
         for parameter in self.parameters():
             counts[parameter.node.partition(".")[0]] += prod(parameter.shape) * parameter.trainable
         parts = {node.name.partition(".")[0]: as_text(node.shape) for node in self.nodes}
         rows = [(name, shape, f"{counts[name]:,}") for name, shape in parts.items()]
-        return notebook.table(repr(self), ["module", "output", "parameters"], rows, self.description)
+        return svg(self) + notebook.table(repr(self), ["module", "output", "parameters"], rows, self.description)
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))

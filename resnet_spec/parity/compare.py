@@ -26,6 +26,7 @@ from resnet_spec.parity.report import (
     ParityReport,
     largest_difference,
     logits_size,
+    outline_of,
     ratio,
     remark_on,
     standard_deviation,
@@ -239,6 +240,7 @@ class Comparison:
             environment={process.name: process.environment for process in self._processes},
             nodes=nodes,
             findings=findings,
+            outline=outline_of(graph, nodes),
             remark="" if bisect else remark_on(exact[0]),
         )
 

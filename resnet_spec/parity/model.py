@@ -30,6 +30,7 @@ from resnet_spec.parity.report import (
     ParityReport,
     StructuralDifference,
     largest_difference,
+    outline_of,
 )
 from resnet_spec.parity.source_process import SECONDS, SourceProcess
 from resnet_spec.spec.loader import Overrides, load
@@ -263,9 +264,11 @@ class ModelComparison:
         notes = ()
         if missing:
             notes = (f"{len(missing)} of {len(graph.nodes)} nodes have no value of their own in the model",)
+        merged = _merged(report.nodes, reports)
         return replace(
             report,
-            nodes=_merged(report.nodes, reports),
+            nodes=merged,
+            outline=outline_of(graph, merged),
             findings=_in_order(graph, (*report.findings, *findings)),
             notes=notes,
             remark="",

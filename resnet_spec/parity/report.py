@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec import notebook
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
+from resnet_spec.drawing import Outline
 from resnet_spec.operations.fields import Shape
 from resnet_spec.parity.rounding import structure_tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
 
 Quantity = Literal["logits", "node", "assembly", "gradients", "statistics", "losses", "weights", "parameters"]
 
@@ -173,6 +176,7 @@ class ParityReport:
         structure: How the layers of a model of another library differ from the spec's, in the spec's order. Where they
             do, nothing was computed: ``deviation`` and ``rounding_tolerance`` are NaN, and there are no differences.
         notes: What was read differently from how that model states it, and what differs in training only.
+        outline: How the network is drawn in the page, where nodes were compared; not a part of the data.
 
     Examples:
         >>> found = Difference("logits", "float64", "tensorflow", "torch", largest=3e-13, allowed=1e-9, size=0.5)
@@ -195,6 +199,7 @@ class ParityReport:
     remark: str = ""
     structure: tuple[StructuralDifference, ...] = ()
     notes: tuple[str, ...] = ()
+    outline: Outline | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         """Say the verdict in a line; ``to_dict`` has all of it."""
@@ -238,7 +243,14 @@ class ParityReport:
             "nodes": [node.to_dict() for node in self.nodes],
             "findings": [finding.to_dict() for finding in self.findings],
         }
-        return {"passed": self.passed, **plain_data(asdict(self)), **parts}
+        data = asdict(replace(self, outline=None))
+        del data["outline"]
+        return {"passed": self.passed, **plain_data(data), **parts}
+
+
+def outline_of(graph: Graph, nodes: Sequence[NodeReport]) -> Outline | None:
+    """Return how a network is drawn whose nodes were compared: blocks with a wrong node are drawn by their layers."""
+    return Outline.of(graph, [node.name for node in nodes if not node.passed]) if nodes else None
 
 
 def largest_difference(result: NDArray[Any], wanted: NDArray[Any]) -> float:

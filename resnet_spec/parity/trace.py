@@ -36,6 +36,7 @@ from resnet_spec.parity.report import (
     ParityReport,
     largest_difference,
     logits_size,
+    outline_of,
     ratio,
     remark_on,
     standard_deviation,
@@ -397,6 +398,7 @@ def compare_with_trace(
         environment=environment,
         nodes=nodes,
         findings=findings,
+        outline=outline_of(graph, nodes),
         remark="" if nodes else remark_on(trace.exact),
     )
 

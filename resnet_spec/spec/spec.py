@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -9,7 +10,7 @@ from pydantic import PrivateAttr
 from resnet_spec import notebook
 from resnet_spec.document.dump import to_yaml
 from resnet_spec.document.parser import Document, KeyPath
-from resnet_spec.errors import Position
+from resnet_spec.errors import Position, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.spec.lowering import lower
 from resnet_spec.spec.models import Network
@@ -49,8 +50,15 @@ class Spec(Network):
         return f"Spec({self.name!r}, input {self.input.shape}{stages})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the resolved YAML."""
-        return notebook.folded(f"{self.name}: {self.description}" if self.description else self.name, self.to_yaml())
+        """What a notebook shows: the drawing if the spec is valid, and the resolved YAML."""
+        from resnet_spec.drawing import svg
+
+        picture = ""
+        with suppress(SpecError):
+            picture = svg(self.to_graph())
+        return picture + notebook.folded(
+            f"{self.name}: {self.description}" if self.description else self.name, self.to_yaml()
+        )
 
     def __hash__(self) -> int:
         return hash((self.name, self.to_yaml()))

@@ -74,6 +74,18 @@ def test_a_notebook_shows_a_whole_table_of_escaped_text(kind: str, some: set[str
     assert all(any(text in shown for shown in page.texts) for text in some)
 
 
+@pytest.mark.parametrize("kind", ["spec", "graph"])
+def test_a_notebook_shows_the_drawing(kind: str) -> None:
+    assert '<svg xmlns="http://www.w3.org/2000/svg" class="net-drawing"' in SHOWN[kind][0]._repr_html_()
+
+
+def test_a_notebook_shows_the_text_of_a_spec_that_is_invalid() -> None:
+    invalid = load("cifar/resnet20", {"outputs": ["layer9"]})
+
+    assert "<svg" not in invalid._repr_html_()
+    assert any("cifar_basic_block" in text for text in Page(invalid._repr_html_()).texts)
+
+
 def test_columns_of_numbers_are_aligned_on_the_right() -> None:
     text = notebook.table("t", ["name", "count"], [["a1", "1,000"], ["b", "20"]], "a <note>")
 

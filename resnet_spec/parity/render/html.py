@@ -14,6 +14,8 @@ from itertools import groupby
 from math import ceil, floor, inf, isinf, log10
 from typing import TYPE_CHECKING, NamedTuple
 
+from resnet_spec.drawing import svg
+from resnet_spec.drawing.svg import SHARES
 from resnet_spec.parity.render import words
 from resnet_spec.parity.render.pages import SHARED, render
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.protocol import DType
     from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
 
-WITHIN = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %"))
+WITHIN = SHARES
 BEYOND = ((10.0, "10 ×"), (1000.0, "1000 ×"), (inf, "more"))
 """The levels that have a color each: the largest share of a bound, and its name."""
 
@@ -169,6 +171,15 @@ class Drawing:
             f"accumulated error {words.figure(node.accumulated_error)}",
         )
         return Cell(node, self.anchor(node.name), _level(worst), mark, "\n".join(lines))
+
+    @cached_property
+    def picture(self) -> str:
+        """The network, each part in the color of its node with the largest share; empty if it is not known."""
+        if self.report.outline is None:
+            return ""
+        cells = [cell for stage in self.stages for block in stage.blocks for cell in block.cells]
+        marks = {cell.node.name: inf if cell.mark else words.share(words.worst(cell.node)) for cell in cells}
+        return svg(self.report.outline, marks=marks)
 
     @cached_property
     def histograms(self) -> list[Histogram]:

@@ -22,7 +22,7 @@ def check(placed: Layout) -> None:
     for edge in placed.edges:
         target, (x, y) = placed.boxes[edge.target], edge.points[-1]
         on_side = abs(abs(x - target.x) - target.width / 2) < 0.1 and y == target.y
-        on_top = x == target.x and abs(y - (target.y - target.height / 2)) < 0.1
+        on_top = abs(x - target.x) < target.width / 2 and abs(y - (target.y - target.height / 2)) < 0.1
         assert on_side or on_top
         assert y > edge.points[0][1]
 

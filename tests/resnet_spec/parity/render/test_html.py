@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from resnet_spec import load
 from resnet_spec.parity.render.html import html_page
-from resnet_spec.parity.report import Finding
+from resnet_spec.parity.report import Finding, outline_of
 
 VOID = {"meta", "br", "hr", "line", "rect"}
 UNPRINTED = {"style", "title"}
@@ -167,6 +168,25 @@ def test_each_node_s_figures_are_there_without_a_pointer(bisected: Any) -> None:
 def test_a_cell_s_color_is_its_worst_share(handmade: Any, part: float, level: int) -> None:
     page = html_page([handmade.report(nodes=(handmade.node("conv1", 0.0, part),))])
     assert re.findall(r'class="cell level-(\d)" title="conv1', page) == [str(level)]
+
+
+def test_the_network_is_drawn_with_each_part_in_the_color_of_its_worst_node(handmade: Any) -> None:
+    graph = load("cifar/resnet20").to_graph()
+    shares = {"layer2.1.conv2": (5.0,), "layer2.1.bn1": (0.2,), "layer1.0.conv1": (0.02,)}
+    nodes = tuple(handmade.node(node.name, *shares.get(node.name, (0.0,))) for node in graph.nodes)
+    page = html_page([handmade.report(nodes=nodes, outline=outline_of(graph, nodes))])
+    parts = dict(re.findall(r'<g data-part="([^"]*)".*?class="box ([^"]*)"', page, re.DOTALL))
+
+    # The block with the wrong node is drawn by its layers, and the others as blocks.
+    assert parts["layer2.1.conv2"] == "beyond"
+    assert parts["layer2.1.conv1"] == "s-4"
+    assert parts["layer1.0"] == "s-2"
+    assert parts["layer3.1"] == "s-0"
+
+
+def test_without_nodes_there_is_no_drawing(handmade: Any) -> None:
+    assert "net-drawing" not in html_page([handmade.report()])
+    assert outline_of(load("cifar/resnet20").to_graph(), ()) is None
 
 
 def test_nan_and_infinity_are_reported_in_words(bisected: Any, handmade: Any) -> None:
