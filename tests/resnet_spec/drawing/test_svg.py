@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -80,3 +81,10 @@ def test_names_are_escaped() -> None:
     graph = resnet_spec.load("cifar/resnet20").to_graph().model_copy(update={"name": "<b>&"})
 
     assert "<b>&" in texts(svg(graph))
+
+
+def test_the_picture_in_the_documents_is_what_the_command_draws() -> None:
+    picture = svg(resnet_spec.load("resnet18").to_graph(), expand=["layer2"])
+
+    # If not: resnet-spec draw resnet18 --expand layer2 -o docs/resnet18.svg
+    assert (Path(__file__).parents[3] / "docs/resnet18.svg").read_text("utf-8") == picture
