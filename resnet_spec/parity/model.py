@@ -18,6 +18,7 @@ from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError, SpecError, WeightsError, listed
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.importing.importer import read_source
+from resnet_spec.operations import Dropout, Flatten, StochasticDepth
 from resnet_spec.parity.compare import Comparison, at_size, loaded_spec
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.model_nodes import ModelNodes
@@ -36,6 +37,7 @@ from resnet_spec.parity.source_process import SECONDS, SourceProcess
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.structure import comparison as structure
+from resnet_spec.structure.differences import MOST
 from resnet_spec.structure.forms import form_of_graph
 from resnet_spec.structure.matching import AmbiguityError, MismatchError
 from resnet_spec.structure.steps import IncomparableError
@@ -306,7 +308,8 @@ def _structural_report(graph: Graph, source: SourceModel, error: MismatchError, 
     form = form_of_graph(source.graph, source.arrays)
     found = structure.structural_differences(graph, form, _names(source, graph), MODEL) or [error]
     differences = [StructuralDifference(str(one), one.node, one.counterpart) for one in found]
-    return _report(graph, source, differences, seed, batch)
+    notes = [f"the first {MOST} differences are listed; there may be more"] * (len(found) == MOST)
+    return _report(graph, source, differences, seed, batch, notes)
 
 
 def _other_shapes(graph: Graph, found: structure.Comparison) -> list[StructuralDifference]:
@@ -323,7 +326,12 @@ def _other_shapes(graph: Graph, found: structure.Comparison) -> list[StructuralD
 
 
 def _report(
-    graph: Graph, source: SourceModel, differences: Sequence[StructuralDifference], seed: int, batch: int
+    graph: Graph,
+    source: SourceModel,
+    differences: Sequence[StructuralDifference],
+    seed: int,
+    batch: int,
+    notes: Sequence[str] = (),
 ) -> ParityReport:
     """Return the report on a model with another structure, whose values are not compared."""
     return ParityReport(
@@ -337,7 +345,7 @@ def _report(
         rounding_tolerance=nan,
         differences=(),
         structure=tuple(differences),
-        notes=source.remarks,
+        notes=(*source.remarks, *notes),
     )
 
 
@@ -368,19 +376,44 @@ def _logits(source: SourceModel, images: NDArray[Any], names: Sequence[str]) -> 
 
 def _in_training(graph: Graph, model: Graph, pairs: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what the layers of the spec and the model differ in that only training depends on, a sentence each."""
-    found: dict[tuple[str, Any, Any], list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for name, other in ((name, other) for name, others in pairs.items() for other in others if other != INPUT):
         ours, theirs = graph.by_name[name].operation, model.by_name[other].operation
         if ours.op == theirs.op:
             for field in ours.training_fields:
                 values = getattr(ours, field), getattr(theirs, field)
                 if values[0] != values[1]:
-                    found.setdefault((field, *values), []).append(name)
+                    text = field.replace("_", " ")
+                    found.setdefault((f"{text} {values[0]}", str(values[1])), []).append(name)
+    ours, theirs = _regularized(graph), _regularized(model)
+    for name, own in ours.items():
+        others = [INPUT] if name == INPUT else pairs.get(name, ())
+        read = [layer for other in others for layer in theirs.get(other, ())]
+        if others and own != read:
+            texts = (" and ".join(own) or "nothing", " and ".join(read) or "nothing")
+            found.setdefault(texts, []).append(f"after {name}")
     return [
-        f"differs in training only: {field.replace('_', ' ')} {ours} in the spec, {theirs} as the model was read "
-        f"({listed(names)})"
-        for (field, ours, theirs), names in found.items()
+        f"differs in training only: {ours} in the spec, {theirs} as the model was read ({listed(names)})"
+        for (ours, theirs), names in found.items()
     ]
+
+
+def _regularized(graph: Graph) -> dict[str, list[str]]:
+    """Return the layers that act in training only, such as ``dropout 0.5``, after each node that computes anything."""
+    sources = {INPUT: INPUT}
+    found: dict[str, list[str]] = {INPUT: []}
+    for node in graph.nodes:
+        operation = node.operation
+        if isinstance(operation, Dropout | StochasticDepth):
+            sources[node.name] = sources[node.inputs[0]]
+            found[sources[node.name]].append(f"{operation.op.replace('_', ' ')} {operation.rate}")
+        elif isinstance(operation, Flatten):
+            # Dropout before it or after it is the same.
+            sources[node.name] = sources[node.inputs[0]]
+        else:
+            sources[node.name] = node.name
+            found[node.name] = []
+    return found
 
 
 def _merged(nodes: Sequence[NodeReport], others: Sequence[NodeReport]) -> tuple[NodeReport, ...]:

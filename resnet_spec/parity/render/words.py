@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf, isinf, isnan
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,11 @@ def heading(group: list[Finding]) -> str:
     if more:
         text += f", and {len(more)} more in the same way: {', '.join(finding.node for finding in more)}"
     return text
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence: ``torch, tensorflow and the model``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def sentence(text: str) -> str:

@@ -42,18 +42,19 @@ import torch
 from torch import nn
 
 class Net(nn.Module):
-    def __init__(self, eps=1e-5, momentum=0.1, classes=5, channels=3):
+    def __init__(self, eps=1e-5, momentum=0.1, classes=5, channels=3, dropout=0):
         super().__init__()
         torch.manual_seed(0)
         self.stem = nn.Conv2d(channels, 6, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(6, momentum=momentum)
         self.second = nn.Conv2d(6, 8, 3, 2, 1, bias=False)
         self.last_norm = nn.BatchNorm2d(8, eps=eps)
+        self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = nn.Linear(8, classes)
 
     def forward(self, x):
         x = torch.relu(self.norm(self.stem(x)))
-        return self.head(self.last_norm(self.second(x)).mean((2, 3)))
+        return self.head(self.drop(self.last_norm(self.second(x)).mean((2, 3))))
 
 def make():
     print("what a model prints is not the report")
@@ -64,6 +65,12 @@ def epsilon():
 
 def momentum():
     return Net(momentum=0.01)
+
+def dropout():
+    return Net(dropout=0.5)
+
+def everything():
+    return Net(eps=1e-3, momentum=0.01, dropout=0.5)
 
 def gray():
     return Net(channels=1)
@@ -164,6 +171,26 @@ def test_what_differs_in_training_only_is_a_note(comparison: ModelComparison, sp
     report = comparison.run(spec, read_source("models_of_mine:momentum", (3, 12, 12)))
     assert report.passed
     assert report.notes == ("differs in training only: momentum 0.1 in the spec, 0.01 as the model was read (bn1)",)
+
+
+@pytest.mark.parametrize(
+    ("rate", "note"),
+    [
+        (None, "nothing in the spec, dropout 0.5 as the model was read (after avgpool)"),
+        (0.2, "dropout 0.2 in the spec, dropout 0.5 as the model was read (after avgpool)"),
+        (0.5, ""),
+    ],
+)
+def test_another_dropout_is_a_note(
+    comparison: ModelComparison, spec: str, folder: Path, rate: float | None, note: str
+) -> None:
+    path = folder / "dropped.yaml"
+    # After the flatten, where the model has it before.
+    text = SPEC if rate is None else SPEC.replace("  fc:", f"  drop: {{dropout: {{rate: {rate}}}}}\n  fc:")
+    path.write_text(text, "utf-8")
+    report = comparison.run(str(path), read_source("models_of_mine:dropout", (3, 12, 12)))
+    assert report.passed
+    assert report.notes == ((f"differs in training only: {note}",) if note else ())
 
 
 # -- models that are not -------------------------------------------------------------------------------------------
