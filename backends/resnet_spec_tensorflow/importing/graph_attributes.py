@@ -12,20 +12,31 @@ from resnet_spec_tensorflow.importing.reader import Context
 
 SUMS = ("BiasAdd", "AddV2", "Add")
 SAME = ("Identity", "StopGradient")
-FORMATS = {"NHWC": "channels_last", "NCHW": "channels_first"}
-SPATIAL = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
+FORMATS = {
+    "NHWC": "channels_last",
+    "NCHW": "channels_first",
+    "NDHWC": "channels_last",
+    "NCDHW": "channels_first",
+}
 
 
 def format_of(context: Context) -> str:
     """A node's layout in TensorFlow's words."""
-    return str(context.layer.attribute("data_format", "NHWC"))
+    # Attributes that have their default value need not be there.
+    return str(context.layer.attribute("data_format", "NDHWC" if "3D" in context.layer.kind else "NHWC"))
 
 
-def pair_of(context: Context, name: str) -> tuple[int, int]:
-    """The rows and columns of an attribute that lists all axes."""
-    values = context.layer.attribute(name) or [1, 1, 1, 1]
-    first, second = values[SPATIAL[format_of(context)]]
-    return int(first), int(second)
+def spatial(data_format: str) -> slice:
+    """The axes of a layout that are neither the batch nor the channels."""
+    start = 1 if data_format.endswith("C") else 2
+    return slice(start, start + len(data_format) - 2)
+
+
+def window_of(context: Context, name: str) -> tuple[int, ...]:
+    """The numbers for rows and columns, or for a volume's axes, of an attribute that lists all axes."""
+    data_format = format_of(context)
+    values = context.layer.attribute(name) or [1] * len(data_format)
+    return tuple(map(int, values[spatial(data_format)]))
 
 
 def padding_of(context: Context) -> Any:
@@ -36,8 +47,8 @@ def padding_of(context: Context) -> Any:
     if kind != "EXPLICIT":
         return "same" if kind == "SAME" else 0
     edges = context.layer.attribute("explicit_paddings")
-    place = SPATIAL[format_of(context)].start
-    return tuple((int(edges[2 * axis]), int(edges[2 * axis + 1])) for axis in (place, place + 1))
+    axes = range(len(edges) // 2)[spatial(format_of(context))]
+    return tuple((int(edges[2 * axis]), int(edges[2 * axis + 1])) for axis in axes)
 
 
 def own_array(array: Any) -> Any:

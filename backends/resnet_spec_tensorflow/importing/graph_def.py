@@ -173,7 +173,7 @@ def input_of_graph(graph_def: Any) -> tuple[tuple[int | None, ...] | None, bool]
     shape = (
         None if stated.unknown_rank or not stated.dim else tuple(d.size if d.size >= 0 else None for d in stated.dim)
     )
-    return shape, formats[:1] == [b"NCHW"]
+    return shape, bool(formats) and formats[0].startswith(b"NC")
 
 
 def calls_of_graph(graph_def: Any, output_names: Sequence[str], shape: Sequence[int | None] | None) -> Calls:

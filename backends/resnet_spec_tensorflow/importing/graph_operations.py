@@ -11,13 +11,13 @@ from resnet_spec_tensorflow.importing.calls import Call
 from resnet_spec_tensorflow.importing.graph_attributes import (
     FORMATS,
     SAME,
-    SPATIAL,
     SUMS,
     format_of,
     layer_of,
     own_array,
     padding_of,
-    pair_of,
+    spatial,
+    window_of,
 )
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, slice_of
 from resnet_spec_tensorflow.importing.graph_normalization import decomposed, normalizes
@@ -42,7 +42,8 @@ def _biased(context: Context, call: Call | None, channels: int) -> Any:
     arrays = [value.array for value in call.operation.values if isinstance(value, Constant)]
     if len(arrays) != 1 or arrays[0].size != channels or arrays[0].shape[-1:] != (channels,):
         return None
-    if call.operation.kind != "BiasAdd" and (format_of(context) == "NCHW" or normalizes(call.operation)):
+    first = FORMATS[format_of(context)] == "channels_first"
+    if call.operation.kind != "BiasAdd" and (first or normalizes(call.operation)):
         return None
     context.absorb(call)
     return np.array(arrays[0].reshape(-1), np.float32)
@@ -56,14 +57,15 @@ def _next(context: Context) -> Call | None:
     return later
 
 
-@READERS.register("tf.Conv2D", "tf.DepthwiseConv2dNative")
-def _conv2d(context: Context) -> Tensor | None:
+@READERS.register("tf.Conv2D", "tf.DepthwiseConv2dNative", "tf.Conv3D")
+def _conv(context: Context) -> Tensor | None:
     kernel = _kernel(context)
     tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     if kernel is None or tensor is None:
         return None
     found = standardized(kernel) if context.layer.kind == "Conv2D" else None
-    op, fields, arrays = "conv2d", dict[str, Any](), dict[str, Any]()
+    rank = kernel.array.ndim - 2
+    op, fields, arrays = f"conv{rank}d", dict[str, Any](), dict[str, Any]()
     if found is not None:
         kernel = context.layer.owner = found.weight
         op, fields = "std_conv2d", {"epsilon": float(str(np.float32(found.epsilon)))}
@@ -71,16 +73,16 @@ def _conv2d(context: Context) -> Tensor | None:
             arrays["gain"] = own_array(found.gain.array.reshape(-1, 1, 1, 1))
             gamma = next((known for known in GAMMAS if abs(found.gamma - known) < 1e-4 * known), found.gamma)
             fields |= {"gain": True, "gamma": gamma}
-    array = kernel.array.transpose(3, 2, 0, 1)
+    array = kernel.array.transpose(rank + 1, rank, *range(rank))
     groups = tensor.value.shape[0] // max(array.shape[1], 1)
-    if context.layer.kind != "Conv2D":
+    if context.layer.kind == "DepthwiseConv2dNative":
         array = kernel.array.transpose(2, 3, 0, 1)
         groups = array.shape[0]
         array = array.reshape(-1, 1, *array.shape[2:])
     later = _next(context)
     bias = _biased(context, later, len(array))
     window = array.shape[2:]
-    steps = {"stride": pair_of(context, "strides"), "dilation": pair_of(context, "dilations")}
+    steps = {"stride": window_of(context, "strides"), "dilation": window_of(context, "dilations")}
     return context.add(
         op,
         tensor.value,
@@ -114,8 +116,8 @@ def _conv1d(context: Context) -> Tensor | None:
         arrays={"weight": own_array(array)} | ({} if bias is None else {"bias": bias}),
         channels=len(array),
         kernel=array.shape[2],
-        stride=pair_of(context, "strides")[1],
-        dilation=pair_of(context, "dilations")[1],
+        stride=window_of(context, "strides")[1],
+        dilation=window_of(context, "dilations")[1],
         padding="same" if same and array.shape[2] > 1 else 0,
         groups=tensor.value.shape[0] // max(array.shape[1], 1),
         bias=bias is not None,
@@ -130,38 +132,40 @@ def _crop(context: Context, last: Call) -> Any:
     bounds = [later.operation.constant(index) for index in (1, 2, 3)]
     if any(bound is None for bound in bounds):
         return None
-    sizes = last.outputs[0].shape[SPATIAL[format_of(context)]]
-    keys = slice_of(later.operation, *bounds)[SPATIAL[format_of(context)]]
-    if len(keys) != 2 or not all(isinstance(key, slice) for key in keys):
+    axes = spatial(format_of(context))
+    sizes = last.outputs[0].shape[axes]
+    keys = slice_of(later.operation, *bounds)[axes]
+    if len(keys) != len(sizes) or not all(isinstance(key, slice) for key in keys):
         return None
     ends = [key.indices(size)[:2] for key, size in zip(keys, sizes, strict=True)]
     context.absorb(later)
     return tuple((start, size - stop) for (start, stop), size in zip(ends, sizes, strict=True))
 
 
-@READERS.register("tf.Conv2DBackpropInput")
-def _conv2d_backprop_input(context: Context) -> Tensor | None:
+@READERS.register("tf.Conv2DBackpropInput", "tf.Conv3DBackpropInputV2")
+def _conv_backprop_input(context: Context) -> Tensor | None:
     kernel = _kernel(context)
     tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     if kernel is None or tensor is None:
         return None
-    if max(pair_of(context, "dilations")) > 1:
+    if max(window_of(context, "dilations")) > 1:
         return context.problem("is dilated; the language's transposed convolution is not")
-    array = kernel.array.transpose(3, 2, 0, 1)
+    rank = kernel.array.ndim - 2
+    array = kernel.array.transpose(rank + 1, rank, *range(rank))
     later = _next(context)
     bias = _biased(context, later, array.shape[1])
     padding = padding_of(context)
     if not padding:
         padding = _crop(context, context.call if bias is None or later is None else later) or padding
     return context.add(
-        "conv_transpose2d",
+        f"conv_transpose{rank}d",
         tensor.value,
         tensor.axes,
         name=layer_of(kernel),
         arrays={"weight": own_array(array)} | ({} if bias is None else {"bias": bias}),
         channels=array.shape[1],
         kernel=array.shape[2:],
-        stride=pair_of(context, "strides"),
+        stride=window_of(context, "strides"),
         padding=padding,
         bias=bias is not None,
     )

@@ -220,7 +220,7 @@ def _grouped(call: Call, made: Mapping[int, Call]) -> Call | None:
 def _dilated(call: Call, made: Mapping[int, Call]) -> Call | None:
     """A dilated convolution, of which TensorFlow makes plain ones of the positions of each remainder."""
     conv = made.get(id(call.inputs[0])) if call.inputs else None
-    if conv is None or conv.operation.kind not in ("Conv2D", "DepthwiseConv2dNative"):
+    if conv is None or conv.operation.kind not in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
         return None
     spread = made.get(id(conv.inputs[0])) if conv.inputs else None
     if spread is None or spread.operation.kind != "SpaceToBatchND":
@@ -235,12 +235,14 @@ def _dilated(call: Call, made: Mapping[int, Call]) -> Call | None:
         or back is None
         or crops is None
         or not plain
-        or node.attribute("data_format", "NHWC") != "NHWC"
+        or not node.attribute("data_format", "NHWC").endswith("C")
     ):
         return None
     # Rows that are appended for the number of remainders alone are cropped again.
     padding = edges - crops
-    if len(block) != 2 or not np.array_equal(block, back) or crops[:, 0].any() or padding.min() < 0:
+    if not np.array_equal(block, back) or crops[:, 0].any() or padding.min() < 0:
+        return None
+    if len(block) != len(conv.outputs[0].shape) - 2:
         return None
     attributes = {key: node.attributes[key] for key in ("strides", "data_format") if key in node.attributes}
     attributes["dilations"] = _attribute([1, *map(int, block), 1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from resnet_spec_tensorflow.importing.calls import as_list
-from resnet_spec_tensorflow.importing.graph_attributes import FORMATS, format_of, padding_of, pair_of
+from resnet_spec_tensorflow.importing.graph_attributes import FORMATS, format_of, padding_of, window_of
 from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode, layer_name, owner_name, slice_of
 from resnet_spec_tensorflow.importing.graph_normalization import by_position
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, is_single
@@ -19,19 +19,20 @@ from resnet_spec_tensorflow.importing.strides import HELPER, deferred
 # -- pools and reductions ----------------------------------------------------------------------------------------
 
 
-@READERS.register("tf.MaxPool", "tf.AvgPool")
+@READERS.register("tf.MaxPool", "tf.AvgPool", "tf.MaxPool3D", "tf.AvgPool3D")
 def _pool(context: Context) -> Tensor | None:
-    op = "max_pool2d" if context.layer.kind == "MaxPool" else "avg_pool2d"
-    single = op == "max_pool2d" and max(context.layer.attribute("ksize")) == 1
-    if single and (picked := deferred(context, pair_of(context, "strides"))) is not None:
+    is_max = context.layer.kind.startswith("Max")
+    op = f"{'max' if is_max else 'avg'}_pool{len(format_of(context)) - 2}d"
+    single = is_max and max(context.layer.attribute("ksize")) == 1
+    if single and (picked := deferred(context, window_of(context, "strides"))) is not None:
         return picked
     tensor = context.channels_first(context.tensor, FORMATS[format_of(context)])
     fields: dict[str, Any] = {
-        "kernel": pair_of(context, "ksize"),
-        "stride": pair_of(context, "strides"),
+        "kernel": window_of(context, "ksize"),
+        "stride": window_of(context, "strides"),
         "padding": padding_of(context),
     }
-    if op == "avg_pool2d":
+    if not is_max:
         fields["count_include_pad"] = context.padding is not None
     return tensor and context.add(op, tensor.value, tensor.axes, **fields)
 
@@ -47,7 +48,7 @@ def _reduction(context: Context) -> Tensor | None:
     if len(places) < len(numbers):
         return None
     pools = {"Mean": "global_avg_pool", "Max": "global_max_pool"}
-    if rank == 3 and places == [1, 2] and context.layer.kind in pools:
+    if rank >= 3 and places == [*range(1, rank)] and context.layer.kind in pools:
         added = context.add(pools[context.layer.kind], tensor.value, tensor.axes)
     else:
         added = context.add(context.layer.kind.lower(), tensor.value, tensor.axes, axis=places)
@@ -68,8 +69,8 @@ def _pad(context: Context) -> Tensor | None:
         return tensor and context.problem("pads the batch, or by what depends on the input")
     inner = {axis: (int(before), int(after)) for axis, (before, after) in zip(tensor.axes, widths[1:], strict=True)}
     edges = tuple(inner[axis] for axis in range(1, len(tensor.axes)))
-    if len(edges) != 2:
-        return context.problem("pads other axes than height and width, or the channels")
+    if len(edges) not in (1, 2, 3):
+        return context.problem("pads a value that is no signal, map or volume")
     constant = 0.0 if value is None else float(value)
     if node.kind != "MirrorPad" and inner[0] == (0, 0) and _is_before(context, constant):
         return context.defer(edges)
@@ -80,7 +81,7 @@ def _pad(context: Context) -> Tensor | None:
     if node.kind == "MirrorPad" and node.attribute("mode") != "REFLECT":
         return context.problem("mirrors the edge too")
     mode = "reflect" if node.kind == "MirrorPad" else "constant"
-    return context.add("pad2d", tensor.value, tensor.axes, padding=edges, mode=mode, value=constant)
+    return context.add(f"pad{len(edges)}d", tensor.value, tensor.axes, padding=edges, mode=mode, value=constant)
 
 
 def _is_before(context: Context, value: float) -> bool:
@@ -88,7 +89,7 @@ def _is_before(context: Context, value: float) -> bool:
     later = context.only_reader
     if later is None or not isinstance(later.operation, GraphNode) or later.operation.attribute("padding") != "VALID":
         return False
-    if later.operation.kind == "MaxPool" and value == float("-inf"):
+    if later.operation.kind.startswith("MaxPool") and value == float("-inf"):
         return True
     kernels = [owner_name(kernel) for kernel in later.operation.values if isinstance(kernel, Constant)]
     names = {*(owner.rpartition("/")[2] for owner in kernels), _bare(later.operation.name)}

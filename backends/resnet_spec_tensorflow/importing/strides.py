@@ -12,7 +12,7 @@ from resnet_spec_tensorflow.importing.reader import Context, Tensor, key_of
 
 CONVOLUTIONS = frozenset(
     {"layers.Conv1D", "layers.Conv2D", "layers.Conv3D", "own.StandardizedConv2D"}
-    | {"tf.Conv2D", "tf.DepthwiseConv2dNative"}
+    | {"tf.Conv2D", "tf.Conv3D", "tf.DepthwiseConv2dNative"}
 )
 
 HELPER = ".stride"
@@ -67,7 +67,6 @@ def _picked(call: Call) -> tuple[int, ...] | None:
     layer = call.operation
     if key_of(layer).startswith(("layers.MaxPooling", "own.ExactMaxPooling")):
         return tuple(layer.strides) if max(layer.pool_size) == 1 else None
-    if key_of(layer) == "tf.MaxPool" and max(layer.attribute("ksize")) == 1:
-        rows, columns = layer.attribute("strides")[1:3]
-        return int(rows), int(columns)
+    if key_of(layer) in ("tf.MaxPool", "tf.MaxPool3D") and max(layer.attribute("ksize")) == 1:
+        return tuple(map(int, layer.attribute("strides")[1:-1]))
     return None

@@ -14,7 +14,13 @@ from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec_tensorflow.framework import keras, tf
 from tests.every_operation import every_operation
-from tests.resnet_spec_tensorflow.importing.test_model import agree, normalized, randomized
+from tests.resnet_spec_tensorflow.importing.test_model import (
+    OF_SIGNALS_AND_VOLUMES,
+    agree,
+    model_of,
+    normalized,
+    randomized,
+)
 from tests.resnet_spec_tensorflow.importing.tutorials import MODELS, layers
 
 # Keras exports the random numbers of augmentations too.
@@ -61,13 +67,27 @@ def stated(graph: Graph) -> Graph:
     return Graph(name=graph.name, input=graph.input, nodes=tuple(nodes), outputs=graph.outputs)
 
 
-@pytest.mark.parametrize("spec", ["torchvision/resnet18", "timm/seresnet18", "cifar/resnet20"])
+@pytest.mark.parametrize("spec", ["torchvision/resnet18", "timm/seresnet18", "cifar/resnet20", "monai/resnet10"])
 def test_a_saved_model_of_ours_is_read_back(spec: str, tmp_path: Path, backend: Any) -> None:
     graph = load(spec).to_graph()
     backend.write(backend.compile(graph), graph, tmp_path / "model")
     source = backend.import_model(tmp_path / "model", graph.input.shape)
     assert same_but_for_names(stated(graph), stated(source.graph))
     assert {*source.arrays} == {parameter.name for parameter in graph.parameters()}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", [frozen, saved])
+@pytest.mark.parametrize(("shape", "steps", "found"), OF_SIGNALS_AND_VOLUMES, ids=["signal", "volume"])
+def test_layers_of_signals_and_volumes(
+    shape: Any, steps: Any, found: str, write: Callable[..., Path], tmp_path: Path, backend: Any, images: Any
+) -> None:
+    path = write(randomized(model_of(*(step() for step in steps), shape=shape)), tmp_path / "model.pb")
+    source = backend.import_model(path)
+    agree(backend, source, images(2, shape[-1], *shape[:-1]))
+    # A graph has no cropping, and most layers of signals are written as those of maps of one row.
+    if len(shape) == 4:
+        assert [node.operation.op for node in source.graph.nodes if node.operation.op != "slice"] == found.split()
 
 
 OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -193,40 +194,41 @@ def test_every_operation_is_read_back(saved: bool, tmp_path: Any, backend: Any, 
     agree(backend, source, images(2, *graph.input.shape))
 
 
-@pytest.mark.parametrize(
-    ("shape", "steps", "found"),
-    [
+OF_SIGNALS_AND_VOLUMES: list[tuple[tuple[int, ...], tuple[Callable[[], Any], ...], str]] = [
+    (
+        (20, 3),
         (
-            (20, 3),
-            (
-                lambda: layers.ZeroPadding1D((1, 2)),
-                lambda: layers.Conv1D(4, 3, 2, "same", dilation_rate=1, groups=1, activation="relu"),
-                lambda: layers.DepthwiseConv1D(3, depth_multiplier=2),
-                lambda: layers.MaxPooling1D(3, 1, "same"),
-                lambda: layers.AveragePooling1D(2, 1),
-                lambda: layers.Conv1DTranspose(3, 2, 2),
-                lambda: layers.Cropping1D((1, 2)),
-                lambda: layers.SeparableConv1D(5, 3),
-                lambda: layers.GlobalMaxPooling1D(),
-            ),
-            "pad1d conv1d relu conv1d max_pool1d avg_pool1d conv_transpose1d conv1d conv1d global_max_pool flatten",
+            lambda: layers.ZeroPadding1D((1, 2)),
+            lambda: layers.Conv1D(4, 3, 2, "same", dilation_rate=1, groups=1, activation="relu"),
+            lambda: layers.DepthwiseConv1D(3, depth_multiplier=2),
+            lambda: layers.MaxPooling1D(3, 1, "same"),
+            lambda: layers.AveragePooling1D(2, 1),
+            lambda: layers.Conv1DTranspose(3, 2, 2),
+            lambda: layers.Cropping1D((1, 2)),
+            lambda: layers.SeparableConv1D(5, 3),
+            lambda: layers.GlobalMaxPooling1D(),
         ),
+        "pad1d conv1d relu conv1d max_pool1d avg_pool1d conv_transpose1d conv1d conv1d global_max_pool flatten",
+    ),
+    (
+        (9, 8, 7, 3),
         (
-            (9, 8, 7, 3),
-            (
-                lambda: layers.ZeroPadding3D(((0, 1), (1, 0), (2, 1))),
-                lambda: layers.Conv3D(4, 3, (1, 2, 2), "same", groups=1),
-                lambda: layers.BatchNormalization(),
-                lambda: layers.MaxPooling3D(2, 1),
-                lambda: layers.AveragePooling3D((1, 2, 2), 1, "same"),
-                lambda: layers.Conv3DTranspose(3, 2, 2),
-                lambda: layers.Cropping3D(((1, 0), (0, 1), (1, 1))),
-                lambda: layers.GlobalAveragePooling3D(),
-            ),
-            "pad3d conv3d batch_norm max_pool3d avg_pool3d conv_transpose3d global_avg_pool flatten",
+            lambda: layers.ZeroPadding3D(((0, 1), (1, 0), (2, 1))),
+            lambda: layers.Conv3D(4, 3, (1, 2, 2), "same", groups=1),
+            lambda: layers.BatchNormalization(),
+            lambda: layers.MaxPooling3D(2, 1),
+            lambda: layers.AveragePooling3D((1, 2, 2), 1, "same"),
+            lambda: layers.Conv3DTranspose(3, 2, 2),
+            lambda: layers.Cropping3D(((1, 0), (0, 1), (1, 1))),
+            lambda: layers.GlobalAveragePooling3D(),
         ),
-    ],
-)
+        "pad3d conv3d batch_norm max_pool3d avg_pool3d conv_transpose3d global_avg_pool flatten",
+    ),
+]
+"""The shape of an input, layers, and the operations that they are read as."""
+
+
+@pytest.mark.parametrize(("shape", "steps", "found"), OF_SIGNALS_AND_VOLUMES, ids=["signal", "volume"])
 def test_layers_of_signals_and_volumes(shape: Any, steps: Any, found: str, backend: Any, images: Any) -> None:
     keras.utils.set_random_seed(0)
     source = backend.import_model(model_of(*(step() for step in steps), shape=shape))
