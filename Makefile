@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # All frameworks are installed here: a test that lacks one fails instead of being skipped.
 export RESNET_SPEC_COMPLETE := 1
 
-.PHONY: help demo test test-all lint format oracles networks published fingerprints kernels figures golden calibration mutations training random fuzz checkpoints benchmark schema modules clean
+.PHONY: help demo test test-all lint format site oracles networks published fingerprints kernels figures golden calibration mutations training random fuzz checkpoints benchmark schema modules clean
 
 help: ## list these commands
 	@sed -nE 's/^([a-z -]+):.* ## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-32s %s\n' "$$name" "$$text"; done
@@ -52,6 +52,9 @@ lint: $(SETUP) ## check style, formatting, types and the direction of imports
 format: $(SETUP) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+site: $(SETUP) ## build the documentation, with a page for each network, in site/
+	$(BIN)/python -m tests.site
 
 # Goes on where it last stopped; ARGUMENTS="timm/* --again" chooses networks and compares them again.
 oracles: $(SETUP) ## compare every network with its original implementation
@@ -118,4 +121,4 @@ $(NODE): $(SETUP) tests/node/package-lock.json tests/node/unpack.mjs
 	touch $@
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(RIVALS) $(dir $(NODE)) dist build
+	rm -rf $(VENV) $(RIVALS) $(dir $(NODE)) dist build site .cache

@@ -3,7 +3,7 @@
 The public names are in ``__init__.pyi``, where type checkers read them too. Each is imported when it is first used, and
 no framework before a model is asked for, so that ``import resnet_spec`` and ``resnet-build --help`` are immediate.
 
-Example:
+Examples:
     >>> import resnet_spec
     >>> graph = resnet_spec.load("resnet50").to_graph()
     >>> resnet_spec.summarize(graph).parameters

@@ -36,7 +36,7 @@ class _Optimizer:
         Returns:
             ``learning_rate * rate_factor ** (step - 1)``, rounded to float32.
 
-        Example:
+        Examples:
             >>> SGD(learning_rate=0.5).rate(2)
             0.4000000059604645
         """

@@ -133,7 +133,7 @@ class Prediction:
         Returns:
             The numbers of the classes, the most probable first.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> logits = {"torch": np.array([[0.1, 2.0, 1.0]])}
             >>> Prediction("tiny", "w.pth", ("cat.png",), ("ant", "cat", "dog"), logits, 0).top(0, "torch", 2)
@@ -151,7 +151,7 @@ class Prediction:
         Returns:
             The verdict, the differences, and for each image and backend the classes with labels and probabilities.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> logits = {"torch": np.array([[0.0, 0.0]])}
             >>> data = Prediction("tiny", "w.pth", ("cat.png",), ("ant", "cat"), logits, 0).to_dict(count=1)
@@ -223,7 +223,7 @@ def predict(
         DownloadError: Published weights cannot be downloaded.
         BackendError: A backend cannot be run.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from resnet_spec import Preprocessing, initialize, load, write_weights
         >>> graph = load("cifar/resnet20").to_graph()
@@ -278,7 +278,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     Raises:
         LabelsError: The file cannot be read, or holds characters that are not printable.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> _ = Path("labels.txt").write_text("cat\\ndog\\n", "utf-8")
         >>> read_labels("labels.txt")

@@ -59,7 +59,7 @@ def preprocess(
         SpecError: The spec states no preprocessing, or does not read images of as many channels.
         WeightsError: The spec has no published weights of that name.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> photograph = np.zeros((300, 400, 3), np.uint8)
         >>> preprocess("resnet50", photograph).shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import venv
@@ -57,6 +58,16 @@ def test_the_wheel_holds_the_packages_and_the_yaml_and_nothing_else(wheel: Path)
     assert "resnet_spec/__init__.pyi" in names
     assert {f"{package}/py.typed" for package in folders if "/" not in package} <= names
     assert f"{info}/licenses/LICENSE" in names
+
+
+def test_the_page_on_pypi_has_no_relative_link(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        text = file.read(name).decode()
+    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    assert len(targets) > 20
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert "Description-Content-Type: text/markdown" in text
 
 
 def test_every_public_name_and_every_kind_of_data_is_there(environment: Path) -> None:

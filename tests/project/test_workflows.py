@@ -44,7 +44,7 @@ def matrix(job: str) -> list[dict[str, str]]:
 
 
 def test_the_workflows_are_these() -> None:
-    assert sorted(WORKFLOWS) == ["ci", "nightly", "parity", "release"]
+    assert sorted(WORKFLOWS) == ["ci", "nightly", "parity", "release", "site"]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -54,9 +54,15 @@ def test_a_workflow_may_only_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_gets_no_more_than_it_needs(name: str) -> None:
-    """Only the job that publishes has an identity, and it runs nothing of the repository."""
+    """Only the jobs that publish have an identity, and they run nothing of the repository."""
     job = JOBS[name]
-    assert job.get("permissions", {}) == ({"id-token": "write"} if name == "release/publish" else {})
+    wanted = {"release/publish": {"id-token": "write"}, "site/publish": {"id-token": "write", "pages": "write"}}
+    assert job.get("permissions", {}) == wanted.get(name, {})
+    if name == "site/publish":
+        assert [step["uses"].partition("@")[0] for step in job["steps"]] == ["actions/deploy-pages"]
+        assert job["environment"]["name"] == "github-pages"
+        assert job["needs"] == "build"
+        assert job["if"] == "github.ref == 'refs/heads/main' && github.event_name != 'pull_request'"
     if name == "release/publish":
         assert [step["uses"].partition("@")[0] for step in job["steps"]] == [
             "actions/download-artifact",
@@ -75,7 +81,8 @@ def test_a_job_ends(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(WORKFLOWS) - {"parity"}))
 def test_a_newer_run_replaces_an_older_one(name: str) -> None:
     """Except a release, and a commit on main; parity.yml is part of its caller's run."""
-    wanted = {"ci": "${{ github.event_name == 'pull_request' }}", "nightly": True, "release": False}
+    changes = "${{ github.event_name == 'pull_request' }}"
+    wanted = {"ci": changes, "nightly": True, "release": False, "site": changes}
 
     assert WORKFLOWS[name]["concurrency"] == {
         "group": "${{ github.workflow }}-${{ github.ref }}",
@@ -129,8 +136,8 @@ def test_targets_extras_groups_and_folders_are_there() -> None:
     scripts = "\n".join(script for name, script in SCRIPTS if not name.startswith("parity/"))
     extras = {extra for one in matrix("ci/platforms") for extra in one["extras"].split(",")}
 
-    assert set(re.findall(r"\bmake ([a-z-]+)", scripts)) == {"lint", "test", "test-all"}
-    assert {"lint", "test", "test-all"} <= targets
+    assert set(re.findall(r"\bmake ([a-z-]+)", scripts)) == {"lint", "site", "test", "test-all"}
+    assert {"lint", "site", "test", "test-all"} <= targets
     assert extras <= set(PROJECT["project"]["optional-dependencies"])
     assert set(re.findall(r"--group (\w+)", scripts)) == {"test"} <= set(PROJECT["dependency-groups"])
     left_out = {name for one in matrix("ci/platforms") for name in one["leave-out"].split()}
@@ -192,6 +199,8 @@ def release(tmp_path: Path) -> Path:
         "CHANGELOG.md": "# Changelog\n\n## [1.2.3] - 2026-01-31\n",
         "CITATION.cff": "cff-version: 1.2.0\nversion: 1.2.3\n",
         "pyproject.toml": 'Homepage = "https://github.com/someone/resnet-spec"\n',
+        "README.md": "text\n",
+        "zensical.toml": "text\n",
         "docs/ci.md": "text\n",
         "dist/resnet_spec-1.2.3.tar.gz": "",
         "dist/resnet_spec-1.2.3-py3-none-any.whl": "",
@@ -225,6 +234,12 @@ def test_a_release_that_is_complete_passes(release: Path, tag: str) -> None:
         ("CHANGELOG.md", "## 1x2.3 - 2026-01-31\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 - YYYY-MM-DD'"),
         ("CITATION.cff", "version: 1.2.2\n", "v1.2.3", "CITATION.cff is not of version 1.2.3"),
         ("docs/ci.md", "https://github.com/OWNER/resnet-spec\n", "v1.2.3", "replace OWNER by the repository's owner"),
+        (
+            "zensical.toml",
+            "https://OWNER.github.io/resnet-spec/\n",
+            "v1.2.3",
+            "replace OWNER by the repository's owner",
+        ),
     ],
 )
 def test_a_release_that_lacks_something_fails(release: Path, file: str, text: str, tag: str, message: str) -> None:

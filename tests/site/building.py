@@ -1,0 +1,93 @@
+"""Writes the site's pages to build/docs, and builds it from there with Zensical."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from posixpath import dirname, normpath, relpath
+from typing import Any
+
+from tests.docs.documents import ROOT
+from tests.site import gallery, python_api
+
+CONFIGURATION = ROOT / "zensical.toml"
+PAGES = {name: f"{name.removesuffix('.md').lower()}.md" for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
+PAGES["README.md"] = "index.md"
+"""Pages beside docs/, with their names on the site."""
+
+
+def configuration() -> dict[str, Any]:
+    """The settings of the site."""
+    return tomllib.loads(CONFIGURATION.read_text("utf-8"))["project"]
+
+
+def build() -> int:
+    """Write all pages, check that each is in the navigation, and build the site; the status of the command."""
+    settings = configuration()
+    folder = ROOT / settings["docs_dir"]
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(ROOT / settings["site_dir"], ignore_errors=True)
+    for name, text in pages(settings["repo_url"]).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return run_zensical(CONFIGURATION)
+
+
+def run_zensical(configuration: Path) -> int:
+    """Build a site whose warnings are errors, such as a link that leads nowhere."""
+    options = "--clean", "--strict", "--config-file", str(configuration)
+    return subprocess.run([sys.executable, "-m", "zensical", "build", *options], cwd=configuration.parent).returncode
+
+
+def pages(repository: str) -> dict[str, str]:
+    """Every file of the site by its name: documents, generated pages, drawings, and the style sheet."""
+    documents = {page: (ROOT / name).read_text("utf-8") for name, page in sources().items()}
+    documents = {page: linked(page, without_badges(text), repository) for page, text in documents.items()}
+    style = Path(__file__).with_name("site.css").read_text("utf-8")
+    return documents | python_api.pages() | gallery.pages(repository) | {"site.css": style}
+
+
+def sources() -> dict[str, str]:
+    """The name on the site of each document of the repository."""
+    paths = (path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))
+    return PAGES | {path: path.removeprefix("docs/") for path in paths}
+
+
+def without_badges(text: str) -> str:
+    """A document's text without the pictures that another server draws; the site fetches nothing from outside."""
+    return re.sub(r"^\[?!\[[^\]]*\]\(https?://.*\n", "", text, flags=re.MULTILINE)
+
+
+def linked(page: str, text: str, repository: str) -> str:
+    """A document's text with its links as the site has them: to pages, or to the repository's files."""
+    known = sources()
+    source = next(name for name, target in known.items() if target == page)
+
+    def replaced(found: re.Match[str]) -> str:
+        path, mark, anchor = found[1].partition("#")
+        target = normpath(f"{dirname(source)}/{path}").lstrip("/") if path else ""
+        if not path or ":" in path or not (ROOT / target).exists():
+            return found[0]
+        if target in known:
+            return f"]({relpath(known[target], dirname(page) or '.')}{mark}{anchor})"
+        return f"]({repository}/blob/main/{target}{mark}{anchor})"
+
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    links = partial(re.sub, r"\]\(([^)\s]+)\)", replaced)
+    return "".join(part if part.startswith("```") else links(part) for part in parts)
+
+
+def entries(navigation: Any) -> Iterator[str]:
+    """Every page of the navigation."""
+    if isinstance(navigation, str):
+        yield navigation
+    else:
+        for part in navigation.values() if isinstance(navigation, dict) else navigation:
+            yield from entries(part)

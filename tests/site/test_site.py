@@ -1,0 +1,134 @@
+"""The site has every page, and its links lead somewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+import resnet_spec
+from tests.docs.documents import ROOT
+from tests.site import building, gallery, python_api
+
+NAVIGATION = building.configuration()["nav"]
+REPOSITORY = "https://github.com/someone/resnet-spec"
+
+
+def test_the_navigation_lists_every_page() -> None:
+    families = {f"{gallery.FOLDER}/{name.partition('/')[0]}.md" for name in resnet_spec.available()}
+    wanted = {*building.sources().values(), *python_api.pages(), *families, f"{gallery.FOLDER}/index.md"}
+
+    assert sorted(building.entries(NAVIGATION)) == sorted(wanted)
+
+
+def test_the_kinds_of_page_are_apart() -> None:
+    kinds = [name for entry in NAVIGATION for name in entry]
+
+    assert kinds == ["Overview", "Tutorial", "How-to", "Reference", "Explanation", "Networks"]
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "wanted"),
+    [
+        ("index.md", "docs/commands.md#overrides", "commands.md#overrides"),
+        ("index.md", "LICENSE", f"{REPOSITORY}/blob/main/LICENSE"),
+        ("tutorial.md", "../README.md#install", "index.md#install"),
+        ("language/index.md", "../../README.md", "../index.md"),
+        ("language/operations/joining.md", "../blocks.md", "../blocks.md"),
+        ("parity.md", "../tests/lab/specs", f"{REPOSITORY}/blob/main/tests/lab/specs"),
+        ("parity.md", "#bounds", "#bounds"),
+        ("parity.md", "https://example.org", "https://example.org"),
+    ],
+)
+def test_links_are_those_of_the_site(page: str, link: str, wanted: str) -> None:
+    code = f"```text\n[a]({link})\n```\n"
+
+    assert building.linked(page, f"[a]({link})\n{code}", REPOSITORY) == f"[a]({wanted})\n{code}"
+
+
+def test_badges_are_left_out() -> None:
+    assert building.without_badges("a\n[![b](https://example.org/b.svg)](LICENSE)\n![c](c.svg)\n") == "a\n![c](c.svg)\n"
+
+
+def test_the_python_pages_have_every_public_name() -> None:
+    text = "".join(python_api.pages().values())
+
+    missing = {name for name in resnet_spec.__all__ if f"::: resnet_spec.{name}\n" not in text}
+    assert missing == set(python_api.PACKAGES)
+
+
+class Page(HTMLParser):
+    """The anchors, links and pictures of a built page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors = {""}
+        self.links: set[str] = set()
+        self.loaded: set[str] = set()
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.add(values["href"])
+        elif "src" in values:
+            self.loaded.add(values["src"])
+        elif tag == "link" and values.get("rel") in {"stylesheet", "icon", "preload"}:
+            self.loaded.add(values["href"])
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The site as ``make site`` builds it."""
+    assert building.build() == 0
+    return ROOT / building.configuration()["site_dir"]
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere(site: Path) -> None:
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    for path, page in pages.items():
+        for link in page.links | page.loaded:
+            target, anchor = urldefrag(link)
+            if path.name == "404.html" or ":" in target.partition("/")[0]:
+                continue
+            file = (path.parent / unquote(target)).resolve() if target else path
+            if file.is_dir():
+                file /= "index.html"
+            if not file.exists() or (file in pages and unquote(anchor) not in pages[file].anchors):
+                wrong[link].append(path.relative_to(site).as_posix())
+    assert dict(wrong) == {}
+
+
+@pytest.mark.slow
+def test_nothing_is_fetched_from_outside(site: Path) -> None:
+    loaded = {link for path in site.rglob("*.html") for link in Page(path).loaded if path.name != "404.html"}
+
+    assert loaded
+    assert [link for link in loaded if link.startswith(("http:", "https:", "//"))] == []
+
+
+@pytest.mark.slow
+def test_every_network_has_its_page(site: Path) -> None:
+    for name in resnet_spec.available():
+        text = (site / gallery.FOLDER / f"{name}.html").read_text("utf-8")
+        for heading in ("Drawing", "Compared with its original", "Published weights", "YAML"):
+            assert f">{heading}<" in text.replace('<a class="headerlink"', "<"), (name, heading)
+        assert (site / gallery.FOLDER / f"{name}.svg").stat().st_size > 1000, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["other.md", "index.md#nothing"])
+def test_a_link_that_leads_nowhere_is_an_error(link: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(f"# Title\n\n[a link]({link})\n", "utf-8")
+    (tmp_path / "zensical.toml").write_text('[project]\nsite_name = "a"\n', "utf-8")
+
+    assert building.run_zensical(tmp_path / "zensical.toml") != 0
+    (tmp_path / "docs/index.md").write_text("# Title\n\n[a link](#title)\n", "utf-8")
+    assert building.run_zensical(tmp_path / "zensical.toml") == 0
