@@ -53,7 +53,7 @@ format: $(SETUP) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-site: $(SETUP) ## build the documentation, with a page for each network, in site/
+site: $(SETUP) $(NODE) ## build the documentation, with a page for each network, in site/
 	$(BIN)/python -m tests.site
 
 # Goes on where it last stopped; ARGUMENTS="timm/* --again" chooses networks and compares them again.

@@ -20,6 +20,11 @@ CONFIGURATION = ROOT / "zensical.toml"
 PAGES = {name: f"{name.removesuffix('.md').lower()}.md" for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
 PAGES["README.md"] = "index.md"
 """Pages beside docs/, with their names on the site."""
+FILES = {
+    "site.css": ROOT / "tests/site/site.css",
+    "iframe-worker.js": ROOT / "tests/node/node_modules/iframe-worker/shim/index.js",
+}
+"""What the pages load besides Zensical's own files."""
 
 
 def configuration() -> dict[str, Any]:
@@ -33,7 +38,7 @@ def build() -> int:
     folder = ROOT / settings["docs_dir"]
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(ROOT / settings["site_dir"], ignore_errors=True)
-    for name, text in pages(settings["repo_url"]).items():
+    for name, text in pages(settings["extra"]["social"][0]["link"]).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
@@ -47,11 +52,11 @@ def run_zensical(configuration: Path) -> int:
 
 
 def pages(repository: str) -> dict[str, str]:
-    """Every file of the site by its name: documents, generated pages, drawings, and the style sheet."""
+    """Every file of the site by its name: documents, generated pages, drawings, and what they load."""
     documents = {page: (ROOT / name).read_text("utf-8") for name, page in sources().items()}
     documents = {page: linked(page, without_badges(text), repository) for page, text in documents.items()}
-    style = Path(__file__).with_name("site.css").read_text("utf-8")
-    return documents | python_api.pages() | gallery.pages(repository) | {"site.css": style}
+    files = {name: path.read_text("utf-8") for name, path in FILES.items()}
+    return documents | python_api.pages() | gallery.pages(repository) | files
 
 
 def sources() -> dict[str, str]:

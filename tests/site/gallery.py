@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import resnet_spec
 from resnet_spec import Graph, Spec
 from resnet_spec.cli.common import count
+from resnet_spec.drawing import svg
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.loader import FIGURES
 from resnet_spec.spec.published import Published
@@ -66,7 +67,7 @@ def pages(repository: str) -> dict[str, str]:
         found[f"{FOLDER}/{family}.md"] = _family_page(family, networks_of)
         for network in networks_of:
             found[f"{FOLDER}/{network.name}.md"] = _page(network, repository)
-            found[f"{FOLDER}/{network.name}.svg"] = _drawing(network)
+            found[f"{FOLDER}/{network.name}.svg"] = svg(network.graph)
     return found
 
 
@@ -92,7 +93,8 @@ def _family_page(family: str, members: list[Network]) -> str:
         )
         for network in members
     ]
-    return f"# {family}\n\n{_table(('network', 'description', 'parameters', 'MACs', 'input', 'top-1'), rows)}"
+    headings = ("network", "description", "parameters", "MACs", "input", "top-1")
+    return f"---\nhide: [toc]\n---\n\n# {family}\n\n{_table(headings, rows)}"
 
 
 def _page(network: Network, repository: str) -> str:
@@ -112,12 +114,12 @@ def _page(network: Network, repository: str) -> str:
             _table(tuple(facts), [tuple(facts.values())]),
             f"```console\n$ resnet-spec summary {network.name}\n$ resnet-build {network.name} --backend torch\n```\n",
             "## Drawing\n",
-            f"[![The layers of {network.name}]({short}.svg)]({short}.svg){{ .drawing }}\n",
-            "## Compared with its original\n",
+            f"[![The layers of {network.name}]({short}.svg){{ .drawing }}]({short}.svg)\n",
+            "## Compared with its original { data-search-exclude }\n",
             _errors(network.name),
             "## Published weights\n",
             _weights(network),
-            "## YAML\n",
+            "## YAML { data-search-exclude }\n",
             f"[specs/{network.name}.yaml]({repository}/blob/main/specs/{network.name}.yaml), in "
             "[the language](../../language/index.md) of specs:\n",
             f"```yaml\n{network.text.rstrip()}\n```\n",
@@ -175,10 +177,6 @@ def _described(weights: Published) -> Iterable[str]:
     yield f"{weights.size / 2**20:.1f} MiB" if isinstance(weights.size, int) else weights.size or ""
     yield weights.license or ""
     yield f"[{_cell(weights.url.rpartition('/')[2])}]({weights.url})"
-
-
-def _drawing(network: Network) -> str:
-    return f'<svg xmlns="http://www.w3.org/2000/svg"><title>{network.name}</title></svg>'
 
 
 def _best(spec: Spec) -> str:

@@ -9,7 +9,6 @@ from importlib import import_module
 from tests.docs.documents import ROOT
 
 STUB = ROOT / "resnet_spec" / "__init__.pyi"
-PACKAGES = ("backend", "graph", "operations")
 HEAD = """# Python
 
 All names of `import resnet_spec`, and the packages with names of their own.
@@ -27,7 +26,7 @@ def pages() -> dict[str, str]:
         page = f"{re.sub('[^a-z]+', '-', heading.lower()).strip('-')}.md"
         found[f"python/{page}"] = _page(heading, [f"resnet_spec.{name}" for name in names])
         rows.append(f"| [{heading}]({page}) | {', '.join(f'`{name}`' for name in names)} |")
-    for name in PACKAGES:
+    for name in packages():
         package = import_module(f"resnet_spec.{name}")
         own = [one for one in package.__all__ if getattr(getattr(package, one), "__doc__", None) and not one.isupper()]
         found[f"python/{name}.md"] = _page(f"`resnet_spec.{name}`", [f"resnet_spec.{name}.{one}" for one in own])
@@ -41,12 +40,21 @@ def headings() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for part in re.split(r"^# (?=[A-Z])", STUB.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         comment, _, code = part.partition("\n")
-        names = [
-            alias.name for node in ast.parse(code).body if isinstance(node, ast.ImportFrom) for alias in node.names
-        ]
-        if names and not set(names) <= set(PACKAGES):
+        names = _imported(code, from_package=False)
+        if names:
             found[comment.strip().rstrip(".")] = names
     return found
+
+
+def packages() -> list[str]:
+    """The public packages."""
+    return _imported(STUB.read_text("utf-8"), from_package=True)
+
+
+def _imported(code: str, *, from_package: bool) -> list[str]:
+    """The names that statements import from the package itself (``from . import graph``), or from its modules."""
+    nodes = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in nodes if from_package != bool(node.module) for alias in node.names]
 
 
 def _page(title: str, names: list[str]) -> str:

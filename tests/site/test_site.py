@@ -10,6 +10,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 import resnet_spec
+from tests.browser import browser
 from tests.docs.documents import ROOT
 from tests.site import building, gallery, python_api
 
@@ -57,7 +58,7 @@ def test_the_python_pages_have_every_public_name() -> None:
     text = "".join(python_api.pages().values())
 
     missing = {name for name in resnet_spec.__all__ if f"::: resnet_spec.{name}\n" not in text}
-    assert missing == set(python_api.PACKAGES)
+    assert missing == set(python_api.packages())
 
 
 class Page(HTMLParser):
@@ -106,11 +107,26 @@ def test_every_link_leads_somewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_fetched_from_outside(site: Path) -> None:
-    loaded = {link for path in site.rglob("*.html") for link in Page(path).loaded if path.name != "404.html"}
+def test_the_search_needs_no_server_and_nothing_from_outside(site: Path) -> None:
+    with browser() as chromium:
+        page = chromium.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "gallery/timm/resnet50.html").as_uri())
+        page.keyboard.press("Control+k")
+        page.get_by_placeholder("Search").last.fill("squeeze excite")
+        page.get_by_text("Your first variant").last.wait_for()
+        assert len(asked) > 3
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
-    assert loaded
-    assert [link for link in loaded if link.startswith(("http:", "https:", "//"))] == []
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["index", "tutorial", "gallery/torchvision/resnet50", "gallery/timm", "python/parity"])
+def test_a_page_fits_a_phone(site: Path, name: str) -> None:
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.slow
