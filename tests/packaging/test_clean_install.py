@@ -64,9 +64,12 @@ def test_the_page_on_pypi_has_no_relative_link(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
         text = file.read(name).decode()
-    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    targets = re.findall(
+        r"(?:\]\(|src=\")([^)\"\s]+)[)\"]", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    )
     assert len(targets) > 20
     assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert any(target.startswith("https://raw.githubusercontent.com/") for target in targets)
     assert "Description-Content-Type: text/markdown" in text
 
 

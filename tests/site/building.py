@@ -20,11 +20,8 @@ CONFIGURATION = ROOT / "zensical.toml"
 PAGES = {name: f"{name.removesuffix('.md').lower()}.md" for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
 PAGES["README.md"] = "index.md"
 """Pages beside docs/, with their names on the site."""
-FILES = {
-    "site.css": ROOT / "tests/site/site.css",
-    "iframe-worker.js": ROOT / "tests/node/node_modules/iframe-worker/shim/index.js",
-}
-"""What the pages load besides Zensical's own files."""
+FILES = {"tests/site/site.css": "site.css", "tests/node/node_modules/iframe-worker/shim/index.js": "iframe-worker.js"}
+"""What the pages load besides Zensical's own files, with their names on the site."""
 
 
 def configuration() -> dict[str, Any]:
@@ -42,6 +39,8 @@ def build() -> int:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+    for name, page in (FILES | pictures()).items():
+        shutil.copyfile(ROOT / name, folder / page)
     return run_zensical(CONFIGURATION)
 
 
@@ -52,17 +51,22 @@ def run_zensical(configuration: Path) -> int:
 
 
 def pages(repository: str) -> dict[str, str]:
-    """Every file of the site by its name: documents, generated pages, drawings, and what they load."""
+    """Every page and drawing of the site by its name."""
     documents = {page: (ROOT / name).read_text("utf-8") for name, page in sources().items()}
     documents = {page: linked(page, without_badges(text), repository) for page, text in documents.items()}
-    files = {name: path.read_text("utf-8") for name, path in FILES.items()}
-    return documents | python_api.pages() | gallery.pages(repository) | files
+    return documents | python_api.pages() | gallery.pages(repository)
 
 
 def sources() -> dict[str, str]:
     """The name on the site of each document of the repository."""
     paths = (path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))
     return PAGES | {path: path.removeprefix("docs/") for path in paths}
+
+
+def pictures() -> dict[str, str]:
+    """The name on the site of each picture of the documents."""
+    paths = (path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.*")))
+    return {path: path.removeprefix("docs/") for path in paths if not path.endswith(".md")}
 
 
 def without_badges(text: str) -> str:
@@ -72,20 +76,22 @@ def without_badges(text: str) -> str:
 
 def linked(page: str, text: str, repository: str) -> str:
     """A document's text with its links as the site has them: to pages, or to the repository's files."""
-    known = sources()
+    known = sources() | pictures()
     source = next(name for name, target in known.items() if target == page)
 
     def replaced(found: re.Match[str]) -> str:
-        path, mark, anchor = found[1].partition("#")
+        path, mark, anchor = found["link"].partition("#")
         target = normpath(f"{dirname(source)}/{path}").lstrip("/") if path else ""
         if not path or ":" in path or not (ROOT / target).exists():
             return found[0]
         if target in known:
-            return f"]({relpath(known[target], dirname(page) or '.')}{mark}{anchor})"
-        return f"]({repository}/blob/main/{target}{mark}{anchor})"
+            link = f"{relpath(known[target], dirname(page) or '.')}{mark}{anchor}"
+        else:
+            link = f"{repository}/blob/main/{target}{mark}{anchor}"
+        return found[0].replace(found["link"], link)
 
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
-    links = partial(re.sub, r"\]\(([^)\s]+)\)", replaced)
+    links = partial(re.sub, r"(?:\]\(|src=\")(?P<link>[^)\"\s]+)[)\"]", replaced)
     return "".join(part if part.startswith("```") else links(part) for part in parts)
 
 

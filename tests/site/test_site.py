@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import defaultdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 
 import resnet_spec
 from tests.browser import browser
-from tests.docs.documents import ROOT
+from tests.docs.documents import ROOT, blocks, read
 from tests.site import building, gallery, python_api
 
+TUTORIAL = "docs/tutorial.md"
 NAVIGATION = building.configuration()["nav"]
 REPOSITORY = "https://github.com/someone/resnet-spec"
 
@@ -40,14 +43,17 @@ def test_the_kinds_of_page_are_apart() -> None:
         ("language/index.md", "../../README.md", "../index.md"),
         ("language/operations/joining.md", "../blocks.md", "../blocks.md"),
         ("parity.md", "../tests/lab/specs", f"{REPOSITORY}/blob/main/tests/lab/specs"),
+        ("index.md", "docs/resnet18.svg", "resnet18.svg"),
         ("parity.md", "#bounds", "#bounds"),
         ("parity.md", "https://example.org", "https://example.org"),
     ],
 )
 def test_links_are_those_of_the_site(page: str, link: str, wanted: str) -> None:
     code = f"```text\n[a]({link})\n```\n"
+    picture = '<img src="{}">\n'
 
     assert building.linked(page, f"[a]({link})\n{code}", REPOSITORY) == f"[a]({wanted})\n{code}"
+    assert building.linked(page, picture.format(link), REPOSITORY) == picture.format(wanted)
 
 
 def test_badges_are_left_out() -> None:
@@ -148,3 +154,13 @@ def test_a_link_that_leads_nowhere_is_an_error(link: str, tmp_path: Path) -> Non
     assert building.run_zensical(tmp_path / "zensical.toml") != 0
     (tmp_path / "docs/index.md").write_text("# Title\n\n[a link](#title)\n", "utf-8")
     assert building.run_zensical(tmp_path / "zensical.toml") == 0
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_tutorial_is_current(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(TUTORIAL, read(TUTORIAL)) if block.file == "small_se.yaml")
+    (tmp_path / "small_se.yaml").write_text(block.text, "utf-8")
+    command = ["draw", "small_se.yaml", "--against", "resnet18", "-o", "small_se.svg"]
+    subprocess.run([sys.executable, "-m", "resnet_spec", *command], cwd=tmp_path, check=True)
+
+    assert (tmp_path / "small_se.svg").read_text("utf-8") == read("docs/small_se.svg")
