@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -24,6 +25,21 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], no
     lines = [_row("th", headings, right), *(_row("td", row, right) for row in body)]
     after = f"<div>{escape(note)}</div>" if note else ""
     return f"<div><b>{escape(title)}</b></div><table>{''.join(lines)}</table>{after}"
+
+
+def picture(svg: str, name: str) -> str:
+    """Return a drawing as an image, since JupyterLab removes the shapes of inline SVG in notebooks it does not trust.
+
+    Args:
+        svg: The drawing.
+        name: What it shows.
+
+    Examples:
+        >>> picture("<svg/>", "net")
+        '<img alt="drawing of net" src="data:image/svg+xml;base64,PHN2Zy8+">'
+    """
+    data = b64encode(svg.encode()).decode()
+    return f'<img alt="drawing of {escape(name)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def folded(title: str, text: str) -> str:

@@ -97,7 +97,8 @@ class Graph(Frozen):
             counts[parameter.node.partition(".")[0]] += prod(parameter.shape) * parameter.trainable
         parts = {node.name.partition(".")[0]: as_text(node.shape) for node in self.nodes}
         rows = [(name, shape, f"{counts[name]:,}") for name, shape in parts.items()]
-        return svg(self) + notebook.table(repr(self), ["module", "output", "parameters"], rows, self.description)
+        table = notebook.table(repr(self), ["module", "output", "parameters"], rows, self.description)
+        return notebook.picture(svg(self), self.name) + table
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))

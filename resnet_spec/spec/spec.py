@@ -55,7 +55,7 @@ class Spec(Network):
 
         picture = ""
         with suppress(SpecError):
-            picture = svg(self.to_graph())
+            picture = notebook.picture(svg(self.to_graph()), self.name)
         return picture + notebook.folded(
             f"{self.name}: {self.description}" if self.description else self.name, self.to_yaml()
         )
