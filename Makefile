@@ -99,9 +99,10 @@ $(RIVALS)/.installed:
 	$(RIVALS)/bin/python -m pip install --quiet onnx2tf==1.29.24
 	touch $@
 
-schema: $(SETUP) ## write the JSON Schemas of specs and blocks
+schema: $(SETUP) ## write the JSON Schemas of specs and blocks, and the reference of the language's keys
 	$(BIN)/resnet-spec schema > specs/spec.schema.json
 	$(BIN)/resnet-spec schema --block > specs/block.schema.json
+	$(BIN)/python -m tests.docs.language
 
 modules: $(SETUP) ## write the lists of modules and the sizes of operations in docs/
 	$(BIN)/python -m tests.docs.modules

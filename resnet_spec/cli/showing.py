@@ -11,7 +11,7 @@ import click
 
 from resnet_spec.cli import completion
 from resnet_spec.cli.common import JSON, SET, SPEC, count, print_json, shape_text
-from resnet_spec.cli.schema import with_installed_schema
+from resnet_spec.cli.editor import with_installed_schema
 from resnet_spec.cli.tables import Column, fitted_lines, print_table, shows_styles, terminal_width
 
 if TYPE_CHECKING:

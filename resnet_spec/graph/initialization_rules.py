@@ -20,7 +20,11 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class Constant(Frozen):
-    """Every element has this value."""
+    """Every element has this value.
+
+    Attributes:
+        constant: The value of every element.
+    """
 
     constant: Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -32,6 +36,12 @@ class VarianceScaling(Frozen):
     it; ``uniform`` with scale 1/3 over ``fan_in`` is what PyTorch's layers start with; ``uniform`` with scale 1 over
     ``fan_avg`` is Glorot's, Keras' default. ``truncated_normal`` is cut at two standard deviations and scaled back to
     the stated variance, as Keras has it. A bias has the fans of its layer's kernel.
+
+    Attributes:
+        distribution: ``normal``, ``truncated_normal`` (cut at two standard deviations and rescaled to the stated
+            variance) or ``uniform``, with mean 0.
+        scale: The variance times the fan, greater than 0.
+        fan: ``fan_in``, ``fan_out`` or ``fan_avg`` of the layer's kernel; without a kernel ``fan_in`` is 1.
     """
 
     distribution: Distribution
@@ -45,7 +55,13 @@ class VarianceScaling(Frozen):
 
 
 class FixedDeviation(Frozen):
-    """Mean 0 and standard deviation ``std``, whatever the size of the layer (PyTorch's ``normal_(std=0.01)``)."""
+    """Mean 0 and standard deviation ``std``, whatever the size of the layer (PyTorch's ``normal_(std=0.01)``).
+
+    Attributes:
+        distribution: ``normal``, ``truncated_normal`` (cut at two standard deviations and rescaled to the stated
+            deviation) or ``uniform``, with mean 0.
+        std: The standard deviation, greater than 0.
+    """
 
     distribution: Distribution
     std: Positive
@@ -94,6 +110,11 @@ _DEFAULTS: dict[Role, Rule] = {
 }
 
 
+def default_rule(role: Role) -> Rule:
+    """The rule for the parameters of a role for which a spec states none."""
+    return _DEFAULTS[role]
+
+
 class InitializationRules(RootModel[dict[str, Rule]]):
     """Which rule initializes which parameter: keys are roles (``conv_kernel``) or patterns of names (``*.bn3.weight``).
 
@@ -120,7 +141,7 @@ class InitializationRules(RootModel[dict[str, Rule]]):
 
     def rule(self, parameter: Parameter) -> Rule:
         """The rule for one parameter."""
-        found = _DEFAULTS[parameter.role]
+        found = default_rule(parameter.role)
         if parameter.initial is not None:
             found = Constant(constant=parameter.initial)
         for key, rule in self.root.items():

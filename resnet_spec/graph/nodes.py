@@ -43,7 +43,15 @@ class Input(Frozen):
     """What the network reads: images of ``channels`` × ``height`` × ``width`` or another kind of value.
 
     With ``length`` it is signals of ``channels`` × ``length``, with ``depth`` volumes of ``channels`` × ``depth`` ×
-    ``height`` × ``width``, with ``features`` vectors.
+    ``height`` × ``width``, with ``features`` vectors. The keys of one kind exclude those of another.
+
+    Attributes:
+        channels: Number of channels of an image, a signal or a volume.
+        height: Height of an image or a volume.
+        width: Width of an image or a volume.
+        features: Length of a vector; the input is then a vector.
+        length: Length of a signal; the input is then a signal.
+        depth: Depth of a volume; the input is then a volume.
 
     Examples:
         >>> from resnet_spec.graph import Input

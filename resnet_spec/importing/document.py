@@ -16,7 +16,7 @@ from resnet_spec.importing.shipped import shipped_parameters
 from resnet_spec.importing.stages import Stage, stages_of
 from resnet_spec.importing.template import Template
 from resnet_spec.operations import Category
-from resnet_spec.spec.models import counts
+from resnet_spec.spec.names import counts
 
 DEFAULT_NAMES = "{stage}.{index}.{layer}"
 

@@ -37,7 +37,7 @@ class LeakyReLU(_Activation):
     """x where it is positive, else ``slope`` times x.
 
     Attributes:
-        slope: Factor of negative values.
+        slope: Factor of negative values: 0.01 is the default of PyTorch, 0.3 that of Keras.
     """
 
     label = "LeakyReLU"

@@ -209,14 +209,26 @@ class BaseOperation(BaseModel):
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {6,}.*)*)", re.MULTILINE)
 
 
-def describe(operation: type[BaseOperation]) -> tuple[str, dict[str, str]]:
-    """Return an operation's description, and that of each field, from its docstring and those of its bases."""
-    fields: dict[str, str] = {}
-    for base in operation.__mro__:
-        section = (getdoc(base) or "").partition("Attributes:\n")[2] if base.__doc__ else ""
-        fields = {name: " ".join(text.split()) for name, text in _ENTRY.findall(section)} | fields
-    description = (getdoc(operation) or "").partition("\n\nAttributes:\n")[0]
-    return description, {name: fields[name] for name in operation.model_fields if name in fields}
+def describe(kind: type) -> tuple[str, dict[str, str]]:
+    """Return the description of an operation or of another model, and that of each key, from the docstrings.
+
+    A class inherits the descriptions of its bases.
+    """
+    keys: dict[str, str] = {}
+    for base in kind.__mro__:
+        section = (getdoc(base) or "").partition("Attributes:\n")[2] if _is_ours(base) else ""
+        keys = {name: " ".join(text.split()) for name, text in _ENTRY.findall(section)} | keys
+    description = re.split(r"\n\n(?:Attributes|Examples):\n", getdoc(kind) or "", maxsplit=1)[0]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in description.split("\n\n")), keys
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("resnet_spec") and bool(kind.__doc__)
+
+
+def summary(kind: type) -> str:
+    """Return the first paragraph of a description, in one line."""
+    return describe(kind)[0].partition("\n\n")[0]
 
 
 def as_fields(data: Any) -> dict[str, Any]:

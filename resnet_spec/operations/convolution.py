@@ -79,7 +79,10 @@ class _Convolution(Windowed):
 
 
 class Conv(_Convolution):
-    """Cross-correlation; the kernel is (channels, input channels / groups, ...), such as (..., height, width)."""
+    """Convolution (cross-correlation) of a signal, a map or a volume.
+
+    The kernel is (channels, input channels / groups, ...), such as (..., height, width).
+    """
 
     label = "Conv"
 
@@ -144,7 +147,9 @@ class StdConv(_Convolution):
 
 
 class ConvTranspose(Ranked):
-    """Transposed convolution, which enlarges a map; the kernel is (input channels, channels, ...).
+    """Transposed convolution, which enlarges a signal, a map or a volume.
+
+    The kernel is (input channels, channels, ...).
 
     Attributes:
         channels: Number of output channels.

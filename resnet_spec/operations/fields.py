@@ -65,10 +65,16 @@ Count = Annotated[int, Field(strict=True, ge=1, le=2**20)]
 Index = Annotated[int, Field(strict=True, ge=0, le=2**20)]
 Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
 PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
-Extents = Annotated[tuple[PositiveExtent, ...], BeforeValidator(_extents, json_schema_input_type=Any)]
+Extents = Annotated[
+    tuple[PositiveExtent, ...],
+    BeforeValidator(_extents, json_schema_input_type=PositiveExtent | list[PositiveExtent]),
+]
 Edges = tuple[tuple[Extent, Extent], ...]
-ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=Any)]
-Padding = Annotated[Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Any)]
+_WrittenEdges = Extent | list[Extent | list[Extent]]
+ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=_WrittenEdges)]
+Padding = Annotated[
+    Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Literal["same"] | _WrittenEdges)
+]
 Axis = Annotated[int, Field(strict=True, ge=0, le=3)]
 Flag = Annotated[bool, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -48,7 +48,9 @@ class Add(_Elementwise):
 
 
 class Multiply(_Elementwise):
-    """Elementwise product; a (channels, 1, 1) input scales each channel, as in squeeze-and-excitation.
+    """Product of inputs element by element, or of one input and a constant, which is not learned.
+
+    A (channels, 1, 1) input scales each channel of a map, as in squeeze-and-excitation.
 
     Attributes:
         factor: A constant that the product is multiplied by; with one, a single input suffices.

@@ -13,7 +13,7 @@ from resnet_spec.operations.roles import Role
 class Linear(BaseOperation):
     """Fully connected layer over a vector, or over the last axis at each position of the others.
 
-    The kernel is (features, input features).
+    The kernel is (features, input features). A map is usually flattened first.
 
     Attributes:
         features: Number of output features.

@@ -30,8 +30,9 @@ class _BatchNormalization(BaseOperation):
 
     Attributes:
         epsilon: Added to the variance before the root is taken.
-        momentum: Weight of the newest batch in the running statistics, as in PyTorch. A spec may state ``decay``
-            instead, which is 1 - momentum, as in Keras and TensorFlow.
+        momentum: Weight of the newest batch in the running statistics, as in PyTorch. A spec states ``momentum`` or
+            ``decay``.
+        decay: 1 - momentum, as in Keras and TensorFlow; a graph has ``momentum``.
         running_variance: Whether the running variance is divided by n - 1 (``unbiased``, PyTorch) or by n
             (``biased``, Keras).
         scale: Whether the result is multiplied by a trainable scale.
@@ -165,7 +166,8 @@ class GroupNorm(_Affine, _Grouped):
 class LayerNorm(_Affine):
     """Layer normalization (Ba et al. 2016) over one axis, at each position of the others.
 
-    Over the channels of a map it is ConvNeXt's LayerNorm2d. The variance is divided by n.
+    Over the channels of a map it is ConvNeXt's LayerNorm2d, over the last axis of a sequence PyTorch's LayerNorm. The
+    variance is divided by n.
 
     Attributes:
         axis: The axis that is normalized, whose size scale and offset have; 0 is the channels.

@@ -27,12 +27,15 @@ class _Reduction(BaseOperation):
     """One value for all positions along some axes, which stay with a size of 1.
 
     Attributes:
-        axis: One axis or a list of them, counted without the batch: 0 is the channels.
+        axis: One axis or a list of them, counted without the batch: 0 is the channels, [1, 2] all positions
+            of a map.
     """
 
     category = Category.POOLING
 
-    axis: Annotated[tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=Any)]
+    axis: Annotated[
+        tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=Axis | list[Axis])
+    ]
 
     def reduced(self, shape: Shape) -> int:
         """Return how many values become one.

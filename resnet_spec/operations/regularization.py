@@ -21,7 +21,10 @@ class _Regularization(BaseOperation):
 
 
 class Dropout(_Regularization):
-    """Dropout (Srivastava et al. 2014): zeroes elements at random in training and divides the others by 1 - rate."""
+    """Dropout (Srivastava et al. 2014): zeroes elements at random in training and divides the others by 1 - rate.
+
+    In inference it is the identity.
+    """
 
     label = "Dropout"
 
@@ -29,7 +32,10 @@ class Dropout(_Regularization):
 
 
 class StochasticDepth(_Regularization):
-    """Stochastic depth (Huang et al. 2016): zeroes whole images at random and divides the others by 1 - rate."""
+    """Stochastic depth (Huang et al. 2016): zeroes whole samples at random in training.
+
+    The others are divided by 1 - rate. In inference it is the identity.
+    """
 
     label = "StochasticDepth"
 

@@ -24,13 +24,13 @@ from resnet_spec.operations.ranked import Ranked
 
 
 class Pad(Ranked):
-    """Padding of a map with a constant or by reflection.
+    """Padding of a signal, a map or a volume with a constant or by reflection.
 
     Attributes:
         padding: Positions to add to the sides: one number, or a list of a number or a pair [before, after] for each
             axis, such as [[top, bottom], [left, right]].
         mode: ``constant``, or ``reflect``, which mirrors the map at its edge without repeating the edge.
-        value: The constant; 0 by default.
+        value: The constant.
     """
 
     category = Category.RESHAPING
@@ -153,7 +153,7 @@ class Flatten(BaseOperation):
     """A map as a vector, in PyTorch's order (channels, height, width) in every backend, or its positions as a row.
 
     Attributes:
-        axis: The first axis to flatten, counted without the batch; 0 by default. With 1 a map becomes (channels,
+        axis: The first axis to flatten, counted without the batch. With 1 a map becomes (channels,
             height · width).
     """
 

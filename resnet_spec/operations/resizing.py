@@ -25,6 +25,7 @@ class Resize(BaseOperation):
 
     Position i of ``out`` corresponds to (i + ½) · in/out - ½ with coordinates ``half_pixel``, to i · (in - 1)/(out - 1)
     with ``align_corners``, and to i · in/out with ``asymmetric``; positions outside the map are moved to its edge.
+    Exactly one of ``scale``, ``size`` and ``like`` states the height and width.
 
     Attributes:
         mode: ``nearest``, or ``bilinear`` without antialiasing.

@@ -6,7 +6,31 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a parameter is for; each framework's layout and name of it follow from the role."""
+    """What a parameter is for; each framework's layout and name of it follow from the role.
+
+    Attributes:
+        conv_kernel: Kernel of a convolution.
+        conv_bias: Bias of a convolution.
+        conv_gain: The gain of ``std_conv2d``.
+        conv_transpose_kernel: Kernel of a transposed convolution.
+        linear_kernel: Kernel of a linear layer.
+        linear_bias: Bias of a linear layer.
+        norm_scale: Scale of a normalization.
+        norm_offset: Offset of a normalization.
+        norm_mean: Running mean.
+        norm_variance: Running variance.
+        norm_gate: The factor before the sigmoid of ``evo_norm_s0``.
+        norm_threshold: The threshold of ``filter_response_norm``.
+        activation_slope: The slope of ``prelu``.
+        pool_power: The power of ``gem_pool``.
+        learned_scale: The factor of ``scale``.
+        learned_offset: The term of ``offset``.
+        learned_value: The value of ``parameter``.
+        position_scale: Scale of a normalization at each position.
+        position_offset: Offset of a normalization at each position.
+        position_mean: Running mean at each position.
+        position_variance: Running variance at each position.
+    """
 
     CONV_KERNEL = "conv_kernel"
     CONV_BIAS = "conv_bias"

@@ -38,6 +38,15 @@ class Catalog:
             self._names = sorted(map(self._relative, found))
         return list(self._names)
 
+    def bare_names(self) -> dict[str, str]:
+        """The bare names that mean one spec, each with that spec's full name."""
+        found: dict[str, str] = {}
+        for name in self.names():
+            bare = name.rpartition("/")[2]
+            found[bare] = "" if bare in found else name
+        preferred = {name.rpartition("/")[2]: name for name in self.names() if name.startswith(f"{PREFERRED}/")}
+        return {bare: name for bare, name in (found | preferred).items() if name}
+
     def blocks(self) -> dict[str, Path]:
         """Files of the blocks by name."""
         return {path.stem: path for path in sorted((self.root / "blocks").glob("*.yaml"))}

@@ -1,81 +1,84 @@
 """The JSON Schema of the language, made from the same models that check a spec, for editors to complete and check by.
 
 Pydantic's own schemas describe a model's fields; what a person writes is wider (a step may be a word, a number may be
-an expression), so these parts are built here.
+an expression), so these parts are built here. The descriptions are those of the models' docstrings.
 """
 
 from __future__ import annotations
 
-from inspect import getdoc
+import json
+from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from resnet_spec.operations import WORDS
-from resnet_spec.operations.base import BaseOperation, describe
-from resnet_spec.spec.models import ABSENT, FEATURES, STEP_KEYS, Block, Identity, Network, Shortcut, Stage, Step
+from resnet_spec.graph import Input
+from resnet_spec.graph.initialization_rules import Constant, FixedDeviation, VarianceScaling
+from resnet_spec.operations import WORDS, Role
+from resnet_spec.operations.base import BaseOperation, describe, summary
+from resnet_spec.spec.catalog import PREFERRED, Catalog
+from resnet_spec.spec.models import ABSENT, FEATURES, STEP_KEYS, Block, Identity, Network, Shortcut, Source, Stage, Step
+from resnet_spec.spec.published import Accuracy, Preprocessing, Published
+from resnet_spec.spec.shipped_schema import WORDS as DESCRIPTIONS
+from resnet_spec.spec.shipped_schema import spec_arguments, step_arguments
 
 Schema: TypeAlias = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+ADDRESS = "https://github.com/OWNER/resnet-spec/raw/main/specs/{}.schema.json"
+"""Where the schemas of specs and of blocks are."""
+
 _CHAIN: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/step"}}
-_EXPRESSION: Schema = {"type": "string", "description": "Arithmetic over parameters, such as width * 4."}
-_CONDITION: Schema = {"type": ["string", "boolean"], "description": "Whether this is present, such as stride != 1."}
-_RENAME: Schema = {
-    "type": "object",
-    "additionalProperties": {"type": "string"},
-    "description": "New names for steps of what is extended.",
-}
-_DELETED: Schema = {"type": "null"}
+_TEXT: Schema = {"type": "string"}
+_NAMES: Schema = {"type": "array", "items": _TEXT}
+_CONDITION: Schema = {"type": ["string", "boolean"]}
+_NAME_OF_BLOCK: Schema = {"$ref": "#/$defs/block_name"}
+_RENAME: Schema = {"type": "object", "additionalProperties": _TEXT}
+_RULES = (Constant, FixedDeviation, VarianceScaling)
 _NOT_A_STEP_KEY: Schema = {"not": {"enum": list(STEP_KEYS)}}
 """For the names of what steps name by a key."""
-_NAMES: Schema = {"propertyNames": _NOT_A_STEP_KEY}
 
 
 def spec_schema() -> Schema:
     """The schema of a spec's file."""
-    network = _model_schema(Network)
-    properties: Schema = dict(network["properties"])
-    layer: Schema = {"$ref": "#/$defs/layer"}
-    block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, {"type": "string", "description": "A block's own file."}]}
-    properties |= {
-        "extends": {"type": "string", "description": "The shipped spec or the file that this one changes."},
+    block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, _TEXT]}
+    names: Schema = {"propertyNames": _NOT_A_STEP_KEY}
+    own: Schema = {
+        "extends": {"$ref": "#/$defs/spec_name"},
         "rename": _RENAME,
-        "layers": {
-            "type": "object",
-            "additionalProperties": layer,
-            "description": "Layers by the names that steps use.",
-            **_NAMES,
-        },
-        "blocks": {"type": "object", "additionalProperties": block, "description": "The spec's own blocks.", **_NAMES},
-        "stem": _CHAIN | {"description": "Layers before the stages, in order."},
-        "stages": {"type": "object", "additionalProperties": _stage(), "description": "Sequences of blocks, in order."},
-        "final": _CHAIN | {"description": "Layers after the stages that belong to the features, in order."},
-        "head": _CHAIN | {"description": "Layers after those, in order."},
+        "source": _model(Source),
+        "weights": {"type": "object", "additionalProperties": _published()},
+        "input": _model(Input),
+        "layers": {"type": "object", "additionalProperties": {"$ref": "#/$defs/layer"}, **names},
+        "blocks": {"type": "object", "additionalProperties": block, **names},
+        "initialization": _initialization(),
+        "stem": _CHAIN,
+        "stages": {"type": "object", "additionalProperties": _stage()},
+        "final": _CHAIN,
+        "head": _CHAIN,
+        "outputs": {"anyOf": [{"const": FEATURES}, _NAMES]},
     }
-    shared = {name: schema for name, schema in network["$defs"].items() if name in _USED}
     schema: Schema = {
         "$schema": DIALECT,
-        "title": "resnet-spec",
-        "description": getdoc(Network),
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-        "$defs": shared | _definitions(),
+        "$id": ADDRESS.format("spec"),
+        **_model(Network, own),
+        "$defs": _definitions(),
     }
-    return _for_extending(schema)
-
-
-def _model_schema(model: type[BaseModel]) -> Schema:
-    """Pydantic's schema of a model, which is among the definitions if it contains itself."""
-    schema = model.model_json_schema(by_alias=True)
-    return {"$defs": schema["$defs"], **schema["$defs"][model.__name__]} if "$ref" in schema else schema
+    extending = _for_extending(schema)
+    return extending | spec_arguments(extending["$defs"])
 
 
 def block_schema() -> Schema:
     """The schema of a block's own file."""
-    return _for_extending({"$schema": DIALECT, "title": "resnet-spec block", **_block(), "$defs": _definitions()})
+    schema: Schema = {
+        "$schema": DIALECT,
+        "$id": ADDRESS.format("block"),
+        **_block(),
+        "$defs": _definitions(),
+    }
+    extending = _for_extending(schema)
+    return extending | step_arguments(extending["$defs"])
 
 
 def _for_extending(schema: Any) -> Any:
@@ -86,109 +89,224 @@ def _for_extending(schema: Any) -> Any:
         return schema
     parts: Schema = {key: _for_extending(part) for key, part in cast("Schema", schema).items() if key != "required"}
     for key in {"properties", "patternProperties"} & parts.keys():
-        parts[key] = {name: {"anyOf": [value, _DELETED]} for name, value in parts[key].items()}
+        parts[key] = {name: _or_deleted(value) for name, value in parts[key].items()}
     if isinstance(parts.get("additionalProperties"), dict):
-        parts["additionalProperties"] = {"anyOf": [parts["additionalProperties"], _DELETED]}
+        parts["additionalProperties"] = _or_deleted(parts["additionalProperties"])
     return parts
 
 
-_USED = (
-    *("Source", "Input", "InitializationRules", "Constant", "FixedDeviation", "VarianceScaling"),
-    *("Published", "Accuracy", "Preprocessing"),
-)
+def _or_deleted(schema: Schema) -> Schema:
+    """A schema that allows null too; what describes it stays outside, where an editor looks for it."""
+    return _or_type(schema, "null")
+
+
+def _or_type(schema: Schema, kind: str) -> Schema:
+    """A schema that allows values of another type too, without alternatives where a list of types says it."""
+    if "type" in schema and "anyOf" not in schema:
+        types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        enum: Schema = {"enum": [*schema["enum"], None]} if kind == "null" and "enum" in schema else {}
+        if kind != "string" or not schema.keys() & {"enum", "pattern", "maxLength"}:
+            return schema | enum | {"type": types if kind in types else [*types, kind]}
+    words = {key: schema[key] for key in (*DESCRIPTIONS, "default") if key in schema}
+    rest = {key: value for key, value in schema.items() if key not in words}
+    alternatives = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    if any(kind in alternative.get("type", ()) and alternative.keys() == {"type"} for alternative in alternatives):
+        return schema
+    return {"anyOf": [*alternatives, {"type": kind}], **words}
+
+
+# -- words -------------------------------------------------------------------------------------------------------
+
+
+def _described(schema: Schema, text: str) -> Schema:
+    """A schema with a description, as text and, if it has markup, in Markdown."""
+    if not text:
+        # Python leaves docstrings out under -OO.
+        return schema
+    plain = schema | {"description": text.replace("``", "")}
+    return plain | ({"markdownDescription": text.replace("``", "`")} if "``" in text else {})
+
+
+def written_default(kind: type[BaseModel], key: str) -> Any:
+    """The default of a key as a person writes it; None if it has none, or its description says what it is."""
+    info = next((info for name, info in kind.model_fields.items() if key in (info.alias, name)), None)
+    value: Any = None if info is None or info.is_required() else info.default
+    if isinstance(value, BaseModel | dict) or value in ("", ()) or "y default" in describe(kind)[1].get(key, ""):
+        return None
+    if not isinstance(value, tuple):
+        return cast("object", value)
+    values = cast("tuple[Any, ...]", value)
+    # One number for all sides.
+    return values[0][0] if isinstance(values[0], tuple) else list(values)
+
+
+def shown_default(value: Any) -> str:
+    """A default as YAML."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown_default, cast('list[Any]', value)))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _keys(kind: type[BaseModel], properties: Mapping[str, Schema]) -> Schema:
+    """The keys of a model with their descriptions and defaults."""
+    texts = describe(kind)[1]
+    found: Schema = {}
+    for key, schema in properties.items():
+        text, default = texts.get(key, ""), written_default(kind, key)
+        if default is not None:
+            schema, text = schema | {"default": default}, f"{text} Default: ``{shown_default(default)}``."
+        found[key] = _described(schema, text)
+    return found
+
+
+def _fields(kind: type[BaseModel]) -> Schema:
+    """Pydantic's schemas of a model's fields, without titles and defaults."""
+    schema = kind.model_json_schema(by_alias=True)
+    schema = schema["$defs"][kind.__name__] if "$ref" in schema else schema
+    return {
+        name: {key: value for key, value in field.items() if key not in ("title", "default", *DESCRIPTIONS)}
+        for name, field in schema.get("properties", {}).items()
+    }
+
+
+def _model(kind: type[BaseModel], own: Mapping[str, Schema] | None = None) -> Schema:
+    """The schema of a mapping by a model, some of whose keys have schemas of their own."""
+    return _described(_mapping(_keys(kind, _fields(kind) | dict(own or {}))), describe(kind)[0])
+
+
+def _mapping(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _words(texts: Mapping[str, str]) -> list[Schema]:
+    """An alternative for each word, with its description."""
+    return [_described({"const": word}, text) for word, text in texts.items()]
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _spec_name() -> Schema:
+    catalog = Catalog.shipped()
+    texts = {name: catalog.document(catalog.find(name)).data.get("description", "") for name in catalog.names()}
+    bare = catalog.bare_names()
+    short = {name: texts[full] for name, full in bare.items() if full.startswith(f"{PREFERRED}/")}
+    known = "|".join(sorted({*texts, *bare}))
+    return {
+        "anyOf": [*_words(short | texts), _TEXT],
+        "pattern": rf"\.ya?ml$|^({known})$",
+        "patternErrorMessage": "no shipped spec has this name, and the path of a file ends in .yaml or .yml",
+    }
+
+
+def _block_name() -> Schema:
+    return {"anyOf": [*_words(_blocks()), _TEXT]}
+
+
+def _blocks() -> dict[str, str]:
+    catalog = Catalog.shipped()
+    return {name: catalog.document(path).data.get("description", "") for name, path in catalog.blocks().items()}
+
+
+def _published() -> Schema:
+    return _model(Published, {"accuracy": _model(Accuracy), "preprocessing": _model(Preprocessing)})
+
+
+def _initialization() -> Schema:
+    rule: Schema = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in _RULES]}
+    return {
+        "type": "object",
+        "properties": {str(role): _described(rule, text) for role, text in describe(Role)[1].items()},
+        "patternProperties": {r"[*?.\[]": rule},
+        "additionalProperties": False,
+    }
 
 
 def _definitions() -> Schema:
     # One class is the operations of several names.
-    operations = {kind.__name__: {"anyOf": [_operation(kind), {"type": "null"}]} for kind in WORDS.values()}
+    operations = {kind.__name__: _or_deleted(_operation(kind)) for kind in WORDS.values()}
+    # Without a description, so that an editor shows that of the role.
+    rules = {kind.__name__: _mapping(_keys(kind, _fields(kind))) for kind in _RULES}
     kinds: Schema = {name: {"$ref": f"#/$defs/{kind.__name__}"} for name, kind in WORDS.items()}
+    kinds |= {name: _described({"type": "object"}, text) for name, text in _blocks().items()}
     reference: Schema = {
         "type": "object",
         "minProperties": 1,
         "properties": kinds,
-        "additionalProperties": {"type": ["object", "null"], "description": "A block, a defined layer or a slot."},
+        "additionalProperties": {"type": "object"},
     }
-    word: Schema = {
-        "type": ["string", "null"],
-        "description": f"An operation ({', '.join(WORDS)}), a block, a defined layer, a slot, or none.",
+    words = {name: summary(kind) for name, kind in WORDS.items()} | {ABSENT: "No layer."} | _blocks()
+    word: Schema = {"anyOf": [*_words(words), _TEXT]}
+    keys: Schema = {
+        "from": {"anyOf": [_TEXT, _NAMES]},
+        "when": _CONDITION,
+        "call": _TEXT,
+        "repeat": {"type": ["integer", "string"]},
+        "steps": _CHAIN,
+        "spec": {"anyOf": [{"$ref": "#/$defs/spec_name"}, {"type": "object"}]},
+        "outputs": {"anyOf": [{"const": FEATURES}, _NAMES, {"type": "object"}]},
+        "set": {"type": "object"},
     }
-    step = reference | {
-        "description": getdoc(Step),
-        "properties": kinds
-        | {
-            "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-            "when": _CONDITION,
-            "call": {"type": "string", "description": "The earlier layer that is used again, with its parameters."},
-            "repeat": {"type": ["integer", "string"], "description": "How often the layer, or 'steps', is repeated."},
-            "steps": _CHAIN | {"description": "A chain in place of a layer, with names of its own."},
-            "spec": {"type": ["string", "object"], "description": "A network in place of a layer: a name, or a path."},
-            "outputs": {
-                "anyOf": [{"const": FEATURES}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}],
-                "description": "The values of 'spec' that others can use; the last one is the step's.",
-            },
-            "set": {"type": "object", "description": "Values by dotted keys that replace those of 'spec'."},
-        },
-    }
+    step = reference | {"properties": _keys(Step, keys) | kinds}
+    text = describe(Step)[0]
     return {
+        "spec_name": _spec_name(),
+        "block_name": _block_name(),
+        "word": word,
         # More than one key where null takes out what 'extends' brings in.
-        "layer": {"anyOf": [word, reference]},
-        "step": {"anyOf": [word, step]},
+        "layer": {"anyOf": [{"$ref": "#/$defs/word"}, reference]},
+        "step": _described({"anyOf": [{"$ref": "#/$defs/word"}, step]}, text),
         "block": _block(),
+        **rules,
         **operations,
     }
 
 
 def _operation(kind: type[BaseOperation]) -> Schema:
     """An operation's arguments; every number may be an expression. None is required, since a definition may give it."""
-    schema = kind.model_json_schema()
-    description, fields = describe(kind)
-    properties: Schema = {
-        field: _or_expression({k: v for k, v in value.items() if k != "default"}) | {"description": fields[field]}
-        for field, value in schema["properties"].items()
-        if field != "op"
-    }
-    if "decay" in kind.aliases:
-        properties["decay"] = {"type": "number", "description": "1 - momentum, as Keras and TensorFlow count it."}
-    return {"type": "object", "properties": properties, "additionalProperties": False, "description": description}
+    fields = {name: _or_expression(schema) for name, schema in _fields(kind).items() if name != "op"}
+    fields |= {alias: {"type": "number"} for alias in kind.aliases}
+    return _described(_mapping(_keys(kind, fields)), describe(kind)[0])
 
 
 def _or_expression(schema: Schema) -> Schema:
     """An expression in place of a value, or of each value of a list."""
-    if isinstance(schema.get("items"), dict):
-        schema = schema | {"items": _or_expression(schema["items"])}
-    return {"anyOf": [schema, _EXPRESSION]}
+    alternatives = schema.get("anyOf", [schema])
+    found: list[Schema] = []
+    for alternative in alternatives:
+        lists = {key: alternative[key] for key in ("items", "prefixItems") if key in alternative}
+        inner: Schema = {
+            key: list(map(_or_expression, cast("list[Schema]", value)))
+            if key == "prefixItems"
+            else _or_expression(value)
+            for key, value in lists.items()
+        }
+        found.append(alternative | inner)
+    return _or_type(found[0] if len(found) == 1 else {"anyOf": found}, "string")
 
 
 def _block() -> Schema:
-    properties = dict(_model_schema(Block)["properties"])
-    identity: Schema = {"from": {"type": "string"}, "layers": _CHAIN}
-    passed: Schema = {"type": "object", "properties": identity, "additionalProperties": False}
-    otherwise: Schema = {"anyOf": [{"const": ABSENT}, passed], "description": getdoc(Identity)}
-    shortcut: Schema = {
-        "type": "object",
-        "description": getdoc(Shortcut),
-        "properties": {**identity, "when": _CONDITION, "otherwise": otherwise},
-        "additionalProperties": False,
-    }
-    parameters: Schema = properties["parameters"]
+    identity: Schema = {"from": _TEXT, "layers": _CHAIN}
+    otherwise: Schema = {"anyOf": [{"const": ABSENT}, _model(Identity, identity)]}
+    shortcut = _model(Shortcut, {**identity, "when": _CONDITION, "otherwise": otherwise})
+    parameters = _fields(Block)["parameters"]
     parameters |= {"propertyNames": parameters.get("propertyNames", {}) | _NOT_A_STEP_KEY}
-    properties |= {"parameters": parameters, "main": _CHAIN, "shortcut": shortcut, "after": _CHAIN}
-    properties |= {"extends": {"type": "string", "description": "The block that this one changes."}, "rename": _RENAME}
-    return {
-        "type": "object",
-        "description": getdoc(Block),
-        "properties": properties,
-        "required": ["main"],
-        "additionalProperties": False,
+    own: Schema = {
+        "extends": _NAME_OF_BLOCK,
+        "rename": _RENAME,
+        "parameters": parameters,
+        "main": _CHAIN,
+        "shortcut": shortcut,
+        "after": _CHAIN,
     }
+    return _model(Block, own)
 
 
 def _stage() -> Schema:
-    properties = dict(Stage.model_json_schema(by_alias=True)["properties"])
-    properties["repeat"] = {"type": "integer", "minimum": 1, "maximum": 10_000}
-    return {
-        "type": "object",
-        "description": getdoc(Stage),
-        "properties": properties,
-        "additionalProperties": {"description": "An argument of the block: one value, or a list of one per block."},
+    own: Schema = {
+        "block": _NAME_OF_BLOCK,
+        "repeat": {"type": "integer", "minimum": 1, "maximum": 10_000},
+        "first": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
+        "last": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
     }
+    return _model(Stage, own) | {"additionalProperties": True}

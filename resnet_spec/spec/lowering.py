@@ -23,7 +23,8 @@ from resnet_spec.spec.assertions import failed_assertions
 from resnet_spec.spec.chains import ChainLowering, Surroundings
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError
 from resnet_spec.spec.expressions import UNKNOWN, ExpressionError
-from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Outputs, Source, Stage, counts
+from resnet_spec.spec.models import FEATURES, STAGE_KEYS, Network, Outputs, Source, Stage
+from resnet_spec.spec.names import counts
 from resnet_spec.spec.parameter_naming import with_parameter_names
 from resnet_spec.spec.resolution import Bound, Environment, Written
 from resnet_spec.spec.values import UNKNOWN_PARTS, Value

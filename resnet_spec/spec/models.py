@@ -9,12 +9,10 @@ Layers and steps are written in several forms. Each model reads every form and i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,11 +26,12 @@ from pydantic import (
 
 from resnet_spec.document.parser import copied, depth
 from resnet_spec.errors import shown
-from resnet_spec.errors.validation import Frozen, matching
+from resnet_spec.errors.validation import Frozen
 from resnet_spec.graph import Input
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.graph.nodes import ParameterName
 from resnet_spec.operations import WORDS
+from resnet_spec.spec.names import LayerName, NamePattern, Prefix, SpecName, StepName, WeightsName, Word
 from resnet_spec.spec.published import Published
 
 ABSENT = "none"
@@ -40,28 +39,6 @@ ABSENT = "none"
 
 TYPES = ("int", "number", "bool", "layer")
 """The types of a block's parameters that have no default."""
-
-LayerName = Annotated[
-    str,
-    matching(
-        r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$",
-        "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
-    ),
-    Field(max_length=100),
-]
-_COUNTER = r"\{(?:[A-Za-z0-9_.-]+\.)?(?:index|number)\}"
-StepName = Annotated[
-    str,
-    matching(
-        rf"^([A-Za-z0-9]|{_COUNTER})([A-Za-z0-9_-]|{_COUNTER})*(\.([A-Za-z0-9_-]|{_COUNTER})+)*$",
-        "letters, digits, _ and -, in parts joined by dots, a letter or digit first, and in a repeated step {index} or "
-        "{number}",
-    ),
-    Field(max_length=100),
-]
-Word = Annotated[
-    str, matching(r"^[A-Za-z_][A-Za-z0-9_]*$", "letters, digits and _, no digit first"), Field(max_length=60)
-]
 
 
 def _check_expression(value: Any) -> Any:
@@ -159,12 +136,22 @@ def _check_network(value: Any) -> Any:
 
 
 class Step(Frozen):
-    """One entry of a chain: a layer, written as in ``layers``, and beside its name the keys of a step.
+    """One entry of a chain: a layer, and beside its name the keys of a step.
 
-    ``from`` names the steps (or ``input``) whose values it takes, by default the one before it; ``when`` decides
-    whether it is present; ``call`` uses an earlier step's layer again, with its parameters. ``steps`` is a chain in
-    place of a layer; ``repeat`` says how many times the layer or the chain follows itself. ``spec`` is a network in
-    place of a layer, and ``outputs`` are those of its values that others can use.
+    A layer is an operation, a block, a layer that the spec defines, or a slot of the block around it: ``relu``, or with
+    arguments ``{conv2d: {channels: 64, kernel: 3}}``. ``none`` is no layer.
+
+    Attributes:
+        from: The name of the step whose value it takes, or a list of names; ``input`` is the chain's own input. By
+            default the step before.
+        when: Whether the step is present: true, false or an expression, such as ``stride != 1``.
+        call: The name of an earlier step, whose layer is called again with the same parameters.
+        repeat: How many times the layer, or the chain in ``steps``, is repeated: 0 to 100,000, or an expression.
+        steps: A chain in place of a layer, with names of its own.
+        spec: A network in place of a layer: a shipped spec, a file, or the content of one.
+        outputs: With ``spec``: the values of the network that others can use, a list or ``features``. By default the
+            network's own outputs.
+        set: With ``spec``: values that replace those of the network, by dotted keys.
     """
 
     layer: Layer
@@ -224,7 +211,12 @@ Chain: TypeAlias = dict[StepName, Step]
 
 
 class Identity(Frozen):
-    """The shortcut without a projection: the layers that ``from`` passes through, by default none."""
+    """The shortcut if ``when`` does not hold: the layers that the value passes through, by default none.
+
+    Attributes:
+        from: The step of ``main`` where it starts, or ``input``.
+        layers: A chain; without layers, the value of ``from`` itself.
+    """
 
     from_: Annotated[str, Field(alias="from")] = "input"
     layers: Chain = {}
@@ -242,7 +234,12 @@ Otherwise = Annotated[
 class Shortcut(Frozen):
     """The second input of a residual block's addition: ``layers`` if ``when`` holds, else ``otherwise``.
 
-    With ``otherwise: none`` the block adds nothing if ``when`` does not hold.
+    Attributes:
+        when: Whether to use ``layers``, else ``otherwise``: true, false or an expression.
+        from: The step of ``main`` where it starts, or ``input``.
+        layers: A chain; without layers, the value of ``from`` itself.
+        otherwise: The shortcut if ``when`` does not hold, by default the block's input; ``none`` for a block that adds
+            nothing then.
     """
 
     when: Condition = True
@@ -267,10 +264,21 @@ def _check_reserved(what: str, names: Iterable[str]) -> None:
 class Block(Frozen):
     """A layer made of layers: ``after(main(input) + shortcut(input))``, or ``after(main(input))`` without a shortcut.
 
-    ``parameters`` maps names to a type (``int``, ``number``, ``bool``, ``layer``) or to a default: a number, a
-    boolean, an expression over earlier parameters, or a layer, which makes it a slot. ``join`` names the addition, and
-    ``declare`` is the order in which a state_dict lists the sections. ``inputs`` names the values that it takes, and
-    ``outputs`` the steps whose values others can use beside the block's.
+    Attributes:
+        block: The block's name, in a file of its own.
+        extends: The block that this one changes.
+        rename: New names for steps of the block that is extended, by their old names.
+        description: What the block is, in words.
+        parameters: Names of the block's parameters. Each has a type, if a value is required (``int``, ``number``,
+            ``bool``, ``layer``), or a default: a number, a boolean, an expression over earlier parameters, or a layer,
+            which makes it a slot.
+        inputs: The names of the values that the block takes, the first of which is ``input``.
+        outputs: The steps whose values others can use beside the block's.
+        main: The layers of the block, in order.
+        shortcut: The second input of an addition after ``main``. Without it the block adds nothing.
+        join: The name of the addition.
+        after: The layers after the addition, in order.
+        declare: The order in which a state_dict lists the sections.
     """
 
     block: Word | None = None
@@ -304,38 +312,20 @@ class Block(Frozen):
         return self
 
 
-COUNTERS = ("index", "number", "remaining", "overall_index", "overall_number")
-"""What counts the blocks of a stage, or of the network, in a pattern of names."""
-
-_PLACEHOLDERS = ("stage", *COUNTERS, "layer")
-
-
-def _check_pattern(pattern: str) -> str:
-    placeholders = re.findall(r"{([^{}]*)}", pattern)
-    rest = re.sub(r"{[^{}]*}", "", pattern)
-    if set(placeholders) - set(_PLACEHOLDERS) or not re.fullmatch(r"[A-Za-z0-9_.-]*", rest):
-        known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
-        raise ValueError(f"a pattern of names may contain {known}, letters, digits and . _ -")
-    if "layer" not in placeholders:
-        raise ValueError("a pattern of names must contain {layer}")
-    return pattern
-
-
-def counts(pattern: str) -> bool:
-    """Whether a pattern of names has a counter, so that two blocks of a stage have different names."""
-    return any(f"{{{word}}}" in pattern for word in COUNTERS)
-
-
-NamePattern = Annotated[str, Field(max_length=200), AfterValidator(_check_pattern)]
-
-
 class Stage(BaseModel):
-    """A sequence of blocks. Keys not listed here are arguments of the block: one value, or a list of one per block.
+    """A row of blocks; keys not listed here are arguments of the block.
 
-    ``stride`` goes to the first block, or to the last with ``stride_in: last``; the others have 1. ``first`` and
-    ``last`` are arguments of only the first and the last block. ``names``, by default the spec's, says how a layer of a
-    block is named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1), ``{remaining}`` (down to 0),
-    ``{overall_index}`` and ``{overall_number}`` (in the whole network), and ``{layer}``.
+    An argument is one value for all blocks, or a list of one value per block. It may be an expression over the spec's
+    parameters and ``index``, ``number``, ``count``, ``overall_index`` and ``overall_count``.
+
+    Attributes:
+        block: The block's name: a shipped block, or one that the spec defines.
+        repeat: How many blocks, 1 to 10,000.
+        stride: The stride of one block, a number or an expression; the others have 1.
+        stride_in: Which block has the stride, ``first`` or ``last``.
+        names: How the layers of its blocks are named, by default as the spec's ``names`` says.
+        first: Arguments for the first block only.
+        last: Arguments for the last block only.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -358,7 +348,14 @@ STAGE_KEYS = frozenset(Stage.model_fields)
 
 
 class Source(Frozen):
-    """Where a network was published, and its number of trainable parameters, which is checked."""
+    """Where a network was published.
+
+    Attributes:
+        library: The library that has the original, such as ``torchvision``.
+        paper: The paper, such as its address.
+        url: The address of the original.
+        parameters: The number of trainable parameters of the original, which is checked.
+    """
 
     library: str | None = None
     paper: str | None = None
@@ -366,34 +363,43 @@ class Source(Frozen):
     parameters: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
-SpecName = Annotated[
-    str,
-    matching(r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", "letters, digits and . _ -, in parts joined by slashes"),
-    Field(max_length=100),
-]
-WeightsName = Annotated[
-    str,
-    matching(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "letters, digits and . _ -, a letter or digit first"),
-    Field(max_length=100),
-]
-
-
-Prefix = Annotated[
-    str,
-    matching(
-        r"^([A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*\.?)?$",
-        "letters, digits, _ and -, in parts joined by dots, a letter or digit first",
-    ),
-    Field(max_length=100),
-]
-
-
 MAX_DEPTH = 150
 """The most levels of plain data; a file may have fewer, but may contain other networks."""
 
 
 class Network(Frozen):
-    """The keys of a spec file; see ``docs/language/index.md``."""
+    """The keys of a spec file.
+
+    Attributes:
+        name: Words joined by ``/``: letters, digits, ``_``, ``.`` and ``-``. By default the path below ``specs/`` of a
+            shipped spec, else the file's name.
+        description: What the network is, in words.
+        source: Where the network was published.
+        weights: Files of weights that were published for it, by their names; the first is the default.
+        depth: The number of convolutions and linear layers on the main path, which is checked.
+        input: The size of an image, signal, volume or vector.
+        parameters: Named numbers, booleans and expressions, which the layers can use.
+        layers: Named layers: what ``norm`` or ``act`` means in this spec.
+        blocks: The spec's own blocks, inline or each as the path of a file.
+        require: Conditions that must hold, each with the message to show if it does not.
+        initialization: How the first weights are initialized, by the role of a parameter or a pattern of names.
+        parameter_names: Names of parameters within their layers, by patterns, where an original has others than
+            PyTorch's.
+        prefix: What the name of every layer begins with.
+        names: How the layers of a block are named, from ``{stage}``, ``{index}`` (from 0), ``{number}`` (from 1),
+            ``{remaining}`` (down to 0), ``{overall_index}`` and ``{overall_number}`` (in the whole network), and
+            ``{layer}``.
+        stem: The layers before the stages, in order.
+        stages: Rows of blocks, in order.
+        final: The layers after the stages that still belong to the features, such as a last normalization, in order.
+        head: The layers after the features, in order.
+        outputs: The layers, blocks and stages whose values the network returns, or ``features``. By default the last
+            layer.
+        named_outputs: Whether a model returns a dict, from the names in ``outputs`` to values.
+        folded: Whether batch normalizations are folded into the layers before them.
+        extends: The shipped spec, or the file, that this one changes.
+        rename: New names for steps of what is extended, by their old names.
+    """
 
     name: SpecName = "network"
     description: str = ""

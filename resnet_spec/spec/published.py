@@ -35,9 +35,16 @@ Hash = Annotated[str, matching(f"^({_HASH})$", "'sha256:' or 'md5:' and at least
 class Preprocessing(Frozen):
     """From a photograph to the network's input: resize, crop the center, scale to ``range``, normalize.
 
-    ``resize`` is the length of the shorter side, or (height, width) to squash to; ``crop`` what is cut from the
-    center. Values of 0 to 255 become 0 to ``range``; then ``mean`` is subtracted, and the rest divided by ``std``, in
-    the color ``order`` of the network.
+    Attributes:
+        resize: The length of the shorter side in pixels, which keeps the aspect ratio, or [height, width], which does
+            not. By default the image keeps its size.
+        interpolation: ``nearest``, ``bilinear`` or ``bicubic``, antialiased except for ``nearest``.
+        crop: The side of the square cut from the center, or [height, width]; an image that is too small is padded with
+            black. By default nothing is cut.
+        order: The order of the color channels: ``rgb`` or ``bgr``.
+        range: The value that 255 is scaled to.
+        mean: What is then subtracted: three numbers, in the order of the color channels.
+        std: What the rest is divided by: three numbers, in the order of the color channels.
     """
 
     resize: Size | None = None
@@ -50,7 +57,12 @@ class Preprocessing(Frozen):
 
 
 class Accuracy(Frozen):
-    """Percent of ImageNet's validation images, as the publisher reports it."""
+    """Percent of ImageNet's validation images, as the publisher reports it.
+
+    Attributes:
+        top1: Percent of images whose class is the most probable one.
+        top5: Percent of images whose class is among the five most probable.
+    """
 
     top1: Annotated[float, Field(strict=True, ge=0, le=100)]
     top5: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
@@ -59,8 +71,14 @@ class Accuracy(Frozen):
 class Published(Frozen):
     """One file of weights, as its publisher describes it.
 
-    ``hash`` is ``sha256:`` or ``md5:`` and hexadecimal digits, of which a publisher may give only the first. ``size``
-    is in bytes, or in MiB as a publisher rounds it. ``classes`` is 0 if the file contains no classifier.
+    Attributes:
+        url: An ``http`` or ``https`` address without a query.
+        size: The number of bytes, or text in MiB such as ``97.8 MiB`` if the publisher rounds.
+        hash: ``sha256:`` or ``md5:``, followed by the hexadecimal digits or the first eight or more of them.
+        classes: The number of classes of the classifier in the file, 0 if it has none.
+        license: The license of the weights, such as an SPDX identifier.
+        accuracy: Accuracy on the ImageNet validation set, as reported by the publisher.
+        preprocessing: How to turn a photograph into the network's input.
     """
 
     url: Url

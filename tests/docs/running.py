@@ -18,19 +18,15 @@ import tomllib
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from functools import cache
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
 from tests.docs.documents import ROOT, Block, blocks
-
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
 
 PACKAGES = (
     "resnet_spec",
@@ -237,6 +233,7 @@ def check_yaml(path: Path) -> None:
     from resnet_spec.document.parser import read as read_yaml
     from resnet_spec.spec.dependencies import kind
     from resnet_spec.spec.loader import check_block, load
+    from tests.schemas import validators
 
     spec, block = validators()
     data = read_yaml(path).data
@@ -247,16 +244,6 @@ def check_yaml(path: Path) -> None:
         spec.validate(data)
         graph = load(path).to_graph()
         assert graph.from_json(graph.to_json()) == graph
-
-
-@cache
-def validators() -> tuple[Draft202012Validator, Draft202012Validator]:
-    """The validators of specs and of blocks."""
-    from jsonschema import Draft202012Validator
-
-    from resnet_spec.spec.json_schema import block_schema, spec_schema
-
-    return Draft202012Validator(spec_schema()), Draft202012Validator(block_schema())
 
 
 def assert_shown(shown: str, printed: str) -> None:

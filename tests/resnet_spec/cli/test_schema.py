@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 import pytest
 
-from resnet_spec.cli.schema import MODELINE
+from resnet_spec.cli.editor import MODELINE
 from resnet_spec.spec.json_schema import block_schema, spec_schema
 
 Command = Callable[..., Any]
@@ -73,9 +73,9 @@ def test_another_schema_is_not_replaced(command: Command, theirs: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--install"], "--install takes the files"),
-        (["x.yaml"], "--install takes the files"),
-        (["--install", "--block", "x.yaml"], "--install takes the files"),
+        (["--install"], "no file below this folder is a spec or a block; write one first"),
+        (["x.yaml"], "a FILE needs --install"),
+        (["--install", "--block", "x.yaml"], "--block cannot be combined with"),
         (["--install", "missing.yaml"], "missing.yaml: "),
         (["--install", "other.yaml"], "other.yaml: neither a spec"),
     ],
@@ -106,3 +106,88 @@ def test_what_is_shown_of_a_users_file_is_the_file(command: Command) -> None:
     Path("x.yaml").write_text(f"{MODELINE}there.json\n{SPEC}", "utf-8")
 
     assert command("resnet-spec", "show", "x.yaml").out == f"{MODELINE}there.json\n{SPEC}"
+
+
+SETTINGS = Path(".vscode/settings.json")
+
+
+def _write(**files: str) -> None:
+    for name, text in files.items():
+        path = Path(name.replace("__", "/") + ".yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+
+def test_the_settings_of_a_project_name_the_schemas(command: Command) -> None:
+    _write(mine=SPEC, other="a: 1\n", specs__a=SPEC, specs__b=SPEC, parts__block=BLOCK, parts__spec=SPEC)
+    _write(parts__broken="a: b: c\n", node_modules__x=SPEC, **{".hidden__x": SPEC})
+    written = []
+    for _ in range(2):
+        done = command("resnet-spec", "schema", "--install")
+        assert (done.status, done.err) == (0, "")
+        assert done.out == (
+            ".vscode/settings.json: spec.schema.json checks mine.yaml, parts/spec.yaml, specs/*.yaml\n"
+            ".vscode/settings.json: block.schema.json checks parts/block.yaml\n"
+        )
+        written.append(SETTINGS.read_text("utf-8"))
+
+    assert json.loads(written[0]) == {
+        "yaml.schemas": {
+            ".vscode/spec.schema.json": ["mine.yaml", "parts/spec.yaml", "specs/*.yaml"],
+            ".vscode/block.schema.json": ["parts/block.yaml"],
+        }
+    }
+    assert written[0] == written[1]
+    assert json.loads(Path(".vscode/spec.schema.json").read_text("utf-8")) == spec_schema()
+    assert json.loads(Path(".vscode/block.schema.json").read_text("utf-8")) == block_schema()
+
+
+OURS = '"yaml.schemas": {\n    ".vscode/spec.schema.json": [\n      "mine.yaml"\n    ]\n  }'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", f"{{\n  {OURS}\n}}\n"),
+        ("{}\n", f"{{\n  {OURS}\n}}\n"),
+        ('{\n  "a": 1, // "b": {,}\n}\n', f'{{\n  {OURS},\n  "a": 1, // "b": {{,}}\n}}\n'),
+        ('{"a": "/*", /* , } */ "b": [1,]}', f'{{\n  {OURS},"a": "/*", /* , }} */ "b": [1,]}}'),
+        (
+            '{\n  "yaml.schemas": {\n    "theirs.json": "*", // theirs\n  },\n}\n',
+            f'{{\n  {OURS[:-4]},\n    "theirs.json": "*", // theirs\n  }},\n}}\n',
+        ),
+        ('{\n  "yaml.schemas": {\n    ".vscode/spec.schema.json": ["old.yaml"]\n  }\n}', f"{{\n  {OURS}\n}}"),
+        ('{\r\n  "a": 1\r\n}', f'{{\n  {OURS},\n  "a": 1\n}}'.replace("\n", "\r\n")),
+    ],
+    ids=["empty", "no settings", "comments", "one line", "their schemas", "an earlier run", "lines of Windows"],
+)
+def test_other_settings_and_comments_stay(command: Command, old: str, new: str) -> None:
+    _write(mine=SPEC)
+    SETTINGS.parent.mkdir()
+    SETTINGS.write_bytes(old.encode())
+
+    assert command("resnet-spec", "schema", "--install").status == 0
+    assert SETTINGS.read_bytes().decode() == new
+
+
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [
+        (b"[]", "not an object"),
+        (b'{"a": }', "Expecting value"),
+        (b'{"a": 1} b', "Extra data"),
+        (b'{"yaml.schemas": 1}', "'yaml.schemas' is not an object"),
+        (b'{"a": "\xff"}', "can't decode"),
+    ],
+)
+def test_settings_that_cannot_be_kept_are_not_changed(command: Command, old: bytes, why: str) -> None:
+    _write(mine=SPEC)
+    SETTINGS.parent.mkdir()
+    SETTINGS.write_bytes(old)
+    done = command("resnet-spec", "schema", "--install")
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(".vscode/settings.json: is not changed, since it is not JSON with comments (")
+    assert why in done.err
+    assert [path.name for path in SETTINGS.parent.iterdir()] == ["settings.json"]
+    assert SETTINGS.read_bytes() == old

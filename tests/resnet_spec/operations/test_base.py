@@ -24,4 +24,5 @@ def test_every_field_has_a_description(op: str) -> None:
     description, fields = describe(OPERATIONS[op])
     assert description
     assert "Attributes" not in description
-    assert fields.keys() == OPERATIONS[op].model_fields.keys() - {"op"}
+    kind = OPERATIONS[op]
+    assert fields.keys() == {*kind.model_fields, *kind.aliases} - {"op"}

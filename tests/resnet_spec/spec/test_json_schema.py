@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from jsonschema import Draft202012Validator
 from resnet_spec import available, load
 from resnet_spec.document.parser import parse, read
 from resnet_spec.operations import WORDS
+from resnet_spec.operations.base import summary
 from resnet_spec.spec.catalog import Catalog
 from resnet_spec.spec.json_schema import block_schema, spec_schema
+from tests.schemas import validators
 from tests.shipped import networks
 
 SPECS = Catalog.shipped().root
-SPEC, BLOCK = Draft202012Validator(spec_schema()), Draft202012Validator(block_schema())
+SPEC, BLOCK = validators()
 
 
 def shipped(pattern: str) -> list[str]:
@@ -31,6 +34,13 @@ def refused(validator: Draft202012Validator, text: str) -> bool:
 @pytest.mark.parametrize("validator", [SPEC, BLOCK])
 def test_a_schema_is_one(validator: Draft202012Validator) -> None:
     Draft202012Validator.check_schema(validator.schema)
+
+
+def test_any_text_is_valid_where_words_are_suggested() -> None:
+    word = spec_schema()["$defs"]["word"]["anyOf"]
+    assert {"const": "relu", "description": summary(WORDS["relu"])} in word
+    assert {"type": "string"} in word
+    assert SPEC.schema["$defs"]["word"]["anyOf"] == [{"type": "string"}]
 
 
 def test_every_shipped_spec_is_valid() -> None:
@@ -65,7 +75,7 @@ def test_the_shipped_schema_is_what_the_command_prints(
 
     assert done.status == 0
     assert (SPECS / f"{name}.schema.json").read_text() == done.out
-    assert json.loads(done.out) == (SPEC if name == "spec" else BLOCK).schema
+    assert json.loads(done.out) == (spec_schema() if name == "spec" else block_schema())
 
 
 STEM = "stem: {x: relu}\n"
@@ -191,10 +201,94 @@ def test_null_deletes_whatever_a_spec_inherits(path: str) -> None:
 @pytest.mark.parametrize("op", WORDS)
 def test_an_editor_completes_the_fields_of_each_operation(op: str) -> None:
     fields = {*WORDS[op].model_fields, *WORDS[op].aliases} - {"op"}
-    for definition in ("layer", "step"):
-        found = SPEC.schema["$defs"][definition]["anyOf"][1]["properties"][op]
-        while "properties" not in found:
-            # One definition for an operation of any rank; null deletes an inherited one.
-            found = SPEC.schema["$defs"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found["anyOf"][0]
+    for alternative in ("layer", "step"):
+        reference = SPEC.schema["$defs"][alternative]["anyOf"][1]["properties"][op]["anyOf"][0]["$ref"]
+        found = SPEC.schema["$defs"][reference.rpartition("/")[2]]
         assert set(found["properties"]) == fields
         assert found["description"]
+
+
+def described(schema: Any, path: str = "") -> Iterator[str]:
+    """Every key of the language in a schema without a description of its own."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from described(part, path)
+    elif isinstance(schema, dict):
+        for key, value in schema.get("properties", {}).items():
+            if not ("description" in value or ("anyOf" in value and "$ref" in value["anyOf"][0])):
+                yield f"{path}.{key}"
+        for key, value in schema.items():
+            # What only checks has no descriptions.
+            if key not in ("if", "then", "else", "$defs", "propertyNames"):
+                yield from described(value, f"{path}.{key}")
+
+
+@pytest.mark.parametrize("validator", [SPEC, BLOCK])
+def test_every_key_has_a_description(validator: Draft202012Validator) -> None:
+    definitions = {k: v for k, v in validator.schema["$defs"].items() if "_of_" not in k}
+    assert [*described(validator.schema), *described(list(definitions.values()))] == []
+    assert len(definitions) > 50
+
+
+@pytest.mark.parametrize("name", Catalog.shipped().blocks())
+def test_every_parameter_of_a_shipped_block_has_a_description(name: str) -> None:
+    parameters = SPEC.schema["$defs"][f"arguments_of_{name}"]["properties"]
+    assert all(f"the block `{name}`: " in value["markdownDescription"] for value in parameters.values())
+    stage = SPEC.schema["$defs"][f"stage_of_{name}"]["then"]["properties"]
+    assert parameters.keys() <= stage.keys()
+
+
+UNKNOWN = [
+    "stages: {a: {block: bottleneck, widht: 3}}\n",
+    "stages: {a: {block: bottleneck, first: {widht: 3}}}\n",
+    "extends: resnet50\nstages: {layer2: {widht: 3}}\n",
+    "extends: timm/resnet50d\nstages: {layer2: {last: {widht: 3}}}\n",
+    "extends: resnet50\nstages: {layer2: {block: basic_block, widht: 3}}\n",
+    "stages: {a: {block: bottleneck, attention: {squeeze_excite: {reductoin: 3}}}}\n",
+    "stem: {a: {squeeze_excite: {reductoin: 3}}}\n",
+    "stem: {a: {steps: {b: {squeeze_excite: {reductoin: 3}}}}}\n",
+    "layers: {a: {squeeze_excite: {reductoin: 3}}}\n",
+    "blocks: {mine: {main: {a: {squeeze_excite: {reductoin: 3}}}}}\n",
+    "blocks: {mine: {main: {}, shortcut: {otherwise: {layers: {a: {blur: {strid: 3}}}}}}}\n",
+]
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_a_misspelled_parameter_of_a_shipped_block_is_refused(text: str) -> None:
+    assert refused(SPEC, text)
+    correct = text.replace("widht", "stride").replace("reductoin", "reduction").replace("strid:", "stride:")
+    SPEC.validate(parse(correct, "f").data)
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+@pytest.mark.parametrize(
+    "own",
+    ["blocks: {bottleneck: {main: {}}}", "blocks: {mine: {main: {}, parameters: {blur: none}}}", "extends: base.yaml"],
+)
+def test_other_blocks_of_the_same_name_are_not_checked(text: str, own: str) -> None:
+    key = own.partition(": ")[0]
+    data = parse(text, "f").data
+    mine = parse(own, "f").data[key]
+    SPEC.validate(data | {key: data.get(key, {}) | mine if isinstance(mine, dict) else mine})
+
+
+def test_a_parameter_of_another_block_is_deleted() -> None:
+    SPEC.validate(parse("extends: resnet50\nstages: {layer2: {block: basic_block, width: null}}\n", "f").data)
+
+
+@pytest.mark.parametrize("name", ["resnet5O", "torchvison/resnet50", "mine"])
+def test_an_unknown_base_is_refused(name: str) -> None:
+    assert refused(SPEC, f"extends: {name}\n")
+    SPEC.validate({"extends": f"{name}.yaml"})
+
+
+def test_every_name_of_a_shipped_spec_is_a_base() -> None:
+    catalog = Catalog.shipped()
+    base = SPEC.evolve(schema=SPEC.schema["$defs"]["spec_name"])
+    assert [name for name in (*available(), *catalog.bare_names()) if not base.is_valid(name)] == []
+
+
+def test_the_schemas_have_the_address_of_the_repository() -> None:
+    project = tomllib.loads((SPECS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    for kind, validator in (("spec", SPEC), ("block", BLOCK)):
+        assert validator.schema["$id"] == f"{project['urls']['Homepage']}/raw/main/specs/{kind}.schema.json"
