@@ -67,10 +67,10 @@ Extent = Annotated[int, Field(strict=True, ge=0, le=2**12)]
 PositiveExtent = Annotated[int, Field(strict=True, ge=1, le=2**12)]
 Extents = Annotated[
     tuple[PositiveExtent, ...],
-    BeforeValidator(_extents, json_schema_input_type=PositiveExtent | list[PositiveExtent]),
+    BeforeValidator(_extents, json_schema_input_type=PositiveExtent | tuple[PositiveExtent, ...]),
 ]
 Edges = tuple[tuple[Extent, Extent], ...]
-_WrittenEdges = Extent | list[Extent | list[Extent]]
+_WrittenEdges = Extent | tuple[Extent | tuple[Extent, ...], ...]
 ExplicitPadding = Annotated[Edges, BeforeValidator(_edges, json_schema_input_type=_WrittenEdges)]
 Padding = Annotated[
     Literal["same"] | Edges, BeforeValidator(_padding, json_schema_input_type=Literal["same"] | _WrittenEdges)

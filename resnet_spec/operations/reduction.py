@@ -34,7 +34,7 @@ class _Reduction(BaseOperation):
     category = Category.POOLING
 
     axis: Annotated[
-        tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=Axis | list[Axis])
+        tuple[Axis, ...], Field(min_length=1), BeforeValidator(_sorted, json_schema_input_type=Axis | tuple[Axis, ...])
     ]
 
     def reduced(self, shape: Shape) -> int:

@@ -13,11 +13,24 @@ from typing import Any, TypeAlias, cast
 from pydantic import BaseModel
 
 from resnet_spec.graph import Input
-from resnet_spec.graph.initialization_rules import Constant, FixedDeviation, VarianceScaling
+from resnet_spec.graph.initialization_rules import Constant, FixedDeviation, InitializationRules, VarianceScaling
 from resnet_spec.operations import WORDS, Role
 from resnet_spec.operations.base import BaseOperation, describe, summary
 from resnet_spec.spec.catalog import PREFERRED, Catalog
-from resnet_spec.spec.models import ABSENT, FEATURES, STEP_KEYS, Block, Identity, Network, Shortcut, Source, Stage, Step
+from resnet_spec.spec.models import (
+    ABSENT,
+    FEATURES,
+    STAGE_KEYS,
+    STEP_KEYS,
+    Block,
+    Identity,
+    Layer,
+    Network,
+    Shortcut,
+    Source,
+    Stage,
+    Step,
+)
 from resnet_spec.spec.published import Accuracy, Preprocessing, Published
 from resnet_spec.spec.shipped_schema import WORDS as DESCRIPTIONS
 from resnet_spec.spec.shipped_schema import spec_arguments, step_arguments
@@ -89,7 +102,7 @@ def _for_extending(schema: Any) -> Any:
         return schema
     parts: Schema = {key: _for_extending(part) for key, part in cast("Schema", schema).items() if key != "required"}
     for key in {"properties", "patternProperties"} & parts.keys():
-        parts[key] = {name: _or_deleted(value) for name, value in parts[key].items()}
+        parts[key] = {name: value if value is True else _or_deleted(value) for name, value in parts[key].items()}
     if isinstance(parts.get("additionalProperties"), dict):
         parts["additionalProperties"] = _or_deleted(parts["additionalProperties"])
     return parts
@@ -137,7 +150,7 @@ def written_default(kind: type[BaseModel], key: str) -> Any:
         return cast("object", value)
     values = cast("tuple[Any, ...]", value)
     # One number for all sides.
-    return values[0][0] if isinstance(values[0], tuple) else list(values)
+    return cast("object", values[0][0] if isinstance(values[0], tuple) else list(values))
 
 
 def shown_default(value: Any) -> str:
@@ -153,10 +166,23 @@ def _keys(kind: type[BaseModel], properties: Mapping[str, Schema]) -> Schema:
     found: Schema = {}
     for key, schema in properties.items():
         text, default = texts.get(key, ""), written_default(kind, key)
+        schema = _with_named_values(schema, text)
         if default is not None:
             schema, text = schema | {"default": default}, f"{text} Default: ``{shown_default(default)}``."
         found[key] = _described(schema, text)
     return found
+
+
+def _with_named_values(schema: Schema, text: str) -> Schema:
+    """A mapping whose keys a person chooses, each described as the mapping is, unless its value has its own words."""
+    parts: Schema = {}
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict) and "$ref" not in str(cast("Schema", values)) and "description" not in values:
+        parts["additionalProperties"] = _described(cast("Schema", values), text)
+    for pattern, values in schema.get("patternProperties", {}).items():
+        if "$ref" not in str(values):
+            parts["patternProperties"] = {pattern: _described(values, text)}
+    return schema | parts
 
 
 def _fields(kind: type[BaseModel]) -> Schema:
@@ -217,7 +243,7 @@ def _initialization() -> Schema:
     return {
         "type": "object",
         "properties": {str(role): _described(rule, text) for role, text in describe(Role)[1].items()},
-        "patternProperties": {r"[*?.\[]": rule},
+        "patternProperties": {r"[*?.\[]": _described(rule, summary(InitializationRules))},
         "additionalProperties": False,
     }
 
@@ -245,7 +271,7 @@ def _definitions() -> Schema:
         "steps": _CHAIN,
         "spec": {"anyOf": [{"$ref": "#/$defs/spec_name"}, {"type": "object"}]},
         "outputs": {"anyOf": [{"const": FEATURES}, _NAMES, {"type": "object"}]},
-        "set": {"type": "object"},
+        "set": {"type": "object", "additionalProperties": {}},
     }
     step = reference | {"properties": _keys(Step, keys) | kinds}
     text = describe(Step)[0]
@@ -254,7 +280,7 @@ def _definitions() -> Schema:
         "block_name": _block_name(),
         "word": word,
         # More than one key where null takes out what 'extends' brings in.
-        "layer": {"anyOf": [{"$ref": "#/$defs/word"}, reference]},
+        "layer": _described({"anyOf": [{"$ref": "#/$defs/word"}, reference]}, describe(Layer)[0]),
         "step": _described({"anyOf": [{"$ref": "#/$defs/word"}, step]}, text),
         "block": _block(),
         **rules,
@@ -309,4 +335,10 @@ def _stage() -> Schema:
         "first": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
         "last": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
     }
-    return _model(Stage, own) | {"additionalProperties": True}
+    arguments = describe(Stage)[0].partition("\n\n")[2]
+    stage: Schema = _model(Stage, own) | {"additionalProperties": True}
+    # What is known of a shipped block's parameters is said there.
+    shipped: Schema = {"properties": {"block": {"pattern": f"^({'|'.join(_blocks())})$"}}}
+    known: Schema = dict.fromkeys(sorted(STAGE_KEYS), True)
+    other: Schema = {"properties": known, "additionalProperties": _described({}, arguments)}
+    return stage | {"if": shipped, "else": other}
