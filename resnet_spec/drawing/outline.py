@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
+from math import prod
 
 from resnet_spec.drawing.network import Cost, Network, Node
 from resnet_spec.drawing.words import SIGNS, kind_of, label
@@ -17,6 +18,12 @@ from resnet_spec.operations.fields import Shape
 INPUT = "input"
 LINES = 4
 """As many layers of a block are listed in its box."""
+
+MANY = 3
+"""Fewer blocks in another one are parts of it, such as the branches of a gate."""
+
+FARTHEST = 300
+"""As many nodes are a block at most, where nothing names blocks."""
 
 _SEPARATORS = "._-"
 _SMALL = (Category.NORMALIZATION, Category.ACTIVATION, Category.REGULARIZATION)
@@ -93,13 +100,21 @@ class Outline:
     outputs: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, network: Network, expand: Collection[str] = (), *, nodes: bool = False) -> Outline:
+    def of(
+        cls,
+        network: Network,
+        expand: Collection[str] = (),
+        *,
+        nodes: bool = False,
+        marks: Mapping[str, object] | None = None,
+    ) -> Outline:
         """Make the outline of a network.
 
         Args:
             network: A graph.
             expand: Stages or blocks whose layers are shown, by name or by that of a node; ``all`` for every one.
             nodes: Show every operation, and fold nothing.
+            marks: By the names of nodes; blocks whose marks differ are not folded.
 
         Returns:
             The outline.
@@ -113,7 +128,7 @@ class Outline:
             >>> [part.name for part in Outline.of(graph, ["layer1"]).parts][2:5]
             ['layer1.0.conv1', 'layer1.0.conv2', 'layer1.0.add']
         """
-        return _Maker(network, expand, nodes=nodes).outline()
+        return _Maker(network, expand, marks or {}, nodes=nodes).outline()
 
     @cached_property
     def total(self) -> Cost:
@@ -144,7 +159,8 @@ class _Span:
 class _Maker:
     """Makes one outline."""
 
-    def __init__(self, network: Network, expand: Collection[str], *, nodes: bool) -> None:
+    def __init__(self, network: Network, expand: Collection[str], marks: Mapping[str, object], *, nodes: bool) -> None:
+        self.marks = marks
         self.network = network
         self.nodes = network.nodes
         self.every = nodes
@@ -226,23 +242,44 @@ class _Maker:
         return first
 
     def _joining(self) -> Iterator[_Span]:
-        """The spans between two values on which all that follows depends, if they join values."""
-        last = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
-        last |= dict.fromkeys(self.network.outputs, len(self.nodes))
-        start, pending, number = 0, last.get(INPUT, 0), 0
+        """The blocks of a model that names none: rows that read one value, join values, and are read at the end."""
+        readers: dict[str, int] = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
+        readers |= dict.fromkeys(self.network.outputs, len(self.nodes))
+        found: list[tuple[int, int]] = []
         for place, node in enumerate(self.nodes):
-            if pending <= place:
-                inside = self.nodes[start : place + 1]
-                if place > start and any(other.operation.joins for other in inside):
-                    stop = place + 1
-                    while stop < len(self.nodes) and self.nodes[stop].operation.category is Category.ACTIVATION:
-                        stop += 1
-                    number += 1
-                    yield _Span(f"block{number}", start, min(stop, place + 2), "block")
-                    start = min(stop, place + 2)
-                else:
-                    start = max(start, place + 1)
-            pending = max(pending, last.get(node.name, 0))
+            start = self._region_before(place, readers) if len(set(node.inputs)) > 1 else place
+            within = [span for span in found if span[0] >= start]
+            # What contains several blocks is a part of the network, as the levels of a U-Net are.
+            if start < place and len(within) < MANY:
+                found[len(found) - len(within) :] = [(start, place + 1)]
+        end = 0
+        for number, (start, stop) in enumerate(found, 1):
+            begin, last = start, self.nodes[stop - 1]
+            if stop < len(self.nodes) and self._is_small(stop, Category.ACTIVATION) and self.users[last.name] == 1:
+                stop += self.nodes[stop].inputs == (last.name,)
+            # A normalization and an activation before are the block's own unless they follow a convolution.
+            while begin > end and self._is_small(begin - 1, *_SMALL) and readers[self.nodes[begin - 1].name] < stop:
+                begin -= 1
+            if begin > end and self.nodes[begin - 1].operation.category is Category.CONVOLUTION:
+                begin = start
+            yield _Span(f"block{number}", begin, stop, "block")
+            end = stop
+
+    def _is_small(self, place: int, *categories: Category) -> bool:
+        return self.nodes[place].operation.category in categories
+
+    def _region_before(self, place: int, readers: Mapping[str, int]) -> int:
+        """The first node of the shortest row up to a node that reads one value and whose other values only it reads."""
+        read: set[str] = set()
+        for start in range(place, max(place - FARTHEST, -1), -1):
+            node = self.nodes[start]
+            if start < place and readers[node.name] > place:
+                return place
+            read.discard(node.name)
+            read.update(node.inputs)
+            if start < place and len(read) == 1:
+                return start
+        return place
 
     def _stages(self) -> Iterator[_Span]:
         end = 0
@@ -321,12 +358,15 @@ class _Maker:
         """What a block computes, whatever its layers are called; what only training depends on is left out."""
         return tuple(
             (
-                node.operation.model_copy(update=dict(node.operation.training_fields)),
+                node.operation.category
+                if node.operation.category is Category.REGULARIZATION
+                else node.operation.model_copy(update=dict(node.operation.training_fields)),
                 tuple(
                     self.index[name] - span.start if self.index.get(name, -1) >= span.start else -1
                     for name in node.inputs
                 ),
                 node.calls is None,
+                self.marks.get(node.name),
             )
             for node in self.nodes[span.start : span.stop]
         )
@@ -336,13 +376,10 @@ class _Maker:
         span = spans[0]
         inside = self.nodes[span.start : span.stop]
         shortcut, beside = self._shortcut(span)
-        layers = [
-            node
-            for node in inside
-            if node.operation.category in (Category.CONVOLUTION, Category.LINEAR)
-            and node.name not in beside
-            and set(node.shape[1:]) != {1}
-        ] or [node for node in inside if node.name not in beside]
+        main = [node for node in inside if node.name not in beside]
+        kernels = [node for node in main if node.operation.category in (Category.CONVOLUTION, Category.LINEAR)]
+        # Those of a gate compute a value per channel.
+        layers = [node for node in kernels if prod(node.shape[1:]) > 1] or kernels or main
         lines = [label(node) for node in layers]
         if len(lines) > LINES:
             lines = [*lines[: LINES - 1], f"… {len(lines)} layers"]

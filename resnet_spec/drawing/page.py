@@ -7,6 +7,7 @@ from html import escape
 from math import sqrt
 from typing import TypedDict, Unpack
 
+from resnet_spec.drawing.colors import THEMES
 from resnet_spec.drawing.network import Network
 from resnet_spec.drawing.outline import Outline
 from resnet_spec.drawing.svg import Color, Mark, drawn_outline, size_of, svg
@@ -24,7 +25,7 @@ body{margin:0 auto;padding:1rem;max-width:72rem;font:15px/1.45 system-ui,sans-se
 h1{font-size:1.25rem;overflow-wrap:anywhere}h2{font-size:1rem}
 .scroll{overflow-x:auto}
 .scroll>svg{display:block;margin:auto;height:auto;max-width:100%;min-width:min(100%,var(--least))}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;width:100%;margin-top:1rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;text-align:left;border-bottom:1px solid color-mix(in srgb,CanvasText 18%,transparent)}
 .n{text-align:right;white-space:nowrap}
 @media print{body{max-width:none;padding:0}h2,table{break-inside:avoid}}
@@ -61,14 +62,10 @@ def html(network: Network | Outline, **options: Unpack[Options]) -> str:
         >>> page.count("<svg "), "11,689,512" in page
         (1, True)
     """
-    networks = [network, options.get("against")]
-    outlines = [
-        drawn_outline(
-            item, options.get("expand", ()), nodes=options.get("nodes", False), several=networks[1] is not None
-        )
-        for item in networks
-        if item is not None
-    ]
+    other = options.get("against")
+    pairs = [(network, options.get("marks"))] + ([(other, options.get("marks_against"))] if other is not None else [])
+    choice = {"nodes": options.get("nodes", False), "several": other is not None}
+    outlines = [drawn_outline(item, marks, options.get("expand", ()), **choice) for item, marks in pairs]
     picture = svg(network, **options)
     title = " and ".join(outline.name for outline in outlines)
     least = size_of(picture)[0] * 0.75
@@ -130,7 +127,7 @@ def png(network: Network | Outline, *, scale: float = 2.0, **options: Unpack[Opt
         raise OutputError(f"a drawing of {width:,.0f} × {height:,.0f} pixels is too large for PNG: write .svg or .html")
     if svg_to_bytes(svg_string=_LETTER) == svg_to_bytes(svg_string=_LETTER.replace("X", "")):
         raise OutputError("no font is installed, by which a PNG has text: install one (such as DejaVu), or write .svg")
-    return bytes(svg_to_bytes(svg_string=picture, zoom=scale))
+    return bytes(svg_to_bytes(svg_string=picture, zoom=scale, background=THEMES[0].paper))
 
 
 _LETTER = (

@@ -7,6 +7,7 @@ from html import escape
 from math import log2
 from typing import Literal, NamedTuple, TypeAlias
 
+from resnet_spec.drawing.colors import SCALE, WORDS, style
 from resnet_spec.drawing.layout import Band, Box, Edge, Layout, Size, layout
 from resnet_spec.drawing.network import Network
 from resnet_spec.drawing.outline import INPUT, Frame, Outline, Part
@@ -22,61 +23,10 @@ LINE = 15
 TEXT = 6.6
 """The width of a letter of 12 px, for which no font is asked: most are narrower."""
 
-WORDS = {"added": "+", "removed": "−", "changed": "~"}
-"""The signs of marks that are words; others have a dot."""
-
 SHARES = ((0.0, "0"), (0.01, "1 %"), (0.03, "3 %"), (0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %"))
 """The largest shares that have a color each; what is above is beyond."""
 
 COSTS = {"macs": "multiply-accumulates", "params": "parameters", "activations": "elements of activations"}
-
-KIND_COLORS = {
-    "conv": ("#fde3c0", "#6b4a1c"), "block": ("#d5e4f7", "#28476e"), "down": ("#b3cdee", "#1d5a9c"),
-    "linear": ("#e3d6f2", "#553a78"), "pool": ("#cfe9d2", "#2b5e35"), "norm": ("#f7f3c8", "#5c561c"),
-    "act": ("#f8d9dc", "#71323b"), "join": ("#ffffff", "#3a3f47"), "other": ("#ececec", "#43474d"),
-}  # fmt: skip
-"""The light and the dark color of each kind."""
-
-_SCALE = (
-    ("#f7f9fc", "#22272e"), ("#deebf7", "#1f3346"), ("#c0d9ee", "#1d4566"), ("#93c1e0", "#1c5a88"),
-    ("#62a3d0", "#2273ad"), ("#3f86bf", "#4a97cf"),
-)  # fmt: skip
-_BEYOND = ("#f2a08e", "#a33a24")
-
-
-def _style() -> str:
-    def rules(side: int) -> str:
-        colors = {**{f".k-{kind}": pair[side] for kind, pair in KIND_COLORS.items()},
-                  **{f".s-{step}": pair[side] for step, pair in enumerate(_SCALE)},
-                  ".beyond": _BEYOND[side]}  # fmt: skip
-        ink, soft, paper, frame = (
-            ("#1b1f24", "#59636e", "#ffffff", "#f6f8fa"), ("#e6edf3", "#9aa5b1", "#161b22", "#1c222b"),
-        )[side]  # fmt: skip
-        marks = (("#1a7f37", "#cf222e", "#9a6700"), ("#3fb950", "#f85149", "#d29922"))[side]
-        return (
-            f".net-drawing text{{fill:{ink}}}.net-drawing .soft{{fill:{soft}}}.net-drawing .paper{{fill:{paper}}}"
-            f".net-drawing .frame{{fill:{frame};stroke:{soft}}}.net-drawing .box{{stroke:{ink}}}"
-            f".net-drawing .line{{stroke:{ink}}}.net-drawing .head{{fill:{ink}}}"
-            + "".join(f".net-drawing {name}{{fill:{color}}}" for name, color in colors.items())
-            + "".join(
-                f".net-drawing .m-{word}{{stroke:{color}}}.net-drawing text.t-{word}{{fill:{color}}}"
-                for word, color in zip(WORDS, marks, strict=True)
-            )
-        )
-
-    return (
-        ".net-drawing text{font-family:Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif;font-size:12px}"
-        ".net-drawing text{text-anchor:start}"
-        ".net-drawing text.small{font-size:10.5px}.net-drawing text.bold{font-weight:bold}"
-        ".net-drawing .middle{text-anchor:middle}.net-drawing .end{text-anchor:end}"
-        ".net-drawing .line{fill:none;stroke-width:1.2}.net-drawing .box{stroke-width:1}"
-        ".net-drawing .frame{stroke-width:.7}.net-drawing .dashed{stroke-dasharray:4 3}"
-        ".net-drawing .marked{fill:none;stroke-width:2.5}"
-        + rules(0)
-        + "@media screen and (prefers-color-scheme:dark){"
-        + rules(1)
-        + "}"
-    )
 
 
 class Piece(NamedTuple):
@@ -125,7 +75,7 @@ def svg(
     """
     pairs = [(network, marks or {})] + ([(against, marks_against or {})] if against is not None else [])
     pieces = [
-        _piece(drawn_outline(item, expand, nodes=nodes, several=len(pairs) > 1), color, item_marks)
+        _piece(drawn_outline(item, item_marks, expand, nodes=nodes, several=len(pairs) > 1), color, item_marks)
         for item, item_marks in pairs
     ]
     width = sum(piece.width for piece in pieces) + MARGIN * (len(pieces) + 1)
@@ -144,7 +94,7 @@ def svg(
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="net-drawing" role="img" viewBox="0 0 {_n(width)} {_n(total)}"'
-        f' width="{_n(width)}" height="{_n(total)}"><title>{escape(title)}</title><style>{_style()}</style>'
+        f' width="{_n(width)}" height="{_n(total)}"><title>{escape(title)}</title><style>{style()}</style>'
         f'<rect class="paper" width="{_n(width)}" height="{_n(total)}" rx="6"/>{"".join(body)}{rows}</svg>'
     )
 
@@ -156,13 +106,20 @@ def size_of(picture: str) -> tuple[float, float]:
 
 
 def drawn_outline(
-    network: Network | Outline, expand: Collection[str], *, nodes: bool, several: bool = False
+    network: Network | Outline,
+    marks: Mapping[str, Mark] | None,
+    expand: Collection[str],
+    *,
+    nodes: bool,
+    several: bool = False,
 ) -> Outline:
     """The outline of a network; one of several need not have all stages that are expanded."""
     if isinstance(network, Outline):
         return network
     names = {"all", *(scope.name for scope in network.scopes)}
-    return Outline.of(network, [name for name in expand if name in names or not several], nodes=nodes)
+    words = {name: mark for name, mark in (marks or {}).items() if isinstance(mark, str)}
+    known = [name for name in expand if name in names or not several]
+    return Outline.of(network, known, nodes=nodes, marks=words)
 
 
 # -- one network -------------------------------------------------------------------------------------------------
@@ -243,7 +200,7 @@ def _fill(part: Part, color: Color, most: int, marks: Mapping[str, Mark]) -> str
     if color == "kind":
         return f"k-{part.kind}"
     cost = getattr(part.cost, color)
-    return f"s-{min(len(_SCALE) - 1, round(cost / most * (len(_SCALE) - 1)))}" if most and cost else "s-0"
+    return f"s-{min(len(SCALE) - 1, round(cost / most * (len(SCALE) - 1)))}" if most and cost else "s-0"
 
 
 def _word(part: Part, marks: Mapping[str, Mark]) -> str:
@@ -389,7 +346,7 @@ def _legend(color: Color, pieces: Sequence[Piece], marks: Sequence[Mark], width:
         kinds = frozenset[str]().union(*(piece.kinds for piece in pieces))
         items += [(f"k-{kind}", name) for kind, name in KIND_NAMES.items() if kind in kinds]
     else:
-        last = len(_SCALE) - 1
+        last = len(SCALE) - 1
         items += [
             ("s-0", f"few {COSTS[color]}"),
             *((f"s-{step}", "") for step in range(1, last)),
@@ -397,12 +354,12 @@ def _legend(color: Color, pieces: Sequence[Piece], marks: Sequence[Mark], width:
         ]
     words = dict.fromkeys(word for piece in pieces for word in piece.words)
     row, x = "", 0.0
-    for style, name in [*items, *((f"m-{word}", word) for word in words)]:
+    for mark, name in [*items, *((f"m-{word}", word) for word in words)]:
         need = 18 + _text_width(name, 10.5) + (12 if name else 0)
         if row and x + need > width - 2 * MARGIN:
             yield row
             row, x = "", 0.0
-        kind = f"marked {style}" if style.startswith("m-") else f"box {style}"
+        kind = f"marked {mark}" if mark.startswith("m-") else f"box {mark}"
         row += _rect(kind, x + 1, 1, 12, 12) + (
             f'<text class="small" x="{_n(x + 18)}" y="11">{escape(name)}</text>' if name else ""
         )

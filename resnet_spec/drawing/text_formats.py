@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from resnet_spec.drawing.colors import KIND_COLORS
 from resnet_spec.drawing.network import Network
 from resnet_spec.drawing.outline import INPUT, Frame, Outline, Part
-from resnet_spec.drawing.svg import KIND_COLORS
 from resnet_spec.drawing.words import shape_text
 
 

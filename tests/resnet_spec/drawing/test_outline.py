@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 import resnet_spec
-from resnet_spec import GraphError
+from resnet_spec import Graph, GraphError
 from resnet_spec.drawing import Outline
+from resnet_spec.graph import Input, Node
+from resnet_spec.operations import ReLU, StochasticDepth
+from tests.shipped import shipped
 
 
 def outline(name: str, *expand: str, nodes: bool = False) -> Outline:
@@ -86,3 +89,62 @@ def test_a_block_says_its_layers_its_gate_and_its_shortcut(
     found = next(other for other in drawn.parts if other.name == part)
 
     assert (found.lines, found.shortcut) == (lines, shortcut)
+
+
+def flat(name: str) -> Graph:
+    """A network as a model without modules has it: numbers instead of names, and no stages and blocks."""
+    graph = shipped(name)
+    names = {node.name: f"n{place}" for place, node in enumerate(graph.nodes)} | {"input": "input"}
+    nodes = [
+        node.model_copy(update={"name": names[node.name], "inputs": tuple(names[name] for name in node.inputs)})
+        for node in graph.nodes
+    ]
+    update = {"nodes": tuple(nodes), "outputs": tuple(names[name] for name in graph.outputs)}
+    return graph.model_copy(update=update | {"scopes": (), "declaration": ()})
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("torchvision/resnet50", [1, 2, 1, 3, 1, 5, 1, 2]),
+        ("slim/resnet_v2_50", [1, 1, 1, 1, 2, 1, 1, 4, 1, 1, 2]),
+        ("timm/resnest14d", [1, 1, 1, 1]),
+        # The skips of a U-Net and a pyramid's additions are no blocks.
+        ("smp/unet_resnet34", [3, 1, 3, 1, 5, 1, 2]),
+        ("torchvision/resnet18_fpn", [2, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_blocks_that_nothing_names_are_found_by_their_joins(name: str, blocks: list[int]) -> None:
+    parts = Outline.of(flat(name)).parts
+
+    assert [part.times for part in parts if part.kind in ("block", "down")] == blocks
+
+
+def test_outputs_are_written_where_they_are() -> None:
+    drawn = outline("torchvision/resnet18_fpn")
+    features = Outline.of(resnet_spec.load("resnet50", {"outputs": "features", "named_outputs": True}).to_graph())
+
+    assert len(drawn.outputs) + sum("→ output" in line for part in drawn.parts for line in part.lines) == 5
+    assert [line for part in features.parts for line in part.lines if "output" in line] == [
+        "→ output relu", "→ output layer1", "→ output layer2", "→ output layer3",
+    ]  # fmt: skip
+    assert features.outputs == (("layer4.1", "output layer4"),)
+
+
+def test_what_only_training_depends_on_does_not_keep_blocks_apart() -> None:
+    graph = shipped("cifar/resnet20")
+    dropped = [
+        node.model_copy(update={"operation": StochasticDepth(op="stochastic_depth", rate=0.01 * place)})
+        if node.name.endswith("relu1")
+        else node
+        for place, node in enumerate(graph.nodes)
+    ]
+
+    assert max(part.times for part in Outline.of(graph.with_nodes(dropped)).parts) == 3
+
+
+def test_a_graph_of_one_node_is_drawn() -> None:
+    node = Node(name="act", operation=ReLU(op="relu"), inputs=("input",), shape=(7,))
+    drawn = Outline.of(Graph(name="one", input=Input(features=7), nodes=(node,), outputs=("act",)))
+
+    assert [(part.name, part.inputs) for part in drawn.parts] == [("act", (("input", (7,)),))]

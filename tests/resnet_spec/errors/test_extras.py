@@ -48,6 +48,7 @@ def test_another_error_is_not_hidden() -> None:
     [
         (["parity", "resnet18", "--html", "x.html"], "jinja2", "reports", "an HTML report"),
         (["diff", "resnet18", "resnet34", "--html", "x.html"], "jinja2", "reports", "an HTML page"),
+        (["draw", "resnet18", "-o", "x.png"], "resvg_py", "drawings", "a PNG drawing"),
         (["convert", "resnet18", "IMAGENET1K_V1", "x.npz"], "requests", "download", "a download"),
         (["convert", "resnet18", "in.h5", "x.npz"], "h5py", "hdf5", "in.h5: an HDF5 file"),
         (["convert", "resnet18", "in.msgpack", "x.npz"], "msgpack", "flax", "in.msgpack: a Flax checkpoint"),
