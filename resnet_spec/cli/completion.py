@@ -86,6 +86,16 @@ def keys(context: click.Context, _parameter: click.Parameter, start: str) -> lis
     return [CompletionItem(key) for spec in _spec(context) for key in _keys(spec.data()) if key.startswith(start)]
 
 
+def parts(context: click.Context, _parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """The stages and blocks of the spec that stands before on the line, and all of them."""
+    from resnet_spec.errors import ResnetSpecError
+
+    names = ["all"]
+    with suppress(ResnetSpecError):
+        names += [scope.name for spec in _spec(context) for scope in spec.to_graph().scopes]
+    return _starting(start, names)
+
+
 def weights(context: click.Context, _parameter: click.Parameter, start: str) -> list[CompletionItem]:
     """Published weights of the spec that stands before on the line, and files."""
     names = [name for spec in _spec(context) for name in spec.weights]

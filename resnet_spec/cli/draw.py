@@ -31,6 +31,7 @@ PICTURES = {".svg": "svg", ".html": "html", ".htm": "html", ".png": "png"}
     "--expand",
     multiple=True,
     metavar="NAME",
+    shell_complete=completion.parts,
     help="Draw the layers of a stage or a block; all for every one. May be repeated.",
 )
 @click.option("--nodes", is_flag=True, help="Draw every operation; fold nothing.")

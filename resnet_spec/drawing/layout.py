@@ -72,6 +72,11 @@ class Rectangle(NamedTuple):
     width: float
     height: float
 
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width
+
 
 class Band(NamedTuple):
     """A frame to place: its first and last box, how deep it is in others, and the width of its name."""
@@ -164,7 +169,7 @@ class _Layouter:
         ]
         out.edges = [self._edge(source, place, top) for place, read in enumerate(self.inputs) for source in read]
         out.left = max([*left, 0.0]) + 4
-        out.right = max([*right, *(frame.x + frame.width for frame in out.frames)]) + 4
+        out.right = max([*right, *(frame.right for frame in out.frames)]) + 4
         out.bottom = max([*bottom, *(frame.y + frame.height for frame in out.frames)])
         return out
 
@@ -311,21 +316,19 @@ class _Layouter:
         self, left: Sequence[float], right: Sequence[float], top: Sequence[float], bottom: Sequence[float]
     ) -> list[Rectangle]:
         """The frames; an outer one has room for the inner ones."""
-        frames: list[Rectangle] = []
-        for band in self.bands:
+        frames: dict[Band, Rectangle] = {}
+        for band in sorted(self.bands, key=lambda band: -band.depth):
             rows = range(self.rows[band.first], self.rows[band.last] + 1)
-            inner = [other for other in self.bands if band.first <= other.first and other.last <= band.last
-                     and other.depth > band.depth]  # fmt: skip
-            room = PADDING * (2 if inner else 1)
+            inner = [other for other in frames if band.first <= other.first and other.last <= band.last]
             begins = sum(self.rows[other.first] == rows.start for other in inner)
             ends = sum(self.rows[other.last] == rows.stop - 1 for other in inner)
             # The name is on the left of the longest path.
-            x = min(-max(left[row] for row in rows) - room, -band.width)
-            x_right = max(right[row] for row in rows) + room
+            x = min(-max(left[row] for row in rows), *(frames[other].x for other in inner), PADDING - band.width)
+            x_right = max([*(right[row] for row in rows), *(frames[other].right for other in inner)])
             y = top[rows.start] - (PADDING + HEADING) * (1 + begins)
             y_bottom = bottom[rows.stop - 1] + PADDING * (1 + ends)
-            frames.append(Rectangle(x, y, x_right - x, y_bottom - y))
-        return frames
+            frames[band] = Rectangle(x - PADDING, y, x_right - x + 2 * PADDING, y_bottom - y)
+        return [frames[band] for band in self.bands]
 
     # -- lines ---------------------------------------------------------------------------------------------------
 

@@ -262,8 +262,15 @@ class _Maker:
                 begin -= 1
             if begin > end and self.nodes[begin - 1].operation.category is Category.CONVOLUTION:
                 begin = start
-            yield _Span(f"block{number}", begin, stop, "block")
+            yield _Span(self._free_name(number), begin, stop, "block")
             end = stop
+
+    def _free_name(self, number: int) -> str:
+        """A block's name that no node has."""
+        name = f"block{number}"
+        while name in self.index:
+            name += "_"
+        return name
 
     def _is_small(self, place: int, *categories: Category) -> bool:
         return self.nodes[place].operation.category in categories

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite, isnan
+from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec import notebook
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
-from resnet_spec.drawing import Outline
+from resnet_spec.drawing import Outline, svg
 from resnet_spec.operations.fields import Shape
 from resnet_spec.parity.rounding import structure_tolerance
 
@@ -208,7 +208,7 @@ class ParityReport:
         return f"ParityReport({self.spec!r} {verdict}: {len(self.differences)} differences, {worst:.1e} of the bound)"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: each difference, and what was found wrong."""
+        """What a notebook shows: the drawing if nodes were compared, each difference, and what was found wrong."""
         rows = [
             (
                 item.quantity, item.backend, item.dtype, f"{item.relative:.1e}", f"{item.bound:.1e}",
@@ -218,7 +218,18 @@ class ParityReport:
         ]  # fmt: skip
         headings = ["quantity", "backend", "dtype", "relative", "bound", "verdict"]
         found = [finding.message for finding in self.structure] + [self.remark] * bool(self.remark)
-        return notebook.table(repr(self), headings, rows, "; ".join(found))
+        picture = notebook.picture(svg(self.outline, marks=self.marks), self.spec) if self.outline else ""
+        return picture + notebook.table(repr(self), headings, rows, "; ".join(found))
+
+    @property
+    def marks(self) -> dict[str, float]:
+        """By node the largest share of its bound that it uses, as ``drawing.svg`` takes it; infinite if it is wrong."""
+        wrong = {finding.node for finding in self.findings} | {node.name for node in self.nodes if not node.passed}
+        shares = {
+            node.name: max((ratio(item.largest, item.allowed) for item in node.differences), default=0.0)
+            for node in self.nodes
+        }
+        return shares | dict.fromkeys(wrong & shares.keys(), inf)
 
     @property
     def passed(self) -> bool:

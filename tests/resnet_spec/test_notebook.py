@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
+import re
 from base64 import b64decode
 from html.parser import HTMLParser
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 
 from resnet_spec import ParityReport, Prediction, load, notebook, summarize
 from resnet_spec.drawing import svg
-from tests.resnet_spec.conftest import difference
+from resnet_spec.parity.report import outline_of
+from tests.resnet_spec.conftest import difference, node, report
 
 SPEC = load("cifar/resnet20")
 REPORT = ParityReport("net", "c0ffee", (64, 64), 2, "random", 0, 0.5, 1e-5, (difference(), difference(2e-9)))
@@ -118,3 +121,14 @@ def test_a_spec_that_was_pickled_knows_its_places() -> None:
 
     assert again.position(("stages", "layer1")) == SPEC.position(("stages", "layer1"))
     assert again.to_graph() == SPEC.to_graph()
+
+
+def test_a_notebook_shows_the_drawing_of_a_report_in_the_colors_of_its_nodes() -> None:
+    graph = SPEC.to_graph()
+    nodes = tuple(node(item.name, 9.0 if item.name == "layer2.0.conv1" else 0.5) for item in graph.nodes)
+    shown = report(nodes=nodes, outline=outline_of(graph, nodes))
+    (picture,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', shown._repr_html_())
+
+    assert 'class="box beyond"' in base64.b64decode(picture).decode()
+    assert shown.marks["layer2.0.conv1"] == float("inf")
+    assert shown.marks["layer2.0.conv2"] == pytest.approx(0.5)

@@ -175,11 +175,8 @@ class Drawing:
     @cached_property
     def picture(self) -> str:
         """The network, each part in the color of its node with the largest share; empty if it is not known."""
-        if self.report.outline is None:
-            return ""
-        cells = [cell for stage in self.stages for block in stage.blocks for cell in block.cells]
-        marks = {cell.node.name: inf if cell.mark else words.share(words.worst(cell.node)) for cell in cells}
-        return svg(self.report.outline, marks=marks)
+        outline = self.report.outline
+        return svg(outline, marks=self.report.marks) if outline is not None else ""
 
     @cached_property
     def histograms(self) -> list[Histogram]:

@@ -37,6 +37,7 @@ def completed(line: str) -> list[str]:
         ("resnet-spec parity resnet18 --backends torch,o", {"torch,onnx"}),
         ("resnet-spec list --family cif", {"cifar"}),
         ("resnet-spec blocks basic", {"basic_block"}),
+        ("resnet-spec draw cifar/resnet20 --expand layer2", {"layer2", "layer2.0"}),
     ],
 )
 def test_words_of_the_language_are_completed(line: str, some: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 
@@ -17,6 +17,13 @@ def covers(one: Box, other: Box) -> bool:
     return wide and (one.height + other.height) / 2 > abs(one.y - other.y)
 
 
+def passes(line: tuple[tuple[float, float], tuple[float, float]], box: Box) -> bool:
+    """Whether a line that is upright or level goes through a box."""
+    (x0, x1), (y0, y1) = (sorted(ends) for ends in zip(*line, strict=True))
+    left, top = box.x - box.width / 2, box.y - box.height / 2
+    return x0 < left + box.width and left < x1 and y0 < top + box.height and top < y1
+
+
 def check(placed: Layout) -> None:
     assert not [pair for pair in combinations(placed.boxes, 2) if covers(*pair)]
     for edge in placed.edges:
@@ -25,6 +32,8 @@ def check(placed: Layout) -> None:
         on_top = abs(x - target.x) < target.width / 2 and abs(y - (target.y - target.height / 2)) < 0.1
         assert on_side or on_top
         assert y > edge.points[0][1]
+        others = [box for place, box in enumerate(placed.boxes) if place not in (edge.source, edge.target)]
+        assert not [box for line in pairwise(edge.points) for box in others if passes(line, box)]
 
 
 def test_a_branch_is_beside_the_longest_path() -> None:
@@ -75,3 +84,15 @@ def test_networks_do_not_cover_themselves(name: str) -> None:
     place = {"input": 0} | {node.name: number for number, node in enumerate(graph.nodes, 1)}
 
     check(layout([BOX] * len(place), [[], *([place[i] for i in node.inputs] for node in graph.nodes)], []))
+
+
+def test_a_frame_is_around_those_in_it_however_long_their_names_are() -> None:
+    bands = [Band(1, 4, 0, 40), Band(1, 2, 1, 200), Band(3, 4, 1, 60)]
+    outer, *inner = layout([BOX] * 6, [[], [0], [1], [2], [3], [4]], bands).frames
+
+    for frame in inner:
+        assert outer.x < frame.x
+        assert frame.right < outer.right
+        assert outer.y < frame.y
+        assert frame.y + frame.height < outer.y + outer.height
+    assert inner[0].x <= -200

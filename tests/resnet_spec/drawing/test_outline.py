@@ -8,7 +8,7 @@ import resnet_spec
 from resnet_spec import Graph, GraphError
 from resnet_spec.drawing import Outline
 from resnet_spec.graph import Input, Node
-from resnet_spec.operations import ReLU, StochasticDepth
+from resnet_spec.operations import Add, Conv, ReLU, StochasticDepth
 from tests.shipped import shipped
 
 
@@ -118,6 +118,19 @@ def test_blocks_that_nothing_names_are_found_by_their_joins(name: str, blocks: l
     parts = Outline.of(flat(name)).parts
 
     assert [part.times for part in parts if part.kind in ("block", "down")] == blocks
+
+
+def test_what_is_read_in_its_middle_is_not_a_block() -> None:
+    nodes = (
+        Node(name="conv", operation=Conv(op="conv2d", channels=8, kernel=1), inputs=("input",), shape=(8, 4, 4)),
+        Node(name="act", operation=ReLU(op="relu"), inputs=("conv",), shape=(8, 4, 4)),
+        Node(name="sum", operation=Add(op="add"), inputs=("act", "conv"), shape=(8, 4, 4)),
+    )
+    graph = Graph(name="net", input=Input(channels=3, height=4, width=4), nodes=nodes, outputs=("sum",))
+
+    assert [part.nodes for part in Outline.of(graph).parts] == [("conv",), ("act", "sum")]
+    both = graph.model_copy(update={"outputs": ("act", "sum")})
+    assert [part.nodes for part in Outline.of(both).parts] == [("conv",), ("act",), ("sum",)]
 
 
 def test_outputs_are_written_where_they_are() -> None:
