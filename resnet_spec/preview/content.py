@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from resnet_spec.describing.alignment import differs
 from resnet_spec.describing.differences import Comparison, compare
+from resnet_spec.describing.marks import marks_of
 from resnet_spec.errors import Position, Problem, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.summary import Summary, summarize
@@ -50,17 +50,7 @@ class Network:
     @cached_property
     def marks(self) -> dict[str, str]:
         """What differs from the base: for the name of each such node, that it is ``added`` or ``changed``."""
-        if self.comparison is None:
-            return {}
-        alignment = self.comparison.alignment
-        rewired = {alignment.partner[name] for name in alignment.rewired | alignment.recalled}
-        return {
-            pair.second.name: "added" if pair.first is None else "changed"
-            for pair in alignment.pairs
-            if pair.second is not None
-            and pair.second.name in self.graph.by_name
-            and (differs(pair) or pair.second.name in rewired)
-        }
+        return marks_of(self.comparison.alignment)[1] if self.comparison is not None else {}
 
 
 @dataclass(frozen=True)
