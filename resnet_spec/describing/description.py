@@ -12,7 +12,8 @@ from resnet_spec.describing.blocks import Anatomy
 from resnet_spec.describing.changes import Difference
 from resnet_spec.describing.layerwise import layers_text
 from resnet_spec.describing.parts import Parts
-from resnet_spec.describing.phrases import FIELDS, listed, number, short, word
+from resnet_spec.describing.phrases import FIELDS, listed, number, word
+from resnet_spec.drawing.words import short
 from resnet_spec.graph import Graph, Node
 from resnet_spec.graph.summary import summarize
 from resnet_spec.importing.fields import stated_fields

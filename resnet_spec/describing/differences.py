@@ -23,7 +23,8 @@ from resnet_spec.describing.changes import (
 )
 from resnet_spec.describing.layerwise import layerwise
 from resnet_spec.describing.padding import with_explicit_padding
-from resnet_spec.describing.phrases import change_text, counted, listed, noun, phrase, short, value_text, word
+from resnet_spec.describing.phrases import change_text, counted, listed, noun, phrase, value_text, word
+from resnet_spec.drawing.words import short
 from resnet_spec.graph import Graph, Node
 from resnet_spec.graph.difference import inference_only
 from resnet_spec.graph.summary import summarize

@@ -137,14 +137,6 @@ def counted(texts: Iterable[str]) -> str:
     return ", then ".join(text if times == 1 else f"{times} × {text}" for text, times in found)
 
 
-def short(value: int) -> str:
-    """A count in short: ``25.6 M``."""
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}" if value < 1000 * size else f"{value / size:,.0f} {letter}"
-    return str(value)
-
-
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The fields that differ, in order."""
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]

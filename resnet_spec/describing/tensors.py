@@ -9,7 +9,8 @@ from math import prod
 from typing import TypeAlias
 
 from resnet_spec.describing.changes import Difference
-from resnet_spec.describing.phrases import extents, listed, short
+from resnet_spec.describing.phrases import extents, listed
+from resnet_spec.drawing.words import short
 from resnet_spec.weights.adapting import is_counter
 from resnet_spec.weights.identification import STATISTICS
 from resnet_spec.weights.tensor_names import dotted, is_averaged

@@ -11,7 +11,7 @@ from resnet_spec.drawing.colors import SCALE, WORDS, style
 from resnet_spec.drawing.layout import Band, Box, Edge, Layout, Size, layout
 from resnet_spec.drawing.network import Network
 from resnet_spec.drawing.outline import INPUT, Frame, Outline, Part
-from resnet_spec.drawing.words import KIND_NAMES, count, shape_text
+from resnet_spec.drawing.words import KIND_NAMES, legal, shape_text, short, shortened
 from resnet_spec.operations.fields import Shape
 
 Color: TypeAlias = Literal["kind", "macs", "params", "activations"]
@@ -92,7 +92,7 @@ def svg(
         f'<g transform="translate({MARGIN} {_n(height + LINE * 1.4 * row)})">{line}</g>'
         for row, line in enumerate(legend)
     )
-    return (
+    return legal(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="net-drawing" role="img" viewBox="0 0 {_n(width)} {_n(total)}"'
         f' width="{_n(width)}" height="{_n(total)}"><title>{escape(title)}</title><style>{style()}</style>'
         f'<rect class="paper" width="{_n(width)}" height="{_n(total)}" rx="6"/>{"".join(body)}{rows}</svg>'
@@ -138,11 +138,12 @@ def _piece(outline: Outline, color: Color, marks: Mapping[str, Mark]) -> Piece:
         for frame in outline.frames
     ]
     placed = layout(sizes, inputs, bands)
-    title = _text_width(outline.name) + 8
+    name = shortened(outline.name)
+    title = _text_width(name) + 8
     left = max(placed.left, title / 2)
     right = max(placed.right, title / 2)
     elements = [
-        f'<text class="bold middle" x="{_n(left)}" y="12">{escape(outline.name)}</text>',
+        f'<text class="bold middle" x="{_n(left)}" y="12">{escape(name)}</text>',
         f'<g transform="translate({_n(left)} 26)">',
         *_frames(outline, placed),
         *(element for edge in placed.edges for element in _edge(edge, placed, outline)),
@@ -159,11 +160,12 @@ def _piece(outline: Outline, color: Color, marks: Mapping[str, Mark]) -> Piece:
 def _lines(part: Part, color: Color, outline: Outline) -> tuple[str, ...]:
     if part.sign:
         return part.lines
+    lines = tuple(shortened(line) for line in part.lines)
     if color == "kind":
-        return part.lines
+        return lines
     cost, total = getattr(part.cost, color), getattr(outline.total, color)
     share = f"{cost / total:.1%}" if cost >= total / 1000 else "<0.1%"
-    return (*part.lines, f"{count(cost)} ({share})" if cost else "0")
+    return (*lines, f"{short(cost)} ({share})" if cost else "0")
 
 
 def _size(part: Part, lines: Sequence[str]) -> Size:
@@ -266,8 +268,8 @@ def _tooltip(part: Part) -> str:
     times = f", {part.times} blocks" if part.times > 1 else ""
     cost = part.cost
     return (
-        f"{names}{times}\n{' · '.join(part.lines)}\noutput {shape_text(part.shape)}\n{count(cost.params)} parameters, "
-        f"{count(cost.macs)} multiply-accumulates, {count(cost.activations)} elements of activations"
+        f"{names}{times}\n{' · '.join(part.lines)}\noutput {shape_text(part.shape)}\n{short(cost.params)} parameters, "
+        f"{short(cost.macs)} multiply-accumulates, {short(cost.activations)} elements of activations"
     )
 
 
@@ -283,7 +285,8 @@ def _frames(outline: Outline, placed: Layout) -> Iterator[str]:
 
 
 def _heading(frame: Frame) -> str:
-    return f"{frame.times} × {frame.name}" if frame.times > 1 else frame.name
+    name = shortened(frame.name, 40)
+    return f"{frame.times} × {name}" if frame.times > 1 else name
 
 
 def _edge(edge: Edge, placed: Layout, outline: Outline) -> Iterator[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from resnet_spec.drawing.network import Node
 from resnet_spec.operations import Category
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SHORT = {
     "batch_norm": "BN", "position_batch_norm": "BN per position", "group_norm": "GN", "layer_norm": "LN",
@@ -81,7 +84,17 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def count(number: int) -> str:
+def legal(text: str) -> str:
+    """A text without characters that XML cannot hold, such as the escape codes of colors."""
+    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """A text with its middle left out if it is longer."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[1 - length // 2 :]}"
+
+
+def short(number: int) -> str:
     """A count in three digits: ``25.6 M``."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:

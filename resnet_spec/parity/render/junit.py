@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from resnet_spec.drawing.words import legal
 from resnet_spec.parity.render.words import (
     causes,
     figure,
@@ -16,7 +17,6 @@ from resnet_spec.parity.render.words import (
     grouped,
     heading,
     input_text,
-    legal,
     sides,
     subject,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from resnet_spec.drawing.words import legal
 from resnet_spec.errors.extras import needs
-from resnet_spec.parity.render.words import legal
 
 with needs("reports", "an HTML page"):
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined

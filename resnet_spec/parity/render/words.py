@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from math import inf, isinf, isnan
 from typing import TYPE_CHECKING
@@ -11,13 +10,6 @@ from resnet_spec.parity.report import ratio
 
 if TYPE_CHECKING:
     from resnet_spec.parity.report import Difference, Finding, NodeReport, ParityReport
-
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def legal(text: str) -> str:
-    """Return a text without characters that XML cannot hold, such as the escape codes of colors."""
-    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def figure(value: float) -> str:

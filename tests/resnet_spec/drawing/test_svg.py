@@ -83,6 +83,17 @@ def test_names_are_escaped() -> None:
     assert "<b>&" in texts(svg(graph))
 
 
+def test_names_of_any_length_and_letters_are_drawn() -> None:
+    graph = resnet_spec.load("cifar/resnet20").to_graph()
+    picture = svg(graph.model_copy(update={"name": "a\x1b[0m" + "very/" * 90 + "long.onnx"}))
+    root = ElementTree.fromstring(picture)
+
+    assert float(root.get("width", 0)) < 500
+    assert any(
+        text.startswith("a\N{REPLACEMENT CHARACTER}[0m") and text.endswith("long.onnx") for text in texts(picture)
+    )
+
+
 def test_the_picture_in_the_documents_is_what_the_command_draws() -> None:
     picture = svg(resnet_spec.load("resnet18").to_graph(), expand=["layer2"])
 
