@@ -1,16 +1,21 @@
-"""Builds a native model with weights from a spec, in one call."""
+"""Builds a native model with weights from a spec, and saves one, each in one call."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
-from resnet_spec.backend.protocol import DType
+from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.registry import find, get_backend
+from resnet_spec.graph import Graph
 from resnet_spec.graph.initialization import initialize
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
+from resnet_spec.weights.atomic import ending
+from resnet_spec.weights.converting import SAVED_MODEL, Target, convert, find_target, write_model
 from resnet_spec.weights.download import resolve
 from resnet_spec.weights.io import Reading, fit_arrays, fit_model, read_weights
 
@@ -140,7 +145,85 @@ def build(
     chosen: _Dtype = {} if dtype is None else {"dtype": dtype}
     model = compiler.compile(graph, exact_statistics=exact_statistics, **chosen)
     compiler.load(model, graph, arrays)
+    _remember(model, graph, compiler)
     return model
+
+
+_BUILT: dict[int, tuple[Graph, Backend]] = {}
+"""The graph and the backend of each living model that ``build`` returned, by its id; a model itself stays as it is."""
+
+
+def _remember(model: Any, graph: Graph, compiler: Backend) -> None:
+    # What cannot be referred to is saved with its spec.
+    with suppress(TypeError):
+        weakref.finalize(model, _BUILT.pop, id(model), None).atexit = False
+        _BUILT[id(model)] = graph, compiler
+
+
+def save(
+    model: Any,
+    path: str | Path,
+    spec: str | Path | Spec | Graph | None = None,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> None:
+    """Save a model as it is now, for example after training; the ending of the path decides the format.
+
+    ``.safetensors``, ``.npz``, ``.msgpack``, ``.pth`` and ``.weights.h5`` are weights; ``.pt2``, ``.keras``, ``.h5``,
+    ``.onnx``, ``.tflite`` and a folder without an ending (a SavedModel) are whole models. Each installed backend writes
+    its formats, of whatever backend the model is. The file or folder appears whole or not at all, so that it may be the
+    one that the model was loaded from.
+
+    Args:
+        model: A model that ``build`` returned, trained or not; or, with its spec, another model of an installed
+            backend, such as an ``nn.Module``, which is compared with the spec layer by layer.
+        path: Where to write.
+        spec: What the model was built from, if ``build`` did not return it, or if it is a copy of what ``build``
+            returned: a name, a path, a ``Spec`` or a ``Graph``.
+        half: Whether to store the weights in half precision, in the formats that can.
+        force: Whether to replace what exists at ``path``.
+
+    Raises:
+        TypeError: The model is not one that ``build`` returned, and no spec is given; or it is no model.
+        OutputError: No installed backend writes this format, or the path exists or cannot be written.
+        WeightsError: The model's parameters are not those of the spec, or are too large for half precision.
+        BackendError: The backend that writes the format cannot be imported.
+
+    Examples:
+        >>> from resnet_spec import build, save
+        >>> model = build("cifar/resnet20", "torch")
+        >>> save(model, "resnet20.safetensors")
+        >>> again = build("cifar/resnet20", "tensorflow", "resnet20.safetensors")
+    """
+    built = _BUILT.get(id(model))
+    graph = _graph(spec) if spec is not None else built[0] if built else None
+    if graph is None:
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise TypeError(f"build() did not return this {kind}: give what it is built from, save(model, path, spec=...)")
+    path = Path(path)
+    if built and built[0].fingerprint == graph.fingerprint:
+        compiler = built[1]
+        if ending(path, compiler.outputs) in compiler.outputs:
+            write_model(model, graph, path, compiler, half=half, force=force)
+            return
+        target = _target(path, force)
+        arrays = compiler.arrays(model, graph)
+    else:
+        # Before a large model is read in vain.
+        target = _target(path, force)
+        arrays = fit_model(graph, model)
+    convert(graph, arrays, target, half=half, force=force)
+
+
+def _graph(spec: str | Path | Spec | Graph) -> Graph:
+    if isinstance(spec, Graph):
+        return spec
+    return (spec if isinstance(spec, Spec) else load(spec)).to_graph()
+
+
+def _target(path: Path, force: bool) -> Target:
+    return find_target(path, None if path.suffix else SAVED_MODEL, force=force)
 
 
 def _given(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

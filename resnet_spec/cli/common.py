@@ -150,7 +150,7 @@ def _status(command: click.Command) -> object:
         error.show()
         return error.exit_code
     except ResnetSpecError as error:
-        click.echo(str(error), err=True)
+        click.echo(as_options(str(error)), err=True)
         return error.exit_status
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -198,6 +198,28 @@ def progress() -> Generator[Callable[[str], None]]:
         yield tell
 
 
+_ARGUMENT = re.compile(r'\b(adapt|take|overrides|ema|strict_graph|force)=(?:"([^"\n]*)"|True)')
+
+_OVERRIDE = re.compile(r"^override (?=.*:1:1: )", re.MULTILINE)
+
+
+def as_options(text: str) -> str:
+    """Return a message that names options where it names arguments: ``--adapt half`` for ``adapt="half"``."""
+
+    def option(found: re.Match[str]) -> str:
+        name = "set" if found[1] == "overrides" else found[1].replace("_", "-")
+        return f"--{name}" if found[2] is None else f"--{name} {found[2]}"
+
+    return _OVERRIDE.sub("--set ", _ARGUMENT.sub(option, text))
+
+
+class _Formatter(logging.Formatter):
+    """The text of a log record, with options."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_options(super().format(record))
+
+
 @contextmanager
 def tell_remarks() -> Generator[None]:
     """Print the package's log messages on stderr."""
@@ -205,7 +227,7 @@ def tell_remarks() -> Generator[None]:
     level, propagates = logger.level, logger.propagate
     with _own_stderr() as stream:
         handler = logging.StreamHandler(stream)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False

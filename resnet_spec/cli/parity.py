@@ -17,6 +17,7 @@ from resnet_spec.cli.common import (
     SET,
     SPEC,
     SPECS,
+    as_options,
     backend_option,
     changed_specs,
     console,
@@ -151,8 +152,9 @@ class _Results:
         try:
             yield
         except ResnetSpecError as error:
-            self.errors[spec] = str(error)
-            self.entries.append({"spec": spec, "passed": None, "error": str(error)})
+            message = as_options(str(error))
+            self.errors[spec] = message
+            self.entries.append({"spec": spec, "passed": None, "error": message})
             self.status = max(self.status, error.exit_status)
 
 

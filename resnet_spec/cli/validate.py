@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, backend_option, changed_specs
+from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, as_options, backend_option, changed_specs
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend
@@ -65,7 +65,8 @@ def _report(error: ResnetSpecError, name: str, reported: dict[Problem, str]) -> 
     """Print an error; mistakes in a file that several specs use only for the first of these."""
     fresh = [problem for problem in error.problems if problem not in reported]
     if fresh or not error.problems:
-        click.echo(str(type(error)(fresh) if len(fresh) < len(error.problems) else error), err=True)
+        shown = type(error)(fresh) if len(fresh) < len(error.problems) else error
+        click.echo(as_options(str(shown)), err=True)
     if again := len(error.problems) - len(fresh):
         first = next(reported[problem] for problem in error.problems if problem in reported)
         what = f"{again} {'more ' * bool(fresh)}problem{'s' * (again > 1)}"

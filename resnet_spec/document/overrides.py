@@ -12,7 +12,7 @@ from resnet_spec.errors import Position, Problem, SpecError, suggest
 
 _SameKey: TypeAlias = "Callable[[str, Iterable[str]], str | None]"
 
-SOURCES = ("--set ", "overrides[")
+SOURCES = ("override ", "overrides[")
 """What the positions of overridden values name as their file."""
 
 

@@ -50,7 +50,7 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
         >>> resnet_spec.load("resnet18", ["stages.layer1.repeat=0"])
         Traceback (most recent call last):
         ...
-        resnet_spec.errors.SpecError: --set stages.layer1.repeat=0:1:1: stages.layer1.repeat: must be at least 1, not 0
+        resnet_spec.errors.SpecError: override stages.layer1.repeat=0:1:1: stages.layer1.repeat: must be at least 1...
     """
     catalog = catalog or Catalog.shipped()
     # One text would be read letter by letter.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FOLDED = (
     "its batch normalizations are folded into the convolutions before them; "
-    "set 'folded: true' in the spec (--set folded=true)"
+    "set 'folded: true' in the spec (overrides=\"folded=true\")"
 )
 NOT_FOLDED = (
     "its batch normalizations are not folded into the convolutions, but the spec has 'folded: true'; "

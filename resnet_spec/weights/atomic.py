@@ -22,7 +22,7 @@ def check_target(path: Path, *, force: bool = False) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: the folder {folder} is not writable")
         if path.exists() and not force:
-            raise OutputError(f"{path} exists already; --force replaces it")
+            raise OutputError(f"{path} exists already; force=True replaces it")
         # Only a folder of a kind that this package writes may be replaced.
         if path.is_dir() and not any((path / name).is_file() for name in (SAVED_MODEL, *IN_FOLDER)):
             raise OutputError(f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced")

@@ -165,7 +165,7 @@ def _fit(
         raise WeightsError(f"{source}: {difference}")
     widened = checkpoint.widened.intersection(selection.origins.values())
     halves = len(widened) + sum(tensor.dtype.str[1:] == "f2" for tensor in selection.tensors.values())
-    unasked = [Problem(f"{source}: {halves} tensors are in half precision; --adapt half accepts them")]
+    unasked = [Problem(f'{source}: {halves} tensors are in half precision; adapt="half" accepts them')]
     unasked = unasked if halves and "half" not in adapt else []
     try:
         arrays = check_weights(graph, adapt_to(graph, selection.tensors, adapt, seed), source)
@@ -186,7 +186,7 @@ def _fit(
         raise WeightsError(unasked)
     _log_remarks(source, checkpoint, selection, halves)
     if difference:
-        log.warning("%s: %s; --strict-graph refuses this", source, difference)
+        log.warning("%s: %s; strict_graph=True refuses this", source, difference)
     return arrays
 
 

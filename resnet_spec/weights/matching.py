@@ -96,11 +96,11 @@ def _hints(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
     if not _is_another(graph, given):
         yield from _hint_at_widths(graph, given)
     if beyond_backbone(graph, given):
-        yield "--adapt backbone drops the layers after the network's end"
+        yield 'adapt="backbone" drops the layers after the network\'s end'
     names = {parameter.name for parameter in graph.parameters()}
     if head and names - given.keys() == {parameter.name for parameter in head}:
-        rest = ", and --adapt backbone drops what the file has in its place" if given.keys() - names else ""
-        yield f"the file has no head; --set head=null removes it from the network too{rest}"
+        rest = ', and adapt="backbone" drops what the file has in its place' if given.keys() - names else ""
+        yield f'the file has no head; overrides="head=null" removes it from the network too{rest}'
 
 
 def _is_another(graph: Graph, given: Mapping[str, Shape]) -> bool:
@@ -115,17 +115,17 @@ def _hint_at_widths(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
     for parameter in head_parameters(graph)[:1]:
         wanted, classes = parameter.shape[0], other_width(given.get(parameter.name, ()), parameter.shape, 0)
         if classes:
-            keep = f"--set parameters.classes={classes} keeps the file's"
-            yield f"the file has {classes} classes, not {wanted}; --adapt classes reinitializes the head, {keep}"
+            keep = f'overrides="parameters.classes={classes}" keeps the file\'s'
+            yield f'the file has {classes} classes, not {wanted}; adapt="classes" reinitializes the head, {keep}'
         if (classes, wanted) == (BACKGROUND, BACKGROUND - 1):
-            yield "--adapt background drops the first of the 1001"
+            yield 'adapt="background" drops the first of the 1001'
     for parameter in first_kernels(graph)[:1]:
         channels = other_width(given.get(parameter.name, ()), parameter.shape, 1)
         if channels == COLORS:
-            derived = "--adapt channels derives the kernels of other channels from theirs"
+            derived = 'adapt="channels" derives the kernels of other channels from theirs'
             yield f"the file is for red, green and blue; {derived}"
         elif channels:
-            yield f"the file is for another number of input channels; --set input.channels={channels} has as many"
+            yield f'the file is for another number of input channels; overrides="input.channels={channels}" has as many'
 
 
 def _hint_at_normalization(graph: Graph, given: Mapping[str, Shape]) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _hint_at_normalization(graph: Graph, given: Mapping[str, Shape]) -> Iterator
     if missing == statistics:
         yield "the file has no running statistics, which parameters() of a model lacks; save its state_dict()"
     elif statistics and missing[0].role in NORMALIZATION and _has_all(given, fold(graph)):
-        yield "the file's batch normalizations are folded; --set folded=true folds the network's too"
+        yield "the file's batch normalizations are folded; overrides=\"folded=true\" folds the network's too"
     elif not statistics and all(p.role in BIASES for p in missing) and _have_statistics(unexpected):
         yield "the file's batch normalizations are not folded; omit folded=true (`resnet-spec convert --fold` folds)"
 

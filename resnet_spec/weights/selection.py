@@ -143,7 +143,7 @@ def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "",
     names = [name for name in tensors if name not in counters and (take in ("", TOP) or is_below(name, take))]
     if take and not names:
         given = take if is_word(take) else shown(take)
-        raise WeightsError(f"{source}: --take {given}: no tensor's name has this part{_tops(tensors)}")
+        raise WeightsError(f'{source}: take="{given}": no tensor\'s name has this part{_tops(tensors)}')
     found = _candidates(graph, names)
     others = _owned(found)
     options = [tree for tree in found if tree.path == TOP] if take == TOP else _clean(found, names, tensors, others)
@@ -272,7 +272,7 @@ def _chosen(graph: Graph, found: Sequence[Subtree], tensors: Tensors, source: st
     options = [subtree for subtree in found if subtree.averaged == ema] or found
     different = _different(options, tensors)
     if len(different) > 1:
-        choices = " or ".join(f"--take {_shortest(subtree, different)}" for subtree in different)
+        choices = " or ".join(f'take="{_shortest(subtree, different)}"' for subtree in different)
         raise WeightsError(f"{source}: {graph.name} fits {len(different)} parts of the file: choose {choices}")
     return different[0]
 
@@ -331,7 +331,7 @@ def _selection(
         unexpected = [name for name in unexpected if name not in copies]
     origins = {**subtree.found, **{name: name for name in unexpected}}
     only_copies = bool(copies) and copies.issuperset(unexpected)
-    hint = f"--take {subtree.path} leaves out the incomplete copies of the network" if only_copies else ""
+    hint = f'take="{subtree.path}" leaves out the incomplete copies of the network' if only_copies else ""
     named = {key: tensors[name] for key, name in origins.items()}
     used = set(origins.values())
     ignored: Counter[str] = Counter()
@@ -339,7 +339,7 @@ def _selection(
     unused = [name for name in tensors if name not in used and not is_counter(name)]
     averages = _averages_of(subtree, unused, tensors)
     if averages:
-        remarks.append(f"leaves out {len(averages)} moving averages, which --ema uses")
+        remarks.append(f"leaves out {len(averages)} moving averages, which ema=True uses")
     for name in unused:
         if name in averages:
             continue

@@ -169,7 +169,7 @@ def test_the_other_spec_is_refused(exported: Exported) -> None:
         # There is nothing to fold.
         assert exported.name == "timm/resnet50_gn"
         return
-    said = "are not folded into" if not exported.folded else r"are folded into.*--set folded=true\)$"
+    said = "are not folded into" if not exported.folded else r"are folded into.*overrides=\"folded=true\"\)$"
     for file in (exported.file, anonymous(exported.file)):
         with pytest.raises(WeightsError, match=said):
             resnet_spec.read_weights(file, other)

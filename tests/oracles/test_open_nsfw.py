@@ -129,7 +129,7 @@ def test_folded_normalizations_are_reported(caplog: pytest.LogCaptureFixture) ->
         resnet_spec.read_weights(FILE, resnet_spec.load(SPEC).to_graph())
     assert "has folded normalizations as nodes after 53 convolutions" in caplog.text
     unfolded = resnet_spec.load(SPEC, {"folded": False}).to_graph()
-    with pytest.raises(WeightsError, match=r"are folded into the convolutions.*--set folded=true"):
+    with pytest.raises(WeightsError, match=r"are folded into the convolutions.*overrides=\"folded=true\""):
         resnet_spec.read_weights(FILE, unfolded)
 
 

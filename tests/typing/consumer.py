@@ -46,6 +46,7 @@ from resnet_spec import (
     predict,
     preprocess,
     read_weights,
+    save,
     summarize,
     write_model,
     write_weights,
@@ -84,6 +85,7 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     assert_type(imported, ImportedModel)
     assert_type(imported.text, str)
     assert_type(write_model(model, network, "weights.pth", "torch"), None)
+    assert_type(save(model, "weights.pth", spec="resnet50", half=True, force=True), None)
 
 
 def backends(network: Graph, images: NDArray[np.float32]) -> None:

@@ -46,7 +46,7 @@ class TestAssign:
         for key in path:
             found = found[key]
         assert found == value
-        place = Position(f"--set {assignment}", 1, 1)
+        place = Position(f"override {assignment}", 1, 1)
         assert changed.keys[path] == changed.values[path] == place
         assert changed.values[()] == Position("f", 1, 1)
 
@@ -85,11 +85,11 @@ class TestAssign:
         ],
     )
     def test_refused(self, assignment: str, message: str) -> None:
-        assert lines(lambda: self.assign(assignment)) == [f"--set {assignment}:1:1: {message}"]
+        assert lines(lambda: self.assign(assignment)) == [f"override {assignment}:1:1: {message}"]
 
     def test_root_must_be_a_mapping(self) -> None:
         [line] = lines(lambda: assign(parse("[1]", "f"), ["a=1"]))
-        assert line == "--set a=1:1:1: a: the document is not a mapping; only a whole value can be set"
+        assert line == "override a=1:1:1: a: the document is not a mapping; only a whole value can be set"
 
     def test_problems_are_collected(self) -> None:
         assert len(lines(lambda: self.assign("x", "list=", "stem.a.b=1"))) == 3

@@ -173,7 +173,7 @@ def test_overrides_drop_what_the_file_states_of_its_network() -> None:
 
 def test_claims_that_are_overridden_themselves_are_still_checked(lines: Lines) -> None:
     assert lines(lambda: load("resnet18", ["depth=19"]).to_graph()) == [
-        "--set depth=19:1:1: depth: states 19 weighted layers on the main path, but the network has 18"
+        "override depth=19:1:1: depth: states 19 weighted layers on the main path, but the network has 18"
     ]
     assert lines(lambda: load("resnet18", {"source.parameters": 1}).to_graph()) == [
         "overrides['source.parameters']:1:1: source.parameters: states 1 trainable parameters,"
@@ -204,13 +204,13 @@ def test_claims_that_are_overridden_themselves_are_still_checked(lines: Lines) -
     ],
 )
 def test_a_wrong_override_is_reported_by_itself(text: str, said: str, lines: Lines) -> None:
-    assert lines(lambda: load("resnet18", [text]).to_graph()) == [f"--set {text}:1:1: {said}"]
+    assert lines(lambda: load("resnet18", [text]).to_graph()) == [f"override {text}:1:1: {said}"]
 
 
 def test_every_wrong_override_is_reported(lines: Lines) -> None:
     assert lines(lambda: load("resnet18", ["depth=x", "input.height=x"])) == [
-        "--set depth=x:1:1: depth: must be a whole number, not 'x'",
-        "--set input.height=x:1:1: input.height: must be a whole number, not 'x'",
+        "override depth=x:1:1: depth: must be a whole number, not 'x'",
+        "override input.height=x:1:1: input.height: must be a whole number, not 'x'",
     ]
 
 

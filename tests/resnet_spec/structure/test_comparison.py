@@ -134,7 +134,7 @@ def test_a_swapped_shortcut_is_reported_with_what_both_join() -> None:
 def test_folded_normalizations_are_reported_on_either_side() -> None:
     graph = small_resnet()
     folded = fold_arrays(graph, random_arrays(graph))
-    assert "--set folded=true" in refused(renamed(fold(graph), folded), graph)
+    assert 'overrides="folded=true"' in refused(renamed(fold(graph), folded), graph)
     assert "'resnet-spec convert --fold'" in refused(renamed(graph), fold(graph))
     assert all(found(renamed(fold(graph), folded), fold(graph))[name] is folded[name] for name in folded)
 

@@ -225,7 +225,7 @@ def test_gray_weights_are_not_spread(variant: Variant, plain: Callable[..., Path
 
     assert said[1:] == [
         "conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]",
-        "the file is for another number of input channels; --set input.channels=1 has as many",
+        'the file is for another number of input channels; overrides="input.channels=1" has as many',
     ]
 
 
@@ -316,7 +316,7 @@ def test_a_file_that_says_what_it_is_for_is_adapted_where_asked_for(
     assert list(read_weights(path, graph, adapt=adapt)) == [parameter.name for parameter in graph.parameters()]
     for given in ([], adapt[1:], ["half"]):
         said = lines(lambda given=given: read_weights(path, graph, adapt=given))
-        assert all(any(f"--adapt {name}" in line for line in said) for name in adapt if name not in given)
+        assert all(any(f'adapt="{name}"' in line for line in said) for name in adapt if name not in given)
 
 
 @pytest.mark.parametrize(

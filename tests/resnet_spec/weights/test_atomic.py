@@ -61,7 +61,7 @@ def test_an_existing_file_is_refused_unless_forced(tmp_path: Path, lines: Lines)
     path = tmp_path / "x"
     path.write_text("old")
 
-    assert lines(lambda: write_into(path)) == [f"{path} exists already; --force replaces it"]
+    assert lines(lambda: write_into(path)) == [f"{path} exists already; force=True replaces it"]
     assert path.read_text() == "old"
     write_into(path, force=True)
     assert path.read_text() == "new"

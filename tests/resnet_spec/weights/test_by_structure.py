@@ -194,7 +194,7 @@ def test_where_own_names_contradict_the_network_the_difference_is_logged(
     assert_same(read_weights(path, graph), arrays)
     (message,) = caplog.messages
     assert message.startswith(f"{path}: is for another architecture than test/net: 'norm1' (batch_norm) in the spec")
-    assert message.endswith("; --strict-graph refuses this")
+    assert message.endswith("; strict_graph=True refuses this")
 
 
 def projected(order: str) -> Graph:
@@ -221,7 +221,7 @@ def test_numbers_that_fit_in_one_order_are_checked_by_the_network(
     importer.model = ModelError("its layer is a Lambda")
     caplog.clear()
     read_weights(path, graph)
-    assert "was read by names only: its network cannot be read: its layer is a Lambda; --strict-graph" in caplog.text
+    assert "was read by names only: its network cannot be read: its layer is a Lambda; strict_graph=True" in caplog.text
 
 
 class Live:

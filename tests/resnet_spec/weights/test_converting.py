@@ -101,7 +101,7 @@ def test_a_target_that_cannot_be_written_is_reported(tmp_path: Path, lines: Line
     there.write_text("old")
     below, nowhere = there / "x.safetensors", tmp_path / "no" / "x.safetensors"
 
-    assert lines(lambda: find_target(there)) == [f"{there} exists already; --force replaces it"]
+    assert lines(lambda: find_target(there)) == [f"{there} exists already; force=True replaces it"]
     assert lines(lambda: find_target(below)) == [f"{below}: the folder {there} does not exist"]
     assert lines(lambda: find_target(nowhere)) == [f"{nowhere}: the folder {tmp_path / 'no'} does not exist"]
     assert find_target(there, force=True).path == there
@@ -167,7 +167,9 @@ def test_a_model_that_cannot_be_written_leaves_nothing(small: Graph, tmp_path: P
     model, path = {"arrays": initialize(small)}, tmp_path / "x.rec"
     path.write_text("old")
 
-    assert lines(lambda: write_model(model, small, path, "recorder")) == [f"{path} exists already; --force replaces it"]
+    assert lines(lambda: write_model(model, small, path, "recorder")) == [
+        f"{path} exists already; force=True replaces it"
+    ]
     kinds = ".safetensors, .npz, .msgpack, .rec, .weights.rec, a folder"
     assert lines(lambda: write_model(model, small, tmp_path / "x.onnx", "recorder")) == [
         f"{tmp_path / 'x.onnx'}: the recorder backend writes {kinds}, not .onnx"

@@ -136,7 +136,7 @@ def test_a_file_of_another_network_is_one_to_identify(tiny: Graph, tmp_path: Pat
     assert lines(lambda: fit_arrays(tiny, arrays, "x"))[-1] != advice
 
     classes = load("cifar/resnet20", {"parameters.classes": 7}).to_graph()
-    assert "--adapt classes" in lines(lambda: read_weights(path, classes))[-1]
+    assert 'adapt="classes"' in lines(lambda: read_weights(path, classes))[-1]
     write_weights(path, graph, arrays, force=True)
     assert advice not in lines(lambda: read_weights(path, tiny))
     save_file({"steps": np.ones((2, 3), "float32")}, path)
@@ -171,7 +171,7 @@ def test_a_file_for_a_network_that_computes_something_else_names_the_first_node_
     said = f"{file}: was written for another architecture (tiny, not other): {said}"
 
     assert same(read_weights(file, other), initialize(tiny))
-    assert caplog.messages == [f"{said}; --strict-graph refuses this"]
+    assert caplog.messages == [f"{said}; strict_graph=True refuses this"]
     assert lines(lambda: read_weights(file, other, strict_graph=True)) == [said]
 
 
@@ -210,7 +210,7 @@ def test_a_file_for_another_head_is_adapted_where_asked_for(
 
     assert list(read_weights(file, other, adapt=adapt, strict_graph=True)) == [p.name for p in other.parameters()]
     assert said in lines(lambda: read_weights(file, other))
-    assert any(f"--adapt {adapt}" in line for line in lines(lambda: read_weights(file, other)))
+    assert any(f'adapt="{adapt}"' in line for line in lines(lambda: read_weights(file, other)))
 
 
 def test_where_the_tensors_do_not_fit_the_stated_network_says_why(lower: Lower, file: Path, lines: Lines) -> None:
@@ -232,7 +232,7 @@ def test_a_file_for_another_architecture_that_does_not_say_which_is_reported(
     said = f"{plain}: was written for an architecture other than tiny (its fingerprint differs)"
 
     assert same(read_weights(plain, tiny), initialize(tiny))
-    assert caplog.messages == [f"{said}; --strict-graph refuses this"]
+    assert caplog.messages == [f"{said}; strict_graph=True refuses this"]
     assert lines(lambda: read_weights(plain, tiny, strict_graph=True)) == [said]
 
 
@@ -262,7 +262,7 @@ def test_an_existing_file_is_kept_unless_forced(tiny: Graph, file: Path, lines: 
     before = file.read_bytes()
 
     assert lines(lambda: write_weights(file, tiny, initialize(tiny, 1))) == [
-        f"{file} exists already; --force replaces it"
+        f"{file} exists already; force=True replaces it"
     ]
     assert file.read_bytes() == before
     write_weights(file, tiny, initialize(tiny, 1), force=True)
@@ -307,7 +307,7 @@ def test_half_precision_is_read_only_where_asked_for(tiny: Graph, tmp_path: Path
     write_weights(path, tiny, initialize(tiny), half=True)
 
     assert lines(lambda: read_weights(path, tiny, adapt=["classes"])) == [
-        f"{path}: 8 tensors are in half precision; --adapt half accepts them"
+        f'{path}: 8 tensors are in half precision; adapt="half" accepts them'
     ]
 
 
@@ -328,7 +328,7 @@ def test_bfloat16_is_read_only_where_asked_for(
     path.write_bytes(len(header).to_bytes(8, "little") + header + body)
 
     assert lines(lambda: read_weights(path, tiny)) == [
-        f"{path}: 8 tensors are in half precision; --adapt half accepts them"
+        f'{path}: 8 tensors are in half precision; adapt="half" accepts them'
     ]
     read = read_weights(path, tiny, adapt=["half"])
     assert same(read, {name: (bits << 16).view("<f4") for name, bits in upper.items()})

@@ -79,8 +79,8 @@ def test_another_head_is_reported_with_what_reads_the_rest(small: Graph, lines: 
     arrays |= {"fc.0.weight": np.zeros((8, 12), "float32"), "fc.2.weight": np.zeros((5, 8), "float32")}
 
     assert lines(lambda: check_weights(small, arrays, "x"))[-1] == (
-        "the file has no head; --set head=null removes it from the network too,"
-        " and --adapt backbone drops what the file has in its place"
+        'the file has no head; overrides="head=null" removes it from the network too,'
+        ' and adapt="backbone" drops what the file has in its place'
     )
 
 
@@ -90,8 +90,8 @@ def test_other_classes_are_reported_with_what_would_fix_them(small: Graph, lines
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
         "fc.weight: has shape [7, 12], not [5, 12]",
         "fc.bias: has shape [7], not [5]",
-        "the file has 7 classes, not 5; --adapt classes reinitializes the head, "
-        "--set parameters.classes=7 keeps the file's",
+        'the file has 7 classes, not 5; adapt="classes" reinitializes the head, '
+        'overrides="parameters.classes=7" keeps the file\'s',
     ]
 
 
@@ -102,9 +102,9 @@ def test_a_class_for_the_background_is_reported_with_what_would_fix_it(
     arrays = {"fc.weight": np.zeros((1001, 3)), "fc.bias": np.zeros(1001)}
 
     assert lines(lambda: check_weights(graph, arrays, "x"))[-2:] == [
-        "the file has 1001 classes, not 1000; --adapt classes reinitializes the head, "
-        "--set parameters.classes=1001 keeps the file's",
-        "--adapt background drops the first of the 1001",
+        'the file has 1001 classes, not 1000; adapt="classes" reinitializes the head, '
+        'overrides="parameters.classes=1001" keeps the file\'s',
+        'adapt="background" drops the first of the 1001',
     ]
 
 
@@ -114,7 +114,7 @@ def test_other_input_channels_are_reported_with_what_would_fix_them(lines: Lines
 
     assert lines(lambda: check_weights(graph, shapes, "x"))[1:] == [
         "conv1.weight: has shape [64, 3, 7, 7], not [64, 4, 7, 7]",
-        "the file is for red, green and blue; --adapt channels derives the kernels of other channels from theirs",
+        'the file is for red, green and blue; adapt="channels" derives the kernels of other channels from theirs',
     ]
 
 
@@ -123,7 +123,7 @@ def test_one_channel_for_three_is_reported_with_the_network_that_it_fits(small: 
 
     assert lines(lambda: check_weights(small, arrays, "x"))[1:] == [
         "conv1.weight: has shape [8, 1, 3, 3], not [8, 3, 3, 3]",
-        "the file is for another number of input channels; --set input.channels=1 has as many",
+        'the file is for another number of input channels; overrides="input.channels=1" has as many',
     ]
 
 
@@ -134,12 +134,12 @@ def test_a_head_too_many_and_a_head_too_few_are_reported_with_what_would_fix_the
     assert lines(lambda: check_weights(backbone, arrays, "x"))[1:] == [
         "fc.weight: unexpected",
         "fc.bias: unexpected",
-        "--adapt backbone drops the layers after the network's end",
+        'adapt="backbone" drops the layers after the network\'s end',
     ]
     assert lines(lambda: check_weights(small, initialize(backbone), "x"))[1:] == [
         "fc.weight: missing",
         "fc.bias: missing",
-        "the file has no head; --set head=null removes it from the network too",
+        'the file has no head; overrides="head=null" removes it from the network too',
     ]
 
 

@@ -146,7 +146,7 @@ def test_of_two_networks_none_is_guessed(
     file = {**below(first, wanted), **below(second, others), "loss.queue": np.zeros(2)}
 
     assert lines(lambda: selected(graph, file)) == [
-        f"x: torchvision/resnet18 fits 2 parts of the file: choose --take {short[0]} or --take {short[1]}"
+        f'x: torchvision/resnet18 fits 2 parts of the file: choose take="{short[0]}" or take="{short[1]}"'
     ]
     assert selected(graph, file, take=short[0]).tensors == wanted
     assert selected(graph, file, take=short[1]).tensors == others
@@ -159,7 +159,7 @@ def test_networks_by_the_names_of_several_libraries_are_several(
     file = {**wanted, **{detectron2[name]: tensor for name, tensor in others.items()}}
 
     assert lines(lambda: selected(graph, file)) == [
-        "x: torchvision/resnet18 fits 2 parts of the file: choose --take . or --take backbone"
+        'x: torchvision/resnet18 fits 2 parts of the file: choose take="." or take="backbone"'
     ]
     assert selected(graph, file, take=".").tensors == wanted
     assert selected(graph, file, take="backbone").tensors == others
@@ -174,7 +174,7 @@ def test_an_incomplete_copy_inside_a_network_is_left_out_where_asked_for(
     selection = selected(graph, file)
 
     assert len(selection.tensors) == len(wanted) + len(copy)
-    assert selection.hint == f"--take {path} leaves out the incomplete copies of the network"
+    assert selection.hint == f'take="{path}" leaves out the incomplete copies of the network'
     assert selected(graph, file, take=path).tensors == wanted
     # A layer of the network itself is still unexpected.
     extra = f"{first}layer5.weight"
@@ -189,7 +189,7 @@ def test_equal_networks_are_one(graph: Graph, wanted: Any) -> None:
 
 def test_a_part_that_is_not_there_is_reported(graph: Graph, wanted: Any, lines: Lines) -> None:
     assert lines(lambda: selected(graph, below("module.", wanted), take="encoder_q")) == [
-        "x: --take encoder_q: no tensor's name has this part (the first parts are 'module')"
+        "x: take=\"encoder_q\": no tensor's name has this part (the first parts are 'module')"
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_part_of_the_files_mapping_is_taken(graph: Graph, wanted: Any, others:
 
 @pytest.mark.parametrize(("take", "said"), [("x" * 1000, f"'{'x' * 56}..."), ("a\n", "'a\\n'"), ("*", "*")])
 def test_a_part_is_printed_safely(graph: Graph, wanted: Any, lines: Lines, take: str, said: str) -> None:
-    assert lines(lambda: selected(graph, wanted, take=take))[0].startswith(f"x: --take {said}: no tensor's name")
+    assert lines(lambda: selected(graph, wanted, take=take))[0].startswith(f'x: take="{said}": no tensor\'s name')
 
 
 # -- averages ----------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_averages_are_found_by_their_prefix(graph: Graph, wanted: Any, others: A
 
     assert selected(graph, file).tensors == wanted
     assert selected(graph, file).ignored == {"counters": 2}
-    assert selected(graph, file).remarks == (f"leaves out {len(others)} moving averages, which --ema uses",)
+    assert selected(graph, file).remarks == (f"leaves out {len(others)} moving averages, which ema=True uses",)
     assert selected(graph, file, ema=True).tensors == others
 
 

@@ -213,7 +213,7 @@ def test_a_fingerprint_in_the_metadata_is_not_believed(tmp_path: Path, caplog: p
     onnx.save(model, path)
     resnet_spec.read_weights(path, graph)
     (message,) = caplog.messages
-    assert "the spec has 'relu' (relu) where the file has 'relu' (LeakyRelu); --strict-graph refuses" in message
+    assert "the spec has 'relu' (relu) where the file has 'relu' (LeakyRelu); strict_graph=True refuses" in message
     with pytest.raises(WeightsError, match="LeakyRelu"):
         resnet_spec.read_weights(path, graph, strict_graph=True)
 

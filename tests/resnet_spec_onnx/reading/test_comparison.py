@@ -39,11 +39,13 @@ def test_folded_normalizations_are_reported_as_such(tmp_path: Path) -> None:
     folded = fold_arrays(graph, random_arrays(graph))
     assert refused(anonymous(proto(fold(graph), folded)), graph, tmp_path) == (
         "its batch normalizations are folded into the convolutions before them; "
-        "set 'folded: true' in the spec (--set folded=true)"
+        "set 'folded: true' in the spec (overrides=\"folded=true\")"
     )
     model = anonymous(proto(fold(graph), folded))
     set_attribute(node_of(model, "maxpool"), "strides", [1, 1])
-    assert "--set folded=true); another difference remains: 'maxpool' (max_pool2d)" in refused(model, graph, tmp_path)
+    assert "overrides=\"folded=true\"); another difference remains: 'maxpool' (max_pool2d)" in refused(
+        model, graph, tmp_path
+    )
 
 
 @pytest.mark.parametrize("change", [lambda model: model, anonymous], ids=["named", "anonymous"])

@@ -178,7 +178,7 @@ def test_a_file_that_exists_is_kept_unless_forced(small: Graph, tmp_path: Path, 
     path = tmp_path / "small.msgpack"
     path.write_text("old")
 
-    assert lines(lambda: find_target(path)) == [f"{path} exists already; --force replaces it"]
+    assert lines(lambda: find_target(path)) == [f"{path} exists already; force=True replaces it"]
     assert path.read_text() == "old"
 
 

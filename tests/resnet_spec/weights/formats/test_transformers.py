@@ -228,7 +228,7 @@ def test_a_folder_is_replaced_by_force_alone(graph: Graph, folder: Path, lines: 
 
     target = find_target(folder, "transformers", force=True)
 
-    assert lines(lambda: convert(graph, arrays, target)) == [f"{folder} exists already; --force replaces it"]
+    assert lines(lambda: convert(graph, arrays, target)) == [f"{folder} exists already; force=True replaces it"]
     assert same(read_weights(folder, graph), initialize(graph))
     convert(graph, arrays, target, force=True)
     assert same(read_weights(folder, graph), arrays)
@@ -336,7 +336,7 @@ def test_a_key_that_is_left_out_has_transformers_default(tmp_path: Path, lines: 
 def test_adaptations_are_not_in_the_way(folder: Path) -> None:
     graph = bottlenecks(**{"parameters.classes": 7, "input.channels": 1})
 
-    with pytest.raises(WeightsError, match="--adapt classes"):
+    with pytest.raises(WeightsError, match='adapt="classes"'):
         read_weights(folder, graph)
     arrays = read_weights(folder, graph, adapt=["classes", "channels"])
     assert (arrays["fc.bias"].shape, arrays["conv1.weight"].shape) == ((7,), (64, 1, 7, 7))
