@@ -202,13 +202,15 @@ def release(tmp_path: Path) -> Path:
         "README.md": "text\n",
         "zensical.toml": "text\n",
         "docs/ci.md": "text\n",
+        "specs/spec.schema.json": "{}\n",
+        "resnet_spec/spec/json_schema.py": "text\n",
         "dist/resnet_spec-1.2.3.tar.gz": "",
         "dist/resnet_spec-1.2.3-py3-none-any.whl": "",
         "bin/python": '#!/bin/sh\necho "$@"\n',
     }
     for name, text in files.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     (tmp_path / "bin/python").chmod(0o755)
     return tmp_path
@@ -234,6 +236,12 @@ def test_a_release_that_is_complete_passes(release: Path, tag: str) -> None:
         ("CHANGELOG.md", "## 1x2.3 - 2026-01-31\n", "v1.2.3", "CHANGELOG.md has no heading '## 1.2.3 - YYYY-MM-DD'"),
         ("CITATION.cff", "version: 1.2.2\n", "v1.2.3", "CITATION.cff is not of version 1.2.3"),
         ("docs/ci.md", "https://github.com/OWNER/resnet-spec\n", "v1.2.3", "replace OWNER by the repository's owner"),
+        (
+            "specs/spec.schema.json",
+            "https://github.com/OWNER/resnet-spec\n",
+            "v1.2.3",
+            "replace OWNER by the repository's owner",
+        ),
         (
             "zensical.toml",
             "https://OWNER.github.io/resnet-spec/\n",

@@ -67,8 +67,8 @@ def test_arrays_that_do_not_fit_are_refused(lines: Lines) -> None:
         "the given arrays: not the 102 tensors of torchvision/resnet18 (2 mismatched)",
         "fc.weight: has shape [1000, 512], not [10, 512]",
         "fc.bias: has shape [1000], not [10]",
-        "the file has 1000 classes, not 10; --adapt classes reinitializes the head, "
-        "--set parameters.classes=1000 keeps the file's",
+        'the file has 1000 classes, not 10; adapt="classes" reinitializes the head, '
+        'overrides="parameters.classes=1000" keeps the file\'s',
     ]
 
 
