@@ -46,7 +46,7 @@ PICTURES = {".svg": "svg", ".html": "html", ".htm": "html", ".png": "png"}
     "--against",
     metavar="B",
     shell_complete=completion.specs,
-    help="Draw another spec or model beside it, with the differences marked.",
+    help="Draw another spec or model beside it, and mark what SPEC adds to it, removes and changes.",
 )
 @click.option("--input", "shape", metavar="CxHxW", help="The shape of the input, for a model that does not state it.")
 def draw(
@@ -123,6 +123,6 @@ def _read(
 
         other = read_network(against, (), size)
         tell("comparing them")
-        comparison = compare(one.graph, other.graph, training=one.is_spec and other.is_spec)
-    first, second = marks_of(comparison.alignment)
-    return one.graph, {"against": other.graph, "marks": first, "marks_against": second}
+        comparison = compare(other.graph, one.graph, training=one.is_spec and other.is_spec)
+    before, after = marks_of(comparison.alignment)
+    return one.graph, {"against": other.graph, "marks": after, "marks_against": before}

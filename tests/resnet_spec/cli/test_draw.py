@@ -55,7 +55,7 @@ def test_differences_from_another_network_are_marked_in_both(command: Command) -
     )
 
     # Once in the drawing, and once in its legend.
-    assert done.out.count('class="marked m-removed"') == 2
+    assert done.out.count('class="marked m-added"') == 2
     assert changed.out.count('class="marked m-changed"') >= 3
 
 
