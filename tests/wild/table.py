@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_spec.cli.common import as_options
+
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 
 INTRODUCTION = """\
@@ -89,7 +91,7 @@ def page() -> str:
 
 
 def _note(message: str) -> str:
-    return f"refused: {message}" if message else ""
+    return f"refused: {as_options(message)}" if message else ""
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -106,7 +106,7 @@ def _(model: nn.Module, folder: Path) -> Path:
     "half precision",
     "torch.save",
     options={"adapt": "half"},
-    refused="are in half precision; --adapt half accepts them",
+    refused='are in half precision; adapt="half" accepts them',
 )
 def _(model: nn.Module, folder: Path) -> Path:
     state = {
@@ -306,7 +306,7 @@ def _(model: nn.Module, folder: Path) -> Path:
 
 @case(
     "MoCo: `module.encoder_q`, `module.encoder_k`, a queue", "by hand",
-    options={"take": "encoder_q"}, refused="choose --take encoder_q or --take encoder_k",
+    options={"take": "encoder_q"}, refused='choose take="encoder_q" or take="encoder_k"',
 )  # fmt: skip
 def _(model: nn.Module, folder: Path) -> Path:
     other = perturbed(model).state_dict()
@@ -316,7 +316,7 @@ def _(model: nn.Module, folder: Path) -> Path:
 
 @case(
     "DINO: `student` and `teacher`", "by hand",
-    options={"take": "teacher"}, refused="choose --take student or --take teacher",
+    options={"take": "teacher"}, refused='choose take="student" or take="teacher"',
 )  # fmt: skip
 def _(model: nn.Module, folder: Path) -> Path:
     student, teacher = below("module.backbone.", perturbed(model).state_dict()), below("backbone.", model.state_dict())
@@ -325,7 +325,7 @@ def _(model: nn.Module, folder: Path) -> Path:
 
 @case(
     "robustness: a model and the one that was attacked", "by hand",
-    options={"take": "module.model"}, refused="choose --take module.model or --take attacker",
+    options={"take": "module.model"}, refused='choose take="module.model" or take="attacker"',
 )  # fmt: skip
 def _(model: nn.Module, folder: Path) -> Path:
     state = below("module.model.", model.state_dict()) | below("module.attacker.model.", perturbed(model).state_dict())
