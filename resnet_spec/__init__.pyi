@@ -17,6 +17,9 @@ from .weights.converting import write_model as write_model
 # From another library's model to a spec.
 from .importing import import_model as import_model, ImportedModel as ImportedModel
 
+# From and to the Hugging Face Hub.
+from .pushing import push as push
+
 # Images.
 from .spec.published import Preprocessing as Preprocessing
 from .vision.preprocessing import preprocess as preprocess
@@ -49,6 +52,7 @@ from .errors import (
     LabelsError as LabelsError,
     OutputError as OutputError,
     DownloadError as DownloadError,
+    HubError as HubError,
     MissingLibraryError as MissingLibraryError,
     BackendError as BackendError,
 )

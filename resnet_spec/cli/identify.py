@@ -47,10 +47,13 @@ def identify(path: str, shape: str | None, as_json: bool) -> None:
     A model (.onnx, .pt2, .keras, .h5, .pb, a SavedModel folder, package.module:function) is described by its layers,
     a file of weights by what the names and shapes of its tensors tell.
     """
+    from resnet_spec import hub
     from resnet_spec.describing.identifying import identify as identification_of
 
     size = shape_argument(shape)
     with quiet_stdout(), tell_remarks(), progress() as tell, muted_stderr():
+        if hub.is_address(path):
+            path = str(hub.fetch(path, hub.WEIGHTS))
         found = identification_of(path, size, tell)
     if as_json:
         print_json(_data(found))

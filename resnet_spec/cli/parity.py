@@ -92,7 +92,7 @@ def parity(
     """
     from resnet_spec.weights.atomic import check_target
 
-    extent = _extent(size)
+    extent = parse_extent(size)
     if html is not None:
         require("reports", "an HTML report", "jinja2")
     for path in (junit, html):
@@ -170,7 +170,7 @@ def _loaded(
     loaded: dict[str, Spec] = {}
     for spec in specs:
         try:
-            loaded[spec] = loaded_spec(spec, overrides, _extent_of(spec, overrides, size))
+            loaded[spec] = loaded_spec(spec, overrides, extent_for(spec, overrides, size))
             loaded[spec].to_graph()
         except (SpecError, GraphError) as error:
             problems += error.problems
@@ -246,7 +246,7 @@ def _against_model(
     if others := [name for name in given if name != "backends"]:
         raise click.UsageError(f"--against MODEL cannot be combined with --{_WORDS[others[0]]}")
     names = [backend] if backend is not None else [name for name in backends.split(",") if name]
-    size = _extent_of(specs[0], overrides, extent)
+    size = extent_for(specs[0], overrides, extent)
     with progress() as tell:
         return compare_with_model(specs[0], str(model), names, overrides=overrides, size=size, progress=tell, **options)
 
@@ -284,7 +284,7 @@ def _print(reports: Sequence[ParityReport]) -> None:
         screen.print(part, highlight=False)
 
 
-def _extent(text: str | None) -> tuple[int, ...] | None:
+def parse_extent(text: str | None) -> tuple[int, ...] | None:
     """Return the sizes in an option; one number is (number,), which may mean all sides of an image."""
     if text is None:
         return None
@@ -299,7 +299,7 @@ def _extent(text: str | None) -> tuple[int, ...] | None:
     return extent
 
 
-def _extent_of(spec: str, overrides: Overrides | None, extent: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def extent_for(spec: str, overrides: Overrides | None, extent: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """Return the sizes for a spec: one number is the length of signals, or all sides of images and volumes."""
     from resnet_spec.spec.loader import load
 
@@ -342,7 +342,7 @@ def record(
             weights=weights,
             overrides=overrides,
             seed=seed,
-            size=_extent_of(spec, overrides, _extent(size)),
+            size=extent_for(spec, overrides, parse_extent(size)),
             batch=batch,
             nodes=nodes,
             force=force,

@@ -13,6 +13,7 @@ from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
 from resnet_spec.cli.preview import preview
+from resnet_spec.cli.push import push
 from resnet_spec.cli.schema import schema
 from resnet_spec.cli.showing import blocks, list_specs, show, summary
 from resnet_spec.cli.validate import validate
@@ -32,13 +33,14 @@ class _Commands(click.Group):
 def command() -> None:
     """ResNets as data: list, show, validate and summarize specs, and prove that two backends agree on them.
 
-    A SPEC is a shipped name, such as resnet50 or keras/resnet50, or a path that ends in .yaml or .yml.
+    A SPEC is a shipped name, such as resnet50 or keras/resnet50, a path that ends in .yaml or .yml, or hf://OWNER/NAME
+    in the Hugging Face Hub.
     """
 
 
 for _command in (
-    blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview, record,
-    schema, show, summary, validate,
+    blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview, push,
+    record, schema, show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from resnet_spec.backend.registry import importers, readers
 from resnet_spec.errors import GraphError, ModelError, WeightsError
 from resnet_spec.graph import Graph
+from resnet_spec.hub import is_address
 from resnet_spec.importing.importer import read_source
 from resnet_spec.spec.catalog import ENDINGS
 from resnet_spec.spec.loader import load
@@ -40,7 +41,7 @@ def read_network(text: str, overrides: Sequence[str] = (), input: tuple[int, ...
     """Read the network that a text names.
 
     Args:
-        text: A shipped spec, the path of a spec or of a model, or ``package.module:function``.
+        text: A shipped spec, the path or the Hub's address of one, the path of a model, or ``package.module:function``.
         overrides: Of a spec.
         input: The shape of the input, channels first, for a model that does not state it.
 
@@ -58,7 +59,7 @@ def read_network(text: str, overrides: Sequence[str] = (), input: tuple[int, ...
         (7,)
     """
     path = Path(text)
-    if text.endswith(ENDINGS):
+    if text.endswith(ENDINGS) or is_address(text):
         return Network(text, load(text, overrides).to_graph(), is_spec=True)
     if path.exists():
         return _from_file(text, path, input)

@@ -139,6 +139,12 @@ class DownloadError(ResnetSpecError):
     exit_status = 3
 
 
+class HubError(ResnetSpecError):
+    """A repository of the Hugging Face Hub cannot be read or written."""
+
+    exit_status = 3
+
+
 class BackendError(ResnetSpecError):
     """A backend is missing or misconfigured, or its process ended."""
 

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from resnet_spec import hub
 from resnet_spec.document.parser import Document, read
 from resnet_spec.errors import SpecError, suggest
 
@@ -75,8 +76,16 @@ class Catalog:
         return suggest(spec, [*bare, *bare.values()], preferred)
 
     def locate(self, spec: str | Path, folder: Path = Path()) -> Path:
-        """The file of a spec: a path, which a text that ends like one is from ``folder``, or a shipped name."""
-        return folder / spec if isinstance(spec, Path) or spec.endswith(ENDINGS) else self.find(spec)
+        """The file of a spec: a path, which a text that ends like one is from ``folder``, a shipped name, or fetched.
+
+        A spec that was fetched from the Hub may name shipped specs only: files would be those of its reader.
+        """
+        names_file = isinstance(spec, Path) or spec.endswith(ENDINGS)
+        if hub.is_fetched(folder) and (names_file or hub.is_address(spec)):
+            raise SpecError(f"a spec from the Hub names shipped specs and blocks only, not {str(spec)!r}")
+        if isinstance(spec, str) and hub.is_address(spec):
+            return hub.fetch(spec, hub.SPEC)
+        return folder / spec if names_file else self.find(str(spec))
 
     def find_block(self, name: str) -> Path:
         """The file of a shipped block; raises SpecError if there is none."""

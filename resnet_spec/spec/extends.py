@@ -39,7 +39,7 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
         raise SpecError(Problem(f"'extends' goes in a circle: {chain}"))
     if not isinstance(document.data, dict):
         raise SpecError(Problem("a spec is a mapping", position=document.position(())))
-    document = _block_files(document, path)
+    document = _block_files(document, path, catalog)
     data = cast("dict[str, Any]", document.data)
     if "extends" not in data:
         return document
@@ -75,7 +75,7 @@ def located_at(document: Document, path: KeyPath) -> Generator[None]:
         raise SpecError([Problem(p.message, dotted(path), position) for p in error.problems]) from None
 
 
-def _block_files(document: Document, path: Path) -> Document:
+def _block_files(document: Document, path: Path, catalog: Catalog) -> Document:
     """Replace ``blocks: {mine: mine.yaml}`` by what the file holds."""
     blocks = document.data.get("blocks")
     if not isinstance(blocks, dict):
@@ -83,7 +83,7 @@ def _block_files(document: Document, path: Path) -> Document:
     for name, value in cast("dict[str, Any]", blocks).items():
         if isinstance(value, str) and value.endswith(ENDINGS):
             with located_at(document, ("blocks", name)):
-                block = read(path.parent / value)
+                block = read(catalog.locate(value, path.parent))
             document = add_block(document, name, block)
     return document
 

@@ -109,12 +109,8 @@ def _with_network(
 
 def _content(document: Document, where: KeyPath, name: str, catalog: Catalog, around: tuple[Path, ...]) -> Document:
     """What the file of a spec says of its network, composed."""
-    if name.endswith(ENDINGS):
-        file = Path(document.position(where).file)
-        folder = (file if file.suffix in ENDINGS else Path(document.file)).parent
-        path = folder / name
-    else:
-        path = catalog.find(name)
+    file = Path(document.position(where).file)
+    path = catalog.locate(name, (file if file.suffix in ENDINGS else Path(document.file)).parent)
     chain = (*around, path.resolve())
     if chain[-1] in around:
         raise SpecError(f"a network contains itself: {' → '.join(file.name for file in chain)}")

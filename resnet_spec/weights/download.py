@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from resnet_spec import hub
 from resnet_spec.errors import DownloadError
 from resnet_spec.errors.extras import needs
 from resnet_spec.spec.published import MIB, Published
@@ -59,10 +60,13 @@ log = logging.getLogger(__name__)
 
 
 def resolve(spec: Spec, weights: str | Path, *, progress: bool = True) -> Path:
-    """The file that ``weights`` means: a path as it is, or published weights by name (see ``published.find``), fetched.
+    """The file that ``weights`` means: a path as it is; published weights by name (see ``published.find``), or an
+    address of the Hub, fetched.
 
     Raises WeightsError for an unknown name or a missing file, DownloadError as ``fetch`` does.
     """
+    if isinstance(weights, str) and hub.is_address(weights):
+        return hub.fetch(weights, hub.WEIGHTS)
     if isinstance(weights, Path) or is_path(spec, weights):
         find_weights_file(Path(weights))
         return Path(weights)

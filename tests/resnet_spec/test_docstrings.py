@@ -32,6 +32,7 @@ PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.drawing", "resnet_s
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "resnet_spec.building.build": ("torch",),
     "resnet_spec.parity.compare.compare": ("torch", "onnxruntime"),
+    "resnet_spec.pushing.push": ("huggingface_hub",),
     "resnet_spec.vision.prediction.predict": ("torch",),
     "resnet_spec.weights.converting.write_model": ("torch",),
 }

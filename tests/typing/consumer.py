@@ -16,6 +16,7 @@ from resnet_spec import (
     Gradients,
     Graph,
     GraphError,
+    HubError,
     ImageError,
     ImportedModel,
     LabelsError,
@@ -112,7 +113,7 @@ def errors(error: ResnetSpecError) -> None:
     for problem in error.problems:
         assert_type(problem, Problem)
     kinds: list[type[ResnetSpecError]] = [SpecError, GraphError, WeightsError, BackendError, ModelError]
-    kinds += [ImageError, LabelsError, OutputError, DownloadError, MissingLibraryError]
+    kinds += [ImageError, LabelsError, OutputError, DownloadError, HubError, MissingLibraryError]
 
 
 assert_type(resnet_spec.__version__, str)
