@@ -116,4 +116,4 @@ def _reason(error: Exception) -> str:
 
 
 def _in_a_line(error: Exception) -> str:
-    return shorten(printable(str(error)), 300, placeholder=" …") or type(error).__name__
+    return shorten(printable(str(error)), 300, placeholder=" …").rstrip(":") or type(error).__name__

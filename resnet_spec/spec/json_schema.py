@@ -220,7 +220,7 @@ def _spec_name() -> Schema:
     known = "|".join(sorted({*texts, *bare}))
     return {
         "anyOf": [*_words(short | texts), _TEXT],
-        "pattern": rf"\.ya?ml$|^({known})$",
+        "pattern": rf"\.ya?ml$|^hf://|^({known})$",
         "patternErrorMessage": "no shipped spec has this name, and the path of a file ends in .yaml or .yml",
     }
 

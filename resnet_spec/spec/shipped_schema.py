@@ -62,7 +62,7 @@ def spec_arguments(definitions: Schema) -> Schema:
     nothing_shipped: Schema = {"propertyNames": {"not": {"enum": [*blocks]}}}
     condition = {
         "properties": {
-            "extends": {"not": {"pattern": r"\.ya?ml$"}},
+            "extends": {"not": {"pattern": r"\.ya?ml$|^hf://"}},
             "blocks": {**nothing_shipped, "additionalProperties": {"properties": {"parameters": nothing_shipped}}},
         }
     }

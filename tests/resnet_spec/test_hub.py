@@ -229,7 +229,7 @@ def test_a_branch_is_pushed_and_other_files_stay(server: Hub, command: Run, weig
         ("", None, "log in with `hf auth login`"),
         (READER, None, "you have no right to this"),
         (WRITER, "/commit/", "Bad request"),
-        (WRITER, "/objects/", "400"),
+        (WRITER, "/objects/", "Bad request"),
     ],
 )
 def test_nothing_is_half_pushed(
@@ -281,3 +281,13 @@ def test_published_weights_keep_their_preprocessing(weights_named: str) -> None:
     text = spec_text(spec, {"IMAGENET1K_V1": find(spec, weights_named)})
     assert "crop: 224" in text
     assert "extends" not in text
+
+
+def test_editors_accept_an_address() -> None:
+    from jsonschema import Draft202012Validator
+
+    from resnet_spec.spec.json_schema import spec_schema
+
+    validator = Draft202012Validator(spec_schema())
+    assert validator.is_valid({"extends": "hf://someone/tiny"})
+    assert not validator.is_valid({"extends": "someone/tiny"})

@@ -163,4 +163,5 @@ def test_the_picture_of_the_tutorial_is_current(tmp_path: Path) -> None:
     command = ["draw", "small_se.yaml", "--against", "resnet18", "-o", "small_se.svg"]
     subprocess.run([sys.executable, "-m", "resnet_spec", *command], cwd=tmp_path, check=True)
 
+    # If not: copy what this command writes to docs/small_se.svg.
     assert (tmp_path / "small_se.svg").read_text("utf-8") == read("docs/small_se.svg")

@@ -46,6 +46,7 @@ from resnet_spec import (
     operations,
     predict,
     preprocess,
+    push,
     read_weights,
     save,
     summarize,
@@ -107,6 +108,10 @@ def images_and_predictions(preprocessing: Preprocessing) -> None:
 def parity() -> None:
     assert_type(compare("resnet50", ["torch", "tensorflow"]), ParityReport)
     assert_type(compare_with_model("resnet50", "model.onnx", ["torch"]), ParityReport)
+
+
+def sharing() -> None:
+    assert_type(push("resnet50", "someone/resnet50", "IMAGENET1K_V2"), str)
 
 
 def errors(error: ResnetSpecError) -> None:
