@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby, pairwise
 from math import prod
 
 from resnet_spec.drawing.network import Cost, Network, Node
+from resnet_spec.drawing.spans import SMALL, Span, Spans
 from resnet_spec.drawing.words import SIGNS, kind_of, label
 from resnet_spec.errors import GraphError, Problem, suggest
 from resnet_spec.operations import Category
@@ -18,16 +18,6 @@ from resnet_spec.operations.fields import Shape
 INPUT = "input"
 LINES = 4
 """As many layers of a block are listed in its box."""
-
-MANY = 3
-"""Fewer blocks in another one are parts of it, such as the branches of a gate."""
-
-FARTHEST = 300
-"""As many nodes are a block at most, where nothing names blocks."""
-
-_SEPARATORS = "._-"
-_SMALL = (Category.NORMALIZATION, Category.ACTIVATION, Category.REGULARIZATION)
-"""What is written in the box of the layer before or after it."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +136,6 @@ class Outline:
         return {node: place for place, part in enumerate(self.parts) for node in part.nodes}
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Consecutive nodes that belong together: a stage or a block."""
-
-    name: str
-    start: int
-    stop: int
-    label: str = ""
-
-
 class _Maker:
     """Makes one outline."""
 
@@ -164,13 +144,12 @@ class _Maker:
         self.network = network
         self.nodes = network.nodes
         self.every = nodes
-        self.index = {node.name: place for place, node in enumerate(self.nodes)}
         self.shapes = {INPUT: network.input.shape} | {node.name: node.shape for node in self.nodes}
-        self.users = Counter(name for node in self.nodes for name in dict.fromkeys(node.inputs))
-        self.users.update(network.outputs)
         self.costs = [Cost.of(node, [self.shapes[name] for name in node.inputs]) for node in self.nodes]
-        self.blocks = list(self._blocks())
-        self.stages = list(self._stages())
+        self.spans = Spans(network)
+        self.index, self.users, self.blocks = self.spans.index, self.spans.users, self.spans.blocks
+        # Where every operation is drawn, only the stages that the network names are.
+        self.stages = [] if nodes and not any(scope.kind == "stage" for scope in network.scopes) else self.spans.stages
         self.opened = self._opened(expand)
         self.parts: list[Part] = []
         self.frames: list[Frame] = []
@@ -207,107 +186,6 @@ class _Maker:
                 found.append((part, text))
         return tuple(found)
 
-    # -- spans ---------------------------------------------------------------------------------------------------
-
-    def _blocks(self) -> Iterator[_Span]:
-        """The blocks: those that the spec names and that have no stage in them, or else those that join values."""
-        stages = [self.index[scope.output] for scope in self.network.scopes if scope.kind == "stage"]
-        found: list[_Span] = []
-        for scope in self.network.scopes:
-            start, stop = self._extent(scope.name, scope.output)
-            if scope.kind == "block" and stop - start > 1 and not any(start <= place < stop - 1 for place in stages):
-                found.append(_Span(scope.name, start, stop, (scope.block or "block").replace("_", " ")))
-        if not found:
-            yield from self._joining()
-            return
-        end = 0
-        for span in sorted(found, key=lambda span: (span.start, -span.stop)):
-            if span.start >= end:
-                yield span
-                end = span.stop
-
-    def _extent(self, name: str, output: str) -> tuple[int, int]:
-        """The first node of a scope, by name, and the one after its last."""
-        stop = self.index[output] + 1
-        return min(self._first.get(name, stop), stop - 1), stop
-
-    @cached_property
-    def _first(self) -> dict[str, int]:
-        """The place of the first node whose name begins with a text and a separator."""
-        first: dict[str, int] = {}
-        for place, node in enumerate(self.nodes):
-            for end, letter in enumerate(node.name):
-                if letter in _SEPARATORS:
-                    first.setdefault(node.name[:end], place)
-        return first
-
-    def _joining(self) -> Iterator[_Span]:
-        """The blocks of a model that names none: rows that read one value, join values, and are read at the end."""
-        readers: dict[str, int] = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
-        readers |= dict.fromkeys(self.network.outputs, len(self.nodes))
-        found: list[tuple[int, int]] = []
-        for place, node in enumerate(self.nodes):
-            start = self._region_before(place, readers) if len(set(node.inputs)) > 1 else place
-            within = [span for span in found if span[0] >= start]
-            # What contains several blocks is a part of the network, as the levels of a U-Net are.
-            if start < place and len(within) < MANY:
-                found[len(found) - len(within) :] = [(start, place + 1)]
-        end = 0
-        for number, (start, stop) in enumerate(found, 1):
-            begin, last = start, self.nodes[stop - 1]
-            if stop < len(self.nodes) and self._is_small(stop, Category.ACTIVATION) and self.users[last.name] == 1:
-                stop += self.nodes[stop].inputs == (last.name,)
-            # A normalization and an activation before are the block's own unless they follow a convolution.
-            while begin > end and self._is_small(begin - 1, *_SMALL) and readers[self.nodes[begin - 1].name] < stop:
-                begin -= 1
-            if begin > end and self.nodes[begin - 1].operation.category is Category.CONVOLUTION:
-                begin = start
-            yield _Span(self._free_name(number), begin, stop, "block")
-            end = stop
-
-    def _free_name(self, number: int) -> str:
-        """A block's name that no node has."""
-        name = f"block{number}"
-        while name in self.index:
-            name += "_"
-        return name
-
-    def _is_small(self, place: int, *categories: Category) -> bool:
-        return self.nodes[place].operation.category in categories
-
-    def _region_before(self, place: int, readers: Mapping[str, int]) -> int:
-        """The first node of the shortest row up to a node that reads one value and whose other values only it reads."""
-        read: set[str] = set()
-        for start in range(place, max(place - FARTHEST, -1), -1):
-            node = self.nodes[start]
-            if start < place and readers[node.name] > place:
-                return place
-            read.discard(node.name)
-            read.update(node.inputs)
-            if start < place and len(read) == 1:
-                return start
-        return place
-
-    def _stages(self) -> Iterator[_Span]:
-        end = 0
-        scopes = [scope for scope in self.network.scopes if scope.kind == "stage"]
-        for scope in sorted(scopes, key=lambda scope: self.index[scope.output]):
-            stop = self.index[scope.output] + 1
-            inside = [span.start for span in self.blocks if end <= span.start and span.stop <= stop]
-            start = max(end, self._first.get(scope.name, min(inside, default=stop)))
-            if start < stop and not any(span.start < start < span.stop for span in self.blocks):
-                yield _Span(scope.name, start, stop)
-                end = stop
-        if scopes or self.every:
-            return
-        # Blocks of a model that names no stages.
-        for number, (_, row) in enumerate(
-            groupby(self.blocks, key=lambda span: self.nodes[span.stop - 1].shape[1:]), 1
-        ):
-            spans = list(row)
-            if len(spans) > 1 and all(a.stop == b.start for a, b in pairwise(spans)):
-                yield _Span(f"stage {number}", spans[0].start, spans[-1].stop)
-
     def _opened(self, expand: Collection[str]) -> frozenset[int]:
         """The places of the blocks whose layers are shown."""
         if self.every or "all" in expand:
@@ -318,7 +196,7 @@ class _Maker:
             some = ", ".join([*(span.name for span in self.stages or self.blocks), "all"])
             texts = [f"no stage or block is named {name!r}{suggest(name, known)} (known: {some})" for name in unknown]
             raise GraphError([Problem(text) for text in texts])
-        spans = [known.get(name) or _Span(name, self.index[name], self.index[name] + 1) for name in expand]
+        spans = [known.get(name) or Span(name, self.index[name], self.index[name] + 1) for name in expand]
         return frozenset(
             place
             for place, block in enumerate(self.blocks)
@@ -346,9 +224,9 @@ class _Maker:
             done = spans[-1].stop
         self._layers(done, stop)
 
-    def _folded(self, blocks: Sequence[tuple[int, _Span]]) -> Iterator[list[tuple[int, _Span]]]:
+    def _folded(self, blocks: Sequence[tuple[int, Span]]) -> Iterator[list[tuple[int, Span]]]:
         """Rows of consecutive equal blocks."""
-        row: list[tuple[int, _Span]] = []
+        row: list[tuple[int, Span]] = []
         before: object = None
         for place, span in blocks:
             signature = (self._signature(span), place in self.opened)
@@ -361,7 +239,7 @@ class _Maker:
         if row:
             yield row
 
-    def _signature(self, span: _Span) -> tuple[object, ...]:
+    def _signature(self, span: Span) -> tuple[object, ...]:
         """What a block computes, whatever its layers are called; what only training depends on is left out."""
         return tuple(
             (
@@ -378,7 +256,7 @@ class _Maker:
             for node in self.nodes[span.start : span.stop]
         )
 
-    def _block(self, spans: Sequence[_Span]) -> None:
+    def _block(self, spans: Sequence[Span]) -> None:
         """Add the part of equal blocks."""
         span = spans[0]
         inside = self.nodes[span.start : span.stop]
@@ -406,10 +284,10 @@ class _Maker:
             )
         )
 
-    def _gate(self, span: _Span) -> str:
+    def _gate(self, span: Span) -> str:
         """The block within a block that weights its channels; empty if there is none."""
         for scope in self.network.scopes:
-            start, stop = self._extent(scope.name, scope.output)
+            start, stop = self.spans.extent(scope.name, scope.output)
             within = span.start <= start and stop <= span.stop and (start, stop) != (span.start, span.stop)
             if scope.kind == "block" and within and any(
                 node.operation.category is Category.POOLING and set(node.shape[1:]) == {1}
@@ -418,7 +296,7 @@ class _Maker:
                 return (scope.block or "gate").replace("_", " ")
         return ""
 
-    def _shortcut(self, span: _Span) -> tuple[str, frozenset[str]]:
+    def _shortcut(self, span: Span) -> tuple[str, frozenset[str]]:
         """How a block's input reaches its last addition, and the nodes that are only on that way."""
         inside = self.nodes[span.start : span.stop]
         join = next((node for node in reversed(inside) if getattr(node.operation, "op", "") == "add"), None)
@@ -427,10 +305,10 @@ class _Maker:
         one, other = (self._before(name, span) for name in join.inputs)
         shorter, longer = sorted((one, other), key=len)
         own = [node for node in inside if node.name in shorter - longer]
-        layers = [label(node) for node in own if node.operation.category not in _SMALL]
+        layers = [label(node) for node in own if node.operation.category not in SMALL]
         return " → ".join(layers) or "identity", frozenset(node.name for node in own)
 
-    def _before(self, name: str, span: _Span) -> set[str]:
+    def _before(self, name: str, span: Span) -> set[str]:
         """The nodes of a block that a value depends on, with its own."""
         found: set[str] = set()
         waiting = [name]
@@ -441,7 +319,7 @@ class _Maker:
                 waiting += self.nodes[self.index[name]].inputs
         return found
 
-    def _layers(self, start: int, stop: int, repeated: Sequence[_Span] = ()) -> None:
+    def _layers(self, start: int, stop: int, repeated: Sequence[Span] = ()) -> None:
         """Add the parts of single layers; ``repeated`` are equal blocks that they stand for too."""
         group: list[int] = []
         for place in range(start, stop):
@@ -457,8 +335,8 @@ class _Maker:
         node, last = self.nodes[place], self.nodes[group[-1]]
         if self.every or node.inputs != (last.name,) or self.users[last.name] > 1:
             return False
-        main = [self.nodes[other] for other in group if self.nodes[other].operation.category not in _SMALL]
-        if node.operation.category not in _SMALL:
+        main = [self.nodes[other] for other in group if self.nodes[other].operation.category not in SMALL]
+        if node.operation.category not in SMALL:
             # What only changes the shape is written with the layer before it.
             if main:
                 return node.operation.category is Category.RESHAPING and len(group) < 3
@@ -466,9 +344,9 @@ class _Maker:
         preactivated = bool(main) and self.nodes[group[0]] is not main[0]
         return not (preactivated and node.operation.category is Category.NORMALIZATION)
 
-    def _layer(self, group: Sequence[int], start: int, repeated: Sequence[_Span]) -> None:
+    def _layer(self, group: Sequence[int], start: int, repeated: Sequence[Span]) -> None:
         nodes = [self.nodes[place] for place in group]
-        main = next((node for node in nodes if node.operation.category not in _SMALL), nodes[0])
+        main = next((node for node in nodes if node.operation.category not in SMALL), nodes[0])
         rest = " · ".join(label(node) for node in nodes if node is not main)
         others = (self.nodes[span.start + place - start].name for span in repeated for place in group)
         self._add(

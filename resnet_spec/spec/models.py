@@ -298,8 +298,7 @@ class Block(Frozen):
             raise ValueError("the first of 'inputs' must be 'input'")
         chains = [self.main, *(self.shortcut.chains() if self.shortcut is not None else ()), self.after]
         names = [*self.inputs, *(name for chain in chains for name in chain if name != "input")]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             inputs = self.inputs.count(twice[0])
             what = "two inputs" if inputs > 1 else "an input and a layer" if inputs else "two layers"
             raise ValueError(f"{twice[0]!r} names {what} of the block")
@@ -435,15 +434,12 @@ class Network(Frozen):
     def _check(self) -> Network:
         for what, names in (("layers", self.layers), ("blocks", self.blocks)):
             _check_reserved(what, names)
-            taken = sorted(set(names) & WORDS.keys() | set(names) & {ABSENT})
-            if taken:
+            if taken := sorted(set(names) & WORDS.keys() | set(names) & {ABSENT}):
                 raise ValueError(f"{taken[0]!r} under {what} is the name of an operation")
-        both = sorted(set(self.layers) & set(self.blocks))
-        if both:
+        if both := sorted(set(self.layers) & set(self.blocks)):
             raise ValueError(f"{both[0]!r} names both a layer and a block")
         names = [*self.stem, *self.stages, *self.final, *self.head]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} names two of the spec's layers or stages")
         if not names:
             raise ValueError("the spec describes no layers: stem, stages, final and head are empty")
