@@ -138,34 +138,40 @@ def gelu_tanh(x: Any) -> Any:
 class EvoNormalization(keras.layers.GroupNormalization):
     """EvoNorm-S0 (Liu et al. 2020): x · sigmoid(v · x) / sqrt(variance + epsilon) · gamma + beta.
 
-    Takes the arguments of ``keras.layers.GroupNormalization``, and the initializer of ``v``. Inputs are (batch,
-    height, width, channels); the variance is that of a group of channels at all positions, divided by n.
+    Takes the arguments of ``keras.layers.GroupNormalization``, whether the sigmoid is a ``gate``, and the initializer
+    of ``v``, which belongs to the gate. Inputs are (batch, height, width, channels); the variance is that of a group of
+    channels at all positions, divided by n.
     """
 
-    def __init__(self, *args: Any, v_initializer: Any = "ones", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gate: bool = True, v_initializer: Any = "ones", **kwargs: Any) -> None:
         parent: Any = super()
         parent.__init__(*args, **kwargs)
+        self.gate = gate
         self.v_initializer = keras.initializers.get(v_initializer)
 
     def build(self, input_shape: Any) -> None:
         """Make the variables for inputs of this shape."""
         parent: Any = super()
         parent.build(input_shape)
-        self.v = self.add_weight(shape=(input_shape[-1],), name="v", initializer=self.v_initializer)
+        if self.gate:
+            self.v = self.add_weight(shape=(input_shape[-1],), name="v", initializer=self.v_initializer)
 
     def call(self, inputs: Any) -> Any:
         """Normalize and activate ``inputs`` (batch, height, width, channels)."""
         shape, positions = keras.ops.shape(inputs), _positions(inputs)
-        x, v, gamma, beta = map(_widened, (inputs, self.v, self.gamma, self.beta))
+        x, gamma, beta = map(_widened, (inputs, self.gamma, self.beta))
         grouped = keras.ops.reshape(x, (*shape[:-1], self.groups, inputs.shape[-1] // self.groups))
         scale = keras.ops.rsqrt(keras.ops.var(grouped, axis=(*positions, -1), keepdims=True) + self.epsilon)
         normalized = keras.ops.reshape(grouped * scale, shape)
-        return keras.ops.cast(normalized * keras.ops.sigmoid(v * x) * gamma + beta, inputs.dtype)
+        if self.gate:
+            normalized = normalized * keras.ops.sigmoid(_widened(self.v) * x)
+        return keras.ops.cast(normalized * gamma + beta, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         parent: Any = super()
-        return parent.get_config() | {"v_initializer": keras.initializers.serialize(self.v_initializer)}
+        initializer = keras.initializers.serialize(self.v_initializer)
+        return parent.get_config() | {"gate": self.gate, "v_initializer": initializer}
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")

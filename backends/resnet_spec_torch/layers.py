@@ -165,13 +165,16 @@ class AxisLayerNorm(nn.LayerNorm):
 class EvoNormS0(nn.GroupNorm):
     """EvoNorm-S0: x · sigmoid(v · x) over the standard deviation of x in its group of channels, then scale and offset.
 
-    ``v``, ``weight`` and ``bias`` are (C,); the variance is divided by n.
+    ``v``, ``weight`` and ``bias`` are (C,); the variance is divided by n. Without ``gate`` there is no sigmoid and no
+    ``v``.
     """
 
-    def __init__(self, *arguments: Any, rank: int = 2, **settings: Any) -> None:
+    v: nn.Parameter | None
+
+    def __init__(self, *arguments: Any, rank: int = 2, gate: bool = True, **settings: Any) -> None:
         super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
         self.rank = rank
-        self.v = nn.Parameter(torch.ones_like(self.weight))
+        self.register_parameter("v", nn.Parameter(torch.ones_like(self.weight)) if gate else None)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
@@ -181,8 +184,9 @@ class EvoNormS0(nn.GroupNorm):
         centered = grouped - grouped.mean(axes, keepdim=True)
         variance = centered.square().mean(axes, keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
-        v, weight, bias = (_by_channel(parameter, self.rank) for parameter in (self.v, self.weight, self.bias))
-        return normal * torch.sigmoid(v * input) * weight + bias
+        if self.v is not None:
+            normal = normal * torch.sigmoid(_by_channel(self.v, self.rank) * input)
+        return normal * _by_channel(self.weight, self.rank) + _by_channel(self.bias, self.rank)
 
 
 class FilterResponseNorm(nn.Module):

@@ -231,25 +231,26 @@ class EvoNormS0(_Grouped):
 
     x · sigmoid(v · x) / sqrt(variance + epsilon) · scale + offset, with a variance divided by n over each group of
     channels and all positions. Scale, offset and ``v`` are (channels,).
+
+    Attributes:
+        gate: Whether the sigmoid is a factor; without it only the normalization is left.
     """
 
     label = "EvoNormS0"
 
     op: Literal["evo_norm_s0"]
+    gate: Flag = True
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return super().output_shape(need_positions(inputs[0]))
 
     def roundings(self, *inputs: Shape) -> int:
-        return super().roundings(*inputs) + TRANSCENDENTAL
+        return super().roundings(*inputs) + TRANSCENDENTAL * self.gate
 
     def parameters(self, *inputs: Shape) -> tuple[ParameterSlot, ...]:
         shape = (inputs[0][0],)
-        return (
-            ParameterSlot("weight", shape, Role.NORM_SCALE),
-            ParameterSlot("bias", shape, Role.NORM_OFFSET),
-            ParameterSlot("v", shape, Role.NORM_GATE),
-        )
+        affine = ParameterSlot("weight", shape, Role.NORM_SCALE), ParameterSlot("bias", shape, Role.NORM_OFFSET)
+        return (*affine, ParameterSlot("v", shape, Role.NORM_GATE)) if self.gate else affine
 
 
 class FilterResponseNorm(BaseOperation):

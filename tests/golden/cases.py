@@ -154,6 +154,7 @@ OPERATIONS: dict[str, Case] = {
     "instance_norm": _only("instance_norm", epsilon=1e-5),
     "instance_norm_plain": _only("instance_norm", epsilon=1e-3, scale=False, offset=False),
     "evo_norm_s0": _only("evo_norm_s0", groups=2, epsilon=1e-5),
+    "evo_norm_s0_without_its_gate": _only("evo_norm_s0", groups=2, epsilon=1e-3, gate=False),
     "filter_response_norm": _only("filter_response_norm", epsilon=1e-5, threshold=True),
     "filter_response_norm_linear": _only("filter_response_norm", epsilon=1e-3, threshold=False),
     "relu": _only("relu"),
@@ -378,6 +379,16 @@ BLOCKS: dict[str, Case] = {
         "byob_pooled_bottleneck", _NORMALIZED, size=(4, 2), width=8, channels=16, stride=2
     ),
     "byob_pooled_bottleneck_identity": _stage("byob_pooled_bottleneck", _NORMALIZED, 16, (3, 4), width=8, channels=16),
+    "byob_regnetz_evo_norm_bottleneck": _stage(
+        "byob_regnetz_evo_norm_bottleneck",
+        {"norm": {"evo_norm_s0": {"epsilon": 1e-3}}, "act": "none"},
+        16,
+        (3, 2),
+        channels=16,
+        expansion=1,
+        group_width=16,
+        attention={"squeeze_excite": {"reduction": 4}},
+    ),
     "cifar_basic_block": _stage("cifar_basic_block", _NORMALIZED, channels=8, stride=2),
     "cifar_basic_block_padded": _stage(
         "cifar_basic_block", _NORMALIZED, channels=8, stride=2, projection="zero_padding"
@@ -463,6 +474,9 @@ BLOCKS: dict[str, Case] = {
     "preact_projection_dilated": _stage("preact_projection", _PREACTIVATED, channels=8, dilation=2, average=True),
     "resnext_bottleneck": _stage("resnext_bottleneck", _NORMALIZED, width=4, channels=8, groups=2, stride=2),
     "resnext_bottleneck_identity": _stage("resnext_bottleneck", _NORMALIZED, 8, (5, 6), width=4, channels=8, groups=2),
+    "simclr_bottleneck": _stage("simclr_bottleneck", _NORMALIZED, width=2, channels=8, stride=2),
+    "simclr_bottleneck_identity": _stage("simclr_bottleneck", _NORMALIZED, 8, (3, 4), width=2, channels=8),
+    "simclr_bottleneck_unstrided": _stage("simclr_bottleneck", _NORMALIZED, size=(3, 4), width=2, channels=8),
     "slim_bottleneck": _stage("slim_bottleneck", _SLIM, width=2, channels=8, stride=2),
     "slim_bottleneck_pooled": _stage("slim_bottleneck", _SLIM, 8, (5, 6), width=2, channels=8, stride=2),
     "slim_bottleneck_dilated": _stage("slim_bottleneck", _SLIM, 8, (5, 6), width=2, channels=8, dilation=2),

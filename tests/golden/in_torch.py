@@ -31,7 +31,7 @@ from timm.layers.blur_pool import BlurPool2d, create_aa  # noqa: E402
 from timm.layers.create_conv2d import create_conv2d  # noqa: E402
 from timm.layers.drop import DropPath  # noqa: E402
 from timm.layers.eca import EcaModule  # noqa: E402
-from timm.layers.evo_norm import EvoNorm2dS0  # noqa: E402
+from timm.layers.evo_norm import EvoNorm2dS0, EvoNorm2dS0a  # noqa: E402
 from timm.layers.filter_response_norm import FilterResponseNormAct2d, FilterResponseNormTlu2d  # noqa: E402
 from timm.layers.layer_scale import LayerScale, LayerScale2d  # noqa: E402
 from timm.layers.norm import LayerNorm2d  # noqa: E402
@@ -203,6 +203,7 @@ def _dilated_bottleneck() -> nn.Module:
 
 
 _POOLED = {"bottle_ratio": 0.5, "layers": byobnet.get_layer_fns(byobnet.model_cfgs["resnet50_clip"])}
+_EVOLVING = byobnet.get_layer_fns(byobnet.model_cfgs["regnetz_c16_evos"])
 _FUSED = {f"{name}.bn.act": f"{name}.act" for name in ("conv1_1x1", "conv2_kxk")}
 _WITH_ITS_ACTIVATION = {f"{name}.bn": ["every"] for name in ("conv1_1x1", "conv2_kxk")}
 """Modules whose value is that of no node."""
@@ -282,6 +283,7 @@ ORIGINALS: dict[str, Original] = {
     "operations/instance_norm": _in_nn("instance_norm"),
     "operations/instance_norm_plain": _in_nn("instance_norm", eps=1e-3),
     "operations/evo_norm_s0": _layer(partial(EvoNorm2dS0, 4, groups=2)),
+    "operations/evo_norm_s0_without_its_gate": _layer(partial(EvoNorm2dS0a, 4, groups=2, apply_act=False)),
     "operations/filter_response_norm": _layer(partial(FilterResponseNormTlu2d, 4)),
     "operations/filter_response_norm_linear": _layer(partial(FilterResponseNormAct2d, 4, apply_act=False, eps=1e-3)),
     "operations/relu": _in_nn("relu"),
@@ -416,6 +418,10 @@ ORIGINALS: dict[str, Original] = {
     "blocks/byob_pooled_bottleneck_identity": _module(
         partial(byobnet.BottleneckBlock, 16, 16, **_POOLED), called=_WITH_ITS_ACTIVATION, renamed=_FUSED
     ),
+    "blocks/byob_regnetz_evo_norm_bottleneck": _module(
+        partial(byobnet.BottleneckBlock, 16, 16, group_size=16, bottle_in=True, linear_out=True, layers=_EVOLVING),
+        called={"attn": ["attn.scale"]},
+    ),
     "blocks/cifar_basic_block": _module(lambda: papers.BasicUnit(4, 8, 2)),
     "blocks/cifar_basic_block_padded": _module(
         lambda: papers.BasicUnit(4, 8, 2, papers.ZeroPadded), called={"shortcut": ["shortcut.pad"]}
@@ -464,6 +470,15 @@ ORIGINALS: dict[str, Original] = {
     "blocks/preact_projection_dilated": _module(partial(resnetv2.DownsampleAvg, 4, 8, dilation=2, **_convolving)),
     "blocks/resnext_bottleneck": _module(lambda: papers.AggregatedUnit(4, 8, 2, 2, 64)),
     "blocks/resnext_bottleneck_identity": _module(lambda: papers.AggregatedUnit(8, 8, 1, 2, 64)),
+    "blocks/simclr_bottleneck": _module(partial(papers.StreamUnit, 4, 8, 2), called={"net.2": ["net.2.total"]}),
+    "blocks/simclr_bottleneck_identity": _module(
+        partial(papers.StreamUnit, 8, 8, 1), called={"net.2": ["net.2.total"]}
+    ),
+    # The pool's value before what TensorFlow does not count is that of no node.
+    "blocks/simclr_bottleneck_unstrided": _module(
+        partial(papers.StreamUnit, 4, 8, 1),
+        called={"net.2": ["net.2.total"], "projection.shortcut.1": ["every"]},
+    ),
     "blocks/squeeze_excite": _module(lambda: SEModule(6), called={"": ["scale"]}),
     "blocks/squeeze_excite_wide": _module(lambda: SEModule(16, rd_ratio=1), called={"": ["scale"]}),
     "blocks/wide_basic_block": _module(lambda: papers.WideUnit(4, 8, 2, 0.3)),

@@ -53,6 +53,7 @@ FIGURES = {
     "msra/resnet101": (44_549_160, 101),
     "msra/resnet152": (60_192_808, 152),
     "signals/tsc_resnet": (505_290, 10),
+    "simclr/r50_2x_sk1": (144_403_048, 52),
     "swav/resnet50w2": (98_004_072, 50),
 }
 
@@ -101,7 +102,7 @@ def randomized(name: str) -> Network:
     return original
 
 
-FAMILIES = ("cifar/", "faces/", "msra/", "signals/", "swav/")
+FAMILIES = ("cifar/", "faces/", "msra/", "signals/", "simclr/", "swav/")
 CLASSES = {"cifar": 10, "faces": 512, "signals": 10}
 CHANNELS = {"signals": 1}
 

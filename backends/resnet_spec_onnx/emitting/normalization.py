@@ -89,11 +89,13 @@ def _instance_norm(op: ops.InstanceNorm, builder: NodeBuilder, x: str) -> str:
 
 @EMITTERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, builder: NodeBuilder, x: str) -> str:
-    gate = builder.add("Sigmoid", builder.add("Mul", x, builder.per_channel("v")))
     grouped = builder.add("Reshape", x, builder.integers([0, op.groups, -1]))
     deviation = builder.root_mean_square(builder.subtract_mean(grouped, [2]), [2], op.epsilon)
     normalized = builder.add("Reshape", builder.add("Div", grouped, deviation), builder.add("Shape", x))
-    scaled = builder.add("Mul", builder.add("Mul", normalized, gate), builder.per_channel("weight"))
+    if op.gate:
+        gate = builder.add("Sigmoid", builder.add("Mul", x, builder.per_channel("v")))
+        normalized = builder.add("Mul", normalized, gate)
+    scaled = builder.add("Mul", normalized, builder.per_channel("weight"))
     return builder.add("Add", scaled, builder.per_channel("bias"))
 
 

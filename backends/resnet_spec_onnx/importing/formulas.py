@@ -35,20 +35,22 @@ def filter_response_norm(network: NormalForm, consumers: list[list[int]], index:
 
 
 def evo_norm(network: NormalForm, consumers: list[list[int]], index: int) -> Step | None:
-    """x · sigmoid(v · x) over the deviation of each group, · scale + offset."""
+    """x · sigmoid(v · x) over the deviation of each group, · scale + offset; the sigmoid may be missing."""
     scaled = _scaled(network, index)
-    product = scaled and network.steps[scaled[0]]
-    if scaled is None or product is None or product.kind != "multiply":
+    if scaled is None:
         return None
-    for normalized, gate in (product.inputs, product.inputs[::-1]):
-        found = _grouped(network, normalized)
-        v = _gated(network, gate)
-        if found is not None and v is not None and found[0] == v[0]:
-            x, groups, epsilon = found
-            fields = {"groups": groups, "epsilon": epsilon}
-            tensors = {**scaled[1], "v": v[1]}
-            return replace(network.steps[index], kind="evo_norm_s0", inputs=(x,), fields=fields, tensors=tensors)
-    return None
+    product = network.steps[scaled[0]]
+    found, tensors = _grouped(network, scaled[0]), scaled[1]
+    if product.kind == "multiply":
+        for normalized, gate in (product.inputs, product.inputs[::-1]):
+            ratio, v = _grouped(network, normalized), _gated(network, gate)
+            if ratio is not None and v is not None and ratio[0] == v[0]:
+                found, tensors = ratio, {**scaled[1], "v": v[1]}
+    if found is None:
+        return None
+    x, groups, epsilon = found
+    fields = {"groups": groups, "epsilon": epsilon, "gate": "v" in tensors}
+    return replace(network.steps[index], kind="evo_norm_s0", inputs=(x,), fields=fields, tensors=tensors)
 
 
 def _scaled(network: NormalForm, index: int) -> tuple[int, dict[str, Tensor]] | None:

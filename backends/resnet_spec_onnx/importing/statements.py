@@ -135,7 +135,7 @@ def _filter_response_norm(view: StepView) -> Statement:
 
 @STATEMENTS.register("evo_norm_s0")
 def _evo_norm(view: StepView) -> Statement:
-    fields = {"epsilon": decimal(view.fields["epsilon"]), "groups": view.fields["groups"]}
+    fields = {"epsilon": decimal(view.fields["epsilon"]), "groups": view.fields["groups"], "gate": view.fields["gate"]}
     return Statement("evo_norm_s0", fields, rank=_map_axes(view))
 
 

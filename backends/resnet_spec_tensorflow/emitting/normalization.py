@@ -67,7 +67,7 @@ def _instance_norm(op: ops.InstanceNorm, context: LayerContext) -> Steps:
 
 @EMITTERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, context: LayerContext) -> Steps:
-    return (EvoNormalization(op.groups, epsilon=op.epsilon, **context.common),)
+    return (EvoNormalization(op.groups, gate=op.gate, epsilon=op.epsilon, **context.common),)
 
 
 @EMITTERS.register("filter_response_norm")

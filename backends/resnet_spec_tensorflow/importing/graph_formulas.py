@@ -164,8 +164,10 @@ def _evo_norm(context: Context) -> Tensor | None:
     whole = sorted(axis % rank for axis in node.axes) == [*range(1, rank - 2), rank - 1]
     if not whole or shape.array.size != rank:
         return context.problem("divides by a deviation of other axes than those of a group")
-    arrays["v"] = _vector(node.found["v"])
-    fields = {"groups": int(shape.array[-2]), "epsilon": _epsilon(node)}
+    gate = "v" in node.found
+    if gate:
+        arrays["v"] = _vector(node.found["v"])
+    fields = {"groups": int(shape.array[-2]), "epsilon": _epsilon(node), "gate": gate}
     return context.add("evo_norm_s0", tensor.value, tensor.axes, name=name, arrays=arrays, **fields)
 
 

@@ -85,7 +85,12 @@ GROUPED: Pattern = ("Reshape", "x", "=groups")
 CENTERED: Pattern = ("Sub", GROUPED, ("Mean", GROUPED, "=axes"))
 SCALE: Pattern = ("Rsqrt", _plus(("Mean", ("Square", CENTERED), "=axes2"), "=epsilon"))
 GATE: Pattern = ("Sigmoid", ("Mul", "=v", "x"))
-EVO: Pattern = _plus(("Mul", ("Mul", ("Reshape", ("Mul", GROUPED, SCALE), "=back"), GATE), "=scale"), "=offset")
+
+
+def _evo(*, gate: bool) -> Pattern:
+    normalized: Pattern = ("Reshape", ("Mul", GROUPED, SCALE), "=back")
+    return _plus(("Mul", ("Mul", normalized, GATE) if gate else normalized, "=scale"), "=offset")
+
 
 NORM: Pattern = ("Sqrt", ("Maximum", ("Sum", ("Square", "x"), "=axes"), "=bound"))
 POWERS: Pattern = ("Mean", ("Pow", ("Maximum", "x", "=epsilon"), "=p"), "=axes")
@@ -103,7 +108,7 @@ HALF: Pattern = ("Mul", "=half", "x")
 PATTERNS: Mapping[str, Sequence[Pattern]] = {
     "Normalized": [_normalized(scale=scale, offset=offset) for scale in (True, False) for offset in (True, False)],
     "FilterResponseNormalized": [_filter_response(threshold=threshold) for threshold in (True, False)],
-    "EvoNormalized": [EVO],
+    "EvoNormalized": [_evo(gate=gate) for gate in (True, False)],
     "L2Normalized": [("RealDiv", "x", NORM)],
     "GeneralizedMean": [("Pow", POWERS, "=root_of_p")],
     "Interpolated": [INTERPOLATED],

@@ -98,8 +98,10 @@ def _group_normalization(context: Context) -> Tensor | None:
     fields: dict[str, Any] = {"epsilon": float(layer.epsilon)}
     groups, arrays = layer.groups, _affine(layer)
     if type(layer).__name__ == "EvoNormalization":
-        arrays["v"] = weight(layer.v)
-        return context.add("evo_norm_s0", tensor.value, tensor.axes, arrays=arrays, groups=groups, **fields)
+        if layer.gate:
+            arrays["v"] = weight(layer.v)
+        fields |= {"groups": groups, "gate": layer.gate}
+        return context.add("evo_norm_s0", tensor.value, tensor.axes, arrays=arrays, **fields)
     fields |= {"scale": layer.scale, "offset": layer.center}
     channels = tensor.value.shape[0]
     groups = channels if groups == -1 else groups

@@ -97,7 +97,7 @@ def _instance_norm(op: ops.InstanceNorm, shape: Shape, options: Options) -> nn.M
 
 @LAYERS.register("evo_norm_s0")
 def _evo_norm_s0(op: ops.EvoNormS0, shape: Shape, options: Options) -> EvoNormS0:
-    return empty(EvoNormS0, op.groups, shape[0], op.epsilon, rank=len(shape) - 1, dtype=options.dtype)
+    return empty(EvoNormS0, op.groups, shape[0], op.epsilon, rank=len(shape) - 1, gate=op.gate, dtype=options.dtype)
 
 
 @LAYERS.register("filter_response_norm")

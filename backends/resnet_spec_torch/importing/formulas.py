@@ -320,7 +320,8 @@ def _filter_response_norm(probing: _Probing) -> Iterator[Recognized]:
 
 
 def _evo_norm_s0(probing: _Probing) -> Iterator[Recognized]:
-    if not probing.of_channels(3):
+    gate = probing.of_channels(3)
+    if not gate and not probing.of_channels(2):
         return
     counts = [count for count in range(1, probing.x[0] + 1) if probing.x[0] % count == 0]
     for arrays, groups, epsilon in product(permutations(probing.arrays), counts, probing.epsilons):
@@ -330,13 +331,13 @@ def _evo_norm_s0(probing: _Probing) -> Iterator[Recognized]:
         ) -> torch.Tensor:
             grouped = x.reshape(len(x), groups, -1)
             normal = grouped / (grouped.var(2, correction=0, keepdim=True) + epsilon).sqrt()
-            scale, offset, gate = (_by_channel(array, x) for array in arrays)
-            return normal.reshape(x.shape) * (x * gate).sigmoid() * scale + offset
+            scale, offset, *v = (_by_channel(array, x) for array in arrays)
+            normal = normal.reshape(x.shape)
+            return (normal * (x * v[0]).sigmoid() if v else normal) * scale + offset
 
         if probing.matches(formula, *arrays, edge=epsilon**0.5):
-            weight, bias, v = map(_flat, arrays)
-            slots = {"weight": weight, "bias": bias, "v": v}
-            yield Recognized("evo_norm_s0", {"groups": groups, "epsilon": epsilon}, slots)
+            slots = dict[str, Array](zip(("weight", "bias", "v"), map(_flat, arrays), strict=False))
+            yield Recognized("evo_norm_s0", {"groups": groups, "epsilon": epsilon, "gate": gate}, slots)
 
 
 def _gem_pool(probing: _Probing) -> Iterator[Recognized]:

@@ -210,10 +210,13 @@ def _datasets(file: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _layer_names(model: Mapping[str, Any], place: str = "") -> dict[str, str]:
-    """Layers' names by the place of their group: the layer's class, and how many of it came before."""
+    """Layers' names by the place of their group: the layer's class, and how many of it came before.
+
+    A model of a class of its own lists no layers; their groups have their names.
+    """
     names: dict[str, str] = {}
     seen: Counter[str] = Counter()
-    for layer in model["config"]["layers"]:
+    for layer in model["config"].get("layers", ()):
         kind = _snake_case(layer["class_name"])
         group = f"{place}layers/{kind}" + (f"_{seen[kind]}" if seen[kind] else "")
         seen[kind] += 1

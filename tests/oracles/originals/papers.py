@@ -1,7 +1,8 @@
 """Networks of papers in plain PyTorch, written from the papers and independent of the specs.
 
 A network has the names of the checkpoints that people have: pytorch_resnet_cifar10 and pytorch-cifar (He et al. 2015),
-pytorch_image_classification (He et al. 2016), WideResNet-pytorch, ResNeXt.pytorch, insightface and detectron2.
+pytorch_image_classification (He et al. 2016), WideResNet-pytorch, ResNeXt.pytorch, insightface, detectron2 and
+SimCLRv2-Pytorch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import max_pool2d, pad, relu
 
 from resnet_spec import Graph
 
@@ -427,6 +428,110 @@ def wider(factor: int, channels: int, classes: int) -> nn.Module:
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Chen et al. 2020 (SimCLRv2): selective kernels of two streams, average pools before the projections, and a stem of
+# three convolutions whose pool is padded as TensorFlow does
+
+
+def normalized(channels: int, *, active: bool = True) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU() if active else nn.Identity())
+
+
+class StreamKernel(nn.Module):
+    """One convolution makes both streams; the width between is a sixteenth of the channels, at least 32."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        width = max(channels // 16, 32)
+        self.main_conv = nn.Sequential(convolution(channels, 2 * channels, 3, stride), normalized(2 * channels))
+        self.mixing_conv = nn.Sequential(
+            convolution(channels, width, 1), normalized(width), convolution(width, 2 * channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.main_conv(x).chunk(2, 1)
+        one, other = self.mixing_conv(pooled(first + second)[..., None, None]).chunk(2, 1)
+        # A softmax over two.
+        share = torch.sigmoid(one - other)
+        return first * share + second * (1 - share)
+
+
+class StreamProjection(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        padded = nn.ZeroPad2d((0, 1, 0, 1))
+        pool = nn.AvgPool2d(2, stride)
+        self.shortcut = nn.Sequential(padded, pool, convolution(inputs, outputs, 1))
+        self.bn = normalized(outputs, active=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded, pool, projection = self.shortcut
+        y = pool(padded(x))
+        if self.stride == 1:
+            # Padding that TensorFlow adds itself does not count.
+            y = y / pool(padded(torch.ones_like(x)))
+        return self.bn(projection(y))
+
+
+class StreamUnit(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        width = outputs // 4
+        self.projection = StreamProjection(inputs, outputs, stride) if inputs != outputs else nn.Identity()
+        self.net = nn.Sequential(
+            convolution(inputs, width, 1),
+            normalized(width),
+            StreamKernel(width, stride),
+            convolution(width, outputs, 1),
+            normalized(outputs, active=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(self.projection(x) + self.net(x))
+
+
+class StreamStage(nn.Module):
+    def __init__(self, count: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.blocks = in_a_row(StreamUnit, counted(count), inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)
+
+
+class StreamResNet(nn.Module):
+    def __init__(self, factor: int, channels: int, classes: int) -> None:
+        super().__init__()
+        width = 32 * factor
+        stem = nn.Sequential(
+            convolution(channels, width, 3, 2),
+            normalized(width),
+            convolution(width, width, 3),
+            normalized(width),
+            convolution(width, 2 * width, 3),
+            normalized(2 * width),
+        )
+        stages: list[nn.Module] = []
+        inputs = 2 * width
+        for index, count in enumerate((3, 4, 6, 3)):
+            outputs = 256 * factor * 2**index
+            stages.append(StreamStage(count, inputs, outputs, 2 if index else 1))
+            inputs = outputs
+        self.net = nn.Sequential(stem, *stages)
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem, *stages = self.net
+        x = stem(x)
+        # A row and a column on both sides only where the size is odd.
+        height, width = x.shape[2:]
+        x = max_pool2d(pad(x, (width % 2, 1, height % 2, 1), value=-torch.inf), 3, 2)
+        for stage in stages:
+            x = stage(x)
+        return self.fc(pooled(x))
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # Wang, Yan, Oates 2017: the residual network for time series, with Keras' normalization as the authors use it; the
 # shortcut of a block that adds no channels is a normalization alone
 
@@ -479,6 +584,7 @@ _BUILDERS: dict[str, _Builder] = {
     r"cifar/wrn_(\d+)_(\d+)": lambda n, channels, classes: WideResNet(n[0], n[1], channels, classes),
     r"cifar/resnext(\d+)_(\d+)x(\d+)d": lambda n, channels, classes: ResNeXt(n[0], n[1], n[2], channels, classes),
     r"faces/iresnet(\d+)": lambda n, channels, features: FaceResNet(n[0], channels, features),
+    r"simclr/r50_(\d)x_sk1": lambda n, channels, classes: StreamResNet(n[0], channels, classes),
     r"signals/tsc_resnet": lambda n, channels, classes: SeriesResNet(channels, classes),
     r"swav/resnet50w(\d)": lambda n, channels, classes: wider(n[0], channels, classes),
     r"msra/resnet(\d+)": lambda n, channels, classes: MsraResNet(n[0], channels, classes),

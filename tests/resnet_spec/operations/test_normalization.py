@@ -138,6 +138,11 @@ def test_other_values_are_refused(operation: Any, shape: Shape, said: str) -> No
             [("weight", (4,), Role.NORM_SCALE), ("bias", (4,), Role.NORM_OFFSET), ("v", (4,), Role.NORM_GATE)],
         ),
         (
+            make("evo_norm_s0", **GROUPED, gate=False),
+            MAP,
+            [("weight", (4,), Role.NORM_SCALE), ("bias", (4,), Role.NORM_OFFSET)],
+        ),
+        (
             make("filter_response_norm", epsilon=1e-5, threshold=True),
             MAP,
             [("weight", (4,), Role.NORM_SCALE), ("bias", (4,), Role.NORM_OFFSET), ("tau", (4,), Role.NORM_THRESHOLD)],
@@ -170,6 +175,7 @@ ROUNDINGS = [
     # The sums over a group, or a channel, behind its mean and variance, and what comes after.
     (make("group_norm", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8),
     (make("evo_norm_s0", **GROUPED), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8 + 4),
+    (make("evo_norm_s0", **GROUPED, gate=False), [MAP], 4 * 9 * 10 // GROUPED["groups"] + 8),
     (make("filter_response_norm", epsilon=1e-6, threshold=True), [MAP], 9 * 10 + 8),
     (make("layer_norm", epsilon=1e-6), [MAP], 4 + 8),
     (make("layer_norm", axis=2, epsilon=1e-6), [MAP], 10 + 8),

@@ -34,8 +34,9 @@ def test_group_norm(groups: int, scale: bool, offset: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_evo_norm_s0(groups: int) -> None:
-    assert_as_torch(single("evo_norm_s0", 4, 5, 6, groups=groups, epsilon=1e-3), *MAPS)
+@pytest.mark.parametrize("gate", [True, False])
+def test_evo_norm_s0(groups: int, gate: bool) -> None:
+    assert_as_torch(single("evo_norm_s0", 4, 5, 6, groups=groups, epsilon=1e-3, gate=gate), *MAPS)
 
 
 @pytest.mark.parametrize("threshold", [True, False])

@@ -265,9 +265,15 @@ def test_a_module_that_standardizes_its_kernel_is_recognized(tmp_path: Path) -> 
     assert error_of(source) < 1e-5
 
 
-@pytest.mark.parametrize("op", ["filter_response_norm", "evo_norm_s0"])
-def test_a_formula_as_torch_writes_it_is_one_operation(op: str, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"threshold": True} if op == "filter_response_norm" else {"groups": 2}
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("filter_response_norm", {"threshold": True}),
+        ("evo_norm_s0", {"groups": 2}),
+        ("evo_norm_s0", {"groups": 2, "gate": False}),
+    ],
+)
+def test_a_formula_as_torch_writes_it_is_one_operation(op: str, fields: dict[str, Any], tmp_path: Path) -> None:
     build = Builder(3, 9, 9).add("conv", "conv2d", channels=4, kernel=3)
     graph = build.add("norm", op, epsilon=1e-4, **fields).graph()
     backend = TorchBackend()

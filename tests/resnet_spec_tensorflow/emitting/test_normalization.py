@@ -66,10 +66,11 @@ def test_group_norm(run, single, groups, scale, offset, epsilon):
 
 @pytest.mark.parametrize("groups", [1, 3, 6])
 @pytest.mark.parametrize("epsilon", [1e-5, 0.3])
-def test_evo_norm(run, single, groups, epsilon):
-    graph = single("evo_norm_s0", (6, 8, 8), groups=groups, epsilon=epsilon)
+@pytest.mark.parametrize("gated", [True, False])
+def test_evo_norm(run, single, groups, epsilon, gated):
+    graph = single("evo_norm_s0", (6, 8, 8), groups=groups, epsilon=epsilon, gate=gated)
     arrays = drawn(graph)
-    gate = 1 / (1 + np.exp(-column(arrays["x.v"]) * X))
+    gate = 1 / (1 + np.exp(-column(arrays["x.v"]) * X)) if gated else 1
     expected = X * gate / deviation(X, groups, epsilon) * column(arrays["x.weight"]) + column(arrays["x.bias"])
     close(run(graph, X, arrays, dtype="float64"), expected)
 

@@ -96,6 +96,7 @@ OPERATIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "filter_response_norm": ((4, 5, 4), {"epsilon": 1e-3, "threshold": False}),
     "filter_response_norm with a threshold": ((4, 5, 4), {"epsilon": 1e-3, "threshold": True}),
     "evo_norm_s0": ((4, 5, 6), {"groups": 2, "epsilon": 1e-3}),
+    "evo_norm_s0 without its gate": ((4, 5, 6), {"groups": 2, "epsilon": 1e-3, "gate": False}),
     "l2_normalize": ((4, 5, 6), {"axis": 0, "epsilon": 1e-3}),
     "gelu": ((4, 5, 6), {"approximate": False}),
     "gelu by tanh": ((4, 5, 6), {"approximate": True}),

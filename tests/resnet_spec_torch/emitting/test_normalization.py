@@ -87,15 +87,16 @@ def test_group_norm(groups: int, scale: bool, offset: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 3, 6])
-def test_evo_norm_s0(groups: int) -> None:
+@pytest.mark.parametrize("gated", [True, False])
+def test_evo_norm_s0(groups: int, gated: bool) -> None:
     images = random_images(2, 6, 4, 5) + 3
-    arrays = vectors("weight", "bias", "v")
-    gate = 1 / (1 + np.exp(-by_channel(arrays["v"]) * images))
+    arrays = vectors("weight", "bias", *["v"] * gated)
+    gate = 1 / (1 + np.exp(-by_channel(arrays["v"]) * images)) if gated else 1
     wanted = images * gate / np.sqrt(grouped_variance(images, groups) + 0.5)
     wanted = wanted * by_channel(arrays["weight"]) + by_channel(arrays["bias"])
-    result = run("evo_norm_s0", images, arrays, groups=groups, epsilon=0.5)
+    result = run("evo_norm_s0", images, arrays, groups=groups, epsilon=0.5, gate=gated)
     np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-5)
-    assert list(layer("evo_norm_s0", groups=2, epsilon=0.5).state_dict()) == ["weight", "bias", "v"]
+    assert list(layer("evo_norm_s0", groups=2, epsilon=0.5, gate=gated).state_dict()) == list(arrays)
 
 
 @pytest.mark.parametrize("threshold", [True, False])

@@ -338,13 +338,17 @@ def test_normalizations_of_timm() -> None:
     need("timm")
     # timm imports torchvision, whose operators must be registered first.
     models()
-    from timm.layers.evo_norm import EvoNorm2dS0
+    from timm.layers.evo_norm import EvoNorm2dS0, EvoNorm2dS0a
     from timm.layers.filter_response_norm import FilterResponseNormTlu2d
     from timm.layers.norm import LayerNorm2d
 
     layers: Any = (
         (FilterResponseNormTlu2d(4), {"op": "filter_response_norm", "threshold": True, "epsilon": 1e-5}),
         (EvoNorm2dS0(4, group_size=2), {"op": "evo_norm_s0", "groups": 2, "epsilon": 1e-5}),
+        (
+            EvoNorm2dS0a(4, group_size=2, apply_act=False),
+            {"op": "evo_norm_s0", "groups": 2, "epsilon": 1e-3, "gate": False},
+        ),
         (LayerNorm2d(4), {"op": "layer_norm", "epsilon": 1e-6}),
     )
     for layer, op in layers:

@@ -202,6 +202,16 @@ def test_an_archive_of_a_model_in_a_model_is_read(tiny: Graph, arrays: dict[str,
     assert_read(path, tiny, arrays)
 
 
+def test_an_archive_of_a_class_of_its_own_is_read_by_its_groups_names(
+    tiny: Graph, arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    """Such as KerasHub's classifiers, whose configuration lists no layers."""
+    config = json.dumps({"class_name": "Classifier", "config": {"name": "own", "backbone": {"class_name": "Trunk"}}})
+    path = write_archive(tmp_path / "model.keras", hdf5(by_class, arrays), config)
+
+    assert_read(path, tiny, arrays)
+
+
 def test_half_precision_is_read_as_it_stands(arrays: dict[str, Any], tmp_path: Path) -> None:
     half = {name: array.astype("float16") for name, array in arrays.items()}
     (tmp_path / "w.h5").write_bytes(hdf5(by_layer, half))
