@@ -25,7 +25,8 @@ def test_the_navigation_lists_every_page() -> None:
     families = {f"{gallery.FOLDER}/{name.partition('/')[0]}.md" for name in resnet_spec.available()}
     wanted = {*building.sources().values(), *python_api.pages(), *families, f"{gallery.FOLDER}/index.md"}
 
-    assert sorted(building.entries(NAVIGATION)) == sorted(wanted)
+    listed = sorted(building.entries(NAVIGATION))
+    assert listed == sorted(wanted), f"change nav in zensical.toml: {wanted ^ set(listed)}"
 
 
 def test_the_kinds_of_page_are_apart() -> None:
