@@ -9,6 +9,7 @@ import click
 from resnet_spec.cli.common import (
     JSON,
     LINE,
+    as_options,
     muted_stderr,
     print_json,
     progress,
@@ -116,7 +117,7 @@ def _specs(found: Identification) -> Iterator[tuple[str, str]]:
 def _remark(match: Match, found: Identification) -> str:
     """How a spec differs that does not fit."""
     if found.by_structure:
-        return "; ".join(match.differences)
+        return as_options("; ".join(match.differences))
     return f"{match.share:.0%} of names and shapes agree"
 
 
