@@ -294,6 +294,7 @@ _KERAS = {
     "norm": {"batch_norm": {"epsilon": 1.001e-5, "decay": 0.99, "running_variance": "biased"}},
     "act": "relu",
 }
+_HUB = {"norm": {"batch_norm": {"epsilon": 1e-5, "decay": 0.9, "running_variance": "biased"}}, "act": "relu"}
 _TUTORIAL = {**_KERAS, "norm": {"batch_norm": {"epsilon": 1e-3, "decay": 0.99, "running_variance": "biased"}}}
 _SLIM = {
     "norm": {"batch_norm": {"epsilon": 1e-5, "decay": 0.997, "running_variance": "unbiased"}},
@@ -407,6 +408,14 @@ BLOCKS: dict[str, Case] = {
     "eca_gate_wide": _stage("eca_gate", {}, 6, kernel=5),
     "keras_bottleneck": _stage("keras_bottleneck", _KERAS, width=2, channels=8, stride=2),
     "keras_bottleneck_identity": _stage("keras_bottleneck", _KERAS, 8, (5, 6), width=2, channels=8),
+    "keras_hub_basic_block": _stage("keras_hub_basic_block", _HUB, channels=8, stride=2),
+    "keras_hub_basic_block_average": _stage(
+        "keras_hub_basic_block", _HUB, 8, (3, 2), channels=8, average=True, projects=True
+    ),
+    "keras_hub_bottleneck": _stage("keras_hub_bottleneck", _HUB, width=2, channels=8, stride=2),
+    "keras_hub_bottleneck_average": _stage("keras_hub_bottleneck", _HUB, width=2, channels=8, stride=2, average=True),
+    "keras_hub_bottleneck_identity": _stage("keras_hub_bottleneck", _HUB, 8, (5, 6), width=2, channels=8),
+    "keras_hub_preact_bottleneck": _stage("keras_hub_preact_bottleneck", _HUB, width=2, channels=8, stride=2),
     "keras_preact_bottleneck": _stage("keras_preact_bottleneck", _KERAS, width=2, channels=8, stride=2),
     "keras_preact_bottleneck_pooled": _stage(
         "keras_preact_bottleneck", _KERAS, 8, (5, 6), width=2, channels=8, stride=2

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.applications.resnet import residual_block_v1, residual_block_v2
+from keras_hub.src.models.resnet import resnet_backbone
 from numpy.typing import NDArray
 
 from resnet_spec import Graph
@@ -116,7 +117,18 @@ def _block(name: str, pattern: str, make: Callable[[Any], Any]) -> Original:
         values = keras.Model(inputs, outputs)(_channels_last(images))
         return {node: _channels_first(value) for node, value in values.items()}
 
-    return Original(name, ("keras", "tensorflow"), run)
+    library = name.partition(".")[0]
+    return Original(name, ("keras-hub",) * (library == "keras_hub") + ("keras", "tensorflow"), run)
+
+
+def _keras_hub(kind: str, stride: int, *, projected: bool, preactivated: bool = False) -> Original:
+    options = {"conv_shortcut": projected, "use_pre_activation": preactivated, "dtype": "float64"}
+    filters = 8 if kind.startswith("basic") else 2
+    return _block(
+        f"keras_hub.src.models.resnet.resnet_backbone.apply_{kind}",
+        "block_{}",
+        lambda x: getattr(resnet_backbone, f"apply_{kind}")(x, filters, stride=stride, name="block", **options),
+    )
 
 
 def _keras_v1(stride: int, *, projected: bool) -> Original:
@@ -172,6 +184,12 @@ ORIGINALS: dict[str, Original] = {
     "operations/concat_of_rows": _function("concat", lambda x: tf.concat([x[:, :2], x, x[:, :2]], 1)),
     "blocks/keras_bottleneck": _keras_v1(2, projected=True),
     "blocks/keras_bottleneck_identity": _keras_v1(1, projected=False),
+    "blocks/keras_hub_basic_block": _keras_hub("basic_block", 2, projected=True),
+    "blocks/keras_hub_basic_block_average": _keras_hub("basic_block_vd", 1, projected=True),
+    "blocks/keras_hub_bottleneck": _keras_hub("bottleneck_block", 2, projected=True),
+    "blocks/keras_hub_bottleneck_average": _keras_hub("bottleneck_block_vd", 2, projected=True),
+    "blocks/keras_hub_bottleneck_identity": _keras_hub("bottleneck_block", 1, projected=False),
+    "blocks/keras_hub_preact_bottleneck": _keras_hub("bottleneck_block", 2, projected=True, preactivated=True),
     "blocks/keras_preact_bottleneck": _keras_v2(2, projected=True),
     "blocks/keras_preact_bottleneck_pooled": _keras_v2(2, projected=False),
     "blocks/tutorial_block": _tutorial(6, 2),

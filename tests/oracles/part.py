@@ -45,6 +45,7 @@ PART = (
     "cifar/resnet20",
     "faces/iresnet18",
     "image_classifiers/resnet18",
+    "keras_hub/resnet_18",
     "mirror/decoder50",
     "monai/resnet10",
     "msra/resnet50",
