@@ -53,7 +53,7 @@ format: $(SETUP) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-site: $(SETUP) $(NODE) ## build the documentation, with a page for each network, in site/
+site: $(SETUP) $(NODE) ## build the documentation, with a page for each network, in build/site/
 	$(BIN)/python -m tests.site
 
 # Goes on where it last stopped; ARGUMENTS="timm/* --again" chooses networks and compares them again.
@@ -122,4 +122,4 @@ $(NODE): $(SETUP) tests/node/package-lock.json tests/node/unpack.mjs
 	touch $@
 
 clean: ## remove the environments and what was built
-	rm -rf $(VENV) $(RIVALS) $(dir $(NODE)) dist build site .cache
+	rm -rf $(VENV) $(RIVALS) $(dir $(NODE)) dist build

@@ -1,4 +1,4 @@
-"""``python -m tests.site``: builds the site in the folder site/ from docs/, the docstrings and the specs."""
+"""``python -m tests.site``: builds the site in build/site from docs/, the docstrings and the specs."""
 
 import sys
 

@@ -17,6 +17,7 @@ from tests.docs.documents import ROOT
 from tests.site import gallery, python_api
 
 CONFIGURATION = ROOT / "zensical.toml"
+BUILD, SITE = ROOT / "build", ROOT / "build" / "site"
 PAGES = {name: f"{name.removesuffix('.md').lower()}.md" for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}
 PAGES["README.md"] = "index.md"
 """Pages beside docs/, with their names on the site."""
@@ -26,22 +27,30 @@ FILES = {"tests/site/site.css": "site.css", "tests/node/node_modules/iframe-work
 
 def configuration() -> dict[str, Any]:
     """The settings of the site."""
-    return tomllib.loads(CONFIGURATION.read_text("utf-8"))["project"]
+    return tomllib.loads(with_families(CONFIGURATION.read_text("utf-8")))["project"]
 
 
 def build() -> int:
     """Write all pages, check that each is in the navigation, and build the site; the status of the command."""
     settings = configuration()
-    folder = ROOT / settings["docs_dir"]
+    folder = BUILD / settings["docs_dir"]
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(ROOT / settings["site_dir"], ignore_errors=True)
+    shutil.rmtree(SITE, ignore_errors=True)
     for name, text in pages(settings["extra"]["social"][0]["link"]).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     for name, page in (FILES | pictures()).items():
         shutil.copyfile(ROOT / name, folder / page)
-    return run_zensical(CONFIGURATION)
+    (BUILD / CONFIGURATION.name).write_text(with_families(CONFIGURATION.read_text("utf-8")), "utf-8")
+    return run_zensical(BUILD / CONFIGURATION.name)
+
+
+def with_families(text: str) -> str:
+    """The settings with the page of each family of networks in the navigation."""
+    last = '    { "One table of all" = "networks.md" },\n'
+    lines = [f'    {{ "{name}" = "{gallery.FOLDER}/{name}.md" }},\n' for name in gallery.families()]
+    return text.replace(last, "".join((last, *lines)))
 
 
 def run_zensical(configuration: Path) -> int:

@@ -54,6 +54,11 @@ def networks() -> tuple[Network, ...]:
     return tuple(found)
 
 
+def families() -> list[str]:
+    """The families of the shipped networks."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in resnet_spec.available()))
+
+
 def pages(repository: str) -> dict[str, str]:
     """The list of the families, a page for each family, and the page and the drawing of each network."""
     found: dict[str, str] = {}

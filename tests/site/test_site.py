@@ -13,7 +13,7 @@ import pytest
 
 import resnet_spec
 from tests.browser import browser
-from tests.docs.documents import ROOT, blocks, read
+from tests.docs.documents import blocks, read
 from tests.site import building, gallery, python_api
 
 TUTORIAL = "docs/tutorial.md"
@@ -93,7 +93,7 @@ class Page(HTMLParser):
 def site() -> Path:
     """The site as ``make site`` builds it."""
     assert building.build() == 0
-    return ROOT / building.configuration()["site_dir"]
+    return building.SITE
 
 
 @pytest.mark.slow
