@@ -25,6 +25,8 @@ from resnet_spec.errors import ResnetSpecError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from resnet_spec.describing.networks import Network
+
 CANNOT_RUN = 3
 LINE = 80
 """The width of texts that are wrapped."""
@@ -289,6 +291,12 @@ def shape_argument(text: str | None) -> tuple[int, ...] | None:
     if not re.fullmatch(r"\d{1,7}(x\d{1,7})*", text):
         raise click.UsageError(f"--input is sizes joined by x, channels first, such as 3x224x224, not {text!r}")
     return tuple(map(int, text.split("x")))
+
+
+def check_input_used(shape: str | None, *networks: Network) -> None:
+    """Report an ``--input`` that would be ignored: every network states its own."""
+    if shape is not None and all(network.is_spec for network in networks):
+        raise click.UsageError("--input is for models; override a spec's input instead: --set input.height=64")
 
 
 def table_lines(rows: Iterable[tuple[str, str]], width: int = LINE) -> list[str]:

@@ -12,6 +12,7 @@ from resnet_spec.cli.common import (
     JSON,
     LINE,
     SET,
+    check_input_used,
     muted_stderr,
     print_json,
     progress,
@@ -64,6 +65,7 @@ def diff(
         tell("reading the networks")
         one = read_network(first, overrides if second is not None else (), size)
         other = read_network(second if second is not None else first, overrides, size)
+        check_input_used(shape, one, other)
         if overrides and not (one.is_spec or other.is_spec):
             raise click.UsageError(f"--set overrides values of specs (shipped, or ending in {' or '.join(ENDINGS)})")
         tell("comparing them")

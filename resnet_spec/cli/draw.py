@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resnet_spec.cli import completion
-from resnet_spec.cli.common import SET, muted_stderr, progress, quiet_stdout
+from resnet_spec.cli.common import SET, check_input_used, muted_stderr, progress, quiet_stdout
 from resnet_spec.errors.extras import require
 
 if TYPE_CHECKING:
@@ -84,11 +85,15 @@ def draw(
         text = (drawing.html if form == "html" else drawing.svg)(graph, color=color, **choice, **options)
     if nodes and len(graph.nodes) > MANY:
         click.echo(f"{len(graph.nodes):,} operations are drawn; without --nodes equal blocks are drawn once", err=True)
+    data = text.encode() if isinstance(text, str) else text
     if output is None:
-        click.echo(text, nl=False)
+        # SVG is read as UTF-8, whatever the locale's encoding is; ASCII is both.
+        picture = data.decode()
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        click.echo(picture if utf8 else picture.encode("ascii", "xmlcharrefreplace").decode(), nl=False)
     else:
         with replacing(output, force=True) as temporary:
-            temporary.write_bytes(text.encode() if isinstance(text, str) else text)
+            temporary.write_bytes(data)
 
 
 def _form(output: Path | None) -> str:
@@ -117,11 +122,13 @@ def _read(
         if overrides and not one.is_spec:
             raise click.UsageError("--set overrides values of a spec")
         if against is None:
+            check_input_used(shape, one)
             return one.graph, {}
         from resnet_spec.describing.differences import compare
         from resnet_spec.describing.marks import marks_of
 
         other = read_network(against, (), size)
+        check_input_used(shape, one, other)
         tell("comparing them")
         comparison = compare(other.graph, one.graph, training=one.is_spec and other.is_spec)
     before, after = marks_of(comparison.alignment)

@@ -77,7 +77,11 @@ def install_settings(folder: Path) -> dict[str, list[str]]:
             "'resnet-spec show resnet50 > mine.yaml'"
         )
     settings = folder / SETTINGS
-    old = settings.read_bytes() if settings.exists() else b""
+    try:
+        settings.parent.mkdir(exist_ok=True)
+        old = settings.read_bytes() if settings.exists() else b""
+    except OSError as error:
+        raise OutputError(f"{error.filename}: {error.strerror or error}") from None
     try:
         text = old.decode("utf-8").replace("\r\n", "\n")
         text = text if text.strip() else "{}\n"
@@ -86,7 +90,6 @@ def install_settings(folder: Path) -> dict[str, list[str]]:
             text = with_member(text, (SCHEMAS, name), patterns)
     except ValueError as error:
         raise OutputError(f"{settings}: is not changed, since it is not JSON with comments ({error})") from None
-    settings.parent.mkdir(exist_ok=True)
     for of in found:
         _write_schema(settings.parent, of)
     with replacing(settings, force=True) as temporary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from resnet_spec.errors import printable
 from resnet_spec.errors.extras import require
 
 
@@ -30,7 +31,7 @@ def preview(specs: tuple[str, ...], port: int, opens: bool) -> None:
             read(path)
     watched = Watched(paths)
     with PreviewServer(watched, port) as server:
-        click.echo(f"{server.address} shows {', '.join(map(str, paths))}; Ctrl-C ends it")
+        click.echo(printable(f"{server.address} shows {', '.join(map(str, paths))}; Ctrl-C ends it"))
         watched.start()
         try:
             if opens:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, as_options, backend_option, changed_specs
+from resnet_spec.errors import printable
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend
@@ -56,7 +57,7 @@ def validate(
             failed = True
             _report(error, name, reported)
         else:
-            click.echo(f"{name}: {verdict}")
+            click.echo(printable(f"{name}: {verdict}"))
     if failed:
         click.get_current_context().exit(2)
 

@@ -61,7 +61,7 @@ def read_network(text: str, overrides: Sequence[str] = (), input: tuple[int, ...
     path = Path(text)
     if text.endswith(ENDINGS) or is_address(text):
         return Network(text, load(text, overrides).to_graph(), is_spec=True)
-    if path.exists():
+    if text and path.exists():
         return _from_file(text, path, input)
     if ":" in text:
         source = read_source(text, input)

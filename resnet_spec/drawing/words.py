@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from resnet_spec.drawing.network import Node
 from resnet_spec.operations import Category
 
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ILLEGAL = re.compile("[^\t\n\r\x20-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SHORT = {
     "batch_norm": "BN", "position_batch_norm": "BN per position", "group_norm": "GN", "layer_norm": "LN",
@@ -85,7 +85,7 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def legal(text: str) -> str:
-    """A text without characters that XML cannot hold, such as the escape codes of colors."""
+    """A text without characters that XML cannot hold, such as the escape codes of colors, or that reverse others."""
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -38,7 +38,8 @@ class PreviewServer(ThreadingHTTPServer):
         try:
             super().__init__((LOOPBACK, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise OutputError(f"port {port}: {getattr(error, 'strerror', None) or error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"port {port}: {why}; choose another one, or none for any free port") from None
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -58,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: PreviewServer  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version = "resnet-spec"
     sys_version = ""
+    timeout = 60
+    """Seconds after which a client that sends no request, or reads no answer, is disconnected."""
 
     def do_GET(self) -> None:
         if not self._is_own():

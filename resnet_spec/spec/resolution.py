@@ -50,7 +50,8 @@ def _hint(kind: str, own: list[str]) -> str:
     like = difflib.get_close_matches(kind, WORDS, n=1, cutoff=0.7)
     like += [name for word in words for name in WORDS if word in name]
     if not like:
-        return suggest(kind, own)
+        longer = [name for name in own if name.startswith(f"{kind.lower()}_")]
+        return f"; did you mean {longer[0]!r}?" if len(longer) == 1 else suggest(kind, own)
     category = WORDS[like[0]].category
     names = [name for name, operation in WORDS.items() if operation.category is category]
     return f"; the operations of the kind {category} are {', '.join(names)}"

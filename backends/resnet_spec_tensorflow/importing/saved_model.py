@@ -74,7 +74,10 @@ def _saved_model(folder: Path) -> tuple[Any, list[str]]:
     from tensorflow.core.protobuf import saved_model_pb2  # pyright: ignore
 
     message: Any = saved_model_pb2
-    whole = _parsed(folder / "saved_model.pb", message.SavedModel())
+    file = folder / "saved_model.pb"
+    if not file.exists():
+        raise ModelError(f"{folder}: is a folder without saved_model.pb, the file of a SavedModel")
+    whole = _parsed(file, message.SavedModel())
     graphs = [graph for graph in whole.meta_graphs if "serve" in graph.meta_info_def.tags] or [*whole.meta_graphs]
     if not graphs:
         raise ModelError(f"{folder}: holds no graph")

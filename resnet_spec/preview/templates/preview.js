@@ -10,11 +10,7 @@ function show(place) {
 
 buttons.forEach((button, index) => button.addEventListener("click", () => show(index)));
 
-// The browser connects again by itself.
-const changes = new EventSource("/changes");
-changes.onopen = () => { connection.hidden = true; };
-changes.onerror = () => { connection.hidden = false; };
-changes.onmessage = (event) => {
+function update(event) {
   const change = JSON.parse(event.data);
   const article = articles[change.place];
   const opened = [...article.querySelectorAll("details")].map((details) => details.open);
@@ -24,4 +20,19 @@ changes.onmessage = (event) => {
   article.querySelectorAll(".scroll").forEach((element, index) => { element.scrollLeft = scrolled[index] ?? 0; });
   buttons[change.place].classList.toggle("broken", change.broken);
   buttons[change.place].querySelector(".mark").textContent = change.broken ? "✗" : "✓";
-};
+}
+
+// Browsers open six connections to a server at most, so that only pages that are seen keep one.
+let changes = null;
+function follow() {
+  changes?.close();
+  if (document.hidden) return;
+  // The browser connects again by itself.
+  changes = new EventSource("/changes");
+  changes.onopen = () => { connection.hidden = true; };
+  changes.onerror = () => { connection.hidden = false; };
+  changes.onmessage = update;
+}
+
+document.addEventListener("visibilitychange", follow);
+follow();

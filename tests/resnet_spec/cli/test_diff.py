@@ -315,6 +315,8 @@ def test_the_page_stands_alone(command: Command, tmp_path: Path) -> None:
         (["resnet18", "model_to_compare:nothing"], "module 'model_to_compare' has no attribute 'nothing'\n"),
         (["resnet18", "model_to_compare:fails"], "model_to_compare:fails raised RuntimeError: no weights here\n"),
         (["resnet18", "resnet34", "--input", "3*4"], "--input is sizes joined by x, channels first, such as"),
+        (["resnet18", "resnet34", "--input", "3x64x64"], "--input is for models; override a spec's input"),
+        (["resnet18", ""], "no shipped spec is named ''"),
         (["resnet18", "resnet34", "--html", "nowhere/x.html"], "nowhere/x.html: the folder nowhere does not exist\n"),
         (["junk.onnx", "resnet18", "--set", "nothing.at=1"], "junk.onnx: is not a complete ONNX file"),
     ],

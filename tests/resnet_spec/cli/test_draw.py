@@ -64,6 +64,7 @@ def test_differences_from_another_network_are_marked_in_both(command: Command) -
     [
         (["-o", "net.pdf"], "net.pdf: the name must end in one of .svg, .html"),
         (["-o", "net.dot", "--color", "macs"], "--against and --color are for .svg, .html and .png"),
+        (["--input", "3x64x64", "-o", "net.svg"], "--input is for models; override a spec's input instead"),
         (["-o", "no/net.svg"], "no/net.svg: the folder no does not exist"),
         (["--expand", "layer4"], "no stage or block is named 'layer4'; did you mean 'layer3'? (known: layer1, layer2,"),
     ],

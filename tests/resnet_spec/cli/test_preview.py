@@ -33,7 +33,7 @@ def test_a_port_in_use_is_an_error(command: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         outcome = command("resnet-spec", "preview", "cifar/resnet20", "--port", str(other.getsockname()[1]))
     assert outcome.status == 2
-    assert outcome.err.endswith("Address already in use\n")
+    assert outcome.err.endswith(": Address already in use; choose another one, or none for any free port\n")
 
 
 def test_a_folder_is_an_error(command: Run, tmp_path: Path) -> None:

@@ -191,3 +191,16 @@ def test_settings_that_cannot_be_kept_are_not_changed(command: Command, old: byt
     assert why in done.err
     assert [path.name for path in SETTINGS.parent.iterdir()] == ["settings.json"]
     assert SETTINGS.read_bytes() == old
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_settings_that_cannot_be_written_are_reported(command: Command, folder: bool) -> None:
+    _write(mine=SPEC)
+    if folder:
+        SETTINGS.mkdir(parents=True)
+    else:
+        SETTINGS.parent.write_bytes(b"")
+    done = command("resnet-spec", "schema", "--install")
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (".vscode/settings.json: Is a directory\n" if folder else ".vscode: File exists\n")

@@ -173,6 +173,7 @@ def test_output_degrades_where_the_encoding_lacks_a_character(
     for arguments, status, wanted in (
         ([*COMPARE, "plain,refusing", "--bisect", "--html", "r.html", "--junit", "r.xml"], 0, "max |d|"),
         (["resnet-spec", "show", "a.yaml", "--json"], 0, '"name": "a"'),
+        (["resnet-spec", "draw", "cifar/resnet20"], 0, ">input 3&#215;32&#215;32<"),
         (["resnet-spec", "validate", "café.yaml"], 2, "dpeth"),
     ):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

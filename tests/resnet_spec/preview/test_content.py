@@ -111,3 +111,8 @@ def test_files_of_one_name_are_told_apart_by_their_folders(spec: Path) -> None:
     text = page([read(spec), read(other)])
     assert 'aria-label="other/mine.yaml"' in text
     assert f'aria-label="{spec.parent.name}/mine.yaml"' in text
+
+
+def test_a_text_cannot_reverse_what_the_page_says(spec: Path) -> None:
+    spec.write_text(f'description: "a\\u202Eb"\n{MINE}', "utf-8")
+    assert "a\N{REPLACEMENT CHARACTER}b" in fragment(read(spec))

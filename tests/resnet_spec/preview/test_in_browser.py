@@ -45,7 +45,8 @@ def preview(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture
 def page(chromium: Browser, preview: tuple[subprocess.Popen[str], str]) -> Iterator[Page]:
-    opened = chromium.new_page(viewport={"width": 1000, "height": 900})
+    context = chromium.new_context(viewport={"width": 1000, "height": 900})
+    opened = context.new_page()
     faults: list[str] = []
     asked: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
@@ -53,7 +54,7 @@ def page(chromium: Browser, preview: tuple[subprocess.Popen[str], str]) -> Itera
     opened.on("request", lambda request: asked.append(request.url))
     opened.goto(preview[1])
     yield opened
-    opened.close()
+    context.close()
     assert [fault for fault in faults if "ERR_CONNECTION_REFUSED" not in fault] == []
     assert {url.removeprefix(preview[1]) for url in asked} == {"", "changes"}
 
@@ -119,6 +120,23 @@ def test_the_page_says_that_the_preview_has_ended(page: Page, preview: tuple[sub
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     until(page.get_by_role("status").is_visible)
+
+
+def test_a_page_that_is_not_seen_keeps_no_connection(page: Page, tmp_path: Path) -> None:
+    def turn(hidden: str) -> None:
+        page.evaluate(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    first, other = page.locator("article").first, page.context.new_page()
+    until(lambda: "Nothing differs." in first.inner_text())
+    turn("true")
+    other.goto(page.url)
+    (tmp_path / "mine.yaml").write_text(MINE + "stages: {layer1: {repeat: 4}}\n", "utf-8")
+    until(lambda: "4 blocks instead of 3" in other.locator("article").first.inner_text())
+    assert "Nothing differs." in first.inner_text()
+    turn("false")
+    until(lambda: "4 blocks instead of 3" in first.inner_text())
+    other.close()
 
 
 def test_another_site_cannot_read_it(chromium: Browser, preview: tuple[subprocess.Popen[str], str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -131,5 +132,13 @@ def test_files_that_a_spec_depends_on_are_followed(server: PreviewServer, spec: 
 
 
 def test_a_port_in_use_is_an_error_in_one_line(server: PreviewServer) -> None:
-    with pytest.raises(OutputError, match=rf"^port {server.server_port}: Address already in use$"):
+    with pytest.raises(OutputError, match=rf"^port {server.server_port}: Address already in use; "):
         PreviewServer(server.watched, server.server_port)
+
+
+def test_a_client_that_sends_nothing_is_disconnected(server: PreviewServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = server.RequestHandlerClass
+    monkeypatch.setattr(handler, "timeout", handler.timeout / 1000)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
+        client.sendall(b"GET / HT")
+        assert client.recv(1) == b""

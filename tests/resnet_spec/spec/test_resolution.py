@@ -87,6 +87,7 @@ def test_keras_decay_is_the_other_way_of_saying_momentum(lower: Lower) -> None:
             "x: unknown operation, block or layer 'power_norm'; the operations of the kind normalization are "
             + ", ".join(name for name, each in OPERATIONS.items() if each.category is Category.NORMALIZATION),
         ),
+        ("¦eca", "x: unknown operation, block or layer 'eca'; did you mean 'eca_gate'?"),
         ("¦wavelet", "x: unknown operation, block or layer 'wavelet'"),
         ("¦{conv2d: {kernel: 3}}", "x: conv2d needs 'channels'"),
         (
