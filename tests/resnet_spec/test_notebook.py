@@ -99,6 +99,13 @@ def test_a_notebook_shows_the_text_of_a_spec_that_is_invalid() -> None:
     assert any("cifar_basic_block" in text for text in Page(invalid._repr_html_()).texts)
 
 
+def test_a_description_commands_no_terminal_and_reverses_no_text() -> None:
+    spec = load("cifar/resnet20", {"description": "a \x1b[31m\u202e b"})
+
+    for shown in (spec, spec.to_graph()):
+        assert "a \\x1b[31m\\u202e b" in "".join(Page(shown._repr_html_()).texts)
+
+
 def test_columns_of_numbers_are_aligned_on_the_right() -> None:
     text = notebook.table("t", ["name", "count"], [["a1", "1,000"], ["b", "20"]], "a <note>")
 
