@@ -102,8 +102,8 @@ def test_every_command_reads_a_spec_once(
     from resnet_spec.spec import loader
 
     read: list[Any] = []
-    path_of = loader._path  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(loader, "_path", lambda spec, catalog: read.append(spec) or path_of(spec, catalog))
+    composed = loader.composed
+    monkeypatch.setattr(loader, "composed", lambda path, catalog: read.append(path) or composed(path, catalog))
     graph = resnet_spec.load("first.yaml").to_graph()
     resnet_spec.write_weights("w.safetensors", graph, resnet_spec.initialize(graph))
     seen = resnet_spec.load("resnet18", ["input.height=32", "input.width=32"]).to_graph()
