@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from resnet_spec.spec.json_schema import block_schema, spec_schema
+from resnet_spec.spec.catalog import Catalog
+
+SPECS = Catalog.shipped().root
+"""Whose schemas are those that the command prints, as another test checks."""
 
 
 @cache
 def validators() -> tuple[Draft202012Validator, Draft202012Validator]:
     """Those of specs and of blocks, in equivalent forms that Python validates in a fraction of the time."""
-    return Draft202012Validator(without_suggestions(spec_schema())), Draft202012Validator(
-        without_suggestions(block_schema())
-    )
+    spec, block = (json.loads((SPECS / f"{kind}.schema.json").read_text("utf-8")) for kind in ("spec", "block"))
+    return Draft202012Validator(without_suggestions(spec)), Draft202012Validator(without_suggestions(block))
 
 
 def without_suggestions(schema: Any) -> Any:

@@ -20,12 +20,13 @@ from resnet_spec.cli.common import print_json
 )
 def schema(files: tuple[Path, ...], block: bool, install: bool) -> None:
     """Print the JSON Schema of the language, which editors use to complete and check specs, or install it."""
-    from resnet_spec.cli.editor import SETTINGS, install_modeline, install_settings, schema_of
+    from resnet_spec.cli.editor import SETTINGS, install_modeline, install_settings
+    from resnet_spec.spec.json_schema import block_schema, spec_schema
 
     if (files and not install) or (install and block):
         raise click.UsageError("a FILE needs --install, which --block cannot be combined with")
     if not install:
-        print_json(schema_of("block" if block else "spec"))
+        print_json(block_schema() if block else spec_schema())
     for file in files:
         click.echo(f"{file}: checked by {install_modeline(file).name}")
     if install and not files:

@@ -9,8 +9,8 @@ import pytest
 
 from resnet_spec import Spec, available, load
 from resnet_spec.graph import Graph
-from resnet_spec.spec.json_schema import spec_schema
 from resnet_spec.spec.models import STEP_KEYS, Layer, Network, Step
+from tests.schemas import validators
 
 CONV = "{conv2d: {channels: 4, kernel: 1}}"
 
@@ -104,9 +104,7 @@ def test_a_key_of_a_step_is_not_the_name_of_a_layer(mistakes: Callable[..., list
 
 @pytest.mark.parametrize("name", STEP_KEYS)
 def test_the_schema_refuses_these_names_too(name: str) -> None:
-    from jsonschema import Draft202012Validator
-
-    schema = Draft202012Validator(spec_schema())
+    schema, _ = validators()
     assert not schema.is_valid({"layers": {name: "relu"}, "stem": {"a": "relu"}})
     assert not schema.is_valid({"blocks": {name: {"main": {}}}, "stem": {"a": "relu"}})
     assert not schema.is_valid({"blocks": {"b": {"parameters": {name: 1}, "main": {}}}, "stem": {"a": "relu"}})
