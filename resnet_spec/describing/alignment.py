@@ -15,6 +15,7 @@ from typing import TypeVar
 from resnet_spec.describing.isomorphism import same_nodes
 from resnet_spec.describing.parts import Block, Parts
 from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.graph.summary import Summary, summarize
 from resnet_spec.importing.architecture import COMMUTATIVE
 from resnet_spec.operations import Category
 
@@ -126,19 +127,41 @@ def differs(pair: Pair) -> bool:
     return pair.first is None or pair.second is None or pair.first.operation != pair.second.operation
 
 
-def align(first: Graph, second: Graph) -> Alignment:
+@dataclass(frozen=True)
+class Side:
+    """A network that is compared, perhaps with several others: what is found of it alone is found once."""
+
+    graph: Graph
+
+    @cached_property
+    def named(self) -> Parts:
+        """Its parts."""
+        return Parts.of(self.graph)
+
+    @cached_property
+    def joined(self) -> Parts:
+        """Its parts by additions only."""
+        return Parts.of(self.graph, by_names=False)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What it costs."""
+        return summarize(self.graph)
+
+
+def align(first: Graph | Side, second: Graph | Side) -> Alignment:
     """Pair the nodes of two networks.
 
     If some have no partner, the parts are found by additions only, too, since names may say where blocks are in one
     network only; that by which fewer nodes differ is used.
     """
-    if (nodes := same_nodes(first, second)) is not None:
-        return _same(Parts.of(first), second, nodes)
-    found = _aligned(Parts.of(first), Parts.of(second))
+    one, other = (side if isinstance(side, Side) else Side(side) for side in (first, second))
+    if (nodes := same_nodes(one.graph, other.graph)) is not None:
+        return _same(one.named, other.graph, nodes)
+    found = _aligned(one.named, other.named)
     if all(pair.first and pair.second for pair in found.pairs):
         return found
-    other = _aligned(Parts.of(first, by_names=False), Parts.of(second, by_names=False))
-    return min(found, other, key=lambda alignment: alignment.cost)
+    return min(found, _aligned(one.joined, other.joined), key=lambda alignment: alignment.cost)
 
 
 def _same(first: Parts, second: Graph, nodes: Mapping[str, str]) -> Alignment:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from resnet_spec.describing.alignment import Alignment, align
+from resnet_spec.describing.alignment import Alignment, Side, align
 from resnet_spec.describing.block_rules import BLOCK_RULES
 from resnet_spec.describing.changes import (
     WINDOW_FIELDS,
@@ -27,7 +27,6 @@ from resnet_spec.describing.phrases import change_text, counted, listed, noun, p
 from resnet_spec.drawing.words import short
 from resnet_spec.graph import Graph, Node
 from resnet_spec.graph.difference import inference_only
-from resnet_spec.graph.summary import summarize
 from resnet_spec.operations import Category
 
 Rule: TypeAlias = Callable[[Worklist], Iterator[Difference]]
@@ -63,11 +62,21 @@ class Comparison:
         return [*self.differences, *counts]
 
 
-def compare(first: Graph, second: Graph, *, training: bool = True) -> Comparison:
+def side(graph: Graph, *, training: bool = True) -> Side:
+    """A network to be compared with several others.
+
+    Args:
+        graph: The network.
+        training: Whether what only training depends on counts.
+    """
+    return Side(with_explicit_padding(graph if training else inference_only(graph)))
+
+
+def compare(first: Graph | Side, second: Graph, *, training: bool = True) -> Comparison:
     """Compare two networks by their structure, whatever their layers are called.
 
     Args:
-        first: What the second is compared with.
+        first: What the second is compared with; ``side`` prepares one for several comparisons.
         second: What is described.
         training: Whether what only training depends on counts, such as momentum and dropout.
 
@@ -80,11 +89,10 @@ def compare(first: Graph, second: Graph, *, training: bool = True) -> Comparison
         >>> [*map(tuple, compare(*graphs).lines())]
         [('stage 3', '23 blocks instead of 6'), ('parameters', '25.6 M → 44.5 M'), ('MACs', '4.09 G → 7.8 G')]
     """
-    if not training:
-        first, second = inference_only(first), inference_only(second)
-    alignment = align(with_explicit_padding(first), with_explicit_padding(second))
+    one, other = first if isinstance(first, Side) else side(first, training=training), side(second, training=training)
+    alignment = align(one, other)
     sizes = {"parameters": "parameters", "MACs": "macs"}
-    totals = summarize(first), summarize(second)
+    totals = one.summary, other.summary
     counts = {name: (getattr(totals[0], key), getattr(totals[1], key)) for name, key in sizes.items()}
     return Comparison(alignment, tuple(_explained(alignment)), counts)
 

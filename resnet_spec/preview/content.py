@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from resnet_spec.describing.differences import Comparison, compare
+from resnet_spec.describing.alignment import Side
+from resnet_spec.describing.differences import Comparison, compare, side
 from resnet_spec.describing.marks import marks_of
 from resnet_spec.errors import Position, Problem, ResnetSpecError
 from resnet_spec.graph import Graph
@@ -60,9 +61,9 @@ class Content:
     path: Path
     mistakes: tuple[Mistake, ...] = ()
     network: Network | None = None
-    first: Graph | None = None
+    first: Side | None = None
     """The network that the file had when it was first valid."""
-    base: tuple[Spec, Graph] | None = None
+    base: tuple[Spec, Side] | None = None
     """What the file extends."""
 
     @property
@@ -95,7 +96,7 @@ def read(path: Path, before: Content | None = None) -> Content:
     before = before or Content(path)
     try:
         graph = load(path).to_graph()
-        first = before.first or graph
+        first = before.first or side(graph)
         base = _base(path, before)
         name, compared = (base[0].name, base[1]) if base else ("the version that was opened", first)
         network = Network(graph, summarize(graph), name, compare(compared, graph))
@@ -106,11 +107,11 @@ def read(path: Path, before: Content | None = None) -> Content:
     return Content(path, network=network, first=first, base=base)
 
 
-def _base(path: Path, before: Content) -> tuple[Spec, Graph] | None:
+def _base(path: Path, before: Content) -> tuple[Spec, Side] | None:
     spec = load_base(path)
     if spec is None or (before.base is not None and before.base[0] == spec):
         return before.base if spec is not None else None
-    return spec, spec.to_graph()
+    return spec, side(spec.to_graph())
 
 
 def files(path: Path) -> list[Path]:

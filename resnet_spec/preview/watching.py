@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from resnet_spec.preview.content import Content, files, read
 
-INTERVAL = 0.02
+INTERVAL = 0.01
 """Seconds between two looks at the files."""
 
 Stamp: TypeAlias = tuple[int, int, int] | None
