@@ -13,7 +13,6 @@ from resnet_spec.describing.marks import marks_of
 from resnet_spec.errors import Position, Problem, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.summary import Summary, summarize
-from resnet_spec.spec import dependencies
 from resnet_spec.spec.loader import load, load_base
 from resnet_spec.spec.spec import Spec
 
@@ -45,13 +44,13 @@ class Network:
 
     graph: Graph
     summary: Summary
-    base: str = ""
-    comparison: Comparison | None = None
+    base: str
+    comparison: Comparison
 
     @cached_property
     def marks(self) -> dict[str, str]:
         """What differs from the base: for the name of each such node, that it is ``added`` or ``changed``."""
-        return marks_of(self.comparison.alignment)[1] if self.comparison is not None else {}
+        return marks_of(self.comparison.alignment)[1]
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,9 @@ def read(path: Path, before: Content | None = None) -> Content:
 
 def _base(path: Path, before: Content) -> tuple[Spec, Side] | None:
     spec = load_base(path)
-    if spec is None or (before.base is not None and before.base[0] == spec):
-        return before.base if spec is not None else None
-    return spec, side(spec.to_graph())
-
-
-def files(path: Path) -> list[Path]:
-    """The files on which what is shown depends."""
-    return dependencies.files(path)
+    if spec is None:
+        return None
+    return before.base if before.base and before.base[0] == spec else (spec, side(spec.to_graph()))
 
 
 def _mistake(problem: Problem) -> Mistake:

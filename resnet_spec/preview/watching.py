@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from resnet_spec.preview.content import Content, files, read
+from resnet_spec.preview.content import Content, read
+from resnet_spec.spec.dependencies import files
 
 INTERVAL = 0.01
 """Seconds between two looks at the files."""
