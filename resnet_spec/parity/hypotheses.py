@@ -308,7 +308,12 @@ def _epsilons(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
 @_register(*_NORMS)
 def _affines(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
     names = {slot.name for slot in operation.parameters(*shapes)}
-    neutral = {"weight": ("scale", 1.0), "bias": ("offset", 0.0), "v": ("gate", 1.0), "tau": ("threshold", 0.0)}
+    neutral = {
+        "weight": ("scale", 1.0),
+        "bias": ("offset", 0.0),
+        "v": ("gate's factor", 1.0),
+        "tau": ("threshold", 0.0),
+    }
     for name in sorted(names & neutral.keys()):
         word, value = neutral[name]
         yield Trial(f"the {word} is left out", parameters=lambda own, n=name, v=value: {**own, n: 0 * own[n] + v})
@@ -424,6 +429,15 @@ def _groups(operation: Any, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
             return _normalized(plain, 0.0, 1.0, 0.0, own)
 
         yield Trial("the variance is divided by n-1", formula=unbiased)
+
+
+@_register(ops.EvoNormS0)
+def _gates(operation: ops.EvoNormS0, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    other = operation.model_copy(update={"gate": not operation.gate})
+    if operation.gate:
+        yield Trial("the gate is left out", other, parameters=lambda own: {n: own[n] for n in ("weight", "bias")})
+    else:
+        yield Trial("a sigmoid is a factor", other, parameters=lambda own: {**own, "v": 0 * own["weight"] + 1})
 
 
 @_register(*_POOLS)
@@ -625,6 +639,20 @@ def _flattens(operation: ops.Flatten, shapes: tuple[Shape, ...]) -> Iterator[Tri
             return inputs[0].swapaxes(2, 3).reshape(*inputs[0].shape[:2], -1)
 
         yield Trial("the order is (width, height)", formula=columns_first)
+
+
+@_register(ops.Reshape)
+def _reshapes(operation: ops.Reshape, shapes: tuple[Shape, ...]) -> Iterator[Trial]:
+    def channels_last(inputs: list[Array], own: Arrays) -> Array:
+        import numpy as np
+
+        values = np.moveaxis(inputs[0], 1, -1).reshape(-1, *operation.shape[1:], operation.shape[0])
+        return np.moveaxis(values, -1, 1)
+
+    yield Trial("the values are in another order (channels last)", formula=channels_last)
+    if shapes[0][::-1] == operation.shape:
+        axes = tuple(reversed(range(len(operation.shape))))
+        yield Trial("it is transposed, not reshaped", ops.Transpose(op="transpose", axes=axes))
 
 
 @_register(*ACTIVATIONS)

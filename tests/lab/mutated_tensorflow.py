@@ -100,6 +100,12 @@ STEPS: dict[str, Callable[[Any, Any, Steps], Steps]] = {
     "softmax behind": _with_activation("softmax"),
     "relu behind": _with_activation("relu"),
     "plain flatten": lambda op, context, steps: steps[-1:],
+    "plain reshape": lambda op, context, steps: (
+        _keras().layers.Reshape((*op.shape[1:], op.shape[0]), **context.common),
+    ),
+    "columns first": _through(lambda ops, value: ops.swapaxes(value, 1, 2)),
+    "four fifths": _then(lambda ops, value: 0.8 * value),
+    "ten ninths": _then(lambda ops, value: value / 0.9),
     # Use the second input too, or the model loses its layers.
     "first alone": lambda op, context, steps: (lambda values: values[0] + 0.0 * values[1],),
     "mean": _instead(lambda layers, op, context: layers.Average(**context.common)),

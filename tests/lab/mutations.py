@@ -140,6 +140,11 @@ _AVERAGE_OF_A_SIGNAL = _operation("maxpool", "avg_pool1d", kernel=3, stride=2, p
 _AVERAGE_OF_A_VOLUME = _operation(
     "maxpool", "avg_pool3d", kernel=3, stride=[1, 2, 2], padding=1, count_include_pad=False
 )
+_LARGEST_OF_A_SIGNAL = _operation("avgpool", "max_pool1d", kernel=3, stride=2, padding=1)
+_LARGEST_OF_A_VOLUME = _operation("avgpool", "max_pool3d", kernel=2, stride=1, padding=[0, [0, 1], [1, 0]])
+_WITH_A_GATE = Change(
+    fields={"plain": {"gate": True}}, arrays=lambda arrays: arrays | {"plain.v": 0 * arrays["plain.weight"] + 1}
+)
 
 SAME = "(TensorFlow's same)"
 SYMMETRIC = "(symmetric)"
@@ -497,7 +502,10 @@ _TABLE = (
         "torch",
         _array("evo.v", lambda v: 0 * v + 1),
         "evo",
-        "the gate is left out",
+        "the gate's factor is left out",
+    ),
+    Mutation(
+        "EvoNorm without its gate", 4, "assorted", "torch", _fields("evo", gate=False), "evo", "the gate is left out"
     ),
     Mutation(
         "threshold of a filter response normalization dropped",
@@ -507,6 +515,15 @@ _TABLE = (
         _array("frn.tau", lambda v: 0 * v),
         "frn",
         "the threshold is left out",
+    ),
+    Mutation(
+        "running mean of a normalization at each position dropped",
+        4,
+        "decoder",
+        "torch",
+        _norm("res_3_0_deconv1.bn", running_mean=0.0),
+        "res_3_0_deconv1.bn",
+        "the running mean is left out",
     ),
     # Transposed convolutions
     Mutation(
@@ -1018,6 +1035,7 @@ _TABLE = (
             ("norm4", "torch", "along the width", _fields("norm4", axis=2), "axis 2 instead of 1"),
             ("norm4", "tensorflow", "offset left out", _norm("norm4", bias=0.0), "the offset is left out"),
             ("norm5", "torch", "one group", _fields("norm5", groups=1), "groups 1 instead of 3"),
+            ("norm3", "torch", "another epsilon", _fields("norm3", epsilon=1e-3), "epsilon 0.001 instead of 1e-05"),
             (
                 "norm6",
                 "tensorflow",
@@ -1139,6 +1157,24 @@ _TABLE = (
         "layer2.0.drop_path",
         "multiplied by the keep probability",
     ),
+    Mutation(
+        "dropout's factor in inference",
+        0,
+        "assorted",
+        "tensorflow",
+        _layer("dropout", "four fifths"),
+        "dropout",
+        "multiplied by the keep probability",
+    ),
+    Mutation(
+        "stochastic depth's divisor in inference",
+        0,
+        "modern",
+        "tensorflow",
+        _layer("layer2.0.drop_path", "ten ninths"),
+        "layer2.0.drop_path",
+        "divided by the keep probability",
+    ),
     # Joins
     Mutation("shortcut dropped", 0, "plain", "torch", _own_value("layer2.1.add"), "layer2.1.add", "input 1 only"),
     Mutation(
@@ -1251,6 +1287,11 @@ _TABLE = (
             ),
             ("up", "torch", "cropped at the start", _fields("up", padding=[[1, 0]]), "the crop is [[1, 0]]"),
             ("pad", "tensorflow", "zeros", _fields("pad", mode="constant"), "the pad is zeros"),
+            ("pad", "torch", "mirrored", _fields("pad", padding=[[1, 2]]), "padding [[1, 2]] instead of [[2, 1]]"),
+            ("maxpool", "tensorflow", "padded as same", _fields("maxpool", padding="same"), SAME),
+            ("avgpool", "torch", "a maximum", _LARGEST_OF_A_SIGNAL, "max instead of average pooling"),
+            ("conv2", "torch", "channels interleaved", _layer("conv2", "interleaved channels"), "across the groups"),
+            ("up", "tensorflow", "flipped", _array("up.weight", _flipped), "the kernel is flipped"),
         )
     ),
     *(
@@ -1271,6 +1312,10 @@ _TABLE = (
             ("avgpool", "torch", "zeros not counted", _fields("avgpool", count_include_pad=False), "count_include_pad"),
             ("up", "tensorflow", "cropped at the start", _fields("up", padding=[0, [1, 0], [1, 0]]), "(mirrored)"),
             ("pad", "torch", "zeros", _fields("pad", value=0.0), "the pad is zeros"),
+            ("pad", "tensorflow", "mirrored", _fields("pad", mode="reflect", value=0.0), "mirrored map without"),
+            ("maxpool", "torch", "padded as same", _fields("maxpool", padding="same"), SAME),
+            ("avgpool", "tensorflow", "a maximum", _LARGEST_OF_A_VOLUME, "max instead of average pooling"),
+            ("up", "torch", "flipped", _array("up.weight", _flipped), "in depth, height and width"),
         )
     ),
     *(
@@ -1311,8 +1356,23 @@ _TABLE = (
         for at, backend, what, change, cause in (
             ("unit", "torch", "along the rows", _fields("unit", axis=1), "axis 1 instead of 0"),
             ("unit", "tensorflow", "along the columns", _fields("unit", axis=2), "axis 2 instead of 0"),
+            ("unit", "torch", "another epsilon", _fields("unit", epsilon=1e-3), "epsilon 0.001 instead of 2.0"),
             ("pool", "torch", "a mean", _operation("pool", "global_avg_pool"), "the mean instead of the generalized"),
             ("pool", "tensorflow", "power not loaded", _norm("pool", p=3.0), "the power is not loaded (3)"),
+        )
+    ),
+    *(
+        Mutation(f"varied.yaml, {at}: {what}", 0, "varied", backend, change, at, cause)
+        for at, backend, what, change, cause in (
+            ("evo", "tensorflow", "another epsilon", _fields("evo", epsilon=1e-3), "epsilon 0.001 instead of 1e-05"),
+            ("plain", "tensorflow", "a gate", _WITH_A_GATE, "a sigmoid is a factor"),
+            ("plain", "torch", "groups", _fields("plain", groups=1), "groups 1 instead of 4"),
+            ("rows", "tensorflow", "columns first", _layer("rows", "columns first"), "the order is (width, height)"),
+            ("turned", "torch", "transposed", _operation("turned", "transpose", axes=[1, 0]), "it is transposed"),
+            ("maps", "tensorflow", "channels last", _layer("maps", "plain reshape"), "another order (channels last)"),
+            ("largest", "torch", "a sum", _layer("largest", "sum"), "the sum instead of the maximum"),
+            ("largest", "tensorflow", "a mean", _operation("largest", "global_avg_pool"), "the mean instead of the"),
+            ("general", "torch", "another epsilon", _fields("general", epsilon=1e-3), "epsilon 0.001 instead of 0.1"),
         )
     ),
     # Wiring: every node is right by itself

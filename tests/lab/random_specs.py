@@ -24,6 +24,9 @@ from tests.lab.random_specs_strategy import Data, specs
 CHUNK = 500
 """Specs that one pair of processes compares; the memory of TensorFlow's grows with every model."""
 
+VALUES = 2
+"""How many values of an operation's field the record has, as evidence that it varies."""
+
 RECORD = Path(__file__).with_suffix(".json")
 REGRESSIONS = Path(__file__).with_name("regressions")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "random-specs.md"
@@ -41,6 +44,7 @@ class Record:
     reasons: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     largest: float = 0.0
     operations: dict[str, int] = field(default_factory=dict[str, int])
+    values: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     failures: list[str] = field(default_factory=list[str])
 
     def add(self, outcome: Outcome) -> None:
@@ -54,6 +58,10 @@ class Record:
             self.largest = max(self.largest, outcome.largest)
         for operation in outcome.operations:
             self.operations[operation] = self.operations.get(operation, 0) + 1
+        for name, value in sorted(outcome.fields):
+            values = self.values.setdefault(name, [])
+            if value not in values and len(values) < VALUES:
+                values.append(value)
 
 
 def generate(number: int) -> str:

@@ -53,12 +53,16 @@ Kind = Literal["refused", "inexpressible", "too large", "not finite", "ill-condi
 
 
 class Outcome(NamedTuple):
-    """The outcome of one spec: why it was refused or failed, or the largest difference."""
+    """The outcome of one spec: why it was refused or failed, or the largest difference.
+
+    Of a network that agrees, ``operations`` are those that it has, and ``fields`` the values of their fields.
+    """
 
     kind: Kind
     reason: str = ""
     largest: float = 0.0
     operations: frozenset[str] = frozenset()
+    fields: frozenset[tuple[str, str]] = frozenset()
 
 
 class Lab:
@@ -135,7 +139,7 @@ class Lab:
         found = case.differences(other, reference, arrays, sides)
         largest = max(found.values(), key=lambda value: (np.isnan(value), value))
         if largest <= RELATIVE_TOLERANCE:
-            return Outcome("agreed", "", largest, frozenset(map(_kind, graph.nodes)))
+            return Outcome("agreed", "", largest, frozenset(map(_kind, graph.nodes)), _fields(graph))
         errors = self._rounding_errors(case, arrays, reference)
         unexplained = {
             name: value for name, value in found.items() if not value <= ROUNDING_FACTOR * errors[_quantity(name)]
@@ -322,6 +326,17 @@ def _kind(node: Node) -> str:
     """A node's operation; the batch normalization of vectors, another layer in each framework, apart."""
     operation = node.operation.op
     return f"{operation} of vectors" if operation == "batch_norm" and len(node.shape) == 1 else operation
+
+
+def _fields(graph: Graph) -> frozenset[tuple[str, str]]:
+    """Each field of the graph's operations, as operation.field, with its value."""
+    operations = [node.operation for node in graph.nodes]
+    return frozenset(
+        (f"{operation.op}.{name}", str(getattr(operation, name)))
+        for operation in operations
+        for name in type(operation).model_fields
+        if name != "op"
+    )
 
 
 def _size(graph: Graph) -> int:

@@ -200,7 +200,7 @@ def _conv_fields(drawing: Drawing, kind: str, shape: Shape, channels: int) -> Da
             fields["padding"] = kernel // 2 * fields.get("dilation", 1)
         case _:
             fields["padding"] = _edges(drawing, 3, rank)
-    if drawing.sometimes(4):
+    if drawing.sometimes(8):
         fields["groups"] = drawing.pick(*(n for n in range(1, shape[0] + 1) if shape[0] % n == 0))
         fields["channels"] = fields["groups"] * drawing.number(1, 2)
     if drawing.sometimes(40):
@@ -291,7 +291,8 @@ def normalization(drawing: Drawing, channels: int) -> Data:
         case "group_norm":
             return {kind: {"groups": groups, "epsilon": epsilon, **_affine(drawing)}}
         case "evo_norm_s0":
-            return {kind: {"groups": groups, "epsilon": epsilon}}
+            gate = {"gate": drawing.pick(True, False)} if drawing.sometimes(60) else {}
+            return {kind: {"groups": groups, "epsilon": epsilon, **gate}}
         case "filter_response_norm":
             return {kind: {"epsilon": epsilon, "threshold": drawing.pick(True, False)}}
         case _:
@@ -401,11 +402,20 @@ def _absent(sketch: Sketch, shape: Shape) -> None:
 
 
 def _global_pool(sketch: Sketch, shape: Shape) -> None:
-    sketch.step("squeeze", sketch.drawing.pick("global_avg_pool", "global_max_pool", {"gem_pool": {"epsilon": 1e-3}}))
+    drawing = sketch.drawing
+    kind = drawing.pick("global_avg_pool", "global_max_pool", "gem_pool")
+    if kind != "gem_pool":
+        sketch.step("squeeze", kind)
+        return
+    initial = {"initial": drawing.pick(1.0, 2.5)} if drawing.sometimes(40) else {}
+    sketch.step("squeeze", {kind: {"epsilon": drawing.pick(1e-3, 0.1), **initial}})
 
 
 def _flat(sketch: Sketch, shape: Shape) -> None:
-    if prod(shape) <= 300:
+    drawing = sketch.drawing
+    if len(shape) > 2 and drawing.sometimes(50):
+        sketch.step("rows", {"flatten": {"axis": drawing.number(1, len(shape) - 2)}})
+    elif prod(shape) <= 300:
         sketch.step("flat", "flatten")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
-from tests.lab.detection import TABLE, Verdict, comparing_mutations, line
+from resnet_spec.operations import OPERATIONS
+from resnet_spec.spec.loader import load
+from tests.lab.detection import RESULTS, SPECS, TABLE, Verdict, comparing_mutations, line
 from tests.lab.mutations import MUTATIONS, Mutation
 
 CHOSEN = (
@@ -61,6 +64,18 @@ def test_every_detectable_pitfall_has_a_mutation_in_either_framework() -> None:
     assert {mutation.pitfall for mutation in MUTATIONS.values()} == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 18}
     located = [mutation.backend for mutation in MUTATIONS.values() if mutation.expected != "none"]
     assert min(located.count("torch"), located.count("tensorflow")) >= 40
+
+
+def test_every_operation_has_two_mutations_that_are_located() -> None:
+    graphs = {name: load(SPECS / f"{name}.yaml").to_graph() for name in {m.spec for m in MUTATIONS.values()}}
+    located = [graphs[m.spec].by_name[m.at].operation.op for m in MUTATIONS.values() if m.at and m.cause]
+    assert [name for name in OPERATIONS if located.count(name) < 2] == []
+
+
+def test_every_mutation_is_detected_located_and_explained_as_stated() -> None:
+    results = json.loads(RESULTS.read_text())
+    assert results.keys() == MUTATIONS.keys()
+    assert [n for n, r in results.items() if not (r["detected"] and r["located"] and r["explained"])] == []
 
 
 def test_the_document_lists_every_mutation() -> None:
