@@ -12,7 +12,7 @@ from tests.backend_pool import shared_backends
 
 from .gates import ILL_CONDITIONED
 from .part import PART, candidates, chosen, thinner, touched
-from .table import PATH, render, worst
+from .table import LONGER, PATH, longer, render, worst
 from .verification import Backends, is_current, recorded, verify
 
 
@@ -62,6 +62,10 @@ def test_the_record_is_of_the_spec_as_it_is_and_within_the_gates(name: str) -> N
     assert record is not None
     assert (record.bound is not None) == (name in ILL_CONDITIONED)
     assert all(error < record.gates[dtype] for dtype, error in worst(record).items())  # type: ignore[index]
+
+
+def test_every_longer_spec_is_listed_with_a_reason() -> None:
+    assert list(LONGER) == longer()
 
 
 def test_the_table_is_what_specs_and_records_say() -> None:
