@@ -70,7 +70,7 @@ REPRESENTATIVES = (
     "mirror/decoder18",
 )  # fmt: skip
 
-TIME_LIMIT = 240
+TIME_LIMIT = 900
 """Seconds for one network and format."""
 
 WINDOWS = (AvgPool, Conv, MaxPool, StdConv)

@@ -11,11 +11,14 @@ import json
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch._export.serde import serialize
 
 from resnet_spec.errors import ModelError
 
@@ -46,7 +49,7 @@ def load_program(path: Path) -> ExportedProgram:
     """
     try:
         _check(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _sizes_parsed_once():
             warnings.simplefilter("ignore")
             program = torch.export.load(path)
     except ModelError:
@@ -58,6 +61,21 @@ def load_program(path: Path) -> ExportedProgram:
     # Python that the file brings to check its inputs.
     program._guards_code = []  # pyright: ignore[reportPrivateUsage]
     return program
+
+
+@contextmanager
+def _sizes_parsed_once() -> Generator[None]:
+    """Let PyTorch parse each symbolic size once: parsing the same few at every value takes most of a file's time."""
+    # Private to PyTorch: without it, loading is only slower.
+    owner = cast("Any", serialize).GraphModuleDeserializer
+    parse: Any = getattr(owner, "_parse_sym_expr", None)
+    try:
+        if parse is not None:
+            owner._parse_sym_expr = cache(parse)
+        yield
+    finally:
+        if parse is not None:
+            owner._parse_sym_expr = parse
 
 
 def _check(path: Path) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._export.serde import serialize
 
 from resnet_spec import ModelError, get_backend, load
 from resnet_spec.importing.architecture import architecture
+from resnet_spec_torch.importing.archive import load_program
 from tests.resnet_spec_torch.importing.tutorials import Residual
 
 
@@ -47,6 +49,25 @@ def test_a_program_of_ours_is_read_back(tmp_path: Path) -> None:
     backend.write(model, graph, tmp_path / "model.pt2")
     found = backend.import_model(tmp_path / "model.pt2", graph.input.shape).graph
     assert architecture(found, layers=True) == architecture(graph, layers=True)
+
+
+def test_each_symbolic_size_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner: Any = serialize.GraphModuleDeserializer
+    parse = owner._parse_sym_expr
+    parsed: list[Any] = []
+
+    def recorded(self: Any, expression: Any, hint: Any = None) -> Any:
+        parsed.append((self, expression, hint))
+        return parse(self, expression, hint)
+
+    monkeypatch.setattr(owner, "_parse_sym_expr", recorded)
+    graph = load("cifar/resnet20").to_graph()
+    backend: Any = get_backend("torch")
+    backend.write(backend.compile(graph), graph, tmp_path / "model.pt2")
+    load_program(tmp_path / "model.pt2")
+    assert parsed
+    assert len(parsed) == len(set(parsed))
+    assert owner._parse_sym_expr is recorded
 
 
 class _Evil:
