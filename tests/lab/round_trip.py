@@ -370,18 +370,23 @@ def main() -> None:
         return
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     end = time.monotonic() + options.limit
+    kinds = options.formats.split(",")
+
+    def wanted(name: str, kind: str) -> bool:
+        known = results.get(f"{name} {kind}")
+        return not known or options.again or (options.failed and not passed(known))
+
     if options.networks == "representatives":
         names = [name for name in REPRESENTATIVES if name in resnet_spec.available()]
     else:
         names = [name for name in resnet_spec.available() if fnmatch.fnmatch(name, options.networks)]
+        names = [name for name in names if any(wanted(name, kind) for kind in kinds)]
         sizes = {name: len(resnet_spec.load(name).to_graph().nodes) for name in names}
         names.sort(key=lambda name: sizes[name])
-    kinds = options.formats.split(",")
     workers = {backend: Worker("tests.lab.round_trip", TIME_LIMIT) for backend, _ in FORMATS.values()}
     for name in names:
         for kind in kinds:
-            known = results.get(f"{name} {kind}")
-            if known and not options.again and (not options.failed or passed(known)):
+            if not wanted(name, kind):
                 continue
             if time.monotonic() > end:
                 break
