@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,9 @@ def fetching_calls(calls: Calls, axes: Axes) -> Fetch:
 
         for call in calls.calls:
             args, kwargs = keras.tree.map_structure(filled, (call.args, dict(call.kwargs)))
+            # Augmentations are in training mode by default.
+            if "training" in signature(call.operation.call).parameters:
+                kwargs["training"] = False
             outputs = keras.tree.flatten(call.operation(*args, **kwargs))
             known.update((id(ref), output) for ref, output in zip(call.outputs, outputs, strict=True))
         return [known[id(ref)] for ref in wanted]

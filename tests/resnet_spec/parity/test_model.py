@@ -149,16 +149,24 @@ def test_a_live_model_is_compared(spec: str, kept_backends: None) -> None:
     assert compare_with_model(spec, net(), ["torch"]).passed
 
 
-def test_a_file_and_several_backends_are_compared_node_by_node(spec: str, folder: Path, kept_backends: None) -> None:
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        ("onnx", "thin.onnx"),
+        pytest.param("tensorflow", "thin.keras", marks=pytest.mark.slow),
+        pytest.param("tensorflow", "thin", marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_and_several_backends_are_compared_node_by_node(
+    library: str, name: str, spec: str, tmp_path: Path, kept_backends: None
+) -> None:
     graph = load(spec).to_graph()
-    model = resnet_spec.build(spec, "onnx", seed=3)
-    path = folder / "thin.onnx"
-    resnet_spec.get_backend("onnx").write(model, graph, path)
-    report = compare_with_model(spec, path, ["torch", "onnx"], bisect=True)
+    resnet_spec.get_backend(library).write(resnet_spec.build(spec, library, seed=3), graph, tmp_path / name)
+    report = compare_with_model(spec, tmp_path / name, ["torch", library], bisect=True)
     assert report.passed
-    node = next(node for node in report.nodes if node.name == "conv2")
-    assert [(d.backend, d.dtype) for d in node.differences][-1] == ("the model", "float32")
-    assert {"torch", "onnx", "the model"} <= {*report.environment}
+    compared = [node.name for node in report.nodes if node.differences[-1].backend == "the model"]
+    assert compared == [node.name for node in graph.nodes]
+    assert {"torch", library, "the model"} <= {*report.environment}
 
 
 def test_the_logits_are_compared_before_a_softmax(comparison: ModelComparison, spec: str) -> None:
@@ -254,6 +262,17 @@ def test_the_first_node_that_differs_is_named_by_both_names(
     assert (finding.backend, finding.node, finding.counterpart) == ("the model", "conv2", "second")
     assert finding.causes == ("the result in bfloat16",)
     assert report.notes == ("3 of 8 nodes have no value of their own in the model",)
+
+
+@pytest.mark.slow
+def test_the_layer_of_a_keras_model_that_differs_is_named(comparison: ModelComparison, spec: str) -> None:
+    model: Any = resnet_spec.build(spec, "tensorflow", seed=3)
+    layer = model.get_layer("conv2")
+    own = layer.call
+    layer.call = lambda x: own(x) * 1.01
+    report = comparison.run(spec, read_source(model, (3, 12, 12)), bisect=True)
+    assert not report.passed
+    assert [(finding.backend, finding.node) for finding in report.findings] == [("the model", "conv2")]
 
 
 def test_logits_alone_do_not_say_where(comparison: ModelComparison, source: SourceModel, spec: str) -> None:
