@@ -58,8 +58,12 @@ def block_document(
     begin, end = indices[0], indices[-1] + 1
     stem, head = ([node for region in part for node in region.nodes] for part in (found[:begin], found[end:]))
     templates = [Template.of(graph, region) for region in found[begin:end]]
+    kinds = alike(templates)
+    if len(kinds) == len(templates) and not any(template.join for template in templates):
+        # Blocks that neither repeat nor add a shortcut say nothing.
+        return chain_document(graph)
     definitions: dict[int, Definition] = {}
-    for same in alike(templates):
+    for same in kinds:
         name = _block_name(same[0], classes, {definition.name for definition in definitions.values()})
         definition = define(name, graph, same, layers, order)
         if shipped and (block := shipped.get(name)):

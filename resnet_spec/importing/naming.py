@@ -25,7 +25,7 @@ WORDS = {
 def with_systematic_names(graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> tuple[Graph, dict[str, NDArray[Any]]]:
     """The same network and weights by other names: ``conv1``, ``layer1.0.conv1``, ``layer1.0.downsample.0``, ``fc``.
 
-    A stage begins with each block that changes the shape of its input.
+    A stage begins with each block that changes the shape of its input, or follows layers that belong to no block.
     """
     renamed = _renamed(graph, _names(graph))
     pairs = zip(graph.parameters(), renamed.parameters(), strict=True)
@@ -89,12 +89,15 @@ def _names(graph: Graph) -> dict[str, str]:
     names: dict[str, str] = {}
     stage, index = 0, 0
     outside: list[Node] = []
+    begins = True
     for region in regions(graph):
         if not region.is_block:
             outside += region.nodes
+            begins = True
             continue
-        changes = graph.input_shapes(region.nodes[0])[0] != region.nodes[-1].shape
-        stage, index = (stage + 1, 0) if changes or stage == 0 else (stage, index + 1)
+        begins |= graph.input_shapes(region.nodes[0])[0] != region.nodes[-1].shape
+        stage, index = (stage + 1, 0) if begins else (stage, index + 1)
+        begins = False
         names |= {old: f"layer{stage}.{index}.{new}" for old, new in _local_names(graph, region).items()}
     return names | _numbered(outside)
 

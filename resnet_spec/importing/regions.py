@@ -184,8 +184,11 @@ def _by_additions(graph: Graph) -> list[Region]:
     def activated(index: int) -> bool:
         return index < len(graph.nodes) and graph.nodes[index].operation.category is Category.ACTIVATION
 
-    if all(activated(stop) for _, stop in spans):
-        spans = [(start, stop + 1) for start, stop in spans]
+    followed = [activated(stop) for _, stop in spans]
+    if 2 * sum(followed) > len(spans):
+        # The last block of a stage may have none.
+        ends = [stop + own for (_, stop), own in zip(spans, followed, strict=True)]
+        spans = [(max(start, end), stop) for (start, _), end, stop in zip(spans, [0, *ends], ends, strict=False)]
     else:
         ends = [0, *(stop for _, stop in spans)]
         spans = [

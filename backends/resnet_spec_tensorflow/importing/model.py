@@ -108,11 +108,12 @@ def _source(
     outputs = reader.read()
     graph = builder.finish([output and output.value for output in outputs])
     results = [output for output in outputs if output is not None]
+    layers = _layers(calls)
     return SourceModel(
         graph=graph,
         arrays=_arrays(graph, reader.arrays),
         run=_runner(call, axes, results),
-        named=not all(map(_is_automatic, _layers(calls))),
+        named=2 * sum(map(_is_automatic, layers)) < len(layers),
         classes={prefix: name for prefix, name in calls.classes.items() if prefix},
         remarks=(*remarks, *reader.remarks(graph)),
         values=inner_values(reader, calls, graph, axes, fetch),

@@ -186,8 +186,40 @@ def test_modules_that_concatenate_are_blocks_wherever_they_are() -> None:
         ]
         x = builder.add("concat", sides, f"{path}.concat")
     result = imported_graph(builder.finish([builder.add("global_avg_pool", [x], "pool")]))
-    assert [stage.get("width") for stage in result.spec.data()["stages"].values()] == [4, None, 8, 8]
+    assert [stage.get("width") for stage in result.spec.data()["stages"].values()] == [4, None, 8]
     assert "plain_block_2: {main: {features.3: {max_pool2d: {kernel: 2}}}}" in result.text
+
+
+def test_layers_between_blocks_part_stages_and_a_last_block_may_differ() -> None:
+    builder = GraphBuilder("rows", Input(channels=3, height=16, width=16))
+    x: Any = builder.add("conv2d", [builder.input], "op_0", layer=True, channels=8, kernel=1)
+    for width in (4, 6):
+        for index in range(3):
+            y = builder.add("conv2d", [x], f"conv_{width}{index}", layer=True, channels=width, kernel=1)
+            y = builder.add("conv2d", [y], f"other_{width}{index}", layer=True, channels=8, kernel=1)
+            x = builder.add("add", [y, x], f"add_{width}{index}")
+            if width == 4 or index < 2:
+                x = builder.add("relu", [x], f"relu_{width}{index}")
+        x = builder.add("max_pool2d", [x], f"pool_{width}", kernel=3, padding=1)
+    result = imported_graph(builder.finish([builder.add("global_avg_pool", [x], "head")]), named=False)
+    stages = result.spec.data()["stages"]
+    assert [(key, stage["block"], stage.get("repeat")) for key, stage in stages.items()] == [
+        ("layer1", "residual_block", 3),
+        ("stage4", "plain_block", None),
+        ("layer2", "residual_block", 2),
+        ("layer2.2", "residual_block_2", None),
+    ]
+
+
+def test_blocks_that_neither_repeat_nor_add_are_a_chain() -> None:
+    builder = GraphBuilder("cell", Input(channels=3, height=16, width=16))
+    first = builder.add("conv2d", [builder.input], "first", layer=True, channels=8, kernel=1)
+    left, right = (builder.add("conv2d", [first], name, layer=True, channels=8, kernel=3) for name in ("left", "right"))
+    cells = [builder.add("add", [left, right], "add_1")]
+    cells += [builder.add("add", [cells[0], side], f"add_{side.index}") for side in (left, right)]
+    x = builder.add("concat", cells, "cell")
+    result = imported_graph(builder.finish([builder.add("global_avg_pool", [x], "pool")]))
+    assert "stages" not in result.spec.data()
 
 
 def test_flat_is_one_chain() -> None:
