@@ -113,7 +113,7 @@ def _source(
         graph=graph,
         arrays=_arrays(graph, reader.arrays),
         run=_runner(call, axes, results),
-        named=2 * sum(map(_is_automatic, layers)) < len(layers),
+        named=2 * sum(map(_is_automatic, layers)) <= len(layers),
         classes={prefix: name for prefix, name in calls.classes.items() if prefix},
         remarks=(*remarks, *reader.remarks(graph)),
         values=inner_values(reader, calls, graph, axes, fetch),

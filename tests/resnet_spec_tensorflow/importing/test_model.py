@@ -317,6 +317,9 @@ def test_names_that_keras_gave_are_not_the_models_own(backend: Any) -> None:
 
     assert not backend.import_model(made()).named
     assert backend.import_model(made(name="stem_conv")).named
+    image = keras.Input((8, 8, 3))
+    mostly = keras.Model(image, layers.Conv2D(4, 1, name="own")(layers.Conv2D(4, 1)(layers.Conv2D(4, 1)(image))))
+    assert not backend.import_model(mostly).named
 
 
 def test_two_outputs_are_read_in_order(backend: Any, images: Any) -> None:
