@@ -13,7 +13,7 @@ from resnet_spec.importing.fields import stated_fields
 from resnet_spec.importing.likeness import alike
 from resnet_spec.importing.regions import regions
 from resnet_spec.importing.shipped import shipped_parameters
-from resnet_spec.importing.stages import Stage, stages_of
+from resnet_spec.importing.stages import Stage, stages_of, usual_kind
 from resnet_spec.importing.template import Template
 from resnet_spec.operations import Category
 from resnet_spec.spec.names import counts
@@ -169,35 +169,44 @@ def _block_name(template: Template, classes: Mapping[str, str], taken: set[str])
 
 def _stage(stage: Stage, definitions: Mapping[int, Definition]) -> dict[str, Any]:
     kinds = [definitions[id(block)] for block in stage.blocks]
-    first_kind, kind = kinds[0], kinds[-1]
+    kind = usual_kind(kinds)
     data: dict[str, Any] = {"block": kind.name, "repeat": len(kinds), "names": stage.names}
     if len(kinds) == 1:
         del data["repeat"]
-    first: dict[str, Any] = {}
-    blocks = stage.blocks
-    if first_kind is not kind:
-        first = {"block": first_kind.name, **first_kind.arguments(blocks[0])}
-        blocks = blocks[1:]
+    ends: dict[str, dict[str, Any]] = {"first": {}, "last": {}}
+    blocks = [*stage.blocks]
+    for end, index in (("first", 0), ("last", -1)):
+        if kinds[index] is not kind:
+            block = blocks.pop(index)
+            ends[end] = {"block": kinds[index].name, **kinds[index].arguments(block)}
     for name in kind.parameters:
         values = [kind.arguments(block)[name] for block in blocks]
         if set(values) != {kind.default(name)}:
-            _argue(data, first, name, values, whole=first_kind is kind)
-    return data | ({"first": first} if first else {})
+            _argue(data, ends, name, values)
+    return data | {end: own for end, own in ends.items() if own}
 
 
-def _argue(data: dict[str, Any], first: dict[str, Any], name: str, values: list[Any], *, whole: bool) -> None:
-    """State one argument of a stage: for all blocks, for the first, or a list.
+def _argue(data: dict[str, Any], ends: dict[str, dict[str, Any]], name: str, values: list[Any]) -> None:
+    """State one argument of a stage: for all blocks, for the first or the last, or a list.
 
-    Without ``whole`` the values are those of all but the first block, which is of another kind.
+    The values are those of the stage's usual kind of block; blocks of another kind are in ``ends``.
     """
-    if name == "stride" and whole and set(values[1:]) <= {1}:
+    others = [end for end, own in ends.items() if "block" in own]
+    if name == "stride" and not others and set(values[1:]) <= {1}:
         data |= {"stride": values[0]} if values[0] != 1 else {}
-    elif name == "stride" and whole and set(values[:-1]) <= {1}:
+    elif name == "stride" and not others and set(values[:-1]) <= {1}:
         data |= {"stride": values[-1], "stride_in": "last"}
     elif len(set(values)) == 1:
         data[name] = values[0]
-    elif len(set(values[1:])) == 1 and whole and len(values) > 2:
+    elif len(set(values[1:])) == 1 and "first" not in others and len(values) > 2:
         data[name] = values[1]
-        first[name] = values[0]
+        ends["first"][name] = values[0]
+    elif len(set(values[:-1])) == 1 and "last" not in others and len(values) > 2:
+        data[name] = values[0]
+        ends["last"][name] = values[-1]
     else:
-        data[name] = values if whole else [first.get(name, values[0]), *values]
+        before, after = (
+            [ends[end].get(name, value)] if end in others else []
+            for end, value in (("first", values[0]), ("last", values[-1]))
+        )
+        data[name] = [*before, *values, *after]

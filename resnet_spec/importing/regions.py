@@ -72,10 +72,11 @@ def _by_modules(graph: Graph) -> list[Region]:
     joining = [p for p, span in units.items() if p not in head and _joins(graph.nodes[slice(*span)])]
     chosen: list[str] = []
     first = [*adding, *(p for p in counted if _row(p) in rows), *_smallest(joining)]
-    largest_first = sorted(counted, key=lambda prefix: prefix.count("."))
-    for place, prefix in enumerate([*first, *largest_first]):
+    # Where nothing joins values, the blocks are what repeats most.
+    ordered = sorted(counted, key=lambda prefix: prefix.count("."), reverse=not first)
+    for place, prefix in enumerate([*first, *ordered]):
         # What comes before all blocks that join is the stem, and after them the head.
-        outside = place >= len(first) and chosen and not _between(units[prefix], [units[other] for other in chosen])
+        outside = 0 < len(first) <= place and not _between(units[prefix], [units[other] for other in chosen])
         related = any(prefix == other or _contains(prefix, other) or _contains(other, prefix) for other in chosen)
         if not related and not outside:
             chosen.append(prefix)

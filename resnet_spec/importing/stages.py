@@ -62,13 +62,23 @@ def _rows(templates: Sequence[Template]) -> Iterator[list[Template]]:
         yield row
 
 
+def usual_kind(kinds: Sequence[Definition]) -> Definition:
+    """The kind of a stage's blocks but for the first and the last, which may be of another."""
+    return kinds[1] if len(kinds) > 1 else kinds[0]
+
+
 def _uniform(blocks: list[Template], definitions: Mapping[int, Definition]) -> list[list[Template]]:
-    """Split a row into stages: of one kind of block, or of another kind for the first only, with one stride."""
+    """Split a row into stages: of one kind of block, or of another kind for the first or the last, with one stride."""
     kinds = [definitions[id(block)] for block in blocks]
     strides = [kind.arguments(block).get("stride", 1) for kind, block in zip(kinds, blocks, strict=True)]
-    # A stage's arguments are those of its first block, too.
-    fits = all(kind is kinds[0] or kind.parameters.keys() <= kinds[0].parameters.keys() for kind in kinds)
-    if fits and len({kind.name for kind in kinds[1:]}) <= 1 and (set(strides[1:]) <= {1} or set(strides[:-1]) <= {1}):
+    usual = usual_kind(kinds)
+    # A stage's arguments are those of its first and its last block, too.
+    fits = all(kind is usual or usual.parameters.keys() <= kind.parameters.keys() for kind in kinds)
+    if (
+        fits
+        and {id(kind) for kind in kinds[1:-1]} <= {id(usual)}
+        and (set(strides[1:]) <= {1} or set(strides[:-1]) <= {1})
+    ):
         return [blocks]
     shapes = [block.region.nodes[-1].shape for block in blocks]
     changes = [

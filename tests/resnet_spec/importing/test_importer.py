@@ -222,6 +222,27 @@ def test_blocks_that_neither_repeat_nor_add_are_a_chain() -> None:
     assert "stages" not in result.spec.data()
 
 
+@pytest.mark.parametrize("another", ["kernel", "kind"])
+def test_the_last_block_of_a_stage_may_be_another(another: str) -> None:
+    builder = GraphBuilder("last", Input(channels=3, height=16, width=16))
+    x: Any = builder.add("conv2d", [builder.input], "stem", layer=True, channels=8, kernel=1)
+    for index in range(4):
+        path, last = f"layer.{index}", index == 3
+        kernel = 5 if last and another == "kernel" else 3
+        y = builder.add("conv2d", [x], f"{path}.conv", layer=True, channels=8, kernel=kernel, padding=kernel // 2)
+        y = builder.add("relu", [y], f"{path}.relu") if last and another == "kind" else y
+        x = builder.add("add", [y, x], f"{path}.add")
+    result = imported_graph(builder.finish([x]))
+    (stage,) = result.spec.data()["stages"].values()
+    assert stage["repeat"] == 4
+    assert stage["last"] == {"kernel": {"kernel": 5}, "kind": {"block": "residual_block_2"}}[another]
+
+
+def test_a_network_without_joins_has_blocks_of_what_repeats_most() -> None:
+    result = imported("pytorchcv/diracnet18v2")
+    assert [stage.get("repeat", 1) for stage in result.spec.data()["stages"].values()] == [3, 1, 3, 1, 3, 1, 4]
+
+
 def test_flat_is_one_chain() -> None:
     graph = load("cifar/resnet20").to_graph()
     result = import_model(Source(graph), flat=True)
