@@ -235,7 +235,7 @@ def test_the_last_block_of_a_stage_may_be_another(another: str) -> None:
     result = imported_graph(builder.finish([x]))
     (stage,) = result.spec.data()["stages"].values()
     assert stage["repeat"] == 4
-    assert stage["last"] == {"kernel": {"kernel": 5}, "kind": {"block": "residual_block_2"}}[another]
+    assert stage["last"] == {"kernel": {"kernel": 5, "padding": 2}, "kind": {"block": "residual_block_2"}}[another]
 
 
 def test_a_network_without_joins_has_blocks_of_what_repeats_most() -> None:
