@@ -10,7 +10,7 @@ from .graph.summary import Summary as Summary, summarize as summarize
 from .graph.initialization import initialize as initialize
 
 # From a graph to a native model, and weights.
-from .building import build as build, save as save
+from .building import build as build, load_weights as load_weights, save as save
 from .weights.io import read_weights as read_weights, write_weights as write_weights
 from .weights.converting import write_model as write_model
 

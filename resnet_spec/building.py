@@ -6,10 +6,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, cast, overload
 
+from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.registry import find, get_backend
+from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.initialization import initialize
 from resnet_spec.spec.loader import Overrides, load
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import keras  # pyright: ignore[reportMissingTypeStubs]
     from numpy.typing import NDArray
     from torch import nn
+
+    from resnet_spec.operations.fields import Shape
 
 
 class _Dtype(TypedDict, total=False):
@@ -40,6 +44,7 @@ def build(
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    optimize: bool = False,
     **reading: Unpack[Reading],
 ) -> nn.Module: ...
 
@@ -55,6 +60,7 @@ def build(
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    optimize: bool = False,
     **reading: Unpack[Reading],
 ) -> keras.Model: ...
 
@@ -70,6 +76,7 @@ def build(
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    optimize: bool = False,
     **reading: Unpack[Reading],
 ) -> Any: ...
 
@@ -84,6 +91,7 @@ def build(
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    optimize: bool = False,
     **reading: Unpack[Reading],
 ) -> Any:
     """Build a native model in inference mode.
@@ -103,6 +111,10 @@ def build(
         exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
             framework's own layer keeps the other.
         mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.
+        optimize: Whether to build the fastest form for inference: normalizations folded into the layers beside them,
+            standardized kernels computed, padding merged, and layers that act in training only removed
+            (``resnet_spec.optimization``), then what only the backend decides, such as the layout in memory. The
+            weights may be those of the spec or of its optimized form. Such a model does not train.
         **reading: How to read the weights: ``adapt``, ``take``, ``ema``, ``strict_graph`` and ``check_finite``, as in
             ``read_weights``.
 
@@ -130,34 +142,125 @@ def build(
     graph = loaded.to_graph()
     # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
-    if isinstance(weights, str | Path):
-        path = resolve(loaded, weights)
-        arrays = read_weights(path, graph, seed=seed, mmap=mmap, **reading)
-    elif weights is None:
-        arrays = initialize(graph, seed)
-    elif isinstance(weights, Mapping):
-        given = cast("Mapping[str, NDArray[Any]]", weights)
-        arrays = fit_arrays(graph, _given(given), "the given arrays", seed=seed, **reading)
-    else:
-        arrays = _given(fit_model(graph, weights, seed=seed, **reading))
+    arrays = None
+    try:
+        arrays = initialize(graph, seed) if weights is None else _arrays(loaded, graph, weights, seed, mmap, reading)
+    except WeightsError:
+        # They may be those of an optimized form, which the backend determines.
+        if not optimize:
+            raise
     compiler = get_backend(backend)
+    forms = optimized(compiler, graph) if optimize else Forms.unchanged(graph)
+    if arrays is None:
+        arrays = _in_any_form(loaded, forms, weights, seed, mmap, reading)
+    elif optimize:
+        arrays = forms.rewriting.arrays(arrays)
     # Without a dtype a backend's own default counts.
     chosen: _Dtype = {} if dtype is None else {"dtype": dtype}
-    model = compiler.compile(graph, exact_statistics=exact_statistics, **chosen)
-    compiler.load(model, graph, arrays)
-    _remember(model, graph, compiler)
+    model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)
+    compiler.load(model, forms.graphs[-1], arrays)
+    if optimize:
+        finish(compiler, model)
+    _remember(model, _Built(loaded, forms, compiler))
     return model
 
 
-_BUILT: dict[int, tuple[Graph, Backend]] = {}
-"""The graph and the backend of each living model that ``build`` returned, by its id; a model itself stays as it is."""
+def load_weights(
+    model: Any,
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any],
+    *,
+    mmap: bool = False,
+    **reading: Unpack[Reading],
+) -> None:
+    """Load weights into a model that ``build`` returned, in place; they may be of the spec or of its optimized form.
+
+    Args:
+        model: A model that ``build`` returned.
+        weights: As for ``build``: a path, the name of published weights, named arrays, or a live model.
+        mmap: Whether to map a file of weights instead of reading it; the values are copied into the model.
+        **reading: How to read the weights, as in ``read_weights``.
+
+    Raises:
+        TypeError: ``build`` did not return this model.
+        WeightsError: The weights cannot be read, or do not fit; the model is then unchanged.
+        DownloadError: Published weights cannot be fetched.
+
+    Examples:
+        >>> from resnet_spec import build, initialize, load
+        >>> model = build("cifar/resnet20", "torch", optimize=True)
+        >>> load_weights(model, initialize(load("cifar/resnet20").to_graph(), seed=1))
+    """
+    built = _built(model, "load weights when you build it, or with its own library")
+    arrays = _in_any_form(built.spec, built.forms, weights, 0, mmap, reading)
+    built.compiler.load(model, built.graph, arrays)
 
 
-def _remember(model: Any, graph: Graph, compiler: Backend) -> None:
+def _in_any_form(
+    spec: Spec, forms: Forms, weights: Any, seed: int, mmap: bool, reading: Reading
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the last form from weights of any form; raises the error of the first if none fits."""
+    failed: WeightsError | None = None
+    for graph, rewriting in zip(forms.graphs, forms.rewritings, strict=True):
+        try:
+            return rewriting.arrays(_arrays(spec, graph, weights, seed, mmap, reading))
+        except WeightsError as error:
+            failed = failed or error
+    assert failed is not None  # noqa: S101 - there is a form
+    raise failed
+
+
+def _arrays(spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, reading: Reading) -> dict[str, NDArray[Any]]:
+    """Return weights of any kind as a graph's arrays."""
+    if isinstance(weights, str | Path):
+        return read_weights(resolve(spec, weights), graph, seed=seed, mmap=mmap, **reading)
+    if isinstance(weights, Mapping):
+        given = cast("Mapping[str, NDArray[Any]]", weights)
+        return fit_arrays(graph, _given(given), "the given arrays", seed=seed, **reading)
+    return _given(fit_model(graph, weights, seed=seed, **reading))
+
+
+class _Built(NamedTuple):
+    """What is remembered of a model that ``build`` returned."""
+
+    spec: Spec
+    forms: Forms
+    compiler: Backend
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was compiled."""
+        return self.forms.graphs[-1]
+
+
+_BUILT: dict[int, _Built] = {}
+"""What is known of each living model that ``build`` returned, by its id; a model itself stays as it is."""
+
+
+def _remember(model: Any, built: _Built) -> None:
     # What cannot be referred to is saved with its spec.
     with suppress(TypeError):
         weakref.finalize(model, _BUILT.pop, id(model), None).atexit = False
-        _BUILT[id(model)] = graph, compiler
+        _BUILT[id(model)] = built
+
+
+def _built(model: Any, remedy: str) -> _Built:
+    """Return what is known of a model; raises TypeError if ``build`` did not return it."""
+    if (built := _BUILT.get(id(model))) is None:
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise TypeError(f"build() did not return this {kind}: {remedy}")
+    return built
+
+
+def compiled_graph(model: Any) -> Graph:
+    """Return the graph that a model which ``build`` returned was compiled from: the optimized one, if it is that.
+
+    Args:
+        model: A model that ``build`` returned.
+
+    Returns:
+        The graph.
+    """
+    return _built(model, "it is known of these only").graph
 
 
 def save(
@@ -166,6 +269,7 @@ def save(
     spec: str | Path | Spec | Graph | None = None,
     *,
     half: bool = False,
+    fixed: Shape | None = None,
     force: bool = False,
 ) -> None:
     """Save a model as it is now, for example after training; the ending of the path decides the format.
@@ -182,11 +286,14 @@ def save(
         spec: What the model was built from, if ``build`` did not return it, or if it is a copy of what ``build``
             returned: a name, a path, a ``Spec`` or a ``Graph``.
         half: Whether to store the weights in half precision, in the formats that can.
+        fixed: The only shape of a batch that a written model takes, (batch, channels, height, width); by default any
+            number of images, of any size that the network takes.
         force: Whether to replace what exists at ``path``.
 
     Raises:
         TypeError: The model is not one that ``build`` returned, and no spec is given; or it is no model.
-        OutputError: No installed backend writes this format, or the path exists or cannot be written.
+        OutputError: No installed backend writes this format, or the path exists or cannot be written, or ``fixed`` is
+            not a shape that the network takes, or is given for a file of weights only.
         WeightsError: The model's parameters are not those of the spec, or are too large for half precision.
         BackendError: The backend that writes the format cannot be imported.
 
@@ -196,16 +303,16 @@ def save(
         >>> save(model, "resnet20.safetensors")
         >>> again = build("cifar/resnet20", "tensorflow", "resnet20.safetensors")
     """
+    if spec is None:
+        graph = _built(model, "give what it is built from, save(model, path, spec=...)").graph
+    else:
+        graph = _graph(spec)
     built = _BUILT.get(id(model))
-    graph = _graph(spec) if spec is not None else built[0] if built else None
-    if graph is None:
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise TypeError(f"build() did not return this {kind}: give what it is built from, save(model, path, spec=...)")
     path = Path(path)
-    if built and built[0].fingerprint == graph.fingerprint:
-        compiler = built[1]
+    if built and built.graph.fingerprint == graph.fingerprint:
+        compiler = built.compiler
         if ending(path, compiler.outputs) in compiler.outputs:
-            write_model(model, graph, path, compiler, half=half, force=force)
+            write_model(model, graph, path, compiler, half=half, fixed=fixed, force=force)
             return
         target = _target(path, force)
         arrays = compiler.arrays(model, graph)
@@ -213,7 +320,7 @@ def save(
         # Before a large model is read in vain.
         target = _target(path, force)
         arrays = fit_model(graph, model)
-    convert(graph, arrays, target, half=half, force=force)
+    convert(graph, arrays, target, half=half, fixed=fixed, force=force)
 
 
 def _graph(spec: str | Path | Spec | Graph) -> Graph:

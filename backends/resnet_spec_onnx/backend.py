@@ -98,12 +98,16 @@ class OnnxBackend:
         """
         return import_onnx(model, shape)
 
-    def write(self, model: OnnxModel, graph: Graph, path: Path, *, half: bool = False) -> None:
+    def write(
+        self, model: OnnxModel, graph: Graph, path: Path, *, half: bool = False, batch: int | None = None
+    ) -> None:
         """Check the model and write it; ``half`` stores trainable parameters in half precision.
 
-        Raises OutputError for a model of more than 2 GiB, and if a value is too large for half precision.
+        With ``batch`` all sizes are fixed. Raises OutputError for a model of more than 2 GiB, and if a value is too
+        large for half precision.
         """
-        skeleton = build_skeleton(graph, model.dtype, half=True) if half else model.skeleton
+        as_it_is = not half and batch is None
+        skeleton = model.skeleton if as_it_is else build_skeleton(graph, model.dtype, half=half, batch=batch)
         write_model(skeleton, model.loaded_weights(), path)
 
     def environment(self) -> dict[str, str]:

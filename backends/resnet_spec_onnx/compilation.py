@@ -33,10 +33,11 @@ def compile_graph(graph: Graph, dtype: str) -> OnnxModel:
     return OnnxModel(graph, build_skeleton(graph, np.dtype(dtype)), np.dtype(dtype))
 
 
-def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) -> ModelProto:
+def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False, batch: int | None = None) -> ModelProto:
     """Return a model that takes (batch, *input) as ``input``; its initializers are the graph's parameters, in order.
 
-    Batch and sizes of positions are dynamic, the latter unless the graph's parameters depend on them. With ``half``
+    Batch and sizes of positions are dynamic, the latter unless the graph's parameters depend on them; with ``batch``
+    all are fixed. With ``half``
     trainable parameters are stored in half precision and cast to ``dtype`` before use. Running statistics are not: the
     variance of a nearly constant channel would be 0 in half precision.
     """
@@ -52,7 +53,7 @@ def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False) ->
         TensorProto(name=p.name, dims=p.shape, data_type=helper.np_dtype_to_tensor_dtype(stored[p.name]))
         for p in graph.parameters()
     ]
-    inputs, results = _interface(graph, dtype)
+    inputs, results = _interface(graph, dtype, batch)
     content = helper.make_graph(nodes, graph.name, inputs, results, initializers, doc_string=graph.description)
     model = helper.make_model(
         content,
@@ -124,17 +125,20 @@ def _source(graph: Graph, name: str) -> str:
     return name
 
 
-def _interface(graph: Graph, dtype: np.dtype[Any]) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
+def _interface(
+    graph: Graph, dtype: np.dtype[Any], batch: int | None
+) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
     """Return the model's input and outputs, with their names, types and shapes."""
     kind = helper.np_dtype_to_tensor_dtype(dtype)
-    other = _at_another_size(graph)
+    other = graph if batch is not None else _at_another_size(graph)
+    first = "batch" if batch is None else batch
     fixed = other is graph
     sizes = graph.input.shape if fixed else (graph.input.channels, *graph.input.positions)
     outputs: list[ValueInfoProto] = []
     for node, name in zip(graph.outputs, graph.result_names, strict=True):
         dimensions = _dimensions(graph.by_name[node].shape, other.by_name[node].shape)
-        outputs.append(helper.make_tensor_value_info(name, kind, ["batch", *dimensions]))
-    return [helper.make_tensor_value_info(INPUT, kind, ["batch", *sizes])], outputs
+        outputs.append(helper.make_tensor_value_info(name, kind, [first, *dimensions]))
+    return [helper.make_tensor_value_info(INPUT, kind, [first, *sizes])], outputs
 
 
 def _at_another_size(graph: Graph) -> Graph:

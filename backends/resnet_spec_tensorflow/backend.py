@@ -62,6 +62,22 @@ class TensorFlowBackend:
 
         set_arrays(model, graph, arrays)
 
+    def group_parts(self, graph: Graph) -> Mapping[str, int]:
+        """Into how many convolutions of one group each grouped one is split, as measured on this machine.
+
+        The environment variable ``RESNET_SPEC_GROUPED_CONVOLUTIONS`` replaces the measurement.
+        """
+        from resnet_spec_tensorflow.grouped_convolutions import group_parts
+
+        return group_parts(graph)
+
+    def finish(self, model: Any) -> None:
+        """Make a model one for inference: nothing in it trains, and its SavedModel has constants for variables."""
+        from resnet_spec_tensorflow.writing import FROZEN
+
+        model.trainable = False
+        FROZEN.add(model)
+
     def arrays(self, model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
         """Every parameter of a model as it is now, laid out as PyTorch lays them out, in the model's own dtype."""
         from resnet_spec_tensorflow.parameters import get_arrays
@@ -120,17 +136,18 @@ class TensorFlowBackend:
 
         return import_model(model, shape)
 
-    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
+    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False, batch: int | None = None) -> None:
         """Write one of ``outputs``; a path without an ending becomes a SavedModel folder.
 
-        ``half`` is for TFLite models only, whose constants are then stored in half precision.
+        ``half`` is for TFLite models only, whose constants are then stored in half precision. With ``batch`` all sizes
+        of the input are fixed.
 
         Raises:
             OutputError: the path has another ending, or the format cannot hold the model.
         """
         from resnet_spec_tensorflow.writing import write
 
-        write(model, graph, path, half=half)
+        write(model, graph, path, half=half, batch=batch)
 
     def environment(self) -> dict[str, str]:
         """Versions, threads and settings that change rounding."""

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from resnet_spec.operations.fields import Shape
 
 
-def compile_graph(graph: Graph, dtype: DType | None, *, exact_statistics: bool) -> Any:
+def compile_graph(graph: Graph, dtype: DType | str | None, *, exact_statistics: bool, batch: int | None = None) -> Any:
     """Return a ``keras.Model`` of (batch, ..., channels) or (batch, features), its parameters not yet set.
 
     Layers have the names of the nodes that own them. The sizes of positions are dynamic, unless a parameter's shape
-    depends on them. Several outputs are a list, named outputs a dict.
+    depends on them; with ``batch`` all sizes are fixed. Several outputs are a list, named outputs a dict. ``dtype`` may
+    be the name of any of Keras' dtype policies.
 
     Raises:
         BackendError: Keras cannot express an operation, or its global dtype policy cannot be followed.
     """
     policy = keras.DTypePolicy(dtype) if dtype else _global_policy()
     contexts = _LayerContexts(graph, policy, exact_statistics)
-    input = keras.Input(_input_shape(graph), dtype=policy.variable_dtype, name=INPUT)
+    shape = (None, *_input_shape(graph)) if batch is None else (batch, *graph.input.shape[1:], graph.input.shape[0])
+    input = keras.Input(batch_shape=shape, dtype=policy.variable_dtype, name=INPUT)
     values: dict[str, Any] = {INPUT: input}
     layers: dict[str, Steps] = {}
     for node in graph.nodes:

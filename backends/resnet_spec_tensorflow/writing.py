@@ -10,15 +10,18 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 from resnet_spec.errors import OutputError
 from resnet_spec.graph import INPUT
 from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.layouts import SLIM_NAMES
 from resnet_spec_tensorflow import OUTPUTS
+from resnet_spec_tensorflow.compilation import compile_graph
 from resnet_spec_tensorflow.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
-from resnet_spec_tensorflow.parameters import variables
+from resnet_spec_tensorflow.layers import UnbiasedBatchNormalization
+from resnet_spec_tensorflow.parameters import get_arrays, set_arrays, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -31,11 +34,11 @@ LACKING = re.compile(r"^(?:TF Select|Custom) ops:(.*)", re.MULTILINE)
 """The converter's list of operations that TFLite does not have, after a page for each."""
 
 
-def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
+def write(model: Any, graph: Graph, path: Path, *, half: bool, batch: int | None = None) -> None:
     """Write a model in the format of the path's ending; a path without one becomes a folder.
 
-    Raises OutputError for another ending, for ``half`` if the format has no half precision, and if the format cannot
-    store the model.
+    Raises OutputError for another ending, for ``half`` if the format has no half precision, for a fixed ``batch`` if
+    the format has no input, and if the format cannot store the model.
     """
     kind = ending(path, OUTPUTS)
     if kind not in _WRITERS:
@@ -43,7 +46,11 @@ def write(model: Any, graph: Graph, path: Path, *, half: bool) -> None:
         raise OutputError(f"{path}: the tensorflow backend cannot write {kind}; it writes {known}")
     if half and kind != LITE:
         raise OutputError(f"{path}: the tensorflow backend writes only {LITE} in half precision")
+    if batch is not None and kind in _WEIGHTS_ONLY:
+        raise OutputError(f"{path}: a fixed size is for a whole model, and {kind} has weights only")
     with quiet(), silent():
+        if batch is not None:
+            model = _at_fixed_size(model, graph, batch)
         if half:
             _write_lite(model, graph, path, tf.float16)
         else:
@@ -73,7 +80,6 @@ def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
     Keras' own export would write every variable twice.
     """
     module = tf.Module()
-    module.model_variables = [variable.value for variable in model.variables]
     names = graph.result_names
 
     def serve(input: Any) -> Any:
@@ -83,8 +89,33 @@ def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
         return dict(zip(names, tf.nest.flatten(values), strict=True))
 
     (input,) = model.inputs
-    module.serve = tf.function(serve, input_signature=[tf.TensorSpec(input.shape, input.dtype, name=INPUT)])
+    function = tf.function(serve, input_signature=[tf.TensorSpec(input.shape, input.dtype, name=INPUT)])
+    if model in FROZEN:
+        module.serve = _frozen(function, graph)
+    else:
+        module.model_variables = [variable.value for variable in model.variables]
+        module.serve = function
     tf.saved_model.save(module, str(path), signatures=module.serve)
+
+
+FROZEN: WeakSet[Any] = WeakSet()
+"""Models whose SavedModel has constants in place of variables, which TensorFlow lays out for its kernels once."""
+
+
+def _frozen(function: Any, graph: Graph) -> Any:
+    """Return a function with the values of its variables as constants, and the same signature."""
+    from tensorflow.python.framework.convert_to_constants import (  # pyright: ignore[reportMissingTypeStubs]
+        convert_variables_to_constants_v2,  # pyright: ignore[reportUnknownVariableType]
+    )
+
+    frozen: Any = convert_variables_to_constants_v2(function.get_concrete_function())
+    (signature,) = function.input_signature
+    names = sorted(graph.result_names)
+
+    def serve(input: Any) -> Any:
+        return dict(zip(names, tf.nest.flatten(frozen(input)), strict=True))
+
+    return tf.function(serve, input_signature=[signature])
 
 
 def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> None:
@@ -133,6 +164,20 @@ _WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
     LITE: _write_lite,
     ".ckpt": _write_checkpoint,
 }
+
+
+_WEIGHTS_ONLY = (".weights.h5", ".ckpt")
+
+
+def _at_fixed_size(model: Any, graph: Graph, batch: int) -> Any:
+    """Return a copy of a model that takes a fixed number of images of the graph's size."""
+    exact = any(isinstance(layer, UnbiasedBatchNormalization) for layer in model.layers)
+    policy = model.layers[-1].dtype_policy.name
+    copy = compile_graph(graph, policy, exact_statistics=exact, batch=batch)
+    set_arrays(copy, graph, get_arrays(model, graph))
+    if model in FROZEN:
+        FROZEN.add(copy)
+    return copy
 
 
 @contextmanager

@@ -69,6 +69,13 @@ def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
     return {name: to_numpy(tensor).copy() for name, tensor in tensors(model, graph).items()}
 
 
+def put_channels_last(model: nn.Module) -> None:
+    """Lay out the kernels of 2-d convolutions with the channels last; values and shapes stay the same."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
     """Return a tensor's values; those in bfloat16, which NumPy does not have, as float32."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
 
-def write(model: nn.Module, graph: Graph, path: Path, *, half: bool) -> None:
+def write(model: nn.Module, graph: Graph, path: Path, *, half: bool, batch: int | None = None) -> None:
     """Write a model in inference mode in the format of the path's ending.
 
-    Raises OutputError for another ending, and for ``half`` if the format has no half precision.
+    Raises OutputError for another ending, for ``half`` if the format has no half precision, and for a fixed ``batch``
+    if the format has no input.
     """
+    if batch is not None:
+        if path.suffix != ".pt2" or half:
+            raise OutputError(f"{path}: a fixed size is for a whole model in single precision (.pt2)")
+        _write_fixed_program(model, graph, path, batch)
+        return
     writers = _HALF_WRITERS if half else _WRITERS
     if path.suffix not in writers:
         precision = " in half precision" if half else ""
@@ -71,13 +78,28 @@ def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     axes = range(2, 2 + len(graph.input.positions))
     sizes = {} if fixed else dict.fromkeys(axes, torch.export.Dim.AUTO)
     # Two images, since torch treats a dimension of 1 as a constant.
-    images = torch.zeros(2, *graph.input.shape)
-    parameter = next(model.parameters(), images)
-    images = images.to(parameter.device, parameter.dtype)
     shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
+    _save_program(torch.export.export(model, (_zeros(model, graph, 2),), dynamic_shapes=shapes), path)
+
+
+def _write_fixed_program(model: nn.Module, graph: Graph, path: Path, batch: int) -> None:
+    """Write a model as a program for one size of its input."""
+    _save_program(torch.export.export(model, (_zeros(model, graph, batch),)), path)
+
+
+def _zeros(model: nn.Module, graph: Graph, batch: int) -> torch.Tensor:
+    images = torch.zeros(batch, *graph.input.shape)
+    parameter = next(model.parameters(), images)
+    return images.to(parameter.device, parameter.dtype)
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path) -> None:
     # In memory, since a full disk would end the process.
     buffer = BytesIO()
-    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), buffer)
+    with warnings.catch_warnings():
+        # What torch says of kernels that are channels last, which it then writes whole.
+        warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
+        torch.export.save(program, buffer)
     path.write_bytes(buffer.getbuffer())
 
 

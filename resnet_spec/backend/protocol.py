@@ -156,7 +156,7 @@ class Backend(Protocol):
         """
         ...
 
-    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False) -> None:
+    def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False, batch: int | None = None) -> None:
         """Write a model in the format of the path's ending, one of ``outputs``.
 
         Args:
@@ -164,9 +164,11 @@ class Backend(Protocol):
             graph: The graph that it was compiled from.
             path: A new file or folder; the caller renames it once it is whole.
             half: Whether to store the weights in half precision.
+            batch: The number of images that the written model takes, all of the size that the graph states; by default
+                any number, and any size that the network takes. Omitted unless it is given.
 
         Raises:
-            OutputError: The format cannot hold the model, or half precision.
+            OutputError: The format cannot hold the model, or half precision, or holds weights only, without an input.
         """
         ...
 
@@ -175,6 +177,32 @@ class Backend(Protocol):
 
         Returns:
             What to print, by what it is: ``{"torch": "2.13.0", "threads": "2"}``.
+        """
+        ...
+
+
+class OptimizingBackend(Backend, Protocol):
+    """A backend that has more to decide about a model for inference than the core's passes (``build(optimize=True)``).
+
+    Either method may be missing.
+    """
+
+    def group_parts(self, graph: Graph) -> Mapping[str, int]:
+        """Choose the grouped convolutions that are faster as several convolutions of one group.
+
+        Args:
+            graph: The network after the core's passes.
+
+        Returns:
+            For each such layer, the number of convolutions that replace it.
+        """
+        ...
+
+    def finish(self, model: Any) -> None:
+        """Change a model for inference once its parameters are set, such as their layout in memory.
+
+        Args:
+            model: A model that ``compile`` returned and ``load`` filled.
         """
         ...
 

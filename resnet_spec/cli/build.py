@@ -40,6 +40,8 @@ from resnet_spec.cli.common import (
     "(torch), .keras, .h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), "
     ".onnx (onnx). May be repeated.",
 )  # fmt: skip
+@click.option("--optimize", is_flag=True, help="Build the fastest form for inference, which does not train.")
+@click.option("--fixed", metavar="NxCxHxW", help="Write models that take only this shape, such as 1x3x224x224.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @JSON
 @version_option("resnet-build")
@@ -52,6 +54,8 @@ def command(
     seed: int,
     dtype: Any,
     outputs: tuple[str, ...],
+    optimize: bool,
+    fixed: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -59,12 +63,13 @@ def command(
     import time
 
     from resnet_spec.backend.registry import find, get_backend, outputs_of
-    from resnet_spec.building import build
+    from resnet_spec.building import build, compiled_graph
     from resnet_spec.graph.summary import summarize
+    from resnet_spec.parity.compare import at_size
     from resnet_spec.parity.randomization import random_images
     from resnet_spec.spec.loader import load
     from resnet_spec.weights.atomic import check_target
-    from resnet_spec.weights.converting import artifact_path, write_model
+    from resnet_spec.weights.converting import artifact_path, at_fixed_size, write_model
     from resnet_spec.weights.download import resolve
     from resnet_spec.weights.matching import report_nonfinite
 
@@ -73,8 +78,12 @@ def command(
     targets = [artifact_path(path, kinds, backend) for path in outputs]
     for target in targets:
         check_target(target, force=force)
-    loaded = load(spec, overrides)
+    shape = _batch_shape(fixed)
+    # An override, not Graph.at_size, since a spec's expressions may use the size.
+    loaded = load(spec, at_size(overrides, shape[2:] if shape and len(shape) > 2 else None))
     graph = loaded.to_graph()
+    if shape:
+        at_fixed_size(graph, shape)
     summary = summarize(graph)
     with tell_remarks():
         # A download shows its own progress bar.
@@ -85,16 +94,17 @@ def command(
             compiler = get_backend(backend)
         tell(f"building {graph.name}")
         start = time.perf_counter()
-        model = build(loaded, backend, path, seed, dtype=dtype, **reading)
+        model = build(loaded, backend, path, seed, dtype=dtype, optimize=optimize, **reading)
+        compiled = compiled_graph(model)
         built = time.perf_counter()
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)
         ran = time.perf_counter()
         if weights is not None:
-            report_nonfinite(compiler.arrays(model, graph), weights)
+            report_nonfinite(compiler.arrays(model, compiled), weights)
         for target in targets:
             tell(f"writing {target}")
-            write_model(model, graph, target, compiler, force=force)
+            write_model(model, compiled, target, compiler, fixed=shape, force=force)
     shapes = [tuple(result.shape) for result in results]
     if as_json:
         data = {"name": graph.name, "backend": compiler.name, "fingerprint": graph.fingerprint}
@@ -113,6 +123,16 @@ def command(
     lines |= {"written": ", ".join(map(str, targets))} if targets else {}
     for key, value in lines.items():
         click.echo(f"{key:<11} {value}")
+
+
+def _batch_shape(text: str | None) -> tuple[int, ...] | None:
+    """Return the shape that an option states."""
+    if text is None:
+        return None
+    numbers = text.split("x")
+    if len(numbers) < 2 or not all(number.isdecimal() and 0 < int(number) <= 2**16 for number in numbers):
+        raise click.UsageError(f"--fixed takes a shape of batches such as 1x3x224x224, not {text!r}")
+    return tuple(map(int, numbers))
 
 
 def main() -> None:

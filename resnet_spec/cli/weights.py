@@ -71,7 +71,7 @@ def convert(
     SPEC's parameters.
     """
     from resnet_spec.backend.registry import get_backend
-    from resnet_spec.graph import folding
+    from resnet_spec.optimization import folding
     from resnet_spec.spec.loader import load
     from resnet_spec.weights.converting import convert as write
     from resnet_spec.weights.converting import find_target

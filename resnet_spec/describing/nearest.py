@@ -12,8 +12,8 @@ from resnet_spec.describing.differences import Comparison, compare
 from resnet_spec.describing.padding import with_explicit_padding
 from resnet_spec.errors import SpecError
 from resnet_spec.graph import Graph
-from resnet_spec.graph.folding import fold
 from resnet_spec.operations import BatchNorm, Category
+from resnet_spec.optimization.folding import fold
 from resnet_spec.spec.catalog import available
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.identification import MAX_SUGGESTIONS, Match, most_alike, rarity

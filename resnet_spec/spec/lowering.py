@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from resnet_spec.document.overrides import SOURCES as OVERRIDES
 from resnet_spec.errors import KeyPath, Locate, Problem, SpecError, suggest
 from resnet_spec.graph import INPUT, Graph, Input, Node, Scope, strides_of, unused
-from resnet_spec.graph.folding import fold
 from resnet_spec.graph.initialization_rules import InitializationRules
 from resnet_spec.graph.prefixing import prefixed
 from resnet_spec.operations import Category
+from resnet_spec.optimization.folding import fold
 from resnet_spec.spec.assertions import failed_assertions
 from resnet_spec.spec.chains import ChainLowering, Surroundings
 from resnet_spec.spec.diagnostics import Diagnostics, LoweringStoppedError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import GraphError
-from resnet_spec.graph.folding import fold
 from resnet_spec.operations.fields import as_text
+from resnet_spec.optimization.folding import fold
 from resnet_spec.structure.affine_folding import CONVOLUTIONS, drop_batch_norms
 from resnet_spec.structure.differences import differences
 from resnet_spec.structure.forms import form_of_graph

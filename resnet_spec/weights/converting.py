@@ -11,6 +11,7 @@ from resnet_spec.backend.protocol import Arrays, Backend, DType
 from resnet_spec.backend.registry import get_backend, unusable, writers
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
+from resnet_spec.operations.fields import as_text
 from resnet_spec.weights.atomic import check_space, check_target, ending, replacing
 from resnet_spec.weights.formats.flax import write_flax, write_named_arrays
 from resnet_spec.weights.formats.numpy_archive import write_npz
@@ -24,6 +25,7 @@ from resnet_spec.weights.naming import find_table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from resnet_spec.operations.fields import Shape
     from resnet_spec.spec.spec import Spec
 
 SAFETENSORS, NPZ, MSGPACK, PYTORCH = "safetensors", "npz", "msgpack", "pth"
@@ -102,13 +104,15 @@ def convert(
     dtype: DType | None = None,
     half: bool = False,
     names: str | None = None,
+    fixed: Shape | None = None,
     force: bool = False,
 ) -> None:
     """Write a graph's arrays as ``target``, through a native model if a backend writes it.
 
     The default of ``dtype`` is float64 if any array is float64. ``names`` is the library whose names and layout the
-    arrays get. Raises WeightsError if the numbers are too large for the type or for ``half``, OutputError if the target
-    cannot be written or the library has no names for some layers; an existing file is then unchanged.
+    arrays get, and ``fixed`` the only shape of a batch that a whole model takes. Raises WeightsError if the numbers are
+    too large for the type or for ``half``, OutputError if the target cannot be written or the library has no names for
+    some layers; an existing file is then unchanged.
     """
     writer = _named_writer(target, names)
     check_space(target.path, _least_size(graph, half=half))
@@ -127,8 +131,10 @@ def convert(
         compiler = get_backend(target.backend)
         model = compiler.compile(graph, dtype=kind)
         compiler.load(model, graph, arrays)
-        write_model(model, graph, target.path, compiler, half=half, force=force)
+        write_model(model, graph, target.path, compiler, half=half, fixed=fixed, force=force)
         return
+    if fixed is not None:
+        raise OutputError(f"{target.path}: a fixed size is for a whole model, and {target.format} has weights only")
     cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
     if target.format == SAFETENSORS:
         write_weights(target.path, graph, cast, half=half, force=force)
@@ -159,6 +165,7 @@ def write_model(
     backend: str | Backend,
     *,
     half: bool = False,
+    fixed: Shape | None = None,
     force: bool = False,
 ) -> None:
     """Write a native model to a file or folder, atomically.
@@ -171,10 +178,13 @@ def write_model(
             folder without an ending (tensorflow), and ``.onnx`` (onnx).
         backend: The name of the model's backend, or the backend itself.
         half: Whether to store the weights in half precision, in the formats that can.
+        fixed: The only shape of a batch that the written model takes, (batch, channels, height, width), as delegates
+            and some compilers require; by default any number of images, of any size that the network takes.
         force: Whether to replace what exists at ``path``.
 
     Raises:
-        OutputError: The backend does not write this format, or the path exists or cannot be written.
+        OutputError: The backend does not write this format, or the path exists or cannot be written, or ``fixed`` is
+            not a shape that the network takes, or is given for a file of weights only.
         WeightsError: The model's parameters are not those of the graph, or are too large for half precision.
         BackendError: The backend is not installed or cannot be imported.
 
@@ -186,9 +196,16 @@ def write_model(
     """
     graph = graph if isinstance(graph, Graph) else graph.to_graph()
     compiler = get_backend(backend) if isinstance(backend, str) else backend
+    # Backends of third parties may not know of the argument.
+    batch: dict[str, int] = {}
+    if fixed is not None:
+        graph = at_fixed_size(graph, fixed)
+        batch["batch"] = fixed[0]
     path = artifact_path(path, compiler.outputs, compiler.name)
     check_target(path, force=force)
     check_space(path, _least_size(graph, half=half))
+    if batch and path.suffix in _CORE_ENDINGS:
+        raise OutputError(f"{path}: a fixed size is for a whole model, and {path.suffix} has weights only")
     if path.suffix == ".safetensors":
         write_weights(path, graph, compiler.arrays(model, graph), half=half, force=force)
         return
@@ -196,7 +213,23 @@ def write_model(
         if path.suffix in _CORE_ENDINGS:
             CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=half)
         else:
-            compiler.write(model, graph, temporary, half=half)
+            compiler.write(model, graph, temporary, half=half, **batch)
+
+
+def at_fixed_size(graph: Graph, fixed: Shape) -> Graph:
+    """Return a graph at the size that a shape of batches states; raises OutputError if it does not take that."""
+    own = graph.input.shape
+    if len(fixed) != len(own) + 1 or fixed[1] != own[0]:
+        wanted = f"N×{as_text(own)}"
+        raise OutputError(f"a fixed size of {as_text(fixed)} is none of this network, which takes {wanted}")
+    if fixed[1:] == own:
+        return graph
+    if graph.depends_on_size:
+        raise OutputError(
+            f"the network's parameters depend on the size of its input, {as_text(own)}, so that it cannot be fixed to"
+            f" {as_text(fixed[1:])}; load the spec with that size"
+        )
+    return graph.at_size(*fixed[2:])
 
 
 def _least_size(graph: Graph, *, half: bool) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.errors import SpecError, WeightsError
 from resnet_spec.graph import canonical
 from resnet_spec.graph.difference import first_difference, first_node_difference, same_but_for_names
-from resnet_spec.graph.folding import fold
+from resnet_spec.optimization.folding import fold
 from resnet_spec.spec.catalog import available
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.adapting import first_kernels, head_parameters, is_counter, other_width

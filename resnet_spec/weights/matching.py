@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, WeightsError
-from resnet_spec.graph.folding import fold
 from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES
+from resnet_spec.optimization.folding import fold
 from resnet_spec.weights.adapting import (
     BACKGROUND,
     COLORS,

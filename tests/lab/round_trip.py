@@ -27,12 +27,12 @@ from resnet_spec import ModelError, get_backend, import_model
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.graph.difference import same_but_for_names
-from resnet_spec.graph.folding import fold
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
 from resnet_spec.importing.known import known_spec
 from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, Multiply, Resize, Slice, StdConv
 from resnet_spec.operations.windows import explicit_padding, overhang, window_count
+from resnet_spec.optimization.folding import fold
 from resnet_spec.structure.comparison import MismatchError, compare_with_source
 from tests.lab.worker import Worker, work
 

@@ -43,6 +43,7 @@ from resnet_spec import (
     import_model,
     initialize,
     load,
+    load_weights,
     operations,
     predict,
     preprocess,
@@ -88,6 +89,7 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     assert_type(imported.text, str)
     assert_type(write_model(model, network, "weights.pth", "torch"), None)
     assert_type(save(model, "weights.pth", spec="resnet50", half=True, force=True), None)
+    load_weights(model, "w.safetensors")
 
 
 def backends(network: Graph, images: NDArray[np.float32]) -> None:

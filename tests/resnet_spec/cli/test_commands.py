@@ -452,6 +452,35 @@ def test_torch_builds_runs_and_writes(process: Command, tmp_path: Path) -> None:
     assert all((written[name] == drawn[name]).all() for name in drawn)
 
 
+def test_the_optimized_form_is_built_and_written_at_a_fixed_size(command: Command, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    line = ["resnet-build", "cifar/resnet20", "--backend", "onnx", "--optimize", "--fixed", "2x3x20x16"]
+    done = command(*line, "--output", tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+
+    assert done.status == 0
+    # What is counted is the network, not its optimized form.
+    assert "and 1,376 running statistics" in done.out
+    assert "20×16" in done.out
+    assert [size.dim_value for size in graph.input[0].type.tensor_type.shape.dim] == [2, 3, 20, 16]
+    assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ("224", "Error: --fixed takes a shape of batches such as 1x3x224x224, not '224'"),
+        ("1x3x0x224", "Error: --fixed takes a shape of batches such as 1x3x224x224, not '1x3x0x224'"),
+        ("1x224x224x3", "a fixed size of 1×224×224×3 is none of this network, which takes N×3×224×3"),
+    ],
+)
+def test_a_fixed_size_that_the_network_does_not_take_is_refused(command: Command, fixed: str, message: str) -> None:
+    done = build(command, "--fixed", fixed)
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.splitlines()[-1] == message
+
+
 @pytest.mark.slow
 def test_tensorflow_builds_by_its_alias_and_prints_nothing_but_the_result(process: Command, tmp_path: Path) -> None:
     need("tensorflow")

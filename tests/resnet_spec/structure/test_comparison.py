@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.graph import INPUT, Graph
-from resnet_spec.graph.folding import fold, fold_arrays
+from resnet_spec.optimization.folding import fold, fold_arrays
 from resnet_spec.structure.comparison import compare_with_source
 from resnet_spec.structure.matching import MismatchError
 from tests.every_operation import arrays_for, every_operation

@@ -17,7 +17,7 @@ from onnx import ModelProto, numpy_helper
 import resnet_spec
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
-from resnet_spec.graph.folding import fold, fold_arrays
+from resnet_spec.optimization.folding import fold, fold_arrays
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_onnx.reading import read_onnx
 from resnet_spec_onnx.reading.checkpoint import NOT_WEIGHTS

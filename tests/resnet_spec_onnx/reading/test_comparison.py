@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from resnet_spec.graph.folding import fold, fold_arrays
+from resnet_spec.optimization.folding import fold, fold_arrays
 from tests.resnet_spec_onnx.reading.files import (
     KERNEL,
     VECTORS,

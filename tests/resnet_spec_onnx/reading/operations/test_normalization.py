@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import NodeProto
 
-from resnet_spec.graph.folding import fold
+from resnet_spec.optimization.folding import fold
 from tests.resnet_spec_onnx.reading.files import VECTORS, anonymous, assert_equal, made, node, proto, read, refused
 from tests.resnet_spec_torch.graphs import Builder, random_arrays
 

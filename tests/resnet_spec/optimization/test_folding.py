@@ -10,7 +10,7 @@ import pytest
 from resnet_spec import initialize, load
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.graph import Graph
-from resnet_spec.graph.folding import fold, fold_arrays
+from resnet_spec.optimization.folding import fold, fold_arrays
 from resnet_spec.weights.matching import check_weights
 from tests.resnet_spec_torch.graphs import Builder, random_arrays
 from tests.shipped import slow_unless

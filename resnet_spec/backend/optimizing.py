@@ -1,0 +1,71 @@
+"""The optimized form of a network in a backend: the core's passes, then what only the backend can decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_spec.optimization import Rewriting, optimize, split_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resnet_spec.backend.protocol import Backend
+    from resnet_spec.graph import Graph
+
+
+class Forms(NamedTuple):
+    """A network in the forms between a graph and the one that a backend compiles.
+
+    Attributes:
+        graphs: The graph, after the core's passes, and after the backend's choices, which may be the same.
+        rewritings: From each of these to the last.
+    """
+
+    graphs: tuple[Graph, ...]
+    rewritings: tuple[Rewriting, ...]
+
+    @classmethod
+    def unchanged(cls, graph: Graph) -> Forms:
+        """The only form of a network that is compiled as it is.
+
+        Args:
+            graph: The network.
+
+        Returns:
+            Forms whose first is the last.
+        """
+        return cls((graph,), (Rewriting.unchanged(graph),))
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """From the graph to the last form."""
+        return self.rewritings[0]
+
+
+def optimized(backend: Backend, graph: Graph) -> Forms:
+    """Return the forms of a network on the way to the fastest in a backend.
+
+    Args:
+        backend: The backend; ``group_parts`` is called if it has such a method.
+        graph: The network.
+
+    Returns:
+        The forms; the last graph is to be compiled, and its model passed to ``finish``.
+    """
+    core = optimize(graph)
+    group_parts = getattr(backend, "group_parts", None)
+    parts: Mapping[str, int] = group_parts(core.graph) if group_parts is not None else {}
+    own = split_groups(core.graph, parts)
+    return Forms((graph, core.graph, own.graph), (core.then(lambda _: own), own, Rewriting.unchanged(own.graph)))
+
+
+def finish(backend: Backend, model: Any) -> None:
+    """Let a backend change a model of the last form once its parameters are set: their layout in memory, for example.
+
+    Args:
+        backend: The backend; ``finish`` is called if it has such a method.
+        model: A model that it compiled and loaded.
+    """
+    own = getattr(backend, "finish", None)
+    if own is not None:
+        own(model)
