@@ -35,7 +35,7 @@ TIE = 1.1
 """Of times that differ by less, that of the fewest convolutions is chosen."""
 
 
-class _Shape(NamedTuple):
+class LayerShape(NamedTuple):
     """What the time of a convolution depends on."""
 
     input: tuple[int, ...]
@@ -66,14 +66,14 @@ def group_parts(graph: Graph) -> dict[str, int]:
             continue
         (shape,) = graph.input_shapes(node)
         window = operation.kernel, operation.stride, operation.dilation
-        key = _Shape(shape, operation.channels, *window, operation.groups)
-        parts = _fastest(key) if choice == "measure" else _parts(key, int(choice))
+        key = LayerShape(shape, operation.channels, *window, operation.groups)
+        parts = fastest(key) if choice == "measure" else parts_of(key, int(choice))
         if parts is not None:
             found[node.name] = parts
     return found
 
 
-def _parts(shape: _Shape, channels: int) -> int | None:
+def parts_of(shape: LayerShape, channels: int) -> int | None:
     """Return the number of convolutions of at least ``channels`` input channels; None if no such number divides."""
     least = min(channels, shape.input[0])
     sizes = [shape.groups // n for n in range(1, shape.groups + 1) if shape.groups % n == 0]
@@ -82,21 +82,23 @@ def _parts(shape: _Shape, channels: int) -> int | None:
 
 
 @cache
-def _fastest(shape: _Shape) -> int | None:
+def fastest(shape: LayerShape) -> int | None:
     """Return the fastest number of convolutions; None if Keras' own layer is faster than all."""
-    tried = {_parts(shape, channels) for channels in (*CHANNELS, shape.input[0])}
-    times = {parts: _seconds(_split(shape, parts), shape) for parts in tried if parts is not None}
+    tried = {parts_of(shape, channels) for channels in (*CHANNELS, shape.input[0])}
+    times = {parts: seconds_of(split(shape, parts), shape) for parts in tried if parts is not None}
     layer = keras.layers.Conv2D(
         shape.channels, shape.kernel, shape.stride, "same", "channels_last", shape.dilation, shape.groups
     )
     least = min(times.values())
-    if least >= _seconds(layer, shape):
+    if least >= seconds_of(layer, shape):
         return None
     # Each convolution costs time of its own where the model runs eagerly.
     return min(parts for parts, seconds in times.items() if seconds <= TIE * least)
 
 
-def _split(shape: _Shape, parts: int) -> Callable[[Any], Any]:
+def split(shape: LayerShape, parts: int) -> Callable[[Any], Any]:
+    """Return a function that convolves an image by several convolutions of random kernels."""
+
     def compute(images: Any) -> Any:
         sliced = tf.split(images, parts, -1)
         done = [
@@ -110,7 +112,7 @@ def _split(shape: _Shape, parts: int) -> Callable[[Any], Any]:
     return compute
 
 
-def _seconds(compute: Callable[[Any], Any], shape: _Shape) -> float:
+def seconds_of(compute: Callable[[Any], Any], shape: LayerShape) -> float:
     """Return the least time for one image, of a few runs."""
     channels, *positions = shape.input
     images = tf.random.normal((1, *positions, channels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ def images() -> Any:
 def built(weights: Any = None, **options: Any) -> Any:
     """A PyTorch model of the spec."""
     return build(SPEC, "torch", weights, **options)
+
+
+def runtime() -> Any:
+    return import_module("onnxruntime")
 
 
 def outputs(model: Any, images: Any) -> Any:
@@ -161,9 +166,7 @@ def test_a_fixed_size_is_that_of_the_input(ending: str, tmp_path: Path, wanted: 
         place = [node for node in program.graph.nodes if node.op == "placeholder"][-1]
         shape, value = list(place.meta["val"].shape), outputs(program.module(), images)
     else:
-        import onnxruntime
-
-        session: Any = onnxruntime.InferenceSession(path)
+        session: Any = runtime().InferenceSession(path)
         shape, value = session.get_inputs()[0].shape, session.run(None, {"input": images.numpy()})[0]
         assert session.get_outputs()[0].shape == [2, 7]
     assert shape == [2, 3, 16, 16]
@@ -188,9 +191,8 @@ def test_a_fixed_size_that_cannot_be(name: str, fixed: tuple[int, ...], message:
 def test_an_onnx_file_needs_no_optimizer(tmp_path: Path, images: Any, wanted: Any) -> None:
     """ONNX Runtime's own rewriting of the standard's operations finds nothing left to fold or remove."""
     need("onnxruntime")
-    import onnx
-    import onnxruntime
-
+    onnx: Any = import_module("onnx")
+    onnxruntime = runtime()
     save(built(drawn(), optimize=True), tmp_path / "model.onnx")
     settings: Any = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

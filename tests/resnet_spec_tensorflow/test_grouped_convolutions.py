@@ -63,18 +63,24 @@ def test_the_fastest_is_chosen(
     seconds: dict[int | None, float], parts: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(grouped_convolutions, "_split", lambda shape, parts: parts)  # pyright: ignore
-    timed = lambda form, shape: seconds[form if isinstance(form, int) else None]  # pyright: ignore  # noqa: E731
-    monkeypatch.setattr(grouped_convolutions, "_seconds", timed)
-    grouped_convolutions._fastest.cache_clear()
+
+    def split(shape: Any, parts: int) -> int:
+        return parts
+
+    def seconds_of(form: Any, shape: Any) -> float:
+        return seconds[form if isinstance(form, int) else None]
+
+    monkeypatch.setattr(grouped_convolutions, "split", split)
+    monkeypatch.setattr(grouped_convolutions, "seconds_of", seconds_of)
+    grouped_convolutions.fastest.cache_clear()
     assert grouped_convolutions.group_parts(small()) == ({"grouped": parts} if parts else {})
-    grouped_convolutions._fastest.cache_clear()
+    grouped_convolutions.fastest.cache_clear()
 
 
 def test_the_forms_that_are_measured_compute_something_of_the_right_shape() -> None:
-    shape = grouped_convolutions._Shape((8, 6, 6), 16, (3, 3), (2, 2), (1, 1), 4)
-    assert grouped_convolutions._split(shape, 2)(tf.zeros((1, 6, 6, 8))).shape == (1, 3, 3, 16)
-    assert grouped_convolutions._seconds(grouped_convolutions._split(shape, 4), shape) > 0
+    shape = grouped_convolutions.LayerShape((8, 6, 6), 16, (3, 3), (2, 2), (1, 1), 4)
+    assert grouped_convolutions.split(shape, 2)(tf.zeros((1, 6, 6, 8))).shape == (1, 3, 3, 16)
+    assert grouped_convolutions.seconds_of(grouped_convolutions.split(shape, 4), shape) > 0
 
 
 def test_the_split_model_computes_the_same_and_trains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
