@@ -29,7 +29,6 @@ from resnet_spec.graph import INPUT, Graph
 from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec.importing import importer
 from resnet_spec.importing.architecture import architecture, by_name
-from resnet_spec.importing.known import known_spec
 from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool, Multiply, Resize, Slice, StdConv
 from resnet_spec.operations.windows import explicit_padding, overhang, window_count
 from resnet_spec.optimization.folding import fold
@@ -237,7 +236,6 @@ def result(name: str, kind: str) -> dict[str, Any]:
             }
         end = time.perf_counter()
         source = imported.source
-        known = known_spec(source.graph, source.arrays) if source.named else None
         level, changed = compared(graph, imported.spec.to_graph())
         if level == "another" and same_form(source, graph):
             level = "form"
@@ -251,11 +249,11 @@ def result(name: str, kind: str) -> dict[str, Any]:
             "lines": len(imported.text.splitlines()),
             "shipped": len(spec.to_yaml().splitlines()),
             "stages": bool(imported.spec.data().get("stages")),
-            "extends": (known or {}).get("extends", ""),
             "remarks": list(imported.remarks),
             "seconds": [round(middle - start, 1), round(end - middle, 1)],
         }
-        if level not in ("equal", "names") or own != found:
+        # Layers and weights that are the same in inference give the same logits.
+        if level not in ("equal", "names", "inference") or own != found:
             data["difference"] = difference(imported, FORMATS[kind][0])
         return {key: value for key, value in data.items() if value not in ("", [])}
 
