@@ -39,7 +39,7 @@ ALIKE = 0.3
 NUMBERS = ("channels", "groups", "dilation", "stride")
 """Fields that a parameter of a spec may set, as a multiple of it."""
 
-ORDER = ("extends", "input", "parameters", "layers", "stem", "stages")
+ORDER = ("extends", "input", "parameters", "layers", "stem", "stages", "head")
 """The keys of a document in the order of a spec."""
 
 Override: TypeAlias = dict[tuple[str, ...], Any]
@@ -154,6 +154,7 @@ def _suggested(data: Mapping[str, Any], own: Graph, graph: Graph) -> Iterator[Ov
         if key != "classes" and _is_number(value):
             yield from ({("parameters", key): number} for number in _multiples(value, ratios))
     yield from _stem(data.get("stem") or {}, own, graph)
+    yield from _head(data, own, graph)
     yield from _stages(data.get("stages", {}), pairs)
 
 
@@ -233,6 +234,23 @@ def _stem(stem: Mapping[str, Any], own: Graph, graph: Graph) -> Iterator[Overrid
         changed = {name: value for name, value in after.items() if before.get(name, value) != value}
         if changed:
             yield {("stem", key, word, name): value for name, value in changed.items()}
+
+
+def _head(data: Mapping[str, Any], own: Graph, graph: Graph) -> Iterator[Override]:
+    """Another end: the layers after the last that both have, in place of the spec's."""
+    names = {node.name for node in graph.nodes}
+    common = [index for index, node in enumerate(graph.nodes) if node.name in own.by_name]
+    layers = graph.nodes[common[-1] + 1 :] if common else ()
+    changed: dict[tuple[str, ...], Any] = {
+        ("head", key): None for key in data.get("head") or {} if key in own.by_name and key not in names
+    }
+    for node in layers:
+        fields = dict(stated_fields(node))
+        if node is graph.nodes[-1] and node.operation.op == "linear" and "classes" in data.get("parameters", {}):
+            fields["features"] = "classes"
+        changed["head", node.name] = {node.operation.op: fields} if fields else node.operation.op
+    if changed:
+        yield changed
 
 
 def _stages(stages: Mapping[str, Any], pairs: list[tuple[Node, Node]]) -> Iterator[Override]:

@@ -79,3 +79,19 @@ def test_a_few_words_are_overrides(spec: str, overrides: dict[str, Any], lines: 
 )
 def test_more_is_another_network(overrides: dict[str, Any]) -> None:
     assert written(load("torchvision/resnet18", overrides).to_graph()) == ""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "head: {fc: null}\n",
+        "parameters: {classes: 7}\n"
+        "head:\n  fc: null\n  fc.0: {dropout: {rate: 0.5}}\n  fc.1: {linear: {features: classes}}\n",
+        "parameters: {classes: 7}\n"
+        "stem:\n  conv1: {conv2d: {kernel: 3, stride: 1, padding: 1}}\n  maxpool: null\n"
+        "head:\n  fc: null\n  fc.0: {linear: {features: 64}}\n  fc.1: relu\n  fc.2: {linear: {features: classes}}\n",
+    ],
+)
+def test_another_head_is_an_override(lines: str) -> None:
+    text = f"extends: torchvision/resnet18\n{lines}"
+    assert written(loaded(text, "net").to_graph()) == text

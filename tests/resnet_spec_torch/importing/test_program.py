@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from resnet_spec import ModelError, get_backend, load
+from resnet_spec import ModelError, get_backend, import_model, load
 from resnet_spec.importing.architecture import architecture
 from resnet_spec.structure.comparison import compare_with_source
 from tests.every_operation import arrays_for, every_operation
@@ -405,3 +405,26 @@ def test_momentum_zero_and_a_cumulative_average_are_told_apart() -> None:
 def test_pads_of_each_rank(module: nn.Module, shape: tuple[int, ...], fields: dict[str, Any]) -> None:
     operation = _read_again(module, shape).graph.nodes[-1].operation
     assert {name: getattr(operation, name) for name in fields} == fields
+
+
+@pytest.mark.slow
+def test_a_model_of_torchvision_with_another_stem_and_head_extends_the_shipped_spec() -> None:
+    model = models().resnet50()
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    model.fc = nn.Sequential(nn.Dropout(0.5), nn.Linear(2048, 7))
+    assert import_model(model, input=(3, 32, 32)).text == EXTENDED
+
+
+EXTENDED = """\
+extends: torchvision/resnet50
+input: {height: 32, width: 32}
+parameters: {classes: 7}
+stem:
+  conv1: {conv2d: {kernel: 3, stride: 1, padding: 1}}
+  maxpool: null
+head:
+  fc: null
+  fc.0: {dropout: {rate: 0.5}}
+  fc.1: {linear: {features: classes}}
+"""
