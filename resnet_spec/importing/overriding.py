@@ -241,9 +241,8 @@ def _head(data: Mapping[str, Any], own: Graph, graph: Graph) -> Iterator[Overrid
     names = {node.name for node in graph.nodes}
     common = [index for index, node in enumerate(graph.nodes) if node.name in own.by_name]
     layers = graph.nodes[common[-1] + 1 :] if common else ()
-    changed: dict[tuple[str, ...], Any] = {
-        ("head", key): None for key in data.get("head") or {} if key in own.by_name and key not in names
-    }
+    head: Mapping[str, Any] = data.get("head") or {}
+    changed: Override = {("head", key): None for key in head if key in own.by_name and key not in names}
     for node in layers:
         fields = dict(stated_fields(node))
         if node is graph.nodes[-1] and node.operation.op == "linear" and "classes" in data.get("parameters", {}):
