@@ -30,6 +30,10 @@ from .parity.compare import compare as compare
 from .parity.model import compare_with_model as compare_with_model
 from .parity.report import ParityReport as ParityReport
 
+# Times.
+from .benchmarking.benchmark import benchmark as benchmark
+from .benchmarking.report import BenchmarkReport as BenchmarkReport
+
 # Backends, installed or your own.
 from .backend import (
     get_backend as get_backend,

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_onnx.backend import OnnxBackend
 
-__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "OnnxBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "OnnxBackend"]
 
 OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and other runtimes"})
 """What the backend writes, known without onnx."""
+
+RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {"onnxruntime": "ONNX Runtime, of the .onnx file", "openvino": "OpenVINO, of the .onnx file"}
+)
+"""In what `resnet-spec bench` runs its models."""
 
 INPUTS = (".onnx",)
 """What the backend reads, known without onnx."""

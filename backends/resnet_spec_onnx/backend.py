@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resnet_spec.errors import BackendError
-from resnet_spec_onnx import IMPORTS, INPUTS, MODEL_CLASSES, OUTPUTS, environment, execution, single_node
+from resnet_spec_onnx import (
+    IMPORTS,
+    INPUTS,
+    MODEL_CLASSES,
+    OUTPUTS,
+    RUNTIMES,
+    environment,
+    execution,
+    runtimes,
+    single_node,
+)
 from resnet_spec_onnx.compilation import build_skeleton, compile_graph
 from resnet_spec_onnx.importing import import_onnx
 from resnet_spec_onnx.model import OnnxModel
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.runtime import Runtime
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
@@ -39,6 +50,7 @@ class OnnxBackend:
     inputs: ClassVar[Sequence[str]] = INPUTS
     imports: ClassVar[Sequence[str]] = IMPORTS
     model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
+    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> OnnxModel:
@@ -109,6 +121,14 @@ class OnnxBackend:
         as_it_is = not half and batch is None
         skeleton = model.skeleton if as_it_is else build_skeleton(graph, model.dtype, half=half, batch=batch)
         write_model(skeleton, model.loaded_weights(), path)
+
+    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
+        """Write the ONNX file; raises MissingLibraryError if a runtime other than ONNX Runtime is not installed."""
+        return runtimes.write(self, name, graph, arrays, folder)
+
+    def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
+        """Load the ONNX file in ONNX Runtime or OpenVINO."""
+        return runtimes.open_runtime(name, path, threads)
 
     def environment(self) -> dict[str, str]:
         """Return versions and settings that change rounding."""

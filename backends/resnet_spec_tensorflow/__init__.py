@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from resnet_spec_tensorflow.backend import TensorFlowBackend
 
-__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "TensorFlowBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "TensorFlowBackend"]
 
 INPUTS = (".index", ".ckpt", "")
 """What the backend reads, known without TensorFlow; a SavedModel is a folder and has no ending."""
@@ -32,6 +32,16 @@ OUTPUTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What it writes."""
+
+RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {
+        "tensorflow": "TensorFlow, the SavedModel's function",
+        "tensorflow-frozen": "TensorFlow, the SavedModel with its variables as constants",
+        "tensorflow-xla": "TensorFlow, the SavedModel's function compiled by XLA",
+        "tflite": "TensorFlow Lite, of the .tflite file",
+    }
+)
+"""In what form `resnet-spec bench` runs its models."""
 
 
 def __getattr__(name: str) -> Any:

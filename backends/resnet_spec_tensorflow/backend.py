@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resnet_spec_tensorflow import IMPORTS, INPUTS, MODEL_CLASSES, OUTPUTS, settings
+from resnet_spec_tensorflow import IMPORTS, INPUTS, MODEL_CLASSES, OUTPUTS, RUNTIMES, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.runtime import Runtime
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations.fields import Shape
@@ -33,6 +34,7 @@ class TensorFlowBackend:
     inputs: ClassVar[Sequence[str]] = INPUTS
     imports: ClassVar[Sequence[str]] = IMPORTS
     model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
+    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "biased"
 
     def __init__(self) -> None:
@@ -148,6 +150,18 @@ class TensorFlowBackend:
         from resnet_spec_tensorflow.writing import write
 
         write(model, graph, path, half=half, batch=batch)
+
+    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
+        """Write the TFLite model, or the SavedModel of the other runtimes."""
+        from resnet_spec_tensorflow.runtimes import write
+
+        return write(self, name, graph, arrays, folder)
+
+    def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
+        """Load what was written, and freeze or compile it if the runtime's name says so."""
+        from resnet_spec_tensorflow.runtimes import open_runtime
+
+        return open_runtime(name, graph, path, threads)
 
     def environment(self) -> dict[str, str]:
         """Versions, threads and settings that change rounding."""

@@ -31,7 +31,11 @@ def forward(model: Any, images: NDArray[Any], *, training: bool) -> list[NDArray
 
 def outputs(model: Any, images: Any, *, training: bool) -> list[Any]:
     """Return a model's own outputs in the graph's order."""
-    values: Any = model(images, training=training)
+    return listed(model(images, training=training))
+
+
+def listed(values: Any) -> list[Any]:
+    """Return what a model returned as a list, in the graph's order."""
     if isinstance(values, dict):
         values = list(cast("dict[str, Any]", values).values())
     return cast("list[Any]", values) if isinstance(values, list) else [values]

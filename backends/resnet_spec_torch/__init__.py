@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnet_spec_torch.backend import TorchBackend
 
-__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "TorchBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "TorchBackend"]
 
 INPUTS = ()
 """What the backend reads: the core reads PyTorch's files itself."""
@@ -20,6 +20,12 @@ MODEL_CLASSES = ("torch.nn.modules.module.Module",)
 
 OUTPUTS = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
 """What it writes, known without torch."""
+
+RUNTIMES = {
+    "torch": "PyTorch, eager",
+    "torch-compiled": "PyTorch, torch.compile",
+}
+"""In what form `resnet-spec bench` runs its models."""
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from resnet_spec_torch import IMPORTS, MODEL_CLASSES, OUTPUTS, environment, execution, parameters, training, writing
+from resnet_spec_torch import (
+    IMPORTS,
+    MODEL_CLASSES,
+    OUTPUTS,
+    RUNTIMES,
+    environment,
+    execution,
+    parameters,
+    runtimes,
+    training,
+    writing,
+)
 from resnet_spec_torch.compilation import compile_graph
 from resnet_spec_torch.emitting import Options
 from resnet_spec_torch.importing import import_model
@@ -21,6 +32,7 @@ if TYPE_CHECKING:
 
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.runtime import Runtime
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
@@ -31,10 +43,11 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class TorchBackend:
     """Compiles graphs to ``torch.nn.Module``; see ``resnet_spec.backend.protocol.Backend``."""
 
-    name = "torch"
-    outputs: Mapping[str, str] = OUTPUTS
-    imports: Sequence[str] = IMPORTS
-    model_classes: Sequence[str] = MODEL_CLASSES
+    name: ClassVar[str] = "torch"
+    outputs: ClassVar[Mapping[str, str]] = OUTPUTS
+    imports: ClassVar[Sequence[str]] = IMPORTS
+    model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
+    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> nn.Module:
@@ -108,6 +121,14 @@ class TorchBackend:
     def import_model(self, model: nn.Module | Path, shape: Shape | None = None) -> SourceModel:
         """Read a module, or a program that ``torch.export`` wrote; raises ModelError for what cannot be expressed."""
         return import_model(model, shape)
+
+    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
+        """Write the state_dict that each of ``runtimes`` is made from."""
+        return runtimes.write(self, graph, arrays, folder)
+
+    def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
+        """Make the module of a state_dict, and compile it if the runtime's name says so."""
+        return runtimes.open_runtime(self, name, graph, path, threads)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""

@@ -29,7 +29,11 @@ def batch_for(model: nn.Module, images: NDArray[Any]) -> Tensor:
 
 def outputs(model: nn.Module, batch: Tensor) -> list[Tensor]:
     """Return a model's outputs in the graph's order."""
-    output: Tensor | list[Tensor] | dict[str, Tensor] = model(batch)
+    return listed(model(batch))
+
+
+def listed(output: Tensor | list[Tensor] | dict[str, Tensor]) -> list[Tensor]:
+    """Return what a model returned as a list, in the graph's order."""
     return [output] if isinstance(output, Tensor) else list(output.values() if isinstance(output, dict) else output)
 
 

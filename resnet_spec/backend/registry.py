@@ -96,6 +96,11 @@ def importers() -> dict[str, str]:
     return _by_ending("imports") | _by_ending("model_classes")
 
 
+def runtimes() -> dict[str, str]:
+    """Which installed backend offers which runtime, without those of backends that cannot be imported."""
+    return _by_ending("runtimes")
+
+
 def importer_of(model: object) -> str | None:
     """Which installed backend imports an object, by its class; None for one that is not a model."""
     found = importers()
@@ -166,7 +171,7 @@ def _declared(point: EntryPoint, attribute: str) -> Any:
             return getattr(package, constant)
         backend = point.load()
         # Not every backend reads files, or models.
-        optional = attribute in ("inputs", "imports", "model_classes")
+        optional = attribute in ("inputs", "imports", "model_classes", "runtimes")
         return () if optional and not hasattr(backend, attribute) else getattr(backend, attribute)
     # Third-party code may raise any exception.
     except Exception as error:

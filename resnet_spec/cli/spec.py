@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from resnet_spec.cli.bench import bench
 from resnet_spec.cli.common import run, version_option
 from resnet_spec.cli.completion import completion
 from resnet_spec.cli.diff import diff
@@ -39,8 +40,8 @@ def command() -> None:
 
 
 for _command in (
-    blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview, push,
-    record, schema, show, summary, validate,
+    bench, blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview,
+    push, record, schema, show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

@@ -6,20 +6,17 @@ Run as ``python -m resnet_spec.parity.source_worker``; requests and answers are 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ModelError
 from resnet_spec.importing.importer import located, read_source
 from resnet_spec.parity.exchange import save_arrays
-from resnet_spec.parity.worker import answer, serve
+from resnet_spec.parity.worker import answer, answer_stream, serve
 
 if TYPE_CHECKING:
-    import io
-
     from resnet_spec.backend.source import SourceModel
 
 
@@ -74,12 +71,9 @@ def main() -> None:
     """Answer requests until standard input ends."""
     # The user's code may read from standard input, and print.
     requests = os.fdopen(os.dup(0), encoding="utf-8")
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+    answers = answer_stream()
     worker = _Worker()
     answer(answers, {})
     serve({"read": worker.read, "run": worker.run, "values": worker.values}, requests, answers)

@@ -142,11 +142,7 @@ COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)
-    # A framework's message must not raise an error in a locale that cannot encode it.
-    for stream in (sys.stdout, sys.stderr):
-        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+    answers = answer_stream()
     # What a framework creates when it is imported stays: visiting it again and again takes a fifth of the time.
     gc.disable()
     try:
@@ -159,6 +155,16 @@ def main() -> None:
     backend = worker.backend
     answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
     serve({name: getattr(worker, name) for name in COMMANDS}, sys.stdin, answers)
+
+
+def answer_stream() -> IO[str]:
+    """Return a stream to the asking process; what a framework prints on standard output goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    # A framework's message must not raise an error in a locale that cannot encode it.
+    for stream in (sys.stdout, sys.stderr):
+        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+    return answers
 
 
 def serve(commands: Mapping[str, Command], requests: Iterable[str], answers: IO[str]) -> None:

@@ -11,6 +11,7 @@ from resnet_spec import (
     AdamW,
     Backend,
     BackendError,
+    BenchmarkReport,
     Checkpoint,
     DownloadError,
     Gradients,
@@ -34,6 +35,7 @@ from resnet_spec import (
     WeightsError,
     available,
     backend,
+    benchmark,
     build,
     compare,
     compare_with_model,
@@ -110,6 +112,10 @@ def images_and_predictions(preprocessing: Preprocessing) -> None:
 def parity() -> None:
     assert_type(compare("resnet50", ["torch", "tensorflow"]), ParityReport)
     assert_type(compare_with_model("resnet50", "model.onnx", ["torch"]), ParityReport)
+
+
+def times() -> None:
+    assert_type(benchmark("resnet50", ["torch"], batches=[1, 8]), BenchmarkReport)
 
 
 def sharing() -> None:

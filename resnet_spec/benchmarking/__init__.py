@@ -1,0 +1,1 @@
+"""Times networks in runtimes, each in a process of its own, and shows beside every time whether the results agree."""

@@ -1,0 +1,326 @@
+"""Time a spec in several runtimes: alternately, in processes of their own, beside the agreement of their results."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import sleep
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_spec.backend.registry import runtimes as installed_runtimes
+from resnet_spec.benchmarking.process import Artifact, RuntimeProcess
+from resnet_spec.benchmarking.report import BenchmarkReport, RuntimeReport, Timing, medians
+from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecError, SpecError, suggest
+from resnet_spec.parity.compare import loaded_spec, logits_difference, prepared
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.process import BackendProcess, Progress, started
+from resnet_spec.parity.randomization import random_images
+from resnet_spec.parity.report import largest_difference, logits_size
+from resnet_spec.parity.rounding import draws_for
+from resnet_spec.weights.formats.safetensors import write_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+    from resnet_spec.operations.fields import Shape
+    from resnet_spec.parity.report import Difference
+    from resnet_spec.spec.loader import Overrides
+    from resnet_spec.spec.spec import Spec
+
+PAUSE = 0.02
+"""Seconds between the runs of two processes, in which the threads of the first stop waiting for more."""
+
+SECONDS = 900.0
+"""How long a runtime may take to load a network, or to run a batch."""
+
+
+_PREFERRED = {"torch": 0, "tensorflow": 1}
+"""Backends that train, which random weights need."""
+
+
+class Plan(NamedTuple):
+    """How runtimes are timed: batch sizes, threads, and how many rounds of how many seconds each."""
+
+    batches: Sequence[int]
+    threads: int
+    rounds: int
+    seconds: float
+
+
+def benchmark(
+    spec: str | Path | Spec,
+    runtimes: Sequence[str] = (),
+    *,
+    batches: Sequence[int] = (1,),
+    reference: str | None = None,
+    weights: str | Path | None = None,
+    overrides: Overrides | None = None,
+    size: Shape | None = None,
+    threads: int | None = None,
+    rounds: int = 20,
+    seconds: float = 0.1,
+    seed: int = 0,
+    progress: Progress = lambda step: None,
+) -> BenchmarkReport:
+    """Time a spec in several runtimes, and compare their results.
+
+    Each runtime is in a process of its own and loads its own file. In every round each runs for some time, in an order
+    of its own, so that all meet the same changes of the machine's speed. The logits are compared with those of
+    the reference in float64, by the bound of ``compare``.
+
+    Args:
+        spec: A shipped name, a path that ends in .yaml or .yml, or a loaded spec.
+        runtimes: Names of runtimes; ratios refer to the first. By default all that are installed.
+        batches: Numbers of images of a run.
+        reference: The backend whose float64 logits the results are compared with, and by which random weights are
+            initialized; by default torch, or another that is installed.
+        weights: A file of weights, or the name of published ones; random by default.
+        overrides: Values to change in the spec, as ``load`` takes them.
+        size: The input's size, as ``compare`` takes it; by default the spec's.
+        threads: How many threads each runtime may compute with; by default as many as there are processors for this
+            process.
+        rounds: How many rounds to take; intervals are of their medians.
+        seconds: How long a runtime runs in a round, at least once.
+        seed: The seed of the weights and images.
+        progress: A function that is called with a description of each step.
+
+    Returns:
+        Times, costs and agreement of each runtime. A runtime that fails has its error in place of figures.
+
+    Raises:
+        SpecError: The spec or a name of a runtime is wrong.
+        WeightsError: The weights do not fit the spec.
+        MissingLibraryError: A runtime that was named is not installed.
+        BackendError: The backend of the reference is missing or fails.
+
+    Examples:
+        >>> from resnet_spec import benchmark
+        >>> report = benchmark("cifar/resnet20", ["torch"], rounds=3, seconds=0.01)
+        >>> report.runtimes[0].agrees
+        True
+    """
+    if isinstance(runtimes, str):
+        raise SpecError(f"runtimes is a list of names, not {runtimes!r}")
+    plan = Plan(batches, threads or _processors(), rounds, seconds)
+    known = installed_runtimes()
+    first = reference or min(known.values(), key=lambda name: (_PREFERRED.get(name, 2), name), default="torch")
+    every = sorted(known, key=lambda name: known[name] != first)
+    chosen = {name: _backend_of(name, known) for name in runtimes or every}
+    with TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder:
+        loaded = loaded_spec(spec, overrides, size)
+        exact = _Reference.of(loaded, weights, first, max(batches), seed, Path(folder), progress)
+        artifacts, reports = _written(chosen, exact, Path(folder), progress, required=bool(runtimes))
+        found = _timed({name: chosen[name] for name in artifacts}, artifacts, exact, plan, seed, progress)
+    reports = {**reports, **found}
+    return BenchmarkReport(
+        spec=exact.graph.name,
+        shape=exact.graph.input.shape,
+        weights=str(weights or "random"),
+        reference=exact.backend,
+        threads=plan.threads,
+        machine=_machine(),
+        runtimes=[reports[name] for name in chosen if name in reports],
+    )
+
+
+def _backend_of(name: str, known: Mapping[str, str]) -> str:
+    if name not in known:
+        listed = ", ".join(known)
+        raise SpecError(f"no runtime is named {name!r}{suggest(name, known)} (those of installed backends: {listed})")
+    return known[name]
+
+
+# -- the reference -----------------------------------------------------------------------------------------------------
+
+
+class _Reference(NamedTuple):
+    """The network, its weights, the images, and the float64 logits with the float32 rounding error to expect."""
+
+    backend: str
+    graph: Graph
+    graph_file: Path
+    weights_file: Path
+    images: NDArray[Any]
+    logits: NDArray[Any]
+    error: float
+
+    @classmethod
+    def of(
+        cls,
+        spec: Spec,
+        weights: str | Path | None,
+        backend: str,
+        batch: int,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+    ) -> _Reference:
+        with started([backend], progress) as (process,):
+            graph, arrays = prepared(process, Scratch(folder), spec, weights, seed, progress)
+            graph_file, weights_file = folder / "graph.json", folder / "weights.safetensors"
+            graph_file.write_text(graph.to_json(), "utf-8")
+            write_safetensors(weights_file, arrays)
+            images = random_images((batch, *graph.input.shape), seed + 1)
+            progress(f"{graph.name}: computing the reference in float64")
+            logits = _exact(process, graph, weights_file, images)
+            process.perturbed(images, seed, draws_for(logits.size))
+            error = max(largest_difference(moved, logits) for moved in process.outputs())
+        return cls(backend, graph, graph_file, weights_file, images.astype("float32"), logits, error)
+
+    def difference(self, runtime: str, logits: NDArray[Any]) -> Difference:
+        """The difference of the logits of the first images."""
+        wanted = self.logits[: len(logits)]
+        size = logits_size(self.logits)
+        return logits_difference("float32", runtime, f"{self.backend} float64", logits, wanted, size, self.error)
+
+
+def _exact(process: BackendProcess, graph: Graph, weights: Path, images: NDArray[Any]) -> NDArray[Any]:
+    process.load(graph, weights, "float64")
+    process.forward(images, "float64")
+    return process.outputs()[-1]
+
+
+# -- the runtimes ------------------------------------------------------------------------------------------------------
+
+
+def _written(
+    chosen: Mapping[str, str], reference: _Reference, folder: Path, progress: Progress, *, required: bool
+) -> tuple[dict[str, Artifact], dict[str, RuntimeReport]]:
+    """Write the files of runtimes, each backend's in one process; return them, and reports on those that failed.
+
+    A runtime that is not installed is left out unless it is ``required``.
+    """
+    artifacts: dict[str, Artifact] = {}
+    failed: dict[str, RuntimeReport] = {}
+    for backend in dict.fromkeys(chosen.values()):
+        progress(f"{reference.graph.name}: writing the files of the {backend} backend")
+        with RuntimeProcess(backend, seconds=SECONDS) as process:
+            for name in (name for name, own in chosen.items() if own == backend):
+                own = folder / name
+                own.mkdir()
+                try:
+                    artifacts[name] = process.write(name, reference.graph_file, reference.weights_file, own)
+                except MissingLibraryError:
+                    if required:
+                        raise
+                except ResnetSpecError as error:
+                    failed[name] = RuntimeReport(name, backend, error=str(error))
+    return artifacts, failed
+
+
+class _Loaded(NamedTuple):
+    """A process whose runtime has loaded its file."""
+
+    process: RuntimeProcess
+    artifact: Artifact
+    backend: str
+
+
+def _timed(
+    chosen: Mapping[str, str],
+    artifacts: Mapping[str, Artifact],
+    reference: _Reference,
+    plan: Plan,
+    seed: int,
+    progress: Progress,
+) -> dict[str, RuntimeReport]:
+    """Load and time runtimes that are all in memory at once."""
+    failed: dict[str, RuntimeReport] = {}
+    loaded: dict[str, _Loaded] = {}
+    timings: dict[str, list[Timing]] = {}
+    with ExitStack() as stack:
+        for name, backend in chosen.items():
+            progress(f"{reference.graph.name}: loading in {name}")
+            process = stack.enter_context(RuntimeProcess(backend, name, SECONDS))
+            try:
+                process.open(
+                    artifacts[name].path, reference.graph_file, plan.threads, reference.images[: plan.batches[0]]
+                )
+            except ResnetSpecError as error:
+                failed[name] = RuntimeReport(name, backend, artifacts[name].description, error=str(error))
+            else:
+                loaded[name] = _Loaded(process, artifacts[name], backend)
+                timings[name] = []
+        for batch in plan.batches:
+            processes = {name: own.process for name, own in loaded.items()}
+            found, errors = _timed_batch(processes, batch, reference, plan, seed, progress)
+            for name, error in errors.items():
+                own = loaded.pop(name)
+                failed[name] = RuntimeReport(name, own.backend, own.artifact.description, error=str(error))
+            for name, timing in found.items():
+                timings[name].append(timing)
+        reports = {
+            name: RuntimeReport(
+                name=name,
+                backend=own.backend,
+                description=own.artifact.description,
+                size=own.artifact.size,
+                load_seconds=own.process.load_seconds,
+                memory=own.process.memory(),
+                timings=timings[name],
+                environment=own.process.environment,
+            )
+            for name, own in loaded.items()
+        }
+    return failed | reports
+
+
+def _timed_batch(
+    processes: Mapping[str, RuntimeProcess],
+    batch: int,
+    reference: _Reference,
+    plan: Plan,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Timing], dict[str, ResnetSpecError]]:
+    """Time runtimes with one batch size, in rounds; return the errors of those that fail."""
+    import numpy as np
+
+    errors: dict[str, ResnetSpecError] = {}
+    differences: dict[str, Difference] = {}
+    rounds: dict[str, list[list[float]]] = {}
+    for name, process in processes.items():
+        try:
+            differences[name] = reference.difference(name, process.prepare(reference.images[:batch]))
+            process.time(plan.seconds)
+            rounds[name] = []
+        except BackendError as error:
+            errors[name] = error
+    generator = np.random.default_rng(seed)
+    for number in range(plan.rounds):
+        progress(f"{reference.graph.name}: batch {batch}, round {number + 1} of {plan.rounds}")
+        for name in generator.permutation([*rounds]):
+            sleep(PAUSE)
+            rounds[name].append(processes[name].time(plan.seconds))
+    first = medians(next(iter(rounds.values()))) if rounds else []
+    return {name: Timing(batch, found, first, differences[name]) for name, found in rounds.items()}, errors
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _machine() -> dict[str, str]:
+    """Return what the machine is, by name."""
+    return {
+        "processor": _processor(),
+        "processors": str(_processors()),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

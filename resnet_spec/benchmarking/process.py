@@ -1,0 +1,69 @@
+"""Start the process of a runtime, and ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecError
+from resnet_spec.parity.process import WorkerProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Artifact(NamedTuple):
+    """What a runtime loads: its file or folder, the bytes of it, and what the runtime is."""
+
+    path: Path
+    size: int
+    description: str
+
+
+class RuntimeProcess(WorkerProcess):
+    """A process in which a backend writes files for its runtimes, or in which one runtime loads and runs one."""
+
+    def __init__(self, backend: str, runtime: str = "", seconds: float | None = None) -> None:
+        super().__init__(runtime or f"the {backend} backend", "resnet_spec.benchmarking.worker", backend,
+                         seconds=seconds)  # fmt: skip
+        self.runtime = runtime
+        self.load_seconds = 0.0
+        self.environment: Mapping[str, str] = {}
+        # The process says that it has started.
+        self._pending = 1
+
+    def write(self, runtime: str, graph: Path, weights: Path, folder: Path) -> Artifact:
+        """Write what a runtime loads; raises MissingLibraryError if the runtime is not installed."""
+        self._ask("write", runtime=runtime, graph=str(graph), weights=str(weights), folder=str(folder))
+        answer = self.wait()
+        return Artifact(Path(answer["path"]), answer["size"], answer["description"])
+
+    def open(self, artifact: Path, graph: Path, threads: int, images: NDArray[Any]) -> NDArray[Any]:
+        """Load a file, and return the last output of the first run."""
+        self._ask_with_files(
+            "open", {"images": images}, runtime=self.runtime, path=str(artifact), graph=str(graph), threads=threads
+        )
+        answer = self.wait()
+        self.load_seconds, self.environment = answer["seconds"], answer["environment"]
+        return self.outputs()[-1]
+
+    def prepare(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Run the network on other images from now on, and return its last output."""
+        self._ask_with_files("prepare", {"images": images})
+        return self.outputs()[-1]
+
+    def time(self, seconds: float) -> list[float]:
+        """Run the network for a time, and return the seconds of each run."""
+        self._ask("time", seconds=seconds)
+        return self.wait()["seconds"]
+
+    def memory(self) -> int | None:
+        """Return the most memory that the process has used, in bytes."""
+        self._ask("memory")
+        return self.wait()["memory"]
+
+    def _failure(self, answer: Mapping[str, Any]) -> ResnetSpecError:
+        if answer.get("class") == "MissingLibraryError":
+            return MissingLibraryError(answer["message"])
+        return BackendError(f"{self.subject} failed: {answer['error']}")
