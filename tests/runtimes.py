@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from resnet_spec import get_backend, initialize, load
+from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.runtime import RunningBackend
 
 # Outputs whose names are not in the order of the alphabet, in which TensorFlow puts them.
@@ -40,9 +41,15 @@ def check_runtime(backend_name: str, runtime: str, folder: Path) -> None:
                               for name, array in initialize(graph).items()}  # fmt: skip
     exact = backend.compile(graph, dtype="float64")
     backend.load(exact, graph, {name: array.astype("float64") for name, array in arrays.items()})
-    own = folder / "own"
-    own.mkdir()
-    opened = backend.open_runtime(runtime, graph, backend.write_runtime(runtime, graph, arrays, own), 2)
+    kind = backend.runtimes[runtime]
+    forms = optimized(backend, graph) if kind.optimized else Forms.unchanged(graph)
+    model = backend.compile(forms.graphs[-1], dtype="float32")
+    backend.load(model, forms.graphs[-1], forms.rewriting.arrays(arrays))
+    if kind.optimized:
+        finish(backend, model)
+    file = folder / f"model{kind.ending}"
+    backend.write(model, forms.graphs[-1], file)
+    opened = backend.open_runtime(runtime, forms.graphs[-1], file, 2)
     for batch in (2, 1):
         images = random.standard_normal((batch, *graph.input.shape))
         found = opened.values(opened.run(opened.convert(images.astype("float32"))))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.runtime import RuntimeKind
+
 if TYPE_CHECKING:
     from resnet_spec_onnx.backend import OnnxBackend
 
@@ -14,9 +16,12 @@ __all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "OnnxBac
 OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Runtime and other runtimes"})
 """What the backend writes, known without onnx."""
 
-RUNTIMES: Mapping[str, str] = MappingProxyType(
-    {"onnxruntime": "ONNX Runtime, of the .onnx file", "openvino": "OpenVINO, of the .onnx file"}
-)
+RUNTIMES: Mapping[str, RuntimeKind] = {
+    "onnxruntime": RuntimeKind("ONNX Runtime", ".onnx"),
+    "onnxruntime-optimized": RuntimeKind("ONNX Runtime, optimized", ".onnx", optimized=True),
+    "openvino": RuntimeKind("OpenVINO", ".onnx"),
+    "openvino-optimized": RuntimeKind("OpenVINO, optimized", ".onnx", optimized=True),
+}
 """In what `resnet-spec bench` runs its models."""
 
 INPUTS = (".onnx",)

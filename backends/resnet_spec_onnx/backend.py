@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
-    from resnet_spec.backend.runtime import Runtime
+    from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
@@ -50,7 +50,7 @@ class OnnxBackend:
     inputs: ClassVar[Sequence[str]] = INPUTS
     imports: ClassVar[Sequence[str]] = IMPORTS
     model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
-    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
+    runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> OnnxModel:
@@ -121,10 +121,6 @@ class OnnxBackend:
         as_it_is = not half and batch is None
         skeleton = model.skeleton if as_it_is else build_skeleton(graph, model.dtype, half=half, batch=batch)
         write_model(skeleton, model.loaded_weights(), path)
-
-    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-        """Write the ONNX file; raises MissingLibraryError if a runtime other than ONNX Runtime is not installed."""
-        return runtimes.write(self, name, graph, arrays, folder)
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Load the ONNX file in ONNX Runtime or OpenVINO."""

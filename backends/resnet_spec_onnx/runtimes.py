@@ -5,36 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.runtime import Runtime
-from resnet_spec.errors.extras import needs, require
+from resnet_spec.errors.extras import needs
 from resnet_spec.graph import INPUT
 from resnet_spec_onnx.execution import PROVIDERS, import_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from resnet_spec.backend.protocol import Arrays, Backend
-    from resnet_spec.graph import Graph
-
 OPENVINO = "openvino"
-
-
-def write(backend: Backend, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-    """Write the ONNX file."""
-    if name == OPENVINO:
-        require(OPENVINO, "the runtime openvino", OPENVINO)
-    model = backend.compile(graph, dtype="float32")
-    backend.load(model, graph, arrays)
-    path = folder / "model.onnx"
-    backend.write(model, graph, path)
-    return path
 
 
 def open_runtime(name: str, path: Path, threads: int) -> Runtime:
     """Load the ONNX file in one of the two."""
-    run = _OPENERS[name](path, threads)
+    run = (_in_openvino if name.startswith(OPENVINO) else _in_onnx_runtime)(path, threads)
     return Runtime(convert=lambda images: images, run=run, values=lambda found: list(found))
 
 
@@ -59,9 +45,3 @@ def _in_openvino(path: Path, threads: int) -> Callable[[Any], list[NDArray[Any]]
         return [found[output] for output in compiled.outputs]
 
     return run
-
-
-_OPENERS: Mapping[str, Callable[[Path, int], Callable[[Any], list[NDArray[Any]]]]] = {
-    "onnxruntime": _in_onnx_runtime,
-    OPENVINO: _in_openvino,
-}

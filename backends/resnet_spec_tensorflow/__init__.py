@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.runtime import RuntimeKind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,15 +35,14 @@ OUTPUTS: Mapping[str, str] = MappingProxyType(
 )
 """What it writes."""
 
-RUNTIMES: Mapping[str, str] = MappingProxyType(
-    {
-        "tensorflow": "TensorFlow, the SavedModel's function",
-        "tensorflow-frozen": "TensorFlow, the SavedModel with its variables as constants",
-        "tensorflow-xla": "TensorFlow, the SavedModel's function compiled by XLA",
-        "tflite": "TensorFlow Lite, of the .tflite file",
-    }
-)
-"""In what form `resnet-spec bench` runs its models."""
+RUNTIMES: Mapping[str, RuntimeKind] = {
+    "tensorflow": RuntimeKind("TensorFlow, SavedModel", ""),
+    "tensorflow-optimized": RuntimeKind("TensorFlow, optimized SavedModel with constant weights", "", optimized=True),
+    "tensorflow-xla": RuntimeKind("TensorFlow, SavedModel compiled by XLA", ""),
+    "tflite": RuntimeKind("TensorFlow Lite", ".tflite"),
+    "tflite-optimized": RuntimeKind("TensorFlow Lite, optimized", ".tflite", optimized=True),
+}
+"""In what `resnet-spec bench` runs its models."""
 
 
 def __getattr__(name: str) -> Any:

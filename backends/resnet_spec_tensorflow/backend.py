@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.checkpoint import Checkpoint
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
-    from resnet_spec.backend.runtime import Runtime
+    from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations.fields import Shape
@@ -34,7 +34,7 @@ class TensorFlowBackend:
     inputs: ClassVar[Sequence[str]] = INPUTS
     imports: ClassVar[Sequence[str]] = IMPORTS
     model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
-    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
+    runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "biased"
 
     def __init__(self) -> None:
@@ -150,12 +150,6 @@ class TensorFlowBackend:
         from resnet_spec_tensorflow.writing import write
 
         write(model, graph, path, half=half, batch=batch)
-
-    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-        """Write the TFLite model, or the SavedModel of the other runtimes."""
-        from resnet_spec_tensorflow.runtimes import write
-
-        return write(self, name, graph, arrays, folder)
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Load what was written, and freeze or compile it if the runtime's name says so."""

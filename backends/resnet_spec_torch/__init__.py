@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.runtime import RuntimeKind
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resnet_spec_torch.backend import TorchBackend
 
 __all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "TorchBackend"]
@@ -21,11 +25,13 @@ MODEL_CLASSES = ("torch.nn.modules.module.Module",)
 OUTPUTS = {".pth": "PyTorch state_dict", ".pt2": "torch.export program"}
 """What it writes, known without torch."""
 
-RUNTIMES = {
-    "torch": "PyTorch, eager",
-    "torch-compiled": "PyTorch, torch.compile",
+RUNTIMES: Mapping[str, RuntimeKind] = {
+    "torch": RuntimeKind("PyTorch, eager", ".pth"),
+    "torch-optimized": RuntimeKind("PyTorch, eager, optimized", ".pth", optimized=True),
+    "torch-compiled": RuntimeKind("PyTorch, torch.compile", ".pth"),
+    "torch-frozen": RuntimeKind("PyTorch, optimized, torch.compile with constant weights", ".pth", optimized=True),
 }
-"""In what form `resnet-spec bench` runs its models."""
+"""In what `resnet-spec bench` runs its models."""
 
 
 def __getattr__(name: str) -> Any:

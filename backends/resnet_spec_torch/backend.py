@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
-    from resnet_spec.backend.runtime import Runtime
+    from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
@@ -47,7 +47,7 @@ class TorchBackend:
     outputs: ClassVar[Mapping[str, str]] = OUTPUTS
     imports: ClassVar[Sequence[str]] = IMPORTS
     model_classes: ClassVar[Sequence[str]] = MODEL_CLASSES
-    runtimes: ClassVar[Mapping[str, str]] = RUNTIMES
+    runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
     def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> nn.Module:
@@ -121,10 +121,6 @@ class TorchBackend:
     def import_model(self, model: nn.Module | Path, shape: Shape | None = None) -> SourceModel:
         """Read a module, or a program that ``torch.export`` wrote; raises ModelError for what cannot be expressed."""
         return import_model(model, shape)
-
-    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-        """Write the state_dict that each of ``runtimes`` is made from."""
-        return runtimes.write(self, graph, arrays, folder)
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Make the module of a state_dict, and compile it if the runtime's name says so."""

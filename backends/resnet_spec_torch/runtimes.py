@@ -9,32 +9,29 @@ import torch
 
 from resnet_spec.backend.runtime import Runtime
 from resnet_spec.weights.io import read_weights
-from resnet_spec_torch import execution, parameters
+from resnet_spec_torch import RUNTIMES, execution, parameters
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from resnet_spec.backend.protocol import Arrays, Backend
+    from resnet_spec.backend.protocol import OptimizingBackend
     from resnet_spec.graph import Graph
 
 
-def write(backend: Backend, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-    """Write the state_dict from which every form of the module is made."""
-    path = folder / "weights.pth"
-    backend.write(_filled(backend, graph, arrays), graph, path)
-    return path
-
-
-def open_runtime(backend: Backend, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
+def open_runtime(backend: OptimizingBackend, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
     """Make the module, in the form that the runtime's name says."""
     torch.set_num_threads(threads)
-    model = _filled(backend, graph, read_weights(path, graph))
+    model = backend.compile(graph, dtype="float32")
+    backend.load(model, graph, read_weights(path, graph))
+    if RUNTIMES[name].optimized:
+        backend.finish(model)
     run: Any = model
-    if name == "torch-compiled":
-        run = cast("Any", torch).compile(model)
+    if name in ("torch-compiled", "torch-frozen"):
+        # Freezing makes weights constants, which the compiler then lays out for its kernels.
+        options = {"freezing": True} if name == "torch-frozen" else None
+        run = cast("Any", torch).compile(model, options=options)
 
     def timed(images: torch.Tensor) -> Any:
-        with torch.inference_mode():
+        # The compiler freezes in no_grad only.
+        with torch.no_grad():
             return run(images)
 
     return Runtime(
@@ -42,9 +39,3 @@ def open_runtime(backend: Backend, name: str, graph: Graph, path: Path, threads:
         run=timed,
         values=lambda found: [parameters.to_numpy(tensor) for tensor in execution.listed(found)],
     )
-
-
-def _filled(backend: Backend, graph: Graph, arrays: Arrays) -> nn.Module:
-    model = backend.compile(graph, dtype="float32")
-    backend.load(model, graph, arrays)
-    return model

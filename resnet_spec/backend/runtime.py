@@ -1,19 +1,32 @@
-"""What a backend has if its models can be benchmarked: runtimes, each of which runs a network from a file."""
+"""What a backend has if its models can be timed: runtimes, each of which runs a network from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from resnet_spec.backend.protocol import Backend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from resnet_spec.backend.protocol import Arrays
     from resnet_spec.graph import Graph
+
+
+class RuntimeKind(NamedTuple):
+    """What a runtime is, and what it runs.
+
+    Attributes:
+        description: What it is, for reports.
+        ending: The file that it loads, one of the backend's ``outputs``.
+        optimized: Whether the file is of the network's optimized form (``build(optimize=True)``).
+    """
+
+    description: str
+    ending: str
+    optimized: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,40 +45,25 @@ class Runtime:
 
 
 class RunningBackend(Backend, Protocol):
-    """A backend whose networks can be benchmarked."""
+    """A backend whose networks can be timed."""
 
-    runtimes: ClassVar[Mapping[str, str]]
-    """The runtimes by name, and what each is. A package whose class needs the framework declares them as ``RUNTIMES``
-    too."""
-
-    def write_runtime(self, name: str, graph: Graph, arrays: Arrays, folder: Path) -> Path:
-        """Write the file or folder that a runtime loads.
-
-        Args:
-            name: One of ``runtimes``.
-            graph: The network.
-            arrays: One array for each parameter.
-            folder: An empty folder.
-
-        Returns:
-            The file or folder, in ``folder``.
-
-        Raises:
-            MissingLibraryError: A library that the runtime needs is not installed.
-            BackendError: The runtime cannot express the network.
-        """
-        ...
+    runtimes: ClassVar[Mapping[str, RuntimeKind]]
+    """The runtimes by name. A package whose class needs the framework declares them as ``RUNTIMES`` too."""
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Load a network, in a process in which nothing else has been loaded.
 
         Args:
             name: One of ``runtimes``.
-            graph: The network.
-            path: What ``write_runtime`` returned.
+            graph: The network that the file holds.
+            path: The file or folder, which ``write`` wrote.
             threads: How many threads the runtime may compute with.
 
         Returns:
             The network, ready to be run.
+
+        Raises:
+            MissingLibraryError: A library that the runtime needs is not installed.
+            BackendError: The runtime cannot run the network.
         """
         ...

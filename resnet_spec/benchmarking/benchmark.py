@@ -114,9 +114,9 @@ def benchmark(
     with TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder:
         loaded = loaded_spec(spec, overrides, size)
         exact = _Reference.of(loaded, weights, first, max(batches), seed, Path(folder), progress)
-        artifacts, reports = _written(chosen, exact, Path(folder), progress, required=bool(runtimes))
-        found = _timed({name: chosen[name] for name in artifacts}, artifacts, exact, plan, seed, progress)
-    reports = {**reports, **found}
+        artifacts, unwritten = _written(chosen, exact, Path(folder), progress)
+        found = _timed(chosen, artifacts, exact, plan, seed, progress, required=bool(runtimes))
+    reports = unwritten | found
     return BenchmarkReport(
         spec=exact.graph.name,
         shape=exact.graph.input.shape,
@@ -189,12 +189,9 @@ def _exact(process: BackendProcess, graph: Graph, weights: Path, images: NDArray
 
 
 def _written(
-    chosen: Mapping[str, str], reference: _Reference, folder: Path, progress: Progress, *, required: bool
+    chosen: Mapping[str, str], reference: _Reference, folder: Path, progress: Progress
 ) -> tuple[dict[str, Artifact], dict[str, RuntimeReport]]:
-    """Write the files of runtimes, each backend's in one process; return them, and reports on those that failed.
-
-    A runtime that is not installed is left out unless it is ``required``.
-    """
+    """Write the files of runtimes, each backend's in one process; return them, and reports on those that failed."""
     artifacts: dict[str, Artifact] = {}
     failed: dict[str, RuntimeReport] = {}
     for backend in dict.fromkeys(chosen.values()):
@@ -205,9 +202,6 @@ def _written(
                 own.mkdir()
                 try:
                     artifacts[name] = process.write(name, reference.graph_file, reference.weights_file, own)
-                except MissingLibraryError:
-                    if required:
-                        raise
                 except ResnetSpecError as error:
                     failed[name] = RuntimeReport(name, backend, error=str(error))
     return artifacts, failed
@@ -228,23 +222,30 @@ def _timed(
     plan: Plan,
     seed: int,
     progress: Progress,
+    *,
+    required: bool,
 ) -> dict[str, RuntimeReport]:
-    """Load and time runtimes that are all in memory at once."""
+    """Load and time runtimes that are all in memory at once.
+
+    A runtime that is not installed is left out unless it is ``required``.
+    """
     failed: dict[str, RuntimeReport] = {}
     loaded: dict[str, _Loaded] = {}
     timings: dict[str, list[Timing]] = {}
     with ExitStack() as stack:
-        for name, backend in chosen.items():
+        for name, artifact in artifacts.items():
+            backend = chosen[name]
             progress(f"{reference.graph.name}: loading in {name}")
             process = stack.enter_context(RuntimeProcess(backend, name, SECONDS))
             try:
-                process.open(
-                    artifacts[name].path, reference.graph_file, plan.threads, reference.images[: plan.batches[0]]
-                )
+                process.open(artifact, plan.threads, reference.images[: plan.batches[0]])
+            except MissingLibraryError:
+                if required:
+                    raise
             except ResnetSpecError as error:
-                failed[name] = RuntimeReport(name, backend, artifacts[name].description, error=str(error))
+                failed[name] = RuntimeReport(name, backend, artifact.description, error=str(error))
             else:
-                loaded[name] = _Loaded(process, artifacts[name], backend)
+                loaded[name] = _Loaded(process, artifact, backend)
                 timings[name] = []
         for batch in plan.batches:
             processes = {name: own.process for name, own in loaded.items()}

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Artifact(NamedTuple):
-    """What a runtime loads: its file or folder, the bytes of it, and what the runtime is."""
+    """What a runtime loads: its file or folder, the graph that it holds, its bytes, and what the runtime is."""
 
     path: Path
+    graph: Path
     size: int
     description: str
 
@@ -34,19 +35,23 @@ class RuntimeProcess(WorkerProcess):
         self._pending = 1
 
     def write(self, runtime: str, graph: Path, weights: Path, folder: Path) -> Artifact:
-        """Write what a runtime loads; raises MissingLibraryError if the runtime is not installed."""
+        """Write what a runtime loads."""
         self._ask("write", runtime=runtime, graph=str(graph), weights=str(weights), folder=str(folder))
         answer = self.wait()
-        return Artifact(Path(answer["path"]), answer["size"], answer["description"])
+        return Artifact(Path(answer["path"]), Path(answer["graph"]), answer["size"], answer["description"])
 
-    def open(self, artifact: Path, graph: Path, threads: int, images: NDArray[Any]) -> NDArray[Any]:
-        """Load a file, and return the last output of the first run."""
+    def open(self, artifact: Artifact, threads: int, images: NDArray[Any]) -> None:
+        """Load a file, and run it once; raises MissingLibraryError if the runtime is not installed."""
         self._ask_with_files(
-            "open", {"images": images}, runtime=self.runtime, path=str(artifact), graph=str(graph), threads=threads
+            "open",
+            {"images": images},
+            runtime=self.runtime,
+            path=str(artifact.path),
+            graph=str(artifact.graph),
+            threads=threads,
         )
         answer = self.wait()
         self.load_seconds, self.environment = answer["seconds"], answer["environment"]
-        return self.outputs()[-1]
 
     def prepare(self, images: NDArray[Any]) -> NDArray[Any]:
         """Run the network on other images from now on, and return its last output."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from resnet_spec.backend.optimizing import finish, optimized
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
@@ -32,11 +33,22 @@ class _Worker:
         self.run: Callable[[], Any]
 
     def write(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Write the file or folder that a runtime loads."""
+        """Write the file or folder that a runtime loads, and the graph that it holds."""
+        kind = self.backend.runtimes[request["runtime"]]
         graph = Graph.from_json(Path(request["graph"]).read_bytes())
-        arrays = read_safetensors(Path(request["weights"])).tensors
-        path = self.backend.write_runtime(request["runtime"], graph, arrays, Path(request["folder"]))
-        return {"path": str(path), "size": _size(path), "description": self.backend.runtimes[request["runtime"]]}
+        arrays: Mapping[str, Any] = read_safetensors(Path(request["weights"])).tensors
+        if kind.optimized:
+            forms = optimized(self.backend, graph)
+            graph, arrays = forms.graphs[-1], forms.rewriting.arrays(arrays)
+        model = self.backend.compile(graph, dtype="float32")
+        self.backend.load(model, graph, arrays)
+        if kind.optimized:
+            finish(self.backend, model)
+        folder = Path(request["folder"])
+        path, held = folder / f"model{kind.ending}", folder / "graph.json"
+        self.backend.write(model, graph, path)
+        held.write_text(graph.to_json(), "utf-8")
+        return {"path": str(path), "graph": str(held), "size": _size(path), "description": kind.description}
 
     def open(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Load the file, and run it once: compilers work at the first run."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy_backends import Plain  # pyright: ignore[reportMissingImports]
 
-from resnet_spec.backend.runtime import Runtime
+from resnet_spec.backend.runtime import Runtime, RuntimeKind
 from resnet_spec.errors import BackendError, MissingLibraryError
 
 
@@ -19,28 +19,27 @@ class Timed(Plain):  # pyright: ignore
     """``Plain`` with runtimes."""
 
     name = "timed"
-    runtimes: ClassVar[dict[str, str]] = {
-        "quick": "takes a millisecond",
-        "slow": "takes five",
-        "wrong": "adds a hundredth to every logit",
-        "nan": "computes no number",
-        "absent": "is not installed",
-        "refusing": "cannot express the network",
-        "dying": "ends when it loads a file",
-        "ending": "ends at two images",
+    outputs: ClassVar[dict[str, str]] = {".npz": "arrays", ".no": "cannot express the network"}
+    runtimes: ClassVar[dict[str, RuntimeKind]] = {
+        "quick": RuntimeKind("takes a millisecond", ".npz"),
+        "slow": RuntimeKind("takes five, optimized", ".npz", optimized=True),
+        "wrong": RuntimeKind("adds a hundredth to every logit", ".npz"),
+        "nan": RuntimeKind("computes no number", ".npz"),
+        "absent": RuntimeKind("is not installed", ".npz"),
+        "refusing": RuntimeKind("cannot express the network", ".no"),
+        "dying": RuntimeKind("ends when it loads a file", ".npz"),
+        "ending": RuntimeKind("ends at two images", ".npz"),
     }
 
-    def write_runtime(self, name: str, graph: Any, arrays: Any, folder: Path) -> Path:
-        if name == "absent":
-            raise MissingLibraryError("the runtime absent needs absent: pip install absent")
-        if name == "refusing":
+    def write(self, model: Any, graph: Any, path: Path, *, half: bool = False) -> None:
+        if path.suffix == ".no":
             raise BackendError("refusing cannot express 'relu'")
-        assert not [*folder.iterdir()]
-        path = folder / "model.npz"
-        np.savez(path, **arrays)
-        return path
+        assert not [*path.parent.iterdir()]
+        np.savez(path, **model.arrays)
 
     def open_runtime(self, name: str, graph: Any, path: Path, threads: int) -> Runtime:
+        if name == "absent":
+            raise MissingLibraryError("the runtime absent needs absent: pip install absent")
         if name == "dying":
             os.kill(os.getpid(), signal.SIGKILL)
         model = self.compile(graph)
