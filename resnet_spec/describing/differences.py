@@ -23,7 +23,7 @@ from resnet_spec.describing.changes import (
 )
 from resnet_spec.describing.layerwise import layerwise
 from resnet_spec.describing.padding import with_explicit_padding
-from resnet_spec.describing.phrases import change_text, counted, listed, noun, phrase, value_text, word
+from resnet_spec.describing.phrases import change_text, listed, noun, row_text, value_text, word
 from resnet_spec.drawing.words import short
 from resnet_spec.graph import Graph, Node
 from resnet_spec.graph.difference import inference_only
@@ -273,7 +273,7 @@ def _stem(work: Worklist) -> Iterator[Difference]:
     # Without blocks the stem is the whole network.
     if len(one) == len(other) or not one or not other or not work.paired:
         return
-    yield Difference("stem", f"{counted(map(phrase, other))} instead of {counted(map(phrase, one))}")
+    yield Difference("stem", f"{row_text(other)} instead of {row_text(one)}")
     said = (Category.CONVOLUTION, Category.NORMALIZATION, Category.ACTIVATION)
     work.take(
         change

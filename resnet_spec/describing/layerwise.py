@@ -9,7 +9,7 @@ from typing import cast
 
 from resnet_spec.describing.changes import Change, Worklist
 from resnet_spec.describing.parts import Block
-from resnet_spec.describing.phrases import change_text, counted, extents, listed, noun, phrase, rank_of, word
+from resnet_spec.describing.phrases import change_text, extents, listed, noun, phrase, rank_of, row_text, word
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.operations import Category
 
@@ -113,7 +113,7 @@ def _alone(work: Worklist, run: Sequence[Change]) -> Iterator[str]:
 def layers_text(nodes: Sequence[Node]) -> str:
     """Layers in words; many are counted."""
     if len(nodes) <= FEW_LAYERS:
-        return counted(map(phrase, nodes))
+        return row_text(nodes)
     kinds = Counter(word(node.operation.op) for node in nodes)
     return f"{len(nodes)} layers ({', '.join(f'{count} × {kind}' for kind, count in kinds.most_common(3))}, …)"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 from resnet_spec.graph import Node
 from resnet_spec.importing.fields import fields_of
-from resnet_spec.operations import Category
+from resnet_spec.operations import Category, Conv
 
 WORDS = {
     "std_conv2d": "standardized convolution", "linear": "linear layer", "matmul": "matrix product",
@@ -124,6 +125,28 @@ def listed(parts: Iterable[str], last: str = "and") -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     found = list(parts)
     return f" {last} ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+
+
+def row_text(nodes: Iterable[Node]) -> str:
+    """A row of layers: ``3×3 convolutions of 32, 32 and 64 channels, the first with stride 2, then ReLU``."""
+    return counted(text for _, row in groupby(nodes, _plain_convolution) for text in _row_texts([*row]))
+
+
+def _plain_convolution(node: Node) -> str:
+    """The kernel of a convolution that only its channels and its stride tell from others; else the node's own name."""
+    operation = node.operation
+    plain = isinstance(operation, Conv) and operation.groups == 1 == max(operation.dilation)
+    return noun(node) if plain else f"the layer {node.name}"
+
+
+def _row_texts(row: Sequence[Node]) -> Iterator[str]:
+    """Layers in words; three or more convolutions are one text if at most the first has a stride."""
+    strides = [phrase(node, channels=False).removeprefix(noun(node)) for node in row]
+    if len(row) < 3 or any(strides[1:]):
+        yield from map(phrase, row)
+    else:
+        first = f", the first with{strides[0].removeprefix(',')}" if strides[0] else ""
+        yield f"{noun(row[0])}s of {listed(str(fields_of(node)['channels']) for node in row)} channels{first}"
 
 
 def counted(texts: Iterable[str]) -> str:

@@ -74,9 +74,8 @@ GOLDEN = {
     """,
     "timm/resnet50 timm/resnet50d": """
         timm/resnet50d compared with timm/resnet50
-        stem          3×3 convolution, stride 2, 32 channels, then 3×3 convolution, 32
-                      channels, then 3×3 convolution, 64 channels instead of 7×7
-                      convolution, stride 2, 64 channels
+        stem          3×3 convolutions of 32, 32 and 64 channels, the first with stride
+                      2 instead of 7×7 convolution, stride 2, 64 channels
         first blocks  2×2 average pool and 1×1 convolution instead of 1×1 convolution as
                       shortcut
         parameters    25,557,032 → 25,576,264
