@@ -54,7 +54,9 @@ def regions(graph: Graph, *, by_names: bool = True) -> list[Region]:
     if _adds(graph.nodes):
         return found if any(_adds(region.nodes) for region in blocks) else _by_additions(graph)
     growing = _by_concatenations(graph)
-    return growing if len(growing) > len(found) else found
+    if len(growing) > len(found):
+        return growing
+    return found if blocks else _by_joins(graph)
 
 
 # -- by modules --------------------------------------------------------------------------------------------------
@@ -206,6 +208,12 @@ def _by_concatenations(graph: Graph) -> list[Region]:
         if graph.nodes[stop - 1].operation.op == "concat"
         and graph.nodes[start].inputs[0] in graph.nodes[stop - 1].inputs
     ]
+    return list(_filled(graph, {span: common_prefix(graph.nodes[slice(*span)]) for span in spans}))
+
+
+def _by_joins(graph: Graph) -> list[Region]:
+    """Blocks of branches that are joined, as Inception's."""
+    spans = [(start, stop) for start, stop in _segments(graph) if _joins(graph.nodes[start:stop])]
     return list(_filled(graph, {span: common_prefix(graph.nodes[slice(*span)]) for span in spans}))
 
 

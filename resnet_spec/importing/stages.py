@@ -34,7 +34,7 @@ def stages_of(templates: Sequence[Template], definitions: Mapping[int, Definitio
     position = 0
     for row in _rows(templates):
         for part in _nameable(_uniform(row, definitions), position):
-            wanted, names = _named(part, position, begins=part[0] is row[0], whole=len(part) == len(row))
+            wanted, names = _named(part, position, whole=len(part) == len(row))
             key = next(key for key in (wanted, *(f"{wanted}_{n}" for n in range(2, 10_000))) if key not in stages)
             if len(part) < len(row) or key != wanted:
                 names = names.replace("{stage}", wanted)
@@ -94,9 +94,7 @@ def _nameable(parts: list[list[Template]], position: int) -> Iterator[list[Templ
     for part in parts:
         first, last = (counter_of(block.region.prefix) for block in (part[0], part[-1]))
         counts_down = len(parts) == 1 and last is not None and last.number == 0
-        counts = first is not None and (
-            first.number - position in (0, 1) or (part is parts[0] and first.number in (0, 1))
-        )
+        counts = first is not None and {first.number, first.number - position} & {0, 1}
         if len(part) == 1 or counts_down or counts:
             yield part
         else:
@@ -104,10 +102,10 @@ def _nameable(parts: list[list[Template]], position: int) -> Iterator[list[Templ
         position += len(part)
 
 
-def _named(part: Sequence[Template], position: int, *, begins: bool, whole: bool) -> tuple[str, str]:
+def _named(part: Sequence[Template], position: int, *, whole: bool) -> tuple[str, str]:
     """A stage's key and the pattern of its layers' names; ``position`` is that of its first block in the network.
 
-    ``begins`` says whether it is the beginning of a row of blocks, and ``whole`` whether it is all of it.
+    ``whole`` says whether it is all of a row of blocks.
     """
     prefix = part[0].region.prefix
     counter = counter_of(prefix)
@@ -118,7 +116,7 @@ def _named(part: Sequence[Template], position: int, *, begins: bool, whole: bool
         word = "remaining" if counts_down else {0: "index", 1: "number"}.get(counter.number)
     if counter and word is None:
         word = {0: "overall_index", 1: "overall_number"}.get(counter.number - position)
-    if counter and word is None and begins:
+    if counter and word is None and len(part) > 1:
         word = {0: "index", 1: "number"}.get(counter.number)
     if counter is None or word is None:
         # One block, whose number is a part of its name.

@@ -211,6 +211,26 @@ def test_layers_between_blocks_part_stages_and_a_last_block_may_differ() -> None
     ]
 
 
+def test_branches_that_are_joined_are_blocks_without_names() -> None:
+    builder = GraphBuilder("inception", Input(channels=3, height=16, width=16))
+    x: Any = builder.add("conv2d", [builder.input], "op_0", layer=True, channels=8, kernel=1)
+    for place, width in enumerate((2, 2, 4, 6, 6)):
+        sides = [
+            builder.add(
+                "conv2d", [x], f"op_{place}_{kernel}", layer=True, channels=width, kernel=kernel, padding="same"
+            )
+            for kernel in ((1, 3) if place != 2 else (1, 5))
+        ]
+        x = builder.add("concat", sides, f"cat_{place}")
+    result = imported_graph(builder.finish([builder.add("global_avg_pool", [x], "pool")]), named=False)
+    stages = result.spec.data()["stages"].values()
+    assert [(stage["block"], stage.get("repeat", 1), stage["width"]) for stage in stages] == [
+        ("plain_block", 2, 2),
+        ("plain_block", 1, 4),
+        ("plain_block", 2, 6),
+    ]
+
+
 def test_blocks_that_neither_repeat_nor_add_are_a_chain() -> None:
     builder = GraphBuilder("cell", Input(channels=3, height=16, width=16))
     first = builder.add("conv2d", [builder.input], "first", layer=True, channels=8, kernel=1)

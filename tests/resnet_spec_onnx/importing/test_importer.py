@@ -18,11 +18,13 @@ from onnx import ModelProto, TensorProto, helper
 from torch import Tensor, nn
 
 import resnet_spec
+from resnet_spec.backend import GraphBuilder
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError
-from resnet_spec.graph import INPUT, Graph
+from resnet_spec.graph import INPUT, Graph, Input
 from resnet_spec.operations import AvgPool, Category, Conv, ConvTranspose, MaxPool
 from resnet_spec_onnx import OnnxBackend
+from resnet_spec_onnx.reading.constant_folding import MAX_ELEMENTS
 from resnet_spec_torch import TorchBackend
 from tests.needs import need
 from tests.resnet_spec_onnx.importing.models import MODELS, exported, made
@@ -136,6 +138,15 @@ def test_a_written_file_is_read_from_its_nodes(name: str) -> None:
     wanted = {key: array.T if key in TRANSPOSED else array for key, array in arrays.items()}
     assert all(np.array_equal(source.arrays[key], array) for key, array in wanted.items())
     assert error_of(source) < 1e-4
+
+
+def test_a_norm_of_each_position_may_have_more_numbers_than_are_evaluated() -> None:
+    builder = GraphBuilder("positions", Input(channels=1400, height=7, width=7))
+    fields = {"epsilon": 1e-6, "momentum": 0.1, "running_variance": "biased"}
+    graph = builder.finish([builder.add("position_batch_norm", [builder.input], "norm", layer=True, **fields)])
+    assert MAX_ELEMENTS < 1400 * 7 * 7
+    source = imported(proto(graph, random_arrays(graph)), graph.input.shape)
+    assert in_inference(source.graph) == in_inference(graph)
 
 
 def test_a_gain_has_the_usual_constant() -> None:
