@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from resnet_spec.weights.io import read_weights
 from resnet_spec_torch import (
     IMPORTS,
     MODEL_CLASSES,
@@ -124,7 +125,11 @@ class TorchBackend:
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Make the module of a state_dict, and compile it if the runtime's name says so."""
-        return runtimes.open_runtime(self, name, graph, path, threads)
+        model = self.compile(graph, dtype="float32")
+        self.load(model, graph, read_weights(path, graph))
+        if RUNTIMES[name].optimized:
+            self.finish(model)
+        return runtimes.open_runtime(name, model, threads)
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""

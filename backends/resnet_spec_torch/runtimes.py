@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from resnet_spec.backend.runtime import Runtime
-from resnet_spec.weights.io import read_weights
-from resnet_spec_torch import RUNTIMES, execution, parameters
+from resnet_spec_torch import execution, parameters
 
 if TYPE_CHECKING:
-    from resnet_spec.backend.protocol import OptimizingBackend
-    from resnet_spec.graph import Graph
+    from torch import nn
 
 
-def open_runtime(backend: OptimizingBackend, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
-    """Make the module, in the form that the runtime's name says."""
+def open_runtime(name: str, model: nn.Module, threads: int) -> Runtime:
+    """Run a module in the form that the runtime's name says."""
     torch.set_num_threads(threads)
-    model = backend.compile(graph, dtype="float32")
-    backend.load(model, graph, read_weights(path, graph))
-    if RUNTIMES[name].optimized:
-        backend.finish(model)
     run: Any = model
     if name in ("torch-compiled", "torch-frozen"):
         # Freezing makes weights constants, which the compiler then lays out for its kernels.
