@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_spec.optimization import Rewriting, optimize, split_groups
+from resnet_spec.optimization import Rewriting, optimize, pipeline, split_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,18 +42,20 @@ class Forms(NamedTuple):
         return self.rewritings[0]
 
 
-def optimized(backend: Backend, graph: Graph) -> Forms:
+def optimized(backend: Backend, graph: Graph, passes: int | None = None) -> Forms:
     """Return the forms of a network on the way to the fastest in a backend.
 
     Args:
         backend: The backend; ``group_parts`` is called if it has such a method.
         graph: The network.
+        passes: How many of the core's passes to apply, without what the backend chooses, to find a wrong one; by
+            default all, and what the backend chooses.
 
     Returns:
         The forms; the last graph is to be compiled, and its model passed to ``finish``.
     """
-    core = optimize(graph)
-    group_parts = getattr(backend, "group_parts", None)
+    core = optimize(graph, pipeline.PASSES[:passes])
+    group_parts = getattr(backend, "group_parts", None) if passes is None else None
     parts: Mapping[str, int] = group_parts(core.graph) if group_parts is not None else {}
     own = split_groups(core.graph, parts)
     return Forms((graph, core.graph, own.graph), (core.then(lambda _: own), own, Rewriting.unchanged(own.graph)))

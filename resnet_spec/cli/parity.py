@@ -58,6 +58,7 @@ _WEIGHTS = weights_option("Compare under these weights instead of random ones.")
 @SEED
 @_SIZE
 @_BATCH
+@click.option("--optimize", is_flag=True, help="Also compare each backend's optimized form.")
 @click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
@@ -77,6 +78,7 @@ def parity(
     seed: int,
     size: str | None,
     batch: int,
+    optimize: bool,
     bisect: bool,
     training_steps: int | None,
     junit: Path | None,
@@ -113,6 +115,7 @@ def parity(
             raise click.UsageError("name a spec")
         loaded = _loaded(specs, overrides, extent, weights)
         options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect, "training_steps": training_steps}
+        options["optimize"] = optimize
         _compare(loaded, [name for name in backends.split(",") if name], results, options)
     _write(results, junit, html)
     if as_json:
@@ -212,7 +215,7 @@ def _against(
 
     if trace is None or backend is None:
         raise click.UsageError("--against TRACE and --backend NAME go together")
-    given = _given("backends", "revision", "weights", "seed", "size", "batch", "training_steps")
+    given = _given("backends", "revision", "weights", "seed", "size", "batch", "training_steps", "optimize")
     if given or len(specs) > 1:
         what = f"--{_WORDS.get(given[0], given[0])}" if given else "more than one spec"
         raise click.UsageError(f"--against cannot be combined with {what}: the trace determines what is compared")
@@ -240,11 +243,11 @@ def _against_model(
 
     if len(specs) != 1:
         raise click.UsageError("--against MODEL takes one SPEC, which the model is compared with")
-    given = _given("backends", "revision", "training_steps")
+    given = _given("backends", "revision", "training_steps", "optimize")
     if backend is not None and "backends" in given:
         raise click.UsageError("give --backend or --backends, not both")
     if others := [name for name in given if name != "backends"]:
-        raise click.UsageError(f"--against MODEL cannot be combined with --{_WORDS[others[0]]}")
+        raise click.UsageError(f"--against MODEL cannot be combined with --{_WORDS.get(others[0], others[0])}")
     names = [backend] if backend is not None else [name for name in backends.split(",") if name]
     size = extent_for(specs[0], overrides, extent)
     with progress() as tell:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnet_spec.graph import Graph
 from resnet_spec.optimization.folding import (
     fold_learned_factors,
@@ -24,7 +26,7 @@ PASSES: tuple[Pass, ...] = (
 """The passes that ``optimize`` applies, in this order."""
 
 
-def optimize(graph: Graph) -> Rewriting:
+def optimize(graph: Graph, passes: Sequence[Pass] | None = None) -> Rewriting:
     """Apply all passes until none changes anything.
 
     Requires:
@@ -35,6 +37,7 @@ def optimize(graph: Graph) -> Rewriting:
 
     Args:
         graph: Any graph.
+        passes: Passes to apply instead of ``PASSES``.
 
     Returns:
         The optimized graph, and how its arrays follow.
@@ -51,6 +54,6 @@ def optimize(graph: Graph) -> Rewriting:
     before = None
     while before != whole.graph.nodes:
         before = whole.graph.nodes
-        for rewrite in PASSES:
+        for rewrite in PASSES if passes is None else passes:
             whole = whole.then(rewrite)
     return whole

@@ -18,6 +18,7 @@ from resnet_spec.graph import SIZE_NAMES, Graph
 from resnet_spec.operations.fields import MAX_RANK, Shape
 from resnet_spec.parity.bisection import Bisection
 from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.optimized import OptimizedComparison
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images, randomize
@@ -62,6 +63,7 @@ def compare(
     batch: int = 2,
     bisect: bool = False,
     training_steps: int | None = None,
+    optimize: bool = False,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
     """Compare what backends compute for a spec, given the same weights and random images.
@@ -83,6 +85,7 @@ def compare(
         bisect: Whether to compare every node too, and look for the cause of a difference.
         training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
             these alone, None nothing of training.
+        optimize: Whether to compare the optimized form in each backend too (``build(..., optimize=True)``).
         progress: A function that is called with a description of each step.
 
     Returns:
@@ -108,6 +111,7 @@ def compare(
             batch=batch,
             bisect=bisect,
             training_steps=training_steps,
+            optimize=optimize,
         )
 
 
@@ -147,13 +151,21 @@ class Comparison:
         batch: int = 2,
         bisect: bool = False,
         training_steps: int | None = None,
+        optimize: bool = False,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
         loaded = loaded_spec(spec, overrides, size)
         with self._recovering():
             graph, arrays = prepared(self._processes[0], self._files, loaded, weights, seed, self._progress)
             return self._compared(
-                graph, arrays, seed, batch, str(weights or "random"), bisect=bisect, training_steps=training_steps
+                graph,
+                arrays,
+                seed,
+                batch,
+                str(weights or "random"),
+                bisect=bisect,
+                training_steps=training_steps,
+                optimize=optimize,
             )
 
     def compare(
@@ -203,6 +215,7 @@ class Comparison:
         *,
         bisect: bool,
         training_steps: int | None,
+        optimize: bool = False,
         original: Original | None = None,
         called: str = ORIGINAL,
     ) -> ParityReport:
@@ -223,6 +236,11 @@ class Comparison:
             first, *others = self._processes
             bisection = Bisection(first, others, self._files, self._progress, explaining=lambda: first)
             nodes, findings = bisection.run(graph, file, arrays, images, seed, error)
+        if optimize:
+            optimized = OptimizedComparison(self._processes, self._progress)
+            more, wrong = optimized.run(graph, file, images, seed, exact[0], size, bisect=bisect)
+            differences += more
+            findings = (*findings, *wrong)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._files, self._progress)
             plan = Plan(training_steps, batch, seed + 2)

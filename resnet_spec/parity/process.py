@@ -25,11 +25,14 @@ from resnet_spec.backend.registry import find
 from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
+from resnet_spec.parity.optimized_nodes import Judged
 from resnet_spec.parity.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from resnet_spec.parity.report import Difference
 
 
 Progress = Callable[[str], None]
@@ -206,6 +209,7 @@ class BackendProcess(WorkerProcess):
         super().__init__(f"the {self.name} backend", "resnet_spec.parity.worker", self.name)
         self.environment: dict[str, str] = {}
         self.running_variance = ""
+        self._weights = Path()
 
     def recover(self) -> None:
         """Make the process ready for new requests after an error: restart it if it died, else finish its requests.
@@ -225,12 +229,32 @@ class BackendProcess(WorkerProcess):
         answer = self._answer()
         self.environment, self.running_variance = answer["environment"], answer["running_variance"]
 
-    def load(self, graph: Graph, weights: Path, *dtypes: DType, exact_statistics: bool = False) -> None:
-        """Ask for models with the weights of a safetensors file, one for each precision (by default float32)."""
+    def load(
+        self,
+        graph: Graph,
+        weights: Path,
+        *dtypes: DType,
+        exact_statistics: bool = False,
+        optimize: bool = False,
+        passes: int | None = None,
+    ) -> None:
+        """Ask for models with the weights of a safetensors file, one for each precision (by default float32).
+
+        With ``optimize`` they are of the optimized form, with ``passes`` by the first of the passes only.
+        """
         path = self._new("graph.json")
         path.write_text(graph.to_json(), "utf-8")
         wanted = dtypes or ("float32",)
-        self._ask("load", graph=str(path), weights=str(weights), dtypes=wanted, exact_statistics=exact_statistics)
+        self._weights = weights
+        self._ask(
+            "load",
+            graph=str(path),
+            weights=str(weights),
+            dtypes=wanted,
+            exact_statistics=exact_statistics,
+            optimize=optimize,
+            passes=passes,
+        )
 
     def forward(self, images: NDArray[Any], dtype: DType | None = None, *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width).
@@ -242,6 +266,12 @@ class BackendProcess(WorkerProcess):
     def perturbed(self, images: NDArray[Any], seed: int, draws: int) -> None:
         """Ask for the last output in float64 with float32's rounding noise, ``draws`` times."""
         self._ask_with_files("perturbed", {"images": images}, seed=seed, draws=draws)
+
+    def optimized_nodes(self, images: NDArray[Any], seed: int) -> list[Difference]:
+        """Wait, and return the differences of each node of the optimized form, loaded in both precisions."""
+        self._ask_with_files("optimized_nodes", {"images": images}, seed=seed, weights=str(self._weights))
+        judged = [Judged(*node) for node in self.wait()["nodes"]]
+        return [difference for node in judged for difference in node.differences(self.name)]
 
     def gradients(self, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> None:
         """Ask for the gradients in float64; see ``Backend.gradients``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import INPUT, Graph, Node
@@ -114,13 +114,21 @@ class Values:
 
 
 def walk_with_noise(
-    backend: Backend, model: Any, graph: Graph, images: NDArray[Any], generator: np.random.Generator
+    backend: Backend,
+    model: Any,
+    graph: Graph,
+    images: NDArray[Any],
+    generator: np.random.Generator,
+    rounded: Container[str] = (),
 ) -> NDArray[Any]:
-    """Return the last output of a float64 model with float32's rounding noise; see ``rounding``."""
+    """Return the last output of a float64 model with float32's rounding noise; see ``rounding``.
+
+    ``rounded`` are the layers whose parameters were computed, and rounded to float32.
+    """
     values = Values(graph, images)
     value = images
     for node in graph.nodes:
-        value = apply_with_noise(backend, model, graph, node, values.take(node), generator)
+        value = apply_with_noise(backend, model, graph, node, values.take(node), generator, rounded)
         values.put(node.name, value)
     return value
 
@@ -132,13 +140,15 @@ def apply_with_noise(
     node: Node,
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
+    rounded: Container[str] = (),
 ) -> NDArray[Any]:
     """Return one node's value with rounding noise in its inputs and in the result.
 
     Noise in the inputs shows cancellation in a sum; without cancellation it averages out, and noise in the result
     accounts for the roundings that partial sums share.
     """
-    count = node.operation.roundings(*graph.input_shapes(node))
+    # A parameter that was rounded is one rounding more in each of its terms.
+    count = node.operation.roundings(*graph.input_shapes(node)) + (node.layer in rounded)
     unit = UNIT["float32"]
     moved = [with_rounding_noise(value, count, generator, unit) for value in inputs]
     return with_rounding_noise(backend.apply(model, graph, node.name, moved), count, generator, unit)

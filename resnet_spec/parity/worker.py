@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ResnetSpecError
@@ -35,24 +36,31 @@ class _Worker:
         self.models: dict[DType, Any] = {}
         self.compiled: object = None
         self.graph: Graph
+        self.forms: Forms
         self.walk: Walk
 
     def load(self, request: Mapping[str, Any]) -> None:
         """Compile a graph, unless the current models are of it, and load its weights."""
         graph = Path(request["graph"]).read_bytes()
         exact: bool = request["exact_statistics"]
-        wanted = graph, request["dtypes"], exact
+        wanted = graph, request["dtypes"], exact, request["optimize"], request["passes"]
         if wanted != self.compiled:
             # Free the models before compiling the next ones.
             self.models = {}
             self.compiled = None
-            self.graph = Graph.from_json(graph)
+            plain = Graph.from_json(graph)
+            optimize = request["optimize"]
+            self.forms = optimized(self.backend, plain, request["passes"]) if optimize else Forms.unchanged(plain)
+            self.graph = self.forms.graphs[-1]
         for dtype in request["dtypes"]:
             weights = read_safetensors(Path(request["weights"])).tensors
-            arrays = {name: array.astype(dtype, copy=False) for name, array in weights.items()}
+            computed = self.forms.rewriting.arrays(weights) if request["optimize"] else weights
+            arrays = {name: array.astype(dtype, copy=False) for name, array in computed.items()}
             if wanted != self.compiled:
                 self.models[dtype] = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
             self.backend.load(self.models[dtype], self.graph, arrays)
+            if request["optimize"]:
+                finish(self.backend, self.models[dtype])
         self.compiled = wanted
 
     def forward(self, request: Mapping[str, Any]) -> None:
@@ -70,11 +78,15 @@ class _Worker:
         """Run the float64 model several times with float32's rounding noise, and save the last outputs."""
         import numpy as np
 
+        from resnet_spec.parity.optimized_nodes import rounded_nodes
         from resnet_spec.parity.walk import walk_with_noise
 
         model, images = self.models["float64"], np.load(request["images"])
         generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
-        moved = [walk_with_noise(self.backend, model, self.graph, images, generator) for generator in generators]
+        rounded = rounded_nodes(self.forms)
+        moved = [
+            walk_with_noise(self.backend, model, self.graph, images, generator, rounded) for generator in generators
+        ]
         save_arrays(Path(request["result"]), dict(enumerate(moved)))
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,6 +142,20 @@ class _Worker:
         both = self.walk.both(self.graph.by_name[request["node"]], inputs)
         save_arrays(Path(request["result"]), dict(enumerate(both)))
 
+    def optimized_nodes(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Compare each node of the optimized models with the network itself, whose float64 model is compiled too."""
+        import numpy as np
+
+        from resnet_spec.parity.optimized_nodes import judge_nodes
+
+        plain = self.backend.compile(self.forms.graphs[0], dtype="float64")
+        weights = read_safetensors(Path(request["weights"])).tensors
+        arrays = {name: array.astype("float64", copy=False) for name, array in weights.items()}
+        self.backend.load(plain, self.forms.graphs[0], arrays)
+        generator = np.random.default_rng(request["seed"])
+        images = np.load(request["images"])
+        return {"nodes": judge_nodes(self.backend, plain, self.models, self.forms, images, generator)}
+
     def _save_model_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
         save_arrays(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
 
@@ -137,7 +163,7 @@ class _Worker:
 Command = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """Does what a request asks for, and returns what to answer."""
 
-COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect")
+COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect", "optimized_nodes")
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ class Case:
         )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(graph=graphs())
 def test_an_optimized_random_graph_computes_the_same(graph: Graph) -> None:
     case, rewriting = Case(graph), optimize(graph)
@@ -141,7 +141,7 @@ def test_an_optimized_random_graph_computes_the_same(graph: Graph) -> None:
     assert set(rewriting.values.values()) <= set(graph.by_name)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(graph=graphs())
 def test_every_node_that_has_the_value_of_another_computes_it(graph: Graph) -> None:
     rewriting = optimize(graph)
