@@ -99,13 +99,19 @@ class Layout:
     bottom: float = 0
 
 
-def layout(sizes: Sequence[Size], inputs: Sequence[Sequence[int]], bands: Sequence[Band]) -> Layout:
+def layout(
+    sizes: Sequence[Size],
+    inputs: Sequence[Sequence[int]],
+    bands: Sequence[Band],
+    lower: Mapping[int, float] | None = None,
+) -> Layout:
     """Place boxes and lines.
 
     Args:
         sizes: Of each box, in order of execution; the first is the network's input.
         inputs: The places of the boxes that each box reads, all before it.
         bands: Frames around consecutive boxes, the outer before the inner.
+        lower: More room above some boxes and what is below them.
 
     Returns:
         Where they are.
@@ -115,7 +121,7 @@ def layout(sizes: Sequence[Size], inputs: Sequence[Sequence[int]], bands: Sequen
         >>> [box.x for box in placed.boxes], [edge.is_arc for edge in placed.edges]
         ([0.0, 0.0, 0.0, 0.0], [False, False, False, True])
     """
-    return _Layouter(sizes, inputs, bands).result()
+    return _Layouter(sizes, inputs, bands, lower or {}).result()
 
 
 class _Lane(NamedTuple):
@@ -128,7 +134,14 @@ class _Lane(NamedTuple):
 
 
 class _Layouter:
-    def __init__(self, sizes: Sequence[Size], inputs: Sequence[Sequence[int]], bands: Sequence[Band]) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[Size],
+        inputs: Sequence[Sequence[int]],
+        bands: Sequence[Band],
+        lower: Mapping[int, float],
+    ) -> None:
+        self.lower = lower
         self.sizes = sizes
         self.inputs = inputs
         self.bands = bands
@@ -299,6 +312,8 @@ class _Layouter:
         for band in self.bands:
             before[self.rows[band.first]] += PADDING + HEADING
             before[self.rows[band.last] + 1] += PADDING
+        for place, more in self.lower.items():
+            before[self.rows[place]] += more
         top: list[float] = []
         middle: list[float] = []
         bottom: list[float] = []

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from math import prod
+from typing import TypeAlias
 
 from resnet_spec.drawing.network import Cost, Network, Node
 from resnet_spec.drawing.spans import SMALL, Span, Spans
@@ -18,6 +20,12 @@ from resnet_spec.operations.fields import Shape
 INPUT = "input"
 LINES = 4
 """As many layers of a block are listed in its box."""
+
+LONGEST = 8
+"""Of as many blocks in turn repetitions are found."""
+
+_Rows: TypeAlias = list[tuple[int, Span]]
+"""Equal blocks, one after the other, with their places."""
 
 
 @dataclass(frozen=True)
@@ -210,19 +218,56 @@ class _Maker:
         """Add the parts of a stage, or of what is between two."""
         done = start
         blocks = [(place, span) for place, span in enumerate(self.blocks) if start <= span.start and span.stop <= stop]
-        for rows in self._folded(blocks):
-            self._layers(done, rows[0][1].start)
-            spans = [span for _, span in rows]
-            if rows[0][0] in self.opened:
-                first = len(self.parts)
-                self._layers(spans[0].start, spans[0].stop, spans[1:])
-                name = spans[0].label if spans[0].label != "block" else spans[0].name
-                self.frames.append(Frame(f"{spans[0].name}: {name}" if self.every else name,
-                                         first, len(self.parts) - 1, len(spans), 1))  # fmt: skip
-            else:
-                self._block(spans)
-            done = spans[-1].stop
+        for repetitions in self._repeating(list(self._folded(blocks))):
+            first = len(self.parts)
+            for number, rows in enumerate(repetitions[0]):
+                self._layers(done, rows[0][1].start)
+                others = [span for repetition in repetitions[1:] for _, span in repetition[number]]
+                self._rows(rows, others)
+                done = rows[-1][1].stop
+            if len(repetitions) > 1:
+                self.frames.append(Frame("blocks in turn", first, len(self.parts) - 1, len(repetitions), 1))
+            done = repetitions[-1][-1][-1][1].stop
         self._layers(done, stop)
+
+    def _rows(self, rows: _Rows, others: Sequence[Span]) -> None:
+        """Add equal blocks: one, or the layers of one; ``others`` are the same ones where several repeat in turn."""
+        spans = [span for _, span in rows]
+        if rows[0][0] not in self.opened:
+            self._block(spans, others)
+            return
+        first = len(self.parts)
+        self._layers(spans[0].start, spans[0].stop, spans[1:])
+        name = spans[0].label if spans[0].label != "block" else spans[0].name
+        title = f"{spans[0].name}: {name}" if self.every else name
+        self.frames.append(Frame(title, first, len(self.parts) - 1, len(spans), 1))
+
+    def _repeating(self, rows: Sequence[_Rows]) -> Iterator[list[Sequence[_Rows]]]:
+        """Rows of equal blocks as repetitions of several in turn (``ABAB`` as twice ``AB``), else each by itself."""
+        known: list[object] = []
+        kinds: list[int] = []
+        for number, row in enumerate(rows):
+            if row[0][0] in self.opened:
+                kinds.append(-1 - number)
+                continue
+            key = self._signature(row[0][1]), len(row)
+            if key not in known:
+                known.append(key)
+            kinds.append(known.index(key))
+        done = 0
+        while done < len(rows):
+            period, times = 1, 1
+            for length in range(2, min(LONGEST, (len(rows) - done) // 2) + 1):
+                turn = kinds[done : done + length]
+                count = 1
+                while kinds[done + count * length : done + (count + 1) * length] == turn:
+                    count += 1
+                inside = rows[done : done + count * length]
+                if count > 1 and all(a[-1][1].stop == b[0][1].start for a, b in pairwise(inside)):
+                    period, times = length, count
+                    break
+            yield [rows[done + turn * period : done + (turn + 1) * period] for turn in range(times)]
+            done += period * times
 
     def _folded(self, blocks: Sequence[tuple[int, Span]]) -> Iterator[list[tuple[int, Span]]]:
         """Rows of consecutive equal blocks."""
@@ -240,12 +285,12 @@ class _Maker:
             yield row
 
     def _signature(self, span: Span) -> tuple[object, ...]:
-        """What a block computes, whatever its layers are called; what only training depends on is left out."""
+        """What a block computes, whatever its layers are called and up to constant factors, in inference."""
         return tuple(
             (
                 node.operation.category
                 if node.operation.category is Category.REGULARIZATION
-                else node.operation.model_copy(update=dict(node.operation.training_fields)),
+                else node.operation.model_copy(update={**node.operation.training_fields, **_any_factor(node)}),
                 tuple(
                     self.index[name] - span.start if self.index.get(name, -1) >= span.start else -1
                     for name in node.inputs
@@ -256,8 +301,8 @@ class _Maker:
             for node in self.nodes[span.start : span.stop]
         )
 
-    def _block(self, spans: Sequence[Span]) -> None:
-        """Add the part of equal blocks."""
+    def _block(self, spans: Sequence[Span], others: Sequence[Span]) -> None:
+        """Add the part of equal blocks, and of the same ones further on."""
         span = spans[0]
         inside = self.nodes[span.start : span.stop]
         shortcut, beside = self._shortcut(span)
@@ -276,7 +321,7 @@ class _Maker:
                 span.name,
                 "down" if changes or shortcut not in ("identity", "") else "block",
                 (span.label, *lines),
-                tuple(node.name for other in spans for node in self.nodes[other.start : other.stop]),
+                tuple(node.name for other in (*spans, *others) for node in self.nodes[other.start : other.stop]),
                 (),
                 self.nodes[spans[-1].stop - 1].shape,
                 len(spans),
@@ -378,3 +423,9 @@ class _Maker:
         for node in found:
             reads |= {name: self.shapes[name] for name in node.inputs if name not in own}
         return list(reads.items())
+
+
+def _any_factor(node: Node) -> dict[str, float]:
+    """A factor in place of a constant one, which each block of a network without normalizations has of its own."""
+    has_one = "factor" in type(node.operation).model_fields and getattr(node.operation, "factor", 1) != 1
+    return {"factor": 0.0} if has_one else {}

@@ -11,6 +11,7 @@ from resnet_spec.drawing.colors import SCALE, WORDS, style
 from resnet_spec.drawing.layout import Band, Box, Edge, Layout, Size, layout
 from resnet_spec.drawing.network import Network
 from resnet_spec.drawing.outline import INPUT, Frame, Outline, Part
+from resnet_spec.drawing.pairing import paired, shifts
 from resnet_spec.drawing.words import KIND_NAMES, legal, shape_text, short, shortened
 from resnet_spec.operations.fields import Shape
 
@@ -74,10 +75,14 @@ def svg(
         ('<svg', True)
     """
     pairs = [(network, marks or {})] + ([(against, marks_against or {})] if against is not None else [])
-    pieces = [
-        _piece(drawn_outline(item, item_marks, expand, nodes=nodes, several=len(pairs) > 1), color, item_marks)
+    several = len(pairs) > 1
+    drawn = [
+        _Drawn(drawn_outline(item, item_marks, expand, nodes=nodes, several=several), color, item_marks)
         for item, item_marks in pairs
     ]
+    if several:
+        _level(drawn[0], drawn[1])
+    pieces = [each.piece() for each in drawn]
     width = sum(piece.width for piece in pieces) + MARGIN * (len(pieces) + 1)
     legend = list(_legend(color, pieces, [mark for _, item in pairs for mark in item.values()], width))
     height = max(piece.height for piece in pieces) + 2 * MARGIN
@@ -125,36 +130,60 @@ def drawn_outline(
 # -- one network -------------------------------------------------------------------------------------------------
 
 
-def _piece(outline: Outline, color: Color, marks: Mapping[str, Mark]) -> Piece:
-    place = {INPUT: 0} | {part.name: number for number, part in enumerate(outline.parts, 1)}
-    most = max((getattr(part.cost, color) for part in outline.parts), default=0) if color != "kind" else 0
-    texts = [_lines(part, color, outline) for part in outline.parts]
-    sizes = [_input_size(outline), *(_size(part, lines) for part, lines in zip(outline.parts, texts, strict=True))]
-    sizes += [Size(_text_width(text) + 10, 18) for _, text in outline.outputs]
-    inputs: list[list[int]] = [[], *([place[name] for name, _ in part.inputs] for part in outline.parts)]
-    inputs += [[place[name]] for name, _ in outline.outputs]
-    bands = [
-        Band(frame.first + 1, frame.last + 1, frame.depth, _text_width(_heading(frame), 10.5) + 14)
-        for frame in outline.frames
-    ]
-    placed = layout(sizes, inputs, bands)
-    name = shortened(outline.name)
-    title = _text_width(name) + 8
-    left = max(placed.left, title / 2)
-    right = max(placed.right, title / 2)
-    elements = [
-        f'<text class="bold middle" x="{_n(left)}" y="12">{escape(name)}</text>',
-        f'<g transform="translate({_n(left)} 26)">',
-        *_frames(outline, placed),
-        *(element for edge in placed.edges for element in _edge(edge, placed, outline)),
-        *_shapes(outline, placed, sizes),
-        *_ends(outline, placed),
-    ]
-    for part, box, lines in zip(outline.parts, placed.boxes[1:], texts, strict=False):
-        elements += _part(part, box, lines, _fill(part, color, most, marks), _word(part, marks))
-    kinds = frozenset(part.kind for part in outline.parts)
-    words = tuple(word for part in outline.parts if (word := _word(part, marks)))
-    return Piece((*elements, "</g>"), left + right, placed.bottom + 30, kinds, words)
+class _Drawn:
+    """A network and where everything of it is; boxes are the input, the parts, and the outputs at the end."""
+
+    def __init__(self, outline: Outline, color: Color, marks: Mapping[str, Mark]) -> None:
+        self.outline, self.marks = outline, marks
+        self.color: Color = color
+        place = {INPUT: 0} | {part.name: number for number, part in enumerate(outline.parts, 1)}
+        self.texts = [_lines(part, color, outline) for part in outline.parts]
+        parts = (_size(part, lines) for part, lines in zip(outline.parts, self.texts, strict=True))
+        self.sizes = [_input_size(outline), *parts]
+        self.sizes += [Size(_text_width(text) + 10, 18) for _, text in outline.outputs]
+        self.inputs: list[list[int]] = [[], *([place[name] for name, _ in part.inputs] for part in outline.parts)]
+        self.inputs += [[place[name]] for name, _ in outline.outputs]
+        self.bands = [
+            Band(frame.first + 1, frame.last + 1, frame.depth, _text_width(_heading(frame), 10.5) + 14)
+            for frame in outline.frames
+        ]
+        self.placed = layout(self.sizes, self.inputs, self.bands)
+
+    def lower(self, boxes: Mapping[int, float]) -> None:
+        """Move boxes down, and what is below them."""
+        self.placed = layout(self.sizes, self.inputs, self.bands, boxes)
+
+    def piece(self) -> Piece:
+        """The elements."""
+        outline, placed, color, marks = self.outline, self.placed, self.color, self.marks
+        most = max((getattr(part.cost, color) for part in outline.parts), default=0) if color != "kind" else 0
+        name = shortened(outline.name)
+        title = _text_width(name) + 8
+        left = max(placed.left, title / 2)
+        right = max(placed.right, title / 2)
+        elements = [
+            f'<text class="bold middle" x="{_n(left)}" y="12">{escape(name)}</text>',
+            f'<g transform="translate({_n(left)} 26)">',
+            *_frames(outline, placed),
+            *(element for edge in placed.edges for element in _edge(edge, placed, outline)),
+            *_shapes(outline, placed, self.sizes),
+            *_ends(outline, placed),
+        ]
+        for part, box, lines in zip(outline.parts, placed.boxes[1:], self.texts, strict=False):
+            elements += _part(part, box, lines, _fill(part, color, most, marks), _word(part, marks))
+        kinds = frozenset(part.kind for part in outline.parts)
+        words = tuple(word for part in outline.parts if (word := _word(part, marks)))
+        return Piece((*elements, "</g>"), left + right, placed.bottom + 30, kinds, words)
+
+
+def _level(one: _Drawn, other: _Drawn) -> None:
+    """Move equal parts of two networks to the same height; what only one has leaves a gap in the other."""
+    alone = [[name for name, mark in drawn.marks.items() if mark in ("added", "removed")] for drawn in (one, other)]
+    pairs = [(i + 1, j + 1) for i, j in paired(one.outline, other.outline, alone)]
+    # The ends.
+    pairs.append((len(one.outline.parts) + 1, len(other.outline.parts) + 1))
+    for drawn, boxes in zip((one, other), shifts((one.placed, other.placed), pairs), strict=True):
+        drawn.lower(boxes)
 
 
 def _lines(part: Part, color: Color, outline: Outline) -> tuple[str, ...]:

@@ -28,6 +28,33 @@ def test_equal_blocks_are_one_part() -> None:
     assert [part.name for part in parts if part.kind == "down"] == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
 
 
+def test_blocks_that_alternate_are_drawn_once_in_a_frame() -> None:
+    overrides = {"stages.layer3.repeat": 9, "stages.layer3.groups": [1, 1, 1, 32, 1, 1, 32, 1, 1]}
+    graph = resnet_spec.load("torchvision/resnet50", overrides).to_graph()
+    drawn = Outline.of(graph)
+
+    parts = [(part.name, part.times) for part in drawn.parts if part.name.startswith("layer3")]
+    assert parts == [("layer3.0", 1), ("layer3.1", 2), ("layer3.3", 1), ("layer3.7", 2)]
+    frame = next(frame for frame in drawn.frames if frame.depth)
+    assert [drawn.parts[place].name for place in (frame.first, frame.last)] == ["layer3.1", "layer3.3"]
+    assert (frame.name, frame.times) == ("blocks in turn", 2)
+    assert sorted(name for part in drawn.parts for name in part.nodes) == sorted(node.name for node in graph.nodes)
+    # Each is drawn by itself where one of them is opened, and where a repetition is marked.
+    assert len(Outline.of(graph, ["layer3.3"]).parts) > len(drawn.parts)
+    marked = Outline.of(graph, marks={"layer3.6.conv2": "changed"})
+    assert [part.name for part in marked.parts if part.name.startswith("layer3")][3:] == [
+        "layer3.4",
+        "layer3.6",
+        "layer3.7",
+    ]
+
+
+def test_blocks_are_equal_whatever_constants_they_multiply_by() -> None:
+    parts = outline("timm/nf_resnet50").parts
+
+    assert [part.times for part in parts if part.kind == "block"] == [2, 3, 5, 2]
+
+
 def test_parts_have_every_node_once_and_cost_what_the_network_does() -> None:
     graph = resnet_spec.load("timm/resnest50d").to_graph()
     summary = resnet_spec.summarize(graph)

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 import resnet_spec
+from resnet_spec.describing.differences import compare
+from resnet_spec.describing.marks import marks_of
 from resnet_spec.drawing import svg
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -75,6 +77,63 @@ def test_two_networks_are_side_by_side() -> None:
     one, other = (resnet_spec.load(name).to_graph() for name in ("torchvision/resnet18", "torchvision/resnet50"))
 
     assert {"torchvision/resnet18", "torchvision/resnet50"} <= set(texts(svg(one, against=other)))
+
+
+def heights(picture: str) -> list[dict[str, float]]:
+    """Of each network in a drawing, where each part begins."""
+    found: list[dict[str, float]] = []
+    for network in list(ElementTree.fromstring(picture).iter(f"{NAMESPACE}g")):
+        parts = [part for part in network.iter(f"{NAMESPACE}g") if "data-part" in part.attrib]
+        if parts and network.get("transform", "").endswith(" 26)"):
+            boxes = [[box for box in part if box.get("class", "").startswith("box")][-1] for part in parts]
+            tops = (float(box.get("y") or float(box.get("cy", 0)) - 11) for box in boxes)
+            found.append(dict(zip((part.get("data-part", "") for part in parts), tops, strict=True)))
+    return found
+
+
+def drawn_beside(name: str, other: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Where the parts of two networks begin that are compared and drawn side by side."""
+    one, two = (resnet_spec.load(each).to_graph() for each in (name, other))
+    removed, added = marks_of(compare(two, one).alignment)
+    first, second = heights(svg(one, against=two, marks=added, marks_against=removed))
+    return first, second
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_two_networks_have_in_common_is_level_and_the_rest_leaves_a_gap(swapped: bool) -> None:
+    sides = drawn_beside(*sorted(("torchvision/resnet101", "torchvision/resnet152"), reverse=not swapped))
+    more, less = sides[::-1] if swapped else sides
+
+    assert less == {name: y for name, y in more.items() if name in less}
+    assert sorted(more.keys() - less) == ["layer2.4", "layer3.23"]
+
+
+def test_blocks_of_other_kinds_and_sizes_are_level() -> None:
+    first, second = drawn_beside("timm/resnest50d", "timm/resnet50")
+
+    assert first.keys() - second == {"bn1"}
+    assert second == {name: y for name, y in first.items() if name in second}
+
+
+def test_stages_of_other_names_are_level() -> None:
+    first, second = drawn_beside("torchvision/resnet50", "keras/resnet50")
+
+    assert set(first.values()) <= set(second.values())
+
+
+def test_a_block_that_shares_only_some_layers_is_level() -> None:
+    first, second = drawn_beside("timm/nf_resnet50", "timm/resnet50")
+
+    assert first["stages.0.0"] == second["layer1.0"]
+    assert first["stages.3.1"] == second["layer4.1"]
+
+
+def test_operations_side_by_side_are_level() -> None:
+    one, other = (resnet_spec.load(f"torchvision/resnet{depth}").to_graph() for depth in (18, 34))
+    first, second = heights(svg(one, against=other, expand=["all"]))
+
+    assert first["layer4.0.conv1"] == second["layer4.0.conv1"]
+    assert first["fc"] == second["fc"]
 
 
 def test_names_are_escaped() -> None:
