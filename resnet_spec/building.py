@@ -20,6 +20,7 @@ from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.converting import SAVED_MODEL, Target, convert, find_target, write_model
 from resnet_spec.weights.download import resolve
 from resnet_spec.weights.io import Reading, fit_arrays, fit_model, read_weights
+from resnet_spec.weights.matching import report_nonfinite
 
 if TYPE_CHECKING:
     import keras  # pyright: ignore[reportMissingTypeStubs]
@@ -277,7 +278,7 @@ def save(
     ``.safetensors``, ``.npz``, ``.msgpack``, ``.pth`` and ``.weights.h5`` are weights; ``.pt2``, ``.keras``, ``.h5``,
     ``.onnx``, ``.tflite`` and a folder without an ending (a SavedModel) are whole models. Each installed backend writes
     its formats, of whatever backend the model is. The file or folder appears whole or not at all, so that it may be the
-    one that the model was loaded from.
+    one that the model was loaded from. Weights that are NaN or infinite are saved, with a warning in the log.
 
     Args:
         model: A model that ``build`` returned, trained or not; or, with its spec, another model of an installed
@@ -312,6 +313,7 @@ def save(
     if built and built.graph.fingerprint == graph.fingerprint:
         compiler = built.compiler
         if ending(path, compiler.outputs) in compiler.outputs:
+            report_nonfinite(compiler.arrays(model, graph), str(path))
             write_model(model, graph, path, compiler, half=half, fixed=fixed, force=force)
             return
         target = _target(path, force)
@@ -320,6 +322,7 @@ def save(
         # Before a large model is read in vain.
         target = _target(path, force)
         arrays = fit_model(graph, model)
+    report_nonfinite(arrays, str(path))
     convert(graph, arrays, target, half=half, fixed=fixed, force=force)
 
 

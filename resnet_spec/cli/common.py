@@ -11,7 +11,7 @@ import time
 from codecs import lookup
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -152,7 +152,7 @@ def _status(command: click.Command) -> object:
         error.show()
         return error.exit_code
     except ResnetSpecError as error:
-        click.echo(as_options(str(error)), err=True)
+        click.echo(as_options(str(error), command), err=True)
         return error.exit_status
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -200,19 +200,33 @@ def progress() -> Generator[Callable[[str], None]]:
         yield tell
 
 
-_ARGUMENT = re.compile(r'\b(adapt|take|overrides|ema|strict_graph|force)=(?:"([^"\n]*)"|True)')
+_ARGUMENT = re.compile(r'\b([a-z_]+)=(?:"([^"\n]*)"|True)')
 
 _OVERRIDE = re.compile(r"^override (?=.*:1:1: )", re.MULTILINE)
 
 
-def as_options(text: str) -> str:
-    """Return a message that names options where it names arguments: ``--adapt half`` for ``adapt="half"``."""
+def as_options(text: str, command: click.Command | None = None) -> str:
+    """Return a message that names options where it names arguments: ``--adapt half`` for ``adapt="half"``.
+
+    The options are those of ``command``, or of each in a group; by default of the program that runs.
+    """
+    context = click.get_current_context(silent=True)
+    program = command or (context.find_root().command if context else None)
+    known = _options(program) if program else {}
 
     def option(found: re.Match[str]) -> str:
-        name = "set" if found[1] == "overrides" else found[1].replace("_", "-")
-        return f"--{name}" if found[2] is None else f"--{name} {found[2]}"
+        name = known.get(found[1])
+        return found[0] if name is None else name if found[2] is None else f"{name} {found[2]}"
 
     return _OVERRIDE.sub("--set ", _ARGUMENT.sub(option, text))
+
+
+@cache
+def _options(command: click.Command) -> dict[str, str]:
+    """The options of a command, or of each in a group, by the arguments that they are."""
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    options = (option for each in commands for option in each.params if isinstance(option, click.Option))
+    return {str(option.name): max(option.opts, key=len) for option in options}
 
 
 class _Formatter(logging.Formatter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from resnet_spec.errors import printable
+from resnet_spec.errors import one_line
 from resnet_spec.errors.extras import require
 
 
@@ -24,6 +24,8 @@ def preview(specs: tuple[str, ...], port: int, opens: bool) -> None:
     from resnet_spec.preview.watching import Watched
     from resnet_spec.spec.catalog import Catalog
 
+    if "-" in specs:
+        raise click.UsageError("the preview follows files, not standard input")
     paths = list(dict.fromkeys(map(Catalog.shipped().locate, specs)))
     for path in paths:
         if not path.is_file():
@@ -31,7 +33,7 @@ def preview(specs: tuple[str, ...], port: int, opens: bool) -> None:
             read(path)
     watched = Watched(paths)
     with PreviewServer(watched, port) as server:
-        click.echo(printable(f"{server.address} shows {', '.join(map(str, paths))}; Ctrl-C ends it"))
+        click.echo(one_line(f"{server.address} shows {', '.join(map(str, paths))}; Ctrl-C ends it"))
         watched.start()
         try:
             if opens:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 
 from resnet_spec.cli import completion
-from resnet_spec.cli.common import JSON, SET, SPEC, count, print_json, shape_text
+from resnet_spec.cli.common import JSON, LINE, SET, SPEC, count, print_json, shape_text, table_lines
 from resnet_spec.cli.editor import with_installed_schema
 from resnet_spec.cli.tables import Column, fitted_lines, print_table, shows_styles, terminal_width
 
@@ -94,7 +94,8 @@ def blocks(name: str | None) -> None:
     elif not sys.stdout.isatty():
         click.echo("\n".join(Catalog.shipped().blocks()))
     else:
-        print_table([Column("block", least=20), Column("description", least=30, cut="end")], block_descriptions())
+        heading, *lines = table_lines([("block", "description"), *block_descriptions()], terminal_width() or LINE)
+        click.echo("\n".join([click.style(heading, bold=shows_styles()), *lines]))
 
 
 @click.command()
@@ -120,7 +121,7 @@ def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, 
         click.echo(load(spec, overrides).to_yaml(), nl=False)
     else:
         text = source_text(spec)
-        click.echo(text if spec.endswith(ENDINGS) else with_installed_schema(text), nl=False)
+        click.echo(text if spec.endswith(ENDINGS) or spec == "-" else with_installed_schema(text), nl=False)
 
 
 def _print_graph(graph: Graph) -> None:

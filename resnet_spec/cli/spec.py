@@ -34,8 +34,8 @@ class _Commands(click.Group):
 def command() -> None:
     """ResNets as data: list, show, validate and summarize specs, and prove that two backends agree on them.
 
-    A SPEC is a shipped name, such as resnet50 or keras/resnet50, a path that ends in .yaml or .yml, or hf://OWNER/NAME
-    in the Hugging Face Hub.
+    A SPEC is a shipped name, such as resnet50 or keras/resnet50, a path that ends in .yaml or .yml, - for standard
+    input, or hf://OWNER/NAME in the Hugging Face Hub.
     """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resnet_spec.cli.common import CHANGED_SINCE, SET, SPECS, as_options, backend_option, changed_specs
-from resnet_spec.errors import printable
+from resnet_spec.errors import one_line
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend
@@ -57,7 +57,7 @@ def validate(
             failed = True
             _report(error, name, reported)
         else:
-            click.echo(printable(f"{name}: {verdict}"))
+            click.echo(one_line(f"{name}: {verdict}"))
     if failed:
         click.get_current_context().exit(2)
 
@@ -84,7 +84,7 @@ def _checked(name: str, overrides: tuple[str, ...], compiler: Backend | None) ->
     from resnet_spec.spec.dependencies import check_kind, kind
     from resnet_spec.spec.loader import check_block, load
 
-    if name.endswith(ENDINGS):
+    if name.endswith(ENDINGS) or name == "-":
         check_kind(Path(name))
         if kind(Path(name)) == "block":
             check_block(Path(name))

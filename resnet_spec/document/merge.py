@@ -9,16 +9,20 @@ from resnet_spec.document.parser import Data, Document, KeyPath, dotted, graft, 
 from resnet_spec.errors import Problem, SpecError, suggest
 
 
-def merge(base: Document, override: Document) -> Document:
+def merge(base: Document, override: Document, problems: list[Problem] | None = None) -> Document:
     """``override`` on top of ``base``, as ``extends`` means it.
 
     Mappings that both have are merged by key, in the base's order. A new key goes after the key that precedes it in the
     override, even one that it deletes, or to the end if there is none. In them null deletes a key and is an error if
     the base has no such key. Everything else is replaced. What both have gets the override's position.
+
+    Mistakes are raised as SpecError, or added to ``problems``, so that they do not hide what else is wrong.
     """
     merger = _Merger(base, override)
     data = merger.root()
-    if merger.problems:
+    if problems is not None:
+        problems += merger.problems
+    elif merger.problems:
         raise SpecError(merger.problems)
     return replace(merger.target, data=data)
 

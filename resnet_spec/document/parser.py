@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast
 
 import yaml
 
-from resnet_spec.errors import KeyPath, Position, Problem, SpecError, suggest
+from resnet_spec.errors import KeyPath, Position, Problem, SpecError, one_line, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from yaml._yaml import Mark as CMark
 
     _Mark: TypeAlias = yaml.Mark | CMark
+
+STDIN: Final = Path("-")
+"""What is read of standard input, as other programs have it."""
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
@@ -106,19 +110,43 @@ def parse(text: str, file: str) -> Document:
 
 
 def read(path: Path) -> Document:
-    """Read one YAML file of at most 1 MiB of UTF-8."""
+    """Read one YAML file of at most 1 MiB of UTF-8, or ``STDIN``."""
+    return parse(read_text(path), _name(path))
+
+
+def _name(path: Path) -> str:
+    return "<stdin>" if path == STDIN else str(path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that ``read`` reads; raises SpecError."""
+    name = one_line(_name(path))
     try:
-        with path.open("rb") as file:
-            too_large = os.fstat(file.fileno()).st_size > MAX_BYTES
-            # The size of a pipe or a device is unknown.
-            content = b"" if too_large else file.read(MAX_BYTES + 1)
+        content = _standard_input(sys.stdin) if path == STDIN else _content(path)
     except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
+        raise SpecError(f"{name}: {error.strerror or error}") from None
     except ValueError as error:
-        raise SpecError(f"{str(path)!r}: {error}") from None
-    if too_large or len(content) > MAX_BYTES:
-        raise _too_large(str(path))
-    return parse(_decode(content, str(path)), str(path))
+        raise SpecError(f"{_name(path)!r}: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise _too_large(name)
+    return _decode(content, _name(path))
+
+
+def _content(path: Path) -> bytes:
+    # A pipe or a device may wait, or have no end.
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SpecError(f"{one_line(str(path))}: is not a regular file")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+@lru_cache(maxsize=1)
+def _standard_input(stream: TextIO | None) -> bytes:
+    """What standard input has; it can be read only once, and a command may read a spec several times."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        raise SpecError("<stdin>: there is no standard input")
+    return buffer.read(MAX_BYTES + 1)
 
 
 # Text
@@ -391,6 +419,8 @@ class _Builder:
 
 # A part of the parser's message, our message, and whether to point at the start of the construct.
 _SYNTAX: tuple[tuple[str, str, bool], ...] = (
+    # PyYAML's own limit, as of 6.0.4.
+    ("maximum nesting depth", f"nested deeper than {MAX_DEPTH} levels", False),
     ("tab character", "a tab where YAML expects spaces", False),
     ("mapping values are not allowed", "no ':' is expected here; check the indentation, or quote the text", False),
     ("sequence entries are not allowed", "no '-' is expected here; start the list on a line of its own", False),

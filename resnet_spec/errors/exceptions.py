@@ -44,7 +44,9 @@ class Problem(NamedTuple):
     position: Position | None = None
 
     def __str__(self) -> str:
-        return printable(": ".join(str(part) for part in (self.position, self.path, self.message) if part))
+        # A message may be that of several mistakes, a place is on one line.
+        parts = one_line(str(self.position or "")), one_line(self.path), printable(self.message)
+        return ": ".join(part for part in parts if part)
 
 
 MAX_ALIKE = 10
@@ -164,6 +166,15 @@ CONTROLS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud8
 def printable(text: str) -> str:
     """Escape the control characters in text for a terminal."""
     return CONTROLS.sub(lambda found: ascii(found[0]).strip("'"), text)
+
+
+def one_line(text: str) -> str:
+    """Escape the control characters and line breaks in text, such as a file's name.
+
+    >>> one_line("a\\nb.yaml")
+    'a\\\\nb.yaml'
+    """
+    return printable(text).replace("\n", "\\n")
 
 
 def shown(value: object) -> str:

@@ -182,6 +182,8 @@ def located(model: Any) -> tuple[Any, str]:
         if not path.exists():
             hint = "" if path.suffix else "; a function of Python is named package.module:function"
             raise ModelError(f"{path}: does not exist{hint}")
+        if not path.is_file() and not path.is_dir():
+            raise ModelError(f"{path}: is not a regular file")
         kind = path.suffix.lower() if path.is_file() else ""
         name = found.get(kind) if kind or path.is_dir() else None
         if name is None:

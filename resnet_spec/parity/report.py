@@ -316,7 +316,7 @@ def remark_on(logits: NDArray[Any]) -> str:
     ):
         varied = [axis for axis in axes if logits.shape[axis] > 1]
         if varied and bool((np.ptp(logits, axis=tuple(varied)) <= allowed).all()):
-            return f"{what}, which hides mistakes: compare every node with --bisect"
+            return f"{what}, which hides mistakes; a bisection compares every node"
     return ""
 
 

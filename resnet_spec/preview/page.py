@@ -29,14 +29,15 @@ POLICY = "; ".join(
 """What the page may load: nothing but its own changes, and no script but its own, whatever a spec contains."""
 
 
-def page(contents: Sequence[Content]) -> str:
+def page(contents: Sequence[Content], seen: str = "") -> str:
     """Return the whole page.
 
     Args:
         contents: What is shown of each file.
+        seen: Which versions these are, as the page asks for later ones.
     """
     shown = [(name, content, fragment(content)) for name, content in zip(_names(contents), contents, strict=True)]
-    return render(PACKAGE, "preview.html", files=shown, script=_SCRIPT)
+    return render(PACKAGE, "preview.html", files=shown, seen=seen, script=_SCRIPT)
 
 
 def fragment(content: Content) -> str:

@@ -7,6 +7,8 @@ request must name this server's own host, and its own origin if it names one.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -66,8 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_own():
             self.send_error(HTTPStatus.FORBIDDEN, "this server answers its own page only")
         elif self.path == "/":
-            self._send("text/html", page(self.server.watched.contents).encode())
-        elif self.path == "/changes":
+            # The versions first: what changes meanwhile is sent again.
+            seen = _joined(self.server.watched.versions)
+            self._send("text/html", page(self.server.watched.contents, seen).encode())
+        elif self.path.partition("?")[0] == "/changes":
             self._send_changes()
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -86,20 +90,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _send_changes(self) -> None:
-        """Send what is shown of every file, and then of each that changes, until the page is closed."""
+        """Send what is shown of each file that has changed since the page had it, until the page is closed."""
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self._send_policy()
         watched = self.server.watched
-        seen = [0 for _ in watched.versions]
+        seen = self._seen()
         while (versions := watched.wait(seen, KEEP_ALIVE)) is not None:
             for place, version in enumerate(versions):
                 if version != seen[place]:
                     content = watched.contents[place]
                     data = {"place": place, "broken": bool(content.mistakes), "html": fragment(content)}
-                    self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+                    seen[place] = version
+                    self.wfile.write(f"id: {_joined(seen)}\ndata: {json.dumps(data)}\n\n".encode())
             self.wfile.write(b": alive\n\n")
-            seen = versions
+
+    def _seen(self) -> list[int]:
+        """The version of each file that the page has, by its last event or else by its address; 0 if it names none."""
+        text = self.headers.get("Last-Event-ID") or self.path.partition("?")[2]
+        named = [int(part) if re.fullmatch("[0-9]{1,20}", part) else 0 for part in text.split(",")]
+        return named if len(named) == len(self.server.watched.versions) else [0 for _ in self.server.watched.versions]
 
     def _send_policy(self) -> None:
         self.send_header("Content-Security-Policy", POLICY)
@@ -110,3 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print no line for each request."""
+
+
+def _joined(versions: Iterable[int]) -> str:
+    return ",".join(map(str, versions))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import time_ns
 from typing import TypeAlias
 
 from resnet_spec.preview.content import Content, read
@@ -38,7 +39,7 @@ class Watched:
 
     @property
     def versions(self) -> list[int]:
-        """A number for each spec, which grows with every change."""
+        """A number for each spec, which grows with every change, and is none of an earlier preview's."""
         return [file.version for file in self._files]
 
     def start(self) -> None:
@@ -77,7 +78,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.content = Content(path)
-        self.version = 1
+        self.version = time_ns()
         self.read()
 
     def read(self) -> None:

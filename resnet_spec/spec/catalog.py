@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from resnet_spec import hub
-from resnet_spec.document.parser import Document, read
+from resnet_spec.document.parser import STDIN, Document, read
 from resnet_spec.errors import SpecError, suggest
 
 PREFERRED = "torchvision"
@@ -75,11 +75,15 @@ class Catalog:
         preferred = {short for name, short in bare.items() if name.startswith(PREFERRED)}
         return suggest(spec, [*bare, *bare.values()], preferred)
 
-    def locate(self, spec: str | Path, folder: Path = Path()) -> Path:
+    def locate(self, spec: str | Path, folder: Path | None = None) -> Path:
         """The file of a spec: a path, which a text that ends like one is from ``folder``, a shipped name, or fetched.
 
-        A spec that was fetched from the Hub may name shipped specs only: files would be those of its reader.
+        ``-`` is standard input, except in a file, which has a folder. A spec that was fetched from the Hub may name
+        shipped specs only: files would be those of its reader.
         """
+        if folder is None and spec == "-":
+            return STDIN
+        folder = folder or Path()
         names_file = isinstance(spec, Path) or spec.endswith(ENDINGS)
         if hub.is_fetched(folder) and (names_file or hub.is_address(spec)):
             raise SpecError(f"a spec from the Hub names shipped specs and blocks only, not {str(spec)!r}")
@@ -107,7 +111,9 @@ class Catalog:
 
     def name(self, path: Path) -> str:
         """The name of a spec file: its name here, or the file's own with other characters replaced."""
-        return self._relative(path) if self.owns(path) else re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:100]
+        if self.owns(path):
+            return self._relative(path)
+        return "stdin" if path == STDIN else re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)[:100]
 
 
 def available() -> list[str]:

@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from resnet_spec.document.parser import MAX_BYTES, read
+from resnet_spec.document.parser import read, read_text
 from resnet_spec.errors import SpecError
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.extends import words
@@ -105,9 +105,8 @@ def _data(path: Path, catalog: Catalog) -> dict[str, Any]:
 
 def _begins_like_a_spec(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES).decode("utf-8", errors="replace")
-    except OSError:
+        text = read_text(path)
+    except SpecError:
         return False
     return _BEGINS_LIKE_A_SPEC.search(text) is not None
 

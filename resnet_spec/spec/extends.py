@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from resnet_spec.document.merge import merge
 from resnet_spec.document.parser import Document, KeyPath, dotted, graft, read
-from resnet_spec.errors import Problem, SpecError, suggest
+from resnet_spec.errors import Problem, ResnetSpecError, SpecError, suggest
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.ranks import in_ranks_of
 from resnet_spec.spec.renaming import KEY as RENAME
@@ -25,12 +25,15 @@ NOT_INHERITED = ("name", "description", "source", "weights", "depth", "block")
 """Keys that describe one file's network or block, so that ``extends`` does not pass them on."""
 
 
-def composed(path: Path, catalog: Catalog) -> Document:
-    """A spec's file with what it extends and every block that it mentions."""
-    return with_blocks(_extended(path, catalog, ()), catalog)
+def composed(path: Path, catalog: Catalog, problems: list[Problem] | None = None) -> Document:
+    """A spec's file with what it extends and every block that it mentions.
+
+    Mistakes in merging are raised as SpecError, or added to ``problems``.
+    """
+    return with_blocks(_extended(path, catalog, (), problems), catalog, problems)
 
 
-def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document:
+def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...], problems: list[Problem] | None) -> Document:
     """A file merged over the one it extends."""
     document = catalog.document(path) if catalog.owns(path) else read(path)
     resolved = path.resolve()
@@ -48,16 +51,16 @@ def _extended(path: Path, catalog: Catalog, below: tuple[Path, ...]) -> Document
         message = "must be a shipped spec's name or a file's path"
         raise SpecError(Problem(message, "extends", document.position(("extends",))))
     with located_at(document, ("extends",)):
-        under = _extended(catalog.locate(base, path.parent), catalog, (*below, resolved))
-    return _over(document, under)
+        under = _extended(catalog.locate(base, path.parent), catalog, (*below, resolved), problems)
+    return _over(document, under, problems)
 
 
-def _over(document: Document, base: Document) -> Document:
+def _over(document: Document, base: Document, problems: list[Problem] | None) -> Document:
     """A file or a block merged over the one it extends."""
     base = in_ranks_of(document, renamed(base, document))
     inherited = {key: value for key, value in base.data.items() if key not in NOT_INHERITED}
     own = {key: value for key, value in document.data.items() if key not in (EXTENDS, RENAME)}
-    merged = merge(replace(base, data=inherited), replace(document, data=own))
+    merged = merge(replace(base, data=inherited), replace(document, data=own), problems)
     # What is wrong in a shipped file is reported here, where its author's file inherits it.
     merged.values[EXTENDS,] = document.position((EXTENDS,))
     return merged
@@ -65,14 +68,14 @@ def _over(document: Document, base: Document) -> Document:
 
 @contextmanager
 def located_at(document: Document, path: KeyPath) -> Generator[None]:
-    """Report a file that cannot be read at the value that names it."""
+    """Report a file that cannot be read, or fetched, at the value that names it."""
     try:
         yield
-    except SpecError as error:
+    except ResnetSpecError as error:
         if any(problem.position is not None for problem in error.problems):
             raise
         position = document.position(path)
-        raise SpecError([Problem(p.message, dotted(path), position) for p in error.problems]) from None
+        raise type(error)([Problem(p.message, dotted(path), position) for p in error.problems]) from None
 
 
 def _block_files(document: Document, path: Path, catalog: Catalog) -> Document:
@@ -88,8 +91,11 @@ def _block_files(document: Document, path: Path, catalog: Catalog) -> Document:
     return document
 
 
-def with_blocks(document: Document, catalog: Catalog) -> Document:
-    """Add the shipped blocks that a document mentions, and those that they mention."""
+def with_blocks(document: Document, catalog: Catalog, problems: list[Problem] | None = None) -> Document:
+    """Add the shipped blocks that a document mentions, and those that they mention.
+
+    Mistakes in merging a block over the one that it extends are raised as SpecError, or added to ``problems``.
+    """
     shipped = catalog.blocks()
     data = cast("dict[str, Any]", document.data)
     pending: list[Any] = [data]
@@ -106,7 +112,7 @@ def with_blocks(document: Document, catalog: Catalog) -> Document:
                 document = add_block(document, word, block)
                 pending.append(block.data)
     for name in cast("dict[str, Any]", document.data.get("blocks", {})):
-        document = _extended_block(document, name, (), shipped)
+        document = _extended_block(document, name, (), shipped, problems)
     return _without_bases(document, own)
 
 
@@ -126,7 +132,9 @@ def _without_bases(document: Document, own: frozenset[str]) -> Document:
     return replace(document, data={**document.data, "blocks": {name: blocks[name] for name in blocks if name in used}})
 
 
-def _extended_block(document: Document, name: str, below: tuple[str, ...], shipped: Iterable[str]) -> Document:
+def _extended_block(
+    document: Document, name: str, below: tuple[str, ...], shipped: Iterable[str], problems: list[Problem] | None
+) -> Document:
     """The document with one of its blocks merged over the block that it extends, another of the document's."""
     blocks = cast("dict[str, Any]", document.data["blocks"])
     if not isinstance(blocks[name], dict) or "extends" not in blocks[name]:
@@ -140,11 +148,16 @@ def _extended_block(document: Document, name: str, below: tuple[str, ...], shipp
     if base in (*below, name):
         chain = " → ".join((*below, name, base))
         raise SpecError(Problem(f"'extends' goes in a circle: {chain}", dotted(path), position))
-    document = _extended_block(document, base, (*below, name), shipped)
+    document = _extended_block(document, base, (*below, name), shipped, problems)
+    found: list[Problem] = []
     try:
-        block = _over(_block_document(document, name), _block_document(document, base))
+        block = _over(_block_document(document, name), _block_document(document, base), found)
+        if found and problems is None:
+            raise SpecError(found)
     except SpecError as error:
         raise SpecError([p._replace(path=f"blocks.{name}.{p.path}") for p in error.problems]) from None
+    if problems is not None:
+        problems += [problem._replace(path=f"blocks.{name}.{problem.path}") for problem in found]
     return add_block(document, name, block)
 
 

@@ -46,6 +46,7 @@ _CHAIN: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/st
 _TEXT: Schema = {"type": "string"}
 _NAMES: Schema = {"type": "array", "items": _TEXT}
 _CONDITION: Schema = {"type": ["string", "boolean"]}
+_NAME_OF_SPEC: Schema = {"$ref": "#/$defs/spec_name"}
 _NAME_OF_BLOCK: Schema = {"$ref": "#/$defs/block_name"}
 _RENAME: Schema = {"type": "object", "additionalProperties": _TEXT}
 _RULES = (Constant, FixedDeviation, VarianceScaling)
@@ -58,7 +59,7 @@ def spec_schema() -> Schema:
     block: Schema = {"anyOf": [{"$ref": "#/$defs/block"}, _TEXT]}
     names: Schema = {"propertyNames": _NOT_A_STEP_KEY}
     own: Schema = {
-        "extends": {"$ref": "#/$defs/spec_name"},
+        "extends": _NAME_OF_SPEC,
         "rename": _RENAME,
         "source": _model(Source),
         "weights": {"type": "object", "additionalProperties": _published()},
@@ -167,6 +168,9 @@ def _keys(kind: type[BaseModel], properties: Mapping[str, Schema]) -> Schema:
     for key, schema in properties.items():
         text, default = texts.get(key, ""), written_default(kind, key)
         schema = _with_named_values(schema, text)
+        if schema in (_NAME_OF_SPEC, _NAME_OF_BLOCK):
+            # An editor shows the description of the name that is given, below the title.
+            schema = schema | {"title": text.removesuffix(".")}
         if default is not None:
             schema, text = schema | {"default": default}, f"{text} Default: ``{shown_default(default)}``."
         found[key] = _described(schema, text)
@@ -219,14 +223,14 @@ def _spec_name() -> Schema:
     short = {name: texts[full] for name, full in bare.items() if full.startswith(f"{PREFERRED}/")}
     known = "|".join(sorted({*texts, *bare}))
     return {
-        "anyOf": [*_words(short | texts), _TEXT],
+        "anyOf": [*_words(short | texts), _described(_TEXT, "A file's path, or an address in the Hugging Face Hub.")],
         "pattern": rf"\.ya?ml$|^hf://|^({known})$",
         "patternErrorMessage": "no shipped spec has this name, and the path of a file ends in .yaml or .yml",
     }
 
 
 def _block_name() -> Schema:
-    return {"anyOf": [*_words(_blocks()), _TEXT]}
+    return {"anyOf": [*_words(_blocks()), _described(_TEXT, "A block of the spec's own.")]}
 
 
 def _blocks() -> dict[str, str]:
@@ -269,7 +273,7 @@ def _definitions() -> Schema:
         "call": _TEXT,
         "repeat": {"type": ["integer", "string"]},
         "steps": _CHAIN,
-        "spec": {"anyOf": [{"$ref": "#/$defs/spec_name"}, {"type": "object"}]},
+        "spec": {"anyOf": [_NAME_OF_SPEC, {"type": "object"}]},
         "outputs": {"anyOf": [{"const": FEATURES}, _NAMES, {"type": "object"}]},
         "set": {"type": "object", "additionalProperties": {}},
     }
@@ -329,11 +333,11 @@ def _block() -> Schema:
 
 
 def _stage() -> Schema:
+    another = _keys(Stage, {"block": _NAME_OF_BLOCK})["block"]
     own: Schema = {
         "block": _NAME_OF_BLOCK,
         "repeat": {"type": "integer", "minimum": 1, "maximum": 10_000},
-        "first": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
-        "last": {"type": "object", "properties": {"block": _NAME_OF_BLOCK}},
+        **{key: {"type": "object", "properties": {"block": another}} for key in ("first", "last")},
     }
     arguments = describe(Stage)[0].partition("\n\n")[2]
     stage: Schema = _model(Stage, own) | {"additionalProperties": True}

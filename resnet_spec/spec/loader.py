@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from resnet_spec.document.parser import Document, KeyPath, copied, parse, read
+from resnet_spec.document.parser import Document, KeyPath, copied, parse, read, read_text
 from resnet_spec.errors import Problem, SpecError
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.spec.catalog import ENDINGS, Catalog
@@ -30,7 +30,8 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     """Read and validate a spec.
 
     Args:
-        spec: A shipped name (``resnet50``, ``keras/resnet50``), or a path that ends in .yaml or .yml.
+        spec: A shipped name (``resnet50``, ``keras/resnet50``), a path that ends in .yaml or .yml, or ``-`` for
+            standard input.
         overrides: Values by dotted keys (``{"head.fc.linear.features": 10}``), or one or several ``KEY=VALUE``
             texts. They are validated like the file. A depth or a number of parameters that the file states is then not
             checked.
@@ -56,13 +57,20 @@ def load(spec: str | Path, overrides: Overrides | None = None, *, catalog: Catal
     # One text would be read letter by letter.
     overrides = [overrides] if isinstance(overrides, str) else overrides
     path = catalog.locate(spec)
-    document = composed(path, catalog)
-    if overrides:
-        document = with_blocks(overridden(document, overrides), catalog)
-    document = with_networks(document, catalog)
-    if "name" not in document.data:
-        document = with_key(document, "name", catalog.name(path))
-    return _validated(document, overridden=bool(overrides))
+    merging: list[Problem] = []
+    try:
+        document = composed(path, catalog, merging)
+        if overrides:
+            document = with_blocks(overridden(document, overrides), catalog)
+        document = with_networks(document, catalog)
+        if "name" not in document.data:
+            document = with_key(document, "name", catalog.name(path))
+        loaded = _validated(document, overridden=bool(overrides))
+    except SpecError as error:
+        raise SpecError([*merging, *error.problems]) from None
+    if merging:
+        raise SpecError(merging)
+    return loaded
 
 
 def with_overrides(spec: Spec, overrides: Overrides, *, catalog: Catalog | None = None) -> Spec:
@@ -148,7 +156,7 @@ def source_text(spec: str | Path, *, catalog: Catalog | None = None) -> str:
     catalog = catalog or Catalog.shipped()
     path = catalog.blocks().get(str(spec)) or catalog.locate(spec)
     read(path)
-    return path.read_text(encoding="utf-8-sig")
+    return read_text(path).removeprefix("\ufeff")
 
 
 def check_block(path: Path, *, catalog: Catalog | None = None) -> None:

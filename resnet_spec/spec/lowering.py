@@ -29,6 +29,9 @@ from resnet_spec.spec.parameter_naming import with_parameter_names
 from resnet_spec.spec.resolution import Bound, Environment, Written
 from resnet_spec.spec.values import UNKNOWN_PARTS, Value
 
+FIRST_BLOCKS = 8
+"""After as many blocks of a stage, its size is estimated."""
+
 MAX_NAME_LENGTH = 200
 
 
@@ -263,9 +266,17 @@ class _Lowering(ChainLowering):
                 message = f"must list one value for each block: {length} where 'repeat' is {stage.repeat}"
                 self.problem(message, where)
                 return value.after_mistake()
+        sizes: list[int] = []
         for index in range(stage.repeat):
+            before = self.size
             value = self.stage_block(key, stage, index, value, around)
             self.blocks_done += 1
+            sizes.append(self.size - before)
+            if len(sizes) == FIRST_BLOCKS:
+                # So many blocks that they would take seconds to count are refused at once.
+                rest = min(sizes) * (stage.repeat - FIRST_BLOCKS)
+                self.grow((*path, "repeat"), rest)
+                self.size -= rest
         if value.shape is not None:
             self.scopes.append(Scope(name=key, kind="stage", output=value.node))
         return value

@@ -173,7 +173,8 @@ def _rgb(photograph: Photograph) -> Image:
     if isinstance(photograph, Image.Image):
         return _converted(photograph)
     if not os.path.isfile(photograph):
-        raise ImageError("is a folder" if os.path.isdir(photograph) else "no such file")
+        what = "is a folder" if os.path.isdir(photograph) else "is not a regular file"
+        raise ImageError(what if os.path.exists(photograph) else "no such file")
     try:
         with Image.open(photograph, formats=FORMATS) as image:
             return _converted(image)

@@ -1,4 +1,7 @@
-"""Writes files and folders atomically: to a temporary path beside the target, which is then renamed."""
+"""Writes files and folders atomically: to a temporary path beside the target, which is then renamed.
+
+A symbolic link stays one: what it leads to is replaced, or made.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from resnet_spec.weights.formats.detection import IN_FOLDER, SAVED_MODEL
 
 def check_target(path: Path, *, force: bool = False) -> None:
     """Raise OutputError if ``path`` cannot be written: no folder, no permission, or it already exists."""
-    folder = path.parent
+    folder = _target(path).parent
     try:
         if not folder.is_dir():
             raise OutputError(f"{path}: the folder {folder} does not exist")
@@ -47,6 +50,11 @@ def ending(path: Path, known: Iterable[str]) -> str:
     return max(having, key=len, default=path.suffix)
 
 
+def _target(path: Path) -> Path:
+    """What is written: the path, or where it leads if it is a link."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
 @contextmanager
 def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     """A temporary path for a file or a folder, with ``path``'s name; renamed to it when the block ends well.
@@ -54,15 +62,16 @@ def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
     Raises OutputError if the target cannot be written. An incomplete file is always deleted.
     """
     check_target(path, force=force)
+    target = _target(path)
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=target.parent))
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}") from None
     try:
         temporary = scratch / path.name
         yield temporary
         _apply_umask(temporary)
-        _swap(temporary, path, aside=scratch / f"{path.name}.replaced")
+        _swap(temporary, target, aside=scratch / f"{path.name}.replaced")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror or error}") from error
     except OutputError as error:

@@ -76,7 +76,8 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
     ended = ending(path, (f".{name}" for name in known)).removeprefix(".")
     chosen = format or ended
     if not chosen:
-        raise OutputError(f"{path}: give the kind of folder: --to {' or --to '.join(FOLDERS)}")
+        kinds = " or ".join(f'format="{each}"' for each in FOLDERS)
+        raise OutputError(f"{path}: give the kind of folder: {kinds}")
     if chosen not in known:
         message = f"{path}: no installed backend writes {chosen}{suggest(chosen, known)} (known: {', '.join(known)})"
         if reasons := unusable():
@@ -150,7 +151,7 @@ def _named_writer(target: Target, names: str | None) -> Callable[[Path, Arrays],
     find_table(names)
     if target.format not in NAMED_WRITERS:
         known = ", ".join(f".{name}" for name in NAMED_WRITERS)
-        raise OutputError(f"{target.path}: --names is for {known}; {target.format} has names of its own")
+        raise OutputError(f'{target.path}: names="{names}" is for {known}; {target.format} has names of its own')
     return NAMED_WRITERS[target.format]
 
 

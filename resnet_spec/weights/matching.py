@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.errors import Problem, WeightsError
+from resnet_spec.errors import Problem, WeightsError, listed
 from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES
 from resnet_spec.optimization.folding import fold
 from resnet_spec.weights.adapting import (
@@ -157,9 +157,13 @@ def _did_you_mean(name: str | None) -> str:
 
 
 def report_nonfinite(arrays: Tensors, source: str) -> None:
-    """Log which weights are not finite."""
-    for problem in nonfinite(arrays):
-        log.warning("%s: %s", source, problem)
+    """Log in one line which weights are not finite."""
+    problems = nonfinite(arrays)
+    if len(problems) == 1:
+        log.warning("%s: %s", source, problems[0])
+    elif problems:
+        names = listed(problem.path for problem in problems)
+        log.warning("%s: %d of %d tensors are not all finite: %s", source, len(problems), len(arrays), names)
 
 
 def nonfinite(arrays: Tensors) -> list[Problem]:

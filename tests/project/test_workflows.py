@@ -167,7 +167,8 @@ def test_dependabot_updates_what_is_pinned_and_what_is_used() -> None:
     updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))["updates"]
     pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE))
 
-    assert [update["package-ecosystem"] for update in updates] == ["pip", "github-actions"]
+    assert [update["package-ecosystem"] for update in updates] == ["pip", "npm", "github-actions"]
+    assert (ROOT / updates[1]["directory"].strip("/") / "package.json").is_file()
     assert all(update["groups"] and update["cooldown"] for update in updates)
     assert set(updates[0]["groups"]["frameworks"]["patterns"]) <= pinned
 

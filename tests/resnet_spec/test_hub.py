@@ -124,11 +124,14 @@ def test_revisions_and_files_are_chosen(server: Hub, command: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_cache_is_used_without_a_connection(server: Hub, command: Run) -> None:
+def test_the_cache_is_used_without_a_connection(server: Hub, command: Run, tmp_path: Path) -> None:
     server.add("someone/tiny", {"spec.yaml": TINY})
     offline = {"HF_HUB_OFFLINE": "1"}
 
     assert "is not in the cache" in command("show", "hf://someone/tiny", **offline).stderr
+    (tmp_path / "mine.yaml").write_text("extends: hf://someone/tiny\n", "utf-8")
+    refused = command("validate", "mine.yaml", **offline).stderr
+    assert refused.startswith("mine.yaml:1:10: extends: hf://someone/tiny: is not in the cache")
     assert command("show", "hf://someone/tiny").returncode == 0
     server.asked.clear()
     assert command("show", "hf://someone/tiny", **offline).returncode == 0

@@ -54,6 +54,21 @@ def test_what_is_saved_is_read_back(tmp_path: Path, model: Any, name: str) -> No
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
+def test_what_is_not_finite_is_saved_with_a_warning(
+    tmp_path: Path, model: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    with torch.no_grad():
+        model.linear.bias[0] = float("nan")
+    save(model, tmp_path / name)
+
+    said = f"{tmp_path / name}: linear.bias: 1 of 7 elements are NaN, 0 infinite"
+    assert [record.message for record in caplog.records] == [said]
+    assert (tmp_path / name).is_file()
+
+
 @pytest.mark.slow
 def test_a_program_that_was_written_is_built_and_imported_again(tmp_path: Path, model: Any) -> None:
     from resnet_spec import import_model

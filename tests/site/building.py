@@ -47,9 +47,12 @@ def build() -> int:
 
 
 def with_families(text: str) -> str:
-    """The settings with the page of each family of networks in the navigation."""
+    """The settings with the page of each family in the navigation, and below it those of its networks."""
     last = '    { "One table of all" = "networks.md" },\n'
-    lines = [f'    {{ "{name}" = "{gallery.FOLDER}/{name}.md" }},\n' for name in gallery.families()]
+    lines: list[str] = []
+    for family, names in gallery.families().items():
+        below = (f'{{ "{name}" = "{gallery.FOLDER}/{family}/{name}.md" }}' for name in names)
+        lines.append(f'    {{ "{family}" = ["{gallery.FOLDER}/{family}/index.md", {", ".join(below)}] }},\n')
     return text.replace(last, "".join((last, *lines)))
 
 

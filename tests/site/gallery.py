@@ -54,9 +54,13 @@ def networks() -> tuple[Network, ...]:
     return tuple(found)
 
 
-def families() -> list[str]:
-    """The families of the shipped networks."""
-    return list(dict.fromkeys(name.partition("/")[0] for name in resnet_spec.available()))
+def families() -> dict[str, list[str]]:
+    """The names of the shipped networks in each family."""
+    found: dict[str, list[str]] = {}
+    for name in resnet_spec.available():
+        family, _, short = name.partition("/")
+        found.setdefault(family, []).append(short)
+    return found
 
 
 def pages(repository: str) -> dict[str, str]:
@@ -65,11 +69,11 @@ def pages(repository: str) -> dict[str, str]:
     rows: list[str] = []
     for row in table("README.md", "family", "networks", "original").rows:
         family = row["family"].strip("`")
-        rows.append(f"| [{family}]({family}.md) | {row['networks']} | {row['original']} |")
+        rows.append(f"| [{family}]({family}/index.md) | {row['networks']} | {row['original']} |")
     found[f"{FOLDER}/index.md"] = _INDEX + "\n".join(rows) + "\n"
     for family, members in groupby(networks(), key=lambda network: network.family):
         networks_of = list(members)
-        found[f"{FOLDER}/{family}.md"] = _family_page(family, networks_of)
+        found[f"{FOLDER}/{family}/index.md"] = _family_page(family, networks_of)
         for network in networks_of:
             found[f"{FOLDER}/{network.name}.md"] = _page(network, repository)
             found[f"{FOLDER}/{network.name}.svg"] = svg(network.graph)
@@ -89,7 +93,7 @@ that others published for it. [One table of all](../networks.md) explains how th
 def _family_page(family: str, members: list[Network]) -> str:
     rows = [
         (
-            f"[{network.name.partition('/')[2]}]({network.name}.md)",
+            f"[{network.name.partition('/')[2]}]({network.name.partition('/')[2]}.md)",
             _cell(network.spec.description or ""),
             f"{_figures()[network.name]['parameters'] / 1e6:.2f} M",
             count(cast("int", _figures()[network.name]["macs"])),
@@ -134,7 +138,7 @@ def _page(network: Network, repository: str) -> str:
 
 def _sources(network: Network) -> Iterator[str]:
     """Links to the family, to the network that it extends, and to where it was published."""
-    yield f"all of [{network.family}](../{network.family}.md)"
+    yield f"all of [{network.family}](index.md)"
     if network.base:
         yield f"extends [{network.base}](../{network.base}.md)"
     source = network.spec.source

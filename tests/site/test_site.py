@@ -22,8 +22,9 @@ REPOSITORY = "https://github.com/someone/resnet-spec"
 
 
 def test_the_navigation_lists_every_page() -> None:
-    families = {f"{gallery.FOLDER}/{name.partition('/')[0]}.md" for name in resnet_spec.available()}
-    wanted = {*building.sources().values(), *python_api.pages(), *families, f"{gallery.FOLDER}/index.md"}
+    networks = {f"{gallery.FOLDER}/{name}.md" for name in resnet_spec.available()}
+    families = {f"{name.rpartition('/')[0]}/index.md" for name in networks}
+    wanted = {*building.sources().values(), *python_api.pages(), *networks, *families, f"{gallery.FOLDER}/index.md"}
 
     listed = sorted(building.entries(NAVIGATION))
     assert listed == sorted(wanted), f"change nav in zensical.toml: {wanted ^ set(listed)}"
@@ -128,7 +129,9 @@ def test_the_search_needs_no_server_and_nothing_from_outside(site: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["index", "tutorial", "gallery/torchvision/resnet50", "gallery/timm", "python/parity"])
+@pytest.mark.parametrize(
+    "name", ["index", "tutorial", "gallery/torchvision/resnet50", "gallery/timm/index", "python/parity"]
+)
 def test_a_page_fits_a_phone(site: Path, name: str) -> None:
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 390, "height": 844})

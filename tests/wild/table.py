@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_spec.cli.common import as_options
+from resnet_spec.cli.spec import command as program
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 
@@ -91,7 +92,7 @@ def page() -> str:
 
 
 def _note(message: str) -> str:
-    return f"refused: {as_options(message)}" if message else ""
+    return f"refused: {as_options(message, program)}" if message else ""
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

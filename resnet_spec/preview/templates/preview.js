@@ -10,7 +10,11 @@ function show(place) {
 
 buttons.forEach((button, index) => button.addEventListener("click", () => show(index)));
 
+// The version of each file that the page shows.
+let seen = document.querySelector("nav").dataset.seen;
+
 function update(event) {
+  seen = event.lastEventId;
   const change = JSON.parse(event.data);
   const article = articles[change.place];
   const opened = [...article.querySelectorAll("details")].map((details) => details.open);
@@ -27,8 +31,8 @@ let changes = null;
 function follow() {
   changes?.close();
   if (document.hidden) return;
-  // The browser connects again by itself.
-  changes = new EventSource("/changes");
+  // The browser connects again by itself, and then names the last event.
+  changes = new EventSource(`/changes?${seen}`);
   changes.onopen = () => { connection.hidden = true; };
   changes.onerror = () => { connection.hidden = false; };
   changes.onmessage = update;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 import pytest
 
@@ -565,26 +566,46 @@ def test_an_interruption_ends_without_a_traceback(
     assert (done.status, done.out, done.err.strip()) == (status, "", said)
 
 
-def test_ctrl_c_ends_a_running_command_with_its_own_status(tmp_path: Path) -> None:
-    pipe = tmp_path / "never.yaml"
-    os.mkfifo(pipe)
-    command = [Path(sys.executable).with_name("resnet-spec"), "validate", pipe]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+def test_ctrl_c_ends_a_running_command_with_its_own_status() -> None:
+    command = [Path(sys.executable).with_name("resnet-spec"), "validate", "-"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # A shell starts what runs in the background deaf to Ctrl-C.
     hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, preexec_fn=hearing, **pipes) as running:
-        writing = None
-        # It can be opened for writing only once the command reads it.
-        while writing is None and running.poll() is None:
-            with suppress(OSError):
-                writing = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        assert writing is not None
+        # More than a pipe holds: once it is written, the command is reading.
+        cast("BinaryIO", running.stdin).write(b"#" * 200_000)
         running.send_signal(signal.SIGINT)
-        # So that it goes on even where the signal came just before it began to wait.
-        os.close(writing)
+        # Closes standard input, so that it goes on even where the signal came just before it began to wait.
         out, err = running.communicate(timeout=300)
 
-    assert (running.returncode, out, err.strip()) == (130, "", "interrupted")
+    assert (running.returncode, out, err.strip()) == (130, b"", b"interrupted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["validate", "-"], "-: valid"),
+        (["show", "-"], "extends: cifar/resnet20"),
+        (["show", "-", "--resolved"], "name: stdin"),
+        (["summary", "-"], "stdin  "),
+        (["draw", "-"], "<title>stdin</title>"),
+        (["diff", "cifar/resnet20", "-"], "stdin compared with cifar/resnet20"),
+    ],
+)
+def test_commands_read_standard_input(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    text = b"extends: cifar/resnet20\nstages: {layer1: {repeat: 4}}\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+    done = command("resnet-spec", *arguments)
+
+    assert (done.status, done.err) == (1 if arguments[0] == "diff" else 0, "")
+    assert said in done.out
+
+
+def test_a_preview_follows_files_only(command: Command) -> None:
+    done = command("resnet-spec", "preview", "-")
+    assert (done.status, "the preview follows files, not standard input" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["resnet-build", "resnet-spec"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import tracemalloc
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from resnet_spec.document import parser as documents
 from resnet_spec.document.dump import to_yaml
-from resnet_spec.document.parser import dotted, parse, read
+from resnet_spec.document.parser import STDIN, dotted, parse, read
 from resnet_spec.errors import Position, SpecError
 from tests.resnet_spec.document.support import assert_placed, lines
 
@@ -373,7 +374,25 @@ class TestRead:
 
     @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
     def test_endless_device(self) -> None:
-        assert lines(lambda: read(Path("/dev/zero"))) == ["/dev/zero: larger than 1 MiB"]
+        assert lines(lambda: read(Path("/dev/zero"))) == ["/dev/zero: is not a regular file"]
+
+    def test_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "x.yaml")
+        assert lines(lambda: read(tmp_path / "x.yaml")) == [f"{tmp_path / 'x.yaml'}: is not a regular file"]
+
+    def test_line_break_in_the_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "a\nb.yaml"
+        assert lines(lambda: read(path)) == [f"{tmp_path}/a\\nb.yaml: No such file or directory"]
+        path.write_text("a: 1\na: 2\n", "utf-8")
+        assert lines(lambda: read(path)) == [f"{tmp_path}/a\\nb.yaml:2:1: a: duplicate key 'a', first on line 1"]
+
+    def test_standard_input_is_read_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: 1"), encoding="utf-8"))
+        assert [read(STDIN).data, read(STDIN).data] == [{"a": 1}] * 2
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: ["), encoding="utf-8"))
+        assert lines(lambda: read(STDIN))[0].startswith("<stdin>:2:1: not valid YAML")
+        monkeypatch.setattr("sys.stdin", None)
+        assert lines(lambda: read(STDIN)) == ["<stdin>: there is no standard input"]
 
 
 SCALARS = st.one_of(

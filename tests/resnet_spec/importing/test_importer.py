@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,10 +272,13 @@ def test_flat_is_one_chain() -> None:
     assert by_name(result.spec.to_graph()) == by_name(graph)
 
 
-def test_what_no_backend_imports_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_backend_imports_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
     with pytest.raises(ModelError, match=r"builtins.dict is not a model of an installed backend"):
         import_model({})
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match=r"pipe\.onnx: is not a regular file"):
+        import_model(tmp_path / "pipe.onnx")
     with pytest.raises(ModelError, match=r"no_such\.onnx: does not exist"):
         import_model("no_such.onnx")
     with pytest.raises(ModelError, match="no_such_package:model: No module named"):

@@ -85,7 +85,7 @@ def test_logits_that_hide_mistakes_have_a_remark(
     compare: Compare, spec: str, filled: dict[str, Any] | None, remark: str
 ) -> None:
     report = compare(spec, "reordered", filled)
-    assert report.remark == (f"{remark}, which hides mistakes: compare every node with --bisect" if remark else "")
+    assert report.remark == (f"{remark}, which hides mistakes; a bisection compares every node" if remark else "")
     assert not compare(spec, "reordered", filled, bisect=True).remark
 
 

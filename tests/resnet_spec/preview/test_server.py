@@ -47,13 +47,16 @@ def get(server: PreviewServer, path: str = "/", **headers: str) -> tuple[int, st
     return answer.status, answer.read().decode() if path == "/" or answer.status != 200 else ""
 
 
-def events(server: PreviewServer) -> Iterator[dict[str, Any]]:
+def events(server: PreviewServer, query: str = "", **headers: str) -> Iterator[dict[str, Any]]:
     connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
-    connection.request("GET", "/changes")
+    connection.request("GET", f"/changes{query}", headers=headers)
     answer = connection.getresponse()
+    found = ""
     while line := answer.readline():
+        if line.startswith(b"id: "):
+            found = line.decode().removeprefix("id: ").strip()
         if line.startswith(b"data: "):
-            yield json.loads(line.removeprefix(b"data: "))
+            yield json.loads(line.removeprefix(b"data: ")) | {"id": found}
     connection.close()
 
 
@@ -107,6 +110,18 @@ def test_changes_are_sent_until_the_preview_ends(server: PreviewServer, spec: Pa
     assert "2 blocks instead of 3" in fixed["html"]
     server.watched.end()
     assert list(changes) == []
+
+
+def test_what_a_page_has_is_not_sent_again(server: PreviewServer, spec: Path) -> None:
+    seen = get(server)[1].partition('data-seen="')[2].partition('"')[0]
+    pages = [events(server, f"?{seen}"), events(server, "?1", **{"Last-Event-ID": seen})]
+    spec.write_text(MINE + "stages: {layer1: {repeat: 2}}\n", "utf-8")
+    for page in pages:
+        change = next(page)
+        assert "2 blocks instead of 3" in change["html"]
+        assert change["id"] == str(int(seen) + 1)
+    for query in ("", "?1", "?1,2", "?x", f"?{'9' * 5000}"):
+        assert next(events(server, query))["id"] == str(int(seen) + 1)
 
 
 def test_a_file_is_followed_when_it_is_replaced_or_gone(server: PreviewServer, spec: Path) -> None:

@@ -429,6 +429,11 @@ def test_loops_too_large_to_be_intended_are_one_mistake(mistakes: Mistakes, stem
     assert "the network has more than 100,000 layers" in found[0]
 
 
+def test_too_many_blocks_are_refused_before_each_is_made(lines: Callable[..., list[str]]) -> None:
+    [said] = lines(lambda: load("cifar/resnet20", {"stages.layer1.repeat": 10_000}).to_graph())
+    assert said.endswith("stages.layer1.repeat: the network has more than 100,000 layers")
+
+
 def test_a_thousand_groups_within_each_other_are_refused(mistakes: Mistakes) -> None:
     (found,) = mistakes(f"{INPUT}stem: {{a: {'{steps: {a: ' * 1000}relu{'}}' * 1000}}}\n")
     assert "nested" in found

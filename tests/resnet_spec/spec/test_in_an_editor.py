@@ -165,6 +165,10 @@ EXPLAINED: list[Any] = [
     ("stages: {a: {block: bottleneck, width: 3}}\n", "width", "the block ``bottleneck``: a whole number, required."),
     ("extends: resnet50\nstages: {layer1: {groups: 3}}\n", "groups", "a whole number, by default ``1``."),
     ("stem: {a: {squeeze_excite: {reduction: 4}}}\n", "reduction", "the block ``squeeze_excite``: a whole number"),
+    ("extends: resnet18\n", "extends", "#### The shipped spec, or the file, that this one changes\n\nResNet-18"),
+    ("extends: mine.yaml\n", "extends", "one changes\n\nA file's path, or an address in the Hugging Face Hub."),
+    ("stages: {a: {block: basic_block}}\n", "block:", "that the spec defines\n\nTwo 3×3 convolutions"),
+    ("stages: {a: {first: {block: mine}}}\n", "block", "#### The block's name: a shipped block, or one that"),
 ]
 
 

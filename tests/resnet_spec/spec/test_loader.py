@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -337,6 +338,30 @@ def test_a_missing_file_a_folder_and_a_loop_of_links_are_reported(write: Write, 
     assert lines(lambda: load("folder.yaml")) == ["folder.yaml: Is a directory"]
     assert lines(lambda: load("loop.yaml")) == ["loop.yaml: Too many levels of symbolic links"]
     assert lines(lambda: load("x" * 300 + ".yaml")) == ["x" * 300 + ".yaml: File name too long"]
+
+
+def test_standard_input_is_named_by_a_reader_only(write: Write, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("extends: resnet18\n", "base.yaml")
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(b"extends: base.yaml\nhead: {fc: null}"), encoding="utf-8")
+    )
+    assert load("-").name == "stdin"
+    assert "fc" not in load("-").to_graph().by_name
+    [said] = lines(lambda: load(write('extends: "-"\n')))
+    assert said.startswith("spec.yaml:1:10: extends: no shipped spec is named '-'")
+
+
+def test_mistakes_in_merging_do_not_hide_others(mistakes: Lines) -> None:
+    assert mistakes(
+        "extends: resnet18\nstages: {layer1: {blok: null, repeat: 0}}\n"
+        "blocks: {mine: {extends: basic_block, main: {conv9: null}}}\n"
+    ) == [
+        "spec.yaml:2:19: stages.layer1.blok: null deletes a key, but there is no 'blok' to delete;"
+        " did you mean 'block'?",
+        "spec.yaml:3:46: blocks.mine.main.conv9: null deletes a key, but there is no 'conv9' to delete;"
+        " did you mean 'conv2'?",
+        "spec.yaml:2:39: stages.layer1.repeat: must be at least 1, not 0",
+    ]
 
 
 def test_a_circle_of_files_is_reported(write: Write, lines: Lines) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -234,7 +235,8 @@ def test_an_incomplete_image_is_reported(tmp_path: Path, lines: Lines, content: 
 
 def test_every_image_that_cannot_be_read_is_reported(tmp_path: Path, lines: Lines) -> None:
     images = [tmp_path / "none.png", gradient(2, 2), tmp_path, np.zeros((2, 2, 3)), np.zeros((2, 0, 3), np.uint8)]
-    images += [Image.new("F", (2, 2)), Image.new("I", (2, 2))]
+    images += [Image.new("F", (2, 2)), Image.new("I", (2, 2)), tmp_path / "pipe.png"]
+    os.mkfifo(tmp_path / "pipe.png")
 
     assert lines(lambda: prepare(images, PLAIN)) == [
         f"image 1, {tmp_path / 'none.png'}: no such file",
@@ -243,6 +245,7 @@ def test_every_image_that_cannot_be_read_is_reported(tmp_path: Path, lines: Line
         "image 5: is an array [2, 0, 3] of uint8, not (height, width, 3) or (height, width) of uint8",
         "image 6: holds numbers without a range (mode F), not colors",
         "image 7: holds numbers without a range (mode I), not colors",
+        f"image 8, {tmp_path / 'pipe.png'}: is not a regular file",
     ]
 
 

@@ -135,6 +135,19 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert (path.read_text(), names(tmp_path)) == ("half", ["x.pth"])
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path, lines: Lines) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link, target = tmp_path / "x.pth", tmp_path / "elsewhere" / "old"
+    link.symlink_to("elsewhere/old")
+    for force in (False, True):
+        with replacing(link, force=force) as temporary:
+            assert temporary.name == "x.pth"
+            temporary.write_text(f"{force}")
+        assert (link.is_symlink(), target.read_text()) == (True, f"{force}")
+    assert (names(tmp_path), names(tmp_path / "elsewhere")) == (["elsewhere", "x.pth"], ["old"])
+    assert lines(lambda: write_into(link)) == [f"{link} exists already; force=True replaces it"]
+
+
 def test_a_folder_is_replaced_by_a_folder_of_its_kind(tmp_path: Path) -> None:
     path = saved_model(tmp_path / "model")
     (path / "variables").mkdir()

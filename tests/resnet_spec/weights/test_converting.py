@@ -82,7 +82,7 @@ def test_a_target_is_recognized_by_its_ending_or_its_kind(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
-        ("x", None, "give the kind of folder: --to saved_model or --to transformers"),
+        ("x", None, 'give the kind of folder: format="saved_model" or format="transformers"'),
         ("x.caffe", None, f"no installed backend writes caffe ({KNOWN})"),
         ("x", "savedmodel", f"no installed backend writes savedmodel; did you mean 'saved_model'? ({KNOWN})"),
         ("x.rec", "safetensors", "a file in the format safetensors ends in .safetensors"),

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from resnet_spec import WeightsError, initialize, load, read_weights
 from resnet_spec.cli.common import as_options
+from resnet_spec.cli.spec import command as program
 from resnet_spec.weights.identification import identify
 
 SPEC = "cifar/resnet20"
@@ -94,7 +95,7 @@ def test_every_option_of_the_message_works_when_it_is_typed(tmp_path: Path, misf
     save_file({name: np.ascontiguousarray(array) for name, array in make().items()}, path)
     with pytest.raises(WeightsError) as caught:
         run(path, overrides)
-    advised = set(ADVISED.findall(as_options(str(caught.value))))
+    advised = set(ADVISED.findall(as_options(str(caught.value), program)))
 
     assert advised == {option for several in options for option in ADVISED.findall(several)}
     assert "identify" not in str(caught.value)

@@ -210,6 +210,14 @@ def test_what_is_not_finite_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_many_that_are_not_finite_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    report_nonfinite({**dict.fromkeys("abcdefgh", np.array([np.nan])), "i": np.zeros(2)}, "x")
+
+    assert [record.message for record in caplog.records] == [
+        "x: 8 of 9 tensors are not all finite: a, b, c, d, e, f and 2 more"
+    ]
+
+
 def test_only_what_a_smaller_type_cannot_hold_is_too_large() -> None:
     arrays = {"a": np.array([1e39, -1e39, np.inf, 3e38]), "b": np.array([3e38], "float32")}
 
