@@ -101,7 +101,7 @@ NETWORKS = (
 
 
 SPECS = Path(__file__).parents[1] / "lab" / "specs"
-NAMES = "activations", "attention", "embedding", "joined", "learned", "normalizations", "reduced", "resized"
+NAMES = "activations", "attention", "embedding", "joined", "learned", "normalizations", "reduced", "resized", "varied"
 NOT_SHIPPED = (
     *(SPECS / f"{name}.yaml" for name in (*NAMES, "signal", "volume")),
     Path(__file__).parent / "bilinear.yaml",
