@@ -1,4 +1,4 @@
-"""What every runtime of a backend is held to: the values of the backend's float64 model, at any batch size."""
+"""What every runtime of a backend must compute: the values of the backend's float64 model, at any batch size."""
 
 from __future__ import annotations
 
