@@ -18,6 +18,8 @@ PARTS = (
     "torch_building",
     "torch_running",
     "tensorflow_keras",
+    "optimized_torch",
+    "optimized_tensorflow",
     "weights_filling",
     "weights_converting",
     "weights_memory",

@@ -13,6 +13,7 @@ import pytest
 
 from resnet_spec import OutputError, WeightsError, build, building, load, load_weights, read_weights, save
 from tests.needs import need
+from tests.without_package import run_without_package
 
 need("torch")
 
@@ -205,3 +206,14 @@ def test_an_onnx_file_needs_no_optimizer(tmp_path: Path, images: Any, wanted: An
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain: Any = onnxruntime.InferenceSession(tmp_path / "model.onnx", settings)
     assert agree(plain.run(None, {"input": images.numpy()})[0], wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fixed", [None, (2, 3, 16, 16)])
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_its_artifacts_run_without_this_package(
+    ending: str, fixed: tuple[int, ...] | None, tmp_path: Path, images: Any, wanted: Any
+) -> None:
+    path = tmp_path / f"optimized{ending}"
+    save(built(drawn(), optimize=True), path, fixed=fixed)
+    assert agree(run_without_package(path, images.numpy()), wanted)

@@ -15,6 +15,7 @@ from resnet_spec.weights.converting import write_model
 from resnet_spec_tensorflow import TensorFlowBackend, grouped_convolutions
 from resnet_spec_tensorflow.framework import keras, tf
 from tests.resnet_spec_torch.graphs import Builder, random_arrays
+from tests.without_package import run_without_package
 
 VARIABLE = grouped_convolutions.VARIABLE
 
@@ -139,3 +140,17 @@ def test_a_fixed_size_is_that_of_the_input(
         (value,) = function(tf.constant(images)).values()
     assert shape == (2, 8, 6, 3)
     np.testing.assert_allclose(value, model(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fixed", [None, (2, 8, 9, 9)])
+@pytest.mark.parametrize("ending", ["", ".keras", ".tflite"])
+def test_the_artifacts_run_without_this_package(
+    ending: str, fixed: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, "32")
+    model, graph = built(small(), optimize=True)
+    images = np.random.default_rng(0).standard_normal((2, 9, 9, 8)).astype("float32")
+    path = tmp_path / f"optimized{ending}"
+    write_model(model, graph, path, "tensorflow", fixed=fixed)
+    np.testing.assert_allclose(run_without_package(path, images), model(images), rtol=1e-4, atol=1e-5)
