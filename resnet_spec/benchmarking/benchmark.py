@@ -17,7 +17,7 @@ from resnet_spec.benchmarking.report import BenchmarkReport, RuntimeReport, Timi
 from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecError, SpecError, suggest
 from resnet_spec.parity.compare import loaded_spec, logits_difference, prepared
 from resnet_spec.parity.exchange import Scratch
-from resnet_spec.parity.process import BackendProcess, Progress, started
+from resnet_spec.parity.process import Progress, started
 from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import largest_difference, logits_size
 from resnet_spec.parity.rounding import draws_for
@@ -139,7 +139,10 @@ def _backend_of(name: str, known: Mapping[str, str]) -> str:
 
 
 class _Reference(NamedTuple):
-    """The network, its weights, the images, and the float64 logits with the float32 rounding error to expect."""
+    """The network, its weights, the images, and the float64 logits with the float32 rounding error to expect.
+
+    ``optimized_error`` is that of the optimized form, whose layers round otherwise.
+    """
 
     backend: str
     graph: Graph
@@ -148,6 +151,7 @@ class _Reference(NamedTuple):
     images: NDArray[Any]
     logits: NDArray[Any]
     error: float
+    optimized_error: float
 
     @classmethod
     def of(
@@ -166,23 +170,26 @@ class _Reference(NamedTuple):
             graph_file.write_text(graph.to_json(), "utf-8")
             write_safetensors(weights_file, arrays)
             images = random_images((batch, *graph.input.shape), seed + 1)
-            progress(f"{graph.name}: computing the reference in float64")
-            logits = _exact(process, graph, weights_file, images)
-            process.perturbed(images, seed, draws_for(logits.size))
-            error = max(largest_difference(moved, logits) for moved in process.outputs())
-        return cls(backend, graph, graph_file, weights_file, images.astype("float32"), logits, error)
 
-    def difference(self, runtime: str, logits: NDArray[Any]) -> Difference:
+            def computed(*, optimize: bool) -> tuple[NDArray[Any], float]:
+                form = "optimized form" if optimize else "reference"
+                progress(f"{graph.name}: computing the {form} in float64")
+                process.load(graph, weights_file, "float64", optimize=optimize)
+                process.forward(images, "float64")
+                logits = process.outputs()[-1]
+                process.perturbed(images, seed, draws_for(logits.size))
+                return logits, max(largest_difference(moved, logits) for moved in process.outputs())
+
+            logits, error = computed(optimize=False)
+            _, optimized_error = computed(optimize=True)
+        return cls(backend, graph, graph_file, weights_file, images.astype("float32"), logits, error, optimized_error)
+
+    def difference(self, runtime: str, logits: NDArray[Any], *, optimized: bool) -> Difference:
         """The difference of the logits of the first images."""
         wanted = self.logits[: len(logits)]
         size = logits_size(self.logits)
-        return logits_difference("float32", runtime, f"{self.backend} float64", logits, wanted, size, self.error)
-
-
-def _exact(process: BackendProcess, graph: Graph, weights: Path, images: NDArray[Any]) -> NDArray[Any]:
-    process.load(graph, weights, "float64")
-    process.forward(images, "float64")
-    return process.outputs()[-1]
+        error = self.optimized_error if optimized else self.error
+        return logits_difference("float32", runtime, f"{self.backend} float64", logits, wanted, size, error)
 
 
 # -- the runtimes ------------------------------------------------------------------------------------------------------
@@ -287,7 +294,8 @@ def _timed_batch(
     rounds: dict[str, list[list[float]]] = {}
     for name, process in processes.items():
         try:
-            differences[name] = reference.difference(name, process.prepare(reference.images[:batch]))
+            logits = process.prepare(reference.images[:batch])
+            differences[name] = reference.difference(name, logits, optimized=process.optimized)
             process.time(plan.seconds)
             rounds[name] = []
         except BackendError as error:

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 class Artifact(NamedTuple):
-    """What a runtime loads: its file or folder, the graph that it holds, its bytes, and what the runtime is."""
+    """What a runtime loads: its file or folder, the graph that it holds, its bytes, and what the runtime is.
+
+    ``optimized`` says whether the graph is the network's optimized form.
+    """
 
     path: Path
     graph: Path
     size: int
     description: str
+    optimized: bool
 
 
 class RuntimeProcess(WorkerProcess):
@@ -30,6 +34,7 @@ class RuntimeProcess(WorkerProcess):
                          seconds=seconds)  # fmt: skip
         self.runtime = runtime
         self.load_seconds = 0.0
+        self.optimized = False
         self.environment: Mapping[str, str] = {}
         # The process says that it has started.
         self._pending = 1
@@ -38,7 +43,9 @@ class RuntimeProcess(WorkerProcess):
         """Write what a runtime loads."""
         self._ask("write", runtime=runtime, graph=str(graph), weights=str(weights), folder=str(folder))
         answer = self.wait()
-        return Artifact(Path(answer["path"]), Path(answer["graph"]), answer["size"], answer["description"])
+        return Artifact(
+            Path(answer["path"]), Path(answer["graph"]), answer["size"], answer["description"], answer["optimized"]
+        )
 
     def open(self, artifact: Artifact, threads: int, images: NDArray[Any]) -> None:
         """Load a file, and run it once; raises MissingLibraryError if the runtime is not installed."""
@@ -51,6 +58,7 @@ class RuntimeProcess(WorkerProcess):
             threads=threads,
         )
         answer = self.wait()
+        self.optimized = artifact.optimized
         self.load_seconds, self.environment = answer["seconds"], answer["environment"]
 
     def prepare(self, images: NDArray[Any]) -> NDArray[Any]:

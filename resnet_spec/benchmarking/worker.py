@@ -48,7 +48,13 @@ class _Worker:
         path, held = folder / f"model{kind.ending}", folder / "graph.json"
         self.backend.write(model, graph, path)
         held.write_text(graph.to_json(), "utf-8")
-        return {"path": str(path), "graph": str(held), "size": _size(path), "description": kind.description}
+        return {
+            "path": str(path),
+            "graph": str(held),
+            "size": _size(path),
+            "description": kind.description,
+            "optimized": kind.optimized,
+        }
 
     def open(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Load the file, and run it once: compilers work at the first run."""
