@@ -75,17 +75,21 @@ def judge_nodes(
     """
     graph, values, rounded = forms.graphs[-1], forms.rewriting.values, rounded_nodes(forms)
     exact = _ExactValues(backend, plain, forms.graphs[0], images, {*values.values()})
-    # Values of nodes that no node of the network has are their own.
-    own = Values(graph, images)
+    # Nodes without a counterpart have values of their own, whose rounding is part of what comes after them.
+    own, noisy = Values(graph, images), Values(graph, images)
     found: list[Judged] = []
     for node in graph.nodes:
-        inputs = own.take(node)
+        inputs, moved = own.take(node), noisy.take(node)
         value = backend.apply(models["float64"], graph, node.name, inputs)
         if node.name in values:
             wanted = exact.value(values[node.name])
-            found.append(_judged(backend, models, graph, node, inputs, value, wanted, rounded, generator))
-            value = wanted
-        own.put(node.name, value)
+            found.append(_judged(backend, models, graph, node, inputs, moved, value, wanted, rounded, generator))
+            own.put(node.name, wanted)
+            noisy.put(node.name, wanted)
+        else:
+            own.put(node.name, value)
+            exact_model = models["float64"]
+            noisy.put(node.name, apply_with_noise(backend, exact_model, graph, node, moved, generator, rounded))
     return found
 
 
@@ -111,16 +115,18 @@ class _ExactValues:
 
 def _judged(
     backend: Backend, models: dict[DType, Any], graph: Graph, node: Node, inputs: list[NDArray[Any]],
+    moved: list[NDArray[Any]],
     value: NDArray[Any], wanted: NDArray[Any], rounded: frozenset[str], generator: np.random.Generator,
 ) -> Judged:  # fmt: skip
     exact = models["float64"]
     draws = [
-        apply_with_noise(backend, exact, graph, node, inputs, generator, rounded) for _ in range(draws_for(value.size))
+        apply_with_noise(backend, exact, graph, node, moved, generator, rounded) for _ in range(draws_for(value.size))
     ]
-    error = max(largest_difference(moved, value) for moved in draws)
+    error = max(largest_difference(draw, value) for draw in draws)
     # In float64 both forms round, and so do the formulas, as often as a normalization at most.
-    roundings = node.operation.roundings(*graph.input_shapes(node)) + 1
-    both = 2 * error * (sqrt((roundings + NORMALIZING) / roundings) if node.layer in rounded else 1)
+    own = any(one is not other for one, other in zip(inputs, moved, strict=True))
+    roundings = 1 if own else node.operation.roundings(*graph.input_shapes(node)) + 1
+    both = 2 * error * (sqrt((roundings + NORMALIZING) / roundings) if own or node.layer in rounded else 1)
     narrow = [value.astype("float32") for value in inputs]
     low = backend.apply(models["float32"], graph, node.name, narrow)
     high = backend.apply(exact, graph, node.name, [value.astype("float64") for value in narrow])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from resnet_spec.backend.optimizing import optimized
+from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import get_backend
+from resnet_spec.graph import Graph
 from resnet_spec.parity.compare import compare
-from resnet_spec.parity.optimized_nodes import rounded_nodes
+from resnet_spec.parity.optimized_nodes import judge_nodes, rounded_nodes
 from resnet_spec.parity.walk import apply_with_noise
 from resnet_spec.spec.loader import load
 from tests.backend_pool import shared_backends
@@ -21,8 +24,17 @@ from tests.third_party import distribution, on_path
 
 need("torch")
 
+from resnet_spec_torch import TorchBackend  # noqa: E402 - imports torch
+
 SPEC = "cifar/resnet20"
 WRONG = ("folding", "finishing", "rounding")
+
+
+class Splitting(TorchBackend):
+    """PyTorch, with a grouped convolution as two."""
+
+    def group_parts(self, graph: Graph) -> Mapping[str, int]:
+        return {"conv": 2}
 
 
 @pytest.fixture
@@ -105,3 +117,23 @@ def test_a_rounded_parameter_is_one_rounding_more() -> None:
 
     # Two products and a bias: three roundings, and one more.
     assert noise("bn") / noise() == pytest.approx((4 / 3) ** 0.5, rel=1e-3)
+
+
+def test_the_rounding_of_nodes_without_a_counterpart_is_part_of_the_next_node() -> None:
+    builder = Builder(8, 6, 6).add("conv", "conv2d", channels=16, kernel=3, groups=4).add("bn", "batch_norm")
+    builder.add("relu", "relu").add("bn2", "batch_norm").add("flat", "flatten").add("fc", "linear", features=5)
+    graph, backend = builder.graph(), Splitting()
+    forms, arrays = optimized(backend, graph), random_arrays(graph)
+    exact = forms.rewriting.arrays(arrays)
+    models: dict[DType, Any] = {}
+    for dtype in ("float64", "float32"):
+        models[dtype] = backend.compile(forms.graphs[-1], dtype=dtype)
+        backend.load(models[dtype], forms.graphs[-1], {name: array.astype(dtype) for name, array in exact.items()})
+    plain = backend.compile(graph, dtype="float64")
+    backend.load(plain, graph, {name: array.astype("float64") for name, array in arrays.items()})
+    images = np.random.default_rng(0).standard_normal((2, 8, 6, 6))
+    found = judge_nodes(backend, plain, models, forms, images, np.random.default_rng(1))
+    # A concatenation of two convolutions, and a linear layer behind a flattening of other values.
+    assert [node.name for node in found] == ["conv", "relu", "fc"]
+    assert all(difference.passed for node in found for difference in node.differences("torch"))
+    assert found[0].float64_allowed < 1e-12
