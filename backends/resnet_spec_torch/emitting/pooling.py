@@ -54,7 +54,9 @@ def _avg_pool(op: ops.AvgPool, shape: Shape, options: Options) -> nn.Module:
     native, padded = _AVG_POOLS[op.rank - 1]
     settings = {"ceil_mode": op.ceil_mode, "count_include_pad": op.count_include_pad}
     padding = _native_padding(op)
-    if padding is None:
+    # PyTorch's own AvgPool3d refuses a volume that is smaller than its kernel, however much it is padded.
+    refused = op.rank == 3 and any(size < extent for size, extent in zip(shape[1:], op.kernel, strict=True))
+    if padding is None or refused:
         return padded(op.kernel, op.stride, edges=op.padding, **settings)
     return native(op.kernel, op.stride, padding, **settings)
 
