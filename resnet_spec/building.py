@@ -134,6 +134,50 @@ def build(
         >>> model.linear.out_features
         7
     """
+    return built_with_graph(
+        spec,
+        backend,
+        weights,
+        seed,
+        overrides,
+        dtype,
+        exact_statistics=exact_statistics,
+        mmap=mmap,
+        optimize=optimize,
+        **reading,
+    )[0]
+
+
+def built_with_graph(
+    spec: str | Path | Spec,
+    backend: str,
+    weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    dtype: DType | None = None,
+    *,
+    exact_statistics: bool = False,
+    mmap: bool = False,
+    optimize: bool = False,
+    **reading: Unpack[Reading],
+) -> tuple[Any, Graph]:
+    """Build a model as ``build`` does, and return the graph that it was compiled from too: the optimized one, if any.
+
+    Args:
+        spec: As for ``build``, like all that follow.
+        backend: The backend.
+        weights: The weights.
+        seed: The seed.
+        overrides: The overrides.
+        dtype: The dtype.
+        exact_statistics: Whether to keep the running variance as the spec states it.
+        mmap: Whether to map a file of weights.
+        optimize: Whether to build the optimized form.
+        **reading: How to read the weights.
+
+    Returns:
+        The model and its graph.
+    """
     if isinstance(spec, Spec):
         if overrides:
             raise TypeError("overrides apply while a spec is loaded: pass them to load()")
@@ -163,7 +207,7 @@ def build(
     if optimize:
         finish(compiler, model)
     _remember(model, _Built(loaded, forms, compiler))
-    return model
+    return model, forms.graphs[-1]
 
 
 def load_weights(
@@ -250,18 +294,6 @@ def _built(model: Any, remedy: str) -> _Built:
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         raise TypeError(f"build() did not return this {kind}: {remedy}")
     return built
-
-
-def compiled_graph(model: Any) -> Graph:
-    """Return the graph that a model which ``build`` returned was compiled from: the optimized one, if it is that.
-
-    Args:
-        model: A model that ``build`` returned.
-
-    Returns:
-        The graph.
-    """
-    return _built(model, "it is known of these only").graph
 
 
 def save(

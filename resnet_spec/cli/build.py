@@ -63,7 +63,7 @@ def command(
     import time
 
     from resnet_spec.backend.registry import find, get_backend, outputs_of
-    from resnet_spec.building import build, compiled_graph
+    from resnet_spec.building import built_with_graph
     from resnet_spec.graph.summary import summarize
     from resnet_spec.parity.compare import at_size
     from resnet_spec.parity.randomization import random_images
@@ -94,8 +94,7 @@ def command(
             compiler = get_backend(backend)
         tell(f"building {graph.name}")
         start = time.perf_counter()
-        model = build(loaded, backend, path, seed, dtype=dtype, optimize=optimize, **reading)
-        compiled = compiled_graph(model)
+        model, compiled = built_with_graph(loaded, backend, path, seed, dtype=dtype, optimize=optimize, **reading)
         built = time.perf_counter()
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)

@@ -19,7 +19,7 @@ def preview(specs: tuple[str, ...], port: int, opens: bool) -> None:
     Ctrl-C.
     """
     require("reports", "the preview", "jinja2")
-    from resnet_spec.document.parser import read
+    from resnet_spec.document.files import read
     from resnet_spec.preview.server import PreviewServer
     from resnet_spec.preview.watching import Watched
     from resnet_spec.spec.catalog import Catalog

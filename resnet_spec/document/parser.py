@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import yaml
 
-from resnet_spec.errors import KeyPath, Position, Problem, SpecError, one_line, suggest
+from resnet_spec.errors import KeyPath, Position, Problem, SpecError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +18,6 @@ if TYPE_CHECKING:
     from yaml._yaml import Mark as CMark
 
     _Mark: TypeAlias = yaml.Mark | CMark
-
-STDIN: Final = Path("-")
-"""What is read of standard input, as other programs have it."""
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 64
@@ -109,46 +103,6 @@ def parse(text: str, file: str) -> Document:
     return builder.document()
 
 
-def read(path: Path) -> Document:
-    """Read one YAML file of at most 1 MiB of UTF-8, or ``STDIN``."""
-    return parse(read_text(path), _name(path))
-
-
-def _name(path: Path) -> str:
-    return "<stdin>" if path == STDIN else str(path)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file that ``read`` reads; raises SpecError."""
-    name = one_line(_name(path))
-    try:
-        content = _standard_input(sys.stdin) if path == STDIN else _content(path)
-    except OSError as error:
-        raise SpecError(f"{name}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise SpecError(f"{_name(path)!r}: {error}") from None
-    if len(content) > MAX_BYTES:
-        raise _too_large(name)
-    return _decode(content, _name(path))
-
-
-def _content(path: Path) -> bytes:
-    # A pipe or a device may wait, or have no end.
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise SpecError(f"{one_line(str(path))}: is not a regular file")
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
-
-
-@lru_cache(maxsize=1)
-def _standard_input(stream: TextIO | None) -> bytes:
-    """What standard input has; it can be read only once, and a command may read a spec several times."""
-    buffer = getattr(stream, "buffer", None)
-    if buffer is None:
-        raise SpecError("<stdin>: there is no standard input")
-    return buffer.read(MAX_BYTES + 1)
-
-
 # Text
 
 
@@ -158,30 +112,23 @@ _FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 def _check_text(text: str, file: str) -> None:
     if len(text) > MAX_BYTES:
-        raise _too_large(file)
+        raise too_large(file)
     if found := _FORBIDDEN.search(text):
-        position = _position_at(text, found.start(), file)
+        position = position_at(text, found.start(), file)
         raise SpecError(Problem(f"character U+{ord(found[0]):04X} is not allowed in YAML", position=position))
 
 
-def _too_large(file: str) -> SpecError:
+def too_large(file: str) -> SpecError:
+    """The error of a text that is too long to be a spec."""
     return SpecError(f"{file}: larger than 1 MiB")
-
-
-def _decode(content: bytes, file: str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8").removeprefix("\ufeff")
-        position = _position_at(before, len(before), file)
-        raise SpecError(Problem(f"not UTF-8: byte 0x{content[error.start]:02x}", position=position)) from None
 
 
 def _position(mark: _Mark | None, file: str) -> Position:
     return Position(file, mark.line + 1, mark.column + 1) if mark else Position(file, 1, 1)
 
 
-def _position_at(text: str, offset: int, file: str) -> Position:
+def position_at(text: str, offset: int, file: str) -> Position:
+    """The position of the character at an offset."""
     lines = re.split(r"\r\n?|\n", text[:offset])
     return Position(file, len(lines), len(lines[-1]) + 1)
 

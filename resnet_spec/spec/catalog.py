@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from resnet_spec import hub
-from resnet_spec.document.parser import STDIN, Document, read
+from resnet_spec.document.files import STDIN, read
+from resnet_spec.document.parser import Document
 from resnet_spec.errors import SpecError, suggest
 
 PREFERRED = "torchvision"

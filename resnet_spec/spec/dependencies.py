@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from resnet_spec.document.parser import read, read_text
+from resnet_spec.document.files import read, read_text
 from resnet_spec.errors import SpecError
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.extends import words

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from resnet_spec.document.files import read
 from resnet_spec.document.merge import merge
-from resnet_spec.document.parser import Document, KeyPath, dotted, graft, read
+from resnet_spec.document.parser import Document, KeyPath, dotted, graft
 from resnet_spec.errors import Problem, ResnetSpecError, SpecError, suggest
 from resnet_spec.spec.catalog import ENDINGS, Catalog
 from resnet_spec.spec.ranks import in_ranks_of

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from resnet_spec.document.parser import Document, KeyPath, copied, parse, read, read_text
+from resnet_spec.document.files import read, read_text
+from resnet_spec.document.parser import Document, KeyPath, copied, parse
 from resnet_spec.errors import Problem, SpecError
 from resnet_spec.errors.validation import InvalidValue, invalid_values
 from resnet_spec.spec.catalog import ENDINGS, Catalog

@@ -230,7 +230,7 @@ def _captured(descriptor: int) -> Generator[IO[str]]:
 
 def check_yaml(path: Path) -> None:
     """Check a file against the models and the schema; lower a spec to its graph."""
-    from resnet_spec.document.parser import read as read_yaml
+    from resnet_spec.document.files import read as read_yaml
     from resnet_spec.spec.dependencies import kind
     from resnet_spec.spec.loader import check_block, load
     from tests.schemas import validators

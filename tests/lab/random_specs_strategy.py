@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from resnet_spec.document.parser import read
+from resnet_spec.document.files import read
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.operations import OPERATIONS, Category

@@ -8,7 +8,7 @@ from pathlib import Path
 import resnet_spec
 from resnet_spec import summarize
 from resnet_spec.cli.common import count
-from resnet_spec.document.parser import read
+from resnet_spec.document.files import read
 from resnet_spec.spec.catalog import Catalog
 from tests.shipped import shipped
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from resnet_spec.document import parser as documents
 from resnet_spec.document.dump import to_yaml
-from resnet_spec.document.parser import STDIN, dotted, parse, read
+from resnet_spec.document.files import STDIN, read
+from resnet_spec.document.parser import dotted, parse
 from resnet_spec.errors import Position, SpecError
 from tests.resnet_spec.document.support import assert_placed, lines
 

@@ -103,7 +103,7 @@ def test_every_command_reads_a_spec_once(
 
     read: list[Any] = []
     composed = loader.composed
-    monkeypatch.setattr(loader, "composed", lambda path, catalog: read.append(path) or composed(path, catalog))
+    monkeypatch.setattr(loader, "composed", lambda path, *rest: read.append(path) or composed(path, *rest))
     graph = resnet_spec.load("first.yaml").to_graph()
     resnet_spec.write_weights("w.safetensors", graph, resnet_spec.initialize(graph))
     seen = resnet_spec.load("resnet18", ["input.height=32", "input.width=32"]).to_graph()

@@ -13,7 +13,8 @@ Mistakes = Callable[..., list[str]]
 
 
 def test_mistakes_without_end_are_cut_off(mistakes: Mistakes) -> None:
-    said = mistakes("extends: resnet18\nstages: {layer1: {repeat: 10000, channels: 1 - index}}\n")
+    layers = "".join(f"  other{number}: rellu\n" for number in range(reports.MAX_PROBLEMS + 50))
+    said = mistakes(f"extends: resnet18\nstem:\n{layers}")
 
     assert len(said) == reports.MAX_PROBLEMS + 1
     assert said[-1] == "too many problems; the rest of the spec is not checked"

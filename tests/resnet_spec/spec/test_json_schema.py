@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from resnet_spec import available, load
-from resnet_spec.document.parser import parse, read
+from resnet_spec.document.files import read
+from resnet_spec.document.parser import parse
 from resnet_spec.operations import WORDS
 from resnet_spec.operations.base import summary
 from resnet_spec.spec.catalog import Catalog

@@ -74,10 +74,13 @@ def error_of(source: SourceModel, batch: int = 3) -> float:
 def in_inference(graph: Graph) -> Counter[Any]:
     """What a file without metadata states of a graph: each operation's words and what it depends on.
 
-    Not what only training depends on, nor which of two equal ways a padding, a part, a reshape or a resize is stated
-    in.
+    Not what only training depends on, nor which of two equal ways a padding, a part, a resize or a chain of reshapes is
+    stated in.
     """
     values: dict[str, str] = {INPUT: "input"}
+    # What each reshape reads before all reshapes; those that only others read are not counted.
+    reshaped: dict[str, str] = {}
+    uncounted: set[str] = set()
     for each in graph.nodes:
         op: Any = each.operation
         if op.category is Category.REGULARIZATION:
@@ -99,14 +102,21 @@ def in_inference(graph: Graph) -> Counter[Any]:
             fields |= {"scale": None, "size": each.shape[1:], "like": False}
             reads = reads[:1]
         elif op.op in ("flatten", "reshape"):
-            fields = {"op": "reshape"}
+            uncounted |= {*reads} & reshaped.keys()
+            source = reshaped[each.name] = reshaped.get(reads[0], reads[0])
+            if each.shape == (graph.by_name[source].shape if source != INPUT else graph.input.shape):
+                values[each.name] = values[source]
+                uncounted.add(each.name)
+                continue
+            fields, reads = {"op": "reshape"}, (source,)
         elif op.op == "parameter":
             reads = ()
         again = bool(each.calls and op.parameters(*graph.input_shapes(each)))
         depends = repr((sorted(fields.items()), [values[name] for name in reads], each.shape, again))
         values[each.name] = sha256(depends.encode()).hexdigest()
     outputs = [values[name] for name in graph.outputs]
-    own = [values[each.name] for each in graph.nodes if each.operation.category is not Category.REGULARIZATION]
+    uncounted |= {each.name for each in graph.nodes if each.operation.category is Category.REGULARIZATION}
+    own = [values[each.name] for each in graph.nodes if each.name not in uncounted]
     return Counter([*own, *(f"output {index}: {value}" for index, value in enumerate(outputs))])
 
 
