@@ -148,8 +148,7 @@ def test_weights_that_fit_no_form_are_reported_by_the_names_of_the_spec() -> Non
 
 
 def test_the_graph_that_was_compiled_is_known(tmp_path: Path) -> None:
-    model = built(drawn(), optimize=True)
-    graph = building.compiled_graph(model)
+    model, graph = building.built_with_graph(SPEC, "torch", drawn(), optimize=True)
     assert "bn1" not in graph.by_name
     save(model, tmp_path / "optimized.safetensors")
     assert read_weights(tmp_path / "optimized.safetensors", graph).keys() == dict(model.named_parameters()).keys()
