@@ -454,7 +454,9 @@ def test_torch_builds_runs_and_writes(process: Command, tmp_path: Path) -> None:
 
 
 def test_the_optimized_form_is_built_and_written_at_a_fixed_size(command: Command, tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+    need("onnx")
+    import onnx
+
     line = ["resnet-build", "cifar/resnet20", "--backend", "onnx", "--optimize", "--fixed", "2x3x20x16"]
     done = command(*line, "--output", tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx").graph
