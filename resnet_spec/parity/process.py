@@ -163,9 +163,12 @@ class WorkerProcess:
         timer = None if self._seconds is None else threading.Timer(self._seconds, self._expire)
         if timer is not None:
             timer.start()
-        line = self._process.stdout.readline()
-        if timer is not None:
-            timer.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            # Also after Ctrl-C, or the timer's thread would keep this process until it expires.
+            if timer is not None:
+                timer.cancel()
         if not line:
             raise BackendError(self._death())
         answer: dict[str, Any] = json.loads(line)
