@@ -8,7 +8,7 @@ from torch import nn
 
 from resnet_spec import operations as ops
 from resnet_spec.operations.fields import Shape
-from resnet_spec.operations.windows import fixed_padding
+from resnet_spec.operations.windows import fixed_padding, is_unpadded
 from resnet_spec_torch.emitting.emitters import LAYERS, Options
 from resnet_spec_torch.emitting.windows import same_on_both_sides
 from resnet_spec_torch.layers import GeMPool
@@ -54,8 +54,9 @@ def _avg_pool(op: ops.AvgPool, shape: Shape, options: Options) -> nn.Module:
     native, padded = _AVG_POOLS[op.rank - 1]
     settings = {"ceil_mode": op.ceil_mode, "count_include_pad": op.count_include_pad}
     padding = _native_padding(op)
-    # PyTorch's own AvgPool3d refuses a volume that is smaller than its kernel, however much it is padded.
-    refused = op.rank == 3 and any(size < extent for size, extent in zip(shape[1:], op.kernel, strict=True))
+    # PyTorch's own AvgPool3d refuses a volume that is smaller than its kernel, however much it is padded, and the size
+    # may differ from call to call.
+    refused = op.rank == 3 and not is_unpadded(op.padding)
     if padding is None or refused:
         return padded(op.kernel, op.stride, edges=op.padding, **settings)
     return native(op.kernel, op.stride, padding, **settings)
