@@ -105,10 +105,13 @@ class _LayerContexts:
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}
         self._shapes: dict[str, set[Shape]] = {}
+        self._joined: dict[str, set[tuple[Shape, ...]]] = {}
         for node in graph.nodes:
             producer = graph.by_name.get(node.inputs[0])
             self._producers.setdefault(node.layer, set()).add(producer.operation.op if producer else INPUT)
-            self._shapes.setdefault(node.layer, set()).add(graph.input_shapes(node)[0])
+            shapes = graph.input_shapes(node)
+            self._shapes.setdefault(node.layer, set()).add(shapes[0])
+            self._joined.setdefault(node.layer, set()).add(shapes)
 
     def context(self, node: Node) -> LayerContext:
         return LayerContext(
@@ -116,6 +119,7 @@ class _LayerContexts:
             policy=self._policy,
             producers=frozenset(self._producers[node.layer]),
             shapes=frozenset(self._shapes[node.layer]),
+            joined=frozenset(self._joined[node.layer]),
             exact_statistics=self._exact_statistics,
             free_name=self._free,
         )

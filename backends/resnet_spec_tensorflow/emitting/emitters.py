@@ -25,13 +25,15 @@ class LayerContext:
     """What an emitter needs besides the operation: names and dtype policy of the layers, and facts about the input.
 
     ``producers`` are the operations whose values reach the layer, over all its calls, and ``shapes`` the shapes of
-    those values, channels first and without the batch. ``free_name`` makes a name that no other layer has.
+    those values, channels first and without the batch. ``joined`` has the shapes of all inputs of each call.
+    ``free_name`` makes a name that no other layer has.
     """
 
     name: str
     policy: Any
     producers: frozenset[str]
     shapes: frozenset[Shape]
+    joined: frozenset[tuple[Shape, ...]]
     exact_statistics: bool
     free_name: Callable[[str], str]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from resnet_spec import operations as ops
+from resnet_spec.operations.fields import Shape
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, keras_axis
 from resnet_spec_tensorflow.emitting.functions import Function
 from resnet_spec_tensorflow.framework import keras
@@ -12,7 +14,46 @@ from resnet_spec_tensorflow.framework import keras
 
 @EMITTERS.register("add")
 def _add(op: ops.Add, context: LayerContext) -> Steps:
-    return (keras.layers.Add(**context.common),)
+    """Keras takes a second term that has one axis of more than one element for a bias of the channels.
+
+    For one image of a fixed size its sum is then wrong where the axis is another one, and the first term has as many
+    rows or channels. It is right if the second term has the shape of the sum, so that the largest comes last.
+    """
+    # The compiler passes the terms from the last to the first.
+    orders = {_growing(shapes[::-1]) for shapes in context.joined}
+    order = orders.pop()
+    if orders or order is None:
+        return (_Differences(context, len(next(iter(context.joined)))),)
+    add = keras.layers.Add(**context.common)
+    if order == tuple(range(len(order))):
+        return (add,)
+    return (lambda values: add([values[index] for index in order]),)
+
+
+def _growing(shapes: tuple[Shape, ...]) -> tuple[int, ...] | None:
+    """Return an order of terms in which each has the shape of the sum so far, or None."""
+    order = tuple(sorted(range(len(shapes)), key=lambda index: prod(shapes[index])))
+    total = shapes[order[0]]
+    for index in order[1:]:
+        total = tuple(map(max, total, shapes[index]))
+        if total != shapes[index]:
+            return None
+    return order
+
+
+class _Differences:
+    """A sum as the first term less the negatives of the others, which is the same to the bit."""
+
+    def __init__(self, context: LayerContext, terms: int) -> None:
+        names = [context.helper("sum") for _ in range(terms - 2)]
+        self._negatives = [keras.layers.Rescaling(-1.0, **context.helper("negative")) for _ in range(terms - 1)]
+        self._differences = [keras.layers.Subtract(**settings) for settings in (*names, context.common)]
+
+    def __call__(self, terms: list[Any]) -> Any:
+        total, *others = terms
+        for term, negative, difference in zip(others, self._negatives, self._differences, strict=True):
+            total = difference([total, negative(term)])
+        return total
 
 
 @EMITTERS.register("multiply")
