@@ -60,8 +60,8 @@ def _slice(op: ops.Slice, context: LayerContext) -> Steps:
     if op.parts is not None:
         return (Function(context, lambda x: keras.ops.split(x, op.parts, keras_axis(op.axis))[op.part]),)
     if op.stop is not None and (op.axis or context.rank == 1):
-        # A slice of rows, or of a flattened map, whose number is not known has an unknown size in Keras, even where both
-        # its ends are known.
+        # A slice of rows, or of a flattened map, of unknown number has an unknown size in Keras, even where both of its
+        # ends are known.
         rows = range(op.start or 0, op.stop)
         return (Function(context, lambda x: keras.ops.take(x, [*rows], keras_axis(op.axis))),)
     part = slice(op.start or None, op.stop)
