@@ -135,6 +135,10 @@ class OutputError(ResnetSpecError):
     """A result cannot be written to the requested path."""
 
 
+class QuantizationError(ResnetSpecError):
+    """A network cannot be quantized as requested, or a file of quantization does not fit it."""
+
+
 class DownloadError(ResnetSpecError):
     """Published weights cannot be downloaded, or differ from what was published."""
 

@@ -1,0 +1,95 @@
+"""Chooses the grids of a network from the values that images lead to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.errors import QuantizationError
+from resnet_spec.graph import INPUT, Graph
+from resnet_spec.operations import AvgPool
+from resnet_spec.quantization.form import CalibrationImages, Grid, Method, Quantization, kernel_scales
+from resnet_spec.quantization.placement import grids_of, place
+from resnet_spec.quantization.ranges import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Batches = Callable[[], Iterable["NDArray[Any]"]]
+"""Returns the images in batches (N, *input), the same at each call."""
+
+Run = Callable[["NDArray[Any]"], Sequence["NDArray[Any]"]]
+"""Computes the values that were asked for, of a batch of images."""
+
+
+def calibrate(
+    graph: Graph,
+    optimized: Graph,
+    arrays: Mapping[str, NDArray[Any]],
+    batches: Batches,
+    runner: Callable[[Sequence[str]], Run],
+    *,
+    method: Method = "minmax",
+    keep: Sequence[str] = (),
+) -> Quantization:
+    """Choose what is quantized, and the grid of each value and kernel.
+
+    Args:
+        graph: The spec's graph.
+        optimized: What ``optimize`` made of it.
+        arrays: The arrays of the latter.
+        batches: The images; they are gone through twice, or once for ``minmax``.
+        runner: Returns a function that computes the values of these nodes in float.
+        method: How the range of each value is chosen; kernels keep all their numbers.
+        keep: Patterns of the names of nodes that stay in float.
+
+    Returns:
+        The quantization.
+
+    Raises:
+        QuantizationError: Nothing is to be quantized, there is no image, or a value is not finite.
+    """
+    placement = place(optimized, keep)
+    nodes = [name for name in placement.values if name != INPUT]
+    run = runner(nodes)
+    found = {name: Histogram(name) for name in placement.values}
+    digest, count = hashlib.sha256(), 0
+
+    def values(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {INPUT: batch} | dict(zip(nodes, run(batch), strict=True))
+
+    for batch in batches():
+        digest.update(batch.astype("<f4", copy=False).tobytes())
+        count += len(batch)
+        given = values(batch)
+        for name, histogram in found.items():
+            histogram.see(given[name])
+    if not count:
+        raise QuantizationError("no image was given")
+    if method != "minmax":
+        for batch in batches():
+            given = values(batch)
+            for name, histogram in found.items():
+                histogram.count(given[name])
+    grids = {name: histogram.grid(method) for name, histogram in found.items()}
+    chosen = Quantization(
+        network=graph.name,
+        fingerprint=graph.fingerprint,
+        method=method,
+        images=CalibrationImages(count=count, sha256=digest.hexdigest()),
+        kept=tuple(keep),
+        values=grids,
+        kernels={name: kernel_scales(arrays[name]) for name in placement.kernels},
+    )
+    return chosen.model_copy(update={"values": _with_shared_grids(optimized, chosen)})
+
+
+def _with_shared_grids(graph: Graph, quantization: Quantization) -> dict[str, Grid]:
+    """Return the grids with those of average pools replaced by those of their inputs, as TFLite demands it."""
+    grids = dict(quantization.values)
+    for node in graph.nodes:
+        if isinstance(node.operation, AvgPool) and node.name in grids:
+            known = grids_of(graph, quantization.model_copy(update={"values": grids}))
+            grids[node.name] = known.get(node.inputs[0], grids[node.name])
+    return grids
