@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, cast, overload
 
-from resnet_spec.backend.optimizing import Forms, finish, optimized
+from resnet_spec.backend.optimizing import Forms, core_forms, finish, optimized
 from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import find, get_backend
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.initialization import initialize
+from resnet_spec.quantization import Quantization, check
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.atomic import ending
@@ -46,6 +48,7 @@ def build(
     exact_statistics: bool = False,
     mmap: bool = False,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> nn.Module: ...
 
@@ -62,6 +65,7 @@ def build(
     exact_statistics: bool = False,
     mmap: bool = False,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> keras.Model: ...
 
@@ -78,6 +82,7 @@ def build(
     exact_statistics: bool = False,
     mmap: bool = False,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> Any: ...
 
@@ -93,6 +98,7 @@ def build(
     exact_statistics: bool = False,
     mmap: bool = False,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> Any:
     """Build a native model in inference mode.
@@ -116,6 +122,10 @@ def build(
             standardized kernels computed, padding merged, and layers that act in training only removed
             (``resnet_spec.optimization``), then what only the backend decides, such as the layout in memory. The
             weights may be those of the spec or of its optimized form. Such a model does not train.
+        quantization: What ``quantize`` returned, or the file that it was written to. The model is then 8-bit, of the
+            optimized form: its values and kernels are rounded to their grids as they are computed. In PyTorch and
+            TensorFlow it trains, with gradients that pass the roundings straight through; ``.onnx`` and ``.tflite``
+            files have kernels of 8-bit integers, with which their runtimes compute.
         **reading: How to read the weights: ``adapt``, ``take``, ``ema``, ``strict_graph`` and ``check_finite``, as in
             ``read_weights``.
 
@@ -126,7 +136,9 @@ def build(
         SpecError: The spec or an override is wrong.
         WeightsError: The weights cannot be read, or do not fit.
         DownloadError: Published weights cannot be fetched.
-        BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting.
+        QuantizationError: The quantization is of another network.
+        BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting, or
+            has no 8-bit form of the network.
         TypeError: ``overrides`` are given for a ``Spec`` that is loaded already.
 
     Examples:
@@ -144,6 +156,7 @@ def build(
         exact_statistics=exact_statistics,
         mmap=mmap,
         optimize=optimize,
+        quantization=quantization,
         **reading,
     )[0]
 
@@ -159,6 +172,7 @@ def built_with_graph(
     exact_statistics: bool = False,
     mmap: bool = False,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> tuple[Any, Graph]:
     """Build a model as ``build`` does, and return the graph that it was compiled from too: the optimized one, if any.
@@ -173,6 +187,7 @@ def built_with_graph(
         exact_statistics: Whether to keep the running variance as the spec states it.
         mmap: Whether to map a file of weights.
         optimize: Whether to build the optimized form.
+        quantization: What is quantized.
         **reading: How to read the weights.
 
     Returns:
@@ -185,6 +200,7 @@ def built_with_graph(
     else:
         loaded = load(spec, overrides)
     graph = loaded.to_graph()
+    quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
     # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
     arrays = None
@@ -192,19 +208,26 @@ def built_with_graph(
         arrays = initialize(graph, seed) if weights is None else _arrays(loaded, graph, weights, seed, mmap, reading)
     except WeightsError:
         # They may be those of an optimized form, which the backend determines.
-        if not optimize:
+        if not optimize and quantized is None:
             raise
     compiler = get_backend(backend)
-    forms = optimized(compiler, graph) if optimize else Forms.unchanged(graph)
+    if quantized is not None:
+        forms = core_forms(graph)
+        check(forms.graphs[-1], quantized, graph.fingerprint)
+    else:
+        forms = optimized(compiler, graph) if optimize else Forms.unchanged(graph)
     if arrays is None:
         arrays = _in_any_form(loaded, forms, weights, seed, mmap, reading)
-    elif optimize:
+    else:
         arrays = forms.rewriting.arrays(arrays)
     # Without a dtype a backend's own default counts.
     chosen: _Dtype = {} if dtype is None else {"dtype": dtype}
-    model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)
+    if quantized is not None:
+        model = quantizing(compiler).compile_quantized(forms.graphs[-1], quantized, **chosen)
+    else:
+        model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)
     compiler.load(model, forms.graphs[-1], arrays)
-    if optimize:
+    if optimize and quantized is None:
         finish(compiler, model)
     _remember(model, _Built(loaded, forms, compiler))
     return model, forms.graphs[-1]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
+    from resnet_spec.quantization import Quantization
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -59,6 +60,11 @@ class TorchBackend:
         Raises GraphError if a node's name cannot be a module's.
         """
         return compile_graph(graph, Options(_DTYPES[dtype] if dtype else torch.get_default_dtype(), exact_statistics))
+
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> nn.Module:
+        """A model of an optimized graph that rounds values and kernels to their grids; it can be trained so."""
+        chosen = _DTYPES[dtype] if dtype else torch.get_default_dtype()
+        return compile_graph(graph, Options(chosen, quantization=quantization))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.

@@ -26,6 +26,7 @@ from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, PARAMETERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
 from resnet_spec_torch.layers import Unsynchronized
+from resnet_spec_torch.quantization import GRIDS, with_quantized_kernel
 from resnet_spec_torch.renaming import rename_parameters
 from resnet_spec_torch.source import forward_text
 
@@ -54,7 +55,11 @@ def compile_graph(graph: Graph, options: Options) -> nn.Module:
     groups = group(graph, *owners)
     blocks = {split(scope.name): scope.block for scope in graph.scopes if scope.kind == "block"}
     with _collection_paused():
-        return _Compiler(graph, options, groups, blocks).module(_tree(graph.layers)).eval()
+        compiler = _Compiler(graph, options, groups, blocks)
+        model = compiler.module(_tree(graph.layers)).eval()
+    if compiler.grids:
+        GRIDS[model] = compiler.grids
+    return model
 
 
 @contextmanager
@@ -97,6 +102,8 @@ class _Compiler:
         self.options = options
         self.groups = groups
         self.blocks = blocks
+        self.grids = options.quantization.values if options.quantization else {}
+        self.kernels = options.quantization.kernels if options.quantization else {}
 
     def module(self, tree: _ModuleTree) -> nn.Module:
         """Return the module for a name, with its children."""
@@ -115,6 +122,8 @@ class _Compiler:
         layer = LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
         if isinstance(layer, Unsynchronized):
             layer.layer_name = node.layer
+        if (scales := self.kernels.get(node.parameter_name("weight"))) is not None:
+            layer = with_quantized_kernel(layer, scales)
         if node.parameter_names:
             for name in node.parameter_names.values():
                 if name not in node.parameter_names:
@@ -130,9 +139,10 @@ class _Compiler:
         if contents is None:
             numbered = list(tree.children) == [str(index) for index in range(len(tree.children))]
             return nn.ModuleList() if numbered and block is None else _class(name, nn.Module)()
-        if tree.path and contents.is_chain(tree.children):
+        rounds = any(call.node is not None and call.value in self.grids for call in contents.calls)
+        if tree.path and contents.is_chain(tree.children) and not rounds:
             return nn.Sequential() if block is None else _class(name, nn.Sequential)()
-        return _class(name, nn.Module, forward_text(contents))()
+        return _class(name, nn.Module, forward_text(contents, self.grids))()
 
     def class_name(self, path: Path) -> str:
         """Return the block's name, or the last word of the group's own."""

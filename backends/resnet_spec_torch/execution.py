@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, PARAMETERS, expression
 from resnet_spec_torch.parameters import from_numpy, to_numpy
+from resnet_spec_torch.quantization import GRIDS, on_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,17 +40,22 @@ def listed(output: Tensor | list[Tensor] | dict[str, Tensor]) -> list[Tensor]:
 
 def apply(model: nn.Module, node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Compute one node's value by the model's layer, or by the expression in its ``forward``."""
-    operation = node.operation
-    values = [batch_for(model, value) for value in inputs]
     with torch.no_grad():
-        if operation.op in LAYERS:
-            return to_numpy(model.get_submodule(node.layer)(*values))
-        if operation.op in PARAMETERS:
-            values.append(model.get_parameter(node.layer))
-            text = PARAMETERS[operation.op](operation, node.shape, *_names(len(values)))
-        else:
-            text = expression(operation, node.shape, *_names(len(values)))
-        return to_numpy(_function(text, len(values))(*values))
+        value = _value(model, node, [batch_for(model, value) for value in inputs])
+        grid = GRIDS.get(model, {}).get(node.name)
+        return to_numpy(value if grid is None else on_grid(value, grid.scale, grid.zero_point))
+
+
+def _value(model: nn.Module, node: Node, values: list[Tensor]) -> Tensor:
+    operation = node.operation
+    if operation.op in LAYERS:
+        return model.get_submodule(node.layer)(*values)
+    if operation.op in PARAMETERS:
+        values.append(model.get_parameter(node.layer))
+        text = PARAMETERS[operation.op](operation, node.shape, *_names(len(values)))
+    else:
+        text = expression(operation, node.shape, *_names(len(values)))
+    return _function(text, len(values))(*values)
 
 
 def _names(count: int) -> list[str]:

@@ -16,8 +16,9 @@ from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore
 
 from resnet_spec_torch import layers, window_layers
 from resnet_spec_torch.layers import resize_nearest
+from resnet_spec_torch.quantization import on_grid
 
-__all__ = ["accumulate", "activate", "functional", "resize_nearest", "torch"]
+__all__ = ["accumulate", "activate", "functional", "on_grid", "resize_nearest", "torch"]
 
 _WRITES_NEW_MEMORY = frozenset(
     {

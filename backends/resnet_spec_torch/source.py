@@ -7,10 +7,16 @@ feature maps in memory at once.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from keyword import iskeyword
+from typing import TYPE_CHECKING
 
+from resnet_spec.graph import INPUT
 from resnet_spec_torch.emitting import IN_PLACE, NEW_VALUE, PARAMETERS, expression
 from resnet_spec_torch.grouping import Call, Group, Path
+
+if TYPE_CHECKING:
+    from resnet_spec.quantization import Grid
 
 
 def module_text(path: Path) -> str:
@@ -21,14 +27,20 @@ def module_text(path: Path) -> str:
     return text
 
 
-def forward_text(group: Group) -> str:
-    """Return the source of ``def forward(self, x)`` for a group."""
-    return _Writer(group).text()
+def forward_text(group: Group, grids: Mapping[str, Grid]) -> str:
+    """Return the source of ``def forward(self, x)`` for a group; values that have a grid are rounded to it."""
+    return _Writer(group, grids).text()
+
+
+def grid_text(value: str, grid: Grid) -> str:
+    """Return the source that rounds a value to its grid."""
+    return f"on_grid({value}, {grid.scale!r}, {grid.zero_point})"
 
 
 class _Writer:
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, grids: Mapping[str, Grid]) -> None:
         self.group = group
+        self.grids = grids
         self.producers = {call.value: call for call in group.calls}
         self.uses = Counter([*(name for call in group.calls for name in call.inputs), *group.outputs])
         self.variables = {group.input: "x"}
@@ -36,8 +48,12 @@ class _Writer:
     def text(self) -> str:
         left = self.uses.copy()
         statements: list[str] = []
+        if self.group.input == INPUT and INPUT in self.grids:
+            statements.append(f"x = {grid_text('x', self.grids[INPUT])}")
         for call in self.group.calls:
             text = self.call_text(call)
+            if call.node is not None and call.value in self.grids:
+                text = grid_text(text, self.grids[call.value])
             left.subtract(call.inputs)
             freed = [self.variables.pop(name) for name in dict.fromkeys(call.inputs) if not left[name]]
             self.variables[call.value] = freed[0] if freed else self.new_variable()

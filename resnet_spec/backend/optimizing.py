@@ -42,6 +42,19 @@ class Forms(NamedTuple):
         return self.rewritings[0]
 
 
+def core_forms(graph: Graph) -> Forms:
+    """Return the forms of a network that every backend can compile: itself, and what the core's passes make of it.
+
+    Args:
+        graph: The network.
+
+    Returns:
+        The forms, without what a backend chooses.
+    """
+    core = optimize(graph)
+    return Forms((graph, core.graph), (core, Rewriting.unchanged(core.graph)))
+
+
 def optimized(backend: Backend, graph: Graph, passes: int | None = None) -> Forms:
     """Return the forms of a network on the way to the fastest in a backend.
 

@@ -250,4 +250,3 @@ def kernel_scales(kernel: NDArray[Any]) -> tuple[float, ...]:
 
     largest = np.abs(kernel.astype(np.float64)).reshape(len(kernel), -1).max(axis=1)
     return tuple(float(scale) for scale in np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(127))
-

@@ -17,7 +17,7 @@ from tests.resnet_spec_torch.graphs import Builder, build, random_images, small_
 def forward_of(graph: Graph, name: str = "") -> str:
     """The text of a group's ``forward``."""
     groups = group(graph, [node.name for node in graph.layers if node.operation.op in emitting.LAYERS])
-    return forward_text(groups[tuple(name.split(".")) if name else ()])
+    return forward_text(groups[tuple(name.split(".")) if name else ()], {})
 
 
 def groups_of(graph: Graph) -> set[str]:

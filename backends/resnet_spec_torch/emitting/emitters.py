@@ -16,15 +16,17 @@ from torch import nn
 from resnet_spec.backend.table import Table
 from resnet_spec.operations import AnyOperation
 from resnet_spec.operations.fields import Shape
+from resnet_spec.quantization import Quantization
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 class Options(NamedTuple):
-    """Settings that all layers of a model share."""
+    """Settings that all layers of a model share; ``quantization`` is of an 8-bit model only."""
 
     dtype: torch.dtype = torch.float32
     exact_statistics: bool = False
+    quantization: Quantization | None = None
 
 
 LayerEmitter: TypeAlias = Callable[[Any, Shape, Options], nn.Module]
