@@ -5,7 +5,7 @@ float64 holds every whole number below 2⁵³, so that a sum of products of code
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -68,15 +68,12 @@ def avg_pool(operation: ops.AvgPool, value: Array) -> Array:
     rank = value.ndim - 2
     axes, ones = tuple(range(-rank, 0)), (1,) * rank
     sums = _windows(value, operation, ones, 0.0).sum(axis=axes)
-    inside = np.ones((1, 1, *value.shape[2:]))
+    counted = np.ones((1, 1, *value.shape[2:]))
     if operation.count_include_pad:
         edges = explicit_padding(value.shape[2:], operation.kernel, operation.stride, operation.padding)
-        inside = np.pad(inside, [(0, 0), (0, 0), *edges], constant_values=1.0)
+        counted = np.pad(counted, [(0, 0), (0, 0), *edges], constant_values=1.0)
         operation = operation.model_copy(update={"padding": ((0, 0),) * rank})
-        counts = _windows(inside, operation, ones, 0.0).sum(axis=axes)
-    else:
-        counts = _windows(inside, operation, ones, 0.0).sum(axis=axes)
-    return sums / counts
+    return sums / _windows(counted, operation, ones, 0.0).sum(axis=axes)
 
 
 def _reshaped(operation: Any, value: Array) -> Array:
@@ -110,25 +107,45 @@ def _slice(operation: ops.Slice, value: Array) -> Array:
     return value[(slice(None),) * (operation.axis + 1) + (slice(start, stop),)]
 
 
+def _add(operation: ops.Add, *values: Array) -> Array:
+    return sum(values[1:], values[0])
+
+
+def _multiply(operation: ops.Multiply, *values: Array) -> Array:
+    return prod(values[1:], start=values[0]) * operation.factor
+
+
+def _global_mean(operation: ops.GlobalAvgPool, value: Array) -> Array:
+    return value.mean(axis=tuple(range(2, value.ndim)), keepdims=True)
+
+
+def _mean(operation: ops.Mean, value: Array) -> Array:
+    return value.mean(axis=tuple(axis + 1 for axis in operation.axis), keepdims=True)
+
+
+def _transpose(operation: ops.Transpose, value: Array) -> Array:
+    return value.transpose(0, *(axis + 1 for axis in operation.axes))
+
+
 def _clip(operation: Any, value: Array) -> Array:
     return value.clip(0, 6 if isinstance(operation, ops.ReLU6) else None)
 
 
-FORMULAS: dict[type[ops.BaseOperation], Callable[..., Array]] = {
-    ops.Add: lambda operation, *values: sum(values[1:], values[0]),
+FORMULAS: Mapping[type[ops.BaseOperation], Callable[..., Array]] = {
+    ops.Add: _add,
     ops.AvgPool: avg_pool,
     ops.Concat: _concat,
     ops.Flatten: _reshaped,
-    ops.GlobalAvgPool: lambda operation, value: value.mean(axis=tuple(range(2, value.ndim)), keepdims=True),
+    ops.GlobalAvgPool: _global_mean,
     ops.MaxPool: max_pool,
-    ops.Mean: lambda operation, value: value.mean(axis=tuple(axis + 1 for axis in operation.axis), keepdims=True),
-    ops.Multiply: lambda operation, *values: prod(values) * operation.factor,
+    ops.Mean: _mean,
+    ops.Multiply: _multiply,
     ops.Pad: _pad,
     ops.PadChannels: _pad_channels,
     ops.ReLU: _clip,
     ops.ReLU6: _clip,
     ops.Reshape: _reshaped,
     ops.Slice: _slice,
-    ops.Transpose: lambda operation, value: value.transpose(0, *(axis + 1 for axis in operation.axes)),
+    ops.Transpose: _transpose,
 }
 """Each operation without parameters that can be computed here: (operation, values...) to its value, (N, ...)."""
