@@ -59,6 +59,10 @@ _WEIGHTS = weights_option("Compare under these weights instead of random ones.")
 @_SIZE
 @_BATCH
 @click.option("--optimize", is_flag=True, help="Also compare each backend's optimized form.")
+@click.option(
+    "--quantization", metavar="FILE",
+    help="Also compare each backend's 8-bit form, as 'quantize' wrote it, with an exact reference.",
+)  # fmt: skip
 @click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
@@ -79,6 +83,7 @@ def parity(
     size: str | None,
     batch: int,
     optimize: bool,
+    quantization: str | None,
     bisect: bool,
     training_steps: int | None,
     junit: Path | None,
@@ -115,7 +120,7 @@ def parity(
             raise click.UsageError("name a spec")
         loaded = _loaded(specs, overrides, extent, weights)
         options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect, "training_steps": training_steps}
-        options["optimize"] = optimize
+        options |= {"optimize": optimize, "quantization": quantization}
         _compare(loaded, [name for name in backends.split(",") if name], results, options)
     _write(results, junit, html)
     if as_json:
@@ -215,7 +220,9 @@ def _against(
 
     if trace is None or backend is None:
         raise click.UsageError("--against TRACE and --backend NAME go together")
-    given = _given("backends", "revision", "weights", "seed", "size", "batch", "training_steps", "optimize")
+    given = _given(
+        "backends", "revision", "weights", "seed", "size", "batch", "training_steps", "optimize", "quantization"
+    )
     if given or len(specs) > 1:
         what = f"--{_WORDS.get(given[0], given[0])}" if given else "more than one spec"
         raise click.UsageError(f"--against cannot be combined with {what}: the trace determines what is compared")
@@ -243,7 +250,7 @@ def _against_model(
 
     if len(specs) != 1:
         raise click.UsageError("--against MODEL takes one SPEC, which the model is compared with")
-    given = _given("backends", "revision", "training_steps", "optimize")
+    given = _given("backends", "revision", "training_steps", "optimize", "quantization")
     if backend is not None and "backends" in given:
         raise click.UsageError("give --backend or --backends, not both")
     if others := [name for name in given if name != "backends"]:

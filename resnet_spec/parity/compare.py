@@ -21,6 +21,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.optimized import OptimizedComparison
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
+from resnet_spec.parity.quantized import QuantizedComparison
 from resnet_spec.parity.randomization import random_images, randomize
 from resnet_spec.parity.report import (
     Difference,
@@ -34,6 +35,7 @@ from resnet_spec.parity.report import (
 )
 from resnet_spec.parity.rounding import draws_for, rounding_tolerance, structure_tolerance
 from resnet_spec.parity.training import TrainingComparison
+from resnet_spec.quantization import Quantization
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.download import resolve
@@ -64,6 +66,7 @@ def compare(
     bisect: bool = False,
     training_steps: int | None = None,
     optimize: bool = False,
+    quantization: str | Path | Quantization | None = None,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
     """Compare what backends compute for a spec, given the same weights and random images.
@@ -86,6 +89,8 @@ def compare(
         training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
             these alone, None nothing of training.
         optimize: Whether to compare the optimized form in each backend too (``build(..., optimize=True)``).
+        quantization: What ``quantize`` returned, or its file: the 8-bit form in each backend is then compared with an
+            exact integer reference too.
         progress: A function that is called with a description of each step.
 
     Returns:
@@ -112,6 +117,7 @@ def compare(
             bisect=bisect,
             training_steps=training_steps,
             optimize=optimize,
+            quantization=quantization,
         )
 
 
@@ -120,6 +126,8 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
     """Start backends once for several specs."""
     if isinstance(backends, str) or len(backends) < 2:
         raise SpecError(f"a comparison takes two backends or more, such as ('torch', 'tensorflow'), not {backends!r}")
+    if twice := sorted({name for name in backends if [*backends].count(name) > 1}):
+        raise SpecError(f"{' and '.join(twice)} cannot be compared with itself: name each backend once")
     # On Windows a killed worker may keep a file open for a moment.
     with (
         TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
@@ -152,8 +160,10 @@ class Comparison:
         bisect: bool = False,
         training_steps: int | None = None,
         optimize: bool = False,
+        quantization: str | Path | Quantization | None = None,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
+        quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
         loaded = loaded_spec(spec, overrides, size)
         with self._recovering():
             graph, arrays = prepared(self._processes[0], self._files, loaded, weights, seed, self._progress)
@@ -166,6 +176,7 @@ class Comparison:
                 bisect=bisect,
                 training_steps=training_steps,
                 optimize=optimize,
+                quantization=quantized,
             )
 
     def compare(
@@ -216,6 +227,7 @@ class Comparison:
         bisect: bool,
         training_steps: int | None,
         optimize: bool = False,
+        quantization: Quantization | None = None,
         original: Original | None = None,
         called: str = ORIGINAL,
     ) -> ParityReport:
@@ -239,6 +251,11 @@ class Comparison:
         if optimize:
             optimized = OptimizedComparison(self._processes, self._progress)
             more, wrong = optimized.run(graph, file, images, seed, exact[0], size, bisect=bisect)
+            differences += more
+            findings = (*findings, *wrong)
+        if quantization is not None:
+            quantized = QuantizedComparison(self._processes, self._files, self._progress)
+            more, wrong = quantized.run(graph, arrays, quantization, images, seed, bisect=bisect)
             differences += more
             findings = (*findings, *wrong)
         if training_steps is not None:

@@ -26,6 +26,7 @@ from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
 from resnet_spec.parity.optimized_nodes import Judged
+from resnet_spec.parity.quantized_nodes import JudgedCodes
 from resnet_spec.parity.plan import Plan
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ class BackendProcess(WorkerProcess):
         self.environment: dict[str, str] = {}
         self.running_variance = ""
         self._weights = Path()
+        self._quantization: Path | None = None
 
     def recover(self) -> None:
         """Make the process ready for new requests after an error: restart it if it died, else finish its requests.
@@ -240,10 +242,12 @@ class BackendProcess(WorkerProcess):
         exact_statistics: bool = False,
         optimize: bool = False,
         passes: int | None = None,
+        quantization: Path | None = None,
     ) -> None:
         """Ask for models with the weights of a safetensors file, one for each precision (by default float32).
 
-        With ``optimize`` they are of the optimized form, with ``passes`` by the first of the passes only.
+        With ``optimize`` they are of the optimized form, with ``passes`` by the first of the passes only. With a file of
+        ``quantization`` they are 8-bit; the graph is then the optimized one.
         """
         path = self._new("graph.json")
         path.write_text(graph.to_json(), "utf-8")
@@ -257,7 +261,9 @@ class BackendProcess(WorkerProcess):
             exact_statistics=exact_statistics,
             optimize=optimize,
             passes=passes,
+            quantization=str(quantization) if quantization else None,
         )
+        self._quantization = quantization
 
     def forward(self, images: NDArray[Any], dtype: DType | None = None, *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width).
@@ -275,6 +281,20 @@ class BackendProcess(WorkerProcess):
         self._ask_with_files("optimized_nodes", {"images": images}, seed=seed, weights=str(self._weights))
         judged = [Judged(*node) for node in self.wait()["nodes"]]
         return [difference for node in judged for difference in node.differences(self.name)]
+
+    def integers(self, images: NDArray[Any], quantization: Path, seed: int, draws: int) -> None:
+        """Ask for the last output of the 8-bit network computed exactly, and ``draws`` times with its codes moved.
+
+        The float64 model of the optimized graph must be loaded.
+        """
+        request = {"quantization": str(quantization), "weights": str(self._weights), "seed": seed, "draws": draws}
+        self._ask_with_files("integers", {"images": images}, **request)
+
+    def quantized_nodes(self, images: NDArray[Any]) -> list[JudgedCodes]:
+        """Wait, and return the judgment of each node of the 8-bit model that is loaded."""
+        request = {"quantization": str(self._quantization), "weights": str(self._weights)}
+        self._ask_with_files("quantized_nodes", {"images": images}, **request)
+        return [JudgedCodes(*node) for node in self.wait()["nodes"]]
 
     def gradients(self, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> None:
         """Ask for the gradients in float64; see ``Backend.gradients``."""

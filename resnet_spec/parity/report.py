@@ -29,7 +29,7 @@ class Difference:
     Attributes:
         quantity: What was compared: ``logits``, a ``node``'s value, ``gradients``, ``statistics``, ...; ``parameters``
             are those of a file and of a model of another library, which must be equal.
-        dtype: The precision of the computation.
+        dtype: The precision of the computation; ``int8`` of an 8-bit network.
         backend: The backend that was compared.
         reference: What it was compared with: another backend, or in float32 the same backend's float64 result.
         largest: The largest absolute difference; of weights after training the Euclidean distance.
@@ -46,7 +46,7 @@ class Difference:
     """
 
     quantity: Quantity
-    dtype: DType
+    dtype: DType | Literal["int8"]
     backend: str
     reference: str
     largest: float

@@ -16,10 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
+from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import read_safetensors
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class _Worker:
         """Compile a graph, unless the current models are of it, and load its weights."""
         graph = Path(request["graph"]).read_bytes()
         exact: bool = request["exact_statistics"]
-        wanted = graph, request["dtypes"], exact, request["optimize"], request["passes"]
+        quantization = Quantization.read(request["quantization"]) if request["quantization"] else None
+        wanted = graph, request["dtypes"], exact, request["optimize"], request["passes"], quantization
         if wanted != self.compiled:
             # Free the models before compiling the next ones.
             self.models = {}
@@ -56,7 +59,9 @@ class _Worker:
             weights = read_safetensors(Path(request["weights"])).tensors
             computed = self.forms.rewriting.arrays(weights) if request["optimize"] else weights
             arrays = {name: array.astype(dtype, copy=False) for name, array in computed.items()}
-            if wanted != self.compiled:
+            if wanted != self.compiled and quantization is not None:
+                self.models[dtype] = quantizing(self.backend).compile_quantized(self.graph, quantization, dtype=dtype)
+            elif wanted != self.compiled:
                 self.models[dtype] = self.backend.compile(self.graph, dtype=dtype, exact_statistics=exact)
             self.backend.load(self.models[dtype], self.graph, arrays)
             if request["optimize"]:
@@ -88,6 +93,39 @@ class _Worker:
             walk_with_noise(self.backend, model, self.graph, images, generator, rounded) for generator in generators
         ]
         save_arrays(Path(request["result"]), dict(enumerate(moved)))
+
+    def integers(self, request: Mapping[str, Any]) -> None:
+        """Compute the 8-bit network's last output exactly, and several times with its codes moved; save them in order.
+
+        The float64 model computes what stays in float.
+        """
+        import numpy as np
+
+        from resnet_spec.parity.quantized_nodes import reference_of
+
+        quantization, images = Quantization.read(request["quantization"]), np.load(request["images"])
+        arrays = read_safetensors(Path(request["weights"])).tensors
+        generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
+        found = [
+            reference_of(self.backend, self.models["float64"], self.graph, arrays, quantization, generator).outputs(
+                images
+            )[-1]
+            for generator in (None, *generators)
+        ]
+        save_arrays(Path(request["result"]), dict(enumerate(found)))
+
+    def quantized_nodes(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Compare each node of the 8-bit model with the exact reference."""
+        import numpy as np
+
+        from resnet_spec.parity.quantized_nodes import judge_codes, reference_of
+
+        plain = self.backend.compile(self.graph, dtype="float64")
+        arrays = read_safetensors(Path(request["weights"])).tensors
+        self.backend.load(plain, self.graph, {name: array.astype("float64") for name, array in arrays.items()})
+        quantization = Quantization.read(request["quantization"])
+        reference = reference_of(self.backend, plain, self.graph, arrays, quantization)
+        return {"nodes": judge_codes(self.backend, self.models["float32"], reference, np.load(request["images"]))}
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Differentiate the float64 model once, and save the gradients and the arrays after it."""
@@ -163,7 +201,10 @@ class _Worker:
 Command = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """Does what a request asks for, and returns what to answer."""
 
-COMMANDS = ("load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect", "optimized_nodes")
+COMMANDS = (
+    "load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect", "optimized_nodes", "integers",
+    "quantized_nodes",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -13,10 +13,11 @@ from resnet_spec.errors import QuantizationError
 from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec.operations import Conv, Linear
 from resnet_spec.quantization.arithmetic import FORMULAS, convolve
-from resnet_spec.quantization.form import Grid, Quantization, kernel_codes
+from resnet_spec.quantization.form import HIGH, LOW, Grid, Quantization, kernel_codes
 from resnet_spec.quantization.placement import grids_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 BIAS_LIMIT = 2**31 - 1
@@ -48,12 +49,21 @@ class IntegerReference:
         arrays: Its arrays.
         quantization: What is quantized.
         apply: Computes in float64 the operations that are not computed in integers; without it they are an error.
+        generator: Moves each code at random by -1, 0 or 1, as the rounding of another runtime might; None for exact
+            codes.
     """
 
     def __init__(
-        self, graph: Graph, arrays: Mapping[str, NDArray[Any]], quantization: Quantization, apply: Apply | None = None
+        self,
+        graph: Graph,
+        arrays: Mapping[str, NDArray[Any]],
+        quantization: Quantization,
+        apply: Apply | None = None,
+        generator: np.random.Generator | None = None,
     ) -> None:
         self.graph = graph
+        self._generator = generator
+        self._listed = quantization.values
         self.grids = grids_of(graph, quantization)
         self._scales = quantization.kernels
         self._arrays = arrays
@@ -108,6 +118,9 @@ class IntegerReference:
         if grid is None:
             return Value(np.asarray(real, np.float64))
         codes = grid.codes(real)
+        if self._generator is not None and name in self._listed:
+            moved = codes.astype(np.int64) + self._generator.integers(-1, 2, codes.shape)
+            codes = moved.clip(LOW, HIGH).astype(np.int8)
         return Value(grid.values(codes), grid, codes)
 
     def value(self, node: Node, inputs: Sequence[Value]) -> Value:
@@ -123,39 +136,94 @@ class IntegerReference:
         Raises:
             QuantizationError: The operation is not computed in integers, and there is no ``apply``.
         """
-        operation = node.operation
-        if isinstance(operation, Conv | Linear) and node_kernel(node) in self._scales:
-            return self.on_grid(node.name, self._layer(node, operation, inputs[0]))
-        real = [value.real for value in inputs]
-        formula = FORMULAS.get(type(operation))
-        if formula is not None:
-            return self.on_grid(node.name, formula(operation, *real))
-        if self._apply is None:
-            raise QuantizationError(f"{node.name}: {operation.op} is computed in float, by a backend")
-        return self.on_grid(node.name, self._apply(node, real))
+        if self.is_quantized(node):
+            return self.on_grid(node.name, self.layer(node, inputs[0]).value())
+        return self.on_grid(node.name, self.value_in_float(node, inputs))
 
-    def _layer(self, node: Node, operation: Conv | Linear, value: Value) -> NDArray[Any]:
-        """Return a layer's value before it is rounded."""
+    def is_quantized(self, node: Node) -> bool:
+        """Whether a node is a layer with a quantized kernel."""
+        return isinstance(node.operation, Conv | Linear) and node_kernel(node) in self._scales
+
+    def array(self, node: Node, slot: str) -> NDArray[Any]:
+        """The array of a node's parameter, in float."""
+        return self._arrays[node.parameter_name(slot)]
+
+    def value_in_float(self, node: Node, inputs: Sequence[Value]) -> NDArray[Any]:
+        """Compute the value of a node without a quantized kernel, before it is rounded.
+
+        Args:
+            node: A node of the graph.
+            inputs: The values of its inputs.
+
+        Returns:
+            Real numbers.
+
+        Raises:
+            QuantizationError: There is neither a formula nor an ``apply``.
+        """
+        real = [value.real for value in inputs]
+        formula = FORMULAS.get(type(node.operation))
+        if formula is not None:
+            return formula(node.operation, *real)
+        if self._apply is None:
+            raise QuantizationError(f"{node.name}: {node.operation.op} is computed in float, by a backend")
+        return self._apply(node, real)
+
+    def layer(self, node: Node, value: Value) -> IntegerLayer:
+        """Return what a layer with a quantized kernel computes with.
+
+        Args:
+            node: A convolution or linear layer whose kernel is quantized.
+            value: The value of its input.
+
+        Returns:
+            Its codes and scales.
+        """
         import numpy as np
 
+        operation = node.operation
+        assert isinstance(operation, Conv | Linear)  # noqa: S101 - as stated
         name = node_kernel(node)
         scales = np.asarray(self._scales[name], np.float64)
         kernel = kernel_codes(self._arrays[name], self._scales[name]).astype(np.float64)
-        if value.grid is None or value.codes is None:
-            data = value.real
-        else:
+        data = value.real
+        if value.grid is not None and value.codes is not None:
             data = value.codes.astype(np.float64) - value.grid.zero_point
             scales = scales * value.grid.scale
-        if isinstance(operation, Linear):
-            sums, column = data @ kernel.T, scales
+        bias = None
+        if operation.bias:
+            bias = self._arrays[node.parameter_name("bias")].astype(np.float64)
+            bias = bias_codes(bias, scales) if value.grid is not None else bias / scales
+        return IntegerLayer(operation, data, kernel, scales, bias)
+
+
+class IntegerLayer(NamedTuple):
+    """A convolution or linear layer in whole numbers.
+
+    Attributes:
+        operation: What it is.
+        data: The codes of its input less their zero point, (N, ...); real numbers if the input is in float.
+        kernel: The codes of its kernel.
+        scales: What one step of a sum is worth, for each output channel.
+        bias: The codes of its bias, or None.
+    """
+
+    operation: Conv | Linear
+    data: NDArray[Any]
+    kernel: NDArray[Any]
+    scales: NDArray[Any]
+    bias: NDArray[Any] | None
+
+    def value(self) -> NDArray[Any]:
+        """The layer's value before it is rounded, (N, ...)."""
+        if isinstance(self.operation, Linear):
+            sums, shape = self.data @ self.kernel.T, self.scales.shape
         else:
-            sums, column = convolve(operation, data, kernel), scales.reshape(-1, *[1] * (data.ndim - 2))
-        if not operation.bias:
-            return sums * column
-        bias = self._arrays[node.parameter_name("bias")].astype(np.float64)
-        if value.grid is None:
-            return sums * column + bias.reshape(column.shape)
-        return (sums + bias_codes(bias, scales).reshape(column.shape)) * column
+            sums = convolve(self.operation, self.data, self.kernel)
+            shape = (-1, *[1] * (self.data.ndim - 2))
+        if self.bias is not None:
+            sums += self.bias.reshape(shape)
+        return sums * self.scales.reshape(shape)
 
 
 def bias_codes(bias: NDArray[Any], scales: NDArray[Any]) -> NDArray[Any]:

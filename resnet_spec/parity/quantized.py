@@ -1,0 +1,76 @@
+"""Compare the 8-bit form of a network in each backend with the exact integer reference; see ``quantization``.
+
+Given the same codes, a runtime's code may differ by one from the reference's, as it multiplies by scales and rounds in
+its own way. What such differences may do to the logits is measured: the reference is run again with each of its codes
+moved at random by -1, 0 or 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.backend.optimizing import core_forms
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.quantized_nodes import JudgedCodes
+from resnet_spec.parity.report import Difference, Finding, largest_difference, logits_size
+from resnet_spec.parity.rounding import ROUNDING_FACTOR, draws_for
+from resnet_spec.quantization import Quantization, check
+from resnet_spec.weights.formats.safetensors import write_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Graph
+    from resnet_spec.parity.process import BackendProcess, Progress
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+REFERENCE = "integers"
+"""What a report calls the reference."""
+
+
+class QuantizedComparison:
+    """Running backends, whose 8-bit forms are compared with the reference; the first computes what stays in float."""
+
+    def __init__(self, processes: Sequence[BackendProcess], files: Scratch, progress: Progress) -> None:
+        self._processes = processes
+        self._files = files
+        self._progress = progress
+
+    def run(
+        self, graph: Graph, arrays: Arrays, quantization: Quantization, images: NDArray[Any], seed: int, *,
+        bisect: bool,
+    ) -> tuple[list[Difference], list[Finding]]:  # fmt: skip
+        """Return the differences of the logits, and with ``bisect`` the first node of each backend that is wrong."""
+        forms = core_forms(graph)
+        optimized = forms.graphs[-1]
+        check(optimized, quantization, graph.fingerprint)
+        weights, file = self._files.new("quantized.safetensors"), self._files.new("quantization.json")
+        write_safetensors(weights, forms.rewriting.arrays(arrays, "float32"))
+        file.write_text(quantization.to_json(), "utf-8")
+        self._progress(f"{graph.name}: 8-bit reference")
+        first = self._processes[0]
+        first.load(optimized, weights, "float64")
+        first.integers(images, file, seed, draws_for(len(images) * 10))
+        exact, *moved = first.outputs()
+        allowed = ROUNDING_FACTOR * max(largest_difference(other, exact) for other in moved)
+        size = logits_size(exact)
+        differences: list[Difference] = []
+        findings: list[Finding] = []
+        for process in self._processes:
+            self._progress(f"{graph.name}: 8-bit in {process.name}")
+            process.load(optimized, weights, quantization=file)
+            process.forward(images)
+            largest = largest_difference(process.outputs()[-1], exact)
+            differences.append(Difference("logits", "int8", process.name, REFERENCE, largest, allowed, size))
+            if bisect:
+                wrong = next((node for node in process.quantized_nodes(images) if not node.passed), None)
+                if wrong is not None:
+                    findings.append(_finding(process.name, wrong))
+        return differences, findings
+
+
+def _finding(backend: str, node: JudgedCodes) -> Finding:
+    difference = Difference("node", "int8", backend, REFERENCE, node.largest, node.allowed, node.size, node.name)
+    return Finding(backend, node.name, "node", difference, tuple(node.causes), node.tried)

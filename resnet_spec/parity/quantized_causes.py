@@ -1,0 +1,137 @@
+"""Known mistakes of 8-bit runtimes, each confirmed by computing it: what explains a node that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from resnet_spec.operations import Conv, Linear
+from resnet_spec.operations.windows import explicit_padding
+from resnet_spec.parity.report import largest_difference
+from resnet_spec.quantization import covering
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resnet_spec.graph import Node
+    from resnet_spec.quantization import IntegerReference, Value
+    from resnet_spec.quantization.reference import IntegerLayer
+
+    Array = NDArray[Any]
+
+LIMIT = 2**15 - 1
+"""The largest sum of two products that a processor without instructions for 8-bit networks holds."""
+
+
+def causes_of(
+    reference: IntegerReference, node: Node, inputs: Sequence[Value], observed: Array, allowed: float
+) -> tuple[list[str], int]:
+    """Find the mistakes that explain a node's value.
+
+    Args:
+        reference: The reference.
+        node: The node.
+        inputs: The reference's values of its inputs.
+        observed: What the backend computes of these.
+        allowed: How far an explanation may be from it.
+
+    Returns:
+        Those that explain it, and how many were tried.
+    """
+    found: list[str] = []
+    tried = 0
+    for cause, value in _trials(reference, node, inputs):
+        tried += 1
+        if value.shape == observed.shape and largest_difference(observed, value) <= allowed:
+            found.append(cause)
+    return found, tried
+
+
+def _trials(reference: IntegerReference, node: Node, inputs: Sequence[Value]) -> Iterator[tuple[str, Array]]:
+    """Yield mistakes, each with the value that it leads to."""
+    import numpy as np
+
+    operation, grid = node.operation, reference.grids.get(node.name)
+
+    def rounded(value: Array) -> Array:
+        return value if grid is None else grid.rounded(value)
+
+    kernel = reference.is_quantized(node)
+    exact = reference.layer(node, inputs[0]).value() if kernel else None
+    if exact is not None and isinstance(operation, Conv | Linear):
+        layer = reference.layer(node, inputs[0])
+        for cause, changed in _layers(reference, node, layer, inputs[0]):
+            yield cause, rounded(changed.value())
+        if inputs[0].grid is not None and isinstance(operation, Conv):
+            yield "the padding is the code 0 instead of the zero point", rounded(_padded(layer, inputs[0]).value())
+        yield "sums of two products are limited to 16 bits", rounded(_saturated(layer, inputs[0]))
+    else:
+        exact = reference.value_in_float(node, inputs)
+    if grid is not None:
+        yield "the value is not rounded to its grid", exact
+        yield "codes are rounded down", grid.values((np.floor(exact / grid.scale) + grid.zero_point).clip(-128, 127))
+        yield "the value is limited to positive numbers", rounded(exact.clip(0))
+        yield "the zero point is 0", grid.model_copy(update={"zero_point": 0}).rounded(exact)
+        whole = covering(float(exact.min()), float(exact.max()))
+        yield "the grid is that of this batch, not the one of the file", whole.rounded(exact)
+
+
+def _layers(
+    reference: IntegerReference, node: Node, layer: IntegerLayer, value: Value
+) -> Iterator[tuple[str, IntegerLayer]]:
+    import numpy as np
+
+    kernel = reference.array(node, "weight").astype(np.float64)
+    step = value.grid.scale if value.grid is not None else 1.0
+    scales = layer.scales / step
+    one = np.full_like(scales, scales.max())
+    column = (-1, *[1] * (kernel.ndim - 1))
+    whole = np.rint(kernel / one.reshape(column))
+    bias = None if layer.bias is None else layer.bias * layer.scales / (one * step)
+    yield (
+        "one scale for the whole kernel instead of one for each channel",
+        layer._replace(kernel=whole, scales=one * step, bias=bias),
+    )
+    grids = [covering(float(channel.min()), float(channel.max())) for channel in kernel]
+    uneven = np.stack([grid.rounded(channel) for grid, channel in zip(grids, kernel, strict=True)])
+    yield "an asymmetric grid for the kernel", layer._replace(kernel=uneven / scales.reshape(column))
+    yield "a kernel in float", layer._replace(kernel=kernel / scales.reshape(column))
+    if layer.bias is not None:
+        yield "no bias", layer._replace(bias=None)
+        yield "a bias with the scale of the kernel alone", layer._replace(bias=layer.bias / step)
+    if value.grid is not None:
+        yield "an input without its zero point", layer._replace(data=layer.data + value.grid.zero_point)
+
+
+def _padded(layer: IntegerLayer, value: Value) -> IntegerLayer:
+    import numpy as np
+
+    operation = layer.operation
+    assert isinstance(operation, Conv) and value.grid is not None  # noqa: S101, PT018 - as it is called
+    sizes = layer.data.shape[2:]
+    edges = explicit_padding(sizes, operation.kernel, operation.stride, operation.padding, operation.dilation)
+    data = np.pad(layer.data, [(0, 0), (0, 0), *edges], constant_values=-value.grid.zero_point)
+    unpadded = operation.model_copy(update={"padding": ((0, 0),) * len(sizes)})
+    return layer._replace(operation=unpadded, data=data)
+
+
+def _saturated(layer: IntegerLayer, value: Value) -> Array:
+    """Return the value if the products of neighboring channels are added in 16 bits, as without VNNI instructions."""
+    import numpy as np
+
+    # The input as unsigned codes, from which the zero point is taken afterwards.
+    shift = 0.0 if value.grid is None else value.grid.zero_point + 128.0
+    unsigned = layer.data + shift
+    total = layer.value()
+    channels = layer.kernel.shape[1]
+    lost = np.zeros_like(total)
+    if getattr(layer.operation, "groups", 1) > 1 or prod(layer.kernel.shape[2:]) > 1:
+        return total
+    for first in range(0, channels - 1, 2):
+        pair = layer._replace(
+            data=unsigned[:, first : first + 2], kernel=layer.kernel[:, first : first + 2], bias=None,
+            scales=np.ones_like(layer.scales),
+        ).value()  # fmt: skip
+        lost += pair - pair.clip(-LIMIT - 1, LIMIT)
+    return total - lost * layer.scales.reshape(-1, *[1] * (total.ndim - 2))

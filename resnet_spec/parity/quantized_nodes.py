@@ -1,0 +1,106 @@
+"""Compare each node of an 8-bit network with the exact reference, in the process of one backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resnet_spec.parity.quantized_causes import causes_of
+from resnet_spec.parity.report import largest_difference, root_mean_square
+from resnet_spec.quantization import IntegerReference, Quantization
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from resnet_spec.backend.protocol import Backend
+    from resnet_spec.graph import Graph, Node
+    from resnet_spec.quantization import Value
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+STEPS = 1.001
+"""Codes that a value may differ by, and what float32 makes of it."""
+
+FLOAT = 1e-4
+"""How far a value in float may be from the reference's, of its root mean square: float32's rounding in any layer."""
+
+
+class JudgedCodes(NamedTuple):
+    """What one node differs by from the reference, given the same inputs.
+
+    Attributes:
+        name: The node's name.
+        largest: The largest difference of its value.
+        allowed: The largest that is allowed: one step of its grid.
+        size: The root mean square of its value.
+        share: The part of the values that differ by a step.
+        causes: Known mistakes that explain a difference beyond it.
+        tried: How many were tried.
+    """
+
+    name: str
+    largest: float
+    allowed: float
+    size: float
+    share: float
+    causes: Sequence[str] = ()
+    tried: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is allowed; never with NaN."""
+        return self.largest <= self.allowed
+
+
+def reference_of(
+    backend: Backend, model: Any, graph: Graph, arrays: Arrays, quantization: Quantization,
+    generator: np.random.Generator | None = None,
+) -> IntegerReference:  # fmt: skip
+    """Return the reference, for which a float64 model of the optimized graph computes what stays in float."""
+
+    def apply(node: Node, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return backend.apply(model, graph, node.name, inputs)
+
+    return IntegerReference(graph, arrays, quantization, apply, generator)
+
+
+def judge_codes(backend: Backend, model: Any, reference: IntegerReference, images: NDArray[Any]) -> list[JudgedCodes]:
+    """Compare each node of an 8-bit model with the reference, from the reference's values of its inputs.
+
+    Args:
+        backend: The backend.
+        model: Its 8-bit model.
+        reference: The reference.
+        images: (N, *input).
+
+    Returns:
+        One judgment for each node, in order; those after the first wrong one are not looked into.
+    """
+    graph = reference.graph
+    found: list[JudgedCodes] = []
+    values: dict[str, Value] = {}
+    explained = False
+    for name, value in reference.walk(images):
+        values[name] = value
+        if name not in graph.by_name:
+            continue
+        node = graph.by_name[name]
+        inputs = [values[source] for source in node.inputs]
+        observed = backend.apply(model, graph, name, [each.real for each in inputs])
+        judged = _judged(node, value, observed)
+        if not judged.passed and not explained:
+            causes, tried = causes_of(reference, node, inputs, observed, judged.allowed)
+            judged, explained = judged._replace(causes=causes, tried=tried), True
+        found.append(judged)
+    return found
+
+
+def _judged(node: Node, value: Value, observed: NDArray[Any]) -> JudgedCodes:
+    import numpy as np
+
+    largest, size = largest_difference(observed, value.real), root_mean_square(value.real)
+    if value.grid is None:
+        return JudgedCodes(node.name, largest, FLOAT * size, size, 0.0)
+    share = float(np.mean(np.abs(observed - value.real) > value.grid.scale / 2))
+    return JudgedCodes(node.name, largest, STEPS * value.grid.scale, size, share)
