@@ -87,7 +87,7 @@ def judge_codes(backend: Backend, model: Any, reference: IntegerReference, image
             continue
         node = graph.by_name[name]
         inputs = [values[source] for source in node.inputs]
-        observed = backend.apply(model, graph, name, [each.real for each in inputs])
+        observed = backend.apply(model, graph, name, [each.real.astype("float32") for each in inputs])
         judged = _judged(node, value, observed)
         if not judged.passed and not explained:
             causes, tried = causes_of(reference, node, inputs, observed, judged.allowed)
