@@ -25,6 +25,10 @@ from .spec.published import Preprocessing as Preprocessing
 from .vision.preprocessing import preprocess as preprocess
 from .vision.prediction import Prediction as Prediction, predict as predict
 
+# 8-bit networks.
+from .quantizing import quantize as quantize
+from .quantization.form import Quantization as Quantization
+
 # Parity.
 from .parity.compare import compare as compare
 from .parity.model import compare_with_model as compare_with_model
@@ -55,6 +59,7 @@ from .errors import (
     ImageError as ImageError,
     LabelsError as LabelsError,
     OutputError as OutputError,
+    QuantizationError as QuantizationError,
     DownloadError as DownloadError,
     HubError as HubError,
     MissingLibraryError as MissingLibraryError,

@@ -205,7 +205,7 @@ def built_with_graph(
     find(backend)
     arrays = None
     try:
-        arrays = initialize(graph, seed) if weights is None else _arrays(loaded, graph, weights, seed, mmap, reading)
+        arrays = initialize(graph, seed) if weights is None else arrays_of(loaded, graph, weights, seed, mmap, reading)
     except WeightsError:
         # They may be those of an optimized form, which the backend determines.
         if not optimize and quantized is None:
@@ -270,15 +270,29 @@ def _in_any_form(
     failed: WeightsError | None = None
     for graph, rewriting in zip(forms.graphs, forms.rewritings, strict=True):
         try:
-            return rewriting.arrays(_arrays(spec, graph, weights, seed, mmap, reading))
+            return rewriting.arrays(arrays_of(spec, graph, weights, seed, mmap, reading))
         except WeightsError as error:
             failed = failed or error
     assert failed is not None  # noqa: S101 - there is a form
     raise failed
 
 
-def _arrays(spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, reading: Reading) -> dict[str, NDArray[Any]]:
-    """Return weights of any kind as a graph's arrays."""
+def arrays_of(
+    spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, reading: Reading
+) -> dict[str, NDArray[Any]]:
+    """Return weights of any kind that ``build`` takes as a graph's arrays.
+
+    Args:
+        spec: The spec, whose published weights may be named.
+        graph: The spec's graph, or another form of it.
+        weights: A path, the name of published weights, named arrays, or a live model.
+        seed: The seed of what is initialized anew.
+        mmap: Whether to map a file.
+        reading: How to read the weights.
+
+    Returns:
+        The arrays by name.
+    """
     if isinstance(weights, str | Path):
         return read_weights(resolve(spec, weights), graph, seed=seed, mmap=mmap, **reading)
     if isinstance(weights, Mapping):

@@ -41,6 +41,7 @@ from resnet_spec.cli.common import (
     ".onnx (onnx). May be repeated.",
 )  # fmt: skip
 @click.option("--optimize", is_flag=True, help="Build the fastest form for inference, which does not train.")
+@click.option("--quantization", metavar="FILE", help="Build the 8-bit form, as 'resnet-spec quantize' wrote it.")
 @click.option("--fixed", metavar="NxCxHxW", help="Write models that take only this shape, such as 1x3x224x224.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @JSON
@@ -55,6 +56,7 @@ def command(
     dtype: Any,
     outputs: tuple[str, ...],
     optimize: bool,
+    quantization: str | None,
     fixed: str | None,
     force: bool,
     as_json: bool,
@@ -67,6 +69,7 @@ def command(
     from resnet_spec.graph.summary import summarize
     from resnet_spec.parity.compare import at_size
     from resnet_spec.parity.randomization import random_images
+    from resnet_spec.quantization import Quantization
     from resnet_spec.spec.loader import load
     from resnet_spec.weights.atomic import check_target
     from resnet_spec.weights.converting import artifact_path, at_fixed_size, write_model
@@ -85,6 +88,7 @@ def command(
     if shape:
         at_fixed_size(graph, shape)
     summary = summarize(graph)
+    quantized = Quantization.read(quantization) if quantization else None
     with tell_remarks():
         # A download shows its own progress bar.
         path = resolve(loaded, weights) if weights else None
@@ -94,7 +98,9 @@ def command(
             compiler = get_backend(backend)
         tell(f"building {graph.name}")
         start = time.perf_counter()
-        model, compiled = built_with_graph(loaded, backend, path, seed, dtype=dtype, optimize=optimize, **reading)
+        model, compiled = built_with_graph(
+            loaded, backend, path, seed, dtype=dtype, optimize=optimize, quantization=quantized, **reading
+        )
         built = time.perf_counter()
         images = random_images((1, *graph.input.shape), seed).astype(dtype)
         results = compiler.forward(model, images)

@@ -61,7 +61,7 @@ def predict(
     from resnet_spec.weights.download import resolve
 
     if weights is None:
-        raise click.UsageError(_no_weights(spec, overrides))
+        raise click.UsageError(without_weights(spec, overrides))
     names = [name for name in backends.split(",") if name]
     with tell_remarks():
         # A download shows its own progress bar; predict() then uses the cache.
@@ -73,7 +73,7 @@ def predict(
             images,
             weights,
             names,
-            preprocessing=_preprocessing(preprocessing),
+            preprocessing=parsed_preprocessing(preprocessing),
             labels=prediction.read_labels(labels) if labels else None,
             progress=tell,
             **reading,
@@ -86,14 +86,16 @@ def predict(
         click.get_current_context().exit(1)
 
 
-def _no_weights(spec: str, overrides: tuple[str, ...]) -> str:
+def without_weights(spec: str, overrides: tuple[str, ...]) -> str:
+    """Return what to say where weights are needed and none are given."""
     from resnet_spec.spec.loader import load
 
     known = ", ".join(load(spec, overrides).weights)
     return f"give --weights, a file{f' or one of {known}' if known else f'; {spec} lists no published ones'}"
 
 
-def _preprocessing(text: str | None) -> str | Preprocessing | None:
+def parsed_preprocessing(text: str | None) -> str | Preprocessing | None:
+    """Return the preprocessing that an option states, or the name of weights that it is."""
     from resnet_spec.vision.preprocessing import parse_preprocessing
 
     return parse_preprocessing(text) if text and text.lstrip().startswith("{") else text

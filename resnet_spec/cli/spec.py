@@ -15,6 +15,7 @@ from resnet_spec.cli.parity import parity, record
 from resnet_spec.cli.predict import predict
 from resnet_spec.cli.preview import preview
 from resnet_spec.cli.push import push
+from resnet_spec.cli.quantize import quantize
 from resnet_spec.cli.schema import schema
 from resnet_spec.cli.showing import blocks, list_specs, show, summary
 from resnet_spec.cli.validate import validate
@@ -41,7 +42,7 @@ def command() -> None:
 
 for _command in (
     bench, blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview,
-    push, record, schema, show, summary, validate,
+    push, quantize, record, schema, show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

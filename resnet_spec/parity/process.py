@@ -26,8 +26,8 @@ from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
 from resnet_spec.parity.optimized_nodes import Judged
-from resnet_spec.parity.quantized_nodes import JudgedCodes
 from resnet_spec.parity.plan import Plan
+from resnet_spec.parity.quantized_nodes import JudgedCodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -246,8 +246,8 @@ class BackendProcess(WorkerProcess):
     ) -> None:
         """Ask for models with the weights of a safetensors file, one for each precision (by default float32).
 
-        With ``optimize`` they are of the optimized form, with ``passes`` by the first of the passes only. With a file of
-        ``quantization`` they are 8-bit; the graph is then the optimized one.
+        With ``optimize`` they are of the optimized form, with ``passes`` by the first of the passes only. With a file
+        of ``quantization`` they are 8-bit; the graph is then the optimized one.
         """
         path = self._new("graph.json")
         path.write_text(graph.to_json(), "utf-8")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.operations import Conv, Linear
 from resnet_spec.operations.windows import explicit_padding
 from resnet_spec.parity.report import largest_difference
 from resnet_spec.quantization import covering
+from resnet_spec.quantization.arithmetic import columns_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,18 +120,22 @@ def _saturated(layer: IntegerLayer, value: Value) -> Array:
     """Return the value if the products of neighboring channels are added in 16 bits, as without VNNI instructions."""
     import numpy as np
 
-    # The input as unsigned codes, from which the zero point is taken afterwards.
+    # The input is multiplied as unsigned codes, from which the zero point is taken afterwards.
     shift = 0.0 if value.grid is None else value.grid.zero_point + 128.0
-    unsigned = layer.data + shift
-    total = layer.value()
-    channels = layer.kernel.shape[1]
-    lost = np.zeros_like(total)
-    if getattr(layer.operation, "groups", 1) > 1 or prod(layer.kernel.shape[2:]) > 1:
-        return total
-    for first in range(0, channels - 1, 2):
-        pair = layer._replace(
-            data=unsigned[:, first : first + 2], kernel=layer.kernel[:, first : first + 2], bias=None,
-            scales=np.ones_like(layer.scales),
-        ).value()  # fmt: skip
-        lost += pair - pair.clip(-LIMIT - 1, LIMIT)
-    return total - lost * layer.scales.reshape(-1, *[1] * (total.ndim - 2))
+    operation, total = layer.operation, layer.value()
+    if isinstance(operation, Linear):
+        rows, kernel = layer.data[:, None, None] + shift, layer.kernel[None, :, :, None]
+        rows = rows.reshape(len(rows), 1, -1, layer.kernel.shape[1], 1)
+    else:
+        columns, _ = columns_of(operation, layer.data)
+        channels = layer.kernel.shape[1]
+        rows = columns.reshape(*columns.shape[:3], channels, -1) + shift
+        kernel = layer.kernel.reshape(operation.groups, -1, channels, rows.shape[-1])
+    lost = np.zeros((*rows.shape[:3], kernel.shape[1]))
+    for first in range(0, rows.shape[3] - 1, 2):
+        for place in range(rows.shape[4]):
+            pair = slice(first, first + 2)
+            sums = rows[:, :, :, pair, place] @ kernel[:, :, pair, place].transpose(0, 2, 1)
+            lost += sums - sums.clip(-LIMIT - 1, LIMIT)
+    scales = layer.scales.reshape(-1, *[1] * (total.ndim - 2)) if total.ndim > 2 else layer.scales
+    return total - lost.transpose(0, 1, 3, 2).reshape(total.shape) * scales

@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 def convolve(operation: ops.Conv, value: Array, kernel: Array) -> Array:
     """The convolution of (N, C, ...) with a kernel (channels, C / groups, ...), without a bias."""
+    columns, positions = columns_of(operation, value)
+    matrices = kernel.reshape(operation.groups, operation.channels // operation.groups, -1)
+    sums = columns @ matrices.transpose(0, 2, 1)
+    return sums.transpose(0, 1, 3, 2).reshape(len(value), operation.channels, *positions)
+
+
+def columns_of(operation: ops.Conv, value: Array) -> tuple[Array, tuple[int, ...]]:
+    """Each window of (N, C, ...) as a row: (N, groups, positions, C / groups · kernel); and the sizes of positions."""
     import numpy as np
 
     windows = _windows(value, operation, operation.dilation, 0.0)
     batch, channels, *positions = windows.shape[: value.ndim]
-    rank, groups = value.ndim - 2, operation.groups
-    # (N, groups, positions, weights of a window) times (groups, weights of a window, channels of a group).
+    groups = operation.groups
     split = windows.reshape(batch, groups, channels // groups, *positions, *operation.kernel)
-    columns = np.moveaxis(split, 2, 2 + rank).reshape(batch, groups, prod(positions), -1)
-    matrices = kernel.reshape(groups, operation.channels // groups, -1).transpose(0, 2, 1)
-    return (columns @ matrices).transpose(0, 1, 3, 2).reshape(batch, operation.channels, *positions)
+    columns = np.moveaxis(split, 2, value.ndim)
+    return columns.reshape(batch, groups, prod(positions), -1), tuple(positions)
 
 
 def _windows(value: Array, operation: Any, dilation: tuple[int, ...], fill: float) -> Array:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from resnet_spec.errors import QuantizationError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import AvgPool
-from resnet_spec.quantization.form import CalibrationImages, Grid, Method, Quantization, kernel_scales
+from resnet_spec.quantization.form import (
+    KERNEL_HIGH,
+    REDUCED_HIGH,
+    CalibrationImages,
+    Grid,
+    Method,
+    Quantization,
+    kernel_scales,
+)
 from resnet_spec.quantization.placement import grids_of, place
 from resnet_spec.quantization.ranges import Histogram
 
@@ -32,6 +40,7 @@ def calibrate(
     *,
     method: Method = "minmax",
     keep: Sequence[str] = (),
+    reduce_range: bool = False,
 ) -> Quantization:
     """Choose what is quantized, and the grid of each value and kernel.
 
@@ -43,6 +52,7 @@ def calibrate(
         runner: Returns a function that computes the values of these nodes in float.
         method: How the range of each value is chosen; kernels keep all their numbers.
         keep: Patterns of the names of nodes that stay in float.
+        reduce_range: Whether kernels have 7 bits, for processors that add two products in 16 bits.
 
     Returns:
         The quantization.
@@ -72,6 +82,7 @@ def calibrate(
             given = values(batch)
             for name, histogram in found.items():
                 histogram.count(given[name])
+    high = REDUCED_HIGH if reduce_range else KERNEL_HIGH
     grids = {name: histogram.grid(method) for name, histogram in found.items()}
     chosen = Quantization(
         network=graph.name,
@@ -80,7 +91,7 @@ def calibrate(
         images=CalibrationImages(count=count, sha256=digest.hexdigest()),
         kept=tuple(keep),
         values=grids,
-        kernels={name: kernel_scales(arrays[name]) for name in placement.kernels},
+        kernels={name: kernel_scales(arrays[name], high) for name in placement.kernels},
     )
     return chosen.model_copy(update={"values": _with_shared_grids(optimized, chosen)})
 

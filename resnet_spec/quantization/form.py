@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 LOW, HIGH = -128, 127
 """The codes of a quantized value."""
 
-KERNEL_HIGH = 127
-"""The largest code of a kernel, and minus the smallest: a kernel's grid is symmetric."""
+KERNEL_HIGH, REDUCED_HIGH = 127, 63
+"""The largest code of a kernel, and minus the smallest, since a kernel's grid is symmetric; and that of one of 7 bits.
+
+Of 7 bits two products fit in 16 bits together, in which processors without instructions for 8-bit networks add them.
+"""
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 Step = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
@@ -237,16 +240,23 @@ def kernel_codes(kernel: NDArray[Any], scales: tuple[float, ...]) -> NDArray[Any
     return np.rint(kernel.astype(np.float64) / by_channel).clip(-KERNEL_HIGH, KERNEL_HIGH).astype(np.int8)
 
 
-def kernel_scales(kernel: NDArray[Any]) -> tuple[float, ...]:
+def kernel_scales(kernel: NDArray[Any], high: int = KERNEL_HIGH) -> tuple[float, ...]:
     """The finest scale for each output channel of a kernel that loses no number beyond the largest code.
 
     Args:
         kernel: The kernel, (channels, ...).
+        high: The largest code: 127, or 63 for processors that add two products in 16 bits.
 
     Returns:
-        One scale for each channel; 1/127 for one of zeros only.
+        One scale for each channel; that of a channel of ones for one of zeros only.
+
+    Examples:
+        >>> import numpy as np
+        >>> from resnet_spec.quantization import kernel_scales
+        >>> kernel_scales(np.array([[127.0, -1.0], [0.5, -254.0]]))
+        (1.0, 2.0)
     """
     import numpy as np
 
     largest = np.abs(kernel.astype(np.float64)).reshape(len(kernel), -1).max(axis=1)
-    return tuple(float(scale) for scale in np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(127))
+    return tuple(float(scale) for scale in np.where(largest > 0, largest, 1.0).astype(np.float32) / np.float32(high))
