@@ -28,6 +28,9 @@ Step = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Code = Annotated[int, Field(strict=True, ge=LOW, le=HIGH)]
 Hash = Annotated[str, matching(r"^[0-9a-f]{64}$", "64 hexadecimal digits")]
 
+SMALLEST = 2.0**-126
+"""The smallest scale."""
+
 MAX_BYTES = 2**26
 """The largest file that is read; that of a network with a thousand layers has a few MB."""
 
@@ -114,8 +117,9 @@ def covering(low: float, high: float) -> Grid:
     import numpy as np
 
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low or 1.0) / (HIGH - LOW)))
-    if not 0 < scale < float("inf"):
+    # Of float32's normal numbers, since runtimes may take smaller ones for 0.
+    scale = float(np.float32(max((high - low or 1.0) / (HIGH - LOW), SMALLEST)))
+    if not np.isfinite(scale):
         raise QuantizationError(f"no grid of float32 covers the numbers from {low:g} to {high:g}")
     return Grid(scale=scale, zero_point=int(np.clip(np.rint(LOW - low / scale), LOW, HIGH)))
 
