@@ -18,7 +18,10 @@ from resnet_spec_onnx import (
     runtimes,
     single_node,
 )
-from resnet_spec_onnx.compilation import build_skeleton, compile_graph
+from resnet_spec_onnx import (
+    quantization as quantized_form,
+)
+from resnet_spec_onnx.compilation import compile_graph
 from resnet_spec_onnx.importing import import_onnx
 from resnet_spec_onnx.model import OnnxModel
 from resnet_spec_onnx.reading import read_onnx
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
+    from resnet_spec.quantization import Quantization
 
 INFERENCE_ONLY = "the onnx backend computes inference only"
 
@@ -59,6 +63,10 @@ class OnnxBackend:
         ``exact_statistics`` has no effect, since running statistics never change here.
         """
         return compile_graph(graph, dtype or "float32")
+
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> OnnxModel:
+        """Return the 8-bit form of an optimized graph, its parameters not set yet; raises BackendError for float64."""
+        return quantized_form.compile_quantized(graph, quantization, dtype or "float32")
 
     def load(self, model: OnnxModel, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; an array of the model's dtype that is writable is used without a copy."""
@@ -115,12 +123,12 @@ class OnnxBackend:
     ) -> None:
         """Check the model and write it; ``half`` stores trainable parameters in half precision.
 
-        With ``batch`` all sizes are fixed. Raises OutputError for a model of more than 2 GiB, and if a value is too
-        large for half precision.
+        With ``batch`` all sizes are fixed. Raises OutputError for a model of more than 2 GiB, if a value is too large
+        for half precision, and for an 8-bit model in half precision.
         """
         as_it_is = not half and batch is None
-        skeleton = model.skeleton if as_it_is else build_skeleton(graph, model.dtype, half=half, batch=batch)
-        write_model(skeleton, model.loaded_weights(), path)
+        skeleton = model.skeleton if as_it_is else model.build(half=half, batch=batch)
+        write_model(skeleton, model.loaded_initializers(), path)
 
     def open_runtime(self, name: str, graph: Graph, path: Path, threads: int) -> Runtime:
         """Load the ONNX file in ONNX Runtime or OpenVINO."""

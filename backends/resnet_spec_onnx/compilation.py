@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ GRAPH, FINGERPRINT = "resnet_spec.graph", "resnet_spec.fingerprint"
 
 def compile_graph(graph: Graph, dtype: str) -> OnnxModel:
     """Return a model that takes (batch, *input), its weights not set yet."""
-    return OnnxModel(graph, build_skeleton(graph, np.dtype(dtype)), np.dtype(dtype))
+    return OnnxModel(graph, partial(build_skeleton, graph, np.dtype(dtype)), np.dtype(dtype))
 
 
 def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False, batch: int | None = None) -> ModelProto:
@@ -46,7 +47,7 @@ def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False, ba
     if clashes := [name for name in outputs if name in stored]:
         message = "the output has the name of a parameter, which ONNX cannot tell apart; choose another in output_names"
         raise GraphError([Problem(message, name) for name in clashes])
-    free_name = _namer({INPUT, *outputs, *stored, *graph.by_name})
+    free_name = namer({INPUT, *outputs, *stored, *graph.by_name})
     nodes, parameters = _casts(stored, dtype, free_name)
     nodes += _nodes(graph, dtype, parameters, free_name)
     initializers = [
@@ -66,7 +67,7 @@ def build_skeleton(graph: Graph, dtype: np.dtype[Any], *, half: bool = False, ba
     return model
 
 
-def _namer(taken: set[str]) -> Callable[[str], str]:
+def namer(taken: set[str]) -> Callable[[str], str]:
     """Return a function that returns the name it is given, with a number if that is taken."""
 
     def free_name(wanted: str) -> str:
@@ -77,6 +78,20 @@ def _namer(taken: set[str]) -> Callable[[str], str]:
         return name
 
     return free_name
+
+
+def nodes_by_graph_node(skeleton: ModelProto, graph: Graph) -> dict[str, list[NodeProto]]:
+    """Return the ONNX nodes of each node of the graph, of ``input``, and under no name those that rename outputs.
+
+    The last of a graph node's ONNX nodes has its name, and no other has.
+    """
+    nodes: dict[str, list[NodeProto]] = {name: [] for name in (INPUT, *graph.by_name)}
+    group: list[NodeProto] = []
+    for proto in skeleton.graph.node:
+        group.append(proto)
+        if proto.name in nodes:
+            nodes[proto.name], group = group, []
+    return {**nodes, "": group}
 
 
 def _casts(

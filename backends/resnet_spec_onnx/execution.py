@@ -24,7 +24,7 @@ PROVIDERS = ["CPUExecutionProvider"]
 def forward(model: OnnxModel, images: NDArray[Any]) -> list[NDArray[Any]]:
     """Return the outputs for (batch, *input) images; the runner is made once and kept with the model."""
     if model.runner is None:
-        model.runner = make_runner(model.skeleton, model.loaded_weights())
+        model.runner = make_runner(model.skeleton, model.loaded_initializers())
     return model.runner({INPUT: images.astype(model.dtype, copy=False)})
 
 

@@ -8,42 +8,45 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto, NodeProto, helper
 
 from resnet_spec.graph import INPUT, Graph
+from resnet_spec_onnx.compilation import nodes_by_graph_node
 from resnet_spec_onnx.execution import make_runner
 from resnet_spec_onnx.model import OnnxModel
+from resnet_spec_onnx.quantization import rounding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def apply(model: OnnxModel, name: str, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return a node's value for (batch, ...) inputs; raises BackendError if ONNX Runtime is missing or rejects it."""
-    nodes, values = _nodes_and_values(model.skeleton, model.graph)
-    if not nodes[name]:
+    """Return a node's value for (batch, ...) inputs; raises BackendError if ONNX Runtime is missing or rejects it.
+
+    In an 8-bit model inputs with a grid are rounded to it, which changes no number of the grid, so that the node runs
+    between the same QuantizeLinear and DequantizeLinear as in the model.
+    """
+    groups = nodes_by_graph_node(model.skeleton, model.graph)
+    values = _values(groups, model.graph)
+    if not groups[name]:
         # Dropout and stochastic depth have no ONNX node.
         return inputs[0]
-    node = model.graph.by_name[name]
-    given = dict(zip((values[source] for source in node.inputs), inputs, strict=True))
-    needed = {value for proto in nodes[name] for value in proto.input}
-    weights = {key: array for key, array in model.loaded_weights().items() if key in needed}
-    return make_runner(_model_of(model.skeleton, nodes[name], given), weights)(given)[0]
+    nodes: dict[str, NodeProto] = {}
+    given: dict[str, NDArray[Any]] = {}
+    for source, array in zip(model.graph.by_name[name].inputs, inputs, strict=True):
+        before = rounding(groups[source])
+        nodes |= {node.name: node for node in before}
+        given[before[-2].input[0] if before else values[source]] = array
+    nodes |= {node.name: node for node in groups[name]}
+    needed = {value for node in nodes.values() for value in node.input}
+    arrays = {key: array for key, array in model.loaded_initializers().items() if key in needed}
+    return make_runner(_model_of(model.skeleton, [*nodes.values()], given), arrays)(given)[0]
 
 
-def _nodes_and_values(skeleton: ModelProto, graph: Graph) -> tuple[Mapping[str, list[NodeProto]], Mapping[str, str]]:
-    """Return, for each node of the graph, its ONNX nodes and the name of its value.
-
-    The last of the ONNX nodes has the graph node's name, and no other has.
-    """
-    nodes: dict[str, list[NodeProto]] = {node.name: [] for node in graph.nodes}
-    group: list[NodeProto] = []
-    for proto in skeleton.graph.node:
-        group.append(proto)
-        if proto.name in nodes:
-            nodes[proto.name], group = group, []
-    values = {INPUT: INPUT}
+def _values(groups: Mapping[str, list[NodeProto]], graph: Graph) -> dict[str, str]:
+    """Return the name of each graph node's value."""
+    values = {INPUT: groups[INPUT][-1].output[0] if groups[INPUT] else INPUT}
     for node in graph.nodes:
-        own = nodes[node.name]
+        own = groups[node.name]
         values[node.name] = own[-1].output[0] if own else values[node.inputs[0]]
-    return nodes, values
+    return values
 
 
 def _model_of(skeleton: ModelProto, nodes: list[NodeProto], given: Mapping[str, NDArray[Any]]) -> ModelProto:
