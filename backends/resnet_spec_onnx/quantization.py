@@ -81,7 +81,7 @@ def build_quantized(
 ) -> ModelProto:
     """Return the 8-bit form of ``build_skeleton``'s model; raises OutputError for ``half``."""
     if half:
-        raise OutputError("an 8-bit network has no form in half precision; write it without --half")
+        raise OutputError("an 8-bit network has no form in half precision; write it without half=True")
     skeleton = build_skeleton(graph, FLOAT32, batch=batch)
     initializers, reads = _stored(graph, quantization)
     nodes = _quantized_nodes(graph, skeleton, grids_of(graph, quantization), initializers, reads)
