@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.operations import Conv, Linear
 from resnet_spec.operations.windows import explicit_padding
 from resnet_spec.parity.report import largest_difference
-from resnet_spec.quantization import covering
+from resnet_spec.quantization import Value, covering
 from resnet_spec.quantization.arithmetic import columns_of
+from resnet_spec.quantization.form import HIGH, LOW
+from resnet_spec.quantization.placement import FUSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.graph import Node
-    from resnet_spec.quantization import IntegerReference, Value
+    from resnet_spec.quantization import IntegerReference
     from resnet_spec.quantization.reference import IntegerLayer
 
     Array = NDArray[Any]
@@ -25,14 +27,14 @@ LIMIT = 2**15 - 1
 
 
 def causes_of(
-    reference: IntegerReference, node: Node, inputs: Sequence[Value], observed: Array, allowed: float
+    reference: IntegerReference, node: Node, values: Mapping[str, Value], observed: Array, allowed: float
 ) -> tuple[list[str], int]:
     """Find the mistakes that explain a node's value.
 
     Args:
         reference: The reference.
-        node: The node.
-        inputs: The reference's values of its inputs.
+        node: The node; one that limits the value of a layer before it is computed with that layer.
+        values: The values before it.
         observed: What the backend computes of these.
         allowed: How far an explanation may be from it.
 
@@ -41,40 +43,49 @@ def causes_of(
     """
     found: list[str] = []
     tried = 0
-    for cause, value in _trials(reference, node, inputs):
+    for cause, value in _trials(reference, node, values):
         tried += 1
         if value.shape == observed.shape and largest_difference(observed, value) <= allowed:
             found.append(cause)
     return found, tried
 
 
-def _trials(reference: IntegerReference, node: Node, inputs: Sequence[Value]) -> Iterator[tuple[str, Array]]:
+def _trials(reference: IntegerReference, node: Node, values: Mapping[str, Value]) -> Iterator[tuple[str, Array]]:
     """Yield mistakes, each with the value that it leads to."""
     import numpy as np
 
-    operation, grid = node.operation, reference.grids.get(node.name)
+    grid, last = reference.grids.get(node.name), node
+    fused = isinstance(node.operation, FUSED) and node.inputs[0] in reference.graph.by_name
+    if fused and node.inputs[0] not in reference.grids:
+        node = reference.graph.by_name[node.inputs[0]]
+    inputs = [values[name] for name in node.inputs]
+
+    def limited(value: Array) -> Array:
+        return value if node is last else reference.value_in_float(last, [Value(value)])
 
     def rounded(value: Array) -> Array:
-        return value if grid is None else grid.rounded(value)
+        return limited(value) if grid is None else grid.rounded(limited(value))
 
-    kernel = reference.is_quantized(node)
-    exact = reference.layer(node, inputs[0]).value() if kernel else None
-    if exact is not None and isinstance(operation, Conv | Linear):
+    if reference.is_quantized(node):
         layer = reference.layer(node, inputs[0])
+        exact = layer.value()
         for cause, changed in _layers(reference, node, layer, inputs[0]):
             yield cause, rounded(changed.value())
-        if inputs[0].grid is not None and isinstance(operation, Conv):
+        if inputs[0].grid is not None and isinstance(node.operation, Conv):
             yield "the padding is the code 0 instead of the zero point", rounded(_padded(layer, inputs[0]).value())
         yield "sums of two products are limited to 16 bits", rounded(_saturated(layer, inputs[0]))
     else:
         exact = reference.value_in_float(node, inputs)
-    if grid is not None:
-        yield "the value is not rounded to its grid", exact
-        yield "codes are rounded down", grid.values((np.floor(exact / grid.scale) + grid.zero_point).clip(-128, 127))
-        yield "the value is limited to positive numbers", rounded(exact.clip(0))
-        yield "the zero point is 0", grid.model_copy(update={"zero_point": 0}).rounded(exact)
-        whole = covering(float(exact.min()), float(exact.max()))
-        yield "the grid is that of this batch, not the one of the file", whole.rounded(exact)
+    if grid is None:
+        return
+    yield "the value is not limited as the activation says", grid.rounded(exact)
+    exact = limited(exact)
+    yield "the value is not rounded to its grid", exact
+    yield "codes are rounded down", grid.values((np.floor(exact / grid.scale) + grid.zero_point).clip(LOW, HIGH))
+    yield "the value is limited to positive numbers", rounded(exact.clip(0))
+    yield "the zero point is 0", grid.model_copy(update={"zero_point": 0}).rounded(exact)
+    whole = covering(float(exact.min()), float(exact.max()))
+    yield "the grid is that of this batch, not the one of the file", whole.rounded(exact)
 
 
 def _layers(
@@ -124,18 +135,19 @@ def _saturated(layer: IntegerLayer, value: Value) -> Array:
     shift = 0.0 if value.grid is None else value.grid.zero_point + 128.0
     operation, total = layer.operation, layer.value()
     if isinstance(operation, Linear):
-        rows, kernel = layer.data[:, None, None] + shift, layer.kernel[None, :, :, None]
-        rows = rows.reshape(len(rows), 1, -1, layer.kernel.shape[1], 1)
+        rows, kernel = layer.data.reshape(len(layer.data), 1, -1, layer.kernel.shape[1]) + shift, layer.kernel[None]
     else:
         columns, _ = columns_of(operation, layer.data)
+        # Channels are neighbors, as they are in memory.
         channels = layer.kernel.shape[1]
-        rows = columns.reshape(*columns.shape[:3], channels, -1) + shift
-        kernel = layer.kernel.reshape(operation.groups, -1, channels, rows.shape[-1])
+        rows = columns.reshape(*columns.shape[:3], channels, -1).swapaxes(3, 4).reshape(columns.shape) + shift
+        kernel = layer.kernel.reshape(operation.groups, operation.channels // operation.groups, channels, -1)
+        kernel = kernel.swapaxes(2, 3).reshape(*kernel.shape[:2], -1)
     lost = np.zeros((*rows.shape[:3], kernel.shape[1]))
     for first in range(0, rows.shape[3] - 1, 2):
-        for place in range(rows.shape[4]):
-            pair = slice(first, first + 2)
-            sums = rows[:, :, :, pair, place] @ kernel[:, :, pair, place].transpose(0, 2, 1)
-            lost += sums - sums.clip(-LIMIT - 1, LIMIT)
-    scales = layer.scales.reshape(-1, *[1] * (total.ndim - 2)) if total.ndim > 2 else layer.scales
-    return total - lost.transpose(0, 1, 3, 2).reshape(total.shape) * scales
+        pair = slice(first, first + 2)
+        sums = rows[..., pair] @ kernel[..., pair].transpose(0, 2, 1)
+        lost += sums - sums.clip(-LIMIT - 1, LIMIT)
+    if isinstance(operation, Linear):
+        return total - lost.reshape(total.shape) * layer.scales
+    return total - lost.transpose(0, 1, 3, 2).reshape(total.shape) * layer.scales.reshape(-1, *[1] * (total.ndim - 2))

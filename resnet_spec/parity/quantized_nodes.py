@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resnet_spec.backend.quantizing import quantizing
+from resnet_spec.graph import INPUT
 from resnet_spec.parity.quantized_causes import causes_of
 from resnet_spec.parity.report import largest_difference, root_mean_square
 from resnet_spec.quantization import IntegerReference, Quantization
@@ -65,42 +67,53 @@ def reference_of(
     return IntegerReference(graph, arrays, quantization, apply, generator)
 
 
-def judge_codes(backend: Backend, model: Any, reference: IntegerReference, images: NDArray[Any]) -> list[JudgedCodes]:
-    """Compare each node of an 8-bit model with the reference, from the reference's values of its inputs.
+def judge_codes(
+    backend: Backend, graph: Graph, arrays: Arrays, reference: IntegerReference, quantization: Quantization,
+    images: NDArray[Any],
+) -> list[JudgedCodes]:  # fmt: skip
+    """Compare each value of an 8-bit model with what the reference computes of the model's own values before it.
+
+    The model runs as a whole, so that layers which a runtime fuses are computed as they are in use.
 
     Args:
         backend: The backend.
-        model: Its 8-bit model.
+        graph: The optimized graph.
+        arrays: Its arrays.
         reference: The reference.
+        quantization: What is quantized.
         images: (N, *input).
 
     Returns:
-        One judgment for each node, in order; those after the first wrong one are not looked into.
+        One judgment for each value that is on a grid and for each output, in order; only the first wrong one is
+        explained.
     """
-    graph = reference.graph
+    names = [node.name for node in graph.nodes if node.name in quantization.values or node.name in graph.outputs]
+    whole = graph.with_outputs(names)
+    model = quantizing(backend).compile_quantized(whole, quantization, dtype="float32")
+    backend.load(model, whole, arrays)
+    observed = dict(zip(names, backend.forward(model, images.astype("float32")), strict=True))
+    values = {INPUT: reference.on_grid(INPUT, images)}
     found: list[JudgedCodes] = []
-    values: dict[str, Value] = {}
     explained = False
-    for name, value in reference.walk(images):
-        values[name] = value
-        if name not in graph.by_name:
+    for node in whole.nodes:
+        inputs = [values[name] for name in node.inputs]
+        values[node.name] = value = reference.value(node, inputs)
+        if node.name not in observed:
             continue
-        node = graph.by_name[name]
-        inputs = [values[source] for source in node.inputs]
-        observed = backend.apply(model, graph, name, [each.real.astype("float32") for each in inputs])
-        judged = _judged(node, value, observed)
+        judged = _judged(node.name, value, observed[node.name])
         if not judged.passed and not explained:
-            causes, tried = causes_of(reference, node, inputs, observed, judged.allowed)
+            causes, tried = causes_of(reference, node, values, observed[node.name], judged.allowed)
             judged, explained = judged._replace(causes=causes, tried=tried), True
         found.append(judged)
+        values[node.name] = reference.on_grid(node.name, observed[node.name])
     return found
 
 
-def _judged(node: Node, value: Value, observed: NDArray[Any]) -> JudgedCodes:
+def _judged(name: str, value: Value, observed: NDArray[Any]) -> JudgedCodes:
     import numpy as np
 
     largest, size = largest_difference(observed, value.real), root_mean_square(value.real)
     if value.grid is None:
-        return JudgedCodes(node.name, largest, FLOAT * size, size, 0.0)
+        return JudgedCodes(name, largest, FLOAT * size, size, 0.0)
     share = float(np.mean(np.abs(observed - value.real) > value.grid.scale / 2))
-    return JudgedCodes(node.name, largest, STEPS * value.grid.scale, size, share)
+    return JudgedCodes(name, largest, STEPS * value.grid.scale, size, share)

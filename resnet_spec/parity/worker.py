@@ -125,7 +125,8 @@ class _Worker:
         self.backend.load(plain, self.graph, {name: array.astype("float64") for name, array in arrays.items()})
         quantization = Quantization.read(request["quantization"])
         reference = reference_of(self.backend, plain, self.graph, arrays, quantization)
-        return {"nodes": judge_codes(self.backend, self.models["float32"], reference, np.load(request["images"]))}
+        images = np.load(request["images"])
+        return {"nodes": judge_codes(self.backend, self.graph, arrays, reference, quantization, images)}
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Differentiate the float64 model once, and save the gradients and the arrays after it."""
