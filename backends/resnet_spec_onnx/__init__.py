@@ -19,8 +19,10 @@ OUTPUTS: Mapping[str, str] = MappingProxyType({".onnx": "ONNX model, for ONNX Ru
 RUNTIMES: Mapping[str, RuntimeKind] = {
     "onnxruntime": RuntimeKind("ONNX Runtime", ".onnx"),
     "onnxruntime-optimized": RuntimeKind("ONNX Runtime, optimized", ".onnx", optimized=True),
+    "onnxruntime-int8": RuntimeKind("ONNX Runtime, 8-bit", ".onnx", quantized=True),
     "openvino": RuntimeKind("OpenVINO", ".onnx"),
     "openvino-optimized": RuntimeKind("OpenVINO, optimized", ".onnx", optimized=True),
+    "openvino-int8": RuntimeKind("OpenVINO, 8-bit", ".onnx", quantized=True),
 }
 """In what `resnet-spec bench` runs its models."""
 

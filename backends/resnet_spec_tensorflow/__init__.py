@@ -41,6 +41,7 @@ RUNTIMES: Mapping[str, RuntimeKind] = {
     "tensorflow-xla": RuntimeKind("TensorFlow, SavedModel compiled by XLA", ""),
     "tflite": RuntimeKind("TensorFlow Lite", ".tflite"),
     "tflite-optimized": RuntimeKind("TensorFlow Lite, optimized", ".tflite", optimized=True),
+    "tflite-int8": RuntimeKind("TensorFlow Lite, 8-bit", ".tflite", quantized=True),
 }
 """In what `resnet-spec bench` runs its models."""
 

@@ -96,9 +96,17 @@ def importers() -> dict[str, str]:
     return _by_ending("imports") | _by_ending("model_classes")
 
 
-def runtimes() -> dict[str, str]:
-    """Which installed backend offers which runtime, without those of backends that cannot be imported."""
-    return _by_ending("runtimes")
+def runtimes(*, quantized: bool = False) -> dict[str, str]:
+    """Which installed backend offers which runtime, without those of backends that cannot be imported.
+
+    Those of 8-bit networks only if they are ``quantized``.
+    """
+    found: dict[str, str] = {}
+    for point in entry_points(group=GROUP):
+        with suppress(BackendError):
+            kinds = _declared(point, "runtimes")
+            found |= {name: point.name for name in kinds if quantized or not kinds[name].quantized}
+    return found
 
 
 def importer_of(model: object) -> str | None:

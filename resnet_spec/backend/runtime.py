@@ -22,11 +22,14 @@ class RuntimeKind(NamedTuple):
         description: What it is, for reports.
         ending: The file that it loads, one of the backend's ``outputs``.
         optimized: Whether the file is of the network's optimized form (``build(optimize=True)``).
+        quantized: Whether it is of the 8-bit form (``build(quantization=...)``); such a runtime is timed only where
+            there is a quantization.
     """
 
     description: str
     ending: str
     optimized: bool = False
+    quantized: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecErro
 from resnet_spec.parity.compare import loaded_spec, logits_difference, prepared
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import Progress, started
+from resnet_spec.parity.quantized import Exact, integer_reference
 from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import largest_difference, logits_size
 from resnet_spec.parity.rounding import draws_for
+from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def benchmark(
     batches: Sequence[int] = (1,),
     reference: str | None = None,
     weights: str | Path | None = None,
+    quantization: str | Path | Quantization | None = None,
     overrides: Overrides | None = None,
     size: Shape | None = None,
     threads: int | None = None,
@@ -80,6 +83,8 @@ def benchmark(
         reference: The backend whose float64 logits the results are compared with, and by which random weights are
             initialized; by default torch, or another that is installed.
         weights: A file of weights, or the name of published ones; random by default.
+        quantization: What ``quantize`` returned, or its file: runtimes of the 8-bit form are then timed too, and their
+            logits compared with those of an exact integer reference.
         overrides: Values to change in the spec, as ``load`` takes them.
         size: The input's size, as ``compare`` takes it; by default the spec's.
         threads: How many threads each runtime may compute with; by default as many as there are processors for this
@@ -107,13 +112,14 @@ def benchmark(
     if isinstance(runtimes, str):
         raise SpecError(f"runtimes is a list of names, not {runtimes!r}")
     plan = Plan(batches, threads or _processors(), rounds, seconds)
-    known = installed_runtimes()
+    quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
+    known = installed_runtimes(quantized=quantized is not None)
     first = reference or min(known.values(), key=lambda name: (_PREFERRED.get(name, 2), name), default="torch")
     every = sorted(known, key=lambda name: known[name] != first)
     chosen = {name: _backend_of(name, known) for name in runtimes or every}
     with TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder:
         loaded = loaded_spec(spec, overrides, size)
-        exact = _Reference.of(loaded, weights, first, max(batches), seed, Path(folder), progress)
+        exact = _Reference.of(loaded, weights, first, max(batches), seed, quantized, Path(folder), progress)
         artifacts, unwritten = _written(chosen, exact, Path(folder), progress)
         found = _timed(chosen, artifacts, exact, plan, seed, progress, required=bool(runtimes))
     reports = unwritten | found
@@ -152,6 +158,7 @@ class _Reference(NamedTuple):
     logits: NDArray[Any]
     error: float
     optimized_error: float
+    quantized: Exact | None
 
     @classmethod
     def of(
@@ -161,6 +168,7 @@ class _Reference(NamedTuple):
         backend: str,
         batch: int,
         seed: int,
+        quantization: Quantization | None,
         folder: Path,
         progress: Progress,
     ) -> _Reference:
@@ -182,13 +190,21 @@ class _Reference(NamedTuple):
 
             logits, error = computed(optimize=False)
             _, optimized_error = computed(optimize=True)
-        return cls(backend, graph, graph_file, weights_file, images.astype("float32"), logits, error, optimized_error)
+            quantized = None
+            if quantization is not None:
+                progress(f"{graph.name}: computing the 8-bit form in integers")
+                files = Scratch(folder)
+                quantized = integer_reference(process, files, graph, arrays, quantization, images, seed)
+        images = images.astype("float32")
+        return cls(backend, graph, graph_file, weights_file, images, logits, error, optimized_error, quantized)
 
-    def difference(self, runtime: str, logits: NDArray[Any], *, optimized: bool) -> Difference:
-        """The difference of the logits of the first images."""
+    def difference(self, runtime: str, logits: NDArray[Any], form: str) -> Difference:
+        """The difference of the logits of the first images, in a form of the network."""
+        if form == "quantized" and self.quantized is not None:
+            return self.quantized.difference(runtime, logits)
         wanted = self.logits[: len(logits)]
         size = logits_size(self.logits)
-        error = self.optimized_error if optimized else self.error
+        error = self.optimized_error if form == "optimized" else self.error
         return logits_difference("float32", runtime, f"{self.backend} float64", logits, wanted, size, error)
 
 
@@ -208,7 +224,8 @@ def _written(
                 own = folder / name
                 own.mkdir()
                 try:
-                    artifacts[name] = process.write(name, reference.graph_file, reference.weights_file, own)
+                    file = reference.quantized.file if reference.quantized else None
+                    artifacts[name] = process.write(name, reference.graph_file, reference.weights_file, own, file)
                 except ResnetSpecError as error:
                     failed[name] = RuntimeReport(name, backend, error=str(error))
     return artifacts, failed
@@ -295,7 +312,7 @@ def _timed_batch(
     for name, process in processes.items():
         try:
             logits = process.prepare(reference.images[:batch])
-            differences[name] = reference.difference(name, logits, optimized=process.optimized)
+            differences[name] = reference.difference(name, logits, process.form)
             process.time(plan.seconds)
             rounds[name] = []
         except BackendError as error:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class Artifact(NamedTuple):
     """What a runtime loads: its file or folder, the graph that it holds, its bytes, and what the runtime is.
 
-    ``optimized`` says whether the graph is the network's optimized form.
+    ``form`` is the graph's: ``plain``, ``optimized`` or ``quantized``.
     """
 
     path: Path
     graph: Path
     size: int
     description: str
-    optimized: bool
+    form: str
 
 
 class RuntimeProcess(WorkerProcess):
@@ -34,17 +34,20 @@ class RuntimeProcess(WorkerProcess):
                          seconds=seconds)  # fmt: skip
         self.runtime = runtime
         self.load_seconds = 0.0
-        self.optimized = False
+        self.form = "plain"
         self.environment: Mapping[str, str] = {}
         # The process says that it has started.
         self._pending = 1
 
-    def write(self, runtime: str, graph: Path, weights: Path, folder: Path) -> Artifact:
+    def write(
+        self, runtime: str, graph: Path, weights: Path, folder: Path, quantization: Path | None = None
+    ) -> Artifact:
         """Write what a runtime loads."""
-        self._ask("write", runtime=runtime, graph=str(graph), weights=str(weights), folder=str(folder))
+        paths = {"graph": graph, "weights": weights, "folder": folder, "quantization": quantization}
+        self._ask("write", runtime=runtime, **{name: str(path) for name, path in paths.items()})
         answer = self.wait()
         return Artifact(
-            Path(answer["path"]), Path(answer["graph"]), answer["size"], answer["description"], answer["optimized"]
+            Path(answer["path"]), Path(answer["graph"]), answer["size"], answer["description"], answer["form"]
         )
 
     def open(self, artifact: Artifact, threads: int, images: NDArray[Any]) -> None:
@@ -58,7 +61,7 @@ class RuntimeProcess(WorkerProcess):
             threads=threads,
         )
         answer = self.wait()
-        self.optimized = artifact.optimized
+        self.form = artifact.form
         self.load_seconds, self.environment = answer["seconds"], answer["environment"]
 
     def prepare(self, images: NDArray[Any]) -> NDArray[Any]:

@@ -12,12 +12,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from resnet_spec.backend.optimizing import finish, optimized
+from resnet_spec.backend.optimizing import core_forms, finish, optimized
+from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import get_backend
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import save_arrays
 from resnet_spec.parity.worker import answer, answer_stream, serve
+from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import read_safetensors
 
 if TYPE_CHECKING:
@@ -37,10 +39,14 @@ class _Worker:
         kind = self.backend.runtimes[request["runtime"]]
         graph = Graph.from_json(Path(request["graph"]).read_bytes())
         arrays: Mapping[str, Any] = read_safetensors(Path(request["weights"])).tensors
-        if kind.optimized:
-            forms = optimized(self.backend, graph)
-            graph, arrays = forms.graphs[-1], forms.rewriting.arrays(arrays)
-        model = self.backend.compile(graph, dtype="float32")
+        if kind.optimized or kind.quantized:
+            forms = core_forms(graph) if kind.quantized else optimized(self.backend, graph)
+            graph, arrays = forms.graphs[-1], forms.rewriting.arrays(arrays, "float32")
+        if kind.quantized:
+            quantization = Quantization.read(request["quantization"])
+            model = quantizing(self.backend).compile_quantized(graph, quantization, dtype="float32")
+        else:
+            model = self.backend.compile(graph, dtype="float32")
         self.backend.load(model, graph, arrays)
         if kind.optimized:
             finish(self.backend, model)
@@ -53,7 +59,7 @@ class _Worker:
             "graph": str(held),
             "size": _size(path),
             "description": kind.description,
-            "optimized": kind.optimized,
+            "form": "quantized" if kind.quantized else "optimized" if kind.optimized else "plain",
         }
 
     def open(self, request: Mapping[str, Any]) -> Mapping[str, Any]:

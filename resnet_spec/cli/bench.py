@@ -48,6 +48,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, text: str) -> tu
 @click.option("--batches", default="1", show_default=True, metavar="N,...", callback=_numbers, help="Images of a run.")
 @click.option("--size", metavar="H[xW]", help="The input's size.  [default: the spec's]")
 @weights_option("Time under these weights instead of random ones.")
+@click.option("--quantization", metavar="FILE", help="Also time runtimes of the 8-bit form, as 'quantize' wrote it.")
 @click.option("--reference", metavar="BACKEND", help="The backend whose float64 logits the results are compared with.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads of each runtime.  [default: all processors]")
 @click.option("--rounds", default=20, show_default=True, type=click.IntRange(3, 10000), help="Rounds to time.")
@@ -64,6 +65,7 @@ def bench(
     batches: tuple[int, ...],
     size: str | None,
     weights: str | None,
+    quantization: str | None,
     reference: str | None,
     threads: int | None,
     rounds: int,
@@ -98,6 +100,7 @@ def bench(
                     batches=batches,
                     reference=reference,
                     weights=weights,
+                    quantization=quantization,
                     overrides=overrides,
                     size=extent_for(spec, overrides, extent),
                     threads=threads,

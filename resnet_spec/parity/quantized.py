@@ -8,7 +8,8 @@ moved at random by -1, 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.backend.optimizing import core_forms
 from resnet_spec.parity.exchange import Scratch
@@ -30,6 +31,63 @@ REFERENCE = "integers"
 """What a report calls the reference."""
 
 
+class Exact(NamedTuple):
+    """What an 8-bit network computes of some images, and how far a runtime may be from it.
+
+    Attributes:
+        graph: The optimized graph.
+        weights: A file of its arrays.
+        file: A file of the quantization.
+        logits: The exact logits.
+        allowed: The largest difference that the roundings of a runtime explain.
+    """
+
+    graph: Graph
+    weights: Path
+    file: Path
+    logits: NDArray[Any]
+    allowed: float
+
+    def difference(self, name: str, logits: NDArray[Any]) -> Difference:
+        """Return the difference of the logits of the first images."""
+        largest = largest_difference(logits, self.logits[: len(logits)])
+        return Difference("logits", "int8", name, REFERENCE, largest, self.allowed, logits_size(self.logits))
+
+
+def integer_reference(
+    process: BackendProcess, files: Scratch, graph: Graph, arrays: Arrays, quantization: Quantization,
+    images: NDArray[Any], seed: int,
+) -> Exact:  # fmt: skip
+    """Compute an 8-bit network exactly, and how far a runtime may be from it.
+
+    Args:
+        process: The backend that computes what stays in float.
+        files: Where files are written.
+        graph: The spec's graph.
+        arrays: Its arrays.
+        quantization: What is quantized.
+        images: (N, *input).
+        seed: The seed of the moved codes.
+
+    Returns:
+        The reference.
+
+    Raises:
+        QuantizationError: The quantization is of another network.
+    """
+    forms = core_forms(graph)
+    optimized = forms.graphs[-1]
+    check(optimized, quantization, graph.fingerprint)
+    weights, file = files.new("quantized.safetensors"), files.new("quantization.json")
+    write_safetensors(weights, forms.rewriting.arrays(arrays, "float32"))
+    file.write_text(quantization.to_json(), "utf-8")
+    process.load(optimized, weights, "float64")
+    process.integers(images, file, seed, draws_for(len(images) * 10))
+    exact, *moved = process.outputs()
+    allowed = ROUNDING_FACTOR * max(largest_difference(other, exact) for other in moved)
+    return Exact(optimized, weights, file, exact, allowed)
+
+
 class QuantizedComparison:
     """Running backends, whose 8-bit forms are compared with the reference; the first computes what stays in float."""
 
@@ -43,27 +101,15 @@ class QuantizedComparison:
         bisect: bool,
     ) -> tuple[list[Difference], list[Finding]]:  # fmt: skip
         """Return the differences of the logits, and with ``bisect`` the first node of each backend that is wrong."""
-        forms = core_forms(graph)
-        optimized = forms.graphs[-1]
-        check(optimized, quantization, graph.fingerprint)
-        weights, file = self._files.new("quantized.safetensors"), self._files.new("quantization.json")
-        write_safetensors(weights, forms.rewriting.arrays(arrays, "float32"))
-        file.write_text(quantization.to_json(), "utf-8")
         self._progress(f"{graph.name}: 8-bit reference")
-        first = self._processes[0]
-        first.load(optimized, weights, "float64")
-        first.integers(images, file, seed, draws_for(len(images) * 10))
-        exact, *moved = first.outputs()
-        allowed = ROUNDING_FACTOR * max(largest_difference(other, exact) for other in moved)
-        size = logits_size(exact)
+        exact = integer_reference(self._processes[0], self._files, graph, arrays, quantization, images, seed)
         differences: list[Difference] = []
         findings: list[Finding] = []
         for process in self._processes:
             self._progress(f"{graph.name}: 8-bit in {process.name}")
-            process.load(optimized, weights, quantization=file)
+            process.load(exact.graph, exact.weights, quantization=exact.file)
             process.forward(images)
-            largest = largest_difference(process.outputs()[-1], exact)
-            differences.append(Difference("logits", "int8", process.name, REFERENCE, largest, allowed, size))
+            differences.append(exact.difference(process.name, process.outputs()[-1]))
             if bisect:
                 wrong = next((node for node in process.quantized_nodes(images) if not node.passed), None)
                 if wrong is not None:
