@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations.fields import Shape
+    from resnet_spec.quantization import Quantization
 
 
 class TensorFlowBackend:
@@ -57,6 +58,17 @@ class TensorFlowBackend:
         from resnet_spec_tensorflow.compilation import compile_graph
 
         return compile_graph(graph, dtype, exact_statistics=exact_statistics)
+
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> Any:
+        """The 8-bit form of an optimized graph, its parameters not set yet.
+
+        A ``keras.Model`` as ``compile`` makes it, in which values and kernels are rounded to their grids; gradients go
+        straight through, so that ``fit`` trains the network as it will be rounded. ``write`` makes a TFLite model that
+        computes in integers of it.
+        """
+        from resnet_spec_tensorflow.compilation import compile_graph
+
+        return compile_graph(graph, dtype, quantization=quantization)
 
     def load(self, model: Any, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter of a model from arrays laid out as PyTorch lays them out; the arrays are copied."""

@@ -13,38 +13,55 @@ from resnet_spec.graph import INPUT, Graph, Node
 from resnet_spec_tensorflow.emitting import LayerContext, Steps, emit
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.parameters import set_initializers
+from resnet_spec_tensorflow.quantization import FakeQuantize
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from resnet_spec.backend.protocol import DType
     from resnet_spec.operations.fields import Shape
+    from resnet_spec.quantization import Quantization
 
 
-def compile_graph(graph: Graph, dtype: DType | str | None, *, exact_statistics: bool, batch: int | None = None) -> Any:
+def compile_graph(
+    graph: Graph,
+    dtype: DType | str | None,
+    *,
+    exact_statistics: bool = False,
+    batch: int | None = None,
+    quantization: Quantization | None = None,
+) -> Any:
     """Return a ``keras.Model`` of (batch, ..., channels) or (batch, features), its parameters not yet set.
 
     Layers have the names of the nodes that own them. The sizes of positions are dynamic, unless a parameter's shape
     depends on them; with ``batch`` all sizes are fixed. Several outputs are a list, named outputs a dict. ``dtype`` may
-    be the name of any of Keras' dtype policies.
+    be the name of any of Keras' dtype policies. With a ``quantization`` the values and kernels that it lists are
+    rounded to their grids.
 
     Raises:
         BackendError: Keras cannot express an operation, or its global dtype policy cannot be followed.
     """
     policy = keras.DTypePolicy(dtype) if dtype else _global_policy()
-    contexts = _LayerContexts(graph, policy, exact_statistics)
+    contexts = _LayerContexts(graph, policy, exact_statistics, quantization)
     shape = (None, *_input_shape(graph)) if batch is None else (batch, *graph.input.shape[1:], graph.input.shape[0])
     input = keras.Input(batch_shape=shape, dtype=policy.variable_dtype, name=INPUT)
-    values: dict[str, Any] = {INPUT: input}
+    value = input
+    for step in contexts.rounding(INPUT):
+        value = step(value)
+    values: dict[str, Any] = {INPUT: value}
     layers: dict[str, Steps] = {}
+    by_node: dict[str, Steps] = {}
     for node in graph.nodes:
         if node.layer not in layers:
             layers[node.layer] = emit(node.operation, contexts.context(node))
-        values[node.name] = _applied(layers[node.layer], node, [values[name] for name in node.inputs])
+        by_node[node.name] = layers[node.layer] + contexts.rounding(node.name)
+        values[node.name] = _applied(by_node[node.name], node, [values[name] for name in node.inputs])
     with deep_recursion(len(graph.nodes)):
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
     set_initializers(model, graph)
-    _STEPS[model] = layers
+    _STEPS[model] = by_node
+    if quantization is not None:
+        QUANTIZATIONS[model] = quantization
     return model
 
 
@@ -60,12 +77,26 @@ def _global_policy() -> Any:
 
 
 _STEPS: WeakKeyDictionary[Any, dict[str, Steps]] = WeakKeyDictionary()
-"""The steps of each model by layer, since Keras does not record which of its layers are one node's."""
+"""The steps of each model by node, since Keras does not record which of its layers are one node's."""
+
+QUANTIZATIONS: WeakKeyDictionary[Any, Quantization] = WeakKeyDictionary()
+"""What is rounded in each model of an 8-bit network."""
 
 
-def apply(model: Any, node: Node, inputs: Sequence[Any]) -> Any:
-    """Compute one node's value by a compiled model's own layers, from its inputs' values, channels last."""
-    return _applied(_STEPS[model][node.layer], node, inputs)
+def apply(model: Any, node: Node, inputs: Sequence[Any], *, rounding: bool = True) -> Any:
+    """Compute one node's value by a compiled model's own layers, from its inputs' values, channels last.
+
+    Without ``rounding`` it is the value before an 8-bit network rounds it.
+    """
+    found = steps(model, node)
+    if not rounding and found and isinstance(found[-1], FakeQuantize):
+        found = found[:-1]
+    return _applied(found, node, inputs)
+
+
+def steps(model: Any, node: Node) -> Steps:
+    """The steps that compute one node's value in a compiled model."""
+    return _STEPS[model][node.name]
 
 
 def _applied(steps: Steps, node: Node, inputs: Sequence[Any]) -> Any:
@@ -99,8 +130,11 @@ def _outputs(graph: Graph, values: Mapping[str, Any]) -> Any:
 class _LayerContexts:
     """The context of each layer, computed over all its calls."""
 
-    def __init__(self, graph: Graph, policy: Any, exact_statistics: bool) -> None:
+    def __init__(
+        self, graph: Graph, policy: Any, exact_statistics: bool, quantization: Quantization | None = None
+    ) -> None:
         self._policy = policy
+        self._quantization = quantization
         self._exact_statistics = exact_statistics
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}
@@ -122,7 +156,15 @@ class _LayerContexts:
             joined=frozenset(self._joined[node.layer]),
             exact_statistics=self._exact_statistics,
             free_name=self._free,
+            kernel_scales=self._quantization.kernels.get(node.parameter_name("weight")) if self._quantization else None,
         )
+
+    def rounding(self, name: str) -> Steps:
+        """The step that rounds a value to its grid, if it has one of its own."""
+        grid = self._quantization.values.get(name) if self._quantization else None
+        if grid is None:
+            return ()
+        return (FakeQuantize(grid.scale, grid.zero_point, name=self._free(f"{name}.quantize"), dtype=self._policy),)
 
     def _free(self, name: str) -> str:
         while name in self._taken:

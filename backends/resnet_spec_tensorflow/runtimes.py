@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from resnet_spec.backend.runtime import Runtime
 from resnet_spec.graph import INPUT
 from resnet_spec_tensorflow.execution import channels_last, quiet
 from resnet_spec_tensorflow.framework import tf
+from resnet_spec_tensorflow.lite_quantization import lite_interpreter
 from resnet_spec_tensorflow.writing import LITE
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ def _function(path: Path) -> Callable[[Any], Any]:
 
 
 def _lite(path: Path, threads: int) -> Callable[[Any], Any]:
-    with warnings.catch_warnings():
-        # It announces the package that it will move to.
-        warnings.simplefilter("ignore")
-        interpreter: Any = tf.lite.Interpreter(str(path), num_threads=threads)
-    runner = interpreter.get_signature_runner()
+    runner = lite_interpreter(model_path=str(path), num_threads=threads).get_signature_runner()
     return lambda images: runner(**{INPUT: images})
 
 

@@ -46,7 +46,7 @@ class ExactAveragePooling3D(keras.layers.AveragePooling3D):
         return _pooled_by_axes(self, tf.nn.avg_pool2d, inputs)
 
 
-class _MaskedAveragePooling:
+class MaskedAveragePooling:
     """Average pooling of a map with ``edges`` of zeros, of which those within ``counted`` count as values.
 
     Takes the arguments of Keras' layer. No window may lie outside what counts.
@@ -82,17 +82,17 @@ class _MaskedAveragePooling:
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
-class MaskedAveragePooling2D(_MaskedAveragePooling, keras.layers.AveragePooling2D):
+class MaskedAveragePooling2D(MaskedAveragePooling, keras.layers.AveragePooling2D):
     """AveragePooling2D with zeros around the map, of which some count."""
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
-class MaskedAveragePooling1D(_MaskedAveragePooling, keras.layers.AveragePooling1D):
+class MaskedAveragePooling1D(MaskedAveragePooling, keras.layers.AveragePooling1D):
     """``MaskedAveragePooling2D`` for signals."""
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
-class MaskedAveragePooling3D(_MaskedAveragePooling, ExactAveragePooling3D):
+class MaskedAveragePooling3D(MaskedAveragePooling, ExactAveragePooling3D):
     """``MaskedAveragePooling2D`` for volumes."""
 
 

@@ -17,10 +17,11 @@ from resnet_spec.graph import INPUT
 from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.layouts import SLIM_NAMES
 from resnet_spec_tensorflow import OUTPUTS
-from resnet_spec_tensorflow.compilation import compile_graph
+from resnet_spec_tensorflow.compilation import QUANTIZATIONS, compile_graph
 from resnet_spec_tensorflow.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.layers import UnbiasedBatchNormalization
+from resnet_spec_tensorflow.lite_quantization import LiteFunction, check_grids
 from resnet_spec_tensorflow.parameters import get_arrays, set_arrays, variables
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def write(model: Any, graph: Graph, path: Path, *, half: bool, batch: int | None
         raise OutputError(f"{path}: the tensorflow backend cannot write {kind}; it writes {known}")
     if half and kind != LITE:
         raise OutputError(f"{path}: the tensorflow backend writes only {LITE} in half precision")
+    if half and model in QUANTIZATIONS:
+        raise OutputError(f"{path}: an 8-bit network cannot be written in half precision")
     if batch is not None and kind in _WEIGHTS_ONLY:
         raise OutputError(f"{path}: a fixed size is for a whole model, and {kind} has weights only")
     with quiet(), silent():
@@ -74,16 +77,16 @@ def _write_weights(model: Any, graph: Graph, path: Path) -> None:
     model.save_weights(path)
 
 
-def _write_saved_model(model: Any, graph: Graph, path: Path) -> None:
+def _write_saved_model(model: Any, graph: Graph, path: Path, compute: Callable[[Any], Any] | None = None) -> None:
     """The signature ``serving_default`` takes ``input`` and gives each output by its name; ``serve`` is the same.
 
-    Keras' own export would write every variable twice.
+    Keras' own export would write every variable twice. ``compute`` replaces the model.
     """
     module = tf.Module()
     names = graph.result_names
 
     def serve(input: Any) -> Any:
-        values = model(input, training=False)
+        values = compute(input) if compute is not None else model(input, training=False)
         if isinstance(values, dict):
             return cast("Any", values)
         return dict(zip(names, tf.nest.flatten(values), strict=True))
@@ -121,15 +124,19 @@ def _frozen(function: Any, graph: Graph) -> Any:
 def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> None:
     """A TFLite model with the SavedModel's signature and its free sizes, of TFLite's own operations only.
 
-    With ``weights``, constants are stored in that type, and computed with in float32.
+    With ``weights``, constants are stored in that type, and computed with in float32. An 8-bit network computes in
+    integers where its inputs and its value have grids; input and outputs stay in float32.
     """
+    quantization = QUANTIZATIONS.get(model)
     if model.inputs[0].dtype != "float32":
         raise OutputError(f"{path}: TFLite computes in float32, not in {model.inputs[0].dtype}")
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        _write_saved_model(model, graph, Path(folder))
+        compute = None if quantization is None else LiteFunction(model, graph, quantization)
+        _write_saved_model(model, graph, Path(folder), compute)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if weights is not None:
+        if weights is not None or quantization is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights is not None:
             converter.target_spec.supported_types = [weights]
         try:
             content = converter.convert()
@@ -138,6 +145,8 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
             lacking = LACKING.search(str(error))
             reason = f"it has no {lacking[1].strip()}" if lacking else str(error).strip().split("\n")[0]
             raise OutputError(f"{path}: TFLite cannot express {graph.name} ({reason})") from None
+    if quantization is not None:
+        check_grids(content, quantization, path)
     path.write_bytes(content)
 
 
@@ -173,7 +182,7 @@ def _at_fixed_size(model: Any, graph: Graph, batch: int) -> Any:
     """Return a copy of a model that takes a fixed number of images of the graph's size."""
     exact = any(isinstance(layer, UnbiasedBatchNormalization) for layer in model.layers)
     policy = model.layers[-1].dtype_policy.name
-    copy = compile_graph(graph, policy, exact_statistics=exact, batch=batch)
+    copy = compile_graph(graph, policy, exact_statistics=exact, batch=batch, quantization=QUANTIZATIONS.get(model))
     set_arrays(copy, graph, get_arrays(model, graph))
     if model in FROZEN:
         FROZEN.add(copy)

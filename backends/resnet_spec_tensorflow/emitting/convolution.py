@@ -16,7 +16,7 @@ from resnet_spec_tensorflow.window_layers import SamePadding2D
 
 @EMITTERS.register("conv1d", "conv2d", "conv3d")
 def _conv(op: ops.Conv, context: LayerContext) -> Steps:
-    return _convolution(of_rank("Conv", op.rank), op, context)
+    return _convolution(context.layer(of_rank("Conv", op.rank)), op, context)
 
 
 @EMITTERS.register("std_conv2d")

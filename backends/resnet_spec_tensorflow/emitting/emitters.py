@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from resnet_spec.backend.table import Table
 from resnet_spec.errors import BackendError, Problem
 from resnet_spec.operations import OPERATIONS, AnyOperation
 from resnet_spec.operations.fields import Shape
+from resnet_spec_tensorflow.quantization import ROUNDED
 
 Steps: TypeAlias = tuple[Callable[[Any], Any], ...]
 """Applied one after another to a Keras tensor (a list of them, for an operation that joins)."""
@@ -26,7 +28,8 @@ class LayerContext:
 
     ``producers`` are the operations whose values reach the layer, over all its calls, and ``shapes`` the shapes of
     those values, channels first and without the batch. ``joined`` has the shapes of all inputs of each call.
-    ``free_name`` makes a name that no other layer has.
+    ``free_name`` makes a name that no other layer has. ``kernel_scales`` are those of its kernel in an 8-bit
+    network.
     """
 
     name: str
@@ -36,6 +39,7 @@ class LayerContext:
     joined: frozenset[tuple[Shape, ...]]
     exact_statistics: bool
     free_name: Callable[[str], str]
+    kernel_scales: tuple[float, ...] | None = None
 
     @property
     def common(self) -> dict[str, Any]:
@@ -45,6 +49,10 @@ class LayerContext:
     def helper(self, kind: str) -> dict[str, Any]:
         """Return the arguments of an additional layer."""
         return {"name": self.free_name(f"{self.name}.{kind}"), "dtype": self.policy}
+
+    def layer(self, kind: Any) -> Any:
+        """Return what makes a layer with a kernel: Keras' class, or the one that rounds the kernel to its grid."""
+        return partial(ROUNDED[kind], kernel_scales=self.kernel_scales) if self.kernel_scales else kind
 
     @property
     def rank(self) -> int:

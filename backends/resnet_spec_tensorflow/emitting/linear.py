@@ -13,7 +13,9 @@ from resnet_spec_tensorflow.framework import keras
 
 @EMITTERS.register("linear")
 def _linear(op: ops.Linear, context: LayerContext) -> Steps:
-    dense = keras.layers.Dense(op.features, use_bias=op.bias, kernel_initializer="zeros", **context.common)
+    dense = context.layer(keras.layers.Dense)(
+        op.features, use_bias=op.bias, kernel_initializer="zeros", **context.common
+    )
     if context.rank == 1:
         return (dense,)
     # The first axis, which is the last here, before the layer, and back.
