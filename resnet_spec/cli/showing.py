@@ -17,6 +17,7 @@ from resnet_spec.cli.tables import Column, fitted_lines, print_table, shows_styl
 if TYPE_CHECKING:
     from resnet_spec.graph import Graph, Node
     from resnet_spec.graph.summary import Summary
+    from resnet_spec.quantization import Grid
 
 
 _ORDERS = {"name": "name", "params": "parameters", "macs": "macs", "accuracy": "top1"}
@@ -103,13 +104,18 @@ def blocks(name: str | None) -> None:
 @SET
 @click.option("--resolved", is_flag=True, help="Print the spec after extends and overrides, with the blocks it uses.")
 @click.option("--graph", "as_graph", is_flag=True, help="Print the nodes that the spec is lowered to.")
+@click.option("--quantization", metavar="FILE", help="Print what of it is 8-bit, as 'quantize' wrote it.")
 @JSON
-def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, as_json: bool) -> None:
+def show(
+    spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, quantization: str | None, as_json: bool
+) -> None:
     """Print a spec's file, or the resolved spec; or a shipped block's file."""
     from resnet_spec.spec.catalog import ENDINGS
     from resnet_spec.spec.loader import load, source_text
 
-    if as_graph:
+    if quantization is not None:
+        _print_quantization(load(spec, overrides).to_graph(), quantization, as_json=as_json)
+    elif as_graph:
         graph = load(spec, overrides).to_graph()
         if as_json:
             click.echo(graph.to_json(indent=2))
@@ -122,6 +128,38 @@ def show(spec: str, overrides: tuple[str, ...], resolved: bool, as_graph: bool, 
     else:
         text = source_text(spec)
         click.echo(text if spec.endswith(ENDINGS) or spec == "-" else with_installed_schema(text), nl=False)
+
+
+def _print_quantization(graph: Graph, path: str, *, as_json: bool) -> None:
+    """Print the grid of each value of an optimized graph, and the scales of each kernel."""
+    from resnet_spec.backend.optimizing import core_forms
+    from resnet_spec.quantization import Quantization, check, grids_of
+
+    chosen = Quantization.read(path)
+    optimized = core_forms(graph).graphs[-1]
+    check(optimized, chosen, graph.fingerprint)
+    if as_json:
+        print_json(chosen.model_dump(mode="json"))
+        return
+    grids = grids_of(optimized, chosen)
+    rows = [("input", "", *_grid(grids.get("input")), "")]
+    for node in optimized.nodes:
+        scales = chosen.kernels.get(node.parameter_name("weight"))
+        kernel = f"{min(scales):.2g} to {max(scales):.2g}" if scales else ""
+        rows.append((node.name, node.operation.op, *_grid(grids.get(node.name)), kernel))
+    columns = [
+        Column("value", least=16), Column("operation", rank=2), Column("scale", "right"), Column("zero", "right"),
+        Column("from", "right", rank=1), Column("to", "right", rank=1), Column("kernel", "right"),
+    ]  # fmt: skip
+    print_table(columns, rows)
+
+
+def _grid(grid: Grid | None) -> tuple[str, str, str, str]:
+    """Return scale, zero point and limits of a grid; of a value in float, nothing."""
+    if grid is None:
+        return "", "", "", ""
+    low, high = grid.limits
+    return f"{grid.scale:.4g}", str(grid.zero_point), f"{low:.3g}", f"{high:.3g}"
 
 
 def _print_graph(graph: Graph) -> None:

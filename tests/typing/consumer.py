@@ -28,6 +28,8 @@ from resnet_spec import (
     Prediction,
     Preprocessing,
     Problem,
+    Quantization,
+    QuantizationError,
     ResnetSpecError,
     Spec,
     SpecError,
@@ -50,6 +52,7 @@ from resnet_spec import (
     predict,
     preprocess,
     push,
+    quantize,
     read_weights,
     save,
     summarize,
@@ -92,6 +95,9 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     assert_type(write_model(model, network, "weights.pth", "torch"), None)
     assert_type(save(model, "weights.pth", spec="resnet50", half=True, force=True), None)
     load_weights(model, "w.safetensors")
+    quantization = quantize("resnet50", arrays, images, method="mse", keep=["fc"])
+    assert_type(quantization, Quantization)
+    assert_type(build("resnet50", "torch", arrays, quantization=quantization), nn.Module)
 
 
 def backends(network: Graph, images: NDArray[np.float32]) -> None:
@@ -126,7 +132,7 @@ def errors(error: ResnetSpecError) -> None:
     for problem in error.problems:
         assert_type(problem, Problem)
     kinds: list[type[ResnetSpecError]] = [SpecError, GraphError, WeightsError, BackendError, ModelError]
-    kinds += [ImageError, LabelsError, OutputError, DownloadError, HubError, MissingLibraryError]
+    kinds += [ImageError, LabelsError, OutputError, QuantizationError, DownloadError, HubError, MissingLibraryError]
 
 
 assert_type(resnet_spec.__version__, str)
