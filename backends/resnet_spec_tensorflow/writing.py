@@ -92,7 +92,9 @@ def _write_saved_model(model: Any, graph: Graph, path: Path, compute: Callable[[
         return dict(zip(names, tf.nest.flatten(values), strict=True))
 
     (input,) = model.inputs
-    function = tf.function(serve, input_signature=[tf.TensorSpec(input.shape, input.dtype, name=INPUT)])
+    signature = [tf.TensorSpec(input.shape, input.dtype, name=INPUT)]
+    # Keras' layers are called as they are anyway; AutoGraph would rewrite the rest, which takes seconds.
+    function = tf.function(serve, input_signature=signature, autograph=False)
     if model in FROZEN:
         module.serve = _frozen(function, graph)
     else:
