@@ -286,7 +286,7 @@ def arrays_of(
         spec: The spec, whose published weights may be named.
         graph: The spec's graph, or another form of it.
         weights: A path, the name of published weights, named arrays, or a live model.
-        seed: The seed of what is initialized anew.
+        seed: The seed of what is initialized at random.
         mmap: Whether to map a file.
         reading: How to read the weights.
 

@@ -58,7 +58,7 @@ def calibrate(
         The quantization.
 
     Raises:
-        QuantizationError: Nothing is to be quantized, there is no image, or a value is not finite.
+        QuantizationError: Nothing is to be quantized, no image is given, or a value is not finite.
     """
     placement = place(optimized, keep)
     nodes = [name for name in placement.values if name != INPUT]

@@ -206,7 +206,7 @@ class Quantization(Frozen):
                 raise
             raise QuantizationError(f"{path}: is not a file of 'resnet-spec quantize' ({error})") from None
         if not isinstance(data, dict):
-            raise QuantizationError(f"{path}: is not a file of 'resnet-spec quantize' (it is no mapping)")
+            raise QuantizationError(f"{path}: is not a file of 'resnet-spec quantize' (it is a list or a single value)")
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -31,7 +31,7 @@ def _add(op: ops.Add, context: LayerContext) -> Steps:
 
 
 def _growing(shapes: tuple[Shape, ...]) -> tuple[int, ...] | None:
-    """Return an order of terms in which each has the shape of the sum so far, or None."""
+    """Return an order of terms in which each has the shape of the sum until then, or None."""
     order = tuple(sorted(range(len(shapes)), key=lambda index: prod(shapes[index])))
     total = shapes[order[0]]
     for index in order[1:]:

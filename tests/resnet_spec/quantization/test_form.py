@@ -89,7 +89,7 @@ def test_every_mistake_has_its_place(change: dict[str, Any], message: str, tmp_p
         (b"", "is not a file of 'resnet-spec quantize'"),
         (b"\xff\xfe", "is not a file of 'resnet-spec quantize'"),
         (b"[" * 100_000, "is not a file of 'resnet-spec quantize'"),
-        (b"[]", "it is no mapping"),
+        (b"[]", "it is a list or a single value"),
         (b'{"values": {"a": 1, "a": 2}}', "'a' is there twice"),
     ],
 )
