@@ -148,7 +148,7 @@ def _write_lite(model: Any, graph: Graph, path: Path, weights: Any = None) -> No
             reason = f"it has no {lacking[1].strip()}" if lacking else str(error).strip().split("\n")[0]
             raise OutputError(f"{path}: TFLite cannot express {graph.name} ({reason})") from None
     if quantization is not None:
-        check_grids(content, quantization, path)
+        check_grids(content, graph, quantization, path)
     path.write_bytes(content)
 
 

@@ -398,7 +398,9 @@ def test_what_the_converter_would_round_is_refused(network, builder, tmp_path):
 def test_a_grid_that_is_missing_is_reported(small, tmp_path):
     path = tmp_path / "model.tflite"
     small.write(path)
-    check_grids(path.read_bytes(), small.quantization, path)
+    check_grids(path.read_bytes(), small.graph, small.quantization, path)
     small.edited(pool=Grid(scale=0.003, zero_point=7))
+    # A graph without the node.
+    check_grids(path.read_bytes(), small.graph.with_outputs(["relu"]), small.quantization, path)
     with pytest.raises(OutputError, match="TFLite's converter does not keep the grid of pool"):
-        check_grids(path.read_bytes(), small.quantization, path)
+        check_grids(path.read_bytes(), small.graph, small.quantization, path)
