@@ -239,7 +239,7 @@ class _Network:
         if getattr(images, "dtype", None) is not None and images.dtype.kind == "f":
             return lambda: self._given(images, progress)
         check_reads_images(self.spec)
-        named = isinstance(weights, str) and not is_path(weights) and weights in self.spec.weights
+        named = isinstance(weights, str) and not is_path(self.spec, weights)
         chosen = preprocessing or (weights if named else None)
         photographs = listed(images)
 

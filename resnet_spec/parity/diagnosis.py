@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec import operations as ops
 from resnet_spec.errors import BackendError, GraphError
@@ -64,7 +64,7 @@ class Explainer:
         shapes = graph.input_shapes(node)
         names = {slot.name: node.parameter_name(slot.name) for slot in node.operation.parameters(*shapes)}
         own = {slot: arrays[name] for slot, name in names.items()}
-        dtype = difference.dtype
+        dtype = cast("DType", difference.dtype)
         given = [value.astype(dtype).astype("float64") for value in inputs]
         causes: list[str] = []
         tried = 0

@@ -95,7 +95,7 @@ class Histogram:
 
         middles = self._middles
         order = np.argsort(np.abs(middles))
-        covered = np.cumsum(self.counts[order])
+        covered: NDArray[Any] = np.cumsum(self.counts[order])
         kept = order[: 1 + int(np.searchsorted(covered, covered[-1] * PERCENT / 100))]
         half = (self.high - self.low) / BINS / 2
         return float(middles[kept].min() - half), float(middles[kept].max() + half)
