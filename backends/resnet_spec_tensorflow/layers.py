@@ -114,6 +114,17 @@ class StandardizedConv2D(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
+class BroadcastAdd(keras.layers.Add):
+    """A sum of values of any shapes, of which Keras' own takes some for biases of the channels."""
+
+    def _merge_function(self, inputs: Any) -> Any:
+        total, *others = inputs
+        for value in others:
+            total = tf.add(total, value)
+        return total
+
+
+@keras.saving.register_keras_serializable(package="resnet_spec")
 class ExactLeakyReLU(keras.layers.LeakyReLU):
     """LeakyReLU whose slope is not rounded to float32, as TensorFlow's kernel rounds it whatever the input's dtype."""
 

@@ -10,6 +10,7 @@ from resnet_spec.operations.fields import Shape
 from resnet_spec_tensorflow.emitting.emitters import EMITTERS, LayerContext, Steps, keras_axis
 from resnet_spec_tensorflow.emitting.functions import Function
 from resnet_spec_tensorflow.framework import keras
+from resnet_spec_tensorflow.layers import BroadcastAdd
 
 
 @EMITTERS.register("add")
@@ -23,7 +24,7 @@ def _add(op: ops.Add, context: LayerContext) -> Steps:
     orders = {_growing(shapes[::-1]) for shapes in context.joined}
     order = orders.pop()
     if orders or order is None:
-        return (_Differences(context, len(next(iter(context.joined)))),)
+        return (BroadcastAdd(**context.common),)
     add = keras.layers.Add(**context.common)
     if order == tuple(range(len(order))):
         return (add,)
@@ -39,21 +40,6 @@ def _growing(shapes: tuple[Shape, ...]) -> tuple[int, ...] | None:
         if total != shapes[index]:
             return None
     return order
-
-
-class _Differences:
-    """A sum as the first term less the negatives of the others, which is the same to the bit."""
-
-    def __init__(self, context: LayerContext, terms: int) -> None:
-        names = [context.helper("sum") for _ in range(terms - 2)]
-        self._negatives = [keras.layers.Rescaling(-1.0, **context.helper("negative")) for _ in range(terms - 1)]
-        self._differences = [keras.layers.Subtract(**settings) for settings in (*names, context.common)]
-
-    def __call__(self, terms: list[Any]) -> Any:
-        total, *others = terms
-        for term, negative, difference in zip(others, self._negatives, self._differences, strict=True):
-            total = difference([total, negative(term)])
-        return total
 
 
 @EMITTERS.register("multiply")

@@ -14,10 +14,16 @@ from resnet_spec_tensorflow.importing.reshaping import reshaped
 ROUNDING = 1e-6
 """How far a constant in float32 may be from a sixth, relative to it."""
 
-LAYERS = {"Add": "add", "Multiply": "multiply", "Subtract": "subtract", "Maximum": "maximum"}
+LAYERS = {
+    "Add": "add",
+    "BroadcastAdd": "add",
+    "Multiply": "multiply",
+    "Subtract": "subtract",
+    "Maximum": "maximum",
+}
 
 
-@READERS.register(*(f"layers.{name}" for name in LAYERS))
+@READERS.register(*(f"{'own' if name == 'BroadcastAdd' else 'layers'}.{name}" for name in LAYERS))
 def _join_layer(context: Context) -> Tensor | None:
     op = LAYERS[type(context.layer).__name__]
     if len(context.tensors) == 1:
