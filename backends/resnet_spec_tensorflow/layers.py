@@ -2,6 +2,9 @@
 
 A graph with an unbiased running variance is still compiled with Keras' own layer, unless exact statistics are
 requested, so that the saved model loads on a machine without this package. Maps are channels last.
+
+Every layer states the shape of its output. Keras would else run it on a symbolic value, which it takes for a sparse one
+after a product with a number.
 """
 
 from __future__ import annotations
@@ -226,6 +229,10 @@ class FilterResponseNormalization(keras.layers.Layer):
         outputs = keras.ops.maximum(outputs, _widened(self.tau)) if self.threshold else outputs
         return keras.ops.cast(outputs, inputs.dtype)
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input."""
+        return input_shape
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         parent: Any = super()
@@ -271,6 +278,10 @@ class LearnedScale(_Learned):
         """Multiply ``inputs`` (batch, ..., channels)."""
         return inputs * self.value
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input."""
+        return input_shape
+
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
 class LearnedOffset(_Learned):
@@ -279,6 +290,10 @@ class LearnedOffset(_Learned):
     def call(self, inputs: Any) -> Any:
         """Add to ``inputs`` (batch, ..., channels)."""
         return inputs + self.value
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input."""
+        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="resnet_spec")
@@ -388,6 +403,10 @@ class L2Normalization(keras.layers.Layer):
         norm = keras.ops.sqrt(keras.ops.maximum(squares, self.epsilon**2))
         return keras.ops.cast(wide / norm, inputs.dtype)
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input."""
+        return input_shape
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         parent: Any = super()
@@ -415,6 +434,10 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
             keras.ops.power(keras.ops.maximum(x, self.epsilon), p), axis=_positions(x), keepdims=True
         )
         return keras.ops.cast(keras.ops.power(means, 1 / p), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the input at one position."""
+        return (input_shape[0], *(1 for _ in input_shape[1:-1]), input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""

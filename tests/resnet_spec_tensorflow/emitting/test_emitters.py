@@ -30,3 +30,15 @@ def test_an_operation_without_an_emitter_is_reported_by_name(backend, single, mo
     monkeypatch.setattr(emitters, "EMITTERS", {op: emit for op, emit in emitters.EMITTERS.items() if op != "relu"})
     with pytest.raises(BackendError, match="x: the tensorflow backend has no relu"):
         backend.compile(single("relu"))
+
+
+def test_every_layer_of_ours_states_the_shape_of_its_output() -> None:
+    from keras.src.utils.python_utils import is_default
+
+    import resnet_spec_tensorflow.window_layers  # noqa: F401 - registers its layers
+    from resnet_spec_tensorflow.framework import keras
+
+    own = [kind for kind in keras.saving.get_custom_objects().values() if isinstance(kind, type)]
+    layers = [kind for kind in own if issubclass(kind, keras.Layer) and kind.__module__.startswith("resnet_spec")]
+    assert len(layers) > 15
+    assert [kind.__name__ for kind in layers if is_default(kind.compute_output_shape)] == []
