@@ -94,9 +94,10 @@ class Histogram:
         import numpy as np
 
         middles = self._middles
-        order = np.argsort(np.abs(middles))
+        order: NDArray[Any] = np.argsort(np.abs(middles))
         covered: NDArray[Any] = np.cumsum(self.counts[order])
-        kept = order[: 1 + int(np.searchsorted(covered, covered[-1] * PERCENT / 100))]
+        wanted = float(covered[-1]) * PERCENT / 100
+        kept = order[: 1 + int((covered < wanted).sum())]
         half = (self.high - self.low) / BINS / 2
         return float(middles[kept].min() - half), float(middles[kept].max() + half)
 
