@@ -55,6 +55,7 @@ FIGURES = {
     "signals/tsc_resnet": (505_290, 10),
     "simclr/r50_2x_sk1": (144_403_048, 52),
     "swav/resnet50w2": (98_004_072, 50),
+    "swav/resnet50w4": (383_571_176, 50),
 }
 
 # One of each kind, with the sizes it is run at; the wide ones on small images, which they take as well.
