@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from resnet_spec.errors import BackendError
 from resnet_spec.graph import Graph
-from resnet_spec.parity.process import BackendProcess, started
+from resnet_spec.parity.process import BackendProcess, WorkerProcess, started
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from tests.third_party import distribution, on_path
 
@@ -115,3 +117,19 @@ def test_a_dead_process_is_reported_and_not_waited_for(process: BackendProcess) 
         process.outputs()
     with pytest.raises(BackendError, match="the counting backend's process was killed by SIGKILL"):
         process.forward(number(1))
+
+
+def test_an_interrupted_wait_leaves_no_timer_behind() -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    process = object.__new__(WorkerProcess)
+    process._seconds = 900.0
+    process._process = SimpleNamespace(stdout=SimpleNamespace(readline=interrupted))  # type: ignore[assignment]
+    before = {*threading.enumerate()}
+    with pytest.raises(KeyboardInterrupt):
+        process._answer()
+    # A timer that is not canceled would keep a command from ending for as long as a runtime may take.
+    for thread in {*threading.enumerate()} - before:
+        thread.join(10)
+        assert not thread.is_alive()
