@@ -126,8 +126,6 @@ def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -
     """Start backends once for several specs."""
     if isinstance(backends, str) or len(backends) < 2:
         raise SpecError(f"a comparison takes two backends or more, such as ('torch', 'tensorflow'), not {backends!r}")
-    if twice := sorted({name for name in backends if [*backends].count(name) > 1}):
-        raise SpecError(f"{' and '.join(twice)} cannot be compared with itself: name each backend once")
     # On Windows a killed worker may keep a file open for a moment.
     with (
         TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
@@ -231,6 +229,9 @@ class Comparison:
         original: Original | None = None,
         called: str = ORIGINAL,
     ) -> ParityReport:
+        names = [process.name for process in self._processes]
+        if bisect and (twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]):
+            raise SpecError(f"{' and '.join(twice)} cannot be bisected against itself; name each backend once")
         images = random_images((batch, *graph.input.shape), seed + 1)
         file = self._files.new("weights.safetensors")
         write_safetensors(file, arrays)

@@ -172,7 +172,19 @@ class Quantization(Frozen):
     __str__ = __repr__
 
     def to_json(self) -> str:
-        """The text of a file: indented, each grid and each kernel in a line."""
+        """The text of a file: indented, each grid and each kernel in a line.
+
+        Returns:
+            JSON that ``read`` reads.
+
+        Examples:
+            >>> import numpy as np
+            >>> import resnet_spec
+            >>> arrays = resnet_spec.initialize(resnet_spec.load("cifar/resnet20").to_graph())
+            >>> found = resnet_spec.quantize("cifar/resnet20", arrays, np.ones((1, 3, 32, 32)))
+            >>> found.to_json().splitlines()[1:3]
+            ['  "format": 1,', '  "network": "cifar/resnet20",']
+        """
         data = self.model_dump(mode="json")
         parts = {name: data.pop(name) for name in ("values", "kernels")}
         lines = [json.dumps(data, indent=2, ensure_ascii=False)[:-2] + ","]
@@ -193,6 +205,12 @@ class Quantization(Frozen):
 
         Raises:
             QuantizationError: With everything that is wrong with the file.
+
+        Examples:
+            >>> from resnet_spec import Quantization
+            >>> Quantization.read("none.json")
+            Traceback (most recent call last):
+            resnet_spec.errors.QuantizationError: none.json: no such file
         """
         path = Path(path)
         try:

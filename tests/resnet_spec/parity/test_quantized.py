@@ -73,15 +73,15 @@ def test_a_wrong_8_bit_form_is_found(
     with shared_backends("pertensor"):
         report = compare(SPEC, ("torch", "pertensor"), weights=weights, quantization=file, bisect=True)
     (finding,) = report.findings
-    assert (finding.backend, finding.node) == ("pertensor", "conv1")
+    assert (finding.backend, finding.node) == ("pertensor", "relu")
     assert finding.causes == ("one scale for the whole kernel instead of one for each channel",)
 
 
 def test_what_cannot_be_compared_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(QuantizationError, match="was calibrated for cifar/resnet20"):
         compare("cifar/resnet32", ("torch", "onnx"), quantization=file, size=(8, 8))
-    with pytest.raises(SpecError, match="torch cannot be compared with itself"):
-        compare(SPEC, ("torch", "torch"))
+    with pytest.raises(SpecError, match="torch cannot be bisected against itself"):
+        compare(SPEC, ("torch", "torch"), size=(8, 8), bisect=True)
     monkeypatch.delattr(TorchBackend, "compile_quantized")
     from resnet_spec import build
 
