@@ -100,7 +100,7 @@ def test_all_that_are_installed_are_timed_by_default() -> None:
 @pytest.fixture
 def only_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     names = dict.fromkeys(("quick", "slow", "absent"), "timed")
-    monkeypatch.setattr("resnet_spec.benchmarking.benchmark.installed_runtimes", lambda: names)
+    monkeypatch.setattr("resnet_spec.benchmarking.benchmark.installed_runtimes", lambda **_: names)
 
 
 def test_wrong_arguments_are_refused() -> None:
