@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from resnet_spec.document.dump import to_yaml
 from resnet_spec.errors import BackendError, Position, Problem, SpecError
 from resnet_spec.graph import Graph
+from resnet_spec.operations import OPERATIONS
 from resnet_spec.spec.loader import load
 from tests.backend_pool import shared_backends
-from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, Record, document, generate
+from tests.lab.random_specs import DOCUMENT, RECORD, REGRESSIONS, VALUES, Record, document, generate
 from tests.lab.random_specs_judging import Lab, Outcome, inexpressible, refusal
 from tests.lab.random_specs_strategy import Data, specs
 from tests.third_party import WRONG_BACKENDS, distribution, on_path
@@ -139,3 +140,9 @@ def test_the_document_matches_the_record_which_has_no_failure() -> None:
     record = Record(**json.loads(RECORD.read_text()))
     assert DOCUMENT.read_text() == document(record)
     assert not record.failures
+
+
+def test_every_field_of_every_operation_was_drawn() -> None:
+    record = Record(**json.loads(RECORD.read_text()))
+    fields = [f"{op}.{field}" for op, kind in OPERATIONS.items() for field in kind.model_fields if field != "op"]
+    assert [name for name in fields if len(record.values.get(name, ())) < VALUES] == []
