@@ -136,6 +136,8 @@ def benchmark(
 
 def _backend_of(name: str, known: Mapping[str, str]) -> str:
     if name not in known:
+        if name in installed_runtimes(quantized=True):
+            raise SpecError(f'{name} runs 8-bit networks, and needs quantization="q.json"')
         listed = ", ".join(known)
         raise SpecError(f"no runtime is named {name!r}{suggest(name, known)} (those of installed backends: {listed})")
     return known[name]

@@ -106,6 +106,8 @@ def only_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(SpecError, match=r"no runtime is named 'quik' \(did you mean 'quick'\?\)|quick"):
         benchmark("net.yaml", ["quik"], **QUICK)
+    with pytest.raises(SpecError, match=r"onnxruntime-int8 runs 8-bit networks, and needs quantization="):
+        benchmark("net.yaml", ["onnxruntime-int8"], **QUICK)
     with pytest.raises(SpecError, match="runtimes is a list of names"):
         benchmark("net.yaml", "quick", **QUICK)
     with pytest.raises(BackendError, match="no backend is named 'no'"):
