@@ -139,7 +139,7 @@ def build(
         QuantizationError: The quantization is of another network.
         BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting, or
             has no 8-bit form of the network.
-        TypeError: ``overrides`` are given for a ``Spec`` that is loaded already.
+        TypeError: ``overrides`` are given for a loaded ``Spec``, or ``quantization`` is neither of the two.
 
     Examples:
         >>> model = build("cifar/resnet20", "torch", overrides="parameters.classes=7")
@@ -201,6 +201,8 @@ def built_with_graph(
         loaded = load(spec, overrides)
     graph = loaded.to_graph()
     quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
+    if not isinstance(quantized, Quantization | None):
+        raise TypeError(f"quantization is a Quantization or the path of its file, not {type(quantized).__name__}")
     # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
     arrays = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from resnet_spec.backend.optimizing import core_forms
 from resnet_spec.backend.registry import find, get_backend
 from resnet_spec.building import arrays_of
-from resnet_spec.errors import QuantizationError
+from resnet_spec.errors import QuantizationError, SpecError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.quantization import IntegerReference, Method, Quantization, calibrate, check, grids_of
 from resnet_spec.spec.loader import Overrides, load
@@ -179,7 +179,9 @@ def loss_of(
 def _decibels(signal: float, noise: float) -> float:
     import numpy as np
 
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if not noise:
+        return float("inf")
+    with np.errstate(divide="ignore"):
         return float(10 * np.log10(np.float64(signal) / np.float64(noise)))
 
 
@@ -237,6 +239,8 @@ class _Network:
     ) -> Callable[[], Iterator[NDArray[Any]]]:
         """Return a function that yields the prepared images in small batches."""
         if getattr(images, "dtype", None) is not None and images.dtype.kind == "f":
+            if preprocessing is not None:
+                raise SpecError("preprocessing is of photographs, and the images are what the network reads already")
             return lambda: self._given(images, progress)
         check_reads_images(self.spec)
         named = isinstance(weights, str) and not is_path(self.spec, weights)
@@ -252,10 +256,16 @@ class _Network:
         return prepared
 
     def _given(self, images: NDArray[Any], progress: Progress) -> Iterator[NDArray[Any]]:
+        import numpy as np
+
         shape = self.graph.input.shape
         if images.ndim != len(shape) + 1 or images.shape[1] != shape[0]:
             wanted = ", ".join(map(str, ("batch", *shape)))
             raise QuantizationError(f"the images are an array {list(images.shape)}, not ({wanted})")
+        if len(images) and 0 in images.shape:
+            raise QuantizationError(f"the images are an array {list(images.shape)}, without a number")
         for start in range(0, len(images), BATCH):
             progress(f"{self.graph.name}: image {min(start + BATCH, len(images))} of {len(images)}")
-            yield images[start : start + BATCH].astype("float32")
+            with np.errstate(over="ignore"):
+                part = images[start : start + BATCH].astype("float32")
+            yield part

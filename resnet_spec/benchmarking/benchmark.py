@@ -18,7 +18,7 @@ from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecErro
 from resnet_spec.parity.compare import loaded_spec, logits_difference, prepared
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import Progress, started
-from resnet_spec.parity.quantized import Exact, integer_reference
+from resnet_spec.parity.quantized import Exact, addressed, integer_reference
 from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import largest_difference, logits_size
 from resnet_spec.parity.rounding import draws_for
@@ -195,8 +195,8 @@ class _Reference(NamedTuple):
             quantized = None
             if quantization is not None:
                 progress(f"{graph.name}: computing the 8-bit form in integers")
-                files = Scratch(folder)
-                quantized = integer_reference(process, files, graph, arrays, quantization, images, seed)
+                own = addressed(quantization, spec.to_graph(), graph)
+                quantized = integer_reference(process, Scratch(folder), graph, arrays, own, images, seed)
         images = images.astype("float32")
         return cls(backend, graph, graph_file, weights_file, images, logits, error, optimized_error, quantized)
 

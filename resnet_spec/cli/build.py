@@ -89,6 +89,8 @@ def command(
         at_fixed_size(graph, shape)
     summary = summarize(graph)
     quantized = Quantization.read(quantization) if quantization else None
+    if quantized is not None and weights is None:
+        raise click.UsageError("--quantization needs --weights: its grids are those of trained weights")
     with tell_remarks():
         # A download shows its own progress bar.
         path = resolve(loaded, weights) if weights else None

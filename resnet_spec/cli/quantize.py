@@ -36,12 +36,12 @@ _LOWEST = 5
     help="Photographs: all files in a folder, in the order of their names. Or floats (.npy) as the network "
     "reads them: (batch, channels, height, width).",
 )  # fmt: skip
-@click.option("-o", "--output", required=True, metavar="PATH", type=Path, help="The file to write, .json.")
+@click.option("-o", "--output", required=True, metavar="PATH", type=Path, help="The file to write.")
 @click.option(
     "--method", type=click.Choice(["minmax", "percentile", "mse", "entropy"]), default="minmax", show_default=True,
     help="How the range of each value is chosen.",
 )  # fmt: skip
-@click.option("--keep", multiple=True, metavar="NAME", help="Nodes or stages that stay in float, such as 'head.*'.")
+@click.option("--keep", multiple=True, metavar="NAME", help="Nodes or stages that stay in float, such as fc or layer4.")
 @click.option("--reduce-range", is_flag=True, help="Kernels of 7 bits, for processors without VNNI instructions.")
 @click.option("--preprocessing", metavar="NAME|YAML", help="That of other published weights of the spec, or in full.")
 @click.option(

@@ -21,7 +21,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.optimized import OptimizedComparison
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
-from resnet_spec.parity.quantized import QuantizedComparison
+from resnet_spec.parity.quantized import QuantizedComparison, addressed
 from resnet_spec.parity.randomization import random_images, randomize
 from resnet_spec.parity.report import (
     Difference,
@@ -165,6 +165,8 @@ class Comparison:
         loaded = loaded_spec(spec, overrides, size)
         with self._recovering():
             graph, arrays = prepared(self._processes[0], self._files, loaded, weights, seed, self._progress)
+            if quantized is not None:
+                quantized = addressed(quantized, loaded.to_graph(), graph)
             return self._compared(
                 graph,
                 arrays,

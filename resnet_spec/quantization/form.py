@@ -24,12 +24,12 @@ Of 7 bits two products fit in 16 bits together, in which processors without inst
 """
 
 Method = Literal["minmax", "percentile", "mse", "entropy"]
-Step = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+SMALLEST, LARGEST = 2.0**-126, 3.4028234663852886e38
+"""Of float32's normal numbers; runtimes may take smaller ones for 0."""
+
+Step = Annotated[float, Field(strict=True, ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
 Code = Annotated[int, Field(strict=True, ge=LOW, le=HIGH)]
 Hash = Annotated[str, matching(r"^[0-9a-f]{64}$", "64 hexadecimal digits")]
-
-SMALLEST = 2.0**-126
-"""The smallest scale."""
 
 MAX_BYTES = 2**26
 """The largest file that is read; that of a network with a thousand layers has a few MB."""
@@ -117,7 +117,6 @@ def covering(low: float, high: float) -> Grid:
     import numpy as np
 
     low, high = min(low, 0.0), max(high, 0.0)
-    # Of float32's normal numbers, since runtimes may take smaller ones for 0.
     scale = float(np.float32(max((high - low or 1.0) / (HIGH - LOW), SMALLEST)))
     if not np.isfinite(scale):
         raise QuantizationError(f"no grid of float32 covers the numbers from {low:g} to {high:g}")

@@ -90,11 +90,8 @@ def place(graph: Graph, keep: Sequence[str] = ()) -> Placement:
     ]
     if problems:
         raise QuantizationError(problems)
-    integer = [
-        node
-        for node in graph.nodes
-        if isinstance(node.operation, INTEGER) and not any(_matches(node.name, pattern) for pattern in keep)
-    ]
+    kept = {node.name for node in graph.nodes if any(_matches(node.name, pattern) for pattern in keep)}
+    integer = [node for node in graph.nodes if isinstance(node.operation, INTEGER) and node.name not in kept]
     if not integer:
         raise QuantizationError(f"{graph.name} has no operation that is left to be quantized")
     uses = Uses(graph)
@@ -102,7 +99,8 @@ def place(graph: Graph, keep: Sequence[str] = ()) -> Placement:
     for node in integer:
         wanted |= {_origin(graph, name) for name in node.inputs}
         reader = uses.only_reader(node)
-        wanted.add(reader.name if reader is not None and isinstance(reader.operation, FUSED) else node.name)
+        fused = reader is not None and isinstance(reader.operation, FUSED) and reader.name not in kept
+        wanted.add(reader.name if reader is not None and fused else node.name)
     names = {node.name for node in integer}
     # A layer that is called again has one kernel for all its calls.
     mixed = {node.layer for node in graph.nodes if node.name not in names}

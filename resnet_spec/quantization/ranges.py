@@ -109,19 +109,23 @@ class Histogram:
     def _divergence(self, grid: Grid) -> float:
         import numpy as np
 
+        # Zeros, of which an activation makes many, are on every grid, and would decide alone.
+        counts = self.counts.copy()
+        zero = min(int(-self.low / (self.high - self.low) * BINS), BINS - 1)
+        counts[zero] = counts[zero + 1] if zero + 1 < BINS else counts[zero - 1]
         # The numbers beyond the grid count at its ends in the one, and not at all in the other, which shows their loss.
         codes = grid.codes(self._middles).astype(np.int64) - LOW
         low, high = grid.limits
         half = grid.scale / 2
-        inside = (self._middles >= low - half) & (self._middles <= high + half) & (self.counts > 0)
-        kept = np.where(inside, self.counts, 0.0)
+        inside = (self._middles >= low - half) & (self._middles <= high + half) & (counts > 0)
+        kept = np.where(inside, counts, 0.0)
         if not kept.any():
             return float("inf")
         ends = np.flatnonzero(inside)
         wanted = kept.copy()
         below, above = self._middles < low - half, self._middles > high + half
-        wanted[ends[0]] += self.counts[below].sum()
-        wanted[ends[-1]] += self.counts[above].sum()
+        wanted[ends[0]] += counts[below].sum()
+        wanted[ends[-1]] += counts[above].sum()
         # Each code's numbers, spread over its bins that had any.
         sums = np.bincount(codes, kept, HIGH - LOW + 1)
         bins = np.bincount(codes, inside, HIGH - LOW + 1)

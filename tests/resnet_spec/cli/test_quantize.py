@@ -83,6 +83,8 @@ def test_json_has_the_grids_and_the_loss(command: Command, folder: Path, tmp_pat
         (["--images", "broken.npy"], "is not an array"),
         (["--images", "empty"], "empty: has no files"),
         (["--images", "other.npy"], "the images are an array [4, 1, 32, 32], not (batch, 3, 32, 32)"),
+        (["--images", "flat.npy"], "the images are an array [4, 3, 0, 32], without a number"),
+        (["--preprocessing", "{resize: 32}"], "preprocessing is of photographs"),
         (["--keep", "layer9"], "no node or stage of cifar/resnet20 matches 'layer9'"),
         (["--keep", "*"], "has no operation that is left to be quantized"),
     ],
@@ -94,6 +96,7 @@ def test_mistakes_are_said_in_a_line(
     monkeypatch.chdir(folder)
     np.save("whole.npy", np.zeros((4, 3, 32, 32), "int64"))
     np.save("other.npy", np.zeros((4, 1, 32, 32)))
+    np.save("flat.npy", np.zeros((4, 3, 0, 32)))
     Path("broken.npy").write_bytes(b"\x93NUMPY broken")
     Path("empty").mkdir(exist_ok=True)
     status, output, errors = quantize(command, folder, "-o", "q.json", *options)
@@ -107,6 +110,14 @@ def test_weights_are_needed(command: Command, folder: Path) -> None:
     status, _, errors = command("resnet-spec", "quantize", SPEC, "--images", str(folder), "-o", "q.json")
     assert status == 2
     assert "give --weights" in errors
+
+
+def test_a_built_file_needs_weights(command: Command, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "q.json"
+    assert quantize(command, folder, "-o", str(file), "--compare", "0")[0] == 0
+    status, _, errors = command("resnet-build", SPEC, "--backend", "torch", "--quantization", str(file))
+    assert status == 2
+    assert "--quantization needs --weights" in errors
 
 
 def test_a_file_that_is_none_is_refused_before_anything_is_built(command: Command, tmp_path: Path) -> None:

@@ -77,6 +77,21 @@ def test_a_wrong_8_bit_form_is_found(
     assert finding.causes == ("one scale for the whole kernel instead of one for each channel",)
 
 
+@pytest.mark.usefixtures("kept_backends")
+def test_a_network_that_ends_in_a_softmax_is_compared(tmp_path: Path) -> None:
+    from resnet_spec import initialize, load, write_weights
+
+    spec, weights = tmp_path / "net.yaml", tmp_path / "w.safetensors"
+    spec.write_text("input: {features: 6}\nhead: {fc: {linear: {features: 4}}, softmax: softmax}\n")
+    graph = load(spec).to_graph()
+    write_weights(weights, graph, initialize(graph))
+    chosen = quantize(spec, weights, np.random.default_rng(0).normal(size=(8, 6)), reduce_range=True)
+    assert compare(spec, ("torch", "onnx"), weights=weights, quantization=chosen, bisect=True).passed
+    # Nothing is on a grid: float32 remains.
+    in_float = chosen.model_copy(update={"values": {}})
+    assert compare(spec, ("torch", "onnx"), weights=weights, quantization=in_float).passed
+
+
 def test_what_cannot_be_compared_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(QuantizationError, match="was calibrated for cifar/resnet20"):
         compare("cifar/resnet32", ("torch", "onnx"), quantization=file, size=(8, 8))

@@ -52,6 +52,8 @@ def test_what_is_kept_has_neither_a_grid_nor_a_quantized_kernel() -> None:
     placement = place(graph, ["layer2", "avgpool", "fc"])
     assert not [name for name in placement.kernels if name.startswith(("layer2", "fc"))]
     assert not [name for name in placement.values if name.startswith(("layer2", "fc"))]
+    # An activation in float is not fused with the layer before it.
+    assert "conv1" in place(graph, ["relu"]).values
     with pytest.raises(QuantizationError, match=r"no node or stage of test/net matches 'layer3.*'"):
         place(graph, ["layer3.*", "fc"])
     with pytest.raises(QuantizationError, match="no operation that is left"):
@@ -157,3 +159,12 @@ def test_a_file_of_another_network_is_refused_with_every_mistake() -> None:
     assert len(error.value.problems) == 3
     assert "values.relux: is not a value of the optimized network; did you mean 'relu'?" in str(error.value)
     assert "kernels.conv1.weight: has 1 scales for 4 output channels" in str(error.value)
+
+
+def test_many_zeros_do_not_decide_the_range_by_divergence() -> None:
+    generator = np.random.default_rng(0)
+    numbers = generator.normal(size=100_000).clip(0)
+    histogram = Histogram("x")
+    histogram.see(numbers)
+    histogram.count(numbers)
+    assert histogram.grid("entropy").limits[1] > 0.7 * numbers.max()

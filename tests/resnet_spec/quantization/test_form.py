@@ -69,7 +69,14 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"format": 2}, "format: q.json: must be 1, not 2"),
         ({"kernel": {}}, "q.json: unknown key 'kernel'; did you mean 'kernels'?"),
         ({"method": "max"}, "method: q.json: must be 'minmax', 'percentile', 'mse' or 'entropy', not 'max'"),
-        ({"values": {"conv1": {"scale": 0.0, "zero_point": 0}}}, "values.conv1.scale: q.json: must be greater than 0"),
+        (
+            {"values": {"conv1": {"scale": 0.0, "zero_point": 0}}},
+            "values.conv1.scale: q.json: must be at least 1.1",
+        ),
+        (
+            {"values": {"conv1": {"scale": 1e39, "zero_point": 0}}},
+            "values.conv1.scale: q.json: must be at most 3.4",
+        ),
         ({"values": {"conv1": {"scale": 1.0, "zero_point": 200}}}, "values.conv1.zero_point: q.json: must be at most"),
         ({"kernels": {"conv1.weight": []}}, "kernels.conv1.weight: q.json: must have at least 1 value"),
         ({"images": {"count": 1, "sha256": "x"}}, "images.sha256: q.json: must be 64 hexadecimal digits, not 'x'"),
