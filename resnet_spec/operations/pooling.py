@@ -111,7 +111,8 @@ class AvgPool(_Pool):
     @classmethod
     def _nothing_to_count(cls, data: Any) -> Any:
         fields = as_fields(data)
-        unpadded = set(_flattened(fields.get("padding", 0))) == {0}
+        # Compared one by one, since a padding that is none may be anything.
+        unpadded = all(number == 0 for number in _flattened(fields.get("padding", 0)))
         return {"count_include_pad": False} | fields if unpadded else cast("object", data)
 
 

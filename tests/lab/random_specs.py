@@ -46,6 +46,8 @@ class Record:
     operations: dict[str, int] = field(default_factory=dict[str, int])
     values: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     failures: list[str] = field(default_factory=list[str])
+    again: int = 0
+    """Of the specs, those that failed and were judged again once what they had found was fixed."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -123,7 +125,8 @@ def document(record: Record) -> str:
         *(f"| {words} | {record.kinds.get(kind, 0):,} |" for kind, words in KINDS.items()),
         "",
         f"The largest difference of an agreeing spec is {record.largest:.1e}. The run took"
-        f" {record.seconds / 60:.0f} minutes.",
+        f" {record.seconds / 60:.0f} minutes."
+        + (f" {record.again} specs failed; their figures are those of the fixed code." if record.again else ""),
         *_reasons(record),
         "",
         "## Agreeing networks",

@@ -59,15 +59,23 @@ def _reshape(op: ops.Reshape, context: LayerContext) -> Steps:
 def _slice(op: ops.Slice, context: LayerContext) -> Steps:
     if op.parts is not None:
         return (Function(context, lambda x: keras.ops.split(x, op.parts, keras_axis(op.axis))[op.part]),)
-    if op.stop is not None and (op.axis or context.rank == 1):
-        # A slice of rows, or of a flattened map, of unknown number has an unknown size in Keras, even where both of its
-        # ends are known.
+    if op.stop is not None:
         rows = range(op.start or 0, op.stop)
-        return (Function(context, lambda x: keras.ops.take(x, [*rows], keras_axis(op.axis))),)
+        return (Function(context, lambda x: _rows(x, rows, keras_axis(op.axis))),)
     part = slice(op.start or None, op.stop)
     whole = slice(None)
     key = (..., part) if op.axis == 0 else (*[whole] * op.axis, part)
     return (Function(context, lambda x: x[key]),)
+
+
+def _rows(value: Any, rows: range, axis: int) -> Any:
+    """Return some of the rows along an axis.
+
+    A slice of rows of unknown number has an unknown size in Keras, even where both of its ends are known.
+    """
+    if axis != -1 or value.shape[-1] is None:
+        return keras.ops.take(value, [*rows], axis)
+    return value[..., rows.start or None : rows.stop]
 
 
 def _to_channels_first(context: LayerContext) -> Any:
