@@ -49,7 +49,8 @@ def test_the_8_bit_model_is_saved_and_built_again(tmp_path: Path) -> None:
     model = build(SPEC, "torch", ARRAYS, quantization=path)
     save(model, tmp_path / "w.safetensors")
     again = build(SPEC, "torch", tmp_path / "w.safetensors", quantization=found)
-    torch = pytest.importorskip("torch")
+    import torch
+
     with torch.no_grad():
         torch.testing.assert_close(model(torch.from_numpy(IMAGES)), again(torch.from_numpy(IMAGES)))
     with pytest.raises(QuantizationError, match="was calibrated for cifar/resnet20"):
