@@ -201,7 +201,7 @@ def built_with_graph(
         loaded = load(spec, overrides)
     graph = loaded.to_graph()
     quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
-    if not isinstance(quantized, Quantization | None):
+    if not isinstance(quantized, Quantization | None):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"quantization is a Quantization or the path of its file, not {type(quantized).__name__}")
     # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
