@@ -12,8 +12,9 @@ from resnet_spec.backend.registry import find, get_backend
 from resnet_spec.building import arrays_of
 from resnet_spec.errors import QuantizationError, SpecError
 from resnet_spec.graph import INPUT, Graph
+from resnet_spec.parity.compare import loaded_spec
 from resnet_spec.quantization import IntegerReference, Method, Quantization, calibrate, check, grids_of
-from resnet_spec.spec.loader import Overrides, load
+from resnet_spec.spec.loader import Overrides
 from resnet_spec.spec.spec import Spec
 from resnet_spec.vision.preprocessing import check_reads_images, listed, preprocess
 from resnet_spec.weights.published_lookup import is_path
@@ -199,12 +200,7 @@ class _Network:
     def of(
         cls, spec: str | Path | Spec, weights: Any, backend: str, overrides: Overrides | None, reading: Reading
     ) -> _Network:
-        if isinstance(spec, Spec):
-            if overrides:
-                raise TypeError("overrides apply while a spec is loaded: pass them to load()")
-            loaded = spec
-        else:
-            loaded = load(spec, overrides)
+        loaded = loaded_spec(spec, overrides, None)
         graph = loaded.to_graph()
         find(backend)
         arrays = arrays_of(loaded, graph, weights, 0, False, reading)
