@@ -8,6 +8,7 @@ moved at random by -1, 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,7 +92,8 @@ def integer_reference(
     write_safetensors(weights, forms.rewriting.arrays(arrays, "float32"))
     file.write_text(quantization.to_json(), "utf-8")
     process.load(optimized, weights, "float64")
-    process.integers(images, file, seed, draws_for(len(images) * 10))
+    outputs = len(images) * prod(optimized.by_name[optimized.outputs[-1]].shape)
+    process.integers(images, file, seed, draws_for(outputs))
     exact, *moved = process.outputs()
     # At least what float32 makes of what is not on a grid.
     moves = max(largest_difference(other, exact) for other in moved)

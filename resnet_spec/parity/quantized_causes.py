@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.graph import Node
-    from resnet_spec.quantization import IntegerReference
+    from resnet_spec.quantization import Grid, IntegerReference
     from resnet_spec.quantization.reference import IntegerLayer
 
     Array = NDArray[Any]
@@ -71,9 +71,11 @@ def _trials(reference: IntegerReference, node: Node, values: Mapping[str, Value]
         exact = layer.value()
         for cause, changed in _layers(reference, node, layer, inputs[0]):
             yield cause, rounded(changed.value())
-        if inputs[0].grid is not None and isinstance(node.operation, Conv):
-            yield "the padding is the code 0 instead of the zero point", rounded(_padded(layer, inputs[0]).value())
-        yield "sums of two products are limited to 16 bits", rounded(_saturated(layer, inputs[0]))
+        if (given := inputs[0].grid) is not None:
+            if isinstance(node.operation, Conv):
+                padded = _padded(layer, node.operation, given)
+                yield "the padding is the code 0 instead of the zero point", rounded(padded.value())
+            yield "sums of two products are limited to 16 bits", rounded(_saturated(layer, given))
     else:
         exact = reference.value_in_float(node, inputs)
     if grid is None:
@@ -115,24 +117,22 @@ def _layers(
         yield "an input without its zero point", layer._replace(data=layer.data + value.grid.zero_point)
 
 
-def _padded(layer: IntegerLayer, value: Value) -> IntegerLayer:
+def _padded(layer: IntegerLayer, operation: Conv, grid: Grid) -> IntegerLayer:
     import numpy as np
 
-    operation = layer.operation
-    assert isinstance(operation, Conv) and value.grid is not None  # noqa: S101, PT018 - as it is called
     sizes = layer.data.shape[2:]
     edges = explicit_padding(sizes, operation.kernel, operation.stride, operation.padding, operation.dilation)
-    data = np.pad(layer.data, [(0, 0), (0, 0), *edges], constant_values=-value.grid.zero_point)
+    data = np.pad(layer.data, [(0, 0), (0, 0), *edges], constant_values=-grid.zero_point)
     unpadded = operation.model_copy(update={"padding": ((0, 0),) * len(sizes)})
     return layer._replace(operation=unpadded, data=data)
 
 
-def _saturated(layer: IntegerLayer, value: Value) -> Array:
+def _saturated(layer: IntegerLayer, grid: Grid) -> Array:
     """Return the value if the products of neighboring channels are added in 16 bits, as without VNNI instructions."""
     import numpy as np
 
     # The input is multiplied as unsigned codes, from which the zero point is taken afterwards.
-    shift = 0.0 if value.grid is None else value.grid.zero_point + 128.0
+    shift = grid.zero_point - LOW
     operation, total = layer.operation, layer.value()
     if isinstance(operation, Linear):
         rows, kernel = layer.data.reshape(len(layer.data), 1, -1, layer.kernel.shape[1]) + shift, layer.kernel[None]
@@ -144,7 +144,7 @@ def _saturated(layer: IntegerLayer, value: Value) -> Array:
         kernel = layer.kernel.reshape(operation.groups, operation.channels // operation.groups, channels, -1)
         kernel = kernel.swapaxes(2, 3).reshape(*kernel.shape[:2], -1)
     lost = np.zeros((*rows.shape[:3], kernel.shape[1]))
-    for first in range(0, rows.shape[3] - 1, 2):
+    for first in range(0, kernel.shape[-1] - 1, 2):
         pair = slice(first, first + 2)
         sums = rows[..., pair] @ kernel[..., pair].transpose(0, 2, 1)
         lost += sums - sums.clip(-LIMIT - 1, LIMIT)

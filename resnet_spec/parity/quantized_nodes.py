@@ -36,7 +36,6 @@ class JudgedCodes(NamedTuple):
         largest: The largest difference of its value.
         allowed: The largest that is allowed: one step of its grid.
         size: The root mean square of its value.
-        share: The part of the values that differ by a step.
         causes: Known mistakes that explain a difference beyond it.
         tried: How many were tried.
     """
@@ -45,7 +44,6 @@ class JudgedCodes(NamedTuple):
     largest: float
     allowed: float
     size: float
-    share: float
     causes: Sequence[str] = ()
     tried: int = 0
 
@@ -110,10 +108,7 @@ def judge_codes(
 
 
 def _judged(name: str, value: Value, observed: NDArray[Any]) -> JudgedCodes:
-    import numpy as np
-
     largest, size = largest_difference(observed, value.real), root_mean_square(value.real)
     if value.grid is None:
-        return JudgedCodes(name, largest, FLOAT * size, size, 0.0)
-    share = float(np.mean(np.abs(observed - value.real) > value.grid.scale / 2))
-    return JudgedCodes(name, largest, STEPS * value.grid.scale, size, share)
+        return JudgedCodes(name, largest, FLOAT * size, size)
+    return JudgedCodes(name, largest, STEPS * value.grid.scale, size)
