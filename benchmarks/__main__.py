@@ -24,6 +24,7 @@ PARTS = (
     "weights_converting",
     "weights_memory",
     "importing",
+    "evaluating",
     "parity_lab",
 )
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"

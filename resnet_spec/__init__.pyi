@@ -24,6 +24,8 @@ from .pushing import push as push
 from .spec.published import Preprocessing as Preprocessing
 from .vision.preprocessing import preprocess as preprocess
 from .vision.prediction import Prediction as Prediction, predict as predict
+from .evaluating.evaluation import evaluate as evaluate
+from .evaluating.report import EvaluationReport as EvaluationReport
 
 # 8-bit networks.
 from .quantizing import quantize as quantize

@@ -30,7 +30,9 @@ def _in_onnx_runtime(path: Path, threads: int) -> Callable[[Any], list[NDArray[A
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     session = runtime.InferenceSession(str(path), options, providers=PROVIDERS)
-    return lambda images: session.run(None, {INPUT: images})
+    # A file of another program may call its input otherwise.
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
 
 
 def _in_openvino(path: Path, threads: int) -> Callable[[Any], list[NDArray[Any]]]:

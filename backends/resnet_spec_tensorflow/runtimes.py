@@ -10,11 +10,11 @@ from resnet_spec.backend.runtime import Runtime
 from resnet_spec.graph import INPUT
 from resnet_spec_tensorflow.execution import channels_last, quiet
 from resnet_spec_tensorflow.framework import tf
-from resnet_spec_tensorflow.lite_quantization import lite_interpreter
+from resnet_spec_tensorflow.lite_running import lite_function
 from resnet_spec_tensorflow.writing import LITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,8 +26,8 @@ def open_runtime(name: str, graph: Graph, path: Path, threads: int) -> Runtime:
     """Load a TFLite model or a SavedModel, and compile its function if the runtime's name says so."""
     names = graph.result_names
     if path.suffix == LITE:
-        run = _lite(path, threads)
-        return Runtime(channels_last, run, lambda found: [_channels_first(found[name]) for name in names])
+        run = lite_function(path, threads)
+        return Runtime(channels_last, run, lambda found: [_channels_first(value) for value in _ordered(found, names)])
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     with quiet():
@@ -46,9 +46,9 @@ def _function(path: Path) -> Callable[[Any], Any]:
     return lambda images: (loaded, function(**{INPUT: images}))[1]
 
 
-def _lite(path: Path, threads: int) -> Callable[[Any], Any]:
-    runner = lite_interpreter(model_path=str(path), num_threads=threads).get_signature_runner()
-    return lambda images: runner(**{INPUT: images})
+def _ordered(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
+    """The outputs in the graph's order; a file of another program may call its output otherwise."""
+    return [*found.values()] if found.keys().isdisjoint(names) else [found[name] for name in names]
 
 
 def _channels_first(value: NDArray[Any]) -> NDArray[Any]:

@@ -109,6 +109,16 @@ def runtimes(*, quantized: bool = False) -> dict[str, str]:
     return found
 
 
+def runtime_for(ending: str) -> tuple[str, str] | None:
+    """The first runtime that loads a file as its backend writes it, by the file's ending, and the backend."""
+    for point in entry_points(group=GROUP):
+        with suppress(BackendError):
+            for name, kind in dict(_declared(point, "runtimes")).items():
+                if ending and kind.ending == ending and not kind.optimized and not kind.quantized:
+                    return name, point.name
+    return None
+
+
 def importer_of(model: object) -> str | None:
     """Which installed backend imports an object, by its class; None for one that is not a model."""
     found = importers()

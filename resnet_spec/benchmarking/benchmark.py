@@ -111,7 +111,7 @@ def benchmark(
     """
     if isinstance(runtimes, str):
         raise SpecError(f"runtimes is a list of names, not {runtimes!r}")
-    plan = Plan(batches, threads or _processors(), rounds, seconds)
+    plan = Plan(batches, threads or processors(), rounds, seconds)
     quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
     known = installed_runtimes(quantized=quantized is not None)
     first = reference or min(known.values(), key=lambda name: (_PREFERRED.get(name, 2), name), default="torch")
@@ -332,7 +332,7 @@ def _timed_batch(
 # -- the machine -------------------------------------------------------------------------------------------------------
 
 
-def _processors() -> int:
+def processors() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -341,7 +341,7 @@ def _machine() -> dict[str, str]:
     """Return what the machine is, by name."""
     return {
         "processor": _processor(),
-        "processors": str(_processors()),
+        "processors": str(processors()),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }

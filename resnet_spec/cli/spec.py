@@ -9,6 +9,7 @@ from resnet_spec.cli.common import run, version_option
 from resnet_spec.cli.completion import completion
 from resnet_spec.cli.diff import diff
 from resnet_spec.cli.draw import draw
+from resnet_spec.cli.evaluate import evaluate
 from resnet_spec.cli.identify import identify
 from resnet_spec.cli.importing import import_command
 from resnet_spec.cli.parity import parity, record
@@ -41,8 +42,8 @@ def command() -> None:
 
 
 for _command in (
-    bench, blocks, completion, convert, diff, draw, identify, import_command, list_specs, parity, predict, preview,
-    push, quantize, record, schema, show, summary, validate,
+    bench, blocks, completion, convert, diff, draw, evaluate, identify, import_command, list_specs, parity, predict,
+    preview, push, quantize, record, schema, show, summary, validate,
 ):  # fmt: skip
     command.add_command(_command)
 

@@ -149,6 +149,10 @@ class WorkerProcess:
         paths |= {name: self._path(name) for name in ("result", "after", "gradients")}
         self._ask(command, **{name: str(path) for name, path in paths.items()}, **request)
 
+    def ask_about(self, images: Path, command: str, **request: Any) -> None:
+        """Ask for outputs for images in a file, which must stay until they are read; commands differ in their name."""
+        self._ask(command, images=str(images), result=str(self._path("result")), **request)
+
     def _ask(self, command: str, **request: Any) -> None:
         try:
             assert self._process.stdin is not None  # noqa: S101 - it is a pipe

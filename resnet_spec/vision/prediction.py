@@ -92,7 +92,7 @@ class Prediction:
     @cached_property
     def probabilities(self) -> Mapping[str, NDArray[np.float64]]:
         """The softmax of the logits, in float64."""
-        return {name: _softmax(logits) for name, logits in self.logits.items()}
+        return {name: softmax(logits) for name, logits in self.logits.items()}
 
     @cached_property
     def largest(self) -> float:
@@ -235,11 +235,11 @@ def predict(
     """
     from resnet_spec.weights.download import resolve
 
-    names = _backend_names(backends)
+    names = backend_names(backends)
     loaded = loaded_spec(spec, overrides, None)
     check_reads_images(loaded)
-    labeled = _checked_labels(_classifier(loaded.to_graph()), labels)
-    chosen = _preprocessing_for(loaded, weights, preprocessing)
+    labeled = checked_labels(class_count(loaded.to_graph()), labels)
+    chosen = preprocessing_for(loaded, weights, preprocessing)
     batch = preprocess(loaded, images, chosen)
     # At the images' size, which the spec's expressions may look at.
     graph = with_overrides(loaded, {"input.height": batch.shape[2], "input.width": batch.shape[3]}).to_graph()
@@ -255,7 +255,7 @@ def predict(
         allowed = 0.0
         if len(processes) > 1:
             progress(f"{graph.name}: estimating float32 rounding error")
-            allowed = _allowed(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
+            allowed = allowed_difference(processes[0], graph.with_outputs([graph.logits]), path, batch[:BATCH])
         environment = {process.name: process.environment for process in processes}
     sources = tuple(path_of(image) or f"image {number}" for number, image in enumerate(listed(images), start=1))
     return Prediction(graph.name, str(weights), sources, labeled, logits, allowed, environment)
@@ -264,6 +264,11 @@ def predict(
 def imagenet_labels() -> tuple[str, ...]:
     """The names of ImageNet-1k's classes, in the order of their numbers."""
     return tuple(files("resnet_spec.vision").joinpath("labels", "imagenet1k.txt").read_text("utf-8").splitlines())
+
+
+def imagenet_wnids() -> tuple[str, ...]:
+    """The WordNet ids of ImageNet-1k's classes, in the order of their numbers, which is that of the ids."""
+    return tuple(files("resnet_spec.vision").joinpath("labels", "imagenet1k_wnids.txt").read_text("utf-8").splitlines())
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -300,14 +305,15 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines)
 
 
-def _backend_names(backends: str | Sequence[str]) -> list[str]:
+def backend_names(backends: str | Sequence[str]) -> list[str]:
+    """The names of backends; raises BackendError if there are none, or one twice."""
     names = [find(name).name for name in ([backends] if isinstance(backends, str) else backends)]
     if not names or len(names) > len(set(names)):
         raise BackendError("name at least one backend, and each only once")
     return names
 
 
-def _classifier(graph: Graph) -> int:
+def class_count(graph: Graph) -> int:
     """The number of classes of a network; raises SpecError if it is not a classifier."""
     node = graph.by_name[graph.logits]
     if len(node.shape) != 1:
@@ -317,7 +323,8 @@ def _classifier(graph: Graph) -> int:
     return node.shape[0]
 
 
-def _checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+def checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels of a number of classes, by default ImageNet's or numbers; raises LabelsError for another number."""
     if isinstance(labels, str):
         message = f"not a list of {classes} labels; read_labels(PATH) reads them from a file"
         raise LabelsError(f"{shown(labels)} is one text, {message}")
@@ -330,7 +337,7 @@ def _checked_labels(classes: int, labels: Sequence[str] | None) -> tuple[str, ..
     return tuple(map(str, range(classes)))
 
 
-def _preprocessing_for(
+def preprocessing_for(
     spec: Spec, weights: str | Path, wanted: str | Preprocessing | Mapping[str, Any] | None
 ) -> Preprocessing:
     """The requested preprocessing, else that of the weights, else the spec's default, which is then reported."""
@@ -358,7 +365,7 @@ def _logits(processes: Sequence[BackendProcess], batch: NDArray[np.float32]) -> 
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def _allowed(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
+def allowed_difference(process: BackendProcess, graph: Graph, weights: Path, batch: NDArray[np.float32]) -> float:
     """The largest difference of two backends' logits that rounding explains."""
     import numpy as np
 
@@ -370,7 +377,8 @@ def _allowed(process: BackendProcess, graph: Graph, weights: Path, batch: NDArra
     return 2 * rounding_tolerance(max(largest_difference(moved, exact) for moved in process.outputs()))
 
 
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """The probabilities of logits, in float64."""
     import numpy as np
 
     with np.errstate(invalid="ignore"):

@@ -121,6 +121,17 @@ def checked_preprocessing(data: Any) -> Preprocessing:
         raise SpecError([Problem(p.message, path) for p, path in zip(problems, paths, strict=True)]) from None
 
 
+def load_rgb(photograph: Photograph) -> Image:
+    """Decode an image as RGB, of 8 bits a color; raises ImageError if it cannot be read."""
+    try:
+        return _rgb(photograph)
+    except (MemoryError, ImageError):
+        raise
+    except Exception as error:
+        # Whatever a broken file makes Pillow raise: OSError, SyntaxError, struct.error and others.
+        raise ImageError(f"cannot be read ({error})") from error
+
+
 def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Preprocess images for any network: (batch, 3, height, width). Raises ImageError with every mistake."""
     import numpy as np
@@ -131,14 +142,9 @@ def prepare(images: Photographs, preprocessing: Preprocessing) -> NDArray[np.flo
     for number, photograph in enumerate(photographs, start=1):
         name = f"image {number}" + (f", {path}" if (path := path_of(photograph)) else "")
         try:
-            pixels[name] = np.asarray(_resized_and_cropped(_rgb(photograph), preprocessing))
-        except MemoryError:
-            raise
+            pixels[name] = np.asarray(_resized_and_cropped(load_rgb(photograph), preprocessing))
         except ImageError as error:
             problems += [problem._replace(path=name) for problem in error.problems]
-        except Exception as error:
-            # Whatever a broken file makes Pillow raise: OSError, SyntaxError, struct.error and others.
-            problems.append(Problem(f"cannot be read ({error})", name))
     if problems:
         raise ImageError(problems)
     _check_sizes(pixels)

@@ -6,6 +6,8 @@ import re
 import shlex
 from collections import Counter
 
+import pytest
+
 from tests.docs.documents import DOCUMENTS, blocks, first_columns, read, section, table, ticked
 
 COMMANDS = "docs/commands.md"
@@ -75,11 +77,13 @@ def test_every_member_of_a_backend_is_documented() -> None:
     assert counts == [3, 9, 1, 1, 0, 2, 0, 1, 1, 1], "docs/design.md and docs/backend-protocol.md state the numbers"
 
 
-def test_prediction_documents_every_option() -> None:
-    from resnet_spec.cli.predict import predict
+@pytest.mark.parametrize(("command", "document"), [("predict", "prediction"), ("evaluate", "evaluation")])
+def test_every_option_is_documented(command: str, document: str) -> None:
+    from resnet_spec.cli.spec import command as program
 
-    documented = re.findall(r"`(--[\w-]+)", section("docs/prediction.md", "Options"))
-    assert set(documented) == {option for parameter in predict.params for option in parameter.opts if option[0] == "-"}
+    documented = re.findall(r"`(--[\w-]+)", section(f"docs/{document}.md", "Options"))
+    params = program.commands[command].params
+    assert set(documented) == {option for parameter in params for option in parameter.opts if option[0] == "-"}
 
 
 def test_published_weights_are_counted() -> None:

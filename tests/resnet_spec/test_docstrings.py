@@ -31,6 +31,7 @@ PUBLIC = ("resnet_spec", "resnet_spec.backend", "resnet_spec.drawing", "resnet_s
 # Examples that need a framework, by the name of the object whose docstring they are in.
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "resnet_spec.building.build": ("torch",),
+    "resnet_spec.evaluating.evaluation.evaluate": ("torch",),
     "resnet_spec.parity.compare.compare": ("torch", "onnxruntime"),
     "resnet_spec.pushing.push": ("huggingface_hub",),
     "resnet_spec.vision.prediction.predict": ("torch",),

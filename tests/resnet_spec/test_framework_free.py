@@ -154,6 +154,7 @@ def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> 
         ("resnet-spec", ["convert", "--help"]),
         ("resnet-spec", ["identify", "--help"]),
         ("resnet-spec", ["predict", "--help"]),
+        ("resnet-spec", ["evaluate", "--help"]),
     ],
 )
 def test_a_command_that_needs_no_framework_imports_none(

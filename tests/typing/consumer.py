@@ -14,6 +14,7 @@ from resnet_spec import (
     BenchmarkReport,
     Checkpoint,
     DownloadError,
+    EvaluationReport,
     Gradients,
     Graph,
     GraphError,
@@ -42,6 +43,7 @@ from resnet_spec import (
     compare,
     compare_with_model,
     drawing,
+    evaluate,
     get_backend,
     graph,
     import_model,
@@ -113,6 +115,9 @@ def backends(network: Graph, images: NDArray[np.float32]) -> None:
 def images_and_predictions(preprocessing: Preprocessing) -> None:
     assert_type(preprocess("resnet50", ["cat.png"], preprocessing), "NDArray[np.float32]")
     assert_type(predict("resnet50", "cat.png", "weights.pth", ["torch"]), Prediction)
+    evaluated = evaluate("resnet50", "images", "weights.pth", ["torch", "model.onnx"], preprocessing=preprocessing)
+    assert_type(evaluated, EvaluationReport)
+    assert_type(evaluated.results["torch"].top1.share, float)
 
 
 def parity() -> None:

@@ -438,10 +438,10 @@ def test_a_sigmoid_at_the_end_is_reported(thin: Path, write: Callable[..., Path]
 
 def test_labels_in_one_text_are_refused(lines: Callable[..., list[str]]) -> None:
     """Not read letter by letter, even where there are as many letters as classes."""
-    (line,) = lines(lambda: prediction._checked_labels(3, "abc"))
+    (line,) = lines(lambda: prediction.checked_labels(3, "abc"))
 
     assert line == "'abc' is one text, not a list of 3 labels; read_labels(PATH) reads them from a file"
 
 
 def test_one_backend_is_given_as_text() -> None:
-    assert prediction._backend_names("tf") == ["tensorflow"]
+    assert prediction.backend_names("tf") == ["tensorflow"]
