@@ -93,6 +93,11 @@ GAMMAS = (1.0, 1.7139588594436646, 1.7881293296813965, 1.7015043497085571)
 """The usual values of ``gamma``: after no activation, ReLU, SiLU and GELU."""
 
 
+def usual_gamma(computed: float, precision: float) -> float | None:
+    """Return the usual ``gamma`` that one computed from a file's numbers is within a relative precision."""
+    return next((known for known in GAMMAS if abs(computed - known) < precision * known), None)
+
+
 class StdConv(_Convolution):
     """Convolution with weight standardization (Qiao et al. 2019): each output channel's weights get mean 0, variance 1.
 

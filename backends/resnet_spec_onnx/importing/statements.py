@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec.operations.convolution import GAMMAS
+from resnet_spec.operations.convolution import usual_gamma
 from resnet_spec.operations.resizing import LARGEST_SCALE
 from resnet_spec.operations.windows import explicit_crop, fixed_ceil_padding, is_unpadded
 from resnet_spec.structure.steps import HARD_SIGMOID, Tensor, Window
@@ -41,9 +41,9 @@ def _standardized(view: StepView) -> Statement:
     if statement.op != "conv2d":
         raise UnstatedError("is a standardized convolution that is not 2-d")
     gain = "gain" in view.step.tensors
-    found = float(view.fields["gamma"])
     # A file has the product of gamma and another number, in float32.
-    gamma = next((known for known in GAMMAS if abs(found - known) < 1e-6 * known), round(found, 6))
+    found = float(view.fields["gamma"])
+    gamma = usual_gamma(found, 1e-6) or round(found, 6)
     fields = {"epsilon": decimal(view.fields["epsilon"]), "gain": gain, "gamma": gamma}
     return Statement("std_conv2d", {**statement.fields, **fields}, rank=3)
 

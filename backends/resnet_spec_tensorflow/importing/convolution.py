@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resnet_spec.operations.convolution import usual_gamma
 from resnet_spec_tensorflow.importing.activation import activated, is_linear
 from resnet_spec_tensorflow.importing.calls import Call, as_list
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, key_of, weight
@@ -27,8 +28,8 @@ def _conv(context: Context) -> Tensor | None:
         op, fields = "std_conv2d", fields | {"epsilon": float(layer.epsilon)}
         if layer.factor is not None:
             arrays["gain"] = weight(layer.gain).reshape(-1, 1, 1, 1)
-            gamma = round(layer.factor * arrays["weight"][0].size ** 0.5, 12)
-            fields |= {"gain": True, "gamma": float(gamma)}
+            gamma = float(layer.factor * arrays["weight"][0].size ** 0.5)
+            fields |= {"gain": True, "gamma": usual_gamma(gamma, 1e-12) or round(gamma, 12)}
     return activated(context, _added(context, op, layer.filters, arrays, fields), layer.activation)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec.operations.convolution import GAMMAS
+from resnet_spec.operations.convolution import usual_gamma
 from resnet_spec_tensorflow.importing.calls import Call
 from resnet_spec_tensorflow.importing.graph_attributes import (
     FORMATS,
@@ -71,8 +71,7 @@ def _conv(context: Context) -> Tensor | None:
         op, fields = "std_conv2d", {"epsilon": float(str(np.float32(found.epsilon)))}
         if found.gain is not None:
             arrays["gain"] = own_array(found.gain.array.reshape(-1, 1, 1, 1))
-            gamma = next((known for known in GAMMAS if abs(found.gamma - known) < 1e-4 * known), found.gamma)
-            fields |= {"gain": True, "gamma": gamma}
+            fields |= {"gain": True, "gamma": usual_gamma(found.gamma, 1e-4) or found.gamma}
     array = kernel.array.transpose(rank + 1, rank, *range(rank))
     groups = tensor.value.shape[0] // max(array.shape[1], 1)
     if context.layer.kind == "DepthwiseConv2dNative":

@@ -57,9 +57,9 @@ def _zero_padding(context: Context) -> Tensor | None:
     if reader is not None and _pads(context.name, reader.name) and _takes(reader, layer):
         return context.defer(edges)
     tensor = context.tensor
-    if layer.data_format == "channels_first" and len(edges) == 2 and edges[0] == (0, 0) and tensor.axes[-1] == 0:
+    *positions, (before, after) = edges
+    if layer.data_format == "channels_first" and is_unpadded(positions) and tensor.axes[-1] == 0:
         # The last axis is the channels, so that the layer adds channels to a map that is channels last.
-        before, after = edges[1]
         return context.add("pad_channels", tensor.value, tensor.axes, before=before, after=after)
     arranged = context.channels_first(tensor, layer.data_format)
     return arranged and context.add(f"pad{len(edges)}d", arranged.value, arranged.axes, padding=edges)

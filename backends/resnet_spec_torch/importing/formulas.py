@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 
 from resnet_spec.backend import Value
-from resnet_spec.operations.convolution import GAMMAS
+from resnet_spec.operations.convolution import usual_gamma
 from resnet_spec_torch.importing.call import Array, Expression
 
 EXPRESSIBLE = frozenset(
@@ -199,7 +199,7 @@ def _standardized(
 def _gamma(factor: float, count: int) -> float:
     """The field that makes a factor; one of the known constants where it is the same but for rounding."""
     found = factor * count**0.5
-    return next((known for known in GAMMAS if abs(found - known) < TOLERANCE * known), float(f"{found:.12g}"))
+    return usual_gamma(found, TOLERANCE) or float(f"{found:.12g}")
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from resnet_spec import ModelError, load
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import same_but_for_names
+from resnet_spec.operations.convolution import GAMMAS
 from resnet_spec.structure.comparison import compare_with_source
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.importing import READERS
@@ -206,6 +207,7 @@ OF_SIGNALS_AND_VOLUMES: list[tuple[tuple[int, ...], tuple[Callable[[], Any], ...
         (20, 3),
         (
             lambda: layers.ZeroPadding1D((1, 2)),
+            lambda: layers.ZeroPadding1D((1, 2), data_format="channels_first"),
             lambda: layers.Conv1D(4, 3, 2, "same", dilation_rate=1, groups=1, activation="relu"),
             lambda: layers.DepthwiseConv1D(3, depth_multiplier=2),
             lambda: layers.MaxPooling1D(3, 1, "same"),
@@ -215,12 +217,14 @@ OF_SIGNALS_AND_VOLUMES: list[tuple[tuple[int, ...], tuple[Callable[[], Any], ...
             lambda: layers.SeparableConv1D(5, 3),
             lambda: layers.GlobalMaxPooling1D(),
         ),
-        "pad1d conv1d relu conv1d max_pool1d avg_pool1d conv_transpose1d conv1d conv1d global_max_pool flatten",
+        "pad1d pad_channels conv1d relu conv1d max_pool1d avg_pool1d conv_transpose1d conv1d conv1d global_max_pool"
+        " flatten",
     ),
     (
         (9, 8, 7, 3),
         (
             lambda: layers.ZeroPadding3D(((0, 1), (1, 0), (2, 1))),
+            lambda: layers.ZeroPadding3D(((0, 0), (0, 0), (1, 2)), data_format="channels_first"),
             lambda: layers.Conv3D(4, 3, (1, 2, 2), "same", groups=1),
             lambda: layers.BatchNormalization(),
             lambda: layers.MaxPooling3D(2, 1),
@@ -229,7 +233,7 @@ OF_SIGNALS_AND_VOLUMES: list[tuple[tuple[int, ...], tuple[Callable[[], Any], ...
             lambda: layers.Cropping3D(((1, 0), (0, 1), (1, 1))),
             lambda: layers.GlobalAveragePooling3D(),
         ),
-        "pad3d conv3d batch_norm max_pool3d avg_pool3d conv_transpose3d global_avg_pool flatten",
+        "pad3d pad_channels conv3d batch_norm max_pool3d avg_pool3d conv_transpose3d global_avg_pool flatten",
     ),
 ]
 """The shape of an input, layers, and the operations that they are read as."""
@@ -390,3 +394,14 @@ def test_a_factor_is_no_parameter(backend: Any, builder: Any, make: Any, images:
     ]
     assert not source.remarks
     agree(backend, source, images(2, 3, 8, 8))
+
+
+def test_a_gamma_is_read_back_to_the_last_digit(backend: Any, builder: Any, make: Any) -> None:
+    build = builder(3, 8, 8)
+    for count, gamma in enumerate((*GAMMAS, 1.25)):
+        given = f"conv{count - 1}" if count else "input"
+        build(f"conv{count}", "std_conv2d", given, channels=4, kernel=(1, 1), bias=False, epsilon=1e-5, gain=True,
+              gamma=gamma)  # fmt: skip
+    graph = build.graph()
+    source = backend.import_model(make(graph), graph.input.shape)
+    assert [node.operation.gamma for node in source.graph.nodes] == [*GAMMAS, 1.25]
