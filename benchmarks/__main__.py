@@ -20,6 +20,7 @@ PARTS = (
     "tensorflow_keras",
     "optimized_torch",
     "optimized_tensorflow",
+    "deployed",
     "weights_filling",
     "weights_converting",
     "weights_memory",
