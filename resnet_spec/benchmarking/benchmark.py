@@ -20,8 +20,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.process import Progress, started
 from resnet_spec.parity.quantized import Exact, addressed, integer_reference
 from resnet_spec.parity.randomization import random_images
-from resnet_spec.parity.report import largest_difference, logits_size
-from resnet_spec.parity.rounding import draws_for
+from resnet_spec.parity.report import logits_size
 from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
     from resnet_spec.operations.fields import Shape
     from resnet_spec.parity.report import Difference
+    from resnet_spec.parity.rounding import RoundingError
     from resnet_spec.spec.loader import Overrides
     from resnet_spec.spec.spec import Spec
 
@@ -158,8 +158,8 @@ class _Reference(NamedTuple):
     weights_file: Path
     images: NDArray[Any]
     logits: NDArray[Any]
-    error: float
-    optimized_error: float
+    error: RoundingError
+    optimized_error: RoundingError
     quantized: Exact | None
 
     @classmethod
@@ -181,14 +181,13 @@ class _Reference(NamedTuple):
             write_safetensors(weights_file, arrays)
             images = random_images((batch, *graph.input.shape), seed + 1)
 
-            def computed(*, optimize: bool) -> tuple[NDArray[Any], float]:
+            def computed(*, optimize: bool) -> tuple[NDArray[Any], RoundingError]:
                 form = "optimized form" if optimize else "reference"
                 progress(f"{graph.name}: computing the {form} in float64")
                 process.load(graph, weights_file, "float64", optimize=optimize)
                 process.forward(images, "float64")
                 logits = process.outputs()[-1]
-                process.perturbed(images, seed, draws_for(logits.size))
-                return logits, max(largest_difference(moved, logits) for moved in process.outputs())
+                return logits, process.rounding_error(images, seed, logits)
 
             logits, error = computed(optimize=False)
             _, optimized_error = computed(optimize=True)

@@ -33,7 +33,7 @@ from resnet_spec.parity.report import (
     remark_on,
     standard_deviation,
 )
-from resnet_spec.parity.rounding import draws_for, rounding_tolerance, structure_tolerance
+from resnet_spec.parity.rounding import RoundingError, rounding_tolerance, structure_tolerance
 from resnet_spec.parity.training import TrainingComparison
 from resnet_spec.quantization import Quantization
 from resnet_spec.spec.loader import Overrides, load
@@ -250,7 +250,7 @@ class Comparison:
         if bisect:
             first, *others = self._processes
             bisection = Bisection(first, others, self._files, self._progress, explaining=lambda: first)
-            nodes, findings = bisection.run(graph, file, arrays, images, seed, error)
+            nodes, findings = bisection.run(graph, file, arrays, images, seed, error.float64)
         if optimize:
             optimized = OptimizedComparison(self._processes, self._progress)
             more, wrong = optimized.run(graph, file, images, seed, exact[0], size, bisect=bisect)
@@ -273,7 +273,7 @@ class Comparison:
             weights=weights,
             seed=seed,
             deviation=standard_deviation(exact[0]),
-            rounding_tolerance=ratio(rounding_tolerance(error), size),
+            rounding_tolerance=ratio(rounding_tolerance(error.float32), size),
             differences=tuple(differences),
             environment={process.name: process.environment for process in self._processes},
             nodes=nodes,
@@ -282,17 +282,17 @@ class Comparison:
             remark="" if bisect else remark_on(exact[0]),
         )
 
-    def _exact(self, graph: Graph, weights: Path, images: NDArray[Any], seed: int) -> tuple[list[NDArray[Any]], float]:
-        """Return every backend's float64 logits, and the first's estimated float32 rounding error."""
+    def _exact(
+        self, graph: Graph, weights: Path, images: NDArray[Any], seed: int
+    ) -> tuple[list[NDArray[Any]], RoundingError]:
+        """Return every backend's float64 logits, and the first's estimated rounding error."""
         self._progress(f"{graph.name}: float64")
         for process in self._processes:
             process.load(graph, weights, "float64")
             process.forward(images, "float64")
         exact = [process.outputs()[-1] for process in self._processes]
         self._progress(f"{graph.name}: estimating float32 rounding error")
-        first = self._processes[0]
-        first.perturbed(images, seed, draws_for(exact[0].size))
-        return exact, max(largest_difference(moved, exact[0]) for moved in first.outputs())
+        return exact, self._processes[0].rounding_error(images, seed, exact[0])
 
     def _rounded(self, graph: Graph, weights: Path, images: NDArray[Any]) -> list[NDArray[Any]]:
         self._progress(f"{graph.name}: float32")
@@ -399,10 +399,10 @@ def logits_difference(
     logits: NDArray[Any],
     wanted: NDArray[Any],
     size: float,
-    error: float,
+    error: RoundingError,
 ) -> Difference:
     """Return the difference of logits from the reference's; see ``judged``."""
-    allowed = structure_tolerance(size, error) if dtype == "float64" else rounding_tolerance(error)
+    allowed = structure_tolerance(size, error.float64) if dtype == "float64" else rounding_tolerance(error.float32)
     return Difference("logits", dtype, backend, reference, largest_difference(logits, wanted), allowed, size)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.parity.report import Difference, Finding, largest_difference
-from resnet_spec.parity.rounding import draws_for, rounding_tolerance, structure_tolerance
+from resnet_spec.parity.rounding import rounding_tolerance, structure_tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,8 +60,7 @@ class OptimizedComparison:
         process.load(graph, weights, "float64", optimize=True)
         process.forward(images, "float64")
         own = process.outputs()[-1]
-        process.perturbed(images, seed, draws_for(own.size))
-        error = max(largest_difference(moved, own) for moved in process.outputs())
+        error = process.rounding_error(images, seed, own)
         process.load(graph, weights, optimize=True)
         process.forward(images)
         rounded = process.outputs()[-1]
@@ -72,8 +71,8 @@ class OptimizedComparison:
             return Difference("logits", dtype, name, reference, largest_difference(value, wanted), allowed, size)
 
         return [
-            judged("float64", self._processes[0].name, own, exact, structure_tolerance(size, error)),
-            judged("float32", f"{name} float64", rounded, own, rounding_tolerance(error)),
+            judged("float64", self._processes[0].name, own, exact, structure_tolerance(size, error.float64)),
+            judged("float32", f"{name} float64", rounded, own, rounding_tolerance(error.float32)),
         ]
 
     def _passes(

@@ -28,6 +28,8 @@ from resnet_spec.parity.exchange import load_arrays, save_arrays
 from resnet_spec.parity.optimized_nodes import Judged
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.quantized_nodes import JudgedCodes
+from resnet_spec.parity.report import largest_difference, logits_size
+from resnet_spec.parity.rounding import LINEAR, UNIT, RoundingError, draws_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -276,9 +278,26 @@ class BackendProcess(WorkerProcess):
         """
         self._ask_with_files("forward", {"images": images}, dtype=dtype, training=training)
 
-    def perturbed(self, images: NDArray[Any], seed: int, draws: int) -> None:
-        """Ask for the last output in float64 with float32's rounding noise, ``draws`` times."""
-        self._ask_with_files("perturbed", {"images": images}, seed=seed, draws=draws)
+    def rounding_error(self, images: NDArray[Any], seed: int, exact: NDArray[Any]) -> RoundingError:
+        """Wait, and return the estimated effects of rounding on the last output, which is ``exact`` in float64.
+
+        The float64 model must be loaded.
+        """
+
+        def moved(unit: float, draws: int = 1) -> list[NDArray[Any]]:
+            self._ask_with_files("perturbed", {"images": images}, seed=seed, draws=draws, unit=unit)
+            return self.outputs()
+
+        def effect(unit: float, exact: NDArray[Any]) -> float:
+            return max(largest_difference(output, exact) for output in moved(unit, draws_for(exact.size)))
+
+        error = effect(UNIT["float32"], exact)
+        # In proportion to the noise where it is small; not so where it is NaN, or as large as the output.
+        if error <= LINEAR * logits_size(exact):
+            return RoundingError(error, error)
+        # Relative to the nodes without noise: a model that connects them otherwise differs from them by a mistake.
+        (still,) = moved(0.0)
+        return RoundingError(error, effect(UNIT["float64"], still) * UNIT["float32"] / UNIT["float64"])
 
     def optimized_nodes(self, images: NDArray[Any], seed: int) -> list[Difference]:
         """Wait, and return the differences of each node of the optimized form, loaded in both precisions."""

@@ -16,6 +16,10 @@ Every verdict compares two absolute quantities, the largest difference and the l
 - A whole network in float64: ``RELATIVE_TOLERANCE`` times the size of the reference's result, or the rounding
   tolerances of two float64 runs where those are more.
 
+Noise that moves a result by as much as its size shows no more than that: it says nothing about float64, whose noise is
+2⁻²⁹ of it. So where float32's rounding error is more than a hundredth of the result (``LINEAR``), float64's is
+estimated by noise of float64's own size.
+
 The last two need no reference that differs from zero. A result that is zero because everything in it is zero (after a
 ReLU of negative values, under kernels of zeros) has no rounding error, since moving zero by a part of itself moves
 nothing; the other backend must compute zero too. A result that is zero, constant or a single number because terms
@@ -26,7 +30,7 @@ number is added, since a processor may treat smaller numbers as zero.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +49,24 @@ ROUNDING_FACTOR = 2.0
 RELATIVE_TOLERANCE = 1e-9
 """Largest difference of float64 results, in their standard deviations, that rounding may explain: 10⁷ units."""
 
+LINEAR = 0.01
+"""The largest rounding error, relative to the result, that grows in proportion to the unit roundoff."""
+
 SAMPLES = 256
 """The least number of values to estimate a rounding error from; for fewer outputs, several runs are perturbed."""
+
+
+class RoundingError(NamedTuple):
+    """The estimated effects of rounding on a result, both with float32's unit roundoff.
+
+    Attributes:
+        float32: The effect of float32's noise.
+        float64: The effect of float64's noise, times the ratio of both units: the same number wherever noise has an
+            effect in proportion to its size.
+    """
+
+    float32: float
+    float64: float
 
 
 def rounding_tolerance(error: float, dtype: DType = "float32") -> float:

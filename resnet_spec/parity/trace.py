@@ -34,14 +34,13 @@ from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import (
     ParityReport,
-    largest_difference,
     logits_size,
     outline_of,
     ratio,
     remark_on,
     standard_deviation,
 )
-from resnet_spec.parity.rounding import draws_for, rounding_tolerance
+from resnet_spec.parity.rounding import rounding_tolerance
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.atomic import check_target, replacing
@@ -361,8 +360,7 @@ def compare_with_trace(
         process.forward(images, "float64")
         exact = process.outputs()[-1]
         progress(f"{graph.name}: estimating float32 rounding error")
-        process.perturbed(images, trace.seed, draws_for(exact.size))
-        error = max(largest_difference(moved, exact) for moved in process.outputs())
+        error = process.rounding_error(images, trace.seed, exact)
         progress(f"{graph.name}: float32")
         process.load(graph, weights)
         process.forward(images)
@@ -372,7 +370,7 @@ def compare_with_trace(
             with ExitStack() as stack:
                 witness = cache(lambda: _witness(trace, process, stack, progress))
                 bisection = Bisection(_Replay(trace), [process], files, progress, explaining=witness)
-                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed, error)
+                nodes, findings = bisection.run(graph, weights, trace.weights, images, trace.seed, error.float64)
         environment = {
             process.name: process.environment | machine(),
             trace.name: {**trace.environment, **trace.machine},
@@ -393,7 +391,7 @@ def compare_with_trace(
         weights=trace.weights_source,
         seed=trace.seed,
         deviation=standard_deviation(trace.exact),
-        rounding_tolerance=ratio(rounding_tolerance(error), size),
+        rounding_tolerance=ratio(rounding_tolerance(error.float32), size),
         differences=tuple(differences),
         environment=environment,
         nodes=nodes,

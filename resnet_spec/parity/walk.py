@@ -120,15 +120,16 @@ def walk_with_noise(
     images: NDArray[Any],
     generator: np.random.Generator,
     rounded: Container[str] = (),
+    unit: float = UNIT["float32"],
 ) -> NDArray[Any]:
-    """Return the last output of a float64 model with float32's rounding noise; see ``rounding``.
+    """Return the last output of a float64 model with the rounding noise of a unit roundoff; see ``rounding``.
 
     ``rounded`` are the layers whose parameters were computed, and rounded to float32.
     """
     values = Values(graph, images)
     value = images
     for node in graph.nodes:
-        value = apply_with_noise(backend, model, graph, node, values.take(node), generator, rounded)
+        value = apply_with_noise(backend, model, graph, node, values.take(node), generator, rounded, unit)
         values.put(node.name, value)
     return value
 
@@ -141,6 +142,7 @@ def apply_with_noise(
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
     rounded: Container[str] = (),
+    unit: float = UNIT["float32"],
 ) -> NDArray[Any]:
     """Return one node's value with rounding noise in its inputs and in the result.
 
@@ -149,6 +151,5 @@ def apply_with_noise(
     """
     # A parameter that was rounded is one rounding more in each of its terms.
     count = node.operation.roundings(*graph.input_shapes(node)) + (node.layer in rounded)
-    unit = UNIT["float32"]
     moved = [with_rounding_noise(value, count, generator, unit) for value in inputs]
     return with_rounding_noise(backend.apply(model, graph, node.name, moved), count, generator, unit)

@@ -80,7 +80,7 @@ class _Worker:
             self._save_model_arrays(dtype, request)
 
     def perturbed(self, request: Mapping[str, Any]) -> None:
-        """Run the float64 model several times with float32's rounding noise, and save the last outputs."""
+        """Run the float64 model several times with the rounding noise of ``unit``, and save the last outputs."""
         import numpy as np
 
         from resnet_spec.parity.optimized_nodes import rounded_nodes
@@ -90,7 +90,8 @@ class _Worker:
         generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
         rounded = rounded_nodes(self.forms)
         moved = [
-            walk_with_noise(self.backend, model, self.graph, images, generator, rounded) for generator in generators
+            walk_with_noise(self.backend, model, self.graph, images, generator, rounded, request["unit"])
+            for generator in generators
         ]
         save_arrays(Path(request["result"]), dict(enumerate(moved)))
 

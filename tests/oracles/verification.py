@@ -20,7 +20,7 @@ from resnet_spec.backend.protocol import DType
 from resnet_spec.errors import GraphError
 from resnet_spec.operations.fields import as_text
 from resnet_spec.parity.process import BackendProcess
-from resnet_spec.parity.rounding import draws_for, rounding_tolerance
+from resnet_spec.parity.rounding import RoundingError, rounding_tolerance, structure_tolerance
 from tests.shipped import shipped
 
 from .gates import GATES, ILL_CONDITIONED
@@ -86,13 +86,13 @@ class Record:
     parameters: int
     errors: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     overrides: tuple[str, ...] = ()
-    bound: float | None = None
-    """The limit in float32 of an ill-conditioned network."""
+    bounds: dict[DType, float] = field(default_factory=dict["DType", float])
+    """The limits of an ill-conditioned network."""
 
     @property
     def gates(self) -> dict[DType, float]:
         """The limits of the errors."""
-        return GATES if self.bound is None else {**GATES, "float32": self.bound}
+        return GATES | self.bounds
 
     @property
     def path(self) -> Path:
@@ -200,7 +200,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = (), *, ag
         if not sizes:
             raise VerificationError(f"{spec}: the original ran at no size: {said['refused']}")
         errors = _errors(graph, weights, sizes, wanted, backends)
-        bound = _bound(graph, weights, sizes, wanted, backends) if spec in ILL_CONDITIONED else None
+        bounds = _bounds(graph, weights, sizes, wanted, backends) if spec in ILL_CONDITIONED else {}
     record = Record(
         spec=spec,
         fingerprint=shipped(spec).fingerprint,
@@ -211,7 +211,7 @@ def verify(spec: str, backends: Backends, overrides: tuple[str, ...] = (), *, ag
         parameters=counted,
         errors=errors,
         overrides=overrides,
-        bound=bound,
+        bounds=bounds,
     )
     for backend, found in errors.items():
         for dtype, error in found.items():
@@ -265,26 +265,29 @@ def _errors(
     return errors
 
 
-def _bound(
+def _bounds(
     graph: Graph,
     weights: Path,
     sizes: list[tuple[int, ...]],
     wanted: dict[str, NDArray[Any]],
     backends: Backends,
-) -> float:
-    """The rounding tolerance of the size where it is largest, in the same unit as the errors.
+) -> dict[DType, float]:
+    """The rounding tolerances of the size where they are largest, in the same unit as the errors.
 
-    It is that of one float32 result against the exact one, so that a difference of two float32 results might be twice
+    That of float32 is one result's against the exact one, so that a difference of two float32 results might be twice
     as large; correct ones are far below it.
     """
     process = backends.process(NAMES[0])
     process.load(graph.with_outputs([graph.logits]), weights, "float64")
-    largest = 0.0
+    deviation = _deviation(wanted, sizes)
+    errors: list[RoundingError] = []
     for size in sizes:
         exact = wanted[key("float64", size)]
-        process.perturbed(_images(graph, size), 0, draws_for(exact.size))
-        largest = max(largest, *(_largest([moved], [exact]) for moved in process.outputs()))
-    return rounding_tolerance(largest) / _deviation(wanted, sizes)
+        errors.append(process.rounding_error(_images(graph, size), 0, exact))
+    return {
+        "float64": max(structure_tolerance(deviation, error.float64) for error in errors) / deviation,
+        "float32": max(rounding_tolerance(error.float32) for error in errors) / deviation,
+    }
 
 
 def _deviation(wanted: dict[str, NDArray[Any]], sizes: list[tuple[int, ...]]) -> float:

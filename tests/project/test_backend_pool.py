@@ -33,7 +33,7 @@ def test_a_process_that_died_is_reported_and_not_kept() -> None:
             os.kill(dead, signal.SIGKILL)
             process._process.wait()
             with pytest.raises(BackendError, match="the torch backend's process was killed by SIGKILL"):
-                process.perturbed(np.zeros(0), 0, 1)
+                process.rounding_error(np.zeros(1), 0, np.zeros(1))
         with BackendProcess("torch") as process:
             process.ready()
             assert process._process.pid != dead
