@@ -165,11 +165,11 @@ def _print(report: EvaluationReport) -> None:
         differing = report.results[name].differing
         click.echo()
         _wrapped(words.agreement(report, name))
-        for image in differing[:SHOWN]:
-            ending = " (rounding decides)" if image.is_tie else ""
-            _wrapped(f"{image.image}: {words.likeliest(image)}{ending}", "  ")
+        if differing:
+            click.echo()
+            print_table(*_differing(report, name))
         if len(differing) > SHOWN:
-            click.echo(f"  and {len(differing) - SHOWN:,} more, which --json and --html list")
+            click.echo(f"and {len(differing) - SHOWN:,} more, which --json and --html list")
     for place, note in enumerate(words.notes(report)):
         click.echo("" if place else "\n", nl=False)
         _wrapped(as_options(note))
@@ -178,6 +178,25 @@ def _print(report: EvaluationReport) -> None:
 def _wrapped(text: str, indent: str = "") -> None:
     lines = wrap(printable(text), LINE, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
     click.echo("\n".join(lines))
+
+
+def _differing(report: EvaluationReport, name: str) -> tuple[list[Column], list[list[str]]]:
+    """The first images that differ, with the class that each has in both."""
+    differing = report.results[name].differing[:SHOWN]
+    columns = [Column("image", least=16), Column("class", least=6, cut="end", rank=1)]
+    for heading in (report.names[0], name):
+        columns += [Column(heading, least=8, cut="end"), Column("%", "right")]
+    columns += [Column("")] if any(image.is_tie for image in differing) else []
+    rows: list[list[str]] = []
+    for image in differing:
+        cells = [
+            image.image,
+            image.label,
+            *(text for label, share in image.top for text in (label, f"{share:.2%}"[:-1])),
+        ]
+        rows.append([printable(cell) for cell in cells] + ["rounding"] * image.is_tie)
+        rows[-1] += [""] * (len(columns) - len(rows[-1]))
+    return columns, rows
 
 
 def _table(report: EvaluationReport) -> tuple[list[Column], list[list[str]]]:

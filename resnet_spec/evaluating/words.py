@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isnan
 
-from resnet_spec.evaluating.report import Differing, EvaluationReport
+from resnet_spec.evaluating.report import EvaluationReport
 from resnet_spec.evaluating.scores import Interval
 from resnet_spec.parity.render.words import figure
 
@@ -62,17 +62,17 @@ def agreement(report: EvaluationReport, name: str) -> str:
         text = f"on {len(result.differing):,} of {images}, {name} has another class than {first}"
         if ties:
             text += f", of which rounding decides {'all' if ties == len(result.differing) else f'{ties:,}'}"
-    text += f"; probabilities differ by {figure(result.probabilities)} at most"
+    text += f"; probabilities differ by {_difference(result.probabilities)} at most"
     if not isnan(result.logits):
-        text += f", logits by {figure(result.logits)} of their standard deviation"
+        text += f", logits by {_difference(result.logits)} of their standard deviation"
         if report.bound:
             text += f" (rounding explains {figure(report.bound)})"
     return text
 
 
-def likeliest(image: Differing) -> str:
-    """The classes that an image has: ``cat 60.12 %, dog 55.00 %``."""
-    return ", ".join(f"{label} {share:.2%}".replace("%", " %") for label, share in image.top)
+def _difference(value: float) -> str:
+    """A difference, of which those of another network are a tenth or more."""
+    return f"{value:.2f}" if 0.01 <= value < 1000 else figure(value)
 
 
 def notes(report: EvaluationReport) -> list[str]:
