@@ -25,7 +25,7 @@ from resnet_spec.evaluating.folders import find_images
 from resnet_spec.evaluating.reading import Readers
 from resnet_spec.spec.published import Preprocessing
 
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "skin")
+PHOTOGRAPHS = (data.astronaut, data.chelsea, data.coffee)
 WORKERS, BATCH = 2, 32
 IMAGES = 640
 FEW, MANY = 5_000, 50_000
@@ -35,7 +35,7 @@ SMALL = "{crop: 32}"
 
 def run() -> Iterator[Ratio]:
     with tempfile.TemporaryDirectory() as name:
-        yield throughput(Path(name))
+        yield throughput(Path(name, "photographs"))
     yield memory()
 
 
@@ -47,7 +47,7 @@ def throughput(folder: Path) -> Ratio:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-    linked(folder, [(data.__dict__[name](), {"quality": 90}) for name in PHOTOGRAPHS], IMAGES)
+    linked(folder, [photograph() for photograph in PHOTOGRAPHS], IMAGES, classes=5)
     mean, std = [*PREPROCESSING.mean], [*PREPROCESSING.std]
     transform = Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(mean, std)])
     loader = DataLoader(ImageFolder(str(folder), transform), BATCH, num_workers=WORKERS, persistent_workers=True)
@@ -73,7 +73,7 @@ def memory() -> Ratio:
         graph = resnet_spec.load("cifar/resnet20").to_graph()
         weights = Path(name, "weights.safetensors")
         resnet_spec.write_weights(weights, graph, resnet_spec.initialize(graph))
-        pixels = [(data.__dict__[photograph]()[:40, :40], {"quality": 90}) for photograph in PHOTOGRAPHS]
+        pixels = [photograph()[:40, :40] for photograph in PHOTOGRAPHS]
         peaks: list[float] = []
         for count in (MANY, FEW):
             folder = Path(name, str(count))
@@ -88,13 +88,13 @@ def memory() -> Ratio:
     return summarize(name, np.array([peaks]), target="≤ 1.05")
 
 
-def linked(folder: Path, pictures: list[tuple[np.ndarray, dict[str, int]]], count: int, classes: int = 5) -> None:
+def linked(folder: Path, pictures: list[np.ndarray], count: int, classes: int) -> None:
     """Make a folder of classes with as many images, which are links to a few files."""
     files: list[Path] = []
-    for number, (pixels, options) in enumerate(pictures):
-        files.append(folder / ".files" / f"{number}.jpg")
-        files[-1].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(files[-1], **options)
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(pictures):
+        files.append(folder.parent / f"{folder.name}-{number}.jpg")
+        Image.fromarray(pixels).save(files[-1], quality=90)
     for number in range(count):
         path = folder / str(number % classes) / f"{number:06}.jpg"
         path.parent.mkdir(exist_ok=True)
