@@ -30,7 +30,7 @@ WORKERS, BATCH = 2, 32
 IMAGES = 640
 FEW, MANY = 5_000, 50_000
 PREPROCESSING = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-SMALL = "{crop: 32}"
+SMALL = "{crop: 16}"
 
 
 def run() -> Iterator[Ratio]:
@@ -81,7 +81,7 @@ def memory() -> Ratio:
             command = [
                 str(Path(sys.executable).with_name("resnet-spec")), "evaluate", "cifar/resnet20", "--images",
                 str(folder), "--weights", str(weights), "--backend", "torch", "--preprocessing", SMALL, "--workers",
-                str(WORKERS), "--json",
+                str(WORKERS), "--batch", "128", "--json",
             ]  # fmt: skip
             peaks.append(peak(command) / 2**30)
     name = f"memory of evaluate over {MANY:,} images vs. {FEW:,} (GiB)"
@@ -104,7 +104,8 @@ def linked(folder: Path, pictures: list[np.ndarray], count: int, classes: int) -
 def peak(command: list[str]) -> float:
     """The most memory in bytes that a command and the processes it starts use at one time, without what they share."""
     most = 0.0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         ended = threading.Event()
 
         def watch() -> None:

@@ -57,7 +57,7 @@ def agreement(report: EvaluationReport, name: str) -> str:
     first, result, images = report.names[0], report.results[name], counted(report.count, "image")
     ties = sum(image.is_tie for image in result.differing)
     if not result.differing:
-        text = f"on all of {images}, {name} has the same class as {first}"
+        text = f"on all {images}, {name} has the same class as {first}"
     else:
         text = f"on {len(result.differing):,} of {images}, {name} has another class than {first}"
         if ties:
