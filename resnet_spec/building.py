@@ -56,7 +56,7 @@ def build(
 @overload
 def build(
     spec: str | Path | Spec,
-    backend: Literal["tensorflow", "tf"],
+    backend: Literal["tensorflow", "tf", "jax"],
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
@@ -105,8 +105,9 @@ def build(
 
     Args:
         spec: The name of a shipped spec (``"resnet50"``, ``"timm/resnet50d"``), the path of a YAML file, or a ``Spec``.
-        backend: ``"torch"`` for an ``nn.Module`` that takes NCHW, ``"tensorflow"`` (or ``"tf"``) for a ``keras.Model``
-            that takes NHWC, ``"onnx"`` for a model to be written, or the name of another installed backend.
+        backend: ``"torch"`` for an ``nn.Module`` that takes NCHW, ``"tensorflow"`` (or ``"tf"``) or ``"jax"`` for a
+            ``keras.Model`` that takes NHWC, ``"onnx"`` for a model to be written, or the name of another installed
+            backend.
         weights: A path, the name of published weights, or named arrays, which are copied; their names may be any that
             a file may have. A model of an installed backend, such as an ``nn.Module`` or a Keras model, is compared
             with the spec, layer by layer, and its weights are copied whatever their names.

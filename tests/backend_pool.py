@@ -22,10 +22,10 @@ from resnet_spec.parity.process import BackendProcess
 
 _KEPT = ("environment", "running_variance", "_process", "_errors")
 
-_idle: dict[str, list[dict[str, Any]]] = {"torch": [], "tensorflow": [], "onnx": []}
+_idle: dict[str, list[dict[str, Any]]] = {"torch": [], "tensorflow": [], "jax": [], "onnx": []}
 """What is kept of each idle process."""
 
-_SPAWNED = ("tensorflow", "onnx")
+_SPAWNED = ("tensorflow", "jax", "onnx")
 """Backends whose framework must not share a process with PyTorch."""
 
 _PRELOADED = ["resnet_spec_torch.backend", "resnet_spec.parity.walk", "resnet_spec.parity.worker"]

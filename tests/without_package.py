@@ -14,8 +14,8 @@ import sys
 
 import numpy as np
 
-for name in ("resnet_spec", "resnet_spec_torch", "resnet_spec_tensorflow", "resnet_spec_onnx"):
-    sys.modules[name] = None
+for name in ("", "_torch", "_keras", "_tensorflow", "_jax", "_onnx"):
+    sys.modules[f"resnet_spec{name}"] = None
 x, path = np.load("x.npy"), sys.argv[1]
 """
 

@@ -6,13 +6,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.backend.runtime import RuntimeKind
+from resnet_spec_keras import OUTPUTS as KERAS_OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resnet_spec_tensorflow.backend import TensorFlowBackend
 
-__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "RUNTIMES", "TensorFlowBackend"]
+__all__ = ["IMPORTS", "INPUTS", "MODEL_CLASSES", "OUTPUTS", "PROCESS_SETTINGS", "RUNTIMES", "TensorFlowBackend"]
+
+PROCESS_SETTINGS: Mapping[str, str] = MappingProxyType({"KERAS_BACKEND": "tensorflow"})
+"""Environment variables that the backend needs in a process of its own, read when Keras is imported."""
 
 INPUTS = (".index", ".ckpt", "")
 """What the backend reads, known without TensorFlow; a SavedModel is a folder and has no ending."""
@@ -25,9 +29,7 @@ MODEL_CLASSES = ("keras.src.models.model.Model",)
 
 OUTPUTS: Mapping[str, str] = MappingProxyType(
     {
-        ".keras": "Keras model: architecture and weights in one file",
-        ".h5": "Keras model in the older format, whose weights old versions of Keras read too",
-        ".weights.h5": "weights of a Keras model",
+        **KERAS_OUTPUTS,
         "": "TensorFlow SavedModel folder, for serving",
         ".tflite": "TensorFlow Lite model",
         ".ckpt": "TensorFlow 1 checkpoint in one file, under TF-Slim's names",

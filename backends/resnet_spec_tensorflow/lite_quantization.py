@@ -19,11 +19,11 @@ from resnet_spec.optimization.rewriting import Uses
 from resnet_spec.quantization import bias_codes, grids_of, is_selecting, kernel_codes
 from resnet_spec.quantization.form import HIGH, KERNEL_HIGH, LOW
 from resnet_spec.quantization.placement import FUSED, INTEGER
-from resnet_spec_tensorflow.compilation import apply, steps
-from resnet_spec_tensorflow.emitting.windows import mode_of
+from resnet_spec_keras.compilation import apply, steps
+from resnet_spec_keras.emitting.windows import mode_of
+from resnet_spec_keras.parameters import get_arrays
+from resnet_spec_keras.window_layers import MaskedAveragePooling
 from resnet_spec_tensorflow.framework import tf
-from resnet_spec_tensorflow.parameters import get_arrays
-from resnet_spec_tensorflow.window_layers import MaskedAveragePooling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

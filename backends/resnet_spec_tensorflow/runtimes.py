@@ -8,7 +8,7 @@ import numpy as np
 
 from resnet_spec.backend.runtime import Runtime
 from resnet_spec.graph import INPUT
-from resnet_spec_tensorflow.execution import channels_last, quiet
+from resnet_spec_keras.execution import channels_last, quiet
 from resnet_spec_tensorflow.framework import tf
 from resnet_spec_tensorflow.lite_running import lite_function
 from resnet_spec_tensorflow.writing import LITE

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
-import warnings
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 from resnet_spec.errors import OutputError
 from resnet_spec.graph import INPUT
-from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.layouts import SLIM_NAMES
-from resnet_spec_tensorflow import OUTPUTS
-from resnet_spec_tensorflow.compilation import QUANTIZATIONS, compile_graph
-from resnet_spec_tensorflow.execution import quiet
-from resnet_spec_tensorflow.framework import keras, tf
-from resnet_spec_tensorflow.layers import UnbiasedBatchNormalization
+from resnet_spec_keras.compilation import QUANTIZATIONS
+from resnet_spec_keras.execution import quiet
+from resnet_spec_keras.parameters import variables
+from resnet_spec_keras.writing import WRITERS, at_fixed_size, silent, writer_of
+from resnet_spec_tensorflow.framework import tf
 from resnet_spec_tensorflow.lite_quantization import LiteFunction, check_grids
-from resnet_spec_tensorflow.parameters import get_arrays, set_arrays, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
 
     from resnet_spec.graph import Graph
+    from resnet_spec_keras.writing import Writer
 
 LITE = ".tflite"
 
@@ -41,40 +36,18 @@ def write(model: Any, graph: Graph, path: Path, *, half: bool, batch: int | None
     Raises OutputError for another ending, for ``half`` if the format has no half precision, for a fixed ``batch`` if
     the format has no input, and if the format cannot store the model.
     """
-    kind = ending(path, OUTPUTS)
-    if kind not in _WRITERS:
-        known = ", ".join(known or "a folder" for known in OUTPUTS)
-        raise OutputError(f"{path}: the tensorflow backend cannot write {kind}; it writes {known}")
-    if half and kind != LITE:
+    writer = writer_of(path, _WRITERS, batch=batch)
+    if half and writer is not _write_lite:
         raise OutputError(f"{path}: the tensorflow backend writes only {LITE} in half precision")
     if half and model in QUANTIZATIONS:
         raise OutputError(f"{path}: an 8-bit network cannot be written in half precision")
-    if batch is not None and kind in _WEIGHTS_ONLY:
-        raise OutputError(f"{path}: a fixed size is for a whole model, and {kind} has weights only")
     with quiet(), silent():
         if batch is not None:
             model = _at_fixed_size(model, graph, batch)
         if half:
             _write_lite(model, graph, path, tf.float16)
         else:
-            _WRITERS[kind](model, graph, path)
-
-
-def _write_keras(model: Any, graph: Graph, path: Path) -> None:
-    model.save(path, include_optimizer=False)
-
-
-def _write_hdf5(model: Any, graph: Graph, path: Path) -> None:
-    others = [operation.name for operation in model.operations if not isinstance(operation, keras.Layer)]
-    if others:
-        # Keras writes them, but cannot read them again.
-        message = f"the .h5 format can store layers only, and {others[0]} is not a layer; write .keras or .weights.h5"
-        raise OutputError(f"{path}: {message}")
-    model.save(path, include_optimizer=False)
-
-
-def _write_weights(model: Any, graph: Graph, path: Path) -> None:
-    model.save_weights(path)
+            writer(model, graph, path)
 
 
 def _write_saved_model(model: Any, graph: Graph, path: Path, compute: Callable[[Any], Any] | None = None) -> None:
@@ -167,41 +140,16 @@ def _write_checkpoint(model: Any, graph: Graph, path: Path) -> None:
         raise OutputError(f"{path}: {graph.name} cannot be written as a checkpoint ({error.message})") from None
 
 
-_WRITERS: Mapping[str, Callable[[Any, Graph, Path], None]] = {
-    ".keras": _write_keras,
-    ".h5": _write_hdf5,
-    ".weights.h5": _write_weights,
+_WRITERS: Mapping[str, Writer] = {
+    **WRITERS,
     "": _write_saved_model,
     LITE: _write_lite,
     ".ckpt": _write_checkpoint,
 }
 
 
-_WEIGHTS_ONLY = (".weights.h5", ".ckpt")
-
-
 def _at_fixed_size(model: Any, graph: Graph, batch: int) -> Any:
-    """Return a copy of a model that takes a fixed number of images of the graph's size."""
-    exact = any(isinstance(layer, UnbiasedBatchNormalization) for layer in model.layers)
-    policy = model.layers[-1].dtype_policy.name
-    copy = compile_graph(graph, policy, exact_statistics=exact, batch=batch, quantization=QUANTIZATIONS.get(model))
-    set_arrays(copy, graph, get_arrays(model, graph))
+    copy = at_fixed_size(model, graph, batch)
     if model in FROZEN:
         FROZEN.add(copy)
     return copy
-
-
-@contextmanager
-def silent() -> Generator[None]:
-    """Suppress what Keras and the converter print, and the warning that ``.h5`` is an older format."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            # Keras reads its variables in a way that NumPy 2 deprecates.
-            message = "__array__ implementation doesn't accept a copy keyword"
-            warnings.filterwarnings("ignore", message, DeprecationWarning)
-            yield
-    finally:
-        logger.setLevel(level)

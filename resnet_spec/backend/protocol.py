@@ -181,6 +181,14 @@ class Backend(Protocol):
         ...
 
 
+class ConfiguredBackend(Backend, Protocol):
+    """A backend whose framework reads settings once, when it is imported."""
+
+    process_settings: ClassVar[Mapping[str, str]]
+    """Environment variables that are set in a process that runs this backend only, such as that of a comparison. A
+    package whose class needs the framework declares them as ``PROCESS_SETTINGS`` too."""
+
+
 class OptimizingBackend(Backend, Protocol):
     """A backend that has more to decide about a model for inference than the core's passes (``build(optimize=True)``).
 

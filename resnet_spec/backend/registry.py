@@ -5,6 +5,7 @@ The core imports no framework; a backend's package is imported when a model is f
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -150,7 +151,8 @@ def get_backend(name: str) -> Backend:
     """Import a backend and its framework.
 
     Args:
-        name: ``"torch"``, ``"tensorflow"`` (or ``"tf"``), ``"onnx"``, or the name of another installed backend.
+        name: ``"torch"``, ``"tensorflow"`` (or ``"tf"``), ``"jax"``, ``"onnx"``, or the name of another installed
+            backend.
 
     Returns:
         The backend, by whose methods native models are compiled, filled, run, trained, read and written.
@@ -159,25 +161,45 @@ def get_backend(name: str) -> Backend:
         BackendError: No backend or two have that name, or it cannot be imported; the message says what to install.
 
     Examples:
-        >>> get_backend("jax")  # doctest: +ELLIPSIS
+        >>> get_backend("mxnet")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        resnet_spec.errors.BackendError: no backend is named 'jax' (installed: ...)
+        resnet_spec.errors.BackendError: no backend is named 'mxnet' (installed: ...)
     """
     point = find(name)
     try:
         backend: Backend = point.load()()
+    except BackendError:
+        # It says what to change.
+        raise
     except Exception as error:
         raise _unusable(point, error) from error
     return backend
 
 
+def prepare_process(name: str) -> None:
+    """Set the environment variables that a backend declares for a process of its own, before it is imported.
+
+    What is wrong with the backend is reported by ``get_backend``.
+    """
+    with suppress(BackendError):
+        os.environ.update(_declared(find(name), "process_settings"))
+
+
 def _by_ending(attribute: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         # One package that is broken must not take the formats of all others with it.
         with suppress(BackendError):
-            found |= dict.fromkeys(_declared(point, attribute), point.name)
+            for ending in _declared(point, attribute):
+                found[ending] = _installed(found[ending], point.name) if ending in found else point.name
     return found
+
+
+def _installed(first: str, second: str) -> str:
+    """The one of two backends whose libraries are installed; if both are, or none is, the second."""
+    known = versions()
+    lacks_first, lacks_second = ("not installed" in known[name].values() for name in (first, second))
+    return first if lacks_second and not lacks_first else second
 
 
 def _declared(point: EntryPoint, attribute: str) -> Any:
@@ -189,7 +211,7 @@ def _declared(point: EntryPoint, attribute: str) -> Any:
             return getattr(package, constant)
         backend = point.load()
         # Not every backend reads files, or models.
-        optional = attribute in ("inputs", "imports", "model_classes", "runtimes")
+        optional = attribute in ("inputs", "imports", "model_classes", "runtimes", "process_settings")
         return () if optional and not hasattr(backend, attribute) else getattr(backend, attribute)
     # Third-party code may raise any exception.
     except Exception as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.optimizing import core_forms, finish, optimized
 from resnet_spec.backend.quantizing import quantizing
-from resnet_spec.backend.registry import get_backend
+from resnet_spec.backend.registry import get_backend, prepare_process
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import save_arrays
@@ -119,6 +119,7 @@ def main() -> None:
     """Answer requests until standard input ends."""
     answers = answer_stream()
     try:
+        prepare_process(sys.argv[1])
         worker = _Worker(cast("RunningBackend", get_backend(sys.argv[1])))
     except ResnetSpecError as error:
         answer(answers, {"error": str(error)})

@@ -28,7 +28,7 @@ from resnet_spec.cli.common import (
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @SPEC
-@backend_option("torch, tensorflow (or tf), onnx, or a third party's.", required=True)
+@backend_option("torch, tensorflow (or tf), jax, onnx, or a third party's.", required=True)
 @weights_option("A file, or the name of published weights; by default random weights.")
 @READING
 @SET
@@ -37,8 +37,8 @@ from resnet_spec.cli.common import (
 @click.option(
     "--output", "outputs", multiple=True, metavar="PATH",
     help="Write the weights (.safetensors, .npz, .msgpack), or the model in a format of the backend's: .pth or .pt2 "
-    "(torch), .keras, .h5, .weights.h5, .ckpt, .tflite or a SavedModel folder, a path without ending (tensorflow), "
-    ".onnx (onnx). May be repeated.",
+    "(torch), .keras, .h5, .weights.h5 (tensorflow, jax), .ckpt, .tflite or a SavedModel folder, a path without ending "
+    "(tensorflow), .onnx (onnx). May be repeated.",
 )  # fmt: skip
 @click.option("--optimize", is_flag=True, help="Build the fastest form for inference, which does not train.")
 @click.option("--quantization", metavar="FILE", help="Build the 8-bit form, as 'resnet-spec quantize' wrote it.")
@@ -64,7 +64,7 @@ def command(
     """Build SPEC (a shipped name, or a path that ends in .yaml) as a native model and run it once."""
     import time
 
-    from resnet_spec.backend.registry import find, get_backend, outputs_of
+    from resnet_spec.backend.registry import find, get_backend, outputs_of, prepare_process
     from resnet_spec.building import built_with_graph
     from resnet_spec.graph.summary import summarize
     from resnet_spec.parity.compare import at_size
@@ -97,6 +97,7 @@ def command(
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"importing {backend}")
         with muted_stderr():
+            prepare_process(backend)
             compiler = get_backend(backend)
         tell(f"building {graph.name}")
         start = time.perf_counter()

@@ -83,8 +83,8 @@ def _compared(imported: ImportedModel, backends: str | None, tell: Any) -> Parit
     from resnet_spec.backend.registry import backend_names
     from resnet_spec.parity.compare import compare_with_original
 
-    # A framework first, whose float64 is what the others are compared with.
-    installed = sorted(backend_names(), key=lambda name: (name != "torch", name == "onnx"))
+    # A framework first, whose float64 is what the others are compared with; JAX runs the same layers of Keras.
+    installed = sorted({*backend_names()} - {"jax"}, key=lambda name: (name != "torch", name == "onnx", name))
     names = [name for name in (backends or "").split(",") if name] or installed
     return compare_with_original(imported.spec.to_graph(), imported.arrays, imported.source.run, names, progress=tell)
 

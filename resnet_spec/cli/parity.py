@@ -320,7 +320,7 @@ def extent_for(spec: str, overrides: Overrides | None, extent: tuple[int, ...] |
 
 @click.command()
 @SPEC
-@backend_option("torch, tensorflow (or tf), or a third party's.", required=True)
+@backend_option("torch, tensorflow (or tf), jax, or a third party's.", required=True)
 @click.option("-o", "--output", required=True, metavar="PATH", type=Path, help="The trace, a .safetensors file.")
 @_WEIGHTS
 @SET

@@ -34,7 +34,7 @@ def validate(
 
     A block's own file is checked as strictly as a spec that uses it, except for the sizes of its input.
     """
-    from resnet_spec.backend.registry import get_backend
+    from resnet_spec.backend.registry import get_backend, prepare_process
     from resnet_spec.errors import ResnetSpecError
     from resnet_spec.spec.catalog import available
 
@@ -47,6 +47,8 @@ def validate(
         from resnet_spec.spec.git_changes import affected_by
 
         names = list(dict.fromkeys([*names, *map(str, affected_by(map(Path, specs)))]))
+    if backend is not None:
+        prepare_process(backend)
     compiler = get_backend(backend) if backend is not None else None
     failed = False
     reported: dict[Problem, str] = {}

@@ -70,7 +70,7 @@ def convert(
     The format of IN follows from its content, that of OUT from its ending. IN must have exactly the tensors of
     SPEC's parameters.
     """
-    from resnet_spec.backend.registry import get_backend
+    from resnet_spec.backend.registry import get_backend, prepare_process
     from resnet_spec.optimization import folding
     from resnet_spec.spec.loader import load
     from resnet_spec.weights.converting import convert as write
@@ -98,6 +98,7 @@ def convert(
         tell(f"writing {target}")
         if place.backend and not names:
             with muted_stderr():
+                prepare_process(place.backend)
                 get_backend(place.backend)
         write(graph, arrays, place, dtype=dtype, half=half, names=names, force=force)
     if as_json:

@@ -80,7 +80,7 @@ class WorkerProcess:
         # -P: a torch.py in the user's folder must not stand in for the framework.
         command = [sys.executable, "-P", "-m", *self._command]
         # Always on the CPU: an accelerator may round to TF32 silently.
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
         self._process = subprocess.Popen(  # noqa: S603
             command,
             env=environment,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backend.registry import get_backend
+from resnet_spec.backend.registry import get_backend, prepare_process
 from resnet_spec.errors import ModelError
 from resnet_spec.importing.importer import located, read_source
 from resnet_spec.parity.exchange import save_arrays
@@ -30,6 +30,7 @@ class _Worker:
         """Read a model at the first of some input shapes that it accepts, and save its graph and arrays."""
         # The frameworks' settings of the process, such as whether Keras is quiet, are those of its backend.
         model, backend = located(request["model"])
+        prepare_process(backend)
         self.source = source = _at_first_shape(model, request["shapes"])
         Path(request["graph"]).write_text(source.graph.to_json(), "utf-8")
         save_arrays(Path(request["result"]), source.arrays)

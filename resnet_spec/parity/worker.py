@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.protocol import Backend, DType
 from resnet_spec.backend.quantizing import quantizing
-from resnet_spec.backend.registry import get_backend
+from resnet_spec.backend.registry import get_backend, prepare_process
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
@@ -215,6 +215,7 @@ def main() -> None:
     # What a framework creates when it is imported stays: visiting it again and again takes a fifth of the time.
     gc.disable()
     try:
+        prepare_process(sys.argv[1])
         worker = _Worker(get_backend(sys.argv[1]))
     except ResnetSpecError as error:
         answer(answers, {"error": str(error)})

@@ -245,5 +245,7 @@ def artifact_path(path: str | Path, outputs: Collection[str], backend: str) -> P
     kind = ending(path, known)
     if kind not in known:
         endings = ", ".join(name or "a folder" for name in known)
-        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}")
+        other = writers().get(kind)
+        hint = f"; the {other} backend writes that" if other else ""
+        raise OutputError(f"{path}: the {backend} backend writes {endings}, not {kind or 'a folder'}{hint}")
     return path

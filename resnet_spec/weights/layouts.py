@@ -91,14 +91,15 @@ def tensorflow_axes(role: Role, rank: int) -> tuple[int, ...]:
 def tensorflow_names(graph: Graph) -> dict[str, Parameter]:
     """Each parameter by every name that TensorFlow's files may have for it where they name layers as the graph does.
 
-    The last part of a name may be Keras' word, slim's, or the variable's number within its layer.
+    The last part of a name may be Keras' word, slim's, or the variable's number within its layer. A layer's name may
+    have hyphens for its dots, as in ``.keras`` files.
     """
     known: dict[str, Parameter] = {}
     place: Counter[str] = Counter()
     for parameter in graph.parameters():
         layer = parameter.node
         words = (KERAS_NAMES[parameter.role], SLIM_NAMES[parameter.role], str(place[layer]))
-        known |= {f"{layer}/{word}": parameter for word in words}
+        known |= {f"{name}/{word}": parameter for name in (layer.replace(".", "-"), layer) for word in words}
         known["/".join(flax_path(parameter))] = parameter
         place[layer] += 1
     return known

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.docs.documents import ROOT
 
 CORE = ROOT / "resnet_spec"
-BACKENDS = tuple(ROOT / "backends" / f"resnet_spec_{name}" for name in ("torch", "tensorflow", "onnx"))
+BACKENDS = tuple(ROOT / "backends" / f"resnet_spec_{name}" for name in ("torch", "keras", "tensorflow", "jax", "onnx"))
 HEADS = {
     "docs/modules.md": """# Modules
 

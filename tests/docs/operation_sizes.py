@@ -10,7 +10,7 @@ from resnet_spec.operations import OPERATIONS
 from tests.docs.documents import ROOT
 
 PAGE = "docs/operation-sizes.md"
-BACKENDS = ("torch", "tensorflow", "onnx")
+BACKENDS = ("torch", "keras", "onnx")
 
 MACHINERY = ("emitters", "node_builder", "base")
 """What every operation has in common."""

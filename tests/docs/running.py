@@ -30,6 +30,8 @@ from tests.docs.documents import ROOT, Block, blocks
 
 PACKAGES = (
     "resnet_spec",
+    "backends/resnet_spec_jax",
+    "backends/resnet_spec_keras",
     "backends/resnet_spec_onnx",
     "backends/resnet_spec_tensorflow",
     "backends/resnet_spec_torch",

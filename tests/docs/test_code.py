@@ -31,7 +31,9 @@ SLOW = {
     "docs/timing.md": "it times a network, for which nothing else may run",
     "docs/adding-a-backend.md": "its code changes a copy of the packages, so that it needs processes of its own",
     "docs/adding-an-operation.md": "the same",
+    "docs/jax.md": "Keras runs on one framework in a process, and the other documents build Keras models on TensorFlow",
 }
+ALONE = ("docs/jax.md",)
 WITH_BLOCKS = dict.fromkeys(block.document for block in ALL_BLOCKS)
 
 
@@ -42,7 +44,9 @@ def test_every_block_runs(document: str, shared: Documents, tmp_path: Path) -> N
     """One test for a document, since its blocks need one another."""
     text = read(document)
     errors = (
-        run_alone(tmp_path, document, text) if changes_code(document, text) else shared.run(tmp_path, document, text)
+        run_alone(tmp_path, document, text)
+        if changes_code(document, text) or document in ALONE
+        else shared.run(tmp_path, document, text)
     )
     assert not errors, "\n".join(f"{document}:{line}\n{error}" for line, error in errors.items())
 

@@ -91,12 +91,12 @@ def calibrated(graphs: dict[str, Graph]) -> Iterator[tuple[str, dict[str, Any]]]
     """Yield the figures of networks that run in the same processes, up to the first failure of a backend."""
     if any(summarize(graph).parameters > HUGE for graph in graphs.values()):
         for name, graph in graphs.items():
-            yield name, _or_failure(graph, partial(_by_trace, name, graph))
+            yield name, or_failure(graph, partial(_by_trace, name, graph))
         return
     with comparing(("torch", "tensorflow")) as comparison:
         for name, graph in graphs.items():
             size = size_for(graph)
-            found = _or_failure(graph, partial(comparison.run, name, size=size, batch=1, bisect=_by_node(graph)))
+            found = or_failure(graph, partial(comparison.run, name, size=size, batch=1, bisect=_by_node(graph)))
             yield name, found
             if "bound" not in found:
                 return
@@ -109,7 +109,7 @@ def _by_trace(name: str, graph: Graph) -> ParityReport:
         return compare_with_trace(path, "tensorflow")
 
 
-def _or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
+def or_failure(graph: Graph, run: Callable[[], ParityReport]) -> dict[str, Any]:
     """Return the figures of a comparison, or why it failed."""
     about = {"fingerprint": graph.fingerprint, "parameters": summarize(graph).parameters, "roundings": roundings(graph)}
     started = time.perf_counter()

@@ -86,7 +86,7 @@ def _detached(op: Any, context: Any, steps: Steps) -> Steps:
 
 
 def _narrow(op: Any, context: Any, steps: Steps) -> Steps:
-    from resnet_spec_tensorflow.emitting import emit
+    from resnet_spec_keras.emitting import emit
 
     own = context.policy.compute_dtype
     inner = emit(op, replace(context, policy=_keras().DTypePolicy("float32")))
@@ -166,8 +166,8 @@ class MutatedTensorFlow(Mutated, TensorFlowBackend):
     name: ClassVar[str] = "mutated_tensorflow"
 
     def emitting(self, change: Change) -> AbstractContextManager[Any]:
-        from resnet_spec_tensorflow import compilation
-        from resnet_spec_tensorflow.emitting import emit
+        from resnet_spec_keras import compilation
+        from resnet_spec_keras.emitting import emit
 
         def emit_wrong(operation: Any, context: Any) -> Steps:
             steps = emit(operation, context)
@@ -180,7 +180,7 @@ class MutatedTensorFlow(Mutated, TensorFlowBackend):
         return patch.object(compilation, "emit", emit_wrong)
 
     def optimizing(self, name: str) -> AbstractContextManager[Any]:
-        from resnet_spec_tensorflow import training
+        from resnet_spec_keras import training
 
         kind, make = OPTIMIZERS[name]
         own = training._native

@@ -137,7 +137,7 @@ def test_weights_are_initialized_written_and_read_without_a_framework(python: Ca
 def test_backends_are_listed_without_a_framework(python: Callable[..., Any]) -> None:
     program = BLOCKER + "from resnet_spec.backend.registry import backend_names\nprint(*backend_names())"
 
-    assert python(program).out == "onnx tensorflow torch\n"
+    assert python(program).out == "jax onnx tensorflow torch\n"
 
 
 @pytest.mark.parametrize(

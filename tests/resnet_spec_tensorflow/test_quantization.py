@@ -23,9 +23,9 @@ from resnet_spec.quantization import (
     grids_of,
     kernel_codes,
 )
+from resnet_spec_keras.quantization import rounded
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.lite_quantization import check_grids, limits, lite_interpreter
-from resnet_spec_tensorflow.quantization import rounded
 
 RESOLVERS = tf.lite.experimental.OpResolverType
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from resnet_spec_keras.layers import gelu_erf, gelu_tanh
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.importing.calls import Call, as_list
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, key_of, weight
-from resnet_spec_tensorflow.layers import gelu_erf, gelu_tanh
 
 PLAIN: dict[Any, tuple[str, dict[str, Any]]] = {
     keras.activations.relu: ("relu", {}),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
+import resnet_spec_keras
 import resnet_spec_tensorflow
 from resnet_spec.backend.graph_builder import valid_name
 from resnet_spec.errors import ModelError, Problem
@@ -21,7 +22,9 @@ from resnet_spec_tensorflow.framework import keras, tf
 FUNCTIONAL: Any = import_module("keras.src.models.functional").Functional
 """The class that ``keras.Model`` makes of inputs and outputs, which has no public name."""
 
-LIBRARIES = tuple(os.path.dirname(str(module.__file__)) for module in (keras, tf, resnet_spec_tensorflow))
+LIBRARIES = tuple(
+    os.path.dirname(str(module.__file__)) for module in (keras, tf, resnet_spec_keras, resnet_spec_tensorflow)
+)
 """Folders of code that is not the user's."""
 
 MAX_DEPTH = 50

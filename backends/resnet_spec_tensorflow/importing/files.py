@@ -18,11 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.errors import ModelError, Problem, WeightsError
-from resnet_spec.weights.formats.keras import CONFIGURATION, WEIGHTS, read_archive, read_hdf5, read_member
-from resnet_spec_tensorflow.compilation import deep_recursion
+from resnet_spec.weights.formats.keras import (
+    CONFIGURATION,
+    WEIGHTS,
+    read_archive,
+    read_graph_names,
+    read_hdf5,
+    read_member,
+)
+from resnet_spec_keras.compilation import deep_recursion
+from resnet_spec_keras.portable_names import renamed
+from resnet_spec_keras.writing import silent
 from resnet_spec_tensorflow.framework import keras
 from resnet_spec_tensorflow.importing.reader import READERS
-from resnet_spec_tensorflow.writing import silent
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -94,10 +102,12 @@ def _weights_file(path: Path, archive: bool) -> Generator[Path]:
 
 
 def _configuration(path: Path, archive: bool) -> dict[str, Any]:
+    names: dict[str, str] = {}
     try:
         if archive:
             with zipfile.ZipFile(path) as file:
                 text: Any = read_member(file, CONFIGURATION, path.stat().st_size)
+                names = read_graph_names(file, path.stat().st_size)
         else:
             import h5py  # pyright: ignore[reportMissingTypeStubs]
 
@@ -106,6 +116,7 @@ def _configuration(path: Path, archive: bool) -> dict[str, Any]:
         if text is None:
             raise ModelError(f"{path}: holds weights and no architecture; import a file that the model's save wrote")
         config: Any = json.loads(text)
+        config = renamed(config, names) if names else config
     except RecursionError:
         raise ModelError(f"{path}: its configuration is nested too deep") from None
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:

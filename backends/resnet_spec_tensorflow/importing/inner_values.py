@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_spec_tensorflow.execution import quiet
+from resnet_spec_keras.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.importing.calls import Call, Calls, Ref
 from resnet_spec_tensorflow.importing.reader import Axes, Reader, Tensor, identity

@@ -13,7 +13,7 @@ from resnet_spec.backend.graph_builder import GraphBuilder, input_of
 from resnet_spec.backend.source import SourceModel
 from resnet_spec.errors import ModelError
 from resnet_spec.graph import parameter_name
-from resnet_spec_tensorflow.execution import quiet
+from resnet_spec_keras.execution import quiet
 from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.importing.calls import Calls, calls_of, functional_of, needed
 from resnet_spec_tensorflow.importing.files import load_file

@@ -276,7 +276,7 @@ def key_of(operation: Any) -> str:
         return f"ops.{kind.__name__}"
     if module.startswith("keras.src."):
         return f"layers.{kind.__name__}"
-    ours = module in ("resnet_spec_tensorflow.layers", "resnet_spec_tensorflow.window_layers")
+    ours = module in ("resnet_spec_keras.layers", "resnet_spec_keras.window_layers")
     return f"own.{kind.__name__}" if ours else f"{module}.{kind.__name__}"
 
 

@@ -32,7 +32,11 @@ MAX_DEPTH = 32
 
 HEAP = b"GCOL\x01\0\0\0"
 
-WEIGHTS, CONFIGURATION = "model.weights.h5", "config.json"
+WEIGHTS, CONFIGURATION, METADATA = "model.weights.h5", "config.json", "metadata.json"
+
+GRAPH_NAMES = "resnet_spec_names"
+"""Where the metadata have the graph's name of each layer that has another name in the file."""
+
 VARIABLES = "vars"
 BFLOAT16 = "bfloat16"
 
@@ -75,7 +79,9 @@ def read_archive(path: Path, *, mmap: bool = False) -> Checkpoint:
     with reporting(path, "is not a whole Keras archive"):
         with zipfile.ZipFile(path) as archive:
             size = path.stat().st_size
-            names = _layer_names(json.loads(read_member(archive, CONFIGURATION, size)))
+            graph_names = read_graph_names(archive, size)
+            listed = _layer_names(json.loads(read_member(archive, CONFIGURATION, size)))
+            names = {place: graph_names.get(name, name) for place, name in listed.items()}
             weights = read_member(archive, WEIGHTS, size)
         _check_heaps(BytesIO(weights))
         with _open_hdf5(BytesIO(weights)) as file:
@@ -118,6 +124,17 @@ def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
         raise ValueError(f"its {name} claims {info.compress_size:,} bytes")
     refuse_bomb(name, info.file_size, info.compress_size)
     return archive.read(info)
+
+
+def read_graph_names(archive: zipfile.ZipFile, size: int) -> dict[str, str]:
+    """The graph's names of layers that a ``.keras`` archive of ``size`` bytes has under other names, by these."""
+    if METADATA not in archive.namelist():
+        return {}
+    metadata: Any = json.loads(read_member(archive, METADATA, size))
+    found: Any = cast("dict[str, Any]", metadata).get(GRAPH_NAMES) if isinstance(metadata, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {name: old for name, old in cast("dict[str, Any]", found).items() if isinstance(old, str)}
 
 
 # -- what the groups hold ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -12,7 +13,16 @@ import pytest
 
 from resnet_spec import initialize, load, write_weights
 from resnet_spec.backend import registry
-from resnet_spec.backend.registry import GROUP, backend_names, find, get_backend, outputs_of, readers, writers
+from resnet_spec.backend.registry import (
+    GROUP,
+    backend_names,
+    find,
+    get_backend,
+    outputs_of,
+    prepare_process,
+    readers,
+    writers,
+)
 from resnet_spec.errors import BackendError
 from tests.third_party import distribution
 
@@ -45,8 +55,9 @@ def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def test_all_backends_are_installed() -> None:
-    assert backend_names() == ("onnx", "tensorflow", "torch")
+    assert backend_names() == ("jax", "onnx", "tensorflow", "torch")
     assert {point.value.partition(":")[0] for point in entry_points(group=GROUP)} == {
+        "resnet_spec_jax",
         "resnet_spec_onnx",
         "resnet_spec_tensorflow",
         "resnet_spec_torch",
@@ -62,15 +73,17 @@ def test_a_backend_is_found_by_its_name_or_an_alias(name: str, meant: str) -> No
 
 def test_an_unknown_backend_gets_a_suggestion(lines: Lines) -> None:
     assert lines(lambda: find("torhc")) == [
-        "no backend is named 'torhc'; did you mean 'torch'? (installed: onnx, tensorflow, torch)"
+        "no backend is named 'torhc'; did you mean 'torch'? (installed: jax, onnx, tensorflow, torch)"
     ]
-    assert lines(lambda: get_backend("mxnet")) == ["no backend is named 'mxnet' (installed: onnx, tensorflow, torch)"]
+    assert lines(lambda: get_backend("mxnet")) == [
+        "no backend is named 'mxnet' (installed: jax, onnx, tensorflow, torch)"
+    ]
 
 
 def test_a_third_party_adds_a_backend_without_touching_the_core(third: Callable[..., None]) -> None:
     third()
 
-    assert backend_names() == ("onnx", "tensorflow", "third", "torch")
+    assert backend_names() == ("jax", "onnx", "tensorflow", "third", "torch")
     assert get_backend("third").name == "third"
 
 
@@ -127,6 +140,29 @@ def test_a_backend_need_not_read_files(third: Callable[..., None], monkeypatch: 
 
     assert "third" not in readers().values()
     assert writers()[".third"] == "third"
+
+
+def test_a_process_gets_the_settings_that_its_backend_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
+    prepare_process("torch")
+    prepare_process("mxnet")
+    assert (os.environ["KERAS_BACKEND"], "JAX_ENABLE_X64" in os.environ) == ("torch", False)
+    prepare_process("tf")
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    prepare_process("jax")
+    assert (os.environ["KERAS_BACKEND"], os.environ["JAX_ENABLE_X64"]) == ("jax", "1")
+
+
+@pytest.mark.parametrize(
+    ("missing", "writer"), [("", "tensorflow"), ("jax", "tensorflow"), ("tensorflow", "jax"), ("keras", "tensorflow")]
+)
+def test_of_two_backends_that_write_a_format_the_one_that_is_installed_is_chosen(
+    missing: str, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = registry._version
+    monkeypatch.setattr(registry, "_version", lambda name: "not installed" if name == missing else installed(name))
+    assert writers()[".keras"] == writer
 
 
 # -- a backend that cannot be imported does not stop the others -------------------------------------------------------

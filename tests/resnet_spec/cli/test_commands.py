@@ -415,7 +415,11 @@ def test_a_folder_is_not_replaced_by_force(command: Command, tmp_path: Path) -> 
 def test_an_unknown_backend_ends_with_status_three(command: Command) -> None:
     done = command("resnet-build", "resnet18", "--backend", "torhc")
 
-    assert done == (3, "", "no backend is named 'torhc'; did you mean 'torch'? (installed: onnx, tensorflow, torch)\n")
+    assert done == (
+        3,
+        "",
+        "no backend is named 'torhc'; did you mean 'torch'? (installed: jax, onnx, tensorflow, torch)\n",
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--dtype", "float16"], ["--outptu", "x"]])
@@ -517,11 +521,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_ending_that_the_backend_does_not_write_is_refused(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "model"
 
+    kinds, hint = ".safetensors, .npz, .msgpack, .pth, .pt2", "the tensorflow backend writes that"
     assert build(command, "--output", f"{path}.h5") == (
-        2, "", f"{path}.h5: the torch backend writes .safetensors, .npz, .msgpack, .pth, .pt2, not .h5\n",
+        2, "", f"{path}.h5: the torch backend writes {kinds}, not .h5; {hint}\n",
     )  # fmt: skip
     assert build(command, "--output", path) == (
-        2, "", f"{path}: the torch backend writes .safetensors, .npz, .msgpack, .pth, .pt2, not a folder\n",
+        2, "", f"{path}: the torch backend writes {kinds}, not a folder; {hint}\n",
     )  # fmt: skip
 
 

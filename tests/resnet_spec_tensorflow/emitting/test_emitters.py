@@ -9,14 +9,14 @@ from resnet_spec.operations import OPERATIONS
 
 
 def test_every_operation_has_an_emitter_and_every_emitter_an_operation(backend):
-    from resnet_spec_tensorflow.emitting import EMITTERS
+    from resnet_spec_keras.emitting import EMITTERS
 
     assert EMITTERS.keys() - OPERATIONS.keys() == set(), "spurious"
     assert OPERATIONS.keys() - EMITTERS.keys() == set(), "missing"
 
 
 def test_a_second_emitter_is_refused(backend):
-    from resnet_spec_tensorflow.emitting import EMITTERS
+    from resnet_spec_keras.emitting import EMITTERS
 
     before = dict(EMITTERS)
     with pytest.raises(ValueError, match="'conv2d' has two emitters"):
@@ -25,7 +25,7 @@ def test_a_second_emitter_is_refused(backend):
 
 
 def test_an_operation_without_an_emitter_is_reported_by_name(backend, single, monkeypatch):
-    from resnet_spec_tensorflow.emitting import emitters
+    from resnet_spec_keras.emitting import emitters
 
     monkeypatch.setattr(emitters, "EMITTERS", {op: emit for op, emit in emitters.EMITTERS.items() if op != "relu"})
     with pytest.raises(BackendError, match="x: the tensorflow backend has no relu"):
@@ -35,7 +35,7 @@ def test_an_operation_without_an_emitter_is_reported_by_name(backend, single, mo
 def test_every_layer_of_ours_states_the_shape_of_its_output():
     from keras.src.utils.python_utils import is_default
 
-    from resnet_spec_tensorflow import layers, quantization, window_layers
+    from resnet_spec_keras import layers, quantization, window_layers
     from resnet_spec_tensorflow.framework import keras
 
     modules = layers, quantization, window_layers

@@ -377,7 +377,7 @@ def key_of_class(kind: Any) -> str:
 
 
 def _own() -> tuple[Any, Any]:
-    from resnet_spec_tensorflow import layers, window_layers
+    from resnet_spec_keras import layers, window_layers
 
     return layers, window_layers
 
