@@ -375,7 +375,7 @@ def judged(
     exact: Sequence[NDArray[Any]],
     rounded: Sequence[NDArray[Any]],
     size: float,
-    error: float,
+    error: RoundingError,
 ) -> list[Difference]:
     """Return the differences of the logits: in float64 from the first backend, in float32 from each one's own float64.
 
