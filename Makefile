@@ -78,7 +78,7 @@ published: $(SETUP) ## write each spec's published weights from the libraries' o
 golden: $(SETUP) ## record the golden traces again with the original libraries
 	$(BIN)/python -m tests.golden.making
 
-calibration mutations training: $(SETUP) ## write docs/calibration.md, mutations.md or training.md (hours)
+calibration mutations training: $(SETUP) ## write docs/calibration.md, mutations.md or training-parity.md (hours)
 	$(BIN)/python -m tests.lab.$@ $(ARGUMENTS)
 
 random: $(SETUP) ## compare 10,000 random specs (hours)

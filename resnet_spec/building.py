@@ -8,10 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, cast, overload
 
+from resnet_spec.backend.dtypes import HalfDType, ModelDType, checked_dtype, is_half
 from resnet_spec.backend.optimizing import Forms, core_forms, finish, optimized
-from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.protocol import Backend
 from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import find, get_backend
+from resnet_spec.backend.training import begin_training, check_trains, counters_of, set_counters
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.initialization import initialize
@@ -21,11 +23,12 @@ from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.atomic import ending
 from resnet_spec.weights.converting import SAVED_MODEL, Target, convert, find_target, write_model
 from resnet_spec.weights.download import resolve
-from resnet_spec.weights.io import Reading, fit_arrays, fit_model, read_weights
+from resnet_spec.weights.io import Fitted, Reading, accepting_half, fit_arrays, fit_file, fit_model
 from resnet_spec.weights.matching import report_nonfinite
 
 if TYPE_CHECKING:
     import keras  # pyright: ignore[reportMissingTypeStubs]
+    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Dtype(TypedDict, total=False):
-    dtype: DType
+    dtype: ModelDType
 
 
 @overload
@@ -43,10 +46,11 @@ def build(
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType | None = None,
+    dtype: ModelDType | torch.dtype | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    training: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -60,10 +64,11 @@ def build(
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType | None = None,
+    dtype: ModelDType | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    training: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -77,10 +82,11 @@ def build(
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType | None = None,
+    dtype: ModelDType | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    training: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -93,15 +99,16 @@ def build(
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType | None = None,
+    dtype: ModelDType | torch.dtype | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    training: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
 ) -> Any:
-    """Build a native model in inference mode.
+    """Build a native model, in inference mode unless ``training`` asks for training mode.
 
     Args:
         spec: The name of a shipped spec (``"resnet50"``, ``"timm/resnet50d"``), the path of a YAML file, or a ``Spec``.
@@ -114,11 +121,15 @@ def build(
             Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
         seed: The seed of the initialization.
         overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
-        dtype: ``"float32"`` or ``"float64"``. By default the framework's own setting: PyTorch's default dtype, or
-            Keras' global dtype policy, which may be mixed. A PyTorch model is created on PyTorch's default device.
+        dtype: ``"float32"``, ``"float64"``, ``"bfloat16"`` or ``"float16"``, and in Keras ``"mixed_bfloat16"`` or
+            ``"mixed_float16"``; weights may then be in half precision too. By default the framework's own setting:
+            PyTorch's default dtype, or Keras' global dtype policy. A PyTorch model is on PyTorch's default device.
         exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
             framework's own layer keeps the other.
         mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.
+        training: Whether a PyTorch model is in training mode, as torchvision's and timm's constructors return theirs.
+            In inference mode it trains too, with the running statistics and without dropout: loops that do not call
+            ``model.train()``, such as Lightning's, leave it so. Keras models have no mode: ``fit`` trains.
         optimize: Whether to build the fastest form for inference: normalizations folded into the layers beside them,
             standardized kernels computed, padding merged, and layers that act in training only removed
             (``resnet_spec.optimization``), then what only the backend decides, such as the layout in memory. The
@@ -139,8 +150,9 @@ def build(
         DownloadError: Published weights cannot be fetched.
         QuantizationError: The quantization is of another network.
         BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting, or
-            has no 8-bit form of the network.
-        TypeError: ``overrides`` are given for a loaded ``Spec``, or ``quantization`` is neither of the two.
+            has no 8-bit form of the network, or its models do not train.
+        TypeError: ``overrides`` are given for a loaded ``Spec``, ``training`` together with ``optimize``, or
+            ``quantization`` is neither of the two.
 
     Examples:
         >>> model = build("cifar/resnet20", "torch", overrides="parameters.classes=7")
@@ -156,6 +168,7 @@ def build(
         dtype,
         exact_statistics=exact_statistics,
         mmap=mmap,
+        training=training,
         optimize=optimize,
         quantization=quantization,
         **reading,
@@ -168,10 +181,11 @@ def built_with_graph(
     weights: str | Path | Mapping[str, NDArray[Any]] | Callable[..., Any] | None = None,
     seed: int = 0,
     overrides: Overrides | None = None,
-    dtype: DType | None = None,
+    dtype: ModelDType | torch.dtype | None = None,
     *,
     exact_statistics: bool = False,
     mmap: bool = False,
+    training: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -187,6 +201,7 @@ def built_with_graph(
         dtype: The dtype.
         exact_statistics: Whether to keep the running variance as the spec states it.
         mmap: Whether to map a file of weights.
+        training: Whether to put the model in training mode.
         optimize: Whether to build the optimized form.
         quantization: What is quantized.
         **reading: How to read the weights.
@@ -194,6 +209,8 @@ def built_with_graph(
     Returns:
         The model and its graph.
     """
+    if training and optimize:
+        raise TypeError("a model with optimize=True does not train; leave out optimize or training")
     if isinstance(spec, Spec):
         if overrides:
             raise TypeError("overrides apply while a spec is loaded: pass them to load()")
@@ -201,37 +218,46 @@ def built_with_graph(
     else:
         loaded = load(spec, overrides)
     graph = loaded.to_graph()
+    # Without a dtype a backend's own default counts.
+    chosen: _Dtype = {} if dtype is None else {"dtype": checked_dtype(dtype)}
+    if is_half(chosen.get("dtype")):
+        reading = accepting_half(reading)
     quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
     if not isinstance(quantized, Quantization | None):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"quantization is a Quantization or the path of its file, not {type(quantized).__name__}")
     # Wrong weights are reported before seconds go into importing a framework.
     find(backend)
-    arrays = None
+    fitted = None
     try:
-        arrays = initialize(graph, seed) if weights is None else arrays_of(loaded, graph, weights, seed, mmap, reading)
+        if weights is None:
+            fitted = Fitted(initialize(graph, seed))
+        else:
+            fitted = weights_of(loaded, graph, weights, seed, mmap, reading)
     except WeightsError:
         # They may be those of an optimized form, which the backend determines.
         if not optimize and quantized is None:
             raise
     compiler = get_backend(backend)
+    if training:
+        check_trains(compiler)
     if quantized is not None:
         forms = core_forms(graph)
         check(forms.graphs[-1], quantized, graph.fingerprint)
     else:
         forms = optimized(compiler, graph) if optimize else Forms.unchanged(graph)
-    if arrays is None:
-        arrays = _in_any_form(loaded, forms, weights, seed, mmap, reading)
+    if fitted is None:
+        fitted = _in_any_form(loaded, forms, weights, seed, mmap, reading)
     else:
-        arrays = forms.rewriting.arrays(arrays)
-    # Without a dtype a backend's own default counts.
-    chosen: _Dtype = {} if dtype is None else {"dtype": dtype}
+        fitted = fitted._replace(arrays=forms.rewriting.arrays(fitted.arrays))
     if quantized is not None:
         model = quantizing(compiler).compile_quantized(forms.graphs[-1], quantized, **chosen)
     else:
         model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)
-    compiler.load(model, forms.graphs[-1], arrays)
+    _load(compiler, model, forms.graphs[-1], fitted)
     if optimize and quantized is None:
         finish(compiler, model)
+    if training:
+        begin_training(compiler, model)
     _remember(model, _Built(loaded, forms, compiler))
     return model, forms.graphs[-1]
 
@@ -244,6 +270,8 @@ def load_weights(
     **reading: Unpack[Reading],
 ) -> None:
     """Load weights into a model that ``build`` returned, in place; they may be of the spec or of its optimized form.
+
+    The model stays in its mode, and so does what is frozen. Counts of batches become those of the weights, or 0.
 
     Args:
         model: A model that ``build`` returned.
@@ -262,27 +290,28 @@ def load_weights(
         >>> load_weights(model, initialize(load("cifar/resnet20").to_graph(), seed=1))
     """
     built = _built(model, "load weights when you build it, or with its own library")
-    arrays = _in_any_form(built.spec, built.forms, weights, 0, mmap, reading)
-    built.compiler.load(model, built.graph, arrays)
+    _load(built.compiler, model, built.graph, _in_any_form(built.spec, built.forms, weights, 0, mmap, reading))
 
 
-def _in_any_form(
-    spec: Spec, forms: Forms, weights: Any, seed: int, mmap: bool, reading: Reading
-) -> dict[str, NDArray[Any]]:
+def _load(compiler: Backend, model: Any, graph: Graph, fitted: Fitted) -> None:
+    compiler.load(model, graph, fitted.arrays)
+    set_counters(compiler, model, graph, fitted.counters)
+
+
+def _in_any_form(spec: Spec, forms: Forms, weights: Any, seed: int, mmap: bool, reading: Reading) -> Fitted:
     """Return the arrays of the last form from weights of any form; raises the error of the first if none fits."""
     failed: WeightsError | None = None
     for graph, rewriting in zip(forms.graphs, forms.rewritings, strict=True):
         try:
-            return rewriting.arrays(arrays_of(spec, graph, weights, seed, mmap, reading))
+            fitted = weights_of(spec, graph, weights, seed, mmap, reading)
+            return fitted._replace(arrays=rewriting.arrays(fitted.arrays))
         except WeightsError as error:
             failed = failed or error
     assert failed is not None  # noqa: S101 - there is a form
     raise failed
 
 
-def arrays_of(
-    spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, reading: Reading
-) -> dict[str, NDArray[Any]]:
+def weights_of(spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, reading: Reading) -> Fitted:
     """Return weights of any kind that ``build`` takes as a graph's arrays.
 
     Args:
@@ -294,14 +323,14 @@ def arrays_of(
         reading: How to read the weights.
 
     Returns:
-        The arrays by name.
+        The arrays by name, and the counts of batches.
     """
     if isinstance(weights, str | Path):
-        return read_weights(resolve(spec, weights), graph, seed=seed, mmap=mmap, **reading)
+        return fit_file(resolve(spec, weights), graph, seed=seed, mmap=mmap, **reading)
     if isinstance(weights, Mapping):
         given = cast("Mapping[str, NDArray[Any]]", weights)
         return fit_arrays(graph, _given(given), "the given arrays", seed=seed, **reading)
-    return _given(fit_model(graph, weights, seed=seed, **reading))
+    return Fitted(_given(fit_model(graph, weights, seed=seed, **reading)))
 
 
 class _Built(NamedTuple):
@@ -341,7 +370,7 @@ def save(
     path: str | Path,
     spec: str | Path | Spec | Graph | None = None,
     *,
-    half: bool = False,
+    half: bool | HalfDType = False,
     fixed: Shape | None = None,
     force: bool = False,
 ) -> None:
@@ -358,7 +387,7 @@ def save(
         path: Where to write.
         spec: What the model was built from, if ``build`` did not return it, or if it is a copy of what ``build``
             returned: a name, a path, a ``Spec`` or a ``Graph``.
-        half: Whether to store the weights in half precision, in the formats that can.
+        half: Whether to store the weights in half precision, as in ``write_model``.
         fixed: The only shape of a batch that a written model takes, (batch, channels, height, width); by default any
             number of images, of any size that the network takes.
         force: Whether to replace what exists at ``path``.
@@ -389,13 +418,13 @@ def save(
             write_model(model, graph, path, compiler, half=half, fixed=fixed, force=force)
             return
         target = _target(path, force)
-        arrays = compiler.arrays(model, graph)
+        arrays, counters = compiler.arrays(model, graph), counters_of(compiler, model, graph)
     else:
         # Before a large model is read in vain.
         target = _target(path, force)
-        arrays = fit_model(graph, model)
+        arrays, counters = fit_model(graph, model), None
     report_nonfinite(arrays, str(path))
-    convert(graph, arrays, target, half=half, fixed=fixed, force=force)
+    convert(graph, arrays, target, half=half, fixed=fixed, force=force, counters=counters)
 
 
 def _graph(spec: str | Path | Spec | Graph) -> Graph:

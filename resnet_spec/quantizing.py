@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from resnet_spec.backend.optimizing import core_forms
 from resnet_spec.backend.registry import find, get_backend
-from resnet_spec.building import arrays_of
+from resnet_spec.building import weights_of
 from resnet_spec.errors import QuantizationError, SpecError
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.parity.compare import loaded_spec
@@ -203,7 +203,7 @@ class _Network:
         loaded = loaded_spec(spec, overrides, None)
         graph = loaded.to_graph()
         find(backend)
-        arrays = arrays_of(loaded, graph, weights, 0, False, reading)
+        arrays = weights_of(loaded, graph, weights, 0, False, reading).arrays
         forms = core_forms(graph)
         rounded = forms.rewriting.arrays(arrays, "float32")
         return cls(loaded, graph, forms.graphs[-1], rounded, get_backend(backend))

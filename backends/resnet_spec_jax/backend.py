@@ -12,7 +12,7 @@ from resnet_spec_keras.backend import KerasBackend
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resnet_spec.backend.protocol import DType
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.graph import Graph
     from resnet_spec.quantization import Quantization
     from resnet_spec_keras.training import Differentiate
@@ -32,7 +32,7 @@ class JaxBackend(KerasBackend):
         # Now, so that a missing framework is reported when the backend is requested.
         import_module("resnet_spec_jax.framework")
 
-    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> Any:
+    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> Any:
         """A ``keras.Model`` as every backend of Keras makes it.
 
         Raises:
@@ -41,7 +41,7 @@ class JaxBackend(KerasBackend):
         _check(dtype)
         return super().compile(graph, dtype=dtype, exact_statistics=exact_statistics)
 
-    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> Any:
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None) -> Any:
         """The 8-bit form of an optimized graph, as every backend of Keras makes it."""
         _check(dtype)
         return super().compile_quantized(graph, quantization, dtype=dtype)
@@ -60,7 +60,7 @@ class JaxBackend(KerasBackend):
         return describe()
 
 
-def _check(dtype: DType | None) -> None:
+def _check(dtype: ModelDType | None) -> None:
     from resnet_spec_jax.float64 import keep_float64
     from resnet_spec_jax.framework import jax, keras
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.optimizers import Optimizer
-    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.protocol import Arrays, Batch, Gradients
     from resnet_spec.graph import Graph
     from resnet_spec.quantization import Quantization
     from resnet_spec_keras.training import Differentiate
@@ -32,7 +33,7 @@ class KerasBackend:
         """The framework's function for the gradients of a model; see ``resnet_spec_keras.training``."""
         raise NotImplementedError
 
-    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> Any:
+    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> Any:
         """A ``keras.Model`` in inference mode, its parameters not yet set.
 
         It takes (batch, height, width, channels), or (batch, features) if the graph reads vectors, and returns a dict
@@ -48,7 +49,7 @@ class KerasBackend:
 
         return compile_graph(graph, dtype, exact_statistics=exact_statistics)
 
-    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> Any:
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None) -> Any:
         """The 8-bit form of an optimized graph, its parameters not set yet.
 
         A ``keras.Model`` as ``compile`` makes it, in which values and kernels are rounded to their grids; gradients go
@@ -64,12 +65,15 @@ class KerasBackend:
 
         set_arrays(model, graph, arrays)
 
+    def begin_training(self, model: Any) -> None:
+        """Leave a model as it is: Keras has no modes. ``fit`` trains, while ``predict`` and a call do not."""
+
     def finish(self, model: Any) -> None:
         """Make a model one for inference: nothing in it trains."""
         model.trainable = False
 
     def arrays(self, model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
-        """Every parameter of a model as it is now, laid out as PyTorch lays them out, in the model's own dtype."""
+        """Every parameter of a model as it is now, laid out as PyTorch lays them out, bfloat16 as float32."""
         from resnet_spec_keras.parameters import get_arrays
 
         return get_arrays(model, graph)

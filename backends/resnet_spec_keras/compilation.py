@@ -18,14 +18,13 @@ from resnet_spec_keras.quantization import FakeQuantize
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from resnet_spec.backend.protocol import DType
     from resnet_spec.operations.fields import Shape
     from resnet_spec.quantization import Quantization
 
 
 def compile_graph(
     graph: Graph,
-    dtype: DType | str | None,
+    dtype: str | None,
     *,
     exact_statistics: bool = False,
     batch: int | None = None,
@@ -58,6 +57,8 @@ def compile_graph(
         values[node.name] = _applied(by_node[node.name], node, [values[name] for name in node.inputs])
     with deep_recursion(len(graph.nodes)):
         model = keras.Model(input, _outputs(graph, values), name=_model_name(graph.name))
+    # The model's own is the global policy, and by it Keras decides whether to scale the loss.
+    model.dtype_policy = policy
     set_initializers(model, graph)
     _STEPS[model] = by_node
     if quantization is not None:

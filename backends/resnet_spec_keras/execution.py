@@ -54,8 +54,11 @@ def channels_last(value: NDArray[Any]) -> NDArray[Any]:
 
 
 def channels_first(value: Any) -> NDArray[Any]:
-    """Return a (batch, ..., channels) tensor as a (batch, channels, ...) array."""
-    return np.ascontiguousarray(np.moveaxis(np.asarray(value), -1, 1))
+    """Return a (batch, ..., channels) tensor as a (batch, channels, ...) array, bfloat16 as float32."""
+    array = np.asarray(value)
+    # NumPy itself has no bfloat16.
+    array = array.astype("float32") if array.dtype.name == "bfloat16" else array
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1))
 
 
 @contextmanager

@@ -57,6 +57,8 @@ def get_arrays(model: Any, graph: Graph) -> dict[str, NDArray[Any]]:
 def laid_out(parameter: Parameter, value: NDArray[Any]) -> NDArray[Any]:
     """Return a copy of a parameter's values, or of its gradient, in PyTorch's layout."""
     axes = tensorflow_axes(parameter.role, len(parameter.shape))
+    # NumPy itself has no bfloat16.
+    value = value.astype("float32") if value.dtype.name == "bfloat16" else value
     shaped = value.reshape([parameter.shape[axis] for axis in axes])
     return shaped.transpose(np.argsort(axes)).copy(order="C")
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.optimizers import Optimizer
-    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.protocol import Arrays, Batch, Gradients
     from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
@@ -57,16 +58,19 @@ class OnnxBackend:
     runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
-    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> OnnxModel:
+    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> OnnxModel:
         """Return a model that takes (batch, *input), its parameters not set yet.
 
-        ``exact_statistics`` has no effect, since running statistics never change here.
+        ``exact_statistics`` has no effect, since running statistics never change here. Raises BackendError for a dtype
+        of half precision.
         """
-        return compile_graph(graph, dtype or "float32")
+        return compile_graph(graph, _chosen(dtype))
 
-    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> OnnxModel:
+    def compile_quantized(
+        self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None
+    ) -> OnnxModel:
         """Return the 8-bit form of an optimized graph, its parameters not set yet; raises BackendError for float64."""
-        return quantized_form.compile_quantized(graph, quantization, dtype or "float32")
+        return quantized_form.compile_quantized(graph, quantization, _chosen(dtype))
 
     def load(self, model: OnnxModel, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; an array of the model's dtype that is writable is used without a copy."""
@@ -137,3 +141,12 @@ class OnnxBackend:
     def environment(self) -> dict[str, str]:
         """Return versions and settings that change rounding."""
         return environment.describe()
+
+
+def _chosen(dtype: ModelDType | None) -> str:
+    if dtype not in (None, "float32", "float64"):
+        raise BackendError(
+            f"ONNX models compute in float32 or float64 here, not in {dtype!r}; save(..., half=True) stores the weights"
+            " in half precision"
+        )
+    return dtype or "float32"

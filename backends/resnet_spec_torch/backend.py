@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from resnet_spec.errors import BackendError
 from resnet_spec.weights.io import read_weights
 from resnet_spec_torch import (
     IMPORTS,
@@ -31,15 +32,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.optimizers import Optimizer
-    from resnet_spec.backend.protocol import Arrays, Batch, DType, Gradients
+    from resnet_spec.backend.protocol import Arrays, Batch, Gradients
     from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
+    from resnet_spec.backend.training import Counters
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
     from resnet_spec.quantization import Quantization
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 class TorchBackend:
@@ -52,19 +60,20 @@ class TorchBackend:
     runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
-    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> nn.Module:
+    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
 
         Without a dtype the parameters have PyTorch's default dtype.
 
-        Raises GraphError if a node's name cannot be a module's.
+        Raises GraphError if a node's name cannot be a module's, BackendError for a mixed policy.
         """
-        return compile_graph(graph, Options(_DTYPES[dtype] if dtype else torch.get_default_dtype(), exact_statistics))
+        return compile_graph(graph, Options(_chosen(dtype), exact_statistics))
 
-    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> nn.Module:
+    def compile_quantized(
+        self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None
+    ) -> nn.Module:
         """A model of an optimized graph that rounds values and kernels to their grids; it can be trained so."""
-        chosen = _DTYPES[dtype] if dtype else torch.get_default_dtype()
-        return compile_graph(graph, Options(chosen, quantization=quantization))
+        return compile_graph(graph, Options(_chosen(dtype), quantization=quantization))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
@@ -74,6 +83,20 @@ class TorchBackend:
         Raises WeightsError if the model's own layers were replaced by ones of other shapes.
         """
         parameters.set_parameters(model, graph, arrays)
+
+    def begin_training(self, model: nn.Module) -> None:
+        """Put a model in training mode."""
+        model.train()
+
+    def counters(self, model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
+        """How many batches each batch normalization was trained with: its ``num_batches_tracked``."""
+        return {name: parameters.to_numpy(tensor).copy() for name, tensor in parameters.counters(model, graph).items()}
+
+    def set_counters(self, model: nn.Module, graph: Graph, counters: Counters) -> None:
+        """Set each ``num_batches_tracked`` that is given."""
+        for name, tensor in parameters.counters(model, graph).items():
+            if name in counters:
+                tensor.fill_(int(counters[name]))
 
     def finish(self, model: nn.Module) -> None:
         """Make a model one for inference: kernels of maps channels last, and no gradients.
@@ -140,6 +163,19 @@ class TorchBackend:
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""
         return environment.describe()
+
+
+def _chosen(dtype: ModelDType | None) -> torch.dtype:
+    """Return PyTorch's dtype, by default its own default; raises BackendError for a mixed policy."""
+    if dtype is None:
+        return torch.get_default_dtype()
+    if dtype not in _DTYPES:
+        half = f"torch.{dtype.removeprefix('mixed_')}"
+        raise BackendError(
+            f"a PyTorch model has one dtype, not {dtype!r}: build it with dtype='float32', and run it under"
+            f" torch.autocast(device, {half})"
+        )
+    return _DTYPES[dtype]
 
 
 @contextmanager

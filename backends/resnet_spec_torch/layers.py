@@ -51,9 +51,15 @@ def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
         None if tensor is None else tensor.view(-1)
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
-    training, momentum = norm.training or variance is None, cast("float", norm.momentum)
-    if norm.training and norm.num_batches_tracked is not None:
+    if norm.training and not norm.track_running_stats:
+        mean = variance = None
+    training, momentum = norm.training or variance is None, norm.momentum
+    if training and variance is not None and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+        if momentum is None:
+            # The average of all batches, as ``torch.optim.swa_utils.update_bn`` asks for.
+            momentum = 1 / float(norm.num_batches_tracked)
+    momentum = momentum or 0.0
     if not (training and biased) or variance is None:
         return functional.batch_norm(input, mean, variance, weight, bias, training, momentum, norm.eps)
     # The native function adds momentum times the unbiased variance to its argument and saves the argument for the
@@ -95,7 +101,7 @@ class _Biased(Unsynchronized):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
-        if not self.training or cast("AnyBatchNorm", self).momentum is None:
+        if not (self.training and cast("AnyBatchNorm", self).track_running_stats):
             return cast("Tensor", super().forward(input))
         return _batch_norm(cast("AnyBatchNorm", self), input, biased=True)
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import Problem, WeightsError
-from resnet_spec.operations import Role
+from resnet_spec.operations import MEANS, Role
 from resnet_spec_torch.layers import AnyBatchNorm
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ def set_parameters(model: nn.Module, graph: Graph, arrays: Mapping[str, NDArray[
 def get_arrays(model: nn.Module, graph: Graph) -> dict[str, NDArray[Any]]:
     """Return a copy of every parameter in the graph's order; raises WeightsError as ``set_parameters`` does."""
     return {name: to_numpy(tensor).copy() for name, tensor in tensors(model, graph).items()}
+
+
+def counters(model: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    """Return the count of batches of every batch normalization that counts, by the graph's name of the layer."""
+    modules = _modules(model, "", {"": model})
+    names = dict.fromkeys(parameter.node for parameter in graph.parameters() if parameter.role in MEANS)
+    found = {f"{name}.{COUNTER}": _tensor(modules.get(name), COUNTER) for name in names}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def put_channels_last(model: nn.Module) -> None:

@@ -48,3 +48,20 @@ def widen_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
     # In place: the shift of an array without axes would return a scalar.
     bits <<= 16
     return bits.view("<f4")
+
+
+def narrow_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the bits of an array rounded to bfloat16, to the nearest, ties to even.
+
+    Examples:
+        >>> import numpy as np
+        >>> [hex(bits) for bits in narrow_bfloat16(np.array([1, -2.001, 1e39]))]
+        ['0x3f80', '0xc000', '0x7f80']
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        bits = np.asarray(array, "<f4", order="C").view("<u4")
+    # The carry of a mantissa goes to the exponent, as it should; that of NaN would go to the sign.
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")

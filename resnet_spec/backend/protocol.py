@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
 
 DType: TypeAlias = Literal["float32", "float64"]
-"""The dtypes that a model can compute in."""
+"""The dtypes of comparisons, which every backend has."""
 
 # Quoted, so that NumPy is not imported for them.
 Arrays: TypeAlias = "Mapping[str, NDArray[Any]]"
@@ -58,13 +59,13 @@ class Backend(Protocol):
     running_variance: ClassVar[Literal["biased", "unbiased"]]
     """Which variance the framework's batch normalization keeps: divided by n, or by n - 1."""
 
-    def compile(self, graph: Graph, *, dtype: DType | None = None, exact_statistics: bool = False) -> Any:
+    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> Any:
         """Compile a graph to a native model in inference mode, whose parameters are not set yet.
 
         Args:
             graph: The network.
             dtype: What the model computes in; None means the framework's own setting, such as PyTorch's default dtype
-                or Keras' global dtype policy.
+                or Keras' global dtype policy. Comparisons need float32 and float64.
             exact_statistics: Whether to keep the running variance as the graph states it (biased or unbiased) where
                 the framework's own layer keeps the other.
 
@@ -72,7 +73,8 @@ class Backend(Protocol):
             A model of the framework's own layers.
 
         Raises:
-            BackendError: The framework cannot express an operation, or its own setting cannot be followed.
+            BackendError: The framework cannot express an operation, or lacks the dtype, or its own setting cannot be
+                followed.
         """
         ...
 
@@ -95,7 +97,7 @@ class Backend(Protocol):
             graph: The graph that it was compiled from.
 
         Returns:
-            One array for each parameter, in the graph's order and layout.
+            One array for each parameter, in the graph's order and layout; those in bfloat16 as float32.
         """
         ...
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.protocol import Backend
 from resnet_spec.errors import BackendError
 
 if TYPE_CHECKING:
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.graph import Graph
     from resnet_spec.quantization import Quantization
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class QuantizingBackend(Backend, Protocol):
     """A backend that compiles 8-bit networks."""
 
-    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: DType | None = None) -> Any:
+    def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None) -> Any:
         """Compile the 8-bit form of a network.
 
         Args:

@@ -33,7 +33,12 @@ from resnet_spec.cli.common import (
 @READING
 @SET
 @SEED
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+)
 @click.option(
     "--output", "outputs", multiple=True, metavar="PATH",
     help="Write the weights (.safetensors, .npz, .msgpack), or the model in a format of the backend's: .pth or .pt2 "
@@ -105,7 +110,7 @@ def command(
             loaded, backend, path, seed, dtype=dtype, optimize=optimize, quantization=quantized, **reading
         )
         built = time.perf_counter()
-        images = random_images((1, *graph.input.shape), seed).astype(dtype)
+        images = random_images((1, *graph.input.shape), seed).astype("float64" if dtype == "float64" else "float32")
         results = compiler.forward(model, images)
         ran = time.perf_counter()
         if weights is not None:

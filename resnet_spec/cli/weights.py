@@ -47,8 +47,12 @@ def _list_names(context: click.Context, option: click.Parameter, wanted: bool) -
     callback=_list_names,
     help="List the libraries whose names are known.",
 )
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: that of IN]")
-@click.option("--half", is_flag=True, help="Store the weights in half precision, if the format can.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    help="[default: that of IN; bfloat16 for .safetensors only]",
+)
+@click.option("--half", is_flag=True, help="The same as --dtype float16, if the format can.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @JSON
 def convert(
@@ -61,7 +65,7 @@ def convert(
     format: str | None,
     names: str | None,
     dtype: Any,
-    half: bool,
+    half: Any,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -76,11 +80,13 @@ def convert(
     from resnet_spec.weights.converting import convert as write
     from resnet_spec.weights.converting import find_target
     from resnet_spec.weights.download import resolve
-    from resnet_spec.weights.io import read_weights
+    from resnet_spec.weights.io import fit_file
     from resnet_spec.weights.matching import report_nonfinite
 
     if half and dtype:
         raise click.UsageError("--half and --dtype exclude each other")
+    if dtype in ("float16", "bfloat16"):
+        half, dtype = dtype, None
     # Report wrong input before importing a framework, which takes seconds.
     place = find_target(target, format, force=force)
     loaded = load(spec, overrides)
@@ -91,16 +97,16 @@ def convert(
     with quiet_stdout(), tell_remarks(), progress() as tell:
         tell(f"reading {source}")
         with muted_stderr():
-            arrays = read_weights(path, graph, **reading)
+            arrays, counters = fit_file(path, graph, **reading)
         report_nonfinite(arrays, source)
         if fold:
-            graph, arrays = folding.fold(graph), folding.fold_arrays(graph, arrays)
+            graph, arrays, counters = folding.fold(graph), folding.fold_arrays(graph, arrays), None
         tell(f"writing {target}")
         if place.backend and not names:
             with muted_stderr():
                 prepare_process(place.backend)
                 get_backend(place.backend)
-        write(graph, arrays, place, dtype=dtype, half=half, names=names, force=force)
+        write(graph, arrays, place, dtype=dtype, half=half, names=names, force=force, counters=counters)
     if as_json:
         data = {"name": graph.name, "fingerprint": graph.fingerprint, "tensors": len(arrays)}
         print_json(data | {"input": source, "output": str(place.path), "format": place.format})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import Problem, WeightsError, suggest
 from resnet_spec.graph import INPUT
 from resnet_spec.graph.initialization import draw
@@ -27,12 +28,9 @@ BACKGROUND = 1001
 COLORS = 3
 """Red, green and blue, from whose kernels those for other channels are made."""
 
-COUNTER = "num_batches_tracked"
-"""PyTorch's count of training steps: optional in a file, never a parameter."""
-
 
 def is_counter(name: str) -> bool:
-    """Whether a tensor's name is that of a count of training steps."""
+    """Whether a tensor's name is that of a count of batches, which is optional in a file and never a parameter."""
     return name.rpartition(".")[2] == COUNTER
 
 

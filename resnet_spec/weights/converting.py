@@ -7,8 +7,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resnet_spec.backend.dtypes import HalfDType
 from resnet_spec.backend.protocol import Arrays, Backend, DType
 from resnet_spec.backend.registry import get_backend, unusable, writers
+from resnet_spec.backend.training import Counters, counters_of, set_counters
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
 from resnet_spec.operations.fields import as_text
@@ -103,22 +105,27 @@ def convert(
     target: Target,
     *,
     dtype: DType | None = None,
-    half: bool = False,
+    half: bool | HalfDType = False,
     names: str | None = None,
     fixed: Shape | None = None,
     force: bool = False,
+    counters: Counters | None = None,
 ) -> None:
     """Write a graph's arrays as ``target``, through a native model if a backend writes it.
 
     The default of ``dtype`` is float64 if any array is float64. ``names`` is the library whose names and layout the
-    arrays get, and ``fixed`` the only shape of a batch that a whole model takes. Raises WeightsError if the numbers are
-    too large for the type or for ``half``, OutputError if the target cannot be written or the library has no names for
-    some layers; an existing file is then unchanged.
+    arrays get, ``fixed`` the only shape of a batch that a whole model takes, and ``counters`` the counts of batches,
+    which safetensors and PyTorch keep. Raises WeightsError if the numbers are too large for the type or for ``half``,
+    OutputError if the target cannot be written or the library has no names for some layers; an existing file is then
+    unchanged.
     """
     writer = _named_writer(target, names)
+    if half == "bfloat16" and names:
+        raise OutputError(f'{target.path}: names="{names}" is written in float16 or in single precision')
+    half = _possible_half(target.path, half)
     check_space(target.path, _least_size(graph, half=half))
     kind = dtype or ("float64" if any(array.dtype.itemsize > 4 for array in arrays.values()) else "float32")
-    if problems := too_large(arrays, "float16" if half else kind):
+    if problems := too_large(arrays, ("float16" if half is True else half) or kind):
         raise WeightsError(
             [Problem(f"{target.path}: not written, since some values are too large for its type"), *problems]
         )
@@ -132,16 +139,17 @@ def convert(
         compiler = get_backend(target.backend)
         model = compiler.compile(graph, dtype=kind)
         compiler.load(model, graph, arrays)
+        set_counters(compiler, model, graph, counters or {})
         write_model(model, graph, target.path, compiler, half=half, fixed=fixed, force=force)
         return
     if fixed is not None:
         raise OutputError(f"{target.path}: a fixed size is for a whole model, and {target.format} has weights only")
     cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
     if target.format == SAFETENSORS:
-        write_weights(target.path, graph, cast, half=half, force=force)
+        write_weights(target.path, graph, {**cast, **(counters or {})}, half=half, force=force)
         return
     with replacing(target.path, force=force) as temporary:
-        CORE_WRITERS[target.format](temporary, graph, cast, half=half)
+        CORE_WRITERS[target.format](temporary, graph, cast, half=bool(half))
 
 
 def _named_writer(target: Target, names: str | None) -> Callable[[Path, Arrays], None] | None:
@@ -165,7 +173,7 @@ def write_model(
     path: str | Path,
     backend: str | Backend,
     *,
-    half: bool = False,
+    half: bool | HalfDType = False,
     fixed: Shape | None = None,
     force: bool = False,
 ) -> None:
@@ -178,7 +186,8 @@ def write_model(
             weights; a backend writes the others, such as ``.pth`` and ``.pt2`` (torch), ``.keras``, ``.h5`` and a
             folder without an ending (tensorflow), and ``.onnx`` (onnx).
         backend: The name of the model's backend, or the backend itself.
-        half: Whether to store the weights in half precision, in the formats that can.
+        half: Whether to store the weights in half precision, in the formats that can: in float16, or in ``"bfloat16"``,
+            which ``.safetensors`` only can.
         fixed: The only shape of a batch that the written model takes, (batch, channels, height, width), as delegates
             and some compilers require; by default any number of images, of any size that the network takes.
         force: Whether to replace what exists at ``path``.
@@ -203,18 +212,29 @@ def write_model(
         graph = at_fixed_size(graph, fixed)
         batch["batch"] = fixed[0]
     path = artifact_path(path, compiler.outputs, compiler.name)
+    half = _possible_half(path, half)
     check_target(path, force=force)
     check_space(path, _least_size(graph, half=half))
     if batch and path.suffix in _CORE_ENDINGS:
         raise OutputError(f"{path}: a fixed size is for a whole model, and {path.suffix} has weights only")
     if path.suffix == ".safetensors":
-        write_weights(path, graph, compiler.arrays(model, graph), half=half, force=force)
+        arrays = {**compiler.arrays(model, graph), **counters_of(compiler, model, graph)}
+        write_weights(path, graph, arrays, half=half, force=force)
         return
     with replacing(path, force=force) as temporary:
         if path.suffix in _CORE_ENDINGS:
-            CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=half)
+            CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=bool(half))
         else:
-            compiler.write(model, graph, temporary, half=half, **batch)
+            compiler.write(model, graph, temporary, half=bool(half), **batch)
+
+
+def _possible_half(path: Path, half: bool | HalfDType) -> bool | HalfDType:
+    """Return a precision that a format can store; raises OutputError for another."""
+    if half not in (False, True, "float16", "bfloat16"):
+        raise OutputError(f'{path}: half is True, "float16" or "bfloat16", not {half!r}')
+    if half == "bfloat16" and path.suffix != ".safetensors":
+        raise OutputError(f"{path}: of the formats only .safetensors is written in bfloat16")
+    return half
 
 
 def at_fixed_size(graph: Graph, fixed: Shape) -> Graph:
@@ -233,7 +253,7 @@ def at_fixed_size(graph: Graph, fixed: Shape) -> Graph:
     return graph.at_size(*fixed[2:])
 
 
-def _least_size(graph: Graph, *, half: bool) -> int:
+def _least_size(graph: Graph, *, half: bool | HalfDType) -> int:
     """The bytes that a graph's parameters need at least."""
     return sum(prod(parameter.shape) for parameter in graph.parameters()) * (2 if half else 4)
 

@@ -10,14 +10,17 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
-from resnet_spec.backend.checkpoint import Checkpoint
+from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
+from resnet_spec.backend.dtypes import HalfDType
 from resnet_spec.backend.registry import importer_of
+from resnet_spec.backend.training import Counters
 from resnet_spec.errors import BackendError, GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import inference_difference
-from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters
+from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters, is_counter
 from resnet_spec.weights.atomic import replacing
 from resnet_spec.weights.by_structure import (
     OtherNetworkError,
@@ -113,10 +116,6 @@ def read_weights(
         >>> read_weights("weights.safetensors", graph)["conv1.weight"].shape
         (16, 3, 3, 3)
     """
-    # Before a large file is read in vain.
-    checked_adaptations(adapt)
-    path = Path(path)
-    checkpoint = read_checkpoint(path, graph, mmap=mmap)
     reading: Reading = {
         "adapt": adapt,
         "take": take,
@@ -124,15 +123,41 @@ def read_weights(
         "strict_graph": strict_graph,
         "check_finite": check_finite,
     }
-    return _fit(graph, checkpoint, str(path), seed, reading, file=path)
+    return fit_file(path, graph, seed=seed, mmap=mmap, **reading).arrays
 
 
-def fit_arrays(
-    graph: Graph, arrays: Tensors, source: str, *, seed: int = 0, **reading: Unpack[Reading]
-) -> dict[str, NDArray[Any]]:
+class Fitted(NamedTuple):
+    """What a model is filled with.
+
+    Attributes:
+        arrays: One array for each parameter of a graph.
+        counters: How many batches normalizations were trained with, where that is known.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    counters: Counters = MappingProxyType({})
+
+
+def fit_file(
+    path: str | Path, graph: Graph, *, seed: int = 0, mmap: bool = False, **reading: Unpack[Reading]
+) -> Fitted:
+    """The weights of a file as a graph's, as by ``read_weights``, and the counts of batches beside them."""
+    # Before a large file is read in vain.
+    checked_adaptations(reading.get("adapt", ()))
+    path = Path(path)
+    return _fit(graph, read_checkpoint(path, graph, mmap=mmap), str(path), seed, reading, file=path)
+
+
+def fit_arrays(graph: Graph, arrays: Tensors, source: str, *, seed: int = 0, **reading: Unpack[Reading]) -> Fitted:
     """Named arrays as a graph's, as by ``read_weights``; they may be in half precision."""
-    adapt = {*checked_adaptations(reading.get("adapt", ())), "half"}
-    return _fit(graph, Checkpoint(arrays), source, seed, {**reading, "adapt": adapt})
+    # The arrays of a framework that has bfloat16, such as JAX.
+    wide = {name: widen_bfloat16(array) if array.dtype.name == "bfloat16" else array for name, array in arrays.items()}
+    return _fit(graph, Checkpoint(wide), source, seed, accepting_half(reading))
+
+
+def accepting_half(reading: Reading) -> Reading:
+    """How to read weights, so that they may be in half precision."""
+    return {**reading, "adapt": {*checked_adaptations(reading.get("adapt", ())), "half"}}
 
 
 def fit_model(graph: Graph, model: object, *, seed: int = 0, **reading: Unpack[Reading]) -> dict[str, NDArray[Any]]:
@@ -142,12 +167,12 @@ def fit_model(graph: Graph, model: object, *, seed: int = 0, **reading: Unpack[R
     if importer is None:
         raise TypeError(f"weights are a path, named arrays or a model of an installed backend, not {kind}")
     checkpoint = checkpoint_of_model(model, importer, graph, kind)
-    return _fit(graph, checkpoint, kind, seed, reading)
+    return _fit(graph, checkpoint, kind, seed, reading).arrays
 
 
 def _fit(
     graph: Graph, checkpoint: Checkpoint, source: str, seed: int, reading: Reading, file: Path | None = None
-) -> dict[str, NDArray[Any]]:
+) -> Fitted:
     adapt = checked_adaptations(reading.get("adapt", ()))
     selection = select(graph, checkpoint, source, take=reading.get("take", ""), ema=reading.get("ema", False))
     difference = checkpoint.doubt or architecture_difference(checkpoint, graph)
@@ -187,7 +212,7 @@ def _fit(
     _log_remarks(source, checkpoint, selection, halves)
     if difference:
         log.warning("%s: %s; strict_graph=True refuses this", source, difference)
-    return arrays
+    return Fitted(arrays, selection.counters)
 
 
 def _importer(file: Path, graph: Graph, selection: Selection, reading: Reading) -> str | None:
@@ -227,7 +252,7 @@ def write_weights(
     graph: Graph,
     arrays: Tensors,
     *,
-    half: bool = False,
+    half: bool | HalfDType = False,
     force: bool = False,
 ) -> None:
     """Write arrays as ``.safetensors``, with the graph's JSON and fingerprint as metadata.
@@ -235,8 +260,9 @@ def write_weights(
     Args:
         path: The file, which ends in ``.safetensors``; it appears whole or not at all.
         graph: The graph whose parameters the arrays are.
-        arrays: One array for each parameter, as ``read_weights`` and ``initialize`` return them.
-        half: Whether to round to half precision.
+        arrays: One array for each parameter, as ``read_weights`` and ``initialize`` return them, and the counts of
+            batches of a PyTorch model (``bn1.num_batches_tracked``), which are optional.
+        half: Whether to round to half precision: ``"bfloat16"``, or ``"float16"``, which True means.
         force: Whether to replace a file that exists.
 
     Raises:
@@ -252,11 +278,13 @@ def write_weights(
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: the name of a weights file must end in .safetensors")
     checked = check_weights(graph, arrays, "the arrays")
-    if half and (problems := too_large(checked, "float16")):
+    dtype = ("float16" if half is True else half) or None
+    if dtype and (problems := too_large(checked, dtype)):
         raise WeightsError([Problem("some values are too large for half precision"), *problems])
     metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
+    counters = {name: array for name, array in arrays.items() if is_counter(name)}
     with replacing(path, force=force) as temporary:
-        write_safetensors(temporary, checked, metadata, dtype="float16" if half else None)
+        write_safetensors(temporary, checked | counters, metadata, dtype=dtype)
 
 
 def architecture_difference(checkpoint: Checkpoint, graph: Graph) -> str:

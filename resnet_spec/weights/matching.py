@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.checkpoint import narrow_bfloat16, widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError, listed
 from resnet_spec.operations import BIASES, KERNELS, MEANS, OFFSETS, SCALES, STATISTICS, VARIANCES
 from resnet_spec.optimization.folding import fold
@@ -181,15 +182,17 @@ def nonfinite(arrays: Tensors) -> list[Problem]:
 
 
 def too_large(arrays: Tensors, dtype: str) -> list[Problem]:
-    """Which arrays hold finite numbers that are infinite as ``dtype``."""
+    """Which arrays hold finite numbers that are infinite as ``dtype``, which may be bfloat16."""
     import numpy as np
 
+    size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
     problems: list[Problem] = []
     with np.errstate(all="ignore"):
         for name, array in arrays.items():
-            if array.dtype.itemsize <= np.dtype(dtype).itemsize:
+            if array.dtype.itemsize <= size:
                 continue
-            count = int(np.isinf(array.astype(dtype)).sum() - np.isinf(array).sum())
+            cast = widen_bfloat16(narrow_bfloat16(array)) if dtype == "bfloat16" else array.astype(dtype)
+            count = int(np.isinf(cast).sum() - np.isinf(array).sum())
             if count:
                 problems.append(Problem(f"{count} of {array.size} elements are too large for {dtype}", name))
     return problems

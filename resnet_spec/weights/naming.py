@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import yaml
 from pydantic import BeforeValidator, Field
 
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import OutputError, Problem, WeightsError, suggest
 from resnet_spec.errors.validation import Frozen
 from resnet_spec.operations import KERNELS, Role
-from resnet_spec.weights.adapting import COUNTER
 from resnet_spec.weights.layouts import Layout, library_axes, to_layout
 from resnet_spec.weights.name_patterns import Pattern
 

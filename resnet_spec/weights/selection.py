@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.training import COUNTER, Counters
 from resnet_spec.errors import WeightsError, listed, shown
+from resnet_spec.operations import MEANS
 from resnet_spec.weights.adapting import is_counter
 from resnet_spec.weights.folded_statistics import with_folded_statistics
 from resnet_spec.weights.layouts import Layout, from_layout, tensorflow_names
@@ -121,6 +123,7 @@ class Selection:
         remarks: Sentences for the user.
         hint: What to do if the tensors do not fit the graph.
         positional: Whether the file's names are numbers in an order that they do not show.
+        counters: PyTorch's counts of batches, by the graph's names of their layers.
     """
 
     tensors: Tensors
@@ -129,6 +132,7 @@ class Selection:
     remarks: tuple[str, ...]
     hint: str = ""
     positional: bool = False
+    counters: Counters = field(default_factory=dict[str, "NDArray[Any]"])
 
 
 def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "", ema: bool = False) -> Selection:
@@ -139,7 +143,7 @@ def select(graph: Graph, checkpoint: Checkpoint, source: str, *, take: str = "",
     """
     tensors, remarks = _whole(graph, checkpoint.tensors)
     tensors = {**tensors, **{f"ema.{name}": average for name, average in checkpoint.averages.items()}}
-    counters = {name for name, tensor in tensors.items() if not tensor.shape and tensor.dtype.kind in "iu"}
+    counters = {name for name, tensor in tensors.items() if _is_count(tensor)}
     names = [name for name in tensors if name not in counters and (take in ("", TOP) or is_below(name, take))]
     if take and not names:
         given = take if is_word(take) else shown(take)
@@ -333,6 +337,7 @@ def _selection(
     only_copies = bool(copies) and copies.issuperset(unexpected)
     hint = f'take="{subtree.path}" leaves out the incomplete copies of the network' if only_copies else ""
     named = {key: tensors[name] for key, name in origins.items()}
+    counters = _counters(graph, subtree, tensors)
     used = set(origins.values())
     ignored: Counter[str] = Counter()
     rest: list[str] = []
@@ -352,7 +357,23 @@ def _selection(
     if rest:
         remarks.append(f"left out, since they are beside the network: {listed(map(shown, rest))}")
     tensors = _in_layout(graph, named, subtree)
-    return Selection(tensors, origins, ignored, tuple(remarks), hint, subtree.scheme.positional)
+    return Selection(tensors, origins, ignored, tuple(remarks), hint, subtree.scheme.positional, counters)
+
+
+def _counters(graph: Graph, subtree: Subtree, tensors: Tensors) -> Counters:
+    """The counts of batches that lie beside the running means."""
+    means = {p.node: subtree.found[p.name] for p in graph.parameters() if p.role in MEANS and p.name in subtree.found}
+    found = {node: tensors.get(f"{name.rpartition('.')[0]}.{COUNTER}") for node, name in means.items()}
+    # PyTorch's are signed, and no other number fits.
+    return {
+        f"{node}.{COUNTER}": array
+        for node, array in found.items()
+        if array is not None and _is_count(array) and array.dtype.kind == "i"
+    }
+
+
+def _is_count(array: NDArray[Any]) -> bool:
+    return not array.shape and array.dtype.kind in "iu"
 
 
 def _origins(subtree: Subtree, names: Sequence[str], tensors: Tensors, owned: set[str]) -> dict[str, str]:
@@ -412,7 +433,7 @@ def _kind(name: str, tensor: NDArray[Any]) -> str:
         return "optimizer slots"
     if plain.rpartition(".")[2] == AVERAGED:
         return "counts of averaged steps"
-    return "counters" if not tensor.shape and tensor.dtype.kind in "iu" else ""
+    return "counters" if _is_count(tensor) else ""
 
 
 def _in_layout(graph: Graph, named: Tensors, subtree: Subtree) -> Tensors:

@@ -323,6 +323,9 @@ def main() -> None:
             # Not before a document has copied the code that it changes.
             from tests.backend_pool import shared_backends
 
+            if re.search(r"^import lightning$|^from timm", text, re.MULTILINE):
+                # They import torchvision, whose operators must be registered first.
+                import_module("tests.oracles.torchvision_original").models()
             with shared_backends():
                 errors = run_document(document, text, here=True)
         sys.path[:] = path

@@ -26,8 +26,10 @@ def shared() -> Iterator[Documents]:
 
 SLOW = {
     "docs/tutorial.md": "its commands are those of README.md, with another network",
-    "docs/training.md": "its comparison of training is a larger one of docs/ci.md's",
     "docs/evaluation.md": "it trains a network, and evaluates it in several processes",
+    "docs/training.md": "it trains a dozen models, by four libraries",
+    "docs/precision.md": "it trains in two frameworks",
+    "docs/training-parity.md": "its comparison of training is a larger one of docs/ci.md's",
     "docs/timing.md": "it times a network, for which nothing else may run",
     "docs/adding-a-backend.md": "its code changes a copy of the packages, so that it needs processes of its own",
     "docs/adding-an-operation.md": "the same",

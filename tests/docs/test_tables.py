@@ -59,10 +59,11 @@ def test_every_member_of_a_backend_is_documented() -> None:
     from resnet_spec.backend.protocol import Backend, OptimizingBackend, ReadingBackend
     from resnet_spec.backend.quantizing import QuantizingBackend
     from resnet_spec.backend.runtime import RunningBackend
+    from resnet_spec.backend.training import TrainingBackend
 
     counts: list[int] = []
     for protocols, heading in (
-        ((Backend, ReadingBackend, OptimizingBackend, QuantizingBackend), "what it is"),
+        ((Backend, ReadingBackend, OptimizingBackend, TrainingBackend, QuantizingBackend), "what it is"),
         ((RunningBackend,), "what it adds"),
     ):
         wanted: list[str] = []
@@ -74,7 +75,9 @@ def test_every_member_of_a_backend_is_documented() -> None:
             counts += [len(attributes), len(methods)]
         rows = table("docs/backend-protocol.md", "member", heading).rows
         assert [ticked(row["member"]) for row in rows] == wanted
-    assert counts == [3, 9, 1, 1, 0, 2, 0, 1, 1, 1], "docs/design.md and docs/backend-protocol.md state the numbers"
+    assert counts == [3, 9, 1, 1, 0, 2, 0, 3, 0, 1, 1, 1], (
+        "docs/design.md and docs/backend-protocol.md state the numbers"
+    )
 
 
 @pytest.mark.parametrize(("command", "document"), [("predict", "prediction"), ("evaluate", "evaluation")])

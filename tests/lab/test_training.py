@@ -1,4 +1,4 @@
-"""docs/training.md has the table of the results, which are of the current networks."""
+"""docs/training-parity.md has the table of the results, which are of the current networks."""
 
 from __future__ import annotations
 

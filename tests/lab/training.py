@@ -1,8 +1,8 @@
 """``python -m tests.lab.training``: train correct backends, and write their differences with the bounds to the docs.
 
 What a run finds is kept in ``training.json``, a network at a time, so that it can be interrupted; networks whose
-architecture has changed since are done again, and with ``--again`` all. The table of docs/training.md, after its text,
-is written from it.
+architecture has changed since are done again, and with ``--again`` all. The table of docs/training-parity.md, after its
+text, is written from it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.training import TrainingComparison
 
 RESULTS = Path(__file__).with_suffix(".json")
-DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training-parity.md"
 SPECS = Path(__file__).with_name("specs")
 HEADING = "## The networks\n"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet_spec import build, building, initialize, load, write_weights
+from resnet_spec import BackendError, build, building, initialize, load, write_weights
 
 Lines = Callable[..., list[str]]
 
@@ -18,6 +18,9 @@ class Recorder:
     """A backend whose model is the record of what it was asked."""
 
     name = "recorder"
+
+    def begin_training(self, model: dict[str, Any]) -> None:
+        model["training"] = True
 
     def compile(self, graph: Any, **options: Any) -> dict[str, Any]:
         return {"graph": graph, "options": options}
@@ -89,6 +92,36 @@ def test_options_reach_the_backend() -> None:
 
     assert model["options"] == {"dtype": "float64", "exact_statistics": True}
     assert model["arrays"]["fc.bias"].shape == (3,)
+
+
+def test_training_mode_is_asked_of_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build("resnet18", "recorder", training=True)["training"]
+    assert "training" not in build("resnet18", "recorder")
+    with pytest.raises(TypeError, match="optimize=True does not train"):
+        build("resnet18", "recorder", training=True, optimize=True)
+    monkeypatch.delattr(Recorder, "begin_training")
+    with pytest.raises(BackendError, match="models of the recorder backend do not train; leave out training=True"):
+        build("resnet18", "recorder", training=True)
+
+
+def test_a_dtype_is_a_name_or_a_frameworks_own() -> None:
+    class Own:
+        def __str__(self) -> str:
+            return "torch.bfloat16"
+
+    own: Any = Own()
+    assert build("resnet18", "recorder", dtype=own)["options"]["dtype"] == "bfloat16"
+    wrong: Any = "half"
+    with pytest.raises(BackendError, match=r"no model computes in dtype='half' \(known: float32, float64, bf"):
+        build("resnet18", "recorder", dtype=wrong)
+
+
+def test_half_precision_is_read_where_the_model_computes_in_it(tmp_path: Path, lines: Lines) -> None:
+    graph = load("resnet18").to_graph()
+    write_weights(tmp_path / "w.safetensors", graph, initialize(graph), half="bfloat16")
+    assert build("resnet18", "recorder", tmp_path / "w.safetensors", dtype="mixed_bfloat16")["arrays"]
+    (line,) = lines(lambda: build("resnet18", "recorder", tmp_path / "w.safetensors", dtype="float32"))
+    assert 'in half precision; adapt="half" accepts them' in line
 
 
 def test_a_spec_that_is_loaded_is_taken_as_it_is() -> None:

@@ -67,3 +67,30 @@ def test_a_policy_of_quantization_is_refused(policy):
     with pytest.raises(BackendError, match=r"policy 'int8_from_mixed_bfloat16' is neither .* pass dtype='float32'"):
         resnet_spec.build("cifar/resnet20", "tensorflow")
     assert resnet_spec.build("cifar/resnet20", "tensorflow", dtype="float32").output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "computed", "kept"),
+    [
+        ("bfloat16", "bfloat16", "bfloat16"),
+        pytest.param("float16", "float16", "float16", marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", "bfloat16", "float32", marks=pytest.mark.slow),
+        pytest.param("mixed_float16", "float16", "float32", marks=pytest.mark.slow),
+    ],
+)
+def test_a_dtype_may_be_half_precision_or_a_mixed_policy(tmp_path, name, computed, kept):
+    spec = resnet_spec.load("cifar/resnet20")
+    graph, images = spec.to_graph(), np.ones((1, 3, 32, 32), "float32")
+    backend = resnet_spec.get_backend("tensorflow")
+    model = resnet_spec.build(spec, "tensorflow", dtype=name)
+    assert dtypes(model) == ({computed}, {kept})
+    held = backend.arrays(model, graph)
+    assert {array.dtype for array in held.values()} == {np.dtype("float16" if kept == "float16" else "float32")}
+
+    half = computed if kept != "float32" else False
+    resnet_spec.save(model, tmp_path / "w.safetensors", half=half)
+    again = resnet_spec.build(spec, "tensorflow", tmp_path / "w.safetensors", dtype=name)
+    assert all(np.array_equal(array, held[key]) for key, array in backend.arrays(again, graph).items())
+    (logits,) = backend.forward(again, images)
+    assert logits.dtype == ("float16" if computed == "float16" else "float32")
+    assert np.array_equal(logits, backend.forward(model, images)[0])

@@ -61,7 +61,5 @@ def test_the_state_dict_of_torch_s_own_layers_loads_and_trains_alike(last: bool,
             model(batch + step).square().mean().backward()
             optimizer.step()
     for name, tensor in theirs.state_dict().items():
-        # The counter of batches is not a weight, and starts at 0.
-        if "num_batches_tracked" not in name:
-            torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=0, atol=0)
-    assert ours.state_dict()["1.num_batches_tracked"] == 2
+        torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=0, atol=0)
+    assert ours.state_dict()["1.num_batches_tracked"] > 2

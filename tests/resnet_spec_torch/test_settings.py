@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 
 import resnet_spec
+from resnet_spec import BackendError
+from resnet_spec.backend.dtypes import HalfDType
 
 SPEC = "cifar/resnet20"
 
@@ -68,3 +71,40 @@ def test_a_model_of_the_meta_device_gets_its_weights_afterwards() -> None:
     backend.load(model, graph, resnet_spec.initialize(graph, 3))
     images = torch.ones(1, 3, 32, 32)
     torch.testing.assert_close(model(images), resnet_spec.build(SPEC, "torch", seed=3)(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_a_dtype_may_be_half_precision(name: HalfDType, tmp_path: Path) -> None:
+    dtype = getattr(torch, name)
+    model = resnet_spec.build(SPEC, "torch", dtype=name)
+    assert kinds(model) == {(dtype, "cpu"), (torch.int64, "cpu")}
+    for path, options in {"w.safetensors": {"half": name}, "w.pth": {}}.items():
+        resnet_spec.save(model, tmp_path / path, **options)
+        again = resnet_spec.build(SPEC, "torch", tmp_path / path, dtype=dtype)
+        state = again.state_dict()
+        assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items()), path
+
+
+def test_a_mixed_policy_is_for_autocast() -> None:
+    with pytest.raises(BackendError, match=r"not 'mixed_float16': .* under torch\.autocast\(device, torch\.float16\)"):
+        resnet_spec.build(SPEC, "torch", dtype="mixed_float16")
+
+
+@pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+def test_a_model_trains_under_autocast(name: str) -> None:
+    model = resnet_spec.build(SPEC, "torch", training=True)
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=1024)
+    images, targets = torch.randn(8, 3, 32, 32), torch.arange(8)
+    losses = []
+    for _ in range(6):
+        with torch.autocast("cpu", getattr(torch, name)):
+            logits = model(images)
+            loss = nn.functional.cross_entropy(logits, targets)
+        assert logits.dtype == getattr(torch, name)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(float(loss.detach()))
+    assert kinds(model) == {(torch.float32, "cpu"), (torch.int64, "cpu")}
+    assert losses[-1] < losses[0] / 2

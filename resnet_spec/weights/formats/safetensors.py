@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
+from resnet_spec.backend.checkpoint import Checkpoint, narrow_bfloat16, widen_bfloat16
 from resnet_spec.errors import Problem, WeightsError
 from resnet_spec.weights.formats.buffers import ALIGNMENT, mapped, read_aligned
 from resnet_spec.weights.formats.detection import inside
@@ -40,7 +40,7 @@ _DTYPES = {
 }
 """What NumPy calls the format's types of numbers."""
 
-_WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"}
+_WORDS = {name: word for word, name in _DTYPES.items() if word != "BF16"} | {"bfloat16": "BF16"}
 
 MAX_HEADER = 100_000_000
 """Bytes of a header, as many as the format's own library reads."""
@@ -165,29 +165,34 @@ def write_safetensors(
     *,
     dtype: str | None = None,
 ) -> None:
-    """Write arrays straight to ``path``, as they are or as ``dtype``, never more than one of them copied at a time.
+    """Write arrays straight to ``path``, never more than one of them copied at a time.
+
+    They are written as they are, or those with fractions as ``dtype``.
 
     Raises WeightsError if the format has no such type.
     """
     import numpy as np
 
-    dtypes = {name: np.dtype(dtype or array.dtype) for name, array in arrays.items()}
-    unknown = [name for name in arrays if dtypes[name].name not in _WORDS]
+    dtypes = {name: dtype if dtype and array.dtype.kind == "f" else array.dtype.name for name, array in arrays.items()}
+    unknown = [name for name in arrays if dtypes[name] not in _WORDS]
     if unknown:
-        raise WeightsError([Problem(f"safetensors has no type {dtypes[name].name}", name) for name in unknown])
+        raise WeightsError([Problem(f"safetensors has no type {dtypes[name]}", name) for name in unknown])
+    words = {name: _WORDS[dtypes[name]] for name in arrays}
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, array in arrays.items():
-        begin, end = end, end + array.size * dtypes[name].itemsize
-        header[name] = {"dtype": _WORDS[dtypes[name].name], "shape": array.shape, "data_offsets": (begin, end)}
+        begin, end = end, end + array.size * _stored_as(words[name]).itemsize
+        header[name] = {"dtype": words[name], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for name, array in arrays.items():
+            if words[name] == "BF16":
+                array = narrow_bfloat16(array)
             # ascontiguousarray would turn a scalar into a vector.
-            file.write(np.asarray(array, dtypes[name].newbyteorder("<"), order="C").data)
+            file.write(np.asarray(array, _stored_as(words[name]), order="C").data)
 
 
 def _reason(error: Exception) -> str:

@@ -13,11 +13,11 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import OutputError, Problem, SpecError, WeightsError, shown
 from resnet_spec.graph import INPUT
 from resnet_spec.operations import BatchNorm, Category, Conv, Linear
 from resnet_spec.spec.loader import load
-from resnet_spec.weights.adapting import COUNTER
 from resnet_spec.weights.formats.detection import IN_FOLDER, inside
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, too_large

@@ -422,7 +422,7 @@ def test_an_unknown_backend_ends_with_status_three(command: Command) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--dtype", "float16"], ["--outptu", "x"]])
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--dtype", "float8"], ["--outptu", "x"]])
 def test_a_wrong_option_ends_with_status_two(command: Command, arguments: list[str]) -> None:
     done = build(command, *arguments)
 

@@ -136,6 +136,30 @@ def test_double_precision_is_written_where_asked_for(convert: Command, small: Gr
     assert convert("--dtype", "float64", "--half", "--force").status == 2
 
 
+def test_bfloat16_is_written_where_asked_for(convert: Command, tmp_path: Path) -> None:
+    assert convert("--dtype", "bfloat16").status == 0
+    content = (tmp_path / "out.safetensors").read_bytes()
+    entries = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert {entry["dtype"] for name, entry in entries.items() if name != "__metadata__"} == {"BF16"}
+
+
+def test_what_bfloat16_is_not_written_in_is_refused(command: Command, file: Path, tmp_path: Path) -> None:
+    done = command("resnet-spec", "convert", "spec.yaml", file, tmp_path / "out.npz", "--dtype", "bfloat16")
+    assert (done.status, done.err) == (
+        2,
+        f"{tmp_path / 'out.npz'}: of the formats only .safetensors is written in bfloat16\n",
+    )
+
+
+def test_counts_of_batches_are_converted(command: Command, small: Graph, tmp_path: Path) -> None:
+    counter = {"bn1.num_batches_tracked": np.array(7)}
+    save_file({**initialize(small), **counter}, tmp_path / "in.safetensors")
+    done = command("resnet-spec", "convert", "spec.yaml", tmp_path / "in.safetensors", tmp_path / "out.safetensors")
+    assert done.status == 0
+    found = load_file(tmp_path / "out.safetensors")
+    assert {name: int(array) for name, array in found.items() if name in counter} == {"bn1.num_batches_tracked": 7}
+
+
 def test_wrong_targets_are_reported_before_anything_is_read(command: Command, tmp_path: Path) -> None:
     (tmp_path / "there.safetensors").write_text("old")
     for target, said in (

@@ -335,6 +335,35 @@ def test_bfloat16_is_read_only_where_asked_for(
     assert caplog.messages == [f"{path}: 8 tensors are in half precision"]
 
 
+def test_bfloat16_is_written_where_asked_for(tiny: Graph, tmp_path: Path) -> None:
+    path, arrays = tmp_path / "bfloat16.safetensors", initialize(tiny)
+    counter = {"bn.num_batches_tracked": np.array(70000)}
+    write_weights(path, tiny, arrays | counter, half="bfloat16")
+
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    kinds = {name: entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+    assert kinds == {**dict.fromkeys(arrays, "BF16"), "bn.num_batches_tracked": "I64"}
+    read = read_weights(path, tiny, adapt=["half"])
+    assert list(read) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_allclose(read[name], array, rtol=2**-8, err_msg=name)
+    # What was rounded once is written as it is.
+    write_weights(tmp_path / "again.safetensors", tiny, read | counter, half="bfloat16")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_numbers_too_large_for_bfloat16_are_reported(tiny: Graph, tmp_path: Path, lines: Lines) -> None:
+    arrays = {name: array.astype("float64") for name, array in initialize(tiny).items()}
+    arrays["fc.bias"][0] = 3.4e38
+    arrays["fc.weight"][0, :2] = np.inf, 3.38e38
+
+    assert lines(lambda: write_weights(tmp_path / "w.safetensors", tiny, arrays, half="bfloat16")) == [
+        "some values are too large for half precision",
+        f"fc.bias: 1 of {arrays['fc.bias'].size} elements are too large for bfloat16",
+    ]
+
+
 def test_numbers_too_large_for_half_precision_are_reported_and_not_written(
     tiny: Graph, tmp_path: Path, lines: Lines
 ) -> None:

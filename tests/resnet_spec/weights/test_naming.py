@@ -232,7 +232,7 @@ def test_what_is_written_in_any_librarys_names_is_read_back(shipped: Callable[[s
     written = 0
     for table in tables().values():
         with suppress(OutputError):
-            read = fit_arrays(graph, table.renamed(graph, arrays), table.name)
+            read = fit_arrays(graph, table.renamed(graph, arrays), table.name).arrays
             assert all(equal(read[name], array) for name, array in arrays.items()), table.name
             written += 1
 

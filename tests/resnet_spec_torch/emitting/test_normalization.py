@@ -170,6 +170,37 @@ def test_position_batch_norm_compiles(exact: bool) -> None:
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+@pytest.mark.parametrize("op", ["batch_norm", "position_batch_norm"])
+@pytest.mark.parametrize(("stated", "divisor"), [("biased", 5), ("unbiased", 4)])
+def test_statistics_of_all_batches_are_their_mean(op: str, stated: str, divisor: int) -> None:
+    """``update_bn`` of ``torch.optim.swa_utils`` computes them with a momentum of None."""
+    size = (3, 4) if op == "position_batch_norm" else (1, 1)
+    model = build(Builder(2, *size).add("bn", op, running_variance=stated).graph(), exact_statistics=True)
+    batches = [random_images(5, 2, *size, seed=seed) for seed in range(3)]
+    torch.optim.swa_utils.update_bn([torch.from_numpy(images) for images in batches], model.train())
+    assert model.bn.num_batches_tracked == 3
+    mean = np.mean([images.mean(0) for images in batches], 0)
+    variance = np.mean([images.var(0) for images in batches], 0) * 5 / divisor
+    shape = model.bn.running_mean.shape
+    np.testing.assert_allclose(model.bn.running_mean, mean.reshape(shape), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.bn.running_var, variance.reshape(shape), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["batch_norm", "position_batch_norm"])
+@pytest.mark.parametrize("stated", ["biased", "unbiased"])
+def test_untracked_statistics_stay(op: str, stated: str) -> None:
+    """What keeps them where checkpointing computes the activations again."""
+    model = build(Builder(2, 3, 4).add("bn", op, running_variance=stated).graph(), exact_statistics=True).train()
+    images = torch.from_numpy(random_images(5, 2, 3, 4))
+    before = copy.deepcopy(model.state_dict())
+    model.bn.track_running_stats = False
+    untracked = model(images)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    model.bn.track_running_stats = True
+    assert torch.equal(model(images), untracked)
+    assert model.bn.num_batches_tracked == 1
+
+
 def test_new_layers_are_empty() -> None:
     cases = [("evo_norm_s0", {"groups": 2, "epsilon": 1e-5}), ("position_batch_norm", NORM)]
     for op, fields in cases:
