@@ -28,7 +28,7 @@ from resnet_spec.cli.common import (
 )
 from resnet_spec.cli.predict import parsed_preprocessing, without_weights
 from resnet_spec.cli.tables import Column, print_table, shows_styles
-from resnet_spec.errors import MissingLibraryError, printable
+from resnet_spec.errors import MissingLibraryError, one_line, printable
 from resnet_spec.errors.extras import require
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def evaluate(
     else:
         _print(report)
     for image, why in [*report.unreadable.items()][:SHOWN]:
-        click.echo(printable(f"{image}: {why}"), err=True)
+        click.echo(one_line(f"{image}: {why}"), err=True)
     if len(report.unreadable) > SHOWN:
         click.echo(f"… and {len(report.unreadable) - SHOWN:,} more", err=True)
     if not report.passed:
@@ -141,18 +141,19 @@ def _quietly(_step: str) -> None:
 def _state(html: Path | None, *command: str | None) -> Path | None:
     """The file in which results are recorded: beside the page, or in the cache by what the command evaluates.
 
-    There is no cache without the libraries of downloads.
+    There is no cache without the libraries of downloads, or if it cannot be written.
     """
     if html is not None:
         return html.with_name(f"{html.name}.state")
     from resnet_spec.weights.cache import cache_folder
 
     try:
-        cache = cache_folder()
-    except MissingLibraryError:
+        folder = cache_folder() / "evaluations"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (MissingLibraryError, OSError):
         return None
     name = hashlib.sha256("\0".join([str(Path.cwd()), *map(str, command)]).encode("utf-8", "surrogateescape"))
-    return cache / "evaluations" / f"{name.hexdigest()[:32]}.state"
+    return folder / f"{name.hexdigest()[:32]}.state"
 
 
 def _print(report: EvaluationReport) -> None:
@@ -194,7 +195,7 @@ def _differing(report: EvaluationReport, name: str) -> tuple[list[Column], list[
             image.label,
             *(text for label, share in image.top for text in (label, f"{share:.2%}"[:-1])),
         ]
-        rows.append([printable(cell) for cell in cells] + ["rounding"] * image.is_tie)
+        rows.append([one_line(cell) for cell in cells] + ["rounding"] * image.is_tie)
         rows[-1] += [""] * (len(columns) - len(rows[-1]))
     return columns, rows
 

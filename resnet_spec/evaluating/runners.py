@@ -124,5 +124,8 @@ def _of_runtime(process: RuntimeProcess, path: str, graph: Graph, folder: Path) 
     file = folder / "graph.json"
     file.write_text(graph.to_json(), "utf-8")
     artifact = Artifact(Path(path), file, 0, "", "plain")
-    process.open(artifact, processors(), np.zeros((1, *graph.input.shape), np.float32))
+    try:
+        process.open(artifact, processors(), np.zeros((1, *graph.input.shape), np.float32))
+    except BackendError as error:
+        raise ModelError(f"{path}: {str(error).strip()}") from None
     return Runner(path, process, "prepare", {}, process.environment)

@@ -121,12 +121,12 @@ def test_the_command_prints_figures_and_ends_with_a_status(
     assert re.search(r"^torch +73.91 +53.53 to 87.45 +95.65 +79.01 to 99.23$", done.out, re.MULTILINE), done.out
     assert done.out.startswith("net  weights net.safetensors, 23 images of 6 classes in images\n")
 
-    (folder / "ape" / "broken.png").touch()
+    (folder / "ape" / "bro\nken\x1b[31m.png").touch()
     Fake.changes["tensorflow"] = lambda logits: logits[:, ::-1]
     html = Path("page.html")
     done = command(*arguments, "--backends", "torch,tensorflow", "--html", html)
     assert done.status == 1
-    assert "broken.png: is not an image" in done.err
+    assert "ape/bro\\nken\\x1b[31m.png: is not an image" in done.err
     assert "on 23 of 23 images, tensorflow has another class than torch;" in done.out
     assert "and 13 more, which --json and --html list" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
@@ -136,6 +136,17 @@ def test_the_command_prints_figures_and_ends_with_a_status(
     data = json.loads(done.out)
     assert (data["images"], len(data["unreadable"]), data["passed"]) == (23, 1, False)
     assert [*Path(tmp_path / "cache").rglob("*.state")] == []
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_cache_that_cannot_be_written_does_not_matter(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RESNET_SPEC_CACHE", str(tmp_path / "file"))
+    arguments = ["--weights", "net.safetensors", "--preprocessing", "{}", "--backend", "torch"]
+    done = command("resnet-spec", "evaluate", "net.yaml", "--images", folder, *arguments)
+    assert (done.status, done.err) == (0, "")
 
 
 @pytest.mark.usefixtures("fakes")
