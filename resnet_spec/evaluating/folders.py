@@ -37,7 +37,7 @@ class ClassFolders(NamedTuple):
 
     def path(self, image: int) -> str:
         """Return the path of an image."""
-        return os.path.join(self.root, self.images[image][0])
+        return str(self.root / self.images[image][0])
 
 
 def find_images(root: str | Path) -> ClassFolders:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnet_spec.evaluating.folders import find_images
-from tests.needs import need
+from tests.needs import need, posix
 
 Lines = Callable[[Callable[[], object]], list[str]]
 
@@ -49,6 +49,7 @@ def test_classes_and_images_are_those_of_torchvision(tmp_path: Path) -> None:
     assert sorted(pairs) == sorted((str(path), place) for path, place in theirs.samples)
 
 
+@posix
 def test_what_is_ignored_is_counted_and_named(tmp_path: Path) -> None:
     root = make(
         tmp_path, "cat/a.jpg", "cat/Thumbs.db", "cat/.DS_Store", "cat/._a.jpg", ".git/x.jpg", "dog/.keep", "top.jpg",
@@ -74,6 +75,7 @@ def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path) -> None:
     assert find_images(root).images == (("cat/a.jpg", 0), ("dog/b.jpg", 1))
 
 
+@posix
 def test_links_that_lead_to_each_other_end(tmp_path: Path) -> None:
     root = make(tmp_path, "cat/a.jpg")
     (root / "cat" / "one").symlink_to(root / "cat" / "two")

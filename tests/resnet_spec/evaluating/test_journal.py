@@ -77,7 +77,8 @@ def test_any_other_file_is_not_replaced(tmp_path: Path, lines: Lines) -> None:
     wrong = f"{path}: holds something else than results of an evaluation; it is not replaced"
     assert lines(lambda: firsts(path)) == [wrong]
     assert path.read_text().startswith("It was")
-    assert lines(lambda: firsts(tmp_path)) == [f"{tmp_path}: Is a directory"]
+    (line,) = lines(lambda: firsts(tmp_path))
+    assert line.startswith(f"{tmp_path}: ")
 
 
 def test_it_is_removed_at_the_end(tmp_path: Path) -> None:

@@ -18,10 +18,6 @@ from resnet_spec.benchmarking.process import RuntimeProcess
 from tests.needs import need
 from tests.resnet_spec.conftest import SMALL
 
-need("torch")
-need("tensorflow")
-need("onnx")
-
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_backends")]
 
 PREPROCESSING = Preprocessing(resize=20, crop=16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -36,6 +32,8 @@ resnet_spec.save(model, "one.tflite", fixed=(1, 3, 16, 16))
 def test_models_in_files_are_evaluated_beside_backends(
     write: Callable[..., Path], python: Callable[..., Any], tmp_path: Path
 ) -> None:
+    for framework in ("torch", "tensorflow", "onnx"):
+        need(framework)
     spec = write(SMALL, "net.yaml")
     graph = load(spec).to_graph()
     write_weights("net.safetensors", graph, initialize(graph, seed=3))

@@ -21,6 +21,7 @@ from resnet_spec.evaluating import page
 from resnet_spec.evaluating.page import html_page
 from resnet_spec.evaluating.scores import Changes, Scores
 from resnet_spec.spec.published import Accuracy
+from tests.needs import posix
 from tests.resnet_spec.evaluating.fakes import CLASSES, Fake, picture
 
 Command = Callable[..., Any]
@@ -107,6 +108,7 @@ def test_a_notebook_shows_a_table(tmp_path: Path) -> None:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
+@posix
 @pytest.mark.usefixtures("fakes")
 def test_the_command_prints_figures_and_ends_with_a_status(
     folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -16,6 +16,7 @@ from resnet_spec.errors import BackendError
 from resnet_spec.evaluating.reading import Readers
 from resnet_spec.spec.published import Preprocessing
 from resnet_spec.vision.preprocessing import prepare
+from tests.needs import posix
 
 Lines = Callable[[Callable[[], object]], list[str]]
 PREPROCESSING = Preprocessing(resize=40, crop=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -47,6 +48,7 @@ def test_batches_are_those_of_preprocess_in_order(paths: list[str], tmp_path: Pa
             assert [*tmp_path.glob("*.npy")] == []
 
 
+@posix
 @pytest.mark.slow
 def test_a_reader_that_is_killed_is_an_error_that_names_its_images(paths: list[str], tmp_path: Path) -> None:
     with Readers(PREPROCESSING, (32, 32), 1, 4, tmp_path) as readers:
