@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage import data
 
 from resnet_spec.errors import BackendError
 from resnet_spec.evaluating.reading import Readers
@@ -24,8 +23,9 @@ PREPROCESSING = Preprocessing(resize=40, crop=32, mean=(0.485, 0.456, 0.406), st
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[str]:
-    """Twelve parts of a photograph, and a file that is not an image as the fourth."""
-    photograph = data.chelsea()
+    """Twelve parts of a picture, and a file that is not an image as the fourth."""
+    rows, columns = np.mgrid[:300, :450]
+    photograph = np.stack([rows, columns, rows * columns], axis=2).astype(np.uint8)
     for number in range(12):
         Image.fromarray(photograph[20 * number :]).save(tmp_path / f"{number:02}.jpg")
     (tmp_path / "03.jpg").write_text("nothing")
