@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +260,31 @@ def test_a_keras_file_gives_the_same_model_back(backend, written, graphs, batche
     kinds = {type(layer).__name__ for layer in model.layers if type(layer).__module__.startswith("resnet_spec")}
     assert kinds == OWN_LAYERS.get(name, set())
     assert list(backend.arrays(model, graphs[name]))
+
+
+@pytest.mark.slow
+def test_a_file_of_an_earlier_version_still_loads(backend, make, own_net, random_arrays, images, tmp_path):
+    """With dots in its names, and layers of the modules of then."""
+    from resnet_spec_keras.writing import silent
+    from resnet_spec_tensorflow.framework import keras
+
+    graph = own_net()
+    model = make(graph)
+    with silent():
+        model.save(tmp_path / "new.keras")
+    with zipfile.ZipFile(tmp_path / "new.keras") as new, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "config.json":
+                assert b"resnet_spec_keras." in content
+                assert b"same.pad" in content
+                content = content.replace(b"resnet_spec_keras.", b"resnet_spec_tensorflow.")
+            old.writestr(name, content)
+    again = keras.saving.load_model(tmp_path / "old.keras")
+    x = images(2, 3, 16, 16)
+    assert np.array_equal(backend.forward(again, x)[0], backend.forward(model, x)[0])
+    result = read_weights(tmp_path / "old.keras", graph)
+    assert all(np.array_equal(result[name], array) for name, array in random_arrays(graph).items())
 
 
 @pytest.mark.slow
