@@ -58,7 +58,7 @@ def _zero_padding(context: Context) -> Tensor | None:
         return context.defer(edges)
     tensor = context.tensor
     *positions, (before, after) = edges
-    if layer.data_format == "channels_first" and is_unpadded(positions) and tensor.axes[-1] == 0:
+    if layer.data_format == "channels_first" and is_unpadded(tuple(positions)) and tensor.axes[-1] == 0:
         # The last axis is the channels, so that the layer adds channels to a map that is channels last.
         return context.add("pad_channels", tensor.value, tensor.axes, before=before, after=after)
     arranged = context.channels_first(tensor, layer.data_format)
