@@ -101,7 +101,7 @@ class _Biased(Unsynchronized):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
-        if not (self.training and cast("AnyBatchNorm", self).track_running_stats):
+        if not self.training:
             return cast("Tensor", super().forward(input))
         return _batch_norm(cast("AnyBatchNorm", self), input, biased=True)
 

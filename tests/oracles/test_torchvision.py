@@ -198,3 +198,14 @@ def test_every_map_of_a_feature_pyramid_is_torchvisions() -> None:
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert len(maps) == len(own) == 5
     assert all(torch.equal(a, b) for a, b in zip(maps, own, strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_is_in_training_mode_where_asked_for(training: bool) -> None:
+    original = models().resnet18()
+    ours = resnet_spec.build("resnet18", "torch", training=training)
+    modes, wanted = [[module.training for module in model.modules()] for model in (ours, original)]
+    assert set(modes) == {training}
+    assert set(wanted) == {True}
+    gradients = [{name: p.requires_grad for name, p in model.named_parameters()} for model in (ours, original)]
+    assert gradients[0] == gradients[1]

@@ -123,6 +123,6 @@ def test_a_model_of_a_mixed_policy_trains(dtype: Any) -> None:
 
     model = compiled(resnet_spec.build(SPEC, "tensorflow", dtype=dtype))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (dtype == "mixed_float16")
-    losses = [float(model.train_on_batch(*data())) for _ in range(6)]
-    assert losses[-1] < losses[0] / 2
+    losses = [float(model.train_on_batch(*data())) for _ in range(3)]
+    assert losses[-1] < losses[0]
     assert {array.dtype for array in arrays(model).values()} == {np.dtype("float32")}

@@ -1,4 +1,7 @@
-"""``training=True``: a model as the libraries' constructors return it, in every loop that keeps a model's mode."""
+"""``training=True``, and what a model keeps through training: its mode, its counts, its files to the bit.
+
+The loops of other libraries are those of docs/training.md, which run with the documents' code.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 import resnet_spec
 from resnet_spec import BackendError
 from tests.needs import need
-from tests.oracles.torchvision_original import models
 
 SPEC = "cifar/resnet20"
 COUNTER = "bn1.num_batches_tracked"
@@ -55,16 +57,6 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 
 # -- modes -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_model_trains_as_torchvisions_constructor_returns_it() -> None:
-    original = models().resnet18()
-    ours = resnet_spec.build("resnet18", "torch", training=True)
-    assert modes(ours) == modes(original) == {True}
-    gradients = [{name: p.requires_grad for name, p in model.named_parameters()} for model in (ours, original)]
-    assert gradients[0] == gradients[1]
-    assert modes(resnet_spec.build("resnet18", "torch")) == {False}
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -106,74 +98,12 @@ def test_a_model_that_does_not_train_is_refused() -> None:
         resnet_spec.build(SPEC, "onnx", training=True)
 
 
-# -- other libraries' loops --------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [True, False])
-def test_lightning_keeps_the_mode(training: bool, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    need("lightning")
-    # Its metrics import torchvision, whose operators must be registered first.
-    models()
-    import lightning
-
-    class Classifier(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = built(training)
-
-        def training_step(self, batch: Any, index: int) -> Tensor:
-            return nn.functional.cross_entropy(self.model(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    classifier = Classifier()
-    before, weight = statistics(classifier.model), classifier.model.conv1.weight.detach().clone()
-    trainer = lightning.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path
-    )
-    trainer.fit(classifier, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*batch()), batch_size=4))
-    assert training != any("module(s) in eval mode" in str(warning.message) for warning in recwarn)
-    assert not torch.equal(classifier.model.conv1.weight, weight)
-    moved = [not torch.equal(buffer, before[name]) for name, buffer in classifier.model.named_buffers()]
-    assert set(moved) == {training}
-    # Lightning's own checkpoint has the weights, and the counts, below a prefix.
-    (file,) = tmp_path.rglob("*.ckpt")
-    assert equal(resnet_spec.build(SPEC, "torch", file), classifier.model)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [True, False])
-def test_accelerate_keeps_the_mode(training: bool) -> None:
-    need("accelerate")
-    from accelerate import Accelerator
-
-    model = built(training)
-    before = statistics(model)
-    accelerator = Accelerator(cpu=True)
-    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    images, targets = batch()
-    accelerator.backward(nn.functional.cross_entropy(prepared(images), targets))
-    optimizer.step()
-    assert {not torch.equal(buffer, before[name]) for name, buffer in model.named_buffers()} == {training}
-    assert accelerator.unwrap_model(prepared) is model
-
-
 # -- save and resume ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "mmap"),
-    [
-        ("w.safetensors", True),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in [("w.safetensors", False), ("w.pth", False), ("w.pth", True)]
-        ),
-    ],
+    [("w.safetensors", True), *(pytest.param("w.pth", mmap, marks=pytest.mark.slow) for mmap in (False, True))],
 )
 def test_training_goes_on_from_a_file_to_the_bit(name: str, mmap: bool, tmp_path: Path) -> None:
     whole = built()
@@ -272,24 +202,6 @@ def test_an_averaged_model_is_saved_and_has_its_statistics_computed_again(use_bu
     resnet_spec.save(averaged.module, tmp_path / "a.safetensors", SPEC)
     read = resnet_spec.build(SPEC, "torch", tmp_path / "a.safetensors")
     torch.testing.assert_close(read.bn1.running_var, after["bn1.running_var"], rtol=0, atol=0)
-
-
-@pytest.mark.slow
-def test_timms_average_of_a_model(tmp_path: Path) -> None:
-    need("timm")
-    models()
-    from timm.utils import ModelEmaV3
-
-    model = built()
-    ema = ModelEmaV3(model, decay=0.5)
-    first = model.conv1.weight.detach().clone()
-    step(model, torch.optim.SGD(model.parameters(), lr=0.05), 0)
-    ema.update(model)
-    torch.testing.assert_close(ema.module.conv1.weight, (first + model.conv1.weight) / 2)
-    resnet_spec.save(ema.module, tmp_path / "ema.safetensors", SPEC)
-    assert torch.equal(
-        resnet_spec.build(SPEC, "torch", tmp_path / "ema.safetensors").conv1.weight, ema.module.conv1.weight
-    )
 
 
 # -- activation checkpointing ------------------------------------------------------------------------------------
