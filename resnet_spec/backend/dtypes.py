@@ -13,6 +13,7 @@ HalfDType: TypeAlias = Literal["float16", "bfloat16"]
 """The dtypes of half precision that a file of weights may have."""
 
 DTYPES: tuple[ModelDType, ...] = get_args(ModelDType)
+HALF: tuple[HalfDType, ...] = get_args(HalfDType)
 
 
 def checked_dtype(dtype: object) -> ModelDType:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resnet_spec.backend.dtypes import HALF, HalfDType
 from resnet_spec.cli.common import (
     BACKENDS,
     CHANGED_SINCE,
@@ -63,6 +64,9 @@ _WEIGHTS = weights_option("Compare under these weights instead of random ones.")
     "--quantization", metavar="FILE",
     help="Also compare each backend's 8-bit form, as 'quantize' wrote it, with an exact reference.",
 )  # fmt: skip
+@click.option(
+    "--half", type=click.Choice(HALF), help="Also compare each backend's half precision with its own float64.",
+)  # fmt: skip
 @click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
@@ -84,6 +88,7 @@ def parity(
     batch: int,
     optimize: bool,
     quantization: str | None,
+    half: HalfDType | None,
     bisect: bool,
     training_steps: int | None,
     junit: Path | None,
@@ -120,7 +125,7 @@ def parity(
             raise click.UsageError("name a spec")
         loaded = _loaded(specs, overrides, extent, weights)
         options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect, "training_steps": training_steps}
-        options |= {"optimize": optimize, "quantization": quantization}
+        options |= {"optimize": optimize, "quantization": quantization, "half": half}
         _compare(loaded, [name for name in backends.split(",") if name], results, options)
     _write(results, junit, html)
     if as_json:

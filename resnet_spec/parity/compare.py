@@ -13,11 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from resnet_spec.backend.dtypes import HALF, HalfDType
 from resnet_spec.errors import SpecError
 from resnet_spec.graph import SIZE_NAMES, Graph
 from resnet_spec.operations.fields import MAX_RANK, Shape
 from resnet_spec.parity.bisection import Bisection
 from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.half import HalfComparison
 from resnet_spec.parity.optimized import OptimizedComparison
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
@@ -67,6 +69,7 @@ def compare(
     training_steps: int | None = None,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
+    half: HalfDType | None = None,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
     """Compare what backends compute for a spec, given the same weights and random images.
@@ -91,6 +94,8 @@ def compare(
         optimize: Whether to compare the optimized form in each backend too (``build(..., optimize=True)``).
         quantization: What ``quantize`` returned, or its file: the 8-bit form in each backend is then compared with an
             exact integer reference too.
+        half: A half precision in which each backend is compared with its own float64 too, under weights and images
+            rounded to it.
         progress: A function that is called with a description of each step.
 
     Returns:
@@ -118,6 +123,7 @@ def compare(
             training_steps=training_steps,
             optimize=optimize,
             quantization=quantization,
+            half=half,
         )
 
 
@@ -159,8 +165,11 @@ class Comparison:
         training_steps: int | None = None,
         optimize: bool = False,
         quantization: str | Path | Quantization | None = None,
+        half: HalfDType | None = None,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
+        if half is not None and half not in HALF:
+            raise SpecError(f"half is one of {', '.join(HALF)}, not {half!r}")
         quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
         loaded = loaded_spec(spec, overrides, size)
         with self._recovering():
@@ -177,6 +186,7 @@ class Comparison:
                 training_steps=training_steps,
                 optimize=optimize,
                 quantization=quantized,
+                half=half,
             )
 
     def compare(
@@ -228,6 +238,7 @@ class Comparison:
         training_steps: int | None,
         optimize: bool = False,
         quantization: Quantization | None = None,
+        half: HalfDType | None = None,
         original: Original | None = None,
         called: str = ORIGINAL,
     ) -> ParityReport:
@@ -246,7 +257,7 @@ class Comparison:
             logits = original(images)[-1]
             reference = f"{self._processes[0].name} float64"
             differences.append(logits_difference("float32", called, reference, logits, exact[0], size, error))
-        nodes, findings = (), ()
+        nodes, findings, notes = (), (), ()
         if bisect:
             first, *others = self._processes
             bisection = Bisection(first, others, self._files, self._progress, explaining=lambda: first)
@@ -261,6 +272,11 @@ class Comparison:
             more, wrong = quantized.run(graph, arrays, quantization, images, seed, bisect=bisect)
             differences += more
             findings = (*findings, *wrong)
+        if half is not None:
+            halves = HalfComparison(self._processes, self._files, self._progress)
+            more, note = halves.run(graph, arrays, images, seed, half)
+            differences += more
+            notes = (note,)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._files, self._progress)
             plan = Plan(training_steps, batch, seed + 2)
@@ -280,6 +296,7 @@ class Comparison:
             findings=findings,
             outline=outline_of(graph, nodes),
             remark="" if bisect else remark_on(exact[0]),
+            notes=notes,
         )
 
     def _exact(

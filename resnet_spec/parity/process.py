@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from resnet_spec.backend.optimizers import Optimizer, to_data
-from resnet_spec.backend.protocol import DType
 from resnet_spec.backend.registry import find
 from resnet_spec.errors import BackendError, ResnetSpecError
 from resnet_spec.graph import Graph
@@ -29,12 +28,13 @@ from resnet_spec.parity.optimized_nodes import Judged
 from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.quantized_nodes import JudgedCodes
 from resnet_spec.parity.report import largest_difference, logits_size
-from resnet_spec.parity.rounding import LINEAR, UNIT, RoundingError, draws_for
+from resnet_spec.parity.rounding import LINEAR, UNIT, Noise, RoundingError, draws_for
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.parity.report import Difference
 
 
@@ -244,7 +244,7 @@ class BackendProcess(WorkerProcess):
         self,
         graph: Graph,
         weights: Path,
-        *dtypes: DType,
+        *dtypes: ModelDType,
         exact_statistics: bool = False,
         optimize: bool = False,
         passes: int | None = None,
@@ -271,7 +271,7 @@ class BackendProcess(WorkerProcess):
         )
         self._quantization = quantization
 
-    def forward(self, images: NDArray[Any], dtype: DType | None = None, *, training: bool = False) -> None:
+    def forward(self, images: NDArray[Any], dtype: ModelDType | None = None, *, training: bool = False) -> None:
         """Ask for one pass over ``images`` (batch, channels, height, width).
 
         Without ``dtype``, in the first precision that was loaded.
@@ -283,21 +283,26 @@ class BackendProcess(WorkerProcess):
 
         The float64 model must be loaded.
         """
-
-        def moved(unit: float, draws: int = 1) -> list[NDArray[Any]]:
-            self._ask_with_files("perturbed", {"images": images}, seed=seed, draws=draws, unit=unit)
-            return self.outputs()
-
-        def effect(unit: float, exact: NDArray[Any]) -> float:
-            return max(largest_difference(output, exact) for output in moved(unit, draws_for(exact.size)))
-
-        error = effect(UNIT["float32"], exact)
+        error = self.effect(Noise.of("float32"), images, seed, exact)
         # In proportion to the noise where it is small; not so where it is NaN, or as large as the output.
         if error <= LINEAR * logits_size(exact):
             return RoundingError(error, error)
         # Relative to the nodes without noise: a model that connects them otherwise differs from them by a mistake.
-        (still,) = moved(0.0)
-        return RoundingError(error, effect(UNIT["float64"], still) * UNIT["float32"] / UNIT["float64"])
+        (still,) = self._moved(Noise(0.0, 0.0), images, seed, 1)
+        of_float64 = self.effect(Noise.of("float64"), images, seed, still)
+        return RoundingError(error, of_float64 * UNIT["float32"] / UNIT["float64"])
+
+    def effect(self, noise: Noise, images: NDArray[Any], seed: int, exact: NDArray[Any]) -> float:
+        """Wait, and return how far rounding noise moves the last output, which is ``exact`` without it.
+
+        The float64 model must be loaded.
+        """
+        outputs = self._moved(noise, images, seed, draws_for(exact.size))
+        return max(largest_difference(output, exact) for output in outputs)
+
+    def _moved(self, noise: Noise, images: NDArray[Any], seed: int, draws: int) -> list[NDArray[Any]]:
+        self._ask_with_files("perturbed", {"images": images}, seed=seed, draws=draws, noise=noise)
+        return self.outputs()
 
     def optimized_nodes(self, images: NDArray[Any], seed: int) -> list[Difference]:
         """Wait, and return the differences of each node of the optimized form, loaded in both precisions."""

@@ -8,6 +8,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec import notebook
+from resnet_spec.backend.dtypes import HalfDType
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
 from resnet_spec.drawing import Outline, svg
@@ -46,7 +47,7 @@ class Difference:
     """
 
     quantity: Quantity
-    dtype: DType | Literal["int8"]
+    dtype: DType | HalfDType | Literal["int8"]
     backend: str
     reference: str
     largest: float
@@ -175,7 +176,8 @@ class ParityReport:
         remark: Why the logits may hide mistakes, where they were compared alone; empty otherwise.
         structure: How the layers of a model of another library differ from the spec's, in the spec's order. Where they
             do, nothing was computed: ``deviation`` and ``rounding_tolerance`` are NaN, and there are no differences.
-        notes: What was read differently from how that model states it, and what differs in training only.
+        notes: What was read differently from how that model states it, and what differs in training only; or which
+            mistakes half precision hides.
         outline: How the network is drawn in the page, where nodes were compared; not a part of the data.
 
     Examples:

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.protocol import DType
 
-UNIT: dict[DType, float] = {"float64": 2.0**-53, "float32": 2.0**-24}
+UNIT: dict[ModelDType, float] = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff: the largest relative error of rounding one number."""
 
-SMALLEST: dict[DType, float] = {"float64": 2.3e-308, "float32": 1.2e-38}
+SMALLEST: dict[ModelDType, float] = {"float64": 2.3e-308, "float32": 1.2e-38, "float16": 6.2e-5, "bfloat16": 1.2e-38}
 """The smallest normal numbers; a processor may treat smaller ones as zero."""
 
 ROUNDING_FACTOR = 2.0
@@ -52,8 +53,41 @@ RELATIVE_TOLERANCE = 1e-9
 LINEAR = 0.01
 """The largest rounding error, relative to the result, that grows in proportion to the unit roundoff."""
 
+STORED = 8
+"""How many roundings of one operation are of values, and not of a sum's partial sums: the most of any formula."""
+
 SAMPLES = 256
 """The least number of values to estimate a rounding error from; for fewer outputs, several runs are perturbed."""
+
+
+class Noise(NamedTuple):
+    """The rounding noise of a precision.
+
+    Attributes:
+        value: The unit roundoff of values.
+        sum: That of partial sums.
+    """
+
+    value: float
+    sum: float
+
+    @classmethod
+    def of(cls, dtype: ModelDType) -> Noise:
+        """Return that of a dtype; partial sums of half precision are float32."""
+        return cls(UNIT[dtype], min(UNIT[dtype], UNIT["float32"]))
+
+    def deviations(self, roundings: int, *, of_a_sum: bool) -> tuple[float, float]:
+        """Return the standard deviations of an operation's inputs and of its result, as parts of them.
+
+        Its inputs are moved by as many roundings in a row as one value may undergo, and so is its result. In half
+        precision a sum is of exact products, and its result rounded once.
+        """
+        if self.value == self.sum or not roundings:
+            return (roundings**0.5 * self.value,) * 2
+        if of_a_sum:
+            return roundings**0.5 * self.sum, (self.value**2 + roundings * self.sum**2) ** 0.5
+        of_values = min(roundings, STORED)
+        return ((of_values * self.value**2 + (roundings - of_values) * self.sum**2) ** 0.5,) * 2
 
 
 class RoundingError(NamedTuple):
@@ -91,10 +125,15 @@ def with_rounding_noise(
     value: NDArray[Any], roundings: int, generator: np.random.Generator, unit: float
 ) -> NDArray[Any]:
     """Return a value with each element moved by a random part of itself, of standard deviation √roundings · unit."""
-    if not roundings:
+    return with_noise(value, roundings**0.5 * unit, generator)
+
+
+def with_noise(value: NDArray[Any], deviation: float, generator: np.random.Generator) -> NDArray[Any]:
+    """Return a value with each element moved by a random part of itself, of a standard deviation."""
+    if not deviation:
         return value
     import numpy as np
 
     # Uniform noise is cheap; with width √12 its standard deviation is 1.
     noise = generator.random(value.shape, np.float32) - np.float32(0.5)
-    return value * (1 + (12 * roundings) ** 0.5 * unit * noise.astype(value.dtype))
+    return value * (1 + 12**0.5 * deviation * noise.astype(value.dtype))

@@ -7,14 +7,19 @@ from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.graph import INPUT, Graph, Node
+from resnet_spec.operations import Category, StdConv
 from resnet_spec.parity.report import largest_difference
-from resnet_spec.parity.rounding import UNIT, draws_for, with_rounding_noise
+from resnet_spec.parity.rounding import Noise, draws_for, with_noise
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from resnet_spec.backend.protocol import Backend, DType
+
+FLOAT32 = Noise.of("float32")
+
+_SUMS = (Category.CONVOLUTION, Category.LINEAR, Category.POOLING)
 
 
 class Walk:
@@ -120,16 +125,16 @@ def walk_with_noise(
     images: NDArray[Any],
     generator: np.random.Generator,
     rounded: Container[str] = (),
-    unit: float = UNIT["float32"],
+    noise: Noise = FLOAT32,
 ) -> NDArray[Any]:
-    """Return the last output of a float64 model with the rounding noise of a unit roundoff; see ``rounding``.
+    """Return the last output of a float64 model with rounding noise; see ``rounding``.
 
     ``rounded`` are the layers whose parameters were computed, and rounded to float32.
     """
     values = Values(graph, images)
     value = images
     for node in graph.nodes:
-        value = apply_with_noise(backend, model, graph, node, values.take(node), generator, rounded, unit)
+        value = apply_with_noise(backend, model, graph, node, values.take(node), generator, rounded, noise)
         values.put(node.name, value)
     return value
 
@@ -142,7 +147,7 @@ def apply_with_noise(
     inputs: list[NDArray[Any]],
     generator: np.random.Generator,
     rounded: Container[str] = (),
-    unit: float = UNIT["float32"],
+    noise: Noise = FLOAT32,
 ) -> NDArray[Any]:
     """Return one node's value with rounding noise in its inputs and in the result.
 
@@ -151,5 +156,11 @@ def apply_with_noise(
     """
     # A parameter that was rounded is one rounding more in each of its terms.
     count = node.operation.roundings(*graph.input_shapes(node)) + (node.layer in rounded)
-    moved = [with_rounding_noise(value, count, generator, unit) for value in inputs]
-    return with_rounding_noise(backend.apply(model, graph, node.name, moved), count, generator, unit)
+    given, result = noise.deviations(count, of_a_sum=_is_a_sum(node))
+    moved = [with_noise(value, given, generator) for value in inputs]
+    return with_noise(backend.apply(model, graph, node.name, moved), result, generator)
+
+
+def _is_a_sum(node: Node) -> bool:
+    """Whether a node adds products of what it is given: a standardized kernel is computed first, and rounded."""
+    return node.operation.category in _SUMS and not isinstance(node.operation, StdConv)

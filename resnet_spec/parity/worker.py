@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from resnet_spec.backend.dtypes import ModelDType
 from resnet_spec.backend.optimizing import Forms, finish, optimized
-from resnet_spec.backend.protocol import Backend, DType
+from resnet_spec.backend.protocol import Backend
 from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import get_backend, prepare_process
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
+from resnet_spec.parity.rounding import Noise
 from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import read_safetensors
 
@@ -35,7 +37,7 @@ class _Worker:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.models: dict[DType, Any] = {}
+        self.models: dict[Any, Any] = {}
         self.compiled: object = None
         self.graph: Graph
         self.forms: Forms
@@ -58,7 +60,7 @@ class _Worker:
         for dtype in request["dtypes"]:
             weights = read_safetensors(Path(request["weights"])).tensors
             computed = self.forms.rewriting.arrays(weights) if request["optimize"] else weights
-            arrays = {name: array.astype(dtype, copy=False) for name, array in computed.items()}
+            arrays = {name: array.astype(_given(dtype), copy=False) for name, array in computed.items()}
             if wanted != self.compiled and quantization is not None:
                 self.models[dtype] = quantizing(self.backend).compile_quantized(self.graph, quantization, dtype=dtype)
             elif wanted != self.compiled:
@@ -72,15 +74,15 @@ class _Worker:
         """Run a model once, and save the outputs, and in training the arrays after it."""
         import numpy as np
 
-        dtype: DType = request["dtype"] or next(iter(self.models))
-        images = np.load(request["images"]).astype(dtype, copy=False)
+        dtype: ModelDType = request["dtype"] or next(iter(self.models))
+        images = np.load(request["images"]).astype(_given(dtype), copy=False)
         outputs = self.backend.forward(self.models[dtype], images, training=request["training"])
         save_arrays(Path(request["result"]), dict(enumerate(outputs)))
         if request["training"]:
             self._save_model_arrays(dtype, request)
 
     def perturbed(self, request: Mapping[str, Any]) -> None:
-        """Run the float64 model several times with the rounding noise of ``unit``, and save the last outputs."""
+        """Run the float64 model several times with rounding noise, and save the last outputs."""
         import numpy as np
 
         from resnet_spec.parity.optimized_nodes import rounded_nodes
@@ -90,7 +92,7 @@ class _Worker:
         generators = [np.random.default_rng([request["seed"], draw]) for draw in range(request["draws"])]
         rounded = rounded_nodes(self.forms)
         moved = [
-            walk_with_noise(self.backend, model, self.graph, images, generator, rounded, request["unit"])
+            walk_with_noise(self.backend, model, self.graph, images, generator, rounded, Noise(*request["noise"]))
             for generator in generators
         ]
         save_arrays(Path(request["result"]), dict(enumerate(moved)))
@@ -196,7 +198,7 @@ class _Worker:
         images = np.load(request["images"])
         return {"nodes": judge_nodes(self.backend, plain, self.models, self.forms, images, generator)}
 
-    def _save_model_arrays(self, dtype: DType, request: Mapping[str, Any]) -> None:
+    def _save_model_arrays(self, dtype: ModelDType, request: Mapping[str, Any]) -> None:
         save_arrays(Path(request["after"]), self.backend.arrays(self.models[dtype], self.graph))
 
 
@@ -207,6 +209,11 @@ COMMANDS = (
     "load", "forward", "perturbed", "gradients", "train", "begin", "step", "inspect", "optimized_nodes", "integers",
     "quantized_nodes",
 )  # fmt: skip
+
+
+def _given(dtype: ModelDType) -> str:
+    """What a model's images and weights are given in: NumPy has no bfloat16."""
+    return dtype if dtype == "float64" else "float32"
 
 
 def main() -> None:

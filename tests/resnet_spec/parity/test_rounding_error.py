@@ -25,8 +25,8 @@ class Amplifier(BackendProcess):
         self.factor, self.mistake = factor, mistake
         self.asked: list[float] = []
 
-    def _ask_with_files(self, command: str, files: Mapping[str, NDArray[Any]], **request: Any) -> None:
-        self.asked.append(request["unit"])
+    def _ask_with_files(self, command: str, arrays: Mapping[str, NDArray[Any]], **request: Any) -> None:
+        self.asked.append(request["noise"].value)
 
     def outputs(self) -> list[NDArray[Any]]:
         return [EXACT + self.mistake + min(2, self.factor * self.asked[-1])]

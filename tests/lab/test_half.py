@@ -1,0 +1,15 @@
+"""The table of half precision is that of the recorded results, in which every network agrees."""
+
+from __future__ import annotations
+
+import json
+
+from tests.lab.half import BACKENDS, DOCUMENT, HEADING, NETWORKS, RESULTS, table
+
+
+def test_every_network_agrees_and_the_page_matches_the_results() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+
+    assert results.keys() == NETWORKS.keys()
+    assert all(own[name] <= own["bound"] for found in results.values() for own in found.values() for name in BACKENDS)
+    assert DOCUMENT.read_text(encoding="utf-8").partition(HEADING)[2] == table(results)
