@@ -13,7 +13,7 @@ def test_every_network_agrees_and_the_page_matches_the_results() -> None:
     assert {found["verdict"] for found in results.values() if "bound" in found} == {"agrees"}
     assert max(found["float64"] for found in results.values() if "bound" in found) < 1e-9
     text = DOCUMENT.read_text("utf-8")
-    assert text == document(text, results), "run python -m tests.lab.jax_parity"
+    assert text == document(text, results), "run python -m tests.lab.jax_parity --seconds 0"
 
 
 def test_the_results_are_of_the_current_networks() -> None:
