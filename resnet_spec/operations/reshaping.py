@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes import c_float
 from math import prod
 from typing import Annotated, Literal
 
@@ -57,6 +58,10 @@ class Pad(Ranked):
         if self.mode == "reflect" and any(max(edges) >= size for edges, size in zip(self.padding, sizes, strict=True)):
             raise ShapeError(f"cannot reflect {as_text(inputs[0])}: the padding must be smaller than the map")
         return channels, *(size + sum(edges) for edges, size in zip(self.padding, sizes, strict=True))
+
+    def roundings(self, *inputs: Shape) -> int:
+        # Whether float32 rounds the constant.
+        return int(c_float(self.value).value != self.value)
 
 
 class PadChannels(BaseOperation):

@@ -26,10 +26,15 @@ SPECS = Path(__file__).with_name("specs")
 
 # TensorFlow compiles each depthwise convolution in float64, which takes a minute: 6e-15 and 5e-15 on 2026-11-30.
 BACKENDS = {
+    "convnextv2_atto": ("torch", "onnx"),
     "fasternet_t0": ("torch", "tensorflow", "onnx"),
+    "hrnet_w18_small": ("torch", "onnx"),
     "mambaout_femto": ("torch", "onnx"),
     "rdnet_tiny": ("torch", "onnx"),
+    "tresnet_m": ("torch", "onnx"),
 }
+
+SIZE = {"input.height": 32, "input.width": 64}
 
 TOLERANCE = 1e-9
 """The largest difference, in standard deviations of the original's output."""
@@ -50,7 +55,7 @@ def original(name: str) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_network_of_another_family_computes_what_timm_computes(name: str) -> None:
-    graph = resnet_spec.load(SPECS / f"{name}.yaml").to_graph().at_size(32, 64)
+    graph = resnet_spec.load(SPECS / f"{name}.yaml", SIZE).to_graph()
     model = original(name)
     state = {key: tensor.numpy() for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
     assert {p.name: p.shape for p in graph.parameters()} == {key: array.shape for key, array in state.items()}

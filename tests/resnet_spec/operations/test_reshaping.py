@@ -103,6 +103,8 @@ def test_parameters(operation: Any, shape: Shape, slots: list[Any]) -> None:
 ROUNDINGS = [
     (make("pad1d", padding=1), [(4, 9)], 0),
     (make("pad2d", padding=1), [MAP], 0),
+    (make("pad2d", padding=1, value=0.5), [MAP], 0),
+    (make("pad2d", padding=1, value=0.1), [MAP], 1),
     (make("pad3d", padding=1), [(4, 9, 9, 9)], 0),
     (make("pad_channels", after=1), [MAP], 0),
     (make("flatten"), [MAP], 0),
