@@ -41,7 +41,10 @@ def test_messages_name_no_argument_that_is_not_an_option() -> None:
     """Whatever a message outside the commands asks for can be given to a command, too."""
     named = {name for path in PACKAGE.rglob("*.py") if not OTHERS & {*path.parts} for name in _named(path)}
     assert named >= {"overrides", "adapt", "take", "force", "format"}
-    assert {name for name in named if as_options(f"{name}=True", program) == f"{name}=True"} == {"allow_pickle"}
+    assert {name for name in named if as_options(f"{name}=True", program) == f"{name}=True"} == {
+        "allow_pickle",
+        "training",
+    }
 
 
 def _named(path: Path) -> Iterator[str]:
