@@ -19,8 +19,8 @@ from resnet_spec.weights.formats.safetensors import write_safetensors
 from tests.oracles.torchvision_original import models
 
 NAMES = ("resnet50", "resnext50_32x4d")
-PAIRS = 20
-SECONDS = 0.5
+PAIRS = 11
+SECONDS = 0.3
 ORT = "onnxruntime-optimized"
 FROZEN = {1: "≤ 1.03", 8: "≤ 1.22"}
 BACKENDS = {"torch-frozen": "torch", "tflite-optimized": "tensorflow", "tflite-int8": "tensorflow"}
