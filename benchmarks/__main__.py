@@ -65,10 +65,10 @@ def report(ratios: list[Ratio]) -> str:
     rows = "\n".join(row(ratio) for ratio in ratios)
     return (
         "# Benchmarks\n\n"
-        "Written by `make benchmark`; do not edit. Each row times two implementations of one task alternately in one\n"
-        "process. *Ours* and *theirs* are median seconds, or GiB where a row says so; *ratio* is the median of ours /\n"
-        "theirs over the pairs, with a 95 % bootstrap interval. Each row comes from the last run of its benchmark.\n"
-        "Seconds depend on the machine; ratios carry over.\n\n"
+        "Written by `make benchmark`; do not edit. Each row times two implementations of one task alternately: in one"
+        " process, or\nfiles of runtimes each in its own. *Ours* and *theirs* are median seconds, or GiB where a row"
+        " says so; *ratio* is the\nmedian of ours / theirs over the pairs, with a 95 % bootstrap interval. Each row"
+        " comes from the last run of its benchmark.\nSeconds depend on the machine; ratios carry over.\n\n"
         f"Machine: {processor()}. {versions}.\n\n{header}\n{rows}\n"
     )
 
