@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_spec.backend.checkpoint import narrow_bfloat16, widen_bfloat16
+from tests.needs import need
 
 
 @pytest.mark.parametrize("dtype", ["<u2", "<i2"])
@@ -19,7 +20,9 @@ def test_bfloat16_is_widened_exactly(shape: tuple[int, ...], dtype: str) -> None
 
 
 def test_bfloat16_is_rounded_as_by_ml_dtypes() -> None:
-    ml_dtypes = pytest.importorskip("ml_dtypes")
+    need("ml_dtypes")
+    import ml_dtypes
+
     bits = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint64).astype(np.uint32)
     edges = [0, 0x80000000, 0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 1, 0x00800000]
     values = np.concatenate([bits, np.array(edges, np.uint32)]).view(np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_spec.evaluating.scores import Results, change, is_probabilities, score, wilson
+from tests.needs import need
 
 LOGITS = np.array([[0.0, 3.0, 1.0], [2.0, 2.0, 2.0], [np.nan, 1.0, 0.0]], np.float32)
 
@@ -13,7 +14,9 @@ LOGITS = np.array([[0.0, 3.0, 1.0], [2.0, 2.0, 2.0], [np.nan, 1.0, 0.0]], np.flo
 @pytest.mark.slow
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (10, 10), (8, 10), (40_429, 50_000), (1, 1)])
 def test_the_interval_is_wilsons(right: int, count: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
+    need("scipy")
+    from scipy import stats
+
     wanted = stats.binomtest(right, count).proportion_ci(0.95, "wilson")
     found = wilson(right, count)
     assert found.share == right / count
