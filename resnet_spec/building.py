@@ -17,7 +17,7 @@ from resnet_spec.backend.training import begin_training, check_trains, counters_
 from resnet_spec.errors import WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.initialization import initialize
-from resnet_spec.quantization import Quantization, check
+from resnet_spec.quantization import Quantization, check, report_other_weights
 from resnet_spec.spec.loader import Overrides, load
 from resnet_spec.spec.spec import Spec
 from resnet_spec.weights.atomic import ending
@@ -250,6 +250,7 @@ def built_with_graph(
     else:
         fitted = fitted._replace(arrays=forms.rewriting.arrays(fitted.arrays))
     if quantized is not None:
+        report_other_weights(quantized, fitted.arrays)
         model = quantizing(compiler).compile_quantized(forms.graphs[-1], quantized, **chosen)
     else:
         model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)

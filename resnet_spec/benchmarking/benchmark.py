@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import logits_size
 from resnet_spec.quantization import Quantization
 from resnet_spec.weights.formats.safetensors import write_safetensors
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -196,6 +199,8 @@ class _Reference(NamedTuple):
                 progress(f"{graph.name}: computing the 8-bit form in integers")
                 own = addressed(quantization, spec.to_graph(), graph)
                 quantized = integer_reference(process, Scratch(folder), graph, arrays, own, images, seed)
+                if quantized.remark:
+                    log.warning("%s", quantized.remark)
         images = images.astype("float32")
         return cls(backend, graph, graph_file, weights_file, images, logits, error, optimized_error, quantized)
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnet_spec.cli.common import JSON, LINE, SEED, SET, SPECS, as_options, print_json, progress, weights_option
+from resnet_spec.cli.common import (
+    JSON,
+    LINE,
+    SEED,
+    SET,
+    SPECS,
+    as_options,
+    print_json,
+    progress,
+    tell_remarks,
+    weights_option,
+)
 from resnet_spec.cli.parity import extent_for, parse_extent
 from resnet_spec.cli.tables import Column, print_table, shows_styles
 from resnet_spec.errors import ResnetSpecError
@@ -91,7 +102,7 @@ def bench(
         require("reports", "an HTML page", "jinja2")
     reports: list[BenchmarkReport] = []
     errors: dict[str, ResnetSpecError] = {}
-    with progress() as tell:
+    with tell_remarks(), progress() as tell:
         for spec in specs:
             try:
                 report = benchmark(

@@ -269,14 +269,14 @@ class Comparison:
             findings = (*findings, *wrong)
         if quantization is not None:
             quantized = QuantizedComparison(self._processes, self._files, self._progress)
-            more, wrong = quantized.run(graph, arrays, quantization, images, seed, bisect=bisect)
+            more, wrong, remark = quantized.run(graph, arrays, quantization, images, seed, bisect=bisect)
             differences += more
-            findings = (*findings, *wrong)
+            findings, notes = (*findings, *wrong), (remark,) if remark else ()
         if half is not None:
             halves = HalfComparison(self._processes, self._files, self._progress)
             more, note = halves.run(graph, arrays, images, seed, half)
             differences += more
-            notes = (note,)
+            notes = (*notes, note)
         if training_steps is not None:
             training = TrainingComparison(self._processes, self._files, self._progress)
             plan = Plan(training_steps, batch, seed + 2)

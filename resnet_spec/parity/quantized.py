@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from resnet_spec.backend.optimizing import core_forms
 from resnet_spec.graph import INPUT
 from resnet_spec.parity.exchange import Scratch
-from resnet_spec.parity.quantized_nodes import FLOAT, JudgedCodes
+from resnet_spec.parity.quantized_nodes import FLOAT, JudgedCodes, between_midpoints
 from resnet_spec.parity.report import Difference, Finding, largest_difference, logits_size
 from resnet_spec.parity.rounding import ROUNDING_FACTOR, draws_for
 from resnet_spec.quantization import Quantization, check
@@ -50,6 +50,7 @@ class Exact(NamedTuple):
         file: A file of the quantization.
         logits: The exact logits.
         allowed: The largest difference that the roundings of a runtime explain.
+        remark: What to say of the weights, if they are not those of the calibration.
     """
 
     graph: Graph
@@ -57,6 +58,7 @@ class Exact(NamedTuple):
     file: Path
     logits: NDArray[Any]
     allowed: float
+    remark: str
 
     def difference(self, name: str, logits: NDArray[Any]) -> Difference:
         """Return the difference of the logits of the first images."""
@@ -89,7 +91,8 @@ def integer_reference(
     optimized = forms.graphs[-1]
     check(optimized, quantization, graph.fingerprint)
     weights, file = files.new("quantized.safetensors"), files.new("quantization.json")
-    write_safetensors(weights, forms.rewriting.arrays(arrays, "float32"))
+    computed = forms.rewriting.arrays(arrays, "float32")
+    write_safetensors(weights, computed)
     file.write_text(quantization.to_json(), "utf-8")
     process.load(optimized, weights, "float64")
     outputs = len(images) * prod(optimized.by_name[optimized.outputs[-1]].shape)
@@ -98,7 +101,7 @@ def integer_reference(
     # At least what float32 makes of what is not on a grid.
     moves = max(largest_difference(other, exact) for other in moved)
     allowed = max(ROUNDING_FACTOR * moves, FLOAT * logits_size(exact))
-    return Exact(optimized, weights, file, exact, allowed)
+    return Exact(optimized, weights, file, exact, allowed, quantization.remark_on(computed))
 
 
 class QuantizedComparison:
@@ -112,9 +115,10 @@ class QuantizedComparison:
     def run(
         self, graph: Graph, arrays: Arrays, quantization: Quantization, images: NDArray[Any], seed: int, *,
         bisect: bool,
-    ) -> tuple[list[Difference], list[Finding]]:  # fmt: skip
-        """Return the differences of the logits, and with ``bisect`` the first node of each backend that is wrong."""
+    ) -> tuple[list[Difference], list[Finding], str]:  # fmt: skip
+        """Return the differences of the logits, with ``bisect`` the first wrong node of each backend, and a remark."""
         self._progress(f"{graph.name}: 8-bit reference")
+        images = between_midpoints(images, quantization)
         exact = integer_reference(self._processes[0], self._files, graph, arrays, quantization, images, seed)
         differences: list[Difference] = []
         findings: list[Finding] = []
@@ -127,7 +131,7 @@ class QuantizedComparison:
                 wrong = next((node for node in process.quantized_nodes(images) if not node.passed), None)
                 if wrong is not None:
                     findings.append(_finding(process.name, wrong))
-        return differences, findings
+        return differences, findings, exact.remark
 
 
 def _finding(backend: str, node: JudgedCodes) -> Finding:

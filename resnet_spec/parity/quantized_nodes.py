@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 STEPS = 1.001
 """Codes that a value may differ by, and what float32 makes of it."""
 
+MIDPOINT = 0.499
+"""How far an image's number may be from its code, in steps, so that each runtime rounds it to that code."""
+
 FLOAT = 1e-4
 """How far a value in float may be from the reference's, of its root mean square: float32's rounding in any layer."""
 
@@ -51,6 +54,29 @@ class JudgedCodes(NamedTuple):
     def passed(self) -> bool:
         """Whether the difference is allowed; never with NaN."""
         return self.largest <= self.allowed
+
+
+def between_midpoints(images: NDArray[Any], quantization: Quantization) -> NDArray[Any]:
+    """Move the numbers of images that are nearly as far from one code as from the next, as many of photographs are.
+
+    The codes of the input are not compared, so every runtime must round to the same.
+
+    Args:
+        images: (N, *input).
+        quantization: What is quantized.
+
+    Returns:
+        The images, in float32.
+    """
+    import numpy as np
+
+    grid = quantization.values.get(INPUT)
+    images = images.astype("float32", copy=False)
+    if grid is None:
+        return images
+    nearest = grid.rounded(images)
+    reach = np.where((grid.limits[0] < images) & (images < grid.limits[1]), MIDPOINT * grid.scale, np.inf)
+    return images.clip(nearest - reach, nearest + reach).astype("float32")
 
 
 def reference_of(

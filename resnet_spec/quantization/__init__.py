@@ -11,10 +11,11 @@ from resnet_spec.quantization.form import (
     Method,
     Quantization,
     covering,
+    hash_of,
     kernel_codes,
     kernel_scales,
 )
-from resnet_spec.quantization.placement import Placement, check, grids_of, is_selecting, place
+from resnet_spec.quantization.placement import Placement, check, grids_of, is_selecting, place, report_other_weights
 from resnet_spec.quantization.reference import IntegerReference, Value, bias_codes
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "check",
     "covering",
     "grids_of",
+    "hash_of",
     "is_selecting",
     "kernel_codes",
     "kernel_scales",
     "place",
+    "report_other_weights",
 ]

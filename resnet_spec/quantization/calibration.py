@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from resnet_spec.quantization.form import (
     Grid,
     Method,
     Quantization,
+    hash_of,
     kernel_scales,
 )
 from resnet_spec.quantization.placement import grids_of, place
 from resnet_spec.quantization.ranges import Histogram
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +81,10 @@ def calibrate(
             histogram.see(given[name])
     if not count:
         raise QuantizationError("no image was given")
+    small = [name for name, histogram in found.items() if histogram.is_below_every_grid]
+    if small:
+        more = f" and {len(small) - 1} more values" if small[1:] else ""
+        log.warning("%s%s: all numbers are too small for an 8-bit grid, and become 0 or a few codes", small[0], more)
     if method != "minmax":
         for batch in batches():
             given = values(batch)
@@ -87,6 +95,7 @@ def calibrate(
     chosen = Quantization(
         network=graph.name,
         fingerprint=graph.fingerprint,
+        weights=hash_of({parameter.name: arrays[parameter.name] for parameter in optimized.parameters()}),
         method=method,
         images=CalibrationImages(count=count, sha256=digest.hexdigest()),
         kept=tuple(keep),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -147,6 +149,7 @@ class Quantization(Frozen):
         format: The version of this format.
         network: The name of the spec.
         fingerprint: The fingerprint of the spec's graph.
+        weights: The hash of the weights (``hash_of``), or None: of unknown ones, which are not compared.
         method: How the range of each value was chosen.
         images: What was calibrated with.
         kept: Patterns of the names of nodes that were kept in float by request.
@@ -158,6 +161,7 @@ class Quantization(Frozen):
     format: Literal[1] = 1
     network: Annotated[str, Field(max_length=200)]
     fingerprint: Hash
+    weights: Hash | None = None
     method: Method
     images: CalibrationImages
     kept: tuple[str, ...] = ()
@@ -169,6 +173,23 @@ class Quantization(Frozen):
         return f"Quantization({self.network!r}, {len(self.values)} values, {len(self.kernels)} kernels, {self.method})"
 
     __str__ = __repr__
+
+    def remark_on(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """What to say of weights, which may be trained further, or others by mistake.
+
+        Args:
+            arrays: Those of the optimized graph.
+
+        Returns:
+            A line if they are not the weights of the calibration; else nothing.
+        """
+        if self.weights is None or (found := hash_of(arrays)) == self.weights:
+            return ""
+        return (
+            f"the 8-bit grids of {self.network} were chosen with the weights {self.weights[:8]}, and these are"
+            f" {found[:8]}: repeat 'resnet-spec quantize' with these, or set \"weights\": null in the file to keep its"
+            " grids for any"
+        )
 
     def to_json(self) -> str:
         """The text of a file: indented, each grid and each kernel in a line.
@@ -237,6 +258,31 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in found if sum(name == other for other, _ in pairs) > 1)
         raise ValueError(f"{twice!r} is there twice")
     return found
+
+
+def hash_of(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The SHA-256 of weights: of each array in the order of the names its name, shape and float32 numbers in C order.
+
+    Args:
+        arrays: The arrays of an optimized graph.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Examples:
+        >>> import numpy as np
+        >>> from resnet_spec.quantization import hash_of
+        >>> hash_of({"fc.bias": np.zeros(2)})[:8] == hash_of({"fc.bias": np.zeros(2, "float32")})[:8]
+        True
+    """
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], "<f4")
+        digest.update(f"{name} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def kernel_codes(kernel: NDArray[Any], scales: tuple[float, ...]) -> NDArray[Any]:

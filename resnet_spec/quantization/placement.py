@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.errors import Problem, QuantizationError, suggest
 from resnet_spec.graph import INPUT, Graph, Node
@@ -29,6 +30,11 @@ from resnet_spec.operations import (
 )
 from resnet_spec.optimization.rewriting import Uses
 from resnet_spec.quantization.form import Grid, Quantization
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 INTEGER = (Add, AvgPool, Concat, Conv, GlobalAvgPool, Linear, Mean, Multiply)
 """Operations that runtimes compute in integers, and whose value needs a grid of its own."""
@@ -141,6 +147,17 @@ def grids_of(graph: Graph, quantization: Quantization) -> dict[str, Grid]:
         elif is_selecting(node) and node.inputs[0] in grids:
             grids[node.name] = grids[node.inputs[0]]
     return grids
+
+
+def report_other_weights(quantization: Quantization, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Warn in the log unless weights are those of the calibration.
+
+    Args:
+        quantization: What the file states.
+        arrays: The arrays of the optimized graph.
+    """
+    if remark := quantization.remark_on(arrays):
+        log.warning("%s", remark)
 
 
 def check(graph: Graph, quantization: Quantization, fingerprint: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import Problem, QuantizationError
-from resnet_spec.quantization.form import HIGH, LOW, Grid, Method, covering
+from resnet_spec.quantization.form import HIGH, LOW, SMALLEST, Grid, Method, covering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,11 @@ class Histogram:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise QuantizationError(Problem("is NaN or infinite, so that no grid covers it", self.name))
         self.low, self.high = min(self.low, low), max(self.high, high)
+
+    @property
+    def is_below_every_grid(self) -> bool:
+        """Whether all numbers that were seen are so small that the finest grid has few codes for them."""
+        return 0 < self.high - self.low < SMALLEST * (HIGH - LOW)
 
     def count(self, values: NDArray[Any]) -> None:
         """Count numbers, which are within the limits.

@@ -42,7 +42,7 @@ def test_weights_may_be_a_file_or_a_model(tmp_path: Path) -> None:
         quantize("cifar/resnet32", path, IMAGES)
 
 
-def test_the_8_bit_model_is_saved_and_built_again(tmp_path: Path) -> None:
+def test_the_8_bit_model_is_saved_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = quantize(SPEC, ARRAYS, IMAGES)
     path = tmp_path / "q.json"
     path.write_text(found.to_json())
@@ -53,6 +53,9 @@ def test_the_8_bit_model_is_saved_and_built_again(tmp_path: Path) -> None:
 
     with torch.no_grad():
         torch.testing.assert_close(model(torch.from_numpy(IMAGES)), again(torch.from_numpy(IMAGES)))
+    assert caplog.text == ""
+    build(SPEC, "torch", ARRAYS | {"linear.bias": ARRAYS["linear.bias"] + 1}, quantization=path)
+    assert "the 8-bit grids of cifar/resnet20 were chosen with the weights " in caplog.text
     with pytest.raises(QuantizationError, match="was calibrated for cifar/resnet20"):
         build("cifar/resnet32", "torch", quantization=path)
 

@@ -13,7 +13,7 @@ from resnet_spec.backend.optimizing import core_forms
 from resnet_spec.errors import BackendError, QuantizationError, SpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.compare import compare
-from resnet_spec.parity.quantized_nodes import JudgedCodes, judge_codes
+from resnet_spec.parity.quantized_nodes import JudgedCodes, between_midpoints, judge_codes
 from resnet_spec.quantization import Grid, IntegerReference, Quantization
 from resnet_spec.quantizing import quantize
 from tests.backend_pool import shared_backends
@@ -61,7 +61,7 @@ def test_8_bit_forms_agree(file: Path, weights: Path) -> None:
     found = [(d.backend, d.reference, d.passed) for d in report.differences if d.dtype == "int8"]
     assert found == [("torch", "integers", True), ("onnx", "integers", True)]
     assert report.passed
-    assert report.findings == ()
+    assert report.findings == report.notes == ()
 
 
 def test_a_wrong_8_bit_form_is_found(
@@ -70,8 +70,10 @@ def test_a_wrong_8_bit_form_is_found(
     module = Path(__file__).with_name("wrong_quantizations.py")
     distribution(tmp_path, "wrong", {"pertensor": "wrong_quantizations:Pertensor"}, module)
     on_path(monkeypatch, tmp_path)
+    chosen = Quantization.read(file).model_copy(update={"weights": "0" * 64})
     with shared_backends("pertensor"):
-        report = compare(SPEC, ("torch", "pertensor"), weights=weights, quantization=file, bisect=True)
+        report = compare(SPEC, ("torch", "pertensor"), weights=weights, quantization=chosen, bisect=True)
+    assert "chosen with the weights 00000000, and these are " in "".join(report.notes)
     (finding,) = report.findings
     assert (finding.backend, finding.node) == ("pertensor", "relu")
     assert finding.causes == ("one scale for the whole kernel instead of one for each channel",)
@@ -238,6 +240,20 @@ def test_a_right_model_has_no_wrong_node() -> None:
     judged = judged_by(BACKEND)
     assert [node.name for node in judged] == [name for name in FILE.values if name != "input"]
     assert all(node.passed for node in judged)
+
+
+def test_no_number_of_an_image_is_as_near_to_one_code_as_to_the_next() -> None:
+    grid = Grid(scale=0.125, zero_point=3)
+    chosen = FILE.model_copy(update={"values": FILE.values | {"input": grid}})
+    steps = np.array([-0.5, 0.0, 0.25, 0.5, 0.4999999, 7.5, -131.5, 124.5, 999.0])
+    found = between_midpoints(steps * grid.scale, chosen)
+    codes = found.astype("float64") / grid.scale
+    assert np.allclose(codes, [-0.499, 0, 0.25, 0.499, 0.499, 7.501, -131.5, 124.5, 999], atol=1e-4)
+    assert np.array_equal(grid.codes(found), grid.codes(steps * grid.scale))
+    # As a runtime rounds it.
+    assert np.array_equal(np.rint(found / np.float32(grid.scale)) + 3, np.rint(codes) + 3)
+    in_float = FILE.model_copy(update={"values": {}})
+    assert np.array_equal(between_midpoints(steps, in_float), steps.astype("float32"))
 
 
 @pytest.mark.parametrize("cause", MODELS)

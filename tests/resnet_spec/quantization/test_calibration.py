@@ -168,3 +168,12 @@ def test_many_zeros_do_not_decide_the_range_by_divergence() -> None:
     histogram.see(numbers)
     histogram.count(numbers)
     assert histogram.grid("entropy").limits[1] > 0.7 * numbers.max()
+
+
+def test_numbers_too_small_for_a_grid_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    graph = Builder(3, 4, 4).add("conv", "conv2d", channels=2, kernel=3).graph()
+    quantized(graph, 1e-34 * random_images(2, 3, 4, 4))
+    quantized(graph, np.zeros((2, 3, 4, 4)))
+    assert caplog.text == ""
+    quantized(graph, 1e-38 * random_images(2, 3, 4, 4))
+    assert "input and 1 more values: all numbers are too small for an 8-bit grid" in caplog.text

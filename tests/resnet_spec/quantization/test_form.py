@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from resnet_spec import Quantization
 from resnet_spec.errors import QuantizationError
-from resnet_spec.quantization import CalibrationImages, Grid, covering, kernel_codes, kernel_scales
+from resnet_spec.quantization import CalibrationImages, Grid, covering, hash_of, kernel_codes, kernel_scales
 
 FORM = Quantization(
     network="net",
     fingerprint="0" * 64,
+    weights="b" * 64,
     method="minmax",
     images=CalibrationImages(count=2, sha256="a" * 64),
     kept=("head.*",),
@@ -61,6 +62,31 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     # A grid a line, to be edited and compared.
     assert '    "conv1": {"scale": 0.25, "zero_point": 127}' in FORM.to_json().splitlines()
     assert str(FORM) == "Quantization('net', 2 values, 1 kernels, minmax)"
+
+
+def test_a_file_without_the_hash_of_weights_is_of_any() -> None:
+    data = json.loads(FORM.to_json())
+    del data["weights"]
+    older = Quantization.model_validate(data)
+    assert older.weights is None
+    assert older.remark_on({"fc.bias": np.ones(2)}) == ""
+    assert FORM.remark_on({"fc.bias": np.ones(2)}).startswith(
+        "the 8-bit grids of net were chosen with the weights bbbbbbbb, and these are "
+    )
+
+
+def test_the_hash_of_weights_depends_on_names_shapes_and_numbers_only() -> None:
+    arrays = {"a": np.arange(6, dtype="float32").reshape(2, 3), "b": np.ones(2, "float32")}
+    wanted = hash_of(arrays)
+    same = {"b": arrays["b"].astype("float64"), "a": np.asfortranarray(arrays["a"].astype("float64"))}
+    assert hash_of(same) == wanted
+    assert FORM.model_copy(update={"weights": wanted}).remark_on(same) == ""
+    others = (
+        arrays | {"a": arrays["a"].reshape(3, 2)},
+        {"a": arrays["a"], "c": arrays["b"]},
+        arrays | {"b": arrays["b"] + np.float32(1e-7)},
+    )
+    assert len({wanted, *map(hash_of, others)}) == 4
 
 
 @pytest.mark.parametrize(
