@@ -39,6 +39,15 @@ class _Dtype(TypedDict, total=False):
     dtype: ModelDType
 
 
+class _Options(Reading, total=False):
+    exact_statistics: bool
+    mmap: bool
+    training: bool
+    synchronized: bool
+    optimize: bool
+    quantization: str | Path | Quantization | None
+
+
 @overload
 def build(
     spec: str | Path | Spec,
@@ -47,13 +56,7 @@ def build(
     seed: int = 0,
     overrides: Overrides | None = None,
     dtype: ModelDType | torch.dtype | None = None,
-    *,
-    exact_statistics: bool = False,
-    mmap: bool = False,
-    training: bool = False,
-    optimize: bool = False,
-    quantization: str | Path | Quantization | None = None,
-    **reading: Unpack[Reading],
+    **options: Unpack[_Options],
 ) -> nn.Module: ...
 
 
@@ -65,13 +68,7 @@ def build(
     seed: int = 0,
     overrides: Overrides | None = None,
     dtype: ModelDType | None = None,
-    *,
-    exact_statistics: bool = False,
-    mmap: bool = False,
-    training: bool = False,
-    optimize: bool = False,
-    quantization: str | Path | Quantization | None = None,
-    **reading: Unpack[Reading],
+    **options: Unpack[_Options],
 ) -> keras.Model: ...
 
 
@@ -83,13 +80,7 @@ def build(
     seed: int = 0,
     overrides: Overrides | None = None,
     dtype: ModelDType | None = None,
-    *,
-    exact_statistics: bool = False,
-    mmap: bool = False,
-    training: bool = False,
-    optimize: bool = False,
-    quantization: str | Path | Quantization | None = None,
-    **reading: Unpack[Reading],
+    **options: Unpack[_Options],
 ) -> Any: ...
 
 
@@ -104,6 +95,7 @@ def build(
     exact_statistics: bool = False,
     mmap: bool = False,
     training: bool = False,
+    synchronized: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -130,6 +122,8 @@ def build(
         training: Whether a PyTorch model is in training mode, as torchvision's and timm's constructors return theirs.
             In inference mode it trains too, with the running statistics and without dropout: loops that do not call
             ``model.train()``, such as Lightning's, leave it so. Keras models have no mode: ``fit`` trains.
+        synchronized: Whether batch normalizations train by the batch of all processes of PyTorch's default group, or
+            of all replicas of the strategy of ``tf.distribute`` in whose scope the model is built.
         optimize: Whether to build the fastest form for inference: normalizations folded into the layers beside them,
             standardized kernels computed, padding merged, and layers that act in training only removed
             (``resnet_spec.optimization``), then what only the backend decides, such as the layout in memory. The
@@ -150,9 +144,9 @@ def build(
         DownloadError: Published weights cannot be fetched.
         QuantizationError: The quantization is of another network.
         BackendError: The backend is not installed or cannot be imported, or cannot follow the framework's setting, or
-            has no 8-bit form of the network, or its models do not train.
-        TypeError: ``overrides`` are given for a loaded ``Spec``, ``training`` together with ``optimize``, or
-            ``quantization`` is neither of the two.
+            has no 8-bit form of the network, or its models do not train, or cannot be synchronized.
+        TypeError: ``overrides`` are given for a loaded ``Spec``, ``training`` or ``synchronized`` together with
+            ``optimize``, or ``quantization`` is neither of the two.
 
     Examples:
         >>> model = build("cifar/resnet20", "torch", overrides="parameters.classes=7")
@@ -169,6 +163,7 @@ def build(
         exact_statistics=exact_statistics,
         mmap=mmap,
         training=training,
+        synchronized=synchronized,
         optimize=optimize,
         quantization=quantization,
         **reading,
@@ -186,6 +181,7 @@ def built_with_graph(
     exact_statistics: bool = False,
     mmap: bool = False,
     training: bool = False,
+    synchronized: bool = False,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     **reading: Unpack[Reading],
@@ -202,6 +198,7 @@ def built_with_graph(
         exact_statistics: Whether to keep the running variance as the spec states it.
         mmap: Whether to map a file of weights.
         training: Whether to put the model in training mode.
+        synchronized: Whether batch normalizations train by the batch of all processes.
         optimize: Whether to build the optimized form.
         quantization: What is quantized.
         **reading: How to read the weights.
@@ -209,8 +206,9 @@ def built_with_graph(
     Returns:
         The model and its graph.
     """
-    if training and optimize:
-        raise TypeError("a model with optimize=True does not train; leave out optimize or training")
+    if (training or synchronized) and optimize:
+        wanted = "training" if training else "synchronized"
+        raise TypeError(f"a model with optimize=True does not train; leave out optimize or {wanted}")
     if isinstance(spec, Spec):
         if overrides:
             raise TypeError("overrides apply while a spec is loaded: pass them to load()")
@@ -238,8 +236,8 @@ def built_with_graph(
         if not optimize and quantized is None:
             raise
     compiler = get_backend(backend)
-    if training:
-        check_trains(compiler)
+    if training or synchronized:
+        check_trains(compiler, "training" if training else "synchronized")
     if quantized is not None:
         forms = core_forms(graph)
         check(forms.graphs[-1], quantized, graph.fingerprint)
@@ -253,7 +251,9 @@ def built_with_graph(
         report_other_weights(quantized, fitted.arrays)
         model = quantizing(compiler).compile_quantized(forms.graphs[-1], quantized, **chosen)
     else:
-        model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen)
+        # Backends that cannot synchronize need not have the argument.
+        asked: dict[str, Any] = {"synchronized": True} if synchronized else {}
+        model = compiler.compile(forms.graphs[-1], exact_statistics=exact_statistics, **chosen, **asked)
     _load(compiler, model, forms.graphs[-1], fitted)
     if optimize and quantized is None:
         finish(compiler, model)

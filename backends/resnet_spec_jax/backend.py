@@ -32,12 +32,25 @@ class JaxBackend(KerasBackend):
         # Now, so that a missing framework is reported when the backend is requested.
         import_module("resnet_spec_jax.framework")
 
-    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> Any:
+    def compile(
+        self,
+        graph: Graph,
+        *,
+        dtype: ModelDType | None = None,
+        exact_statistics: bool = False,
+        synchronized: bool = False,
+    ) -> Any:
         """A ``keras.Model`` as every backend of Keras makes it.
 
         Raises:
-            BackendError: Keras cannot express the graph, or JAX has no float64 as it is set.
+            BackendError: Keras cannot express the graph, or JAX has no float64 as it is set, or ``synchronized`` is
+                asked for: on JAX statistics are those of the whole batch, however it is sharded.
         """
+        if synchronized:
+            raise BackendError(
+                "on JAX a batch normalization computes over the whole batch, also if it is sharded over devices by"
+                " keras.distribution; leave out synchronized=True"
+            )
         _check(dtype)
         return super().compile(graph, dtype=dtype, exact_statistics=exact_statistics)
 

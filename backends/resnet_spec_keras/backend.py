@@ -33,21 +33,29 @@ class KerasBackend:
         """The framework's function for the gradients of a model; see ``resnet_spec_keras.training``."""
         raise NotImplementedError
 
-    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> Any:
+    def compile(
+        self,
+        graph: Graph,
+        *,
+        dtype: ModelDType | None = None,
+        exact_statistics: bool = False,
+        synchronized: bool = False,
+    ) -> Any:
         """A ``keras.Model`` in inference mode, its parameters not yet set.
 
         It takes (batch, height, width, channels), or (batch, features) if the graph reads vectors, and returns a dict
         if the graph names its outputs. Keras' own BatchNormalization keeps the biased running variance; with
         ``exact_statistics`` the layers whose node says ``unbiased`` are of a registered subclass, which needs this
         package to load from a ``.keras`` file, as do the few operations for which Keras has no layer. Without a dtype
-        the layers have Keras' global dtype policy, which may be a mixed one.
+        the layers have Keras' global dtype policy, which may be a mixed one. ``synchronized`` batch normalizations
+        compute by the batch of all replicas of a strategy of ``tf.distribute``.
 
         Raises:
             BackendError: Keras cannot express the graph, or its policy is not one of a single dtype or a mixed one.
         """
         from resnet_spec_keras.compilation import compile_graph
 
-        return compile_graph(graph, dtype, exact_statistics=exact_statistics)
+        return compile_graph(graph, dtype, exact_statistics=exact_statistics, synchronized=synchronized)
 
     def compile_quantized(self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None) -> Any:
         """The 8-bit form of an optimized graph, its parameters not set yet.

@@ -27,6 +27,7 @@ def compile_graph(
     dtype: str | None,
     *,
     exact_statistics: bool = False,
+    synchronized: bool = False,
     batch: int | None = None,
     quantization: Quantization | None = None,
 ) -> Any:
@@ -41,7 +42,7 @@ def compile_graph(
         BackendError: Keras cannot express an operation, or its global dtype policy cannot be followed.
     """
     policy = keras.DTypePolicy(dtype) if dtype else _global_policy()
-    contexts = _LayerContexts(graph, policy, exact_statistics, quantization)
+    contexts = _LayerContexts(graph, policy, exact_statistics, synchronized, quantization)
     shape = (None, *_input_shape(graph)) if batch is None else (batch, *graph.input.shape[1:], graph.input.shape[0])
     input = keras.Input(batch_shape=shape, dtype=policy.variable_dtype, name=INPUT)
     value = input
@@ -132,11 +133,17 @@ class _LayerContexts:
     """The context of each layer, computed over all its calls."""
 
     def __init__(
-        self, graph: Graph, policy: Any, exact_statistics: bool, quantization: Quantization | None = None
+        self,
+        graph: Graph,
+        policy: Any,
+        exact_statistics: bool,
+        synchronized: bool,
+        quantization: Quantization | None = None,
     ) -> None:
         self._policy = policy
         self._quantization = quantization
         self._exact_statistics = exact_statistics
+        self._synchronized = synchronized
         self._taken = {INPUT, *graph.by_name}
         self._producers: dict[str, set[str]] = {}
         self._shapes: dict[str, set[Shape]] = {}
@@ -156,6 +163,7 @@ class _LayerContexts:
             shapes=frozenset(self._shapes[node.layer]),
             joined=frozenset(self._joined[node.layer]),
             exact_statistics=self._exact_statistics,
+            synchronized=self._synchronized,
             free_name=self._free,
             kernel_scales=self._quantization.kernels.get(node.parameter_name("weight")) if self._quantization else None,
         )

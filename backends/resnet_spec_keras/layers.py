@@ -34,14 +34,15 @@ class UnbiasedBatchNormalization(keras.layers.BatchNormalization):
         outputs = parent.call(inputs, training=training, mask=mask)
         added = self.moving_variance - kept
         # The batch's part times n / (n - 1) is the part plus the part divided by n - 1.
-        self.moving_variance.assign_add(added / keras.ops.cast(_others(inputs), added.dtype))
+        self.moving_variance.assign_add(added / keras.ops.cast(self._others(inputs), added.dtype))
         return outputs
 
-
-def _others(inputs: Any) -> Any:
-    """Return the number of values per channel minus 1, and at least 1."""
-    values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
-    return keras.ops.maximum(values - 1, 1)
+    def _others(self, inputs: Any) -> Any:
+        """Return the number of values per channel in the whole batch minus 1, and at least 1."""
+        values = keras.ops.prod(keras.ops.shape(inputs)[:-1])
+        if self.synchronized and (replica := tf.distribute.get_replica_context()):
+            values = replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        return keras.ops.maximum(values - 1, 1)
 
 
 def _positions(inputs: Any) -> tuple[int, ...]:

@@ -60,14 +60,22 @@ class TorchBackend:
     runtimes: ClassVar[Mapping[str, RuntimeKind]] = RUNTIMES
     running_variance: ClassVar[Literal["biased", "unbiased"]] = "unbiased"
 
-    def compile(self, graph: Graph, *, dtype: ModelDType | None = None, exact_statistics: bool = False) -> nn.Module:
+    def compile(
+        self,
+        graph: Graph,
+        *,
+        dtype: ModelDType | None = None,
+        exact_statistics: bool = False,
+        synchronized: bool = False,
+    ) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
 
-        Without a dtype the parameters have PyTorch's default dtype.
+        Without a dtype the parameters have PyTorch's default dtype. ``synchronized`` batch normalizations compute as
+        all others where there is no group of processes.
 
         Raises GraphError if a node's name cannot be a module's, BackendError for a mixed policy.
         """
-        return compile_graph(graph, Options(_chosen(dtype), exact_statistics))
+        return compile_graph(graph, Options(_chosen(dtype), exact_statistics, synchronized))
 
     def compile_quantized(
         self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None

@@ -25,7 +25,7 @@ from resnet_spec.graph import Graph, Node, scope_class_name
 from resnet_spec_torch import forward_namespace
 from resnet_spec_torch.emitting import LAYERS, PARAMETERS, Options
 from resnet_spec_torch.grouping import TOP, Group, Path, group, split
-from resnet_spec_torch.layers import Unsynchronized
+from resnet_spec_torch.layers import OwnBatchNorm
 from resnet_spec_torch.quantization import GRIDS, with_quantized_kernel
 from resnet_spec_torch.renaming import rename_parameters
 from resnet_spec_torch.source import forward_text
@@ -120,7 +120,7 @@ class _Compiler:
 
     def layer(self, node: Node) -> nn.Module:
         layer = LAYERS[node.operation.op](node.operation, self.graph.input_shapes(node)[0], self.options)
-        if isinstance(layer, Unsynchronized):
+        if isinstance(layer, OwnBatchNorm):
             layer.layer_name = node.layer
         if (scales := self.kernels.get(node.parameter_name("weight"))) is not None:
             layer = with_quantized_kernel(layer, scales)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_spec.errors import BackendError, Problem
+from resnet_spec_torch.synchronization import is_synchronized, synchronized_batch_norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch.distributed import ProcessGroup
 
 
 AnyBatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -45,8 +48,52 @@ class GeMPool(nn.Module):
 # Normalization
 
 
-def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
-    """Normalize (N, features, ...) by a layer's arrays as vectors; ``biased`` selects the running variance to keep."""
+class OwnBatchNorm(nn.Module):
+    """Batch normalization with what PyTorch's own lacks: biased statistics, positions, the batch of all processes.
+
+    ``SyncBatchNorm.convert_sync_batchnorm`` is refused with the layer's name where it would change what is computed.
+    """
+
+    layer_name = ""
+    """The node's name, set by the compiler."""
+    biased = False
+    """Whether to keep the biased running variance, divided by n as in Keras, not by n-1."""
+    synchronized = False
+    """Whether the batch in training is that of all processes."""
+    process_group: ProcessGroup | None = None
+    """The processes of a synchronized layer; by default all."""
+
+    @property
+    def num_features(self) -> int:
+        """The number of channels, which the conversion reads first."""
+        if sys._getframe(1).f_code is _CONVERSION and (why := self._why()):  # pyright: ignore[reportPrivateUsage]
+            remedy = "it is synchronized already" if self.synchronized else "build the model with synchronized=True"
+            raise BackendError(Problem(f"cannot become a SyncBatchNorm, which {why}; {remedy}", self.layer_name))
+        return self.__dict__["num_features"]
+
+    @num_features.setter
+    def num_features(self, value: int) -> None:
+        # In the module's dictionary, from which PyTorch writes it in ``repr``.
+        self.__dict__["num_features"] = value
+
+    def _why(self) -> str | None:
+        return "keeps the unbiased running variance, and this layer the biased one" if self.biased else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) to the same."""
+        return _batch_norm(self, input) if self.training else cast("Tensor", super().forward(input))
+
+    def extra_repr(self) -> str:
+        """The native line, and whether it is synchronized."""
+        return super().extra_repr() + (", synchronized=True" if self.synchronized else "")
+
+
+_CONVERSION = nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__  # pyright: ignore
+
+
+def _batch_norm(layer: OwnBatchNorm, input: Tensor) -> Tensor:
+    """Normalize (N, features, ...) by a layer's arrays as vectors."""
+    norm = cast("AnyBatchNorm", layer)
     mean, variance, weight, bias = (
         None if tensor is None else tensor.view(-1)
         for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
@@ -60,7 +107,12 @@ def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
             # The average of all batches, as ``torch.optim.swa_utils.update_bn`` asks for.
             momentum = 1 / float(norm.num_batches_tracked)
     momentum = momentum or 0.0
-    if not (training and biased) or variance is None:
+    if norm.training and layer.synchronized and is_synchronized(layer.process_group):
+        output, *moments = synchronized_batch_norm(input, weight, bias, norm.eps, layer.process_group)
+        if mean is not None and variance is not None:
+            _move(mean, variance, momentum, *moments, biased=layer.biased)
+        return output
+    if not (training and layer.biased) or variance is None:
         return functional.batch_norm(input, mean, variance, weight, bias, training, momentum, norm.eps)
     # The native function adds momentum times the unbiased variance to its argument and saves the argument for the
     # gradient: the buffer itself could not be changed again afterwards.
@@ -71,69 +123,48 @@ def _batch_norm(norm: AnyBatchNorm, input: Tensor, *, biased: bool) -> Tensor:
     return output
 
 
-class Unsynchronized(nn.Module):
-    """A batch normalization that ``SyncBatchNorm`` cannot compute: its conversion is refused with the layer's name."""
-
-    layer_name = ""
-    """The node's name, set by the compiler."""
-    why: ClassVar[str]
-
-    @property
-    def num_features(self) -> int:
-        """The number of channels, which the conversion reads first."""
-        if sys._getframe(1).f_code is _CONVERSION:  # pyright: ignore[reportPrivateUsage]
-            raise BackendError(Problem(f"cannot become a SyncBatchNorm, {self.why}", self.layer_name))
-        return self._num_features
-
-    @num_features.setter
-    def num_features(self, value: int) -> None:
-        self._num_features = value
+def _move(
+    mean: Tensor, variance: Tensor, momentum: float, new_mean: Tensor, new: Tensor, count: Tensor, *, biased: bool
+) -> None:
+    """Move running statistics towards a batch's mean and biased variance."""
+    mean.mul_(1 - momentum).add_(new_mean, alpha=momentum)
+    variance.mul_(1 - momentum).add_(new if biased else new * (count / (count - 1)), alpha=momentum)
 
 
-_CONVERSION = nn.SyncBatchNorm.convert_sync_batchnorm.__func__.__code__  # pyright: ignore
-
-
-class _Biased(Unsynchronized):
-    why = (
-        "which keeps the unbiased running variance, and this layer the biased one; build the model with"
-        " exact_statistics=False, which keeps the unbiased one here too"
-    )
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) to the same."""
-        if not self.training:
-            return cast("Tensor", super().forward(input))
-        return _batch_norm(cast("AnyBatchNorm", self), input, biased=True)
-
-
-class BiasedBatchNorm2d(_Biased, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
+class BiasedBatchNorm2d(OwnBatchNorm, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Batch normalization that keeps the biased running variance, divided by n as in Keras, not by n-1."""
 
 
-class BiasedBatchNorm1d(_Biased, nn.BatchNorm1d):  # pyright: ignore[reportIncompatibleVariableOverride]
+class BiasedBatchNorm1d(OwnBatchNorm, nn.BatchNorm1d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """``BiasedBatchNorm2d`` for vectors and rows."""
 
 
-class BiasedBatchNorm3d(_Biased, nn.BatchNorm3d):  # pyright: ignore[reportIncompatibleVariableOverride]
+class BiasedBatchNorm3d(OwnBatchNorm, nn.BatchNorm3d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """``BiasedBatchNorm2d`` for values of four axes."""
 
 
-class PositionBatchNorm2d(Unsynchronized, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
+class SynchronizedBatchNorm2d(OwnBatchNorm, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Batch normalization by the batch of all processes, which ``nn.SyncBatchNorm`` computes on accelerators only."""
+
+
+class SynchronizedBatchNorm1d(OwnBatchNorm, nn.BatchNorm1d):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """``SynchronizedBatchNorm2d`` for vectors and rows."""
+
+
+class SynchronizedBatchNorm3d(OwnBatchNorm, nn.BatchNorm3d):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """``SynchronizedBatchNorm2d`` for values of four axes."""
+
+
+class PositionBatchNorm2d(OwnBatchNorm, nn.BatchNorm2d):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Batch normalization over the batch only: statistics, scale and offset are (C, H, W)."""
-
-    why = (
-        "which has one statistic for each channel, and this layer one for each position; convert only the modules"
-        " beside it, and keep this layer's statistics those of each process"
-    )
-
-    def __init__(self, *arguments: Any, biased: bool, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)  # pyright: ignore[reportUnknownMemberType]
-        self.biased = biased
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
         # The native function has one statistic per channel: here every position is a channel.
-        return _batch_norm(self, input.flatten(1), biased=self.biased).reshape(input.shape)
+        return _batch_norm(self, input.flatten(1)).reshape(input.shape)
+
+    def _why(self) -> str:
+        return "has one statistic for each channel, and this layer one for each position"
 
 
 class OffsetGroupNorm(nn.GroupNorm):

@@ -11,6 +11,7 @@ from resnet_spec.errors import BackendError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.graph import Graph
 
 COUNTER = "num_batches_tracked"
@@ -25,6 +26,31 @@ class TrainingBackend(Backend, Protocol):
 
     ``counters`` and ``set_counters`` are missing where a framework does not count batches.
     """
+
+    def compile(
+        self,
+        graph: Graph,
+        *,
+        dtype: ModelDType | None = None,
+        exact_statistics: bool = False,
+        synchronized: bool = False,
+    ) -> Any:
+        """Compile a graph as every backend does, also to a model whose batch is spread over processes or devices.
+
+        Args:
+            graph: The network.
+            dtype: What the model computes in.
+            exact_statistics: Whether to keep the running variance as the graph states it.
+            synchronized: Whether batch normalizations train by the batch of all processes or devices that the
+                framework has been set up for. Omitted unless it is given.
+
+        Returns:
+            A model of the framework's own layers.
+
+        Raises:
+            BackendError: As for every backend, or the framework cannot synchronize.
+        """
+        ...
 
     def begin_training(self, model: Any) -> None:
         """Put a model in training mode, as the constructors of the framework's libraries return theirs.
@@ -72,17 +98,18 @@ def begin_training(backend: Backend, model: Any) -> None:
     cast("TrainingBackend", backend).begin_training(model)
 
 
-def check_trains(backend: Backend) -> None:
+def check_trains(backend: Backend, wanted: str = "training") -> None:
     """Check that a backend's models can be trained.
 
     Args:
         backend: The backend.
+        wanted: The argument of ``build`` that needs it.
 
     Raises:
         BackendError: They cannot.
     """
     if not hasattr(backend, "begin_training"):
-        raise BackendError(f"models of the {backend.name} backend do not train; leave out training=True")
+        raise BackendError(f"models of the {backend.name} backend do not train; leave out {wanted}=True")
 
 
 def counters_of(backend: Backend, model: Any, graph: Graph) -> Counters:

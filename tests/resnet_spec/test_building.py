@@ -104,6 +104,15 @@ def test_training_mode_is_asked_of_the_backend(monkeypatch: pytest.MonkeyPatch) 
         build("resnet18", "recorder", training=True)
 
 
+def test_synchronized_statistics_are_asked_of_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build("resnet18", "recorder", synchronized=True)["options"]["synchronized"]
+    with pytest.raises(TypeError, match="optimize=True does not train; leave out optimize or synchronized"):
+        build("resnet18", "recorder", synchronized=True, optimize=True)
+    monkeypatch.delattr(Recorder, "begin_training")
+    with pytest.raises(BackendError, match="models of the recorder backend do not train; leave out synchronized=True"):
+        build("resnet18", "recorder", synchronized=True)
+
+
 def test_a_dtype_is_a_name_or_a_frameworks_own() -> None:
     class Own:
         def __str__(self) -> str:

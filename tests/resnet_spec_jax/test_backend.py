@@ -16,7 +16,7 @@ import pytest
 from resnet_spec import Graph, compare, initialize, load, read_weights, write_weights
 from resnet_spec.backend.protocol import Backend
 from resnet_spec.backend.registry import find, outputs_of
-from resnet_spec.errors import OutputError
+from resnet_spec.errors import BackendError, OutputError
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import largest_difference
 from resnet_spec.weights.converting import artifact_path
@@ -67,6 +67,12 @@ def python(code: str, *arguments: object, **environment: str) -> str:
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_synchronized_statistics_are_refused() -> None:
+    # Before JAX is asked for anything: on it, the statistics of a batch that is spread over devices are its own.
+    with pytest.raises(BackendError, match=r"leave out synchronized=True$"):
+        JaxBackend.compile(object.__new__(JaxBackend), Graph.model_construct(), synchronized=True)
 
 
 def test_everything_the_protocol_asks_for_is_there() -> None:

@@ -1,7 +1,7 @@
 """``SyncBatchNorm.convert_sync_batchnorm``: what can be converted stays the same, what cannot is refused by its name.
 
-PyTorch synchronizes statistics on accelerators only, so that on a CPU only inference runs in a process group, and
-training without one.
+PyTorch's own synchronizes statistics on accelerators only, so that on a CPU only inference runs in a process group, and
+training without one. ``distributed`` has tests of ours in two processes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import distributed, nn
 import resnet_spec
 from resnet_spec import BackendError
 
+SPEC = "cifar/resnet20"
 convert = nn.SyncBatchNorm.convert_sync_batchnorm
 
 
@@ -58,7 +59,7 @@ def test_a_converted_model_trains_alike() -> None:
 @pytest.mark.parametrize(
     ("spec", "exact", "name", "why"),
     [
-        ("keras/resnet50", True, "conv1_bn", "build the model with exact_statistics=False"),
+        ("keras/resnet50", True, "conv1_bn", "build the model with synchronized=True"),
         ("mirror/encoder18", False, r"conv1\.bn", "one for each position"),
     ],
 )
@@ -68,6 +69,12 @@ def test_what_cannot_be_converted_is_refused_by_its_name(spec: str, exact: bool,
         convert(model)
 
 
+def test_layers_of_our_own_are_printed() -> None:
+    model = resnet_spec.build("mirror/encoder18", "torch", overrides={"input.height": 32, "input.width": 32})
+    assert "PositionBatchNorm2d((64, 16, 16), eps=" in repr(model)
+    assert "BiasedBatchNorm2d(64, eps=" in repr(resnet_spec.build("keras/resnet50", "torch", exact_statistics=True))
+
+
 def test_the_biased_variance_of_vectors_is_refused_too(tmp_path: Path) -> None:
     path = tmp_path / "head.yaml"
     norm = "{batch_norm: {epsilon: 1e-5, momentum: 0.1, running_variance: biased}}"
@@ -75,3 +82,23 @@ def test_the_biased_variance_of_vectors_is_refused_too(tmp_path: Path) -> None:
     assert type(convert(resnet_spec.build(path, "torch")).bn) is nn.SyncBatchNorm
     with pytest.raises(BackendError, match=r"^bn: cannot become a SyncBatchNorm"):
         convert(resnet_spec.build(path, "torch", exact_statistics=True))
+
+
+@pytest.mark.parametrize("spec", ["cifar/resnet20", "mirror/encoder18"])
+def test_a_synchronized_model_is_as_any_other_without_a_group(spec: str) -> None:
+    sizes = {"input.height": 32, "input.width": 32}
+    plain, model = (
+        resnet_spec.build(spec, "torch", overrides=sizes, training=True, synchronized=each) for each in (False, True)
+    )
+    assert list(model.state_dict()) == list(plain.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(images), plain(images))
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert "synchronized=True" in repr(model)
+
+
+def test_a_synchronized_model_is_converted_where_torch_computes_the_same() -> None:
+    assert nn.SyncBatchNorm in map(type, convert(resnet_spec.build(SPEC, "torch", synchronized=True)).modules())
+    model = resnet_spec.build("keras/resnet50", "torch", exact_statistics=True, synchronized=True)
+    with pytest.raises(BackendError, match=r"^conv1_bn: cannot become a SyncBatchNorm, .*; it is synchronized already"):
+        convert(model)

@@ -90,6 +90,7 @@ def weights_and_models(network: Graph, images: NDArray[np.float32]) -> None:
     model = build("resnet50", "torch")
     assert_type(model, nn.Module)
     assert_type(build("resnet50", "torch", dtype="bfloat16", training=True), nn.Module)
+    assert_type(build("resnet50", "torch", synchronized=True, adapt="classes"), nn.Module)
     assert_type(build("resnet50", "tf", dtype="mixed_float16"), keras.Model)
     assert_type(build("resnet50", str(model)), Any)
     imported = import_model(model, input=(3, 32, 32))

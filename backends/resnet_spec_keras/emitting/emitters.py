@@ -41,6 +41,7 @@ class LayerContext:
     exact_statistics: bool
     free_name: Callable[[str], str]
     kernel_scales: tuple[float, ...] | None = None
+    synchronized: bool = False
 
     @property
     def common(self) -> dict[str, Any]:

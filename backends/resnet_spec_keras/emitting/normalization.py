@@ -34,7 +34,8 @@ def _batch_normalization(op: ops.BatchNorm | ops.PositionBatchNorm, context: Lay
     layer = UnbiasedBatchNormalization if unbiased else keras.layers.BatchNormalization
     # Rounded, so that a momentum of 0.01 gives Keras' 0.99 and not 0.98999….
     momentum = round(1 - op.momentum, 12)
-    return layer(axis=-1, momentum=momentum, epsilon=op.epsilon, scale=op.scale, center=op.offset, **context.common)
+    settings = {"epsilon": op.epsilon, "scale": op.scale, "center": op.offset, **context.common}
+    return layer(axis=-1, momentum=momentum, synchronized=context.synchronized, **settings)
 
 
 @EMITTERS.register("group_norm")

@@ -26,6 +26,7 @@ class Options(NamedTuple):
 
     dtype: torch.dtype = torch.float32
     exact_statistics: bool = False
+    synchronized: bool = False
     quantization: Quantization | None = None
 
 

@@ -19,15 +19,19 @@ from resnet_spec_torch.layers import (
     EvoNormS0,
     FilterResponseNorm,
     OffsetGroupNorm,
+    OwnBatchNorm,
     PositionBatchNorm2d,
+    SynchronizedBatchNorm1d,
+    SynchronizedBatchNorm2d,
+    SynchronizedBatchNorm3d,
 )
 
 _AnyAffine: TypeAlias = ops.BatchNorm | ops.PositionBatchNorm | ops.GroupNorm | ops.LayerNorm | ops.InstanceNorm
 
 _BATCH_NORMS = (
-    (nn.BatchNorm1d, BiasedBatchNorm1d),
-    (nn.BatchNorm2d, BiasedBatchNorm2d),
-    (nn.BatchNorm3d, BiasedBatchNorm3d),
+    (nn.BatchNorm1d, BiasedBatchNorm1d, SynchronizedBatchNorm1d),
+    (nn.BatchNorm2d, BiasedBatchNorm2d, SynchronizedBatchNorm2d),
+    (nn.BatchNorm3d, BiasedBatchNorm3d, SynchronizedBatchNorm3d),
 )
 """By the number of axes of positions, from 1 on; PyTorch has the same module for vectors and rows."""
 
@@ -44,14 +48,13 @@ def _without_unstated(norm: ModuleType, op: _AnyAffine) -> ModuleType:
 
 
 def _batch_normalization(
-    kind: type[ModuleType],
-    features: int | Shape,
-    op: ops.BatchNorm | ops.PositionBatchNorm,
-    options: Options,
-    **settings: Any,
+    kind: type[ModuleType], features: int | Shape, op: ops.BatchNorm | ops.PositionBatchNorm, options: Options
 ) -> ModuleType:
     affine = op.scale or op.offset
-    norm = empty(kind, features, eps=op.epsilon, momentum=op.momentum, affine=affine, dtype=options.dtype, **settings)
+    norm = empty(kind, features, eps=op.epsilon, momentum=op.momentum, affine=affine, dtype=options.dtype)
+    if isinstance(norm, OwnBatchNorm):
+        norm.biased = _keeps_biased(op, options)
+        norm.synchronized = options.synchronized
     return _without_unstated(norm, op)
 
 
@@ -61,13 +64,14 @@ def _keeps_biased(op: ops.BatchNorm | ops.PositionBatchNorm, options: Options) -
 
 @LAYERS.register("batch_norm")
 def _batch_norm(op: ops.BatchNorm, shape: Shape, options: Options) -> AnyBatchNorm:
-    kind = _BATCH_NORMS[max(0, len(shape) - 2)][_keeps_biased(op, options)]
+    native, biased, synchronized = _BATCH_NORMS[max(0, len(shape) - 2)]
+    kind = synchronized if options.synchronized else biased if _keeps_biased(op, options) else native
     return _batch_normalization(kind, shape[0], op, options)
 
 
 @LAYERS.register("position_batch_norm")
 def _position_batch_norm(op: ops.PositionBatchNorm, shape: Shape, options: Options) -> nn.BatchNorm2d:
-    return _batch_normalization(PositionBatchNorm2d, shape, op, options, biased=_keeps_biased(op, options))
+    return _batch_normalization(PositionBatchNorm2d, shape, op, options)
 
 
 @LAYERS.register("group_norm")

@@ -1,0 +1,52 @@
+"""Two processes of a gloo group run functions of a module, and what they return is compared by the tests.
+
+``python -m tests.resnet_spec_torch.distributed.ranks MODULE FOLDER RANK`` is one of them. Starting them takes longer
+than most checks, so that a module's checks run in the same two.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+RANKS = 2
+SECONDS = 300
+ROOT = Path(__file__).parents[3]
+
+
+def run(module: str, folder: Path) -> list[dict[str, Any]]:
+    """What each of a module's ``CHECKS`` returned in each rank."""
+    arguments = [sys.executable, "-m", __name__, module, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    ranks = [
+        subprocess.Popen([*arguments, str(rank)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in range(RANKS)
+    ]
+    try:
+        errors = [rank.communicate(timeout=SECONDS)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0] * RANKS, "\n".join(errors)
+    return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in range(RANKS)]
+
+
+def _main(module: str, folder: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    checks = importlib.import_module(module).CHECKS
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'group'}", rank=rank, world_size=RANKS)
+    found = {name: check(rank, folder) for name, check in checks.items()}
+    (folder / f"{rank}.json").write_text(json.dumps(found), "utf-8")
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,57 @@
+"""``synchronized=True`` on two processes of one machine, against one process with the whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.resnet_spec_torch.distributed.ranks import run
+
+pytestmark = pytest.mark.slow
+
+MUTATIONS = {
+    # By which a wrong implementation differs, and by which it does not.
+    "not synchronized": {"outputs", "images", "parameters", "statistics"},
+    "counts ignored": {"outputs", "images", "parameters", "statistics"},
+    "gradients of the statistics not summed": {"images", "parameters"},
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return run("tests.resnet_spec_torch.distributed.synchronizing", tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "as the frameworks do",
+        "biased",
+        "positions",
+        "positions, biased",
+        "averages of all batches",
+        "a process without images",
+    ],
+)
+def test_two_processes_train_as_one(check: str, found: list[dict[str, Any]]) -> None:
+    for rank in found:
+        assert max(rank[check].values()) < 1e-12, rank[check]
+
+
+@pytest.mark.parametrize("check", MUTATIONS)
+def test_what_is_not_the_whole_batch_is_seen(check: str, found: list[dict[str, Any]]) -> None:
+    for kind in MUTATIONS[check]:
+        assert max(rank[check][kind] for rank in found) > 1e-4, kind
+
+
+def test_statistics_of_half_precision_are_in_float32(found: list[dict[str, Any]]) -> None:
+    assert all(rank["half"] < 0.1 for rank in found)
+
+
+def test_a_mean_far_from_zero_does_not_cost_the_variance_its_digits(found: list[dict[str, Any]]) -> None:
+    assert all(rank["cancellation"] < 1e-5 for rank in found)
+
+
+def test_a_group_can_be_given_and_inference_waits_for_nobody(found: list[dict[str, Any]]) -> None:
+    assert all(rank["groups"] for rank in found)
