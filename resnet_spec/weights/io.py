@@ -69,7 +69,8 @@ def read_weights(
 ) -> dict[str, NDArray[Any]]:
     """Read a weights file as arrays by the graph's parameter names, checked against the graph.
 
-    The content decides the format: safetensors (one file, or several with an index), PyTorch's ``.pth``, Keras'
+    The content decides the format: safetensors (one file, or several with an index), PyTorch's ``.pth`` and
+    folders of ``torch.distributed.checkpoint``, Keras'
     ``.h5``, ``.weights.h5`` and ``.keras``, TensorFlow's checkpoints (by prefix or index), SavedModel folders and
     frozen graphs (``.pb``), ONNX, Hugging Face transformers' folders, Flax's msgpack files, Orbax's folders (with
     TensorStore, an extra), MXNet's ``.params``, PaddlePaddle's ``.pdparams`` and Caffe's ``.caffemodel``, NumPy's

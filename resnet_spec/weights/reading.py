@@ -12,6 +12,7 @@ from resnet_spec.errors import BackendError, WeightsError
 from resnet_spec.weights.by_structure import read_by_structure
 from resnet_spec.weights.formats.caffe import read_caffe
 from resnet_spec.weights.formats.detection import (
+    DCP,
     INDEX,
     ORBAX,
     SAVED_MODEL,
@@ -30,6 +31,7 @@ from resnet_spec.weights.formats.numpy_archive import read_npy, read_npz
 from resnet_spec.weights.formats.orbax import read_orbax
 from resnet_spec.weights.formats.pytorch import read_state_dict
 from resnet_spec.weights.formats.safetensors import read_safetensors, read_shards
+from resnet_spec.weights.formats.torch_folders import read_torch_folder
 from resnet_spec.weights.formats.transformers import check_configuration
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ CORE_READERS: Mapping[str, Callable[..., Checkpoint]] = {
     ".keras": read_archive,
     ".msgpack": read_flax,
     ORBAX: read_orbax,
+    DCP: read_torch_folder,
     ".params": read_mxnet,
     ".pb": read_frozen_graph,
     ".caffemodel": read_caffe,

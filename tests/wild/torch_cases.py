@@ -566,8 +566,6 @@ def _(model: nn.Module, folder: Path) -> Path:
 @case(
     "a folder of torch.distributed.checkpoint",
     "torch.distributed.checkpoint",
-    refused="dcp_to_torch_save",
-    why="not supported; PyTorch's `dcp_to_torch_save` makes one file of it",
 )
 def _(model: nn.Module, folder: Path) -> Path:
     from torch.distributed import checkpoint

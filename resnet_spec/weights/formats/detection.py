@@ -53,6 +53,9 @@ INDEX = ".safetensors.index.json"
 ORBAX, ORBAX_METADATA = ".orbax", "_METADATA"
 """The format of Orbax's folders, and the file that tells them apart."""
 
+DCP, DCP_METADATA = ".distcp", ".metadata"
+"""The format of the folders of ``torch.distributed.checkpoint``, and the file that tells them apart."""
+
 MXNET = bytes.fromhex("1201000000000000" + "00" * 8)
 """The first bytes of MXNet's parameters: a number, and another that is reserved."""
 
@@ -63,7 +66,8 @@ IN_FOLDER = (f"model{INDEX}", "model.safetensors", "pytorch_model.bin")
 def ending_of(path: Path) -> str:
     """The ending of a file's format, by its bytes if they decide it, else by its name; empty for a SavedModel."""
     if os.path.isdir(path):
-        return ORBAX if os.path.isfile(path / ORBAX_METADATA) else ""
+        marks = {ORBAX_METADATA: ORBAX, DCP_METADATA: DCP}
+        return next((ending for name, ending in marks.items() if os.path.isfile(path / name)), "")
     with path.open("rb") as file:
         head = file.read(HEAD)
         size = file.seek(0, os.SEEK_END)
@@ -164,6 +168,8 @@ def find_file(path: Path) -> Path | None:
     file = next((path / name for name in IN_FOLDER if os.path.isfile(path / name)), None)
     if file or not os.path.isdir(path):
         return file
+    if os.path.isfile(path / DCP_METADATA):
+        return path
     folders = orbax_folders(path)
     return folders[0] if len(folders) == 1 else None
 

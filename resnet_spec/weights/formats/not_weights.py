@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from resnet_spec.errors import listed, shown
-from resnet_spec.weights.formats.detection import EXPORTED
+from resnet_spec.weights.formats.detection import DCP, DCP_METADATA, EXPORTED
 
 HEAD = 4096
 """Bytes of a file's beginning that are looked at."""
@@ -102,8 +102,8 @@ def files_in(folder: Path) -> str:
         names = sorted(entry.name for entry in islice(os.scandir(folder), MAX_FILES) if entry.is_file())
     except OSError:
         return ""
-    if any(name.endswith(".distcp") for name in names):
-        return " of torch.distributed.checkpoint; make one file of it by its format_utils.dcp_to_torch_save"
+    if any(name.endswith(DCP) for name in names):
+        return f" of torch.distributed.checkpoint without its {DCP_METADATA}; the process that wrote it was interrupted"
     found = [name for name in names if name.lower().endswith(ENDINGS)]
     return f"; give the path of a file in it: {_listed(found)}" if found else ""
 

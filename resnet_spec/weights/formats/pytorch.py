@@ -23,7 +23,7 @@ from resnet_spec.weights.formats.paddle import check_pieces, mark_bfloat16
 from resnet_spec.weights.formats.pickled_numpy import numpy_table
 from resnet_spec.weights.formats.pickled_torch import storage_type, torch_table
 from resnet_spec.weights.formats.pickles import Global, Object, Unpickler, is_sequence
-from resnet_spec.weights.formats.stored_tensors import NARROW, Storage
+from resnet_spec.weights.formats.stored_tensors import NARROW, Storage, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,17 @@ def read_state_dict(path: Path, *, mmap: bool = False) -> Checkpoint:
         size = file.seek(0, SEEK_END)
         file.seek(0)
         return _checkpoint(_read(file, size, mmap=mmap), size)
+
+
+def read_tensor(file: BufferedIOBase, size: int) -> Tensor:
+    """Return the tensor of a zip archive to which ``torch.save`` wrote nothing else.
+
+    Raises ValueError or WeightsError if there is none.
+    """
+    tensor = _read_archive(file, size, mmap=False).data
+    if not isinstance(tensor, Tensor):
+        raise ValueError("it contains what is not a tensor")
+    return tensor
 
 
 def _checkpoint(content: _Content, size: int) -> Checkpoint:
@@ -128,7 +139,7 @@ def _read(file: BufferedReader, size: int, *, mmap: bool) -> _Content:
 # -- the zip format ------------------------------------------------------------------------------------------------
 
 
-def _read_archive(file: BufferedReader, size: int, *, mmap: bool) -> _Content:
+def _read_archive(file: BufferedIOBase, size: int, *, mmap: bool) -> _Content:
     try:
         with zipfile.ZipFile(file) as directory:
             members = {member.filename: member for member in directory.infolist()}

@@ -16,6 +16,7 @@ import signal
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +30,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch.distributed import checkpoint as dcp
 from torch.utils.serialization import config
 
 from resnet_spec import WeightsError
-from resnet_spec.weights.formats.detection import ORBAX, ending_of
+from resnet_spec.weights.formats.detection import DCP, ORBAX, ending_of
 from resnet_spec.weights.reading import CORE_READERS
 from tests.needs import need
 from tests.resnet_spec.weights.formats.wire import data, number, varint
@@ -144,6 +146,11 @@ def orbax(path: Path) -> None:
     shutil.copytree(path.parent / "orbax/standard", path)
 
 
+def torch_folder(path: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        dcp.save({"model": {name: torch.from_numpy(array) for name, array in ARRAYS.items()}}, checkpoint_id=path)
+
+
 FILES: Mapping[str, Callable[[Path], None]] = {
     ".safetensors": safetensors,
     ".h5": hdf5,
@@ -157,6 +164,7 @@ FILES: Mapping[str, Callable[[Path], None]] = {
     ".pkl": pickled,
     ".npz": npz,
     ORBAX: orbax,
+    DCP: torch_folder,
 }
 
 ELSEWHERE = {".safetensors.index.json", ".npy"}
@@ -314,7 +322,7 @@ def test_many_changed_bytes_end_in_an_error_or_in_arrays(tmp_path: Path, ending:
 
 
 @pytest.mark.parametrize("tenths", range(10))
-@pytest.mark.parametrize("ending", sorted(FILES.keys() - {ORBAX}))
+@pytest.mark.parametrize("ending", sorted(FILES.keys() - {ORBAX, DCP}))
 def test_truncated_files_are_refused(tmp_path: Path, ending: str, tenths: int) -> None:
     path = tmp_path / f"weights{ending}"
     FILES[ending](path)

@@ -1,7 +1,7 @@
-"""Two processes of a gloo group run functions of a module, and what they return is compared by the tests.
+"""Two processes of a gloo group run the checks of all modules, and what they return is compared by the tests.
 
-``python -m tests.resnet_spec_torch.distributed.ranks MODULE FOLDER RANK`` is one of them. Starting them takes longer
-than most checks, so that a module's checks run in the same two.
+``python -m tests.resnet_spec_torch.distributed.ranks FOLDER RANK`` is one of them. Starting them takes longer than the
+checks, so that all run in the same two.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from torch import distributed
 
 RANKS = 2
+MODULES = "synchronizing", "sharding"
 SECONDS = 300
 ROOT = Path(__file__).parents[3]
 
 
-def run(module: str, folder: Path) -> list[dict[str, Any]]:
-    """What each of a module's ``CHECKS`` returned in each rank."""
-    arguments = [sys.executable, "-m", __name__, module, str(folder)]
+def run(folder: Path) -> list[dict[str, Any]]:
+    """What each check returned in each rank."""
+    arguments = [sys.executable, "-m", __name__, str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     ranks = [
         subprocess.Popen([*arguments, str(rank)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
@@ -39,9 +40,11 @@ def run(module: str, folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in range(RANKS)]
 
 
-def _main(module: str, folder: Path, rank: int) -> None:
+def _main(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
-    checks = importlib.import_module(module).CHECKS
+    checks: dict[str, Any] = {}
+    for module in MODULES:
+        checks |= importlib.import_module(f"{__package__}.{module}").CHECKS
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'group'}", rank=rank, world_size=RANKS)
     found = {name: check(rank, folder) for name, check in checks.items()}
     (folder / f"{rank}.json").write_text(json.dumps(found), "utf-8")
@@ -49,4 +52,4 @@ def _main(module: str, folder: Path, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -133,7 +133,7 @@ def test_a_name_in_an_archive_sends_nothing_to_the_terminal(tmp_path: Path) -> N
     [
         (["best.pth", "notes.txt"], "is a folder; give the path of a file in it: best.pth"),
         (["notes.txt"], "is a folder without weights"),
-        (["__0_0.distcp", ".metadata"], "make one file of it by its format_utils.dcp_to_torch_save"),
+        (["__0_0.distcp"], "checkpoint without its .metadata; the process that wrote it was interrupted"),
     ],
 )
 def test_a_folders_files_are_named(tmp_path: Path, lines: Lines, names: list[str], said: str) -> None:

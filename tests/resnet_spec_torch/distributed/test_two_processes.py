@@ -1,4 +1,4 @@
-"""``synchronized=True`` on two processes of one machine, against one process with the whole batch."""
+"""Training in two processes of one machine, against one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MUTATIONS = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run("tests.resnet_spec_torch.distributed.synchronizing", tmp_path_factory.mktemp("ranks"))
+    return run(tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,24 @@ def test_a_mean_far_from_zero_does_not_cost_the_variance_its_digits(found: list[
 
 def test_a_group_can_be_given_and_inference_waits_for_nobody(found: list[dict[str, Any]]) -> None:
     assert all(rank["groups"] for rank in found)
+
+
+@pytest.mark.parametrize("check", ["replicated", "compiled", "checkpointed"])
+def test_a_replicated_model_is_as_one(check: str, found: list[dict[str, Any]]) -> None:
+    assert all(rank[check] < 1e-12 for rank in found)
+
+
+def test_a_sharded_model_is_as_one(found: list[dict[str, Any]]) -> None:
+    for rank in found:
+        assert rank["sharded"]["loaded"] == 0
+        assert rank["sharded"]["held"] < 0.7
+        assert rank["sharded"]["trained"] < 1e-12
+
+
+def test_the_checkpoint_of_two_processes_is_read(found: list[dict[str, Any]]) -> None:
+    assert all(rank["sharded"]["read"] < 1e-12 for rank in found)
+
+
+@pytest.mark.parametrize("check", ["gradients not averaged", "statistics moved twice"])
+def test_what_is_wrong_is_seen(check: str, found: list[dict[str, Any]]) -> None:
+    assert all(rank[check] > 1e-4 for rank in found)
