@@ -28,6 +28,7 @@ SLOW = {
     "docs/tutorial.md": "its commands are those of README.md, with another network",
     "docs/evaluation.md": "it trains a network, and evaluates it in several processes",
     "docs/training.md": "it trains a dozen models, by four libraries",
+    "docs/distributed.md": "it trains in TensorFlow, and imports JAX",
     "docs/precision.md": "it trains in two frameworks",
     "docs/training-parity.md": "its comparison of training is a larger one of docs/ci.md's",
     "docs/timing.md": "it times a network, for which nothing else may run",

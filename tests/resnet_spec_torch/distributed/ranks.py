@@ -17,8 +17,12 @@ from typing import Any
 import torch
 from torch import distributed
 
+from tests.docs.documents import blocks, read
+
 RANKS = 2
 MODULES = "synchronizing", "sharding"
+DOCUMENT, SCRIPTS = "docs/distributed.md", ("ddp.py", "sharded.py")
+"""Scripts for torchrun, whose files the tests read."""
 SECONDS = 300
 ROOT = Path(__file__).parents[3]
 
@@ -47,8 +51,33 @@ def _main(folder: Path, rank: int) -> None:
         checks |= importlib.import_module(f"{__package__}.{module}").CHECKS
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'group'}", rank=rank, world_size=RANKS)
     found = {name: check(rank, folder) for name, check in checks.items()}
-    (folder / f"{rank}.json").write_text(json.dumps(found), "utf-8")
+    stores = [_store(rank) for _ in SCRIPTS]
     distributed.destroy_process_group()
+    for name, store in zip(SCRIPTS, stores, strict=True):
+        _run_script(name, store, rank, folder)
+    (folder / f"{rank}.json").write_text(json.dumps(found), "utf-8")
+
+
+def _store(rank: int) -> distributed.TCPStore:
+    """A store for another group, at a port that is free."""
+    port = [distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)] if rank == 0 else []
+    given = [port[0].port if port else 0]
+    distributed.broadcast_object_list(given)
+    return port[0] if port else distributed.TCPStore("localhost", given[0])
+
+
+def _run_script(name: str, store: distributed.TCPStore, rank: int, folder: Path) -> None:
+    """Run a script of a document as torchrun runs it: with the store of another process."""
+    (text,) = (block.text for block in blocks(DOCUMENT, read(DOCUMENT)) if block.file == name)
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(RANKS),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    os.chdir(folder)
+    exec(compile(text, name, "exec"), {"__name__": "__main__"})
 
 
 if __name__ == "__main__":

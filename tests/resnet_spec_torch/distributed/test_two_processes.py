@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import resnet_spec
 from tests.resnet_spec_torch.distributed.ranks import run
 
 pytestmark = pytest.mark.slow
@@ -19,8 +21,13 @@ MUTATIONS = {
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run(tmp_path_factory.mktemp("ranks"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> list[dict[str, Any]]:
+    return run(folder)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,13 @@ def test_the_checkpoint_of_two_processes_is_read(found: list[dict[str, Any]]) ->
 @pytest.mark.parametrize("check", ["gradients not averaged", "statistics moved twice"])
 def test_what_is_wrong_is_seen(check: str, found: list[dict[str, Any]]) -> None:
     assert all(rank[check] > 1e-4 for rank in found)
+
+
+def test_the_scripts_of_the_page_train(found: list[dict[str, Any]], folder: Path) -> None:
+    trained, sharded = (
+        resnet_spec.build("cifar/resnet20", "torch", folder / name) for name in ("weights/model.safetensors", "step-2")
+    )
+    assert int(trained.bn1.num_batches_tracked) == 4
+    # The counts of a file that others are sharded from start at 0.
+    assert int(sharded.bn1.num_batches_tracked) == 2
+    assert not trained.conv1.weight.equal(sharded.conv1.weight)
