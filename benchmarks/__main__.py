@@ -24,6 +24,7 @@ PARTS = (
     "weights_filling",
     "weights_converting",
     "weights_memory",
+    "sharding",
     "importing",
     "evaluating",
     "parity_lab",

@@ -29,10 +29,21 @@ def built(text: str, folder: Path, **options: Any) -> Any:
     return resnet_spec.build(path, "tensorflow", dtype="float64", **options)
 
 
+PARTS = slice(0, 3), slice(3, 8)
+"""The images of each replica."""
+
+
 def differences(
-    strategy: Any, folder: Path, text: str = BLOCKS, variance: str = "unbiased", *, synchronized: bool, **options: Any
+    strategy: Any,
+    folder: Path,
+    text: str = BLOCKS,
+    variance: str = "unbiased",
+    *,
+    synchronized: bool,
+    local: slice = slice(0, 8),
+    **options: Any,
 ) -> dict[str, float]:
-    """By how much a training step of the replicas differs from that of one device."""
+    """By how much a training step of the replicas differs from that of one device; ``local`` is this worker's part."""
     text = text.replace("VARIANCE", variance)
     random = np.random.default_rng(0)
     with strategy.scope():
@@ -49,9 +60,11 @@ def differences(
             tape.watch(batch)
             outputs = model(batch, training=True)
             loss = tf.reduce_sum(outputs * directions)
-        return outputs, tape.gradient(loss, [batch, *model.trainable_variables])
+        image, *gradients = tape.gradient(loss, [batch, *model.trainable_variables])
+        replica: Any = tf.distribute.get_replica_context()
+        return outputs, image, replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
-    parts = [(tf.constant(images[part]), tf.constant(directions[part])) for part in (slice(0, 3), slice(3, 8))]
+    parts = [(tf.constant(images[part]), tf.constant(directions[part])) for part in PARTS]
     spread = strategy.experimental_distribute_values_from_function(
         lambda context: parts[context.replica_id_in_sync_group]
     )
@@ -60,18 +73,19 @@ def differences(
     def replicas() -> Any:
         return strategy.run(lambda part: step(ours, *part), args=(spread,))
 
-    outputs, gradients = tf.nest.map_structure(strategy.experimental_local_results, replicas(), expand_composites=False)
-    expected, (image_gradient, *expected_gradients) = step(whole, tf.constant(images), tf.constant(directions))
+    outputs, image, gradients = tf.nest.map_structure(
+        strategy.experimental_local_results, replicas(), expand_composites=False
+    )
+    expected, expected_image, expected_gradients = step(whole, tf.constant(images), tf.constant(directions))
 
     def differ(ours: Any, theirs: Any) -> float:
         return float(np.max(np.abs(np.asarray(ours) - np.asarray(theirs))))
 
     return {
-        "outputs": differ(np.concatenate(outputs), expected),
-        "images": differ(np.concatenate(gradients[0]), image_gradient),
+        "outputs": differ(np.concatenate(outputs), expected[local]),
+        "images": differ(np.concatenate(image), expected_image[local]),
         "parameters": max(
-            differ(sum(map(np.asarray, one)), other)
-            for one, other in zip(gradients[1:], expected_gradients, strict=True)
+            differ(each, other) for one, other in zip(gradients, expected_gradients, strict=True) for each in one
         ),
         "statistics": max(
             differ(one, other) for one, other in zip(ours.get_weights(), whole.get_weights(), strict=True)
