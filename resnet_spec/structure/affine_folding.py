@@ -35,6 +35,28 @@ def drop_batch_norms(network: NormalForm) -> NormalForm:
     return _merged(network, ("batch_norm",), lambda convolution, norms: convolution)
 
 
+def with_instance_norms(network: NormalForm) -> NormalForm:
+    """Return the network with a normalization of each channel, and its scale and offset, as one step.
+
+    It is written as one of instances, or of groups of one channel.
+    """
+    steps, consumers = list(network.steps), network.consumers()
+    for index, step in enumerate(network.steps):
+        if step.kind != "group_norm" or step.fields["groups"] != step.shape[0]:
+            continue
+        last, tensors = index, dict[str, Tensor]()
+        for kind, inverse in (("scale", "divided"), ("shift", "negated")):
+            readers = [] if last in network.outputs else [steps[reader] for reader in consumers[last]]
+            if len(readers) == 1 and readers[0].kind == kind and not readers[0].fields[inverse]:
+                tensors |= readers[0].tensors
+                (last,) = consumers[last]
+        fields = {"epsilon": step.fields["epsilon"]}
+        steps[last] = replace(step, kind="instance_norm", fields=fields, tensors=tensors, values=steps[last].values)
+    whole = NormalForm(network.steps[0].shape)
+    whole.steps = steps
+    return whole.pruned(network.outputs)
+
+
 def _merged(network: NormalForm, kinds: Sequence[str], merge: Callable[[Step, Sequence[Step]], Step]) -> NormalForm:
     """Return the network with each convolution, and the steps of some kinds that exclusively follow it, merged."""
     consumers = network.consumers()

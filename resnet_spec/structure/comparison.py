@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec.errors import GraphError
 from resnet_spec.operations.fields import as_text
 from resnet_spec.optimization.folding import fold
-from resnet_spec.structure.affine_folding import CONVOLUTIONS, drop_batch_norms
+from resnet_spec.structure.affine_folding import CONVOLUTIONS, drop_batch_norms, with_instance_norms
 from resnet_spec.structure.differences import differences
 from resnet_spec.structure.forms import form_of_graph
 from resnet_spec.structure.matching import AmbiguityError, Label, MismatchError, match, with_widths, without_widths
@@ -62,7 +63,7 @@ def compare(graph: Graph, other: NormalForm, names: Mapping[str, str], noun: str
     spec_logits, other_logits = _without_softmax(spec), _without_softmax(other)
     if not other.outputs:
         raise MismatchError("none of its outputs depends on its input")
-    indices = _match(graph, spec_logits, other_logits, names, noun)
+    spec_logits, other_logits, indices = _matched(graph, spec_logits, other_logits, names, noun)
     pairs = [(step, [other_logits.steps[i] for i in indices[index]]) for index, step in enumerate(spec_logits.steps)]
     tensors: dict[str, Tensor] = {}
     for step, candidates in pairs:
@@ -81,7 +82,7 @@ def structural_differences(graph: Graph, other: NormalForm, names: Mapping[str, 
     """List how another network differs from a graph at the same input size; see ``compare``."""
     spec, other = _without_softmax(form_of_graph(graph)), _without_softmax(other)
     try:
-        _match(graph, spec, other, names, noun)
+        _matched(graph, spec, other, names, noun)
     except MismatchError as error:
         found = [*differences(spec, other, _with_names(without_widths, names), noun)]
         # What is folded explains every other difference.
@@ -119,6 +120,19 @@ def at_input_size(graph: Graph, shape: Shape) -> Graph:
         return graph.at_size(*shape[1:])
     except GraphError as error:
         raise MismatchError(f"its input is {as_text(shape[1:])}, which the spec does not accept: {error}") from None
+
+
+def _matched(
+    graph: Graph, spec: NormalForm, other: NormalForm, names: Mapping[str, str], noun: str
+) -> tuple[NormalForm, NormalForm, dict[int, list[int]]]:
+    """Return two networks and which steps of them match, with groups of one channel as instances if that is it."""
+    try:
+        return spec, other, _match(graph, spec, other, names, noun)
+    except MismatchError:
+        one, two = with_instance_norms(spec), with_instance_norms(other)
+        with suppress(MismatchError):
+            return one, two, match(one, two, _with_names(with_widths, names), noun)
+        raise
 
 
 def _match(

@@ -70,8 +70,9 @@ def _root(constant: Constant) -> tuple[Constant, float, Constant | None] | None:
         constant = roots[0]
     if constant.op != "Rsqrt" or constant.inputs[0].op not in ("Add", "AddV2"):
         return None
-    parts_of = sorted(constant.inputs[0].inputs, key=lambda value: value.array.size)
-    epsilon, variance = parts_of
+    # One channel has a variance of one number too: the epsilon has fewer axes, or else is added to the variance.
+    one, other = constant.inputs[0].inputs
+    epsilon, variance = sorted((other, one), key=lambda value: (value.array.size, value.array.ndim))
     return (variance, float(epsilon.array.reshape(-1)[0]), scale) if epsilon.array.size == 1 else None
 
 

@@ -219,30 +219,6 @@ def _last_axis(context: Context) -> Tensor | None:
     return value and context.add("linear", value, axes, name=layer_of(kernel), arrays=arrays, **fields)
 
 
-@READERS.register("tf.Einsum")
-def _einsum(context: Context) -> Tensor | None:
-    """A product of matrices in letters: ``abc,abd->adc``."""
-    given, _, result = str(context.layer.attribute("equation", "")).partition("->")
-    first, _, second = given.partition(",")
-    shared = {*first[-2:]} & {*second[-2:]}
-    lead = result[:-2]
-    if len(context.tensors) != 2 or len(shared) != 1 or not lead or first[:-2] != lead or second[:-2] != lead:
-        return context.problem("combines axes in another way than a product of matrices")
-    (summed,) = shared
-    one, other = first[-2:].replace(summed, ""), second[-2:].replace(summed, "")
-    if result[-2:] not in (one + other, other + one):
-        return context.problem("combines axes in another way than a product of matrices")
-    axes = identity(len(context.tensors[0].axes))
-    values = [context.arranged(tensor, axes) for tensor in context.tensors]
-    words = [first[-2:], second[-2:]]
-    if result[-2:] != one + other:
-        values.reverse()
-        words.reverse()
-    left, right = values
-    flips: dict[str, Any] = {"transpose_first": words[0][0] == summed, "transpose_second": words[1][1] == summed}
-    return left and right and context.add("matmul", [left, right], axes, **flips)
-
-
 @READERS.register("tf.BroadcastTo")
 def _broadcast_to(context: Context) -> Tensor | None:
     """A learned value, the same for each image."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from resnet_spec_tensorflow.importing.activation import activated
 from resnet_spec_tensorflow.importing.convolution import quantized
+from resnet_spec_tensorflow.importing.graph_def import Constant, GraphNode
 from resnet_spec_tensorflow.importing.reader import READERS, Context, Tensor, identity, key_of, weight
 
 
@@ -61,31 +64,47 @@ def _factor(context: Context) -> dict[str, Any]:
     """The factor of a product, which is a constant that only multiplies or divides it next."""
     later = context.only_reader
     key = later and key_of(later.operation)
-    if later is None or key not in ("ops.Multiply", "ops.Divide", "ops.TrueDivide"):
+    if later is None or key not in FACTORS:
         return {}
-    numbers = [value for value in (*later.args, *later.kwargs.values()) if isinstance(value, int | float)]
-    divides = key != "ops.Multiply"
-    if len(numbers) != 1 or (divides and (later.args[:1] == tuple(numbers) or not numbers[0])):
+    given = later.operation.values if isinstance(later.operation, GraphNode) else (*later.args, *later.kwargs.values())
+    numbers = [number for number in map(_number, given) if number is not None]
+    divides = not key.endswith("Mul") and key != "ops.Multiply"
+    if len(numbers) != 1 or (divides and (_number(given[0]) is not None or not numbers[0])):
         return {}
     context.absorb(later)
     return {"factor": float(1 / numbers[0] if divides else numbers[0])}
 
 
+def _number(value: Any) -> float | None:
+    if isinstance(value, Constant) and value.array.size == 1:
+        # The number that is this one in float32.
+        return float(str(np.float32(value.array.reshape(-1)[0])))
+    return value if isinstance(value, int | float) else None
+
+
+FACTORS = ("ops.Multiply", "ops.Divide", "ops.TrueDivide", "tf.Mul", "tf.RealDiv")
+
 EINSUM = re.compile(r"(\w+),(\w+)->(\w+)")
 
 
-@READERS.register("ops.Einsum")
+@READERS.register("ops.Einsum", "tf.Einsum")
 def _einsum(context: Context) -> Tensor | None:
     """A product of matrices at each position of common axes, the batch among them."""
-    found = EINSUM.fullmatch(context.layer.subscripts.replace(" ", ""))
+    subscripts = _subscripts(context)
+    found = EINSUM.fullmatch(subscripts.replace(" ", ""))
     if found is None or len(context.tensors) != 2:
-        return context.problem(f"computes {context.layer.subscripts!r}; only products of two tensors can be read")
+        return context.problem(f"computes {subscripts!r}; only products of two tensors can be read")
     one, other, result = found.groups()
     # An axis in capitals has a size of 1 and is summed, as the backend writes an axis that broadcasts.
     texts = [_joined(one, other, result), _joined(other, one, result)]
     if one[0] != other[0] or one[0] != result[0] or any(len({*text}) < len(text) for text in (*texts, result)):
-        return context.problem(f"computes {context.layer.subscripts!r}, which is not a product of matrices")
+        return context.problem(f"computes {subscripts!r}, which is not a product of matrices")
     return _product(context, texts, result[1:])
+
+
+def _subscripts(context: Context) -> str:
+    node: Any = context.layer
+    return str(node.attribute("equation", "") if isinstance(node, GraphNode) else node.subscripts)
 
 
 def _joined(text: str, other: str, result: str) -> str:
@@ -101,7 +120,7 @@ def _product(context: Context, texts: list[str], result: str) -> Tensor | None:
     leading = [axis for axis in result if axis in one and axis in other]
     known = {*inner, *rows, *columns, *leading}
     if [len(inner), len(rows), len(columns)] != [1, 1, 1] or {*one, *other, *result} != known:
-        return context.problem(f"computes {context.layer.subscripts!r}, which is not a product of matrices")
+        return context.problem(f"computes {_subscripts(context)!r}, which is not a product of matrices")
     places = [dict(zip(text, tensor.axes, strict=True)) for text, tensor in zip(texts, context.tensors, strict=True)]
     # In the order that they have already.
     leading.sort(key=places[0].__getitem__)

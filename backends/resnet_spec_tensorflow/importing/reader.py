@@ -169,12 +169,12 @@ class Context:
         return tensor
 
     def _factor(self, tensor: Tensor, name: str, factor: float) -> Tensor | None:
-        """Multiply by a number; a product of values that nothing else reads is multiplied by it itself."""
+        """Multiply by a number; a product that the backend wrote as a part of this layer is multiplied by it itself."""
         draft = self.reader.builder.draft(tensor.value)
         alone = self.reader.only_reader(self.call.inputs[0]) is self.call
-        if draft is None or not alone or draft.operation.op != "multiply" or len(draft.inputs) < 2:
+        part = f"{self.name.rstrip('_')}.product"
+        if draft is None or not alone or draft.operation.op != "multiply" or draft.name.rstrip("_") != part:
             return self.elementwise("multiply", tensor, name=name, factor=factor)
-        factor *= draft.operation.factor
         found = self.reader.builder.replace(tensor.value, draft.inputs, name=name, factor=factor)
         return found and tensor._replace(value=found)
 

@@ -218,11 +218,15 @@ def recognized(
         return None
     expression = _of_one_value(expression, made)
     read = values(expression)
-    if len(read) != 1 or not read[0].shape:
-        return None
-    probing = _Probing(expression, read[0])
-    found = [result for finder in finders for result in finder(probing)]
-    return (found[0], read[0]) if len(found) == 1 else None
+    while len(read) == 1 and read[0].shape and len(functions(expression)) <= MAX_FUNCTIONS:
+        probing = _Probing(expression, read[0])
+        found = [result for finder in finders for result in finder(probing)]
+        # A formula may begin with a reshape, of which alone it is computed.
+        if found or read[0].index not in made:
+            return (found[0], read[0]) if len(found) == 1 else None
+        expression = _with(expression, read[0].index, made[read[0].index], {})
+        read = values(expression)
+    return None
 
 
 def _of_one_value(expression: Expression, made: Mapping[int, Expression]) -> Expression:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from resnet_spec.backend import Value
 from resnet_spec.operations import AvgPool, Pad
+from resnet_spec.operations.windows import is_unpadded
 from resnet_spec_torch.importing.call import CALLS, Call, Expression, Unreached, each, edges
 from resnet_spec_torch.importing.formulas import constant
 
@@ -56,7 +57,9 @@ def average_of_counted(call: Call, x: Value, counts: Any) -> Value | None:
     if pool is None or not isinstance(pool.operation, AvgPool) or not isinstance(counts, Expression):
         return None
     op, found = pool.operation, constant(counts)
-    if found is None or not op.count_include_pad or isinstance(op.padding, str) or op.ceil_mode:
+    # ``same`` may be no padding at a size: the average is divided by ones.
+    counts_all = op.count_include_pad or is_unpadded(op.padding)
+    if found is None or not counts_all or isinstance(op.padding, str) or op.ceil_mode:
         return None
     ones = torch.ones(1, 1, *pool.inputs[0].shape[1:])
     padded = functional.pad(ones, [edge for pair in reversed(op.padding) for edge in pair])

@@ -227,3 +227,20 @@ def test_every_operation_is_matched() -> None:
     result = found(renamed(graph, arrays), graph)
     assert result.keys() == arrays.keys()
     assert all(np.array_equal(result[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_normalization_of_groups_of_one_channel_is_one_of_instances(scale: bool) -> None:
+    def network(op: str, groups: int | None = None, epsilon: float = 1e-3) -> Graph:
+        b = Builder(3, 16, 16).add("conv", "conv2d", channels=4, kernel=3)
+        fields = {} if groups is None else {"groups": groups}
+        return b.add("norm", op, epsilon=epsilon, scale=scale, offset=True, **fields).add("act", "relu").graph()
+
+    groups, instances = network("group_norm", 4), network("instance_norm")
+    for graph, other in ((groups, instances), (instances, groups)):
+        arrays = random_arrays(other)
+        result = found(renamed(other, arrays), graph)
+        assert all(result[name] is arrays[name] for name in arrays)
+    assert "differ in groups: 4 and 2" in refused(renamed(network("group_norm", 2)), groups)
+    assert "group_norm" in refused(renamed(instances), network("group_norm", 2))
+    assert refused(renamed(network("instance_norm", epsilon=1e-5)), groups)

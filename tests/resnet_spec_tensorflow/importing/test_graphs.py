@@ -150,6 +150,22 @@ def test_every_operation_is_read_back(tmp_path: Path, backend: Any, make: Any, i
     agree(backend, source, images(2, *graph.input.shape))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_products_of_matrices_of_heads_are_read_back(
+    tmp_path: Path, backend: Any, builder: Any, make: Any, images: Any
+) -> None:
+    build = builder(3, 4, 5)
+    build("keys", "conv2d", "input", channels=2, kernel=1)
+    build("scores", "matmul", "keys", "keys", transpose_second=True, factor=0.125)
+    build("heads", "matmul", "scores", "keys", transpose_first=True)
+    graph = build.graph()
+    backend.write(make(graph), graph, tmp_path / "model")
+    source = backend.import_model(tmp_path / "model", (3, 4, 5))
+    assert same_but_for_names(stated(graph), stated(source.graph))
+    agree(backend, source, images(2, 3, 4, 5))
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3, 1), 0), ((1, 2, 3), 1)])
 def test_a_softmax_of_parts_is_read_back(
@@ -292,14 +308,16 @@ def test_broken_graphs_are_refused(tmp_path: Path, backend: Any) -> None:
 
 
 def test_a_decomposed_batch_normalization_is_one_node(tmp_path: Path, backend: Any) -> None:
-    inputs = keras.Input((8, 8, 3))
-    for options in ({}, {"scale": False}, {"center": False}, {"scale": False, "center": False}):
-        model = randomized(keras.Model(inputs, layers.BatchNormalization(epsilon=2e-5, **options)(inputs)))
-        source = backend.import_model(frozen(model, tmp_path / "model.pb"))
+    cases = [(3, {}), (3, {"scale": False}), (3, {"center": False}), (3, {"scale": False, "center": False}), (1, {})]
+    for channels, options in cases:
+        inputs = keras.Input((8, 8, channels))
+        layer = layers.BatchNormalization(epsilon=2e-5, **options)
+        source = backend.import_model(frozen(randomized(keras.Model(inputs, layer(inputs))), tmp_path / "model.pb"))
         (node,) = source.graph.nodes
         assert (node.operation.op, node.operation.epsilon) == ("batch_norm", 2e-5)
         assert (node.operation.scale, node.operation.offset) == (
             options.get("scale", True),
             options.get("center", True),
         )
-        agree(backend, source, np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype("float32"))
+        assert np.array_equal(source.arrays[f"{node.layer}.running_var"], layer.moving_variance)
+        agree(backend, source, np.random.default_rng(1).standard_normal((2, channels, 8, 8)).astype("float32"))

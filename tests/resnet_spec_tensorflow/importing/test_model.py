@@ -387,6 +387,9 @@ def test_a_factor_is_no_parameter(backend: Any, builder: Any, make: Any, images:
     build("damped", "multiply", "input", factor=0.2)
     build("gate", "sigmoid", "damped")
     build("gated", "multiply", "damped", "gate", factor=1.75)
+    build("doubled", "multiply", "gated", factor=2.0)
+    build("product", "multiply", "doubled", "damped")
+    build("halved", "multiply", "product", factor=0.5)
     graph = build.graph()
     source = backend.import_model(make(graph), graph.input.shape)
     assert [(node.name, node.operation) for node in source.graph.nodes] == [

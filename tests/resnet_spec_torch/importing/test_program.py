@@ -18,6 +18,7 @@ from resnet_spec.structure.comparison import compare_with_source
 from tests.every_operation import arrays_for, every_operation
 from tests.needs import need
 from tests.oracles.torchvision_original import models
+from tests.resnet_spec_torch.graphs import Builder
 from tests.resnet_spec_torch.importing.tutorials import MODELS
 
 # timm imports torchvision, whose operators may be lacking.
@@ -357,6 +358,25 @@ def test_normalizations_of_timm() -> None:
         # timm computes statistics in float32, also of a float64 model.
         source = _read_again(nn.Sequential(nn.Conv2d(3, 4, 3), layer), (3, 8, 8), 1e-6)
         assert source.graph.nodes[1].operation.model_dump(exclude_defaults=True) == op
+
+
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("evo_norm_s0", {"groups": 4, "epsilon": 1e-3, "gate": False}),
+        # At this size, the first has no padding.
+        ("avg_pool2d", {"kernel": 2, "stride": 2, "padding": "same", "count_include_pad": False}),
+        ("avg_pool2d", {"kernel": 3, "stride": 2, "padding": "same", "count_include_pad": False}),
+    ],
+)
+def test_a_layer_of_several_functions_is_one_operation(op: str, fields: Any) -> None:
+    graph = Builder(8, 6, 6).add("x", op, **fields).graph()
+    backend: Any = get_backend("torch")
+    model = backend.compile(graph)
+    backend.load(model, graph, arrays_for(graph, "float32"))
+    source = _read_again(model, graph.input.shape)
+    assert [node.operation.op for node in source.graph.nodes] == [op]
+    assert not compare_with_source(source, graph).remarks
 
 
 def test_vectors_of_length_one_are_one_operation() -> None:
