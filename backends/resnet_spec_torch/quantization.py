@@ -6,6 +6,8 @@ those of float models.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -41,17 +43,34 @@ class _Rounding(torch.autograd.Function):
 
 
 def on_grid(input: Tensor, scale: float, zero_point: int) -> Tensor:
-    """Round a value to its grid."""
+    """Round a value to its grid; in an exported program by PT2E's operators, which runtimes compute in integers."""
+    if torch.compiler.is_exporting() and input.dtype == torch.float32:
+        # Unsigned codes, greater by 128, which is what oneDNN's kernels read on x86 processors.
+        grid = scale, zero_point - LOW, 0, HIGH - LOW, torch.uint8
+        codes = _decomposed().quantize_per_tensor.default(input, *grid)
+        return cast("Tensor", _decomposed().dequantize_per_tensor.default(codes, *grid))
     return cast("Tensor", _Rounding.apply(input, scale, zero_point, LOW, HIGH))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _decomposed() -> Any:
+    """Return the operators of PT2E, which importing this module registers."""
+    import torch.ao.quantization.fx._decomposed  # pyright: ignore
+
+    return torch.ops.quantized_decomposed
 
 
 class _QuantizedKernel(nn.Module):
     """A layer whose ``weight``, (channels, ...), is rounded to multiples of a scale of each output channel."""
 
     kernel_scale: Tensor
+    code_scales: Tensor
+    code_zeros: Tensor
 
     def rounded(self, weight: Tensor) -> Tensor:
-        """Return the kernel that the layer computes with."""
+        """Return the kernel that the layer computes with, of a kernel in float or of codes."""
+        if weight.dtype == torch.int8:
+            limits = self.code_zeros, 0, -KERNEL_HIGH, KERNEL_HIGH, torch.int8
+            return cast("Tensor", _decomposed().dequantize_per_channel.default(weight, self.code_scales, *limits))
         scale = self.kernel_scale.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
         return cast("Tensor", _Rounding.apply(weight, scale, 0, -KERNEL_HIGH, KERNEL_HIGH))  # pyright: ignore
 
@@ -109,3 +128,26 @@ def with_quantized_kernel(layer: nn.Module, scales: Sequence[float]) -> nn.Modul
     layer.__class__ = _QUANTIZED[type(layer)]
     layer.register_buffer("kernel_scale", torch.tensor(scales, dtype=torch.float64, device="cpu"), persistent=False)
     return layer
+
+
+@contextmanager
+def kernels_as_codes(model: nn.Module) -> Generator[None]:
+    """Replace the quantized kernels of a float32 model by their codes in int8, as a file keeps them, for a while."""
+    layers: list[Any] = [layer for layer in model.modules() if isinstance(layer, _QuantizedKernel)]
+    layers = [layer for layer in layers if layer.weight.dtype == torch.float32]
+    # By the names that the spec gives them.
+    held = [(layer, name, p) for layer in layers for name, p in layer._parameters.items() if p is layer.weight]
+    try:
+        for layer, name, weight in held:
+            scales = layer.kernel_scale.to(weight.device)
+            by_channel = scales.reshape(-1, *[1] * (weight.ndim - 1))
+            codes = torch.round(weight.detach() / by_channel).clamp(-KERNEL_HIGH, KERNEL_HIGH).to(torch.int8)
+            layer._parameters[name] = nn.Parameter(codes, requires_grad=False)
+            layer.register_buffer("code_scales", scales.float())
+            layer.register_buffer("code_zeros", torch.zeros_like(scales, dtype=torch.int64))
+        yield
+    finally:
+        for layer, name, weight in held:
+            layer._parameters[name] = weight
+            for buffer in ("code_scales", "code_zeros"):
+                layer._buffers.pop(buffer, None)

@@ -11,6 +11,7 @@ from torch import nn
 
 from resnet_spec.errors import OutputError, Problem, WeightsError
 from resnet_spec.weights.matching import too_large
+from resnet_spec_torch.quantization import kernels_as_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,12 +80,18 @@ def _write_program(model: nn.Module, graph: Graph, path: Path) -> None:
     sizes = {} if fixed else dict.fromkeys(axes, torch.export.Dim.AUTO)
     # Two images, since torch treats a dimension of 1 as a constant.
     shapes = ({0: torch.export.Dim.DYNAMIC, **sizes},)
-    _save_program(torch.export.export(model, (_zeros(model, graph, 2),), dynamic_shapes=shapes), path)
+    images = _zeros(model, graph, 2)
+    with kernels_as_codes(model):
+        program = torch.export.export(model, (images,), dynamic_shapes=shapes)
+    _save_program(program, path)
 
 
 def _write_fixed_program(model: nn.Module, graph: Graph, path: Path, batch: int) -> None:
     """Write a model as a program for one size of its input."""
-    _save_program(torch.export.export(model, (_zeros(model, graph, batch),)), path)
+    images = _zeros(model, graph, batch)
+    with kernels_as_codes(model):
+        program = torch.export.export(model, (images,))
+    _save_program(program, path)
 
 
 def _zeros(model: nn.Module, graph: Graph, batch: int) -> torch.Tensor:

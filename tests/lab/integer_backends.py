@@ -16,10 +16,33 @@ import pytest
 from resnet_spec.graph import Graph
 from resnet_spec_onnx import OnnxBackend
 from resnet_spec_tensorflow import TensorFlowBackend
+from resnet_spec_torch import TorchBackend
 from tests.third_party import distribution, on_path
 
 ROOT = Path(__file__).parents[2]
-CLASSES = {"tflite": "LiteBackend", "openvino": "OpenVinoBackend"}
+CLASSES = {"pt2": "ProgramBackend", "tflite": "LiteBackend", "openvino": "OpenVinoBackend"}
+
+
+class ProgramBackend(TorchBackend):
+    """PyTorch whose 8-bit models run as exported programs, with the operators of PT2E."""
+
+    name = "pt2"
+
+    def compile_quantized(self, graph: Graph, *arguments: Any, **settings: Any) -> Any:
+        model = super().compile_quantized(graph, *arguments, **settings)
+        self.exported = model, graph
+        return model
+
+    def forward(self, model: Any, images: Any, *, training: bool = False) -> list[Any]:
+        compiled, graph = getattr(self, "exported", (None, None))
+        if model is not compiled or graph is None:
+            return super().forward(model, images, training=training)
+        import torch
+
+        with TemporaryDirectory(prefix="resnet-spec-") as folder, torch.no_grad():
+            self.write(model, graph, Path(folder) / "model.pt2", batch=len(images))
+            found = torch.export.load(Path(folder) / "model.pt2").module()(torch.from_numpy(images))
+        return [value.numpy() for value in ([found] if isinstance(found, torch.Tensor) else found)]
 
 
 class LiteBackend(TensorFlowBackend):

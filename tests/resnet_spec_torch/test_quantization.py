@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch
 
 from resnet_spec.graph import Graph
 from resnet_spec.optimization import optimize
-from resnet_spec.quantization import Grid, IntegerReference, Quantization
+from resnet_spec.quantization import Grid, IntegerReference, Quantization, kernel_codes
 from resnet_spec_torch import TorchBackend
 from resnet_spec_torch.quantization import on_grid
 from tests.resnet_spec.quantization.test_calibration import quantized
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, random_images, small_resnet
+from tests.without_package import run_without_package
 
 BACKEND = TorchBackend()
 
@@ -142,15 +144,64 @@ def test_it_trains() -> None:
 
 
 def test_it_is_copied_pickled_and_exported() -> None:
-    _, _, model = model_of(everything())
+    _, chosen, model = model_of(everything())
     images = torch.from_numpy(random_images(2, 3, 15, 14, seed=5))
     with torch.no_grad():
         wanted = model(images)
-        others = [
-            copy.deepcopy(model),
-            pickle.loads(pickle.dumps(model)),
-            torch.export.export(model, (images,)).module(),
-        ]
-        for other in others:
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             for found, value in zip(other(images), wanted, strict=True):
                 torch.testing.assert_close(found, value)
+        # Its operators multiply by the inverse of a scale, so that some halves become another code.
+        step = max(grid.scale for grid in chosen.values.values())
+        exported = torch.export.export(model, (images,)).module()
+        for found, value in zip(exported(images), wanted, strict=True):
+            torch.testing.assert_close(found, value, atol=2 * step, rtol=0)
+
+
+# -- programs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_has_8_bit_kernels_and_the_operators_of_pt2e(tmp_path: Path) -> None:
+    graph, chosen, model = model_of(everything())
+    graph = graph.with_outputs(graph.outputs, ["act", "fc"])
+    images = random_images(2, 3, 15, 14, seed=5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    BACKEND.write(model, graph, tmp_path / "model.pt2")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.state_dict().keys() == before.keys()
+
+    program = torch.export.load(tmp_path / "model.pt2")
+    arrays = arrays_of(everything())[1]
+    for name, scales in chosen.kernels.items():
+        assert np.array_equal(program.state_dict[name].numpy(), kernel_codes(arrays[name], scales))
+    calls = [str(node.target) for node in program.graph.nodes]
+    assert calls.count("quantized_decomposed.quantize_per_tensor.default") == len(chosen.values)
+    assert calls.count("quantized_decomposed.dequantize_per_tensor.default") == len(chosen.values)
+    # One is called twice.
+    assert calls.count("quantized_decomposed.dequantize_per_channel.default") == len(chosen.kernels) + 1
+    with torch.no_grad():
+        found = program.module()(torch.from_numpy(images))
+    for name, value, wanted in zip(("act", "fc"), found, BACKEND.forward(model, images), strict=True):
+        # Codes at the same distance from both neighbors may differ, and what they lead to.
+        assert np.abs(value.numpy() - wanted).max() <= 3 * chosen.values["fc" if name == "fc" else "both"].scale
+
+
+@pytest.mark.slow
+def test_a_program_runs_without_this_package(tmp_path: Path) -> None:
+    graph, _, model = model_of(Builder(3, 9, 9).add("conv", "conv2d", channels=4, kernel=3).graph())
+    images = random_images(3, 3, 9, 9, seed=5)
+    BACKEND.write(model, graph, tmp_path / "int8.pt2")
+    (wanted,) = BACKEND.forward(model, images)
+    assert np.abs(run_without_package(tmp_path / "int8.pt2", images) - wanted).max() < 1e-5
+
+
+def test_a_renamed_kernel_is_written_as_codes(tmp_path: Path) -> None:
+    graph = Builder(3, 9, 9).add("conv", "conv2d", channels=4, kernel=3).graph()
+    optimized, chosen = quantized(graph, random_images(2, 3, 9, 9))
+    renamed = optimized.with_parameter_names({"conv": {"weight": "kernel"}})
+    chosen = chosen.model_copy(update={"kernels": {"conv.kernel": chosen.kernels["conv.weight"]}})
+    model = BACKEND.compile_quantized(renamed, chosen)
+    BACKEND.load(model, renamed, {"conv.kernel": arrays_of(graph)[1]["conv.weight"]})
+    BACKEND.write(model, renamed, tmp_path / "model.pt2")
+    assert torch.export.load(tmp_path / "model.pt2").state_dict["conv.kernel"].dtype == torch.int8
+    assert model.get_parameter("conv.kernel").dtype == torch.float32

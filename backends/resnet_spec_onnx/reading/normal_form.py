@@ -88,6 +88,10 @@ def interpret(
     return [values.get(output.name) for output in graph.output]
 
 
+OF_INTEGERS = ("DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear")
+"""Operators of 8-bit networks."""
+
+
 def _value(node: NodeView, evaluations: Iterator[int], forms: Mapping[str, NodeForm]) -> Value | tuple[Value, ...]:
     proto = node.proto
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
@@ -98,6 +102,8 @@ def _value(node: NodeView, evaluations: Iterator[int], forms: Mapping[str, NodeF
         if proto.op_type != "Constant" and next(evaluations, None) is None:
             raise IncomparableError(f"more than {MAX_EVALUATED} of its nodes compute constants")
         return evaluate(proto, constants, node.opset)
+    if kind in OF_INTEGERS:
+        raise IncomparableError(f"{node.source} is of an 8-bit network; give the one in float that it was made from")
     if kind not in forms:
         where = f" of {proto.domain!r}" if kind != proto.op_type else ""
         raise IncomparableError(f"{node.source} is an operator{where} that is not supported")

@@ -99,6 +99,8 @@ def _check_description(path: Path, data: Any) -> None:
     for key, value in _items(data):
         if key == "use_pickle" and value:
             raise ModelError(f"{path}: has pickled tensors, which are not read")
+        if key == "target" and str(value).startswith("torch.ops.quantized_decomposed."):
+            raise ModelError(f"{path}: is an 8-bit network; give the one in float that it was made from")
         if key == "target" and not (isinstance(value, str) and _FUNCTION.fullmatch(value)):
             raise ModelError(f"{path}: calls {value!r}, which is not a function of tensors")
         if key == "expr_str" and not (isinstance(value, str) and _SIZE.fullmatch(value)):

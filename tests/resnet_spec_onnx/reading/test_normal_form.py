@@ -63,6 +63,10 @@ def test_either_layout_is_read(last: bool, tmp_path: Path) -> None:
     [
         (convolved(domain="ours"), "'y' (Conv) is an operator of 'ours'"),
         (convolved(node("Softsign", "x", "s"), behind="s"), "'s' (Softsign) is an operator that is not supported"),
+        (
+            convolved(node("QuantizeLinear", "x kernel", "q"), behind="q"),
+            "'q' (QuantizeLinear) is of an 8-bit network; give the one in float",
+        ),
         ([node("Conv", "z kernel", "y")], "'y' (Conv) reads 'z' before a node computes it"),
         (
             [node("Relu", "b", "a"), node("Relu", "a", "b"), node("Conv", "b kernel", "y")],

@@ -116,6 +116,10 @@ ATTACKS = {
         _in_json("models/model.json", "torch.ops.aten.linear.default", "_operator.methodcaller"),
         "calls '_operator.methodcaller'",
     ),
+    "an operator of 8-bit networks": (
+        _in_json("models/model.json", "torch.ops.aten.linear.default", "torch.ops.quantized_decomposed.any.default"),
+        "is an 8-bit network; give the one in float that it was made from",
+    ),
     "a size": (
         _in_json("models/model.json", '"range_constraints": {}', '"range_constraints": {"exit()": {}}'),
         r"has a size 'exit\(\)', which is not arithmetic",
