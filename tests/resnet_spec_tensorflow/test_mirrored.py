@@ -12,6 +12,8 @@ import pytest
 
 import resnet_spec
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,19 +25,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads((folder / "found.json").read_text("utf-8"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("check", ["as the frameworks do", "unbiased", "positions", "positions, unbiased"])
 def test_two_replicas_train_as_one(check: str, found: dict[str, Any]) -> None:
     assert max(found[check].values()) < 1e-12, found[check]
 
 
-@pytest.mark.slow
 def test_what_is_not_the_whole_batch_is_seen(found: dict[str, Any]) -> None:
     assert min(found["not synchronized"].values()) > 1e-2
     assert found["counts ignored"]["statistics"] > 1e-2
 
 
-@pytest.mark.slow
 def test_the_variance_of_keras_cancels_where_the_mean_is_large(found: dict[str, Any]) -> None:
     assert found["cancellation"]["synchronized"] > 1e-4
     assert found["cancellation"]["not synchronized"] < 1e-6
