@@ -34,6 +34,7 @@ from tests.lab.integer_backends import registered
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "quantization-tests.md"
 HEADING = "## The networks\n"
+NEXT = "## Mutations\n"
 RUNTIMES = {
     "torch": "PyTorch",
     "pt2": "PyTorch, .pt2",
@@ -56,7 +57,7 @@ NETWORKS = (
 CALIBRATED, COMPARED = 16, 2
 SIZE = 128
 SMALLER = {
-    *(f"keras/resnet{depth}" for depth in ("50", "50v2")),
+    *(f"keras/resnet{depth}" for depth in ("50", "50v2", "152v2")),
     *(f"torchvision/{name}" for name in ("resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")),
     *(f"torchvision/resnext{name}" for name in ("50_32x4d", "101_32x8d", "101_64x4d")),
 }
@@ -106,9 +107,8 @@ def main() -> None:
                 results[name]["runtimes"] = earlier | results[name]["runtimes"]
                 print(f"{name} {time.monotonic() - began:.0f} s {results[name]}", flush=True)
                 RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
-    if results.keys() >= set(NETWORKS):
-        text = DOCUMENT.read_text("utf-8")
-        DOCUMENT.write_text(text.partition(HEADING)[0] + HEADING + table(results), "utf-8")
+    before, _, after = DOCUMENT.read_text("utf-8").partition(HEADING)
+    DOCUMENT.write_text(before + HEADING + table(results) + "\n" + after[after.index(NEXT) :], "utf-8")
 
 
 def recorded() -> dict[str, Any]:
@@ -177,18 +177,29 @@ def alarms(results: Mapping[str, Any]) -> int:
 def table(results: Mapping[str, Any]) -> str:
     """The section of the document."""
     nodes = sum(run["nodes"] for found in results.values() for run in found["runtimes"].values())
+    missing = [name for name in NETWORKS if name not in results]
     lines = [
         "",
-        f"{len(results)} networks, {nodes:,} nodes, {alarms(results)} false alarms. Under each runtime: the largest",
-        "difference of its logits, in parts of what is allowed.",
+        f"By `python -m tests.lab.quantized`, on photographs of scikit-image, with 7-bit kernels: {len(results)} of",
+        f"{len(NETWORKS)} networks, {nodes:,} nodes, **{alarms(results)} false alarms**. The weights are random, but",
+        "for those of open_nsfw: this shows that runtimes agree with the file, and not what accuracy 8 bits cost, as",
+        "training makes ranges that random weights do not have. *dB* is the signal-to-noise ratio of the logits",
+        "against float. Under each runtime is the largest difference of its logits from the exact reference, in parts",
+        "of what is allowed; no node differs by more than a code.",
+        *([f"Not run yet: {', '.join(missing)}."] if missing else []),
         "",
-        f"| network | values | logits, dB | {' | '.join(RUNTIMES.values())} |",
-        "|---" * (3 + len(RUNTIMES)) + "|",
+        f"| network | pixels | values | dB | {' | '.join(RUNTIMES.values())} |",
+        "|---" * (4 + len(RUNTIMES)) + "|",
     ]
     for name in NETWORKS:
+        if name not in results:
+            continue
         found = results[name]
-        parts = [f"{found['runtimes'][runtime]['logits']:.0%}" for runtime in RUNTIMES]
-        lines.append(f"| {name} | {found['values']} | {found['decibels']:.0f} | {' | '.join(parts)} |")
+        runs = [found["runtimes"].get(runtime) for runtime in RUNTIMES]
+        parts = [f"{run['logits']:.0%}" if run else "" for run in runs]
+        lines.append(
+            f"| {name} | {found['size']} | {found['values']} | {found['decibels']:.0f} | {' | '.join(parts)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
