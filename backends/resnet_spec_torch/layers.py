@@ -215,15 +215,16 @@ class EvoNormS0(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
-        grouped = cast("Tensor", input.unflatten(1, (self.num_groups, -1)))
+        x, weight, bias = _widened(self, input, self.weight, self.bias)
+        grouped = cast("Tensor", x.unflatten(1, (self.num_groups, -1)))
         axes = tuple(range(2, self.rank + 3))
         # Not var, which sums sequentially and loses two digits over a large map.
         centered = grouped - grouped.mean(axes, keepdim=True)
         variance = centered.square().mean(axes, keepdim=True)
         normal = (grouped * torch.rsqrt(variance + self.eps)).flatten(1, 2)
         if self.v is not None:
-            normal = normal * torch.sigmoid(_by_channel(self.v, self.rank) * input)
-        return normal * _by_channel(self.weight, self.rank) + _by_channel(self.bias, self.rank)
+            normal = normal * torch.sigmoid(_by_channel(self.v, self.rank) * x)
+        return _as(self, input, normal * _by_channel(weight, self.rank) + _by_channel(bias, self.rank))
 
 
 class FilterResponseNorm(nn.Module):
@@ -244,13 +245,34 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
-        scale = torch.rsqrt(input.square().mean(tuple(range(2, self.rank + 2)), keepdim=True) + self.epsilon)
-        output = input * scale * _by_channel(self.weight, self.rank) + _by_channel(self.bias, self.rank)
-        return output if self.tau is None else torch.maximum(output, _by_channel(self.tau, self.rank))
+        x, weight, bias = _widened(self, input, self.weight, self.bias)
+        scale = torch.rsqrt(x.square().mean(tuple(range(2, self.rank + 2)), keepdim=True) + self.epsilon)
+        output = x * scale * _by_channel(weight, self.rank) + _by_channel(bias, self.rank)
+        if self.tau is not None:
+            output = torch.maximum(output, _by_channel(self.tau, self.rank))
+        return _as(self, input, output)
 
     def extra_repr(self) -> str:
         """Channels, epsilon, and whether a threshold follows."""
         return f"{len(self.weight)}, epsilon={self.epsilon}, threshold={self.tau is not None}"
+
+
+def is_half(layer: nn.Module) -> bool:
+    """Whether a layer's weights are in half precision: its formula is then computed in float32, and rounded once.
+
+    In float16 itself the gradient of a reciprocal root, its third power, overflows at roots below 0.025.
+    """
+    # Not its attribute, which fx replaces by a symbol without a dtype.
+    weight = layer._parameters["weight"]  # pyright: ignore[reportPrivateUsage]
+    return weight is not None and weight.dtype.itemsize < 4
+
+
+def _widened(layer: nn.Module, *tensors: Tensor) -> Sequence[Tensor]:
+    return [tensor.float() for tensor in tensors] if is_half(layer) else tensors
+
+
+def _as(layer: nn.Module, input: Tensor, output: Tensor) -> Tensor:
+    return output.to(input.dtype) if is_half(layer) else output
 
 
 def _by_channel(parameter: Tensor, positions: int) -> Tensor:

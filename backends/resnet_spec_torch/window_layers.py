@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resnet_spec.operations.windows import explicit_padding, reached_padding
+from resnet_spec_torch.layers import is_half
 
 if TYPE_CHECKING:
     from resnet_spec.operations.fields import Edges, Padding
@@ -109,10 +110,14 @@ class StdConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, channels, H', W')."""
-        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
-        kernel = (self.weight - mean) * torch.rsqrt(variance + self.epsilon)
+        half = is_half(self)
+        weight = self.weight.float() if half else self.weight
+        variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+        kernel = (weight - mean) * torch.rsqrt(variance + self.epsilon)
         if self.gain is not None and self.factor is not None:
             kernel = kernel * (self.gain * self.factor)
+        if half:
+            kernel = kernel.to(self.weight.dtype)
         return functional.conv2d(input, kernel, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
