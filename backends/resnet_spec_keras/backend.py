@@ -112,9 +112,14 @@ class KerasBackend:
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
         """Take a step of Keras' optimizer for each batch, its formula made ``backend.optimizers``'s."""
-        from resnet_spec_keras.training import train
+        from functools import partial
 
-        return train(self.differentiate, model, graph, batches, optimizer)
+        from resnet_spec_keras.training import native_optimizer, take_step, train, trainable
+
+        parameters = trainable(model, graph)
+        native = native_optimizer(optimizer, parameters)
+        step = partial(take_step, self.differentiate, model, parameters, native, optimizer)
+        return train(step, native, model, graph, batches, optimizer)
 
     def write(self, model: Any, graph: Graph, path: Path, *, half: bool = False, batch: int | None = None) -> None:
         """Write one of ``outputs``. With ``batch`` all sizes of the input are fixed.

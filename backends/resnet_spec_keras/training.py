@@ -11,6 +11,7 @@ import numpy as np
 
 from resnet_spec.backend.optimizers import SGD, AdamW
 from resnet_spec.backend.protocol import Gradients
+from resnet_spec.backend.training import LOSS_SCALE
 from resnet_spec_keras.execution import channels_first, channels_last, listed, quiet
 from resnet_spec_keras.framework import keras
 from resnet_spec_keras.parameters import laid_out, variables
@@ -38,36 +39,69 @@ def gradients(
     differentiate: Differentiate, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
 ) -> Gradients:
     """Return the loss in training mode and the gradients of trainable parameters and images, channels first."""
+    scale = scale_of(model)
     with quiet():
-        loss, found = differentiate(model, _tensor(model, images), _trainable(model, graph), _loss(model, targets))
-    arrays = {p.name: laid_out(p, np.asarray(g)) for p, g in zip(_parameters(graph), found, strict=False)}
-    return Gradients(float(loss), arrays, channels_first(found[-1]))
+        loss, found = differentiate(
+            model, tensor_for(model, images), trainable(model, graph), loss_of(for_keras(targets), scale)
+        )
+    return unscaled(graph, loss, found, scale)
+
+
+def unscaled(graph: Graph, loss: Any, found: Sequence[Any], scale: float) -> Gradients:
+    """Return the gradients of a scaled loss, channels first and without the scale."""
+    wide = [np.asarray(at_least_float32(gradient)) / scale for gradient in found]
+    arrays = {p.name: laid_out(p, gradient) for p, gradient in zip(_parameters(graph), wide, strict=False)}
+    return Gradients(float(loss) / scale, arrays, channels_first(wide[-1]))
+
+
+TakeStep: TypeAlias = Callable[[Any, Sequence["NDArray[Any]"]], Any]
+"""Takes a step on a batch and targets, both as Keras takes them; returns the loss before it."""
 
 
 def train(
-    differentiate: Differentiate, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer
+    take_step: TakeStep, native: Any, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer
 ) -> list[float]:
-    """Take a step of a Keras optimizer per batch; return the loss before each step."""
-    parameters = _trainable(model, graph)
-    native = _native(optimizer)
-    native.build(parameters)
+    """Take a step of a new Keras optimizer, ``native``, per batch; return the loss before each step."""
     losses: list[float] = []
     with quiet():
         for step, (images, targets) in enumerate(batches, start=1):
-            loss, found = differentiate(model, _tensor(model, images), parameters, _loss(model, targets))
-            found = found[:-1]
             native.learning_rate = optimizer.rate(step)
             match optimizer:
                 case SGD():
-                    # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularization's.
-                    found = [g + optimizer.weight_decay * w.value for g, w in zip(found, parameters, strict=True)]
                     _rescale(native, optimizer, step)
                 case AdamW():
                     # Keras adds its epsilon before the bias correction of the second moment.
-                    native.epsilon = optimizer.epsilon * (1 - optimizer.beta2**step) ** 0.5
-            native.apply(found, parameters)
-            losses.append(float(loss))
+                    _set_epsilon(native, optimizer.epsilon * (1 - optimizer.beta2**step) ** 0.5)
+            losses.append(float(take_step(tensor_for(model, images), for_keras(targets))))
     return losses
+
+
+def take_step(
+    differentiate: Differentiate,
+    model: Any,
+    parameters: Sequence[Any],
+    native: Any,
+    optimizer: Optimizer,
+    batch: Any,
+    targets: Sequence[Any],
+    share: float = 1.0,
+) -> Any:
+    """Take a step, and return the loss. A replica's loss and decay are its ``share`` of those that are summed."""
+    loss, (*gradients, _) = differentiate(model, batch, parameters, loss_of(targets, share))
+    if isinstance(optimizer, SGD):
+        # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularization's.
+        decay = share * optimizer.weight_decay
+        gradients = [g + decay * w.value for g, w in zip(gradients, parameters, strict=True)]
+    native.apply(gradients, parameters)
+    return loss
+
+
+def _set_epsilon(native: Any, epsilon: float) -> None:
+    """Set an optimizer's epsilon, which is a variable where the step is compiled once for all."""
+    if isinstance(native.epsilon, keras.Variable):
+        native.epsilon.assign(epsilon)
+    else:
+        native.epsilon = epsilon
 
 
 def _rescale(native: Any, optimizer: SGD, step: int) -> None:
@@ -81,24 +115,57 @@ def _parameters(graph: Graph) -> list[Any]:
     return [parameter for parameter in graph.parameters() if parameter.trainable]
 
 
-def _trainable(model: Any, graph: Graph) -> list[Any]:
+def trainable(model: Any, graph: Graph) -> list[Any]:
+    """Return Keras' variables of the trainable parameters, in the graph's order."""
     parameters = variables(model, graph)
     return [parameters[parameter.name] for parameter in _parameters(graph)]
 
 
-def _tensor(model: Any, array: NDArray[Any]) -> Any:
+def tensor_for(model: Any, array: NDArray[Any]) -> Any:
+    """Return a batch as a model takes it."""
     # The input's own dtype: the model's policy is the global one, whatever its layers have.
     return keras.ops.convert_to_tensor(channels_last(array).astype(model.inputs[0].dtype))
 
 
-def _loss(model: Any, targets: Sequence[NDArray[Any]]) -> Loss:
+def for_keras(targets: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return targets channels last."""
+    return [channels_last(target) for target in targets]
+
+
+def scale_of(model: Any) -> float:
+    """Return what the loss of a model is multiplied by before it is differentiated."""
+    return LOSS_SCALE if model.inputs[0].dtype == "float16" else 1.0
+
+
+def loss_of(targets: Sequence[Any], scale: float = 1.0) -> Loss:
+    """Return half the mean squared difference of each output from its target, summed and scaled.
+
+    In half precision it is float32, as Keras' own losses are.
+    """
+
     def loss(outputs: Any) -> Any:
-        pairs = zip(listed(outputs), targets, strict=True)
-        return reduce(
-            add, [keras.ops.mean(keras.ops.square(value - _tensor(model, target))) / 2 for value, target in pairs]
-        )
+        values = [at_least_float32(value) for value in listed(outputs)]
+        wanted = [keras.ops.cast(target, _dtype(value)) for value, target in zip(values, targets, strict=True)]
+        pairs = zip(values, wanted, strict=True)
+        return reduce(add, [keras.ops.mean(keras.ops.square(value - target)) / 2 for value, target in pairs]) * scale
 
     return loss
+
+
+def at_least_float32(value: Any) -> Any:
+    """Return half precision as float32, and any other as it is."""
+    return value if _dtype(value) == "float64" else keras.ops.cast(value, "float32")
+
+
+def _dtype(value: Any) -> str:
+    return keras.backend.standardize_dtype(value.dtype)
+
+
+def native_optimizer(optimizer: Optimizer, parameters: Sequence[Any]) -> Any:
+    """Return a Keras optimizer of variables; ``train`` adjusts it at each step."""
+    native = _native(optimizer)
+    native.build(parameters)
+    return native
 
 
 def _native(optimizer: Optimizer) -> Any:

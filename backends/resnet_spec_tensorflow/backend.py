@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resnet_spec.backend.checkpoint import Checkpoint
+    from resnet_spec.backend.replicas import Replicas
     from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
@@ -44,6 +45,12 @@ class TensorFlowBackend(KerasBackend):
         from resnet_spec_tensorflow.training import differentiate
 
         return differentiate
+
+    def replicas(self, count: int) -> Replicas:
+        """Replicas of ``tf.distribute`` on logical devices of the processor; TensorFlow must not have been used."""
+        from resnet_spec_tensorflow.replicas import TensorFlowReplicas
+
+        return TensorFlowReplicas(count)
 
     def group_parts(self, graph: Graph) -> Mapping[str, int]:
         """Into how many convolutions of one group each grouped one is split, as measured on this machine.

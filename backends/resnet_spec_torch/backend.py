@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from resnet_spec.errors import BackendError
 from resnet_spec.weights.io import read_weights
 from resnet_spec_torch import (
     IMPORTS,
@@ -25,6 +24,7 @@ from resnet_spec_torch import (
     writing,
 )
 from resnet_spec_torch.compilation import compile_graph
+from resnet_spec_torch.dtypes import chosen
 from resnet_spec_torch.emitting import Options
 from resnet_spec_torch.importing import import_model
 
@@ -35,19 +35,13 @@ if TYPE_CHECKING:
     from resnet_spec.backend.dtypes import ModelDType
     from resnet_spec.backend.optimizers import Optimizer
     from resnet_spec.backend.protocol import Arrays, Batch, Gradients
+    from resnet_spec.backend.replicas import Replicas
     from resnet_spec.backend.runtime import Runtime, RuntimeKind
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.backend.training import Counters
     from resnet_spec.graph import Graph
     from resnet_spec.operations import Shape
     from resnet_spec.quantization import Quantization
-
-_DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 class TorchBackend:
@@ -75,13 +69,13 @@ class TorchBackend:
 
         Raises GraphError if a node's name cannot be a module's, BackendError for a mixed policy.
         """
-        return compile_graph(graph, Options(_chosen(dtype), exact_statistics, synchronized))
+        return compile_graph(graph, Options(chosen(dtype), exact_statistics, synchronized))
 
     def compile_quantized(
         self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None
     ) -> nn.Module:
         """A model of an optimized graph that rounds values and kernels to their grids; it can be trained so."""
-        return compile_graph(graph, Options(_chosen(dtype), quantization=quantization))
+        return compile_graph(graph, Options(chosen(dtype), quantization=quantization))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.
@@ -146,6 +140,12 @@ class TorchBackend:
         with _mode(model, training=True):
             return training.train(model, graph, batches, optimizer)
 
+    def replicas(self, count: int) -> Replicas:
+        """Processes of this machine, trained by ``DistributedDataParallel``."""
+        from resnet_spec_torch.replicas import TorchReplicas
+
+        return TorchReplicas(count)
+
     def write(
         self, model: nn.Module, graph: Graph, path: Path, *, half: bool = False, batch: int | None = None
     ) -> None:
@@ -171,19 +171,6 @@ class TorchBackend:
     def environment(self) -> dict[str, str]:
         """Versions and settings that change rounding."""
         return environment.describe()
-
-
-def _chosen(dtype: ModelDType | None) -> torch.dtype:
-    """Return PyTorch's dtype, by default its own default; raises BackendError for a mixed policy."""
-    if dtype is None:
-        return torch.get_default_dtype()
-    if dtype not in _DTYPES:
-        half = f"torch.{dtype.removeprefix('mixed_')}"
-        raise BackendError(
-            f"a PyTorch model has one dtype, not {dtype!r}: build it with dtype='float32', and run it under"
-            f" torch.autocast(device, {half})"
-        )
-    return _DTYPES[dtype]
 
 
 @contextmanager

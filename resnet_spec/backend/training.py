@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 COUNTER = "num_batches_tracked"
 """What PyTorch calls the number of batches that a normalization has seen in training."""
 
+LOSS_SCALE = 1024.0
+"""What a backend multiplies the loss of a float16 model by, and divides its gradients by: without it, gradients smaller
+than 6e-8 would be 0."""
+
 Counters: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Numbers of batches, each a scalar, by the layer's name and ``COUNTER``: ``bn1.num_batches_tracked``."""
 

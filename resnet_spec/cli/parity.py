@@ -72,6 +72,10 @@ _WEIGHTS = weights_option("Compare under these weights instead of random ones.")
     "--training", "training_steps", metavar="STEPS", type=click.IntRange(0, 1000),
     help="Also compare gradients, running statistics, and this many steps of SGD and AdamW.",
 )  # fmt: skip
+@click.option(
+    "--replicas", metavar="COUNT", type=click.IntRange(2, 64),
+    help="With --training, also compare training on this many replicas, each with its part of the batch.",
+)  # fmt: skip
 @click.option("--junit", metavar="PATH", type=Path, help="Write JUnit XML, for a CI server.")
 @click.option("--html", metavar="PATH", type=Path, help="Write a self-contained HTML page.")
 @JSON
@@ -91,6 +95,7 @@ def parity(
     half: HalfDType | None,
     bisect: bool,
     training_steps: int | None,
+    replicas: int | None,
     junit: Path | None,
     html: Path | None,
     as_json: bool,
@@ -102,6 +107,7 @@ def parity(
     If a SPEC cannot be compared, the others still are. The exit status is the highest that applies: 1 if a spec
     differs, 2 if the input is wrong, 3 if a spec could not be compared because a backend failed.
     """
+    from resnet_spec.parity.compare import check_replicas
     from resnet_spec.weights.atomic import check_target
 
     extent = parse_extent(size)
@@ -123,10 +129,12 @@ def parity(
             specs = tuple(changed_specs(revision, specs))
         elif not specs:
             raise click.UsageError("name a spec")
+        if replicas is not None:
+            check_replicas(replicas, batch, training_steps)
         loaded = _loaded(specs, overrides, extent, weights)
         options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect, "training_steps": training_steps}
         options |= {"optimize": optimize, "quantization": quantization, "half": half}
-        _compare(loaded, [name for name in backends.split(",") if name], results, options)
+        _compare(loaded, [name for name in backends.split(",") if name], replicas, results, options)
     _write(results, junit, html)
     if as_json:
         print_json(results.entries)
@@ -196,7 +204,13 @@ def _loaded(
     return loaded
 
 
-def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Results, options: Mapping[str, Any]) -> None:
+def _compare(
+    specs: Mapping[str, Spec],
+    backends: Sequence[str],
+    replicas: int | None,
+    results: _Results,
+    options: Mapping[str, Any],
+) -> None:
     """Compare the specs one by one."""
     from resnet_spec.errors import BackendError
     from resnet_spec.parity.compare import comparing
@@ -205,7 +219,7 @@ def _compare(specs: Mapping[str, Spec], backends: Sequence[str], results: _Resul
         return
     with progress() as tell, ExitStack() as stack:
         try:
-            comparison = stack.enter_context(comparing(backends, tell))
+            comparison = stack.enter_context(comparing(backends, tell, replicas))
         except BackendError as error:
             # No spec can be compared without a backend.
             for spec in specs:
@@ -226,7 +240,16 @@ def _against(
     if trace is None or backend is None:
         raise click.UsageError("--against TRACE and --backend NAME go together")
     given = _given(
-        "backends", "revision", "weights", "seed", "size", "batch", "training_steps", "optimize", "quantization"
+        "backends",
+        "revision",
+        "weights",
+        "seed",
+        "size",
+        "batch",
+        "training_steps",
+        "replicas",
+        "optimize",
+        "quantization",
     )
     if given or len(specs) > 1:
         what = f"--{_WORDS.get(given[0], given[0])}" if given else "more than one spec"
@@ -255,7 +278,7 @@ def _against_model(
 
     if len(specs) != 1:
         raise click.UsageError("--against MODEL takes one SPEC, which the model is compared with")
-    given = _given("backends", "revision", "training_steps", "optimize", "quantization")
+    given = _given("backends", "revision", "training_steps", "replicas", "optimize", "quantization")
     if backend is not None and "backends" in given:
         raise click.UsageError("give --backend or --backends, not both")
     if others := [name for name in given if name != "backends"]:

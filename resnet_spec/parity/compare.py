@@ -21,7 +21,7 @@ from resnet_spec.parity.bisection import Bisection
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.half import HalfComparison
 from resnet_spec.parity.optimized import OptimizedComparison
-from resnet_spec.parity.plan import Plan
+from resnet_spec.parity.plan import Plan, Precision
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.quantized import QuantizedComparison, addressed
 from resnet_spec.parity.randomization import random_images, randomize
@@ -67,6 +67,7 @@ def compare(
     batch: int = 2,
     bisect: bool = False,
     training_steps: int | None = None,
+    replicas: int | None = None,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
     half: HalfDType | None = None,
@@ -90,7 +91,9 @@ def compare(
         batch: How many images to compare.
         bisect: Whether to compare every node too, and look for the cause of a difference.
         training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
-            these alone, None nothing of training.
+            these alone, None nothing of training. With ``half``, gradients and statistics in half precision too.
+        replicas: A number of replicas, each of which trains on its part of the batch, to compare with one process too:
+            ``DistributedDataParallel`` in PyTorch, ``MirroredStrategy`` in TensorFlow.
         optimize: Whether to compare the optimized form in each backend too (``build(..., optimize=True)``).
         quantization: What ``quantize`` returned, or its file: the 8-bit form in each backend is then compared with an
             exact integer reference too.
@@ -102,7 +105,7 @@ def compare(
         A report; ``report.passed`` is False where the backends differ.
 
     Raises:
-        SpecError: The spec is wrong, or fewer than two backends are named.
+        SpecError: The spec is wrong, fewer than two backends are named, or the batch cannot be divided among replicas.
         WeightsError: The weights do not fit the spec.
         BackendError: A backend is missing, fails or dies.
 
@@ -111,7 +114,9 @@ def compare(
         >>> report.passed
         True
     """
-    with comparing(backends, progress) as comparison:
+    if replicas is not None:
+        check_replicas(replicas, batch, training_steps)
+    with comparing(backends, progress, replicas) as comparison:
         return comparison.run(
             spec,
             weights=weights,
@@ -127,17 +132,30 @@ def compare(
         )
 
 
+def check_replicas(replicas: int, batch: int, training_steps: int | None) -> None:
+    """Raise SpecError where nothing trains, or a batch cannot be divided among the replicas."""
+    if training_steps is None:
+        raise SpecError("replicas are compared in training only: give training_steps=5 too")
+    if replicas < 2:
+        raise SpecError(f"there are 2 replicas or more, not {replicas}")
+    if batch % replicas:
+        raise SpecError(f"a batch of {batch} cannot be divided equally among {replicas} replicas")
+
+
 @contextmanager
-def comparing(backends: Sequence[str], progress: Progress = lambda step: None) -> Generator[Comparison]:
-    """Start backends once for several specs."""
+def comparing(
+    backends: Sequence[str], progress: Progress = lambda step: None, replicas: int | None = None
+) -> Generator[Comparison]:
+    """Start backends once for several specs, and the replicas of each for training."""
     if isinstance(backends, str) or len(backends) < 2:
         raise SpecError(f"a comparison takes two backends or more, such as ('torch', 'tensorflow'), not {backends!r}")
     # On Windows a killed worker may keep a file open for a moment.
     with (
         TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True) as folder,
-        started(backends, progress) as processes,
+        started(backends, progress, replicas) as processes,
     ):
-        yield Comparison(processes, Path(folder), progress)
+        count = len(backends)
+        yield Comparison(processes[:count], Path(folder), progress, processes[count:])
 
 
 class Comparison:
@@ -146,8 +164,15 @@ class Comparison:
     After a BackendError the next comparison restarts backends that died, and waits for the others.
     """
 
-    def __init__(self, processes: Sequence[BackendProcess], folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        processes: Sequence[BackendProcess],
+        folder: Path,
+        progress: Progress,
+        replicas: Sequence[BackendProcess] = (),
+    ) -> None:
         self._processes = processes
+        self._replicas = replicas
         self._files = Scratch(folder)
         self._failed = False
         self._progress = progress
@@ -220,7 +245,7 @@ class Comparison:
     def _recovering(self) -> Generator[None]:
         """Recover backends if the last comparison failed."""
         if self._failed:
-            for process in self._processes:
+            for process in (*self._processes, *self._replicas):
                 process.recover()
         self._failed = True
         yield
@@ -278,9 +303,10 @@ class Comparison:
             differences += more
             notes = (*notes, note)
         if training_steps is not None:
-            training = TrainingComparison(self._processes, self._files, self._progress)
-            plan = Plan(training_steps, batch, seed + 2)
-            differences += training.run(graph, arrays, plan=plan)
+            training = TrainingComparison([*self._processes, *self._replicas], self._files, self._progress)
+            precisions: list[Precision] = ["float64", "float32", *([half] if half else [])]
+            for precision in precisions:
+                differences += training.run(graph, arrays, plan=Plan(training_steps, batch, seed + 2, precision))
         return ParityReport(
             spec=graph.name,
             fingerprint=graph.fingerprint,

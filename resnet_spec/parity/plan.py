@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from resnet_spec.backend.dtypes import HalfDType
+from resnet_spec.backend.protocol import DType
 from resnet_spec.graph import Graph
+from resnet_spec.parity.precision import PRECISIONS
 from resnet_spec.parity.randomization import random_images
-from resnet_spec.parity.rounding import UNIT, with_rounding_noise
+from resnet_spec.parity.rounding import Noise, with_noise
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend, Batch
 
+Precision: TypeAlias = DType | HalfDType
+"""What training is compared in."""
+
 UPDATE = 2
 """Roundings of a weight in one step: of its decay, and of its sum with the much smaller step."""
 
-U = UNIT["float64"]
-
 
 class Plan(NamedTuple):
-    """The number of training steps, the batch size, and the seed of images and targets."""
+    """What is trained on.
+
+    Attributes:
+        steps: The number of training steps.
+        batch: The batch size.
+        seed: That of images and targets.
+        precision: What images and targets are rounded to, so that models of this precision and of float64 get the same;
+            also the precision of the rounding noise.
+    """
 
     steps: int
     batch: int
     seed: int
+    precision: Precision = "float64"
 
 
 def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
@@ -38,12 +51,15 @@ def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
 
 def batches(graph: Graph, plan: Plan) -> Iterator[Batch]:
     """Yield a batch for each step, generated from the plan's seed."""
+    # Random images are exact in float32.
+    rounded = PRECISIONS.get(plan.precision, lambda value: value)
     for step in range(plan.steps):
-        yield random_batch(graph, plan.batch, plan.seed + step)
+        images, targets = random_batch(graph, plan.batch, plan.seed + step)
+        yield rounded(images), [rounded(target) for target in targets]
 
 
 def perturbed_batches(backend: Backend, model: Any, graph: Graph, plan: Plan, draw: int) -> Iterator[Batch]:
-    """Yield the same batches, and add float64's rounding noise to the model that is trained on them.
+    """Yield the same batches, and add the precision's rounding noise to the model that is trained on them.
 
     For each step every parameter is moved at random by √k · u of itself, k the terms of its layer's sums, and the
     images by √K · u, K the terms of all sums forward and backward: the noise of every operation added at the start,
@@ -53,16 +69,17 @@ def perturbed_batches(backend: Backend, model: Any, graph: Graph, plan: Plan, dr
     import numpy as np
 
     generator = np.random.default_rng([plan.seed, draw, 3])
-    terms = _terms(graph)
-    everywhere = all_terms(graph, plan.batch)
+    noise = Noise.of(plan.precision)
+    parts = {name: noise.accumulated(1, count) for name, count in _terms(graph).items()}
+    everywhere, update = image_deviation(graph, plan.batch, noise), noise.accumulated(UPDATE, UPDATE)
     for images, targets in batches(graph, plan):
         before = backend.arrays(model, graph)
-        moved = {name: with_rounding_noise(before[name], count, generator, U) for name, count in terms.items()}
+        moved = {name: with_noise(before[name], part, generator) for name, part in parts.items()}
         backend.load(model, graph, before | moved)
-        yield with_rounding_noise(images, everywhere, generator, U), targets
+        yield with_noise(images, everywhere, generator), targets
         after = backend.arrays(model, graph)
-        steps = {name: before[name] + (after[name] - moved[name]) for name in terms}
-        backend.load(model, graph, after | {n: with_rounding_noise(w, UPDATE, generator, U) for n, w in steps.items()})
+        steps = {name: before[name] + (after[name] - moved[name]) for name in parts}
+        backend.load(model, graph, after | {name: with_noise(w, update, generator) for name, w in steps.items()})
 
 
 def _terms(graph: Graph) -> dict[str, int]:
@@ -80,3 +97,16 @@ def all_terms(graph: Graph, batch: int) -> int:
     return sum(
         node.operation.roundings(*graph.input_shapes(node)) + batch * prod(node.shape[1:]) for node in graph.nodes
     )
+
+
+def image_deviation(graph: Graph, batch: int, noise: Noise) -> float:
+    """Return the standard deviation of the rounding that is added to the images, as a part of them.
+
+    It is that of all sums forward and backward, and of each value that the parameters' own noise does not move: the
+    images' and those of operations without parameters.
+    """
+    given = {node.name: (node.operation, graph.input_shapes(node)) for node in graph.nodes}
+    values = 1 + sum(
+        not operation.parameters(*shapes) and operation.roundings(*shapes) > 0 for operation, shapes in given.values()
+    )
+    return noise.accumulated(values, all_terms(graph, batch))

@@ -43,10 +43,17 @@ Progress = Callable[[str], None]
 
 
 @contextmanager
-def started(names: Sequence[str], progress: Progress = lambda step: None) -> Generator[list[BackendProcess]]:
-    """Start backends in processes of their own, all at once, and yield them when they are ready."""
+def started(
+    names: Sequence[str], progress: Progress = lambda step: None, replicas: int | None = None
+) -> Generator[list[BackendProcess]]:
+    """Start backends in processes of their own, all at once, and yield them when they are ready.
+
+    With ``replicas``, each backend's follow the backends; nothing but training is asked of them.
+    """
     with ExitStack() as stack:
         processes = [stack.enter_context(BackendProcess(name)) for name in names]
+        if replicas is not None:
+            processes += [stack.enter_context(BackendProcess(name, replicas)) for name in names]
         progress(f"starting {' and '.join(process.name for process in processes)}")
         for process in processes:
             process.ready()
@@ -214,9 +221,11 @@ class BackendProcess(WorkerProcess):
     makes it ready again.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = find(name).name
-        super().__init__(f"the {self.name} backend", "resnet_spec.parity.worker", self.name)
+    def __init__(self, name: str, replicas: int | None = None) -> None:
+        backend = find(name).name
+        self.name = backend if replicas is None else f"{backend} ×{replicas}"
+        arguments = [] if replicas is None else [str(replicas)]
+        super().__init__(f"the {backend} backend", "resnet_spec.parity.worker", backend, *arguments)
         self.environment: dict[str, str] = {}
         self.running_variance = ""
         self._weights = Path()
@@ -327,11 +336,16 @@ class BackendProcess(WorkerProcess):
     def gradients(self, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> None:
         """Ask for the gradients in float64; see ``Backend.gradients``."""
         numbered = {f"targets{index}": array for index, array in enumerate(targets)}
-        self._ask_with_files("gradients", {"images": images} | numbered)
+        self._ask_with_files("gradients", {"images": images} | numbered, plan=None, dtype="float64")
 
-    def train(self, optimizer: Optimizer, plan: Plan, draw: int | None = None) -> None:
-        """Ask for training steps in float64, with rounding noise if there is a ``draw``; see ``training``."""
-        self._ask_with_files("train", {}, optimizer=to_data(optimizer), plan=plan._asdict(), draw=draw)
+    def first_gradients(self, plan: Plan, dtype: ModelDType = "float64", draw: int | None = None) -> None:
+        """Ask for the gradients of a plan's first batch, with rounding noise if there is a ``draw``."""
+        self._ask_with_files("gradients", {}, plan=plan._replace(steps=1)._asdict(), dtype=dtype, draw=draw)
+
+    def train(self, optimizer: Optimizer, plan: Plan, dtype: ModelDType = "float64", draw: int | None = None) -> None:
+        """Ask for training steps, with rounding noise if there is a ``draw``; see ``training``."""
+        request = {"optimizer": to_data(optimizer), "plan": plan._asdict(), "dtype": dtype, "draw": draw}
+        self._ask_with_files("train", {}, **request)
 
     def begin(self, images: NDArray[Any], *, leading: bool, judging: bool, seed: int) -> None:
         """Ask to begin a walk over the nodes, whose shared values are this backend's own if it is ``leading``.

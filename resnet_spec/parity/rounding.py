@@ -76,6 +76,17 @@ class Noise(NamedTuple):
         """Return that of a dtype; partial sums of half precision are float32."""
         return cls(UNIT[dtype], min(UNIT[dtype], UNIT["float32"]))
 
+    def accumulated(self, values: int, terms: int) -> float:
+        """Return the standard deviation of a number of roundings in a row, as a part of what is rounded.
+
+        Args:
+            values: How many of them are of values.
+            terms: The number of terms in the sums between them.
+        """
+        if self.value == self.sum:
+            return terms**0.5 * self.value
+        return (values * self.value**2 + terms * self.sum**2) ** 0.5
+
     def deviations(self, roundings: int, *, of_a_sum: bool) -> tuple[float, float]:
         """Return the standard deviations of an operation's inputs and of its result, as parts of them.
 
@@ -119,13 +130,6 @@ def structure_tolerance(size: float, error: float = 0.0) -> float:
 def draws_for(values: int) -> int:
     """Return the number of perturbed runs of a network or node with this many output values."""
     return max(1, min(8, -(-SAMPLES // values)))
-
-
-def with_rounding_noise(
-    value: NDArray[Any], roundings: int, generator: np.random.Generator, unit: float
-) -> NDArray[Any]:
-    """Return a value with each element moved by a random part of itself, of standard deviation √roundings · unit."""
-    return with_noise(value, roundings**0.5 * unit, generator)
 
 
 def with_noise(value: NDArray[Any], deviation: float, generator: np.random.Generator) -> NDArray[Any]:

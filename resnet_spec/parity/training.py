@@ -1,59 +1,47 @@
-"""Compare training in two backends: gradients, running statistics, and steps of an optimizer, all in float64.
+"""Compare training in several backends: gradients, running statistics, and steps of an optimizer.
 
 The rates of dropout and stochastic depth are 0. The loss is half the mean squared difference of each output from random
 targets, which is the same in every framework.
 
-The distance that rounding explains is estimated as in ``rounding``, with float64's unit roundoff u: each backend trains
-again with rounding noise (``perturbed_batches``), and its tolerance is ``ROUNDING_FACTOR`` times the largest distance
-of ``RUNS`` such runs from its unperturbed run. A difference may be as large as the sum of both backends' tolerances,
-which grow with the steps and with what training amplifies. Several runs are needed, since differences soon point along
-the direction that training amplifies most, and a single run may start with little of that direction. Both backends are
-perturbed, since the noise that remains where terms of a gradient cancel differs between backends, and Adam divides by
-its size.
+In float64 each backend is compared with the first. Gradients and statistics are compared array by array with
+``RELATIVE_TOLERANCE`` times the size of the reference. If the size is zero, the other backend's values must be zero
+too; for a running mean, which may be zero up to rounding, the size is the standard deviation of the layer's values
+instead. In a lower precision each backend is compared with the first's float64, all gradients as one vector and all
+statistics as another.
 
-Distances and tolerances are absolute. Gradients and statistics are compared with ``RELATIVE_TOLERANCE`` times the size
-of the reference. If the size is zero, the other backend's values must be zero too; for a running mean, which may be
-zero up to rounding, the size is the standard deviation of the layer's values instead.
+The distance that rounding explains is estimated as in ``rounding``, with the precision's unit roundoff u: each backend
+trains again with rounding noise (``perturbed_batches``), and its tolerance is ``ROUNDING_FACTOR`` times the largest
+distance of ``RUNS`` such runs from its unperturbed run. A difference of two backends may be as large as the sum of both
+backends' tolerances, which grow with the steps and with what training amplifies. Several runs are needed, since
+differences soon point along the direction that training amplifies most, and a single run may start with little of that
+direction. Each backend is perturbed, since the noise that remains where terms of a gradient cancel differs between
+backends, and Adam divides by its size; but in half precision the first backend's float64 is, so that what a backend
+loses there does not widen its own bound.
+
+Distances and tolerances are absolute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from math import inf, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from resnet_spec.backend.dtypes import HALF
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
-from resnet_spec.errors import SpecError
-from resnet_spec.graph import INPUT, Graph, Node
-from resnet_spec.operations import (
-    BIASES,
-    OFFSETS,
-    STATISTICS,
-    VARIANCES,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    Conv,
-    FilterResponseNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    Linear,
-    Mean,
-    Offset,
-    PositionBatchNorm,
-    Role,
-    Scale,
-    StdConv,
-)
-from resnet_spec.operations.windows import is_unpadded
+from resnet_spec.backend.training import LOSS_SCALE
+from resnet_spec.graph import INPUT, Graph
+from resnet_spec.operations import STATISTICS, VARIANCES, BatchNorm, PositionBatchNorm
 from resnet_spec.parity.exchange import Scratch
-from resnet_spec.parity.plan import UPDATE, Plan, U, all_terms, random_batch
+from resnet_spec.parity.plan import UPDATE, Plan, Precision, all_terms
+from resnet_spec.parity.precision import PRECISIONS
 from resnet_spec.parity.process import BackendProcess, Progress
 from resnet_spec.parity.randomization import undropped
 from resnet_spec.parity.report import Difference, Quantity, largest_difference, ratio
-from resnet_spec.parity.rounding import ROUNDING_FACTOR, SMALLEST, structure_tolerance
+from resnet_spec.parity.rounding import ROUNDING_FACTOR, SMALLEST, Noise, structure_tolerance
+from resnet_spec.parity.trainable import check_batch, trainable_parameters, values_normalized
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
 if TYPE_CHECKING:
@@ -88,34 +76,41 @@ class TrainingComparison:
     ) -> list[Difference]:
         """Return every difference in gradients, statistics and training; see the module.
 
+        In half precision there are no steps of an optimizer: rounding a weight moves it farther than a step.
+
         Raises SpecError for a batch that leaves a normalization one value per channel, which has no variance.
         """
         graph = undropped(graph)
         check_batch(graph, plan.batch)
+        if plan.precision in HALF:
+            rounded = PRECISIONS[plan.precision]
+            arrays = {name: rounded(array.astype("float64")) for name, array in arrays.items()}
         self._weights = self._files.new("training.safetensors")
         write_safetensors(self._weights, arrays)
-        self._progress(f"{graph.name}: gradients")
-        found = self._gradients(graph, arrays, plan, exact=False)
-        if any(parameter.role in VARIANCES for parameter in graph.parameters()):
-            found += self._gradients(graph, arrays, plan, exact=True)
+        self._progress(f"{graph.name}: {plan.precision} gradients")
+        if plan.precision == "float64":
+            found = self._gradients(graph, arrays, plan, exact=False)
+            if any(parameter.role in VARIANCES for parameter in graph.parameters()):
+                found += self._gradients(graph, arrays, plan, exact=True)
+        else:
+            found = self._judged(graph, plan, _FirstStep(graph, arrays, plan))
         trains = plan.steps and any(parameter.trainable for parameter in graph.parameters())
-        for optimizer in optimizers if trains else ():
-            self._progress(f"{graph.name}: {plan.steps} steps of {optimizer.kind}")
-            found += self._steps(graph, arrays, plan, optimizer)
+        for optimizer in optimizers if trains and plan.precision not in HALF else ():
+            self._progress(f"{graph.name}: {plan.steps} {plan.precision} steps of {optimizer.kind}")
+            found += self._judged(graph, plan, _Steps(graph, arrays, plan, optimizer))
         return found
 
     def _gradients(self, graph: Graph, arrays: Arrays, plan: Plan, *, exact: bool) -> list[Difference]:
-        images, targets = random_batch(graph, plan.batch, plan.seed)
         for process in self._processes:
             process.load(graph, self._weights, "float64", exact_statistics=exact)
-            process.gradients(images, targets)
+            process.first_gradients(plan)
         results = [(process.gradients_found(), process.arrays_after()) for process in self._processes]
         first, *others = self._processes
         ((loss, gradients), after), *rest = results
         found: list[Difference] = []
         for process, ((other_loss, other_gradients), other_after) in zip(others, rest, strict=True):
             if not exact:
-                found.append(_difference("losses", process, first, abs(other_loss - loss), abs(loss), "first loss"))
+                found.append(_difference("losses", process, first, abs(other_loss - loss), abs(loss), FIRST_LOSS))
                 found += _gradient_differences(graph, process, first, other_gradients, gradients)
                 found += self._statistics(graph, process, first, arrays, plan.batch, other_after, after)
             else:
@@ -144,211 +139,235 @@ class TrainingComparison:
         largest, size, name = _worst(graph, theirs, ours, STATISTICS)
         return [_difference("statistics", process, first, largest, size, name)]
 
-    def _steps(self, graph: Graph, arrays: Arrays, plan: Plan, optimizer: Optimizer) -> list[Difference]:
+    def _judged(self, graph: Graph, plan: Plan, training: _Training) -> list[Difference]:
+        """Return the differences of a training: in float64 from the first backend, else from the first's float64."""
         import numpy as np
 
-        names = trainable_parameters(graph)
-        runs = self._trained(graph, plan, optimizer)
-        errors = [np.zeros(2) for _ in runs]
-        for draw in range(RUNS):
-            moved = self._trained(graph, plan, optimizer, draw)
-            for run, own, error in zip(moved, runs, errors, strict=True):
-                # np.maximum propagates NaN.
-                np.maximum(error, run.distance(own, names), out=error)
-        sizes = [run.sizes(arrays, names) for run in runs]
-        tolerances = [
-            ROUNDING_FACTOR * (error + _floors(graph, plan, arrays, size, names)) * _to_scale(sizes[0], size)
-            + SMALLEST["float64"]
-            for size, error in zip(sizes, errors, strict=True)
-        ]
-        first, *others = self._processes
-        quantities: tuple[Quantity, Quantity] = ("losses", "weights")
-        subject = f"{plan.steps} steps of {optimizer.kind}"
+        dtype, every = plan.precision, self._processes
+        exact, compared = self._bounded(graph, dtype, training)
+        reference = every[0].name if dtype == "float64" else f"{every[0].name} float64"
         found: list[Difference] = []
-        for process, run, tolerance in zip(others, runs[1:], tolerances[1:], strict=True):
-            figures = run.distance(runs[0], names), tolerances[0] + tolerance, sizes[0]
-            for quantity, largest, allowed, size in zip(quantities, *map(np.ndarray.tolist, figures), strict=True):
-                found.append(Difference(quantity, "float64", process.name, first.name, largest, allowed, size, subject))
+        for process, run, bounds in compared:
+            figures = run.distance(exact), bounds, training.sizes(exact)
+            for quantity, largest, bound, size in zip(exact.quantities, *map(np.ndarray.tolist, figures), strict=True):
+                subject = training.subject or (FIRST_LOSS if quantity == "losses" else "")
+                found.append(Difference(quantity, dtype, process.name, reference, largest, bound, size, subject))
         return found
 
-    def _trained(self, graph: Graph, plan: Plan, optimizer: Optimizer, draw: int | None = None) -> list[_Run]:
-        """Train all backends at once, and return their runs."""
-        for process in self._processes:
-            process.load(graph, self._weights, "float64", exact_statistics=True)
-            process.train(optimizer, plan, draw)
-        return [_Run.of(process) for process in self._processes]
+    def _bounded(
+        self, graph: Graph, dtype: Precision, training: _Training
+    ) -> tuple[_Run, Iterable[tuple[BackendProcess, _Run, NDArray[np.float64]]]]:
+        """Return the reference's run, and the run of each backend that is compared with it, with its bounds."""
+        every, first = self._processes, self._processes[:1]
+        if dtype in HALF:
+            # By the noise alone: what a backend loses in half precision must not widen its own bound.
+            (exact,), (error,) = self._measured(graph, training, "float64", first)
+            bounds = _tolerance(training, exact, exact, error, dtype)
+            runs = self._runs(graph, training, dtype, every)
+            return exact, zip(every, runs, repeat(bounds), strict=False)
+        runs, errors = self._measured(graph, training, dtype, every)
+        exact = runs[0] if dtype == "float64" else self._runs(graph, training, "float64", first)[0]
+        tolerances = [_tolerance(training, exact, *both, dtype) for both in zip(runs, errors, strict=True)]
+        if dtype != "float64":
+            return exact, zip(every, runs, tolerances, strict=True)
+        both = [tolerances[0] + tolerance for tolerance in tolerances[1:]]
+        return exact, zip(every[1:], runs[1:], both, strict=True)
+
+    def _measured(
+        self, graph: Graph, training: _Training, dtype: Precision, processes: Sequence[BackendProcess]
+    ) -> tuple[list[_Run], list[NDArray[np.float64]]]:
+        """Return the runs of backends, and how far rounding noise moves each."""
+        import numpy as np
+
+        runs = self._runs(graph, training, dtype, processes)
+        errors = [np.zeros(len(run.quantities)) for run in runs]
+        for draw in range(RUNS):
+            moved = self._runs(graph, training, dtype, processes, draw)
+            for run, own, error in zip(moved, runs, errors, strict=True):
+                # np.maximum propagates NaN.
+                np.maximum(error, run.distance(own), out=error)
+        return runs, errors
+
+    def _runs(
+        self,
+        graph: Graph,
+        training: _Training,
+        dtype: Precision,
+        processes: Sequence[BackendProcess],
+        draw: int | None = None,
+    ) -> list[_Run]:
+        """Train backends at once, and return their runs."""
+        for process in processes:
+            process.load(graph, self._weights, dtype, exact_statistics=True)
+            training.ask(process, dtype, draw)
+        return [training.answer(process) for process in processes]
+
+
+FIRST_LOSS = "first loss"
 
 
 class _Run(NamedTuple):
+    """The losses of a training, and what else it computed, each a vector in parts by name."""
+
     losses: NDArray[np.float64]
-    arrays: Arrays
+    vectors: Mapping[Quantity, Arrays]
 
-    @classmethod
-    def of(cls, process: BackendProcess) -> _Run:
-        """Wait for a process that was asked to train."""
-        import numpy as np
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        return ("losses", *self.vectors)
 
-        return cls(np.array(process.wait()["losses"]), process.arrays_after())
-
-    def distance(self, other: _Run, names: Sequence[str]) -> NDArray[np.float64]:
-        """Return the largest difference of two runs' losses, and the Euclidean distance of their weights."""
+    def distance(self, other: _Run) -> NDArray[np.float64]:
+        """Return the largest difference of two runs' losses, and the Euclidean distances of their vectors."""
         import numpy as np
 
         with np.errstate(invalid="ignore"):
             largest = float(np.abs(self.losses - other.losses).max())
-            apart = _norm({name: self.arrays[name] - other.arrays[name] for name in names})
-        return np.array([largest, apart])
+            pairs = zip(self.vectors.values(), other.vectors.values(), strict=True)
+            return np.array([largest, *(_apart(a, b) for a, b in pairs)])
 
-    def sizes(self, start: Arrays, names: Sequence[str]) -> NDArray[np.float64]:
-        """Return the sizes of both: the largest loss, and the distance the weights moved, or if zero their norm."""
+
+class _Training(Protocol):
+    """A way to train."""
+
+    subject: str
+    """What differences are about."""
+
+    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+        """Ask a backend to train in a precision, with rounding noise if there is a draw."""
+        ...
+
+    def answer(self, process: BackendProcess) -> _Run:
+        """Wait for a backend, and return the run."""
+        ...
+
+    def sizes(self, run: _Run) -> NDArray[np.float64]:
+        """Return the sizes of a run's quantities."""
+        ...
+
+    def floors(self, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the least rounding errors of quantities of these sizes, as if training amplified nothing."""
+        ...
+
+
+class _FirstStep:
+    """The loss, gradients and running statistics of the first batch.
+
+    Each statistic is divided by its layer's scale, so that all layers count.
+    """
+
+    def __init__(self, graph: Graph, arrays: Arrays, plan: Plan) -> None:
+        self.subject = ""
+        self._graph, self._plan = graph, plan
+        self._names = (*trainable_parameters(graph), INPUT)
+        self._scales = _scales(graph, arrays)
+
+    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+        process.first_gradients(self._plan, dtype, draw)
+
+    def answer(self, process: BackendProcess) -> _Run:
         import numpy as np
 
-        moved = _norm({name: self.arrays[name] - start[name] for name in names})
-        return np.array([float(np.abs(self.losses).max()), moved or _norm({name: start[name] for name in names})])
+        loss, gradients = process.gradients_found()
+        after = process.arrays_after()
+        vectors: dict[Quantity, Arrays] = {"gradients": {name: gradients[name] for name in self._names}}
+        if self._scales:
+            vectors["statistics"] = {name: after[name] / scale for name, scale in self._scales.items()}
+        return _Run(np.array([loss]), vectors)
+
+    def sizes(self, run: _Run) -> NDArray[np.float64]:
+        import numpy as np
+
+        return np.array([float(np.abs(run.losses).max()), *map(_norm, run.vectors.values())])
+
+    def floors(self, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _sums(self._graph, self._plan, len(sizes)) * sizes
+
+
+class _Steps:
+    """The losses and weights of steps of an optimizer; the size of the weights is the distance that they move."""
+
+    def __init__(self, graph: Graph, arrays: Arrays, plan: Plan, optimizer: Optimizer) -> None:
+        self.subject = f"{plan.steps} steps of {optimizer.kind}"
+        self._graph, self._plan, self._optimizer = graph, plan, optimizer
+        self._start = {name: arrays[name] for name in trainable_parameters(graph)}
+
+    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+        process.train(self._optimizer, self._plan, dtype, draw)
+
+    def answer(self, process: BackendProcess) -> _Run:
+        import numpy as np
+
+        losses = np.array(process.wait()["losses"])
+        after = process.arrays_after()
+        return _Run(losses, {"weights": {name: after[name] for name in self._start}})
+
+    def sizes(self, run: _Run) -> NDArray[np.float64]:
+        import numpy as np
+
+        moved = _apart(run.vectors["weights"], self._start)
+        return np.array([float(np.abs(run.losses).max()), moved or _norm(self._start)])
+
+    def floors(self, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+        import numpy as np
+
+        roundings = (UPDATE * self._plan.steps) ** 0.5
+        update = Noise.of(self._plan.precision).value * roundings * _norm(self._start)
+        return _sums(self._graph, self._plan, len(sizes)) * sizes + np.array([0.0, update])
+
+
+def _sums(graph: Graph, plan: Plan, count: int) -> NDArray[np.float64]:
+    """Return the least relative rounding errors of the losses and of a number of sums over the whole network.
+
+    Random noise averages out in a sum of many values, but the rounding of a sum of positive values does not: it is up
+    to √k · u of the sum. A loss also sums n squares of differences and is divided by n.
+    """
+    import numpy as np
+
+    noise, terms = Noise.of(plan.precision), all_terms(graph, plan.batch)
+    values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
+    nodes = 2 * len(graph.nodes)
+    sums = [noise.accumulated(nodes, terms + values + 3), *[noise.accumulated(nodes, terms)] * (count - 1)]
+    return np.array(sums)
+
+
+def _tolerance(
+    training: _Training, exact: _Run, run: _Run, error: NDArray[np.float64], dtype: Precision
+) -> NDArray[np.float64]:
+    """Return how far rounding may move a run; scaled to the reference's size, so that a diverging run gets no more."""
+    import numpy as np
+
+    own, reference = training.sizes(run), training.sizes(exact)
+    scale = np.divide(reference, own, out=np.ones_like(own), where=(reference > 0) & (own > 0) & np.isfinite(own))
+    # A float16 loss is scaled, so that its gradients are as far above the smallest number.
+    smallest = SMALLEST[dtype] / (LOSS_SCALE if dtype == "float16" else 1.0)
+    return ROUNDING_FACTOR * (error + training.floors(own)) * scale + smallest
+
+
+def _scales(graph: Graph, arrays: Arrays) -> dict[str, float]:
+    """Return the size of each running statistic: of a variance the largest, of a mean the largest deviation."""
+    import numpy as np
+
+    own = {p.name: float(np.abs(arrays[p.name]).max()) for p in graph.parameters() if p.role in STATISTICS}
+    deviations = {p.node: own[p.name] ** 0.5 for p in graph.parameters() if p.role in VARIANCES}
+    found = {
+        p.name: own[p.name] if p.role in VARIANCES else max(own[p.name], deviations.get(p.node, 0.0))
+        for p in graph.parameters()
+        if p.role in STATISTICS
+    }
+    return {name: scale or 1.0 for name, scale in found.items()}
+
+
+def _apart(left: Arrays, right: Arrays) -> float:
+    """Return the Euclidean distance of two vectors in parts; infinite where the shapes of one differ."""
+    if any(array.shape != right[name].shape for name, array in left.items()):
+        return inf
+    return _norm({name: array - right[name] for name, array in left.items()})
 
 
 def _norm(arrays: Arrays) -> float:
     import numpy as np
 
-    return sum(float(np.square(array).sum()) for array in arrays.values()) ** 0.5
-
-
-def _to_scale(reference: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the factor that scales a run's tolerance to the reference's size, so that a diverging run gets no more."""
-    import numpy as np
-
-    return np.divide(reference, own, out=np.ones_like(own), where=(reference > 0) & (own > 0) & np.isfinite(own))
-
-
-def _floors(
-    graph: Graph, plan: Plan, start: Arrays, sizes: NDArray[np.float64], names: Sequence[str]
-) -> NDArray[np.float64]:
-    """Return the least rounding errors of losses and weights, as if training amplified nothing.
-
-    Random noise averages out in a sum of many values, but the rounding of a sum of positive values does not: it is up
-    to √k · u of the sum. Losses and gradients are such sums over the whole network; a loss also sums n squares of
-    differences and is divided by n. A weight is rounded ``UPDATE`` times in each step.
-    """
-    import numpy as np
-
-    terms = all_terms(graph, plan.batch)
-    values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
-    update = (UPDATE * plan.steps) ** 0.5 * _norm({name: start[name] for name in names})
-    return U * (np.array([(terms + values + 3) ** 0.5, terms**0.5]) * sizes + np.array([0.0, update]))
-
-
-def check_batch(graph: Graph, batch: int) -> None:
-    """Raise SpecError for a batch that leaves a normalization one value per channel, which has no variance."""
-    for node in graph.nodes:
-        if isinstance(node.operation, BatchNorm | PositionBatchNorm) and _values(graph, node, batch) < 2:
-            raise SpecError(
-                f"a training batch of {batch} leaves {node.name} one value to normalize by;"
-                " compare training with a batch of 2 or more"
-            )
-
-
-def _values(graph: Graph, node: Node, batch: int) -> int:
-    """Return the number of values from which each statistic of a normalization is computed."""
-    return batch * (prod(graph.input_shapes(node)[0][1:]) if node.operation.op == "batch_norm" else 1)
-
-
-def trainable_parameters(graph: Graph) -> list[str]:
-    """Return the trainable parameters without those of ``zero_gradient_biases``."""
-    without = zero_gradient_biases(graph)
-    return [p.name for p in graph.parameters() if p.trainable and p.name not in without]
-
-
-def zero_gradient_biases(graph: Graph) -> set[str]:
-    """Return biases and offsets of layers whose values all lead to normalizations of single channels.
-
-    The normalizations subtract them again, so that their gradient in training mode is 0; the computed gradient is
-    noise, which Adam would amplify.
-    """
-    users: dict[str, list[Node]] = {name: [] for name in (INPUT, *graph.by_name)}
-    for node in graph.nodes:
-        for name in node.inputs:
-            users[name].append(node)
-    subtracted: dict[str, bool] = {}
-    for node in reversed(graph.nodes):
-        subtracted[node.name] = node.name not in graph.outputs and all(
-            _subtracts_shifts(user) or (_keeps_shifts(user) and subtracted[user.name]) for user in users[node.name]
-        )
-    return {
-        parameter.name
-        for parameter in graph.parameters()
-        if parameter.role in _SHIFTS
-        and all(
-            subtracted[call.name] and _shifts_channels(call) for call in graph.nodes if call.layer == parameter.node
-        )
-    }
-
-
-_SHIFTS = BIASES | OFFSETS | {Role.LEARNED_OFFSET}
-
-
-def _shifts_channels(node: Node) -> bool:
-    """Whether a bias or offset of a layer shifts whole channels of its value."""
-    match node.operation:
-        case FilterResponseNorm() | PositionBatchNorm():
-            return False
-        case Linear():
-            return len(node.shape) == 1
-        case LayerNorm():
-            return node.operation.axis == 0
-        case Offset():
-            return node.operation.shape != "map"
-        case _:
-            return True
-
-
-def _subtracts_shifts(node: Node) -> bool:
-    """Whether a normalization subtracts the mean of each channel."""
-    operation = node.operation
-    if isinstance(operation, GroupNorm):
-        return operation.groups == node.shape[0]
-    if isinstance(operation, LayerNorm):
-        return operation.axis != 0
-    return isinstance(operation, BatchNorm | PositionBatchNorm | InstanceNorm)
-
-
-def _keeps_shifts(node: Node) -> bool:
-    """Whether a shift of a channel of the input is a shift of the channels of the result, at every position."""
-    operation = node.operation
-    match operation.op:
-        case (
-            "add"
-            | "subtract"
-            | "slice"
-            | "resize"
-            | "max_pool1d"
-            | "max_pool2d"
-            | "max_pool3d"
-            | "global_avg_pool"
-            | "global_max_pool"
-            | "dropout"
-            | "stochastic_depth"
-        ):
-            return True
-        case "flatten" | "linear":
-            # The features of a vector are its channels.
-            return len(node.shape) == 1
-        case "scale" | "offset":
-            assert isinstance(operation, Scale | Offset)  # noqa: S101 - by its name
-            return operation.op == "offset" or operation.shape != "map"
-        case "avg_pool1d" | "avg_pool2d" | "avg_pool3d":
-            assert isinstance(operation, AvgPool)  # noqa: S101 - by its name
-            return is_unpadded(operation.padding) or not operation.count_include_pad
-        case "conv1d" | "conv2d" | "conv3d" | "std_conv2d":
-            assert isinstance(operation, Conv | StdConv)  # noqa: S101 - by its name
-            return is_unpadded(operation.padding)
-        case "mean":
-            assert isinstance(operation, Mean)  # noqa: S101 - by its name
-            return 0 not in operation.axis
-        case "concat":
-            assert isinstance(operation, Concat)  # noqa: S101 - by its name
-            return operation.axis == 0
-        case _:
-            return False
+    return sum(float(np.square(array, dtype="float64").sum()) for array in arrays.values()) ** 0.5
 
 
 def _gradient_differences(
@@ -359,7 +378,7 @@ def _gradient_differences(
 
     names = trainable_parameters(graph)
     largest_norm = max((float(np.linalg.norm(ours[name])) for name in names), default=0.0)
-    apart = {name: float(np.linalg.norm(theirs[name] - ours[name])) for name in (*names, INPUT)}
+    apart = {name: _apart({name: theirs[name]}, {name: ours[name]}) for name in (*names, INPUT)}
     largest_norm = largest_norm or float(np.linalg.norm(ours[INPUT]))
     found: list[Difference] = []
     for group in (names, [INPUT]):
@@ -398,7 +417,7 @@ def biased(graph: Graph, start: Arrays, after: Arrays, batch: int) -> dict[str, 
             calls = [node for node in graph.nodes if node.layer == parameter.node]
             operation = calls[0].operation
             assert isinstance(operation, BatchNorm | PositionBatchNorm)  # noqa: S101 - no other operation has a variance
-            n, *others = {_values(graph, call, batch) for call in calls}
+            n, *others = {values_normalized(graph, call, batch) for call in calls}
             if others:
                 del arrays[parameter.name]
                 continue

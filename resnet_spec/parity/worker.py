@@ -1,7 +1,7 @@
 """The process of one backend, so that two frameworks never share a process; arrays are exchanged in files.
 
-Run as ``python -m resnet_spec.parity.worker BACKEND``. A request is a line of JSON on standard input, and an answer a
-line on standard output, both in ASCII; what a framework prints goes to standard error.
+Run as ``python -m resnet_spec.parity.worker BACKEND [REPLICAS]``. A request is a line of JSON on standard input, and an
+answer a line on standard output, both in ASCII; what a framework prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from resnet_spec.backend.optimizing import Forms, finish, optimized
 from resnet_spec.backend.protocol import Backend
 from resnet_spec.backend.quantizing import quantizing
 from resnet_spec.backend.registry import get_backend, prepare_process
+from resnet_spec.backend.replicas import replicas
 from resnet_spec.errors import ResnetSpecError
 from resnet_spec.graph import Graph
 from resnet_spec.parity.exchange import load_arrays, save_arrays
@@ -29,6 +30,7 @@ from resnet_spec.weights.formats.safetensors import read_safetensors
 if TYPE_CHECKING:
     import io
 
+    from resnet_spec.backend.protocol import Batch
     from resnet_spec.parity.walk import Walk
 
 
@@ -132,32 +134,40 @@ class _Worker:
         return {"nodes": judge_codes(self.backend, self.graph, arrays, reference, quantization, images)}
 
     def gradients(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Differentiate the float64 model once, and save the gradients and the arrays after it."""
+        """Differentiate a model for a given batch or the first of a plan's, and save gradients and arrays after it."""
         import numpy as np
 
         from resnet_spec.graph import INPUT
 
-        images = np.load(request["images"])
-        targets = [np.load(request[f"targets{index}"]) for index in range(len(self.graph.outputs))]
-        found = self.backend.gradients(self.models["float64"], self.graph, images, targets)
+        model = self.models[request["dtype"]]
+        if request["plan"] is None:
+            images = np.load(request["images"])
+            targets = [np.load(request[f"targets{index}"]) for index in range(len(self.graph.outputs))]
+        else:
+            # A perturbed model is not moved back: the next request loads its weights.
+            images, targets = next(iter(self._batches(model, request)))
+        found = self.backend.gradients(model, self.graph, images, targets)
         save_arrays(Path(request["gradients"]), {**found.parameters, INPUT: found.images})
-        self._save_model_arrays("float64", request)
+        self._save_model_arrays(request["dtype"], request)
         return {"loss": found.loss}
 
     def train(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Train the float64 model for some steps, and save the arrays after them."""
+        """Train a model for some steps, and save the arrays after them."""
         from resnet_spec.backend.optimizers import from_data
+
+        model, optimizer = self.models[request["dtype"]], from_data(request["optimizer"])
+        losses = self.backend.train(model, self.graph, self._batches(model, request), optimizer)
+        self._save_model_arrays(request["dtype"], request)
+        return {"losses": losses}
+
+    def _batches(self, model: Any, request: Mapping[str, Any]) -> Iterable[Batch]:
+        """Return what a request trains on, with rounding noise if there is a draw."""
         from resnet_spec.parity.plan import Plan, batches, perturbed_batches
 
         plan = Plan(**request["plan"])
-        model, optimizer = self.models["float64"], from_data(request["optimizer"])
-        draw = request["draw"]
-        given = batches(self.graph, plan)
-        if draw is not None:
-            given = perturbed_batches(self.backend, model, self.graph, plan, draw)
-        losses = self.backend.train(model, self.graph, given, optimizer)
-        self._save_model_arrays("float64", request)
-        return {"losses": losses}
+        if request["draw"] is None:
+            return batches(self.graph, plan)
+        return perturbed_batches(self.backend, model, self.graph, plan, request["draw"])
 
     def begin(self, request: Mapping[str, Any]) -> None:
         """Begin a walk over the nodes; see ``step``."""
@@ -223,13 +233,14 @@ def main() -> None:
     gc.disable()
     try:
         prepare_process(sys.argv[1])
-        worker = _Worker(get_backend(sys.argv[1]))
+        backend = get_backend(sys.argv[1])
+        # Only what trains is asked of replicas.
+        worker = _Worker(cast("Backend", replicas(backend, int(sys.argv[2]))) if len(sys.argv) > 2 else backend)
     except ResnetSpecError as error:
         answer(answers, {"error": str(error)})
         return
     gc.freeze()
     gc.enable()
-    backend = worker.backend
     answer(answers, {"environment": backend.environment(), "running_variance": backend.running_variance})
     serve({name: getattr(worker, name) for name in COMMANDS}, sys.stdin, answers)
 

@@ -28,8 +28,9 @@ from resnet_spec.parity.plan import random_batch
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.randomization import random_images, randomize, undropped
 from resnet_spec.parity.report import ratio
-from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR, UNIT, with_rounding_noise
-from resnet_spec.parity.training import biased, trainable_parameters
+from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR, UNIT, with_noise
+from resnet_spec.parity.trainable import trainable_parameters
+from resnet_spec.parity.training import biased
 from resnet_spec.spec.loader import load
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
@@ -218,7 +219,7 @@ class _Case:
         images = random_images((1, *self.graph.input.shape), self.number + 1)
         batch, targets = random_batch(self.graph, TRAINING_BATCH, self.number + 2)
         if generator is not None:
-            images, batch = (with_rounding_noise(value, 1, generator, UNIT["float64"]) for value in (images, batch))
+            images, batch = (with_noise(value, UNIT["float64"], generator) for value in (images, batch))
         for process in processes:
             process.load(self.graph, self.weights, "float64", exact_statistics=self.exact)
             process.forward(images, "float64")
@@ -309,8 +310,8 @@ def moved(graph: Graph, arrays: Arrays, generator: np.random.Generator) -> Array
     for parameter in graph.parameters():
         node = graph.by_name[parameter.node]
         count = node.operation.roundings(*graph.input_shapes(node))
-        found[parameter.name] = with_rounding_noise(
-            arrays[parameter.name].astype("float64"), count, generator, UNIT["float64"]
+        found[parameter.name] = with_noise(
+            arrays[parameter.name].astype("float64"), count**0.5 * UNIT["float64"], generator
         )
     return found
 

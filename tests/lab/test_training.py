@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.lab.training import PARTS, RESULTS, fingerprint, split_document, table
+from tests.lab.training import PARTS, RESULTS, current, fingerprint, split_document, tables
 
 
 def test_every_network_has_a_result_of_its_present_architecture() -> None:
@@ -14,9 +14,18 @@ def test_every_network_has_a_result_of_its_present_architecture() -> None:
 
 
 def test_the_document_holds_the_table_of_the_results() -> None:
-    assert split_document()[1] == table(json.loads(RESULTS.read_text()))
+    assert split_document()[1] == tables(json.loads(RESULTS.read_text()))
 
 
 def test_the_backends_trained_alike() -> None:
-    rows = [row for found in json.loads(RESULTS.read_text()).values() for row in found["rows"]]
-    assert all(row["passed"] for row in rows)
+    results = json.loads(RESULTS.read_text())
+    found = [current(results, part) for part in PARTS]
+    assert all("float64" in precisions for precisions in found)
+    wrong = {
+        (part.spec, precision, row["backend"])
+        for part, precisions in zip(PARTS, found, strict=True)
+        for precision, rows in precisions.items()
+        for row in rows
+        if not row["passed"]
+    }
+    assert wrong == set()

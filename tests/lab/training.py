@@ -1,23 +1,26 @@
 """``python -m tests.lab.training``: train correct backends, and write their differences with the bounds to the docs.
 
-What a run finds is kept in ``training.json``, a network at a time, so that it can be interrupted; networks whose
-architecture has changed since are done again, and with ``--again`` all. The table of docs/training-parity.md, after its
-text, is written from it.
+What a run finds is kept in ``training.json``, a network and precision at a time, so that it can be interrupted;
+networks whose architecture has changed since are done again, and with ``--again`` all. The tables of
+docs/training-parity.md, after its text, are written from it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import resnet_spec
+from resnet_spec.backend.dtypes import HALF
 from resnet_spec.graph import INPUT
 from resnet_spec.parity.compare import at_size, loaded_spec, prepared
 from resnet_spec.parity.exchange import Scratch
@@ -26,12 +29,21 @@ from resnet_spec.parity.process import started
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.training import TrainingComparison
 
+if TYPE_CHECKING:
+    from resnet_spec.parity.plan import Precision
+
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training-parity.md"
 SPECS = Path(__file__).with_name("specs")
 HEADING = "## The networks\n"
 
 PLAN = Plan(steps=5, batch=2, seed=0)
+
+HALF_BATCH = 4
+"""Of two values in half precision, a normalization passes no gradient on but rounding."""
+
+PRECISIONS = ("float64", "float64 ×2", "float32 ×2", "bfloat16", "float16")
+"""What is compared: precisions, and with ×2 two replicas of each backend too, each with half the batch."""
 
 
 class Part(NamedTuple):
@@ -78,25 +90,59 @@ PARTS = (
 
 
 def main() -> None:
-    """Run the networks without a current result, and write the table."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and "--again" not in sys.argv else {}
+    """Run the networks without a current result, and write the tables.
+
+    ``--precision P`` runs one precision only, and ``--seconds N`` begins no network after so many.
+    """
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS)
+    parser.add_argument("--seconds", type=float, default=inf)
+    options = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.again else {}
     # One thread is fastest for networks this small.
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-    todo = [part for part in PARTS if results.get(part.spec, {}).get("fingerprint") != fingerprint(part)]
-    if todo:
-        with started(["torch", "tensorflow"]) as processes, TemporaryDirectory() as folder:
-            files = Scratch(Path(folder))
-            comparison = TrainingComparison(processes, files, lambda step: None)
-            for part in todo:
-                spec = loaded_spec(source(part), part.overrides, size(part))
-                graph, arrays = prepared(processes[0], files, spec, None, 0, lambda step: None)
-                found = comparison.run(graph, arrays, plan=PLAN)
-                rows = [difference.to_dict() for difference in found]
-                results[part.spec] = {"fingerprint": fingerprint(part), "rows": rows}
-                RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-                print(part.spec, "agrees" if all(row["passed"] for row in rows) else "DIFFERS", flush=True)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
+    end = time.monotonic() + options.seconds
+    for precision in options.precision or PRECISIONS:
+        todo = [part for part in PARTS if precision not in current(results, part)]
+        if todo and time.monotonic() < end:
+            run(precision, todo, results, end)
     before, _, after = split_document()
-    DOCUMENT.write_text(before + HEADING + table(results) + after, "utf-8")
+    DOCUMENT.write_text(before + HEADING + tables(results) + after, "utf-8")
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Return the results as the page has them."""
+    return table(results) + lower_table(results)
+
+
+def current(results: Mapping[str, Any], part: Part) -> Mapping[str, Any]:
+    """Return what is recorded of a network as it is now: rows by precision."""
+    found = results.get(part.spec, {})
+    return found["rows"] if found.get("fingerprint") == fingerprint(part) else {}
+
+
+def run(precision: str, todo: Sequence[Part], results: dict[str, Any], end: float) -> None:
+    """Compare both backends in a precision; with ×2 in its name, two replicas of each too."""
+    dtype, _, count = precision.partition(" ×")
+    with (
+        started(["torch", "tensorflow"], replicas=int(count) if count else None) as processes,
+        TemporaryDirectory() as folder,
+    ):
+        files = Scratch(Path(folder))
+        comparison = TrainingComparison(processes, files, lambda step: None)
+        for part in todo:
+            if time.monotonic() > end:
+                return
+            spec = loaded_spec(source(part), part.overrides, size(part))
+            graph, arrays = prepared(processes[0], files, spec, None, 0, lambda step: None)
+            plan = PLAN._replace(precision=cast("Precision", dtype), batch=HALF_BATCH if dtype in HALF else PLAN.batch)
+            rows = [difference.to_dict() for difference in comparison.run(graph, arrays, plan=plan)]
+            kept = {**current(results, part), precision: rows}
+            results[part.spec] = {"fingerprint": fingerprint(part), "rows": kept}
+            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+            passed = all(row["passed"] for row in rows)
+            print(part.spec, precision, "agrees" if passed else "DIFFERS", flush=True)
 
 
 def split_document() -> tuple[str, str, str]:
@@ -133,7 +179,7 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 
 def table(results: Mapping[str, Any]) -> str:
     """Return the page's table of results, and the shares of the bounds that they use."""
-    rows = [row for part in PARTS for row in results[part.spec]["rows"]]
+    rows = [row for part in PARTS for row in current(results, part).get("float64", [])]
     trained = [row["relative"] / row["bound"] for row in rows if row["bound"] != RELATIVE_TOLERANCE]
     fixed = max(row["relative"] for row in rows if row["bound"] == RELATIVE_TOLERANCE)
     passed = sum(row["passed"] for row in rows)
@@ -149,10 +195,37 @@ def table(results: Mapping[str, Any]) -> str:
     for part in PARTS:
         changed = f", {part.size}×{part.size}" if part.size else ""
         thin = ", thinner" if part.overrides else ""
-        cells = [cell(results[part.spec]["rows"], chosen) for chosen in COLUMNS.values()]
+        cells = [cell(current(results, part).get("float64", []), chosen) for chosen in COLUMNS.values()]
         name = f"tests/lab/{part.spec}" if part.spec.endswith(".yaml") else part.spec
         text += line([f"`{name}`{thin}{changed}", part.why, *cells])
     return text
+
+
+def lower_table(results: Mapping[str, Any]) -> str:
+    """Return the table of replicas and lower precisions: the difference that uses most of its bound, of every row."""
+    every = [row for part in PARTS for key in PRECISIONS[1:] for row in current(results, part).get(key, [])]
+    passed = sum(row["passed"] for row in every)
+    prose = (
+        f"Two replicas and lower precisions: of the losses, gradients, statistics and weights of each network, the"
+        f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. A"
+        " network without an entry has not been run."
+    )
+    text = f"\n{fill(prose, 120)}\n\n" + line(["network", *PRECISIONS[1:]]) + line(["---"] * len(PRECISIONS))
+    for part in PARTS:
+        found = [current(results, part).get(key, []) for key in PRECISIONS[1:]]
+        if any(found):
+            text += line([f"`{part.spec}`", *map(worst, found)])
+    return text
+
+
+def worst(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the row that uses most of its bound."""
+    if not rows:
+        return "—"
+    row = max(rows, key=lambda row: (not row["passed"], row["relative"] / row["bound"] if row["passed"] else 0.0))
+    verdict = "" if row["passed"] else " **differs**"
+    measured = "NaN" if row["relative"] is None else f"{row['relative']:.0e}"
+    return f"{row['quantity']}: {measured} of {row['bound']:.0e}{verdict}"
 
 
 def cell(rows: list[dict[str, Any]], chosen: Callable[[Mapping[str, Any]], bool]) -> str:

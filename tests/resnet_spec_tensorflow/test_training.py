@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_spec.backend.optimizers import SGD, AdamW
-from resnet_spec.parity.training import random_batch
+from resnet_spec.parity.plan import random_batch
 from tests.optimizer_formulas import CHOICES, LINEAR, apart, batches, loss_and_gradients, start, trained
 
 

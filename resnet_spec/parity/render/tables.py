@@ -53,7 +53,7 @@ def _parts(report: ParityReport) -> Iterator[RenderableType]:
         yield _logits_table(logits)
     if training:
         yield ""
-        yield _training_table(training)
+        yield from _training_tables(training)
     if report.nodes:
         shown = _shown(report.nodes)
         which = "the nearest to them" if shown[0].passed else "the first that exceed them"
@@ -91,11 +91,16 @@ def _parameters_table(differences: Iterable[Difference]) -> Table:
     return table
 
 
-def _training_table(differences: Iterable[Difference]) -> Table:
-    table = _table(("in training, float64", "backend"), ("relative", "bound"))
-    for d in differences:
-        table.add_row(Text(subject(d)), d.backend, _figure(d.relative), _figure(d.bound), _verdict(d.passed))
-    return table
+def _training_tables(differences: Sequence[Difference]) -> Iterator[RenderableType]:
+    """Yield a table for each precision."""
+    for number, dtype in enumerate(dict.fromkeys(d.dtype for d in differences)):
+        if number:
+            yield ""
+        table = _table((f"in training, {dtype}", "backend"), ("relative", "bound"))
+        for d in differences:
+            if d.dtype == dtype:
+                table.add_row(Text(subject(d)), d.backend, _figure(d.relative), _figure(d.bound), _verdict(d.passed))
+        yield table
 
 
 def _nodes_table(nodes: Iterable[NodeReport]) -> Table:

@@ -13,14 +13,16 @@ import resnet_spec
 from resnet_spec import SpecError
 from resnet_spec.backend.optimizers import SGD
 from resnet_spec.graph import Graph
+from resnet_spec.operations import BIASES
 from resnet_spec.parity import plan as plans
-from resnet_spec.parity import training
+from resnet_spec.parity import trainable
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.plan import Plan, all_terms
 from resnet_spec.parity.process import BackendProcess, started
 from resnet_spec.parity.report import Difference
 from resnet_spec.parity.rounding import ROUNDING_FACTOR
-from resnet_spec.parity.training import TrainingComparison, check_batch, zero_gradient_biases
+from resnet_spec.parity.trainable import check_batch, zero_gradient_biases
+from resnet_spec.parity.training import TrainingComparison
 from tests.needs import need
 from tests.resnet_spec_torch.graphs import Builder, random_arrays, small_resnet
 from tests.third_party import distribution, on_path
@@ -219,7 +221,7 @@ def test_a_bias_that_ends_in_normalizations_alone_is_exempt_and_no_other() -> No
     }
     for name, zero in names.items():
         graph = resnet_spec.load(name).to_graph()
-        biases = {p.name for p in graph.parameters() if p.role in training.BIASES}
+        biases = {p.name for p in graph.parameters() if p.role in BIASES}
         assert zero_gradient_biases(graph) == {bias for bias in biases if zero(bias)}, name
 
 
@@ -286,7 +288,7 @@ def test_without_the_exemption_adamw_takes_noise_for_a_gradient(
         return found
 
     exempt = weights()
-    monkeypatch.setattr(training, "zero_gradient_biases", lambda graph: set())
+    monkeypatch.setattr(trainable, "zero_gradient_biases", lambda graph: set())
     assert weights() > 100 * exempt
 
 

@@ -12,9 +12,11 @@ import pytest
 
 import resnet_spec
 from resnet_spec import ParityReport
+from resnet_spec.backend.optimizers import SGD
+from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.report import remark_on
 from resnet_spec.parity.trace import compare_with_trace, record
-from resnet_spec.parity.training import _Run  # pyright: ignore[reportPrivateUsage]
+from resnet_spec.parity.training import _Run, _Steps  # pyright: ignore[reportPrivateUsage]
 from resnet_spec.vision.prediction import Prediction
 
 SPEC = """
@@ -135,7 +137,10 @@ def test_a_prediction_of_equal_logits_is_judged_by_an_absolute_bound(logits: Any
     assert found.passed == passes
 
 
-def test_weights_that_are_zero_and_stay_are_judged_by_the_other_s_movement() -> None:
-    zero, moved = (_Run(np.zeros(3), {"w": np.full(4, value)}) for value in (0.0, 1.0))
-    assert zero.sizes({"w": np.zeros(4)}, ["w"]).tolist() == [0, 0]
-    assert moved.distance(zero, ["w"]).tolist() == [0, 2]
+def test_weights_that_are_zero_and_stay_are_judged_by_the_other_s_movement(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(dedent(SPEC), "utf-8")
+    graph = resnet_spec.load(tmp_path / "spec.yaml").to_graph()
+    start = {parameter.name: np.zeros(parameter.shape) for parameter in graph.parameters()}
+    zero, moved = (_Run(np.zeros(3), {"weights": {n: a + value for n, a in start.items()}}) for value in (0.0, 1.0))
+    assert _Steps(graph, start, Plan(3, 2, 0), SGD()).sizes(zero).tolist() == [0, 0]
+    assert moved.distance(zero).tolist() == [0, sum(array.size for array in start.values()) ** 0.5]

@@ -11,6 +11,7 @@ from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.backend.protocol import Gradients
 from resnet_spec.graph import Graph
 from resnet_spec_torch import TorchBackend, training
+from resnet_spec_torch.replicas import TorchReplicas
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Batch
@@ -49,11 +50,23 @@ class Wrong(TorchBackend):
                 return found._replace(
                     parameters={**found.parameters, "fc.bias": found.parameters["fc.bias"] * torch.nan}
                 )
+            case "scale":
+                return self._unscaled(model, graph, images, targets)
             case "gradient of nothing":
                 wrong = found.parameters["conv.weight"] + 1e-30
                 return found._replace(parameters={**found.parameters, "conv.weight": wrong})
             case _:
                 return found
+
+    def _unscaled(self, model: Any, graph: Graph, images: Any, targets: Sequence[Any]) -> Gradients:
+        scale, training.LOSS_SCALE = training.LOSS_SCALE, 1.0
+        try:
+            return super().gradients(model, graph, images, targets)
+        finally:
+            training.LOSS_SCALE = scale
+
+    def replicas(self, count: int) -> WrongReplicas:
+        return WrongReplicas(count)
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
         right = training._native
@@ -62,6 +75,35 @@ class Wrong(TorchBackend):
             return super().train(model, graph, batches, optimizer)
         finally:
             training._native = right
+
+
+class WrongReplicas(TorchReplicas):
+    """Replicas with the mistake that the graph is named after."""
+
+    name = ""
+
+    def compile(self, graph: Graph, **settings: Any) -> Graph:
+        self.name = graph.name
+        self.synchronized = graph.name != "own statistics"
+        return super().compile(graph, **settings)
+
+    def gradients(self, model: Any, graph: Graph, images: Any, targets: Sequence[Any]) -> Gradients:
+        found = super().gradients(model, graph, images, targets)
+        if graph.name == "summed":
+            return found._replace(parameters={name: 2 * array for name, array in found.parameters.items()})
+        return found
+
+    def _parts(self, images: Any, targets: Sequence[Any]) -> list[Batch]:
+        first, second = super()._parts(images, targets)
+        match self.name:
+            case "the same part":
+                return [first, first]
+            case "the last image":
+                # As where a partial batch is dropped, the loss is the mean of those that are left.
+                (few, wanted), last = second, -1
+                return [first, (few[:last], [target[:last] for target in wanted])]
+            case _:
+                return [first, second]
 
 
 def _decoupled(held: list[Any], optimizer: Optimizer) -> Any:
