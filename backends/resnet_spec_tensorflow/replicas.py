@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class TensorFlowReplicas:
     def compile(self, graph: Graph, *, dtype: ModelDType, exact_statistics: bool = False) -> Any:
         """Compile a model whose variables are on every device, in place of the last one."""
         self._compiled.clear()
+        # Compiled functions refer to themselves, and keep gigabytes until they are collected.
+        gc.collect()
         with self._strategy.scope():
             return compile_graph(graph, dtype, exact_statistics=exact_statistics, synchronized=True)
 

@@ -207,8 +207,8 @@ def lower_table(results: Mapping[str, Any]) -> str:
     passed = sum(row["passed"] for row in every)
     prose = (
         f"Two replicas and lower precisions: of the losses, gradients, statistics and weights of each network, the"
-        f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. A"
-        " network without an entry has not been run."
+        f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. In half"
+        f" precision batches have {HALF_BATCH} images. A network without an entry has not been run."
     )
     text = f"\n{fill(prose, 120)}\n\n" + line(["network", *PRECISIONS[1:]]) + line(["---"] * len(PRECISIONS))
     for part in PARTS:
