@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -15,11 +16,11 @@ from resnet_spec_keras.compilation import QUANTIZATIONS
 from resnet_spec_keras.execution import quiet
 from resnet_spec_keras.parameters import variables
 from resnet_spec_keras.writing import WRITERS, at_fixed_size, silent, writer_of
-from resnet_spec_tensorflow.framework import tf
+from resnet_spec_tensorflow.framework import keras, tf
 from resnet_spec_tensorflow.lite_quantization import LiteFunction, check_grids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from resnet_spec.graph import Graph
     from resnet_spec_keras.writing import Writer
@@ -68,12 +69,36 @@ def _write_saved_model(model: Any, graph: Graph, path: Path, compute: Callable[[
     signature = [tf.TensorSpec(input.shape, input.dtype, name=INPUT)]
     # Keras' layers are called as they are anyway; AutoGraph would rewrite the rest, which takes seconds.
     function = tf.function(serve, input_signature=signature, autograph=False)
-    if model in FROZEN:
-        module.serve = _frozen(function, graph)
-    else:
-        module.model_variables = [variable.value for variable in model.variables]
-        module.serve = function
-    tf.saved_model.save(module, str(path), signatures=module.serve)
+    with _scoped_functions(model):
+        if model in FROZEN:
+            module.serve = _frozen(function, graph)
+        else:
+            module.model_variables = [variable.value for variable in model.variables]
+            module.serve = function
+        tf.saved_model.save(module, str(path), signatures=module.serve)
+
+
+@contextmanager
+def _scoped_functions(model: Any) -> Generator[None]:
+    """Give the nodes of each function of ``keras.ops`` its name, as Keras gives those of a layer the layer's."""
+    functions = [operation for operation in model.operations if not isinstance(operation, keras.Layer)]
+
+    def scoped(operation: Any) -> Callable[..., Any]:
+        call, name = operation.call, operation.name
+
+        def named(*args: Any, **kwargs: Any) -> Any:
+            with tf.name_scope(name):
+                return call(*args, **kwargs)
+
+        return named
+
+    for function in functions:
+        function.call = scoped(function)
+    try:
+        yield
+    finally:
+        for function in functions:
+            del function.call
 
 
 FROZEN: WeakSet[Any] = WeakSet()

@@ -147,7 +147,9 @@ def _transpose(context: Context) -> Tensor | None:
     order = context.layer.constant(1)
     if order is None or int(order[0]):
         return context.problem("moves the batch, or by what depends on the input")
-    return transposed(context, [int(axis) - 1 for axis in order[1:]])
+    axes = [int(axis) - 1 for axis in order[1:]]
+    # A linear layer along the last axis is written with a transpose that exchanges nothing.
+    return context.tensor if axes == sorted(axes) else transposed(context, axes)
 
 
 @READERS.register("tf.ConcatV2")

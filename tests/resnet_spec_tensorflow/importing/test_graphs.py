@@ -157,7 +157,8 @@ def test_products_of_matrices_of_heads_are_read_back(
 ) -> None:
     build = builder(3, 4, 5)
     build("keys", "conv2d", "input", channels=2, kernel=1)
-    build("scores", "matmul", "keys", "keys", transpose_second=True, factor=0.125)
+    build("queries", "linear", "keys", features=5)
+    build("scores", "matmul", "queries", "keys", transpose_second=True, factor=0.125)
     build("heads", "matmul", "scores", "keys", transpose_first=True)
     graph = build.graph()
     backend.write(make(graph), graph, tmp_path / "model")
