@@ -28,6 +28,9 @@ MAX_NODES = 100_000
 MAX_RANGE = 2**24
 """The most numbers that a node may count, which its inputs do not show."""
 
+LARGE = 2**16
+"""The most bytes of a constant on which shapes of other values may depend."""
+
 CALL = ">"
 """Follows the number of the function's call in the name of a node that was in a function."""
 
@@ -248,7 +251,14 @@ class _Folder:
         unknown = [name for name in order if not _is_known(self._nodes[name].op)]
         for name in order:
             copy = whole.node.add()
-            copy.CopyFrom(self._nodes[name])
+            node = self._nodes[name]
+            if node.op == "Const" and node.ByteSize() > LARGE:
+                # Only its shape matters, and TensorFlow takes a graph of 2 GiB at most.
+                copy.name, copy.op = node.name, "Placeholder"
+                copy.attr["dtype"].CopyFrom(node.attr["dtype"])
+                copy.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
+            else:
+                copy.CopyFrom(node)
             controls = [text for text in copy.input if text.startswith("^")]
             for text in controls:
                 copy.input.remove(text)

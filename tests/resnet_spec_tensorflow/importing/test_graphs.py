@@ -13,6 +13,7 @@ from resnet_spec import ModelError, load
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import same_but_for_names
 from resnet_spec_tensorflow.framework import keras, tf
+from resnet_spec_tensorflow.importing import graph_def
 from tests.every_operation import every_operation
 from tests.resnet_spec_tensorflow.importing.test_model import (
     OF_SIGNALS_AND_VOLUMES,
@@ -239,6 +240,16 @@ def changed(tmp_path: Path, change: Callable[[Any], None]) -> Path:
     change(graph)
     path.write_bytes(graph.SerializeToString())
     return path
+
+
+def test_shapes_need_no_large_constants(tmp_path: Path, backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = frozen(small(), tmp_path / "model.pb")
+    wanted = backend.import_model(path).graph
+    monkeypatch.setattr(graph_def, "LARGE", 100)
+    given, read = list[Any](), tf.import_graph_def
+    monkeypatch.setattr(tf, "import_graph_def", lambda graph, **_: given.append(graph) or read(graph, name=""))
+    assert backend.import_model(path).graph == wanted
+    assert max(node.ByteSize() for node in given[0].node) < 400
 
 
 def _node(graph: Any, op: str) -> Any:
