@@ -22,6 +22,7 @@ from resnet_spec.importing.document import block_document, chain_document
 from resnet_spec.importing.known import known_spec
 from resnet_spec.importing.naming import with_names_of_blocks, with_systematic_names
 from resnet_spec.importing.overriding import loaded
+from resnet_spec.importing.paddings import in_numbers
 from resnet_spec.importing.shipped import candidates
 from resnet_spec.importing.slices import in_equal_parts
 from resnet_spec.spec.spec import Spec
@@ -120,11 +121,16 @@ def _written(
     flat: bool,
 ) -> tuple[str, Spec]:
     """The first spec that is the same network: a shipped one, one with blocks, or a chain."""
-    if not flat and (found := known_spec(graph, arrays)):
-        text = to_yaml(found)
-        spec = loaded(text, graph.name)
-        if architecture(spec.to_graph(), layers=True) == architecture(graph, layers=True):
-            return text, spec
+    stated, graph = graph, in_numbers(graph)
+    known: list[tuple[str, Spec]] = []
+    for own in [] if flat else [stated, graph] if graph is not stated else [graph]:
+        if found := known_spec(own, arrays):
+            text = to_yaml(found)
+            spec = loaded(text, graph.name)
+            if architecture(spec.to_graph(), layers=True) == architecture(own, layers=True):
+                known.append((text, spec))
+    if known:
+        return min(known, key=lambda pair: len(pair[0]))
     wanted = by_name(graph)
 
     def matching(data: dict[str, Any]) -> tuple[str, Spec] | None:

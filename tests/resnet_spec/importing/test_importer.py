@@ -290,3 +290,17 @@ def test_a_file_that_nothing_imports_is_refused(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "model.txt").write_text("x")
     with pytest.raises(ModelError, match=r"no installed backend imports \.txt \(known: "):
         import_model(tmp_path / "model.txt")
+
+
+@pytest.mark.slow
+def test_padding_in_words_is_in_numbers_where_strided_windows_are() -> None:
+    graph = load("torchvision/resnet18", SMALL).to_graph()
+
+    def in_words(operation: Any) -> Any:
+        plain = operation.op == "conv2d" and operation.stride == (1, 1)
+        return operation.model_copy(update={"padding": "same"}) if plain else operation
+
+    nodes = [node.model_copy(update={"operation": in_words(node.operation)}) for node in graph.nodes]
+    source = graph.model_copy(update={"nodes": tuple(nodes)})
+    assert by_name(imported_graph(source).spec.to_graph()) == by_name(graph)
+    assert imported_graph(source, unknown=False).extends == "torchvision/resnet18"
