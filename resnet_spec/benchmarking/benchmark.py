@@ -16,8 +16,9 @@ from resnet_spec.backend.registry import runtimes as installed_runtimes
 from resnet_spec.benchmarking.process import Artifact, RuntimeProcess
 from resnet_spec.benchmarking.report import BenchmarkReport, RuntimeReport, Timing, medians
 from resnet_spec.errors import BackendError, MissingLibraryError, ResnetSpecError, SpecError, suggest
-from resnet_spec.parity.compare import loaded_spec, logits_difference, prepared
+from resnet_spec.parity.compare import loaded_spec, prepared
 from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.logits import logits_difference
 from resnet_spec.parity.process import Progress, started
 from resnet_spec.parity.quantized import Exact, addressed, integer_reference
 from resnet_spec.parity.randomization import random_images

@@ -20,22 +20,21 @@ from resnet_spec.operations.fields import MAX_RANK, Shape
 from resnet_spec.parity.bisection import Bisection
 from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.half import HalfComparison
+from resnet_spec.parity.logits import judged, logits_difference
 from resnet_spec.parity.optimized import OptimizedComparison
 from resnet_spec.parity.plan import Plan, Precision
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.quantized import QuantizedComparison, addressed
 from resnet_spec.parity.randomization import random_images, randomize
 from resnet_spec.parity.report import (
-    Difference,
     ParityReport,
-    largest_difference,
     logits_size,
     outline_of,
     ratio,
     remark_on,
     standard_deviation,
 )
-from resnet_spec.parity.rounding import RoundingError, rounding_tolerance, structure_tolerance
+from resnet_spec.parity.rounding import RoundingError, rounding_tolerance
 from resnet_spec.parity.training import TrainingComparison
 from resnet_spec.quantization import Quantization
 from resnet_spec.spec.loader import Overrides, load
@@ -46,8 +45,6 @@ from resnet_spec.weights.io import read_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from resnet_spec.backend.protocol import DType
 
     Arrays = Mapping[str, NDArray[Any]]
     Original = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
@@ -411,42 +408,6 @@ def prepared(
 
     progress(f"{graph.name}: initializing weights")
     return graph, randomize(graph, train, seed)
-
-
-def judged(
-    processes: Sequence[BackendProcess],
-    exact: Sequence[NDArray[Any]],
-    rounded: Sequence[NDArray[Any]],
-    size: float,
-    error: RoundingError,
-) -> list[Difference]:
-    """Return the differences of the logits: in float64 from the first backend, in float32 from each one's own float64.
-
-    ``size`` is the size of the logits, and ``error`` their estimated float32 rounding error.
-    """
-    first, *others = processes
-    found = [
-        logits_difference("float64", process.name, first.name, logits, exact[0], size, error)
-        for process, logits in zip(others, exact[1:], strict=True)
-    ]
-    return found + [
-        logits_difference("float32", process.name, f"{process.name} float64", logits, own, size, error)
-        for process, own, logits in zip(processes, exact, rounded, strict=True)
-    ]
-
-
-def logits_difference(
-    dtype: DType,
-    backend: str,
-    reference: str,
-    logits: NDArray[Any],
-    wanted: NDArray[Any],
-    size: float,
-    error: RoundingError,
-) -> Difference:
-    """Return the difference of logits from the reference's; see ``judged``."""
-    allowed = structure_tolerance(size, error.float64) if dtype == "float64" else rounding_tolerance(error.float32)
-    return Difference("logits", dtype, backend, reference, largest_difference(logits, wanted), allowed, size)
 
 
 def at_size(overrides: Overrides | None, size: Shape | None) -> Overrides | None:

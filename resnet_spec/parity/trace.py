@@ -28,8 +28,9 @@ from resnet_spec.errors.validation import invalid_values
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import first_difference
 from resnet_spec.parity.bisection import Bisection
-from resnet_spec.parity.compare import at_size, loaded_spec, logits_difference, prepared
+from resnet_spec.parity.compare import at_size, loaded_spec, prepared
 from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.logits import logits_difference
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.randomization import random_images
 from resnet_spec.parity.report import (

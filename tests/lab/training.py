@@ -196,9 +196,12 @@ def table(results: Mapping[str, Any]) -> str:
         changed = f", {part.size}×{part.size}" if part.size else ""
         thin = ", thinner" if part.overrides else ""
         cells = [cell(current(results, part).get("float64", []), chosen) for chosen in COLUMNS.values()]
-        name = f"tests/lab/{part.spec}" if part.spec.endswith(".yaml") else part.spec
-        text += line([f"`{name}`{thin}{changed}", part.why, *cells])
+        text += line([f"`{called(part)}`{thin}{changed}", part.why, *cells])
     return text
+
+
+def called(part: Part) -> str:
+    return f"tests/lab/{part.spec}" if part.spec.endswith(".yaml") else part.spec
 
 
 def lower_table(results: Mapping[str, Any]) -> str:
@@ -207,14 +210,14 @@ def lower_table(results: Mapping[str, Any]) -> str:
     passed = sum(row["passed"] for row in every)
     prose = (
         f"Two replicas and lower precisions: of the losses, gradients, statistics and weights of each network, the"
-        f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. In half"
-        f" precision batches have {HALF_BATCH} images. A network without an entry has not been run."
+        f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. In"
+        f" half precision batches have {HALF_BATCH} images. A network without an entry has not been run."
     )
     text = f"\n{fill(prose, 120)}\n\n" + line(["network", *PRECISIONS[1:]]) + line(["---"] * len(PRECISIONS))
     for part in PARTS:
         found = [current(results, part).get(key, []) for key in PRECISIONS[1:]]
         if any(found):
-            text += line([f"`{part.spec}`", *map(worst, found)])
+            text += line([f"`{called(part)}`", *map(worst, found)])
     return text
 
 

@@ -93,7 +93,7 @@ def test_every_shipped_network_is_written_as_briefly_as_it_was(family: str) -> N
     """The lines are those of the shipped file with everything that it extends and uses; as many and a half at most."""
     for name in fnmatch.filter(resnet_spec.available(), f"{family}/*"):
         # Networks of one family that differ in their depth only are written alike.
-        if len(shipped(name).nodes) < 600:
+        if len(shipped(name).nodes) < 350:
             result = imported(name)
             assert by_name(result.spec.to_graph()) == by_name(shipped(name)), name
             most = LONGER.get(name, 1.5) * len(load(name).to_yaml().splitlines())
