@@ -129,6 +129,8 @@ def parity(
             specs = tuple(changed_specs(revision, specs))
         elif not specs:
             raise click.UsageError("name a spec")
+        if replicas is not None and training_steps is None:
+            raise click.UsageError("--replicas takes --training too: replicas are compared in training only")
         if replicas is not None:
             check_replicas(replicas, batch, training_steps)
         loaded = _loaded(specs, overrides, extent, weights)

@@ -43,7 +43,6 @@ def test_messages_name_no_argument_that_is_not_an_option() -> None:
     assert named >= {"overrides", "adapt", "take", "force", "format"}
     assert {name for name in named if as_options(f"{name}=True", program) == f"{name}=True"} == {
         "allow_pickle",
-        "training",
     }
 
 

@@ -126,7 +126,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, handmade: Any) -> Callable[[bool], No
 
     def prepare(passes: bool) -> None:
         @contextmanager
-        def comparing(backends: Sequence[str], progress: object) -> Generator[Dying]:
+        def comparing(backends: Sequence[str], progress: object, replicas: int | None = None) -> Generator[Dying]:
             yield Dying(passes)
 
         monkeypatch.setattr(resnet_spec.parity.compare, "comparing", comparing)
