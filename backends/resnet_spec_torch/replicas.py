@@ -5,12 +5,10 @@ Each process is what ``torchrun`` starts, with a pipe to the process that asks.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_spec.backend.protocol import Gradients
-from resnet_spec.errors import BackendError
 from resnet_spec_torch import parameters, training
 from resnet_spec_torch.compilation import compile_graph
 from resnet_spec_torch.dtypes import chosen
@@ -34,6 +31,9 @@ if TYPE_CHECKING:
     from resnet_spec.graph import Graph
 
 
+_HOST = "127.0.0.1"
+
+
 class TorchReplicas:
     """The processes; see ``resnet_spec.backend.replicas.Replicas``. A model is the graph that they have compiled."""
 
@@ -43,12 +43,13 @@ class TorchReplicas:
     def __init__(self, count: int) -> None:
         # spawn: a forked process would share the threads of the libraries, which do not survive it.
         context = get_context("spawn")
-        self._folder = tempfile.TemporaryDirectory(prefix="resnet-spec-", ignore_cleanup_errors=True)
+        # Port 0: any that is free.
+        self._store = distributed.TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)  # pyright: ignore[reportPrivateImportUsage]
         self._connections: list[Connection] = []
         threads = max(1, torch.get_num_threads() // count)
         for rank in range(count):
             ours, theirs = context.Pipe()
-            arguments = rank, count, str(Path(self._folder.name) / "store"), threads, theirs
+            arguments = rank, count, self._store.port, threads, theirs
             # Without its pipe a replica ends, however this process did.
             context.Process(target=_serve, args=arguments, daemon=True).start()
             theirs.close()
@@ -99,13 +100,15 @@ class TorchReplicas:
 
     def _send(self, messages: Sequence[tuple[Any, ...]]) -> None:
         for connection, message in zip(self._connections, messages, strict=True):
-            try:
+            # The answer says how a process ended that has closed its pipe.
+            with suppress(OSError):
                 connection.send(message)
-            except OSError:
-                raise BackendError("a replica's process has ended") from None
 
     def _answers(self) -> list[Any]:
-        """Wait for every process; raises the first error, since the others may wait for the process that failed."""
+        """Wait for every process; at the first error end this one, too.
+
+        The others may wait for the process that failed, so that none can go on. Whoever asked starts this process anew.
+        """
         answers: dict[Any, Any] = {}
         while pending := [each for each in self._connections if each not in answers]:
             for connection in wait(pending):
@@ -115,14 +118,8 @@ class TorchReplicas:
                 except (EOFError, OSError):
                     error = "its process has ended"
                 if error:
-                    self.close()
-                    raise BackendError(f"a replica failed: {error}")
+                    raise SystemExit(f"a replica failed: {error}")
         return [answers[connection] for connection in self._connections]
-
-    def close(self) -> None:
-        """End the processes."""
-        for connection in self._connections:
-            connection.close()
 
 
 class _Replica:
@@ -186,12 +183,12 @@ class _Replica:
         return loss.item(), [training.at_least_float32(gradient) / scale for gradient in gradients]
 
 
-def _serve(rank: int, count: int, store: str, threads: int, connection: Connection) -> None:
+def _serve(rank: int, count: int, port: int, threads: int, connection: Connection) -> None:
     """Answer requests until the pipe is closed."""
     try:
         torch.set_num_threads(threads)
-        files = distributed.FileStore(store, count)  # pyright: ignore[reportPrivateImportUsage]
-        distributed.init_process_group("gloo", store=files, rank=rank, world_size=count)
+        store = distributed.TCPStore(_HOST, port)  # pyright: ignore[reportPrivateImportUsage]
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=count)
         replica = _Replica(connection)
         connection.send(("", None))
         while True:

@@ -85,6 +85,8 @@ class WrongReplicas(TorchReplicas):
     def compile(self, graph: Graph, **settings: Any) -> Graph:
         self.name = graph.name
         self.synchronized = graph.name != "own statistics"
+        if graph.name == "a replica fails":
+            self._ask("no_such_command")
         return super().compile(graph, **settings)
 
     def gradients(self, model: Any, graph: Graph, images: Any, targets: Sequence[Any]) -> Gradients:
