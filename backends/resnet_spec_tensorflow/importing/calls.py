@@ -265,10 +265,13 @@ class _Opener:
 
 
 def needed(calls: list[Call], outputs: list[Ref]) -> list[Call]:
-    """The calls on which the outputs depend, each right before the first that reads it, first inputs first."""
+    """The calls on which the outputs depend, each right before the first that reads it, first inputs first.
+
+    What the last output needs comes first: an auxiliary head of an earlier one would be in the midst of the network.
+    """
     makers = {id(ref): call for call in calls for ref in call.outputs}
     order: dict[int, Call] = {}
-    waiting: list[tuple[Call, bool]] = [(makers[id(ref)], False) for ref in reversed(outputs) if id(ref) in makers]
+    waiting: list[tuple[Call, bool]] = [(makers[id(ref)], False) for ref in outputs if id(ref) in makers]
     while waiting:
         call, inputs_done = waiting.pop()
         if id(call) in order:

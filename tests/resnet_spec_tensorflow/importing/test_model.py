@@ -334,6 +334,16 @@ def test_two_outputs_are_read_in_order(backend: Any, images: Any) -> None:
     agree(backend, source, images(2, 3, 8, 8))
 
 
+def test_an_auxiliary_head_comes_after_the_network(backend: Any) -> None:
+    inputs = keras.Input((8, 8, 3))
+    middle = layers.Conv2D(4, 3, name="middle")(inputs)
+    auxiliary = layers.Dense(2, name="auxiliary")(layers.Flatten(name="flat")(middle))
+    last = layers.Conv2D(4, 3, name="last")(middle)
+    source = backend.import_model(keras.Model(inputs, [auxiliary, last]))
+    assert [node.name for node in source.graph.nodes] == ["middle", "last", "flat", "auxiliary"]
+    assert source.graph.outputs == ("auxiliary", "last")
+
+
 def test_patterns_are_one_operation(backend: Any) -> None:
     def gate(x: Any) -> Any:
         return layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
