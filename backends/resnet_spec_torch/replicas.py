@@ -107,7 +107,7 @@ class TorchReplicas:
     def _answers(self) -> list[Any]:
         """Wait for every process; at the first error end this one, too.
 
-        The others may wait for the process that failed, so that none can go on. Whoever asked starts this process anew.
+        The others may wait for the process that failed, so that none can go on; the caller starts this process again.
         """
         answers: dict[Any, Any] = {}
         while pending := [each for each in self._connections if each not in answers]:
