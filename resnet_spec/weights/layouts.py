@@ -100,7 +100,9 @@ def tensorflow_names(graph: Graph) -> dict[str, Parameter]:
         layer = parameter.node
         words = (KERAS_NAMES[parameter.role], SLIM_NAMES[parameter.role], str(place[layer]))
         known |= {f"{name}/{word}": parameter for name in (layer.replace(".", "-"), layer) for word in words}
-        known["/".join(flax_path(parameter))] = parameter
+        collection, *keys = flax_path(parameter)
+        # Linen has collections; NNX has a layer's arrays together.
+        known |= {f"{collection}/{'/'.join(keys)}": parameter, "/".join(keys): parameter}
         place[layer] += 1
     return known
 

@@ -25,6 +25,7 @@ from resnet_spec.weights.pruning import without_masks
 from resnet_spec.weights.tensor_names import (
     AVERAGED,
     LAYER_WORDS,
+    RANDOM_STATES,
     dotted,
     is_averaged,
     is_below,
@@ -433,6 +434,8 @@ def _kind(name: str, tensor: NDArray[Any]) -> str:
         return "optimizer slots"
     if plain.rpartition(".")[2] == AVERAGED:
         return "counts of averaged steps"
+    if RANDOM_STATES in split(name):
+        return "states of random generators"
     return "counters" if _is_count(tensor) else ""
 
 

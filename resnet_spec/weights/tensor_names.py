@@ -16,6 +16,9 @@ AVERAGES = frozenset({"ema", "swa", "averaged", "average", "averages", "averager
 OPTIMIZERS = frozenset({"optimizer", "optimizers", "optim", "optimizer_states", "opt_state", "lr_schedulers"})
 """Parts of a prefix that mean the state of an optimizer, which may have the weights' own names in it."""
 
+RANDOM_STATES = "rngs"
+"""The part of a name that means the random generator of an NNX module, such as a dropout's."""
+
 LAYER_WORDS = frozenset({
     "weight", "bias", "running_mean", "running_var",
     "weights", "biases", "kernel", "gamma", "beta", "moving_mean", "moving_variance", "scale",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -29,6 +28,9 @@ MAX_EXPANSION, SMALL = 20, 2**20
 
 BFLOAT16 = "bfloat16"
 
+VALUE = "value"
+"""The key below that of each variable in an ``nnx.State``."""
+
 
 class _Entry(NamedTuple):
     """An array's name, and that of the place where it is stored."""
@@ -40,7 +42,8 @@ class _Entry(NamedTuple):
 def read_orbax(path: Path, *, mmap: bool = False) -> Checkpoint:
     """Every array by the keys that lead to it (``params/conv_init/kernel``); bfloat16 is widened to float32.
 
-    Text is left out. ``mmap`` has no effect: the arrays are compressed.
+    Text is left out, and the last key of an ``nnx.State``, which is ``value`` for each array. ``mmap`` has no effect:
+    the arrays are compressed.
 
     Raises WeightsError for a folder that is broken, refers to files elsewhere, or claims more than it holds;
     BackendError if TensorStore is not installed.
@@ -49,7 +52,7 @@ def read_orbax(path: Path, *, mmap: bool = False) -> Checkpoint:
     with reporting(path, "is not a complete Orbax checkpoint"):
         size = _size(path)
         metadata = _metadata(path)
-        entries = list(_entries(metadata))
+        entries = _entries(metadata)
         room = SMALL + MAX_EXPANSION * size
         tensors: dict[str, NDArray[Any]] = {}
         widened: set[str] = set()
@@ -96,12 +99,13 @@ def _metadata(path: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8"))
 
 
-def _entries(metadata: dict[str, Any]) -> Iterator[_Entry]:
-    for entry in cast("dict[str, Any]", metadata["tree_metadata"]).values():
-        value, keys = entry["value_metadata"], [str(part["key"]) for part in entry["key_metadata"]]
-        # Empty containers and text are described, and stored nowhere else.
-        if not value["skip_deserialize"] and value["value_type"] != "string":
-            yield _Entry("/".join(keys), ".".join(keys))
+def _entries(metadata: dict[str, Any]) -> list[_Entry]:
+    entries = cast("dict[str, Any]", metadata["tree_metadata"]).values()
+    described = [(entry["value_metadata"], [str(part["key"]) for part in entry["key_metadata"]]) for entry in entries]
+    # Empty containers and text are described, and stored nowhere else.
+    stored = [keys for value, keys in described if not value["skip_deserialize"] and value["value_type"] != "string"]
+    end = -1 if all(keys[-1:] == [VALUE] for keys in stored) else None
+    return [_Entry("/".join(keys[:end]), ".".join(keys)) for keys in stored]
 
 
 def _spec(path: Path, place: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ CAFFE = {
 FILES = {
     "caffe_resnet101.caffemodel": ("msra/resnet101", CAFFE),
     "flax_resnet.msgpack": ("resnet50", {**NARROW, **SAME}),
-    "orbax_resnet.zip": ("resnet50", {**NARROW, **SAME}),
+    "nnx_resnet.msgpack": ("resnet50", NARROW),
     "mxnet_resnet_v1.params": ("resnet50", {**NARROW, **GLUON_V1}),
     "mxnet_resnet_v1-0000.params": ("resnet50", {**NARROW, **GLUON_V1}),
     "mxnet_resnet_v1b.params": ("resnet50", {**NARROW, **WIDE_STEM}),
@@ -90,31 +90,54 @@ FILES = {
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_network_computes_what_it_computed_in_its_own_library(file: str, tmp_path: Path) -> None:
+def test_a_network_computes_what_it_computed_in_its_own_library(file: str) -> None:
     need("torch")
+    spec, overrides = FILES[file]
+    model = build(spec, "torch", weights=MADE / file, overrides=overrides)
+    assert_computes(model, file.partition(".")[0].removesuffix("-0000"))
+
+
+ORBAX = {
+    "orbax_resnet": (".", "flax_resnet", SAME),
+    "orbax_nnx/state": ("state", "nnx_resnet", {}),
+    "orbax_nnx/pure": ("pure", "nnx_resnet", {}),
+}
+"""A folder in each archive, what its network computed, and how it differs from torchvision's."""
+
+
+@pytest.mark.parametrize("folder", ORBAX)
+def test_a_network_in_orbaxs_folders_computes_what_it_computed(
+    folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """NNX has a dropout's random state beside the arrays."""
+    need("torch")
+    need("tensorstore")
+    place, record, overrides = ORBAX[folder]
+    shutil.unpack_archive(MADE / f"{folder.partition('/')[0]}.zip", tmp_path)
+    caplog.set_level("INFO")
+    model = build("resnet50", "torch", weights=tmp_path / place, overrides={**NARROW, **overrides})
+
+    assert_computes(model, record)
+    assert ("skipped states of random generators (2)" in caplog.text) is (record == "nnx_resnet")
+
+
+def assert_computes(model: Any, record: str) -> None:
+    """Check a model's logits against those of the library that made its weights."""
     import torch
 
-    spec, overrides = FILES[file]
-    weights, library = MADE / file, file.partition("_")[0]
-    if library == "orbax":
-        need("tensorstore")
-        weights = tmp_path / "steps"
-        shutil.unpack_archive(MADE / file, weights)
-        library = "flax"
-    model = build(spec, "torch", weights=weights, overrides=overrides)
-    family = file.partition("_")[2].partition(".")[0].removesuffix("-0000")
-    record = np.load(MADE / f"{library}_{family}_logits.npz")
-    image = record["pixels"].astype("float32") / 64 - 2
-    if library == "flax":
+    recorded = np.load(MADE / f"{record}_logits.npz")
+    image = recorded["pixels"].astype("float32") / 64 - 2
+    if image.shape[-1] == 3:
         image = image.transpose(0, 3, 1, 2)
     with torch.inference_mode():
         logits = model(torch.from_numpy(np.ascontiguousarray(image))).numpy()
 
-    assert np.abs(logits - record["logits"]).max() / record["logits"].std() < MAX_RELATIVE
+    assert np.abs(logits - recorded["logits"]).max() / recorded["logits"].std() < MAX_RELATIVE
 
 
 TABLES = {
     "flax_resnet.msgpack": ("flax", "written.msgpack"),
+    "nnx_resnet.msgpack": ("nnx", "written.msgpack"),
     "mxnet_resnet_v1.params": ("gluon_v1", "written.npz"),
     "mxnet_resnet_v1-0000.params": ("gluon_v1_symbol", "written.npz"),
     "mxnet_resnet_v1b.params": ("gluoncv", "written.npz"),
