@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,7 @@ def sharded(rank: int, folder: Path) -> dict[str, Any]:
     backend: Any = resnet_spec.get_backend("torch")
     model: Any = backend.compile(graph, dtype="float64", synchronized=True).train()
     assert all(parameter.is_meta for parameter in model.parameters())
-    for block in model.layer1:
-        fully_shard(block)
-    fully_shard(model)
-    model.to_empty(device="cpu")
+    _sharded(model).to_empty(device="cpu")
     state = model.state_dict()
     for name, tensor in state.items():
         if name.endswith("num_batches_tracked"):
@@ -106,74 +104,61 @@ def _statistics_kept(module: nn.Module) -> Any:
             buffer.copy_(kept[name])
 
 
-def _checkpointed(model: Any) -> nn.Module:
+def _sharded(model: Any) -> nn.Module:
     for block in model.layer1:
-        forward = block.forward
-        options = {"use_reentrant": False, "context_fn": lambda block=block: (nullcontext(), _statistics_kept(block))}
-        block.forward = lambda x, forward=forward, options=options: checkpoint(forward, x, **options)
+        fully_shard(block)
+    return fully_shard(model)
+
+
+def _checkpointed(model: Any, *, keeping: bool = True) -> nn.Module:
+    for block in model.layer1:
+        options = {"context_fn": lambda block=block: (nullcontext(), _statistics_kept(block))} if keeping else {}
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, **options)
     return model
-
-
-def replicated(change: Callable[[nn.Module], nn.Module], rank: int, folder: Path) -> float:
-    """The difference that a change of a model makes to one process' result under DistributedDataParallel."""
-    path = spec(folder, rank)
-    model, whole = (
-        resnet_spec.build(path, "torch", dtype="float64", training=True, synchronized=synchronized)
-        for synchronized in (True, False)
-    )
-    train(change(DistributedDataParallel(model)), slice(rank, None, distributed.get_world_size()))
-    return difference(model, train(whole, slice(None)))
 
 
 def _compiled(model: nn.Module) -> nn.Module:
     return torch.compile(model, backend="aot_eager")  # type: ignore[return-value]
 
 
-def compiled(rank: int, folder: Path) -> float:
-    return replicated(_compiled, rank, folder)
+def _block_by_block(model: Any) -> nn.Module:
+    for block in model.layer1:
+        block.compile(backend="aot_eager")
+    return model
 
 
-def checkpointed(rank: int, folder: Path) -> float:
-    def change(model: Any) -> nn.Module:
-        _checkpointed(model.module)
-        return model
-
-    return replicated(change, rank, folder)
-
-
-def replicated_alone(rank: int, folder: Path) -> float:
-    return replicated(lambda model: model, rank, folder)
-
-
-def not_averaged(rank: int, folder: Path) -> float:
-    def change(model: Any) -> nn.Module:
-        model.register_comm_hook(None, _summed)
-        return model
-
-    return replicated(change, rank, folder)
+def _not_averaged(model: nn.Module) -> nn.Module:
+    replicated = DistributedDataParallel(model)
+    replicated.register_comm_hook(None, _summed)
+    return replicated
 
 
 def _summed(_, bucket):  # type: ignore[no-untyped-def]  # PyTorch refuses annotations that are text
     return distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(lambda done: done.value()[0])
 
 
-def moved_twice(rank: int, folder: Path) -> float:
-    """Without a context that keeps the statistics, the second forward pass of a block moves them again."""
-
-    def change(model: Any) -> nn.Module:
-        for block in model.module.layer1:
-            forward = block.forward
-            block.forward = lambda x, forward=forward: checkpoint(forward, x, use_reentrant=False)
-        return model
-
-    return replicated(change, rank, folder)
-
-
-CHECKS: dict[str, Callable[[int, Path], Any]] = {
-    "sharded": sharded,
-    "replicated": replicated_alone,
-    "compiled": compiled,
-    "checkpointed": checkpointed,
-    "gradients not averaged": not_averaged,
-    "statistics moved twice": moved_twice,
+FORMS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "replicated": DistributedDataParallel,
+    "compiled": lambda model: _compiled(DistributedDataParallel(model)),
+    "checkpointed": lambda model: DistributedDataParallel(_checkpointed(model)),
+    "sharded and compiled": lambda model: _sharded(_block_by_block(model)),
+    "sharded and checkpointed": lambda model: _sharded(_checkpointed(model)),
+    "gradients not averaged": _not_averaged,
+    # Without a context that keeps the statistics, the second forward pass of a block moves them again.
+    "statistics moved twice": lambda model: DistributedDataParallel(_checkpointed(model, keeping=False)),
 }
+"""How a model is given to two processes."""
+
+
+def trained(form: str, rank: int, folder: Path) -> float:
+    """The difference between a model that two processes trained in a form and one that one process trained."""
+    path = spec(folder, rank)
+    model, whole = (
+        resnet_spec.build(path, "torch", dtype="float64", training=True, synchronized=synchronized)
+        for synchronized in (True, False)
+    )
+    train(FORMS[form](model), slice(rank, None, distributed.get_world_size()))
+    return difference(model, train(whole, slice(None)))
+
+
+CHECKS: dict[str, Callable[[int, Path], Any]] = {"sharded": sharded, **{form: partial(trained, form) for form in FORMS}}

@@ -64,8 +64,10 @@ def test_a_group_can_be_given_and_inference_waits_for_nobody(found: list[dict[st
     assert all(rank["groups"] for rank in found)
 
 
-@pytest.mark.parametrize("check", ["replicated", "compiled", "checkpointed"])
-def test_a_replicated_model_is_as_one(check: str, found: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    "check", ["replicated", "compiled", "checkpointed", "sharded and compiled", "sharded and checkpointed"]
+)
+def test_a_model_in_parallel_is_as_one(check: str, found: list[dict[str, Any]]) -> None:
     assert all(rank[check] < 1e-12 for rank in found)
 
 
