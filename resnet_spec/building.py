@@ -113,9 +113,10 @@ def build(
             Without weights, the model is initialized at random by the spec's own rules, the same in every backend.
         seed: The seed of the initialization.
         overrides: Changes of the spec: dotted keys and their values, or one or several ``KEY=VALUE`` texts.
-        dtype: ``"float32"``, ``"float64"``, ``"bfloat16"`` or ``"float16"``, and in Keras ``"mixed_bfloat16"`` or
-            ``"mixed_float16"``; weights may then be in half precision too. By default the framework's own setting:
-            PyTorch's default dtype, or Keras' global dtype policy. A PyTorch model is on PyTorch's default device.
+        dtype: ``"float32"``, ``"float64"``, ``"bfloat16"``, ``"float16"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``;
+            in the last four weights may be in half precision too. A mixed policy is Keras' own, and in PyTorch autocast
+            around ``forward``. By default the framework's own setting: PyTorch's default dtype, or Keras' global dtype
+            policy. A PyTorch model is on PyTorch's default device.
         exact_statistics: Whether to keep the running variance as the spec states it (biased or unbiased) where the
             framework's own layer keeps the other.
         mmap: Whether to map a file of weights instead of reading it, as in ``read_weights``, which states the danger.

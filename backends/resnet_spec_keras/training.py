@@ -39,19 +39,29 @@ def gradients(
     differentiate: Differentiate, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]
 ) -> Gradients:
     """Return the loss in training mode and the gradients of trainable parameters and images, channels first."""
-    scale = scale_of(model)
     with quiet():
-        loss, found = differentiate(
-            model, tensor_for(model, images), trainable(model, graph), loss_of(for_keras(targets), scale)
-        )
-    return unscaled(graph, loss, found, scale)
+        batch, variables = tensor_for(model, images), trainable(model, graph)
+        return channels_first_gradients(graph, *scaled(differentiate, model, batch, variables, for_keras(targets)))
 
 
-def unscaled(graph: Graph, loss: Any, found: Sequence[Any], scale: float) -> Gradients:
-    """Return the gradients of a scaled loss, channels first and without the scale."""
-    wide = [np.asarray(at_least_float32(gradient)) / scale for gradient in found]
-    arrays = {p.name: laid_out(p, gradient) for p, gradient in zip(_parameters(graph), wide, strict=False)}
-    return Gradients(float(loss) / scale, arrays, channels_first(wide[-1]))
+def scaled(
+    differentiate: Differentiate,
+    model: Any,
+    batch: Any,
+    parameters: Sequence[Any],
+    targets: Sequence[Any],
+    share: float = 1.0,
+) -> tuple[Any, list[Any]]:
+    """Return a share of the loss and its gradients, for which the loss is scaled: small ones would be 0 in float16."""
+    loss, found = differentiate(model, batch, parameters, loss_of(targets, share * LOSS_SCALE))
+    return loss / LOSS_SCALE, [at_least_float32(gradient) / LOSS_SCALE for gradient in found]
+
+
+def channels_first_gradients(graph: Graph, loss: Any, found: Sequence[Any]) -> Gradients:
+    """Return the gradients of the trainable parameters, and last of the images, as the graph has their axes."""
+    *gradients, of_images = [np.asarray(gradient) for gradient in found]
+    arrays = {p.name: laid_out(p, gradient) for p, gradient in zip(_parameters(graph), gradients, strict=True)}
+    return Gradients(float(loss), arrays, channels_first(of_images))
 
 
 TakeStep: TypeAlias = Callable[[Any, Sequence["NDArray[Any]"]], Any]
@@ -87,7 +97,7 @@ def take_step(
     share: float = 1.0,
 ) -> Any:
     """Take a step, and return the loss. A replica's loss and decay are its ``share`` of those that are summed."""
-    loss, (*gradients, _) = differentiate(model, batch, parameters, loss_of(targets, share))
+    loss, (*gradients, _) = scaled(differentiate, model, batch, parameters, targets, share)
     if isinstance(optimizer, SGD):
         # Keras' own weight decay is decoupled from the gradient; coupled, it is L2 regularization's.
         decay = share * optimizer.weight_decay
@@ -132,12 +142,7 @@ def for_keras(targets: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     return [channels_last(target) for target in targets]
 
 
-def scale_of(model: Any) -> float:
-    """Return what the loss of a model is multiplied by before it is differentiated."""
-    return LOSS_SCALE if model.inputs[0].dtype == "float16" else 1.0
-
-
-def loss_of(targets: Sequence[Any], scale: float = 1.0) -> Loss:
+def loss_of(targets: Sequence[Any], scale: float) -> Loss:
     """Return half the mean squared difference of each output from its target, summed and scaled.
 
     In half precision it is float32, as Keras' own losses are.

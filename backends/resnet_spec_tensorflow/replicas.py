@@ -62,13 +62,12 @@ class TensorFlowReplicas:
 
     def gradients(self, model: Any, graph: Graph, images: NDArray[Any], targets: Sequence[NDArray[Any]]) -> Gradients:
         """Return the loss of the whole batch, the summed gradients, and those of each device's images."""
-        scale = training.scale_of(model)
         with quiet(), self._strategy.scope():
-            _, differentiated = self._compiled.get(None) or self._gradients(model, graph, scale)
+            _, differentiated = self._compiled.get(None) or self._gradients(model, graph)
             loss, found = self._run(differentiated, training.tensor_for(model, images), training.for_keras(targets))
             summed = [self._sum(gradient) for gradient in found[:-1]]
             of_images = tf.concat(self._strategy.experimental_local_results(found[-1]), 0)
-            return training.unscaled(graph, self._sum(loss), [*summed, of_images], scale)
+            return training.channels_first_gradients(graph, self._sum(loss), [*summed, of_images])
 
     def train(self, model: Any, graph: Graph, batches: Iterable[Batch], optimizer: Optimizer) -> list[float]:
         """Take a step of Keras' optimizer for each batch, on every device."""
@@ -82,13 +81,13 @@ class TensorFlowReplicas:
 
             return training.train(take_step, native, model, graph, batches, optimizer)
 
-    def _gradients(self, model: Any, graph: Graph, scale: float) -> tuple[None, Callable[..., Any]]:
+    def _gradients(self, model: Any, graph: Graph) -> tuple[None, Callable[..., Any]]:
         """Compile the gradients of a device."""
         parameters = training.trainable(model, graph)
 
         @tf.function(autograph=False)
         def differentiated(batch: Any, *targets: Any) -> tuple[Any, list[Any]]:
-            return differentiate(model, batch, parameters, training.loss_of(targets, scale / self._count))
+            return training.scaled(differentiate, model, batch, parameters, targets, 1 / self._count)
 
         self._compiled[None] = None, differentiated
         return self._compiled[None]

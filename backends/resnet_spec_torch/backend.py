@@ -24,7 +24,7 @@ from resnet_spec_torch import (
     writing,
 )
 from resnet_spec_torch.compilation import compile_graph
-from resnet_spec_torch.dtypes import chosen
+from resnet_spec_torch.dtypes import autocast, chosen
 from resnet_spec_torch.emitting import Options
 from resnet_spec_torch.importing import import_model
 
@@ -64,18 +64,19 @@ class TorchBackend:
     ) -> nn.Module:
         """A model that takes (N, *input), in inference mode, its parameters on the meta device until ``load``.
 
-        Without a dtype the parameters have PyTorch's default dtype. ``synchronized`` batch normalizations compute as
-        all others where there is no group of processes.
+        Without a dtype the parameters have PyTorch's default dtype. A model of a mixed policy runs under autocast.
+        ``synchronized`` batch normalizations compute as all others where there is no group of processes.
 
-        Raises GraphError if a node's name cannot be a module's, BackendError for a mixed policy.
+        Raises GraphError if a node's name cannot be a module's.
         """
-        return compile_graph(graph, Options(chosen(dtype), exact_statistics, synchronized))
+        options = Options(chosen(dtype), exact_statistics, synchronized, autocast=autocast(dtype))
+        return compile_graph(graph, options)
 
     def compile_quantized(
         self, graph: Graph, quantization: Quantization, *, dtype: ModelDType | None = None
     ) -> nn.Module:
         """A model of an optimized graph that rounds values and kernels to their grids; it can be trained so."""
-        return compile_graph(graph, Options(chosen(dtype), quantization=quantization))
+        return compile_graph(graph, Options(chosen(dtype), quantization=quantization, autocast=autocast(dtype)))
 
     def load(self, model: nn.Module, graph: Graph, arrays: Arrays) -> None:
         """Set every parameter; a fresh model's share the arrays' memory where dtype and layout fit and it is writable.

@@ -142,7 +142,9 @@ class _Compiler:
         rounds = any(call.node is not None and call.value in self.grids for call in contents.calls)
         if tree.path and contents.is_chain(tree.children) and not rounds:
             return nn.Sequential() if block is None else _class(name, nn.Sequential)()
-        return _class(name, nn.Module, forward_text(contents, self.grids))()
+        return _class(
+            name, nn.Module, forward_text(contents, self.grids, None if tree.path else self.options.autocast)
+        )()
 
     def class_name(self, path: Path) -> str:
         """Return the block's name, or the last word of the group's own."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from resnet_spec.errors import BackendError
+from resnet_spec.backend.dtypes import computed_in
 
 if TYPE_CHECKING:
     from resnet_spec.backend.dtypes import ModelDType
@@ -21,13 +21,12 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 
 def chosen(dtype: ModelDType | None) -> torch.dtype:
-    """Return PyTorch's dtype, by default its own default; raises BackendError for a mixed policy."""
+    """Return the dtype of parameters, by default PyTorch's own default; float32 under a mixed policy."""
     if dtype is None:
         return torch.get_default_dtype()
-    if dtype not in _DTYPES:
-        half = f"torch.{dtype.removeprefix('mixed_')}"
-        raise BackendError(
-            f"a PyTorch model has one dtype, not {dtype!r}: build it with dtype='float32', and run it under"
-            f" torch.autocast(device, {half})"
-        )
-    return _DTYPES[dtype]
+    return _DTYPES.get(dtype, torch.float32)
+
+
+def autocast(dtype: ModelDType | None) -> torch.dtype | None:
+    """Return the dtype to which a mixed policy casts, None for any other dtype."""
+    return _DTYPES[computed_in(dtype)] if dtype is not None and dtype not in _DTYPES else None

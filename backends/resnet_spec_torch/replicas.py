@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from resnet_spec.backend.protocol import Gradients
 from resnet_spec_torch import parameters, training
 from resnet_spec_torch.compilation import compile_graph
-from resnet_spec_torch.dtypes import chosen
+from resnet_spec_torch.dtypes import autocast, chosen
 from resnet_spec_torch.emitting import Options
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ class _Replica:
         from resnet_spec.graph import Graph
 
         self._graph, self._parallel = Graph.from_json(graph), None
-        self._module = compile_graph(self._graph, Options(chosen(dtype), exact_statistics, synchronized))
+        options = Options(chosen(dtype), exact_statistics, synchronized, autocast=autocast(dtype))
+        self._module = compile_graph(self._graph, options)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         parameters.set_parameters(self._module, self._graph, arrays)
@@ -177,10 +178,10 @@ class _Replica:
         assert self._parallel is not None  # noqa: S101 - loaded
         for source in sources:
             source.grad = None
-        loss, scale = training.loss(self._parallel, batch, targets)
-        (loss * scale).backward()  # pyright: ignore[reportUnknownMemberType]
+        loss = training.loss(self._parallel, batch, targets)
+        (loss * training.LOSS_SCALE).backward()  # pyright: ignore[reportUnknownMemberType]
         gradients = [torch.zeros_like(source) if source.grad is None else source.grad for source in sources]
-        return loss.item(), [training.at_least_float32(gradient) / scale for gradient in gradients]
+        return loss.item(), [training.unscaled(gradient) for gradient in gradients]
 
 
 def _serve(rank: int, count: int, port: int, threads: int, connection: Connection) -> None:

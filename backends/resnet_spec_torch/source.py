@@ -16,6 +16,8 @@ from resnet_spec_torch.emitting import IN_PLACE, NEW_VALUE, PARAMETERS, expressi
 from resnet_spec_torch.grouping import Call, Group, Path
 
 if TYPE_CHECKING:
+    import torch
+
     from resnet_spec.quantization import Grid
 
 
@@ -27,9 +29,13 @@ def module_text(path: Path) -> str:
     return text
 
 
-def forward_text(group: Group, grids: Mapping[str, Grid]) -> str:
+def forward_text(group: Group, grids: Mapping[str, Grid], autocast: torch.dtype | None = None) -> str:
     """Return the source of ``def forward(self, x)`` for a group; values that have a grid are rounded to it."""
-    return _Writer(group, grids).text()
+    statements = _Writer(group, grids).statements()
+    if autocast is None:
+        return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
+    opening = ["def forward(self, x):", f"    with torch.autocast(x.device.type, {autocast}):"]
+    return "\n".join(opening) + "".join(f"\n        {statement}" for statement in statements) + "\n"
 
 
 def grid_text(value: str, grid: Grid) -> str:
@@ -45,7 +51,7 @@ class _Writer:
         self.uses = Counter([*(name for call in group.calls for name in call.inputs), *group.outputs])
         self.variables = {group.input: "x"}
 
-    def text(self) -> str:
+    def statements(self) -> list[str]:
         left = self.uses.copy()
         statements: list[str] = []
         if self.group.input == INPUT and INPUT in self.grids:
@@ -62,7 +68,7 @@ class _Writer:
             statements[-1] = f"return {statements[-1].partition(' = ')[2]}"
         else:
             statements.append(f"return {self.returned_text()}")
-        return "\n    ".join(["def forward(self, x):", *statements]) + "\n"
+        return statements
 
     def returned_text(self) -> str:
         outputs = [self.variables[name] for name in self.group.outputs]

@@ -34,20 +34,25 @@ def differentiate(
     model: nn.Module, batch: Tensor, targets: Sequence[NDArray[Any]], sources: Sequence[Tensor]
 ) -> tuple[float, Sequence[Tensor]]:
     """Return the loss and its gradients; see ``Differentiate``."""
-    value, scale = loss(model, batch, targets)
-    found = torch.autograd.grad(value * scale, sources, allow_unused=True, materialize_grads=True)
-    return value.item(), [at_least_float32(gradient) / scale for gradient in found]
+    value = loss(model, batch, targets)
+    found = torch.autograd.grad(value * LOSS_SCALE, sources, allow_unused=True, materialize_grads=True)
+    return value.item(), [unscaled(gradient) for gradient in found]
 
 
-def loss(model: nn.Module, batch: Tensor, targets: Sequence[NDArray[Any]]) -> tuple[Tensor, float]:
-    """Return half the mean squared difference of each output from its target, summed, and what to scale it by.
+def unscaled(gradient: Tensor) -> Tensor:
+    """Return a gradient of the scaled loss without the scale, at least in float32."""
+    return at_least_float32(gradient) / LOSS_SCALE
+
+
+def loss(model: nn.Module, batch: Tensor, targets: Sequence[NDArray[Any]]) -> Tensor:
+    """Return half the mean squared difference of each output from its target, summed.
 
     In half precision the loss is float32, as autocast has it.
     """
     values = [at_least_float32(value) for value in outputs(model, batch)]
     wanted = [torch.as_tensor(target).to(value) for value, target in zip(values, targets, strict=True)]
     terms = [(value - target).square().mean() / 2 for value, target in zip(values, wanted, strict=True)]
-    return torch.stack(terms).sum(), LOSS_SCALE if batch.dtype == torch.float16 else 1
+    return torch.stack(terms).sum()
 
 
 def gradients(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeGuard, cast, get_args
 
 from resnet_spec.errors import BackendError, suggest
 
@@ -12,8 +12,15 @@ ModelDType: TypeAlias = Literal["float32", "float64", "bfloat16", "float16", "mi
 HalfDType: TypeAlias = Literal["float16", "bfloat16"]
 """The dtypes of half precision that a file of weights may have."""
 
+HalfPrecision: TypeAlias = Literal["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+"""What computes in half precision; under a mixed policy parameters are in float32."""
+
 DTYPES: tuple[ModelDType, ...] = get_args(ModelDType)
 HALF: tuple[HalfDType, ...] = get_args(HalfDType)
+HALF_PRECISIONS: tuple[HalfPrecision, ...] = get_args(HalfPrecision)
+
+MIXED = "mixed_"
+"""What the names of mixed policies begin with."""
 
 
 def checked_dtype(dtype: object) -> ModelDType:
@@ -38,7 +45,7 @@ def checked_dtype(dtype: object) -> ModelDType:
     return name
 
 
-def is_half(dtype: ModelDType | None) -> bool:
+def is_half(dtype: ModelDType | None) -> TypeGuard[HalfPrecision]:
     """Return whether a model computes in half precision.
 
     Args:
@@ -48,3 +55,19 @@ def is_half(dtype: ModelDType | None) -> bool:
         Whether weights in half precision lose nothing in it that it keeps.
     """
     return dtype is not None and dtype.endswith("float16")
+
+
+def computed_in(dtype: ModelDType) -> ModelDType:
+    """Return the dtype in which values are computed.
+
+    Args:
+        dtype: A dtype, or a mixed policy.
+
+    Returns:
+        The dtype; the half precision of a mixed policy.
+
+    Examples:
+        >>> computed_in("mixed_bfloat16")
+        'bfloat16'
+    """
+    return cast("ModelDType", dtype.removeprefix(MIXED))

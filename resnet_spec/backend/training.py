@@ -19,7 +19,7 @@ COUNTER = "num_batches_tracked"
 
 LOSS_SCALE = 1024.0
 """What a backend multiplies the loss of a float16 model by, and divides its gradients by: without it, gradients smaller
-than 6e-8 would be 0."""
+than 6e-8 would be 0. A power of two, it changes no other model's digits."""
 
 Counters: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Numbers of batches, each a scalar, by the layer's name and ``COUNTER``: ``bn1.num_batches_tracked``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resnet_spec.backend.dtypes import HALF, HalfDType
+from resnet_spec.backend.dtypes import HALF_PRECISIONS, HalfPrecision
 from resnet_spec.cli.common import (
     BACKENDS,
     CHANGED_SINCE,
@@ -65,7 +65,8 @@ _WEIGHTS = weights_option("Compare under these weights instead of random ones.")
     help="Also compare each backend's 8-bit form, as 'quantize' wrote it, with an exact reference.",
 )  # fmt: skip
 @click.option(
-    "--half", type=click.Choice(HALF), help="Also compare each backend's half precision with its own float64.",
+    "--half", type=click.Choice(HALF_PRECISIONS),
+    help="Also compare each backend's half precision with its own float64.",
 )  # fmt: skip
 @click.option("--bisect", is_flag=True, help="Compare every node, and look for the cause of a difference.")
 @click.option(
@@ -92,7 +93,7 @@ def parity(
     batch: int,
     optimize: bool,
     quantization: str | None,
-    half: HalfDType | None,
+    half: HalfPrecision | None,
     bisect: bool,
     training_steps: int | None,
     replicas: int | None,

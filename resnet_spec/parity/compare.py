@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backend.dtypes import HALF, HalfDType
+from resnet_spec.backend.dtypes import HALF_PRECISIONS, HalfPrecision, ModelDType
 from resnet_spec.errors import SpecError
 from resnet_spec.graph import SIZE_NAMES, Graph
 from resnet_spec.operations.fields import MAX_RANK, Shape
@@ -22,7 +22,7 @@ from resnet_spec.parity.exchange import Scratch
 from resnet_spec.parity.half import HalfComparison
 from resnet_spec.parity.logits import judged, logits_difference
 from resnet_spec.parity.optimized import OptimizedComparison
-from resnet_spec.parity.plan import Plan, Precision
+from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import BackendProcess, Progress, started
 from resnet_spec.parity.quantized import QuantizedComparison, addressed
 from resnet_spec.parity.randomization import random_images, randomize
@@ -67,7 +67,7 @@ def compare(
     replicas: int | None = None,
     optimize: bool = False,
     quantization: str | Path | Quantization | None = None,
-    half: HalfDType | None = None,
+    half: HalfPrecision | None = None,
     progress: Progress = lambda step: None,
 ) -> ParityReport:
     """Compare what backends compute for a spec, given the same weights and random images.
@@ -88,14 +88,15 @@ def compare(
         batch: How many images to compare.
         bisect: Whether to compare every node too, and look for the cause of a difference.
         training_steps: How many steps of each optimizer to compare, with gradients and running statistics; 0 compares
-            these alone, None nothing of training. With ``half``, gradients and statistics in half precision too.
+            these alone, None nothing of training. With ``half``, gradients and statistics in half precision too, and
+            steps under a mixed policy.
         replicas: A number of replicas, each of which trains on its part of the batch, to compare with one process too:
             ``DistributedDataParallel`` in PyTorch, ``MirroredStrategy`` in TensorFlow.
         optimize: Whether to compare the optimized form in each backend too (``build(..., optimize=True)``).
         quantization: What ``quantize`` returned, or its file: the 8-bit form in each backend is then compared with an
             exact integer reference too.
         half: A half precision in which each backend is compared with its own float64 too, under weights and images
-            rounded to it.
+            rounded to it; ``mixed_float16`` and ``mixed_bfloat16`` are Keras' mixed policies and PyTorch's autocast.
         progress: A function that is called with a description of each step.
 
     Returns:
@@ -187,11 +188,11 @@ class Comparison:
         training_steps: int | None = None,
         optimize: bool = False,
         quantization: str | Path | Quantization | None = None,
-        half: HalfDType | None = None,
+        half: HalfPrecision | None = None,
     ) -> ParityReport:
         """Compare one spec; see ``compare``."""
-        if half is not None and half not in HALF:
-            raise SpecError(f"half is one of {', '.join(HALF)}, not {half!r}")
+        if half is not None and half not in HALF_PRECISIONS:
+            raise SpecError(f"half is one of {', '.join(HALF_PRECISIONS)}, not {half!r}")
         quantized = Quantization.read(quantization) if isinstance(quantization, str | Path) else quantization
         loaded = loaded_spec(spec, overrides, size)
         with self._recovering():
@@ -260,7 +261,7 @@ class Comparison:
         training_steps: int | None,
         optimize: bool = False,
         quantization: Quantization | None = None,
-        half: HalfDType | None = None,
+        half: HalfPrecision | None = None,
         original: Original | None = None,
         called: str = ORIGINAL,
     ) -> ParityReport:
@@ -301,7 +302,7 @@ class Comparison:
             notes = (*notes, note)
         if training_steps is not None:
             training = TrainingComparison([*self._processes, *self._replicas], self._files, self._progress)
-            precisions: list[Precision] = ["float64", "float32", *([half] if half else [])]
+            precisions: list[ModelDType] = ["float64", "float32", *([half] if half else [])]
             for precision in precisions:
                 differences += training.run(graph, arrays, plan=Plan(training_steps, batch, seed + 2, precision))
         return ParityReport(

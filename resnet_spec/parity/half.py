@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnet_spec.backend.dtypes import HalfDType
+from resnet_spec.backend.dtypes import HalfPrecision, computed_in
 from resnet_spec.parity.precision import PRECISIONS
 from resnet_spec.parity.report import Difference, largest_difference, logits_size, ratio
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE, ROUNDING_FACTOR, SMALLEST, Noise
@@ -34,10 +34,10 @@ class HalfComparison:
         self._progress = progress
 
     def run(
-        self, graph: Graph, arrays: Mapping[str, NDArray[Any]], images: NDArray[Any], seed: int, dtype: HalfDType
+        self, graph: Graph, arrays: Mapping[str, NDArray[Any]], images: NDArray[Any], seed: int, dtype: HalfPrecision
     ) -> tuple[list[Difference], str]:
         """Return the differences of the logits, and a note on which mistakes this precision hides."""
-        rounded = PRECISIONS[dtype]
+        rounded = PRECISIONS[computed_in(dtype)]
         weights, given = self._files.new("weights.safetensors"), rounded(images)
         write_safetensors(
             weights, {name: rounded(array.astype("float64")).astype("float32") for name, array in arrays.items()}
@@ -45,7 +45,7 @@ class HalfComparison:
         self._progress(f"{graph.name}: estimating {dtype} rounding error")
         first = self._processes[0]
         exact = self._logits(first, graph, weights, given, "float64")
-        allowed = ROUNDING_FACTOR * first.effect(Noise.of(dtype), given, seed, exact) + SMALLEST[dtype]
+        allowed = ROUNDING_FACTOR * first.effect(Noise.of(dtype), given, seed, exact) + SMALLEST[computed_in(dtype)]
         size = logits_size(exact)
         found: list[Difference] = []
         for process in self._processes:
@@ -61,7 +61,7 @@ class HalfComparison:
         return process.outputs()[-1]
 
 
-def _note(dtype: HalfDType, bound: float) -> str:
+def _note(dtype: HalfPrecision, bound: float) -> str:
     if not bound < 1:
         return f"rounding in {dtype} may move the logits by as much as their size: that {dtype} agrees says nothing"
     return (

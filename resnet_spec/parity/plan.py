@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_spec.backend.dtypes import HalfDType
-from resnet_spec.backend.protocol import DType
+from resnet_spec.backend.dtypes import MIXED, ModelDType, computed_in
 from resnet_spec.graph import Graph
 from resnet_spec.parity.precision import PRECISIONS
 from resnet_spec.parity.randomization import random_images
@@ -15,9 +14,6 @@ from resnet_spec.parity.rounding import Noise, with_noise
 
 if TYPE_CHECKING:
     from resnet_spec.backend.protocol import Backend, Batch
-
-Precision: TypeAlias = DType | HalfDType
-"""What training is compared in."""
 
 UPDATE = 2
 """Roundings of a weight in one step: of its decay, and of its sum with the much smaller step."""
@@ -31,13 +27,23 @@ class Plan(NamedTuple):
         batch: The batch size.
         seed: That of images and targets.
         precision: What images and targets are rounded to, so that models of this precision and of float64 get the same;
-            also the precision of the rounding noise.
+            also the precision of the rounding noise. A mixed policy updates weights in float32.
     """
 
     steps: int
     batch: int
     seed: int
-    precision: Precision = "float64"
+    precision: ModelDType = "float64"
+
+    @property
+    def noise(self) -> Noise:
+        """The rounding noise of values and sums."""
+        return Noise.of(self.precision)
+
+    @property
+    def update_noise(self) -> Noise:
+        """The rounding noise of a step of an optimizer."""
+        return Noise.of("float32") if self.precision.startswith(MIXED) else self.noise
 
 
 def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
@@ -52,7 +58,7 @@ def random_batch(graph: Graph, batch: int, seed: int) -> Batch:
 def batches(graph: Graph, plan: Plan) -> Iterator[Batch]:
     """Yield a batch for each step, generated from the plan's seed."""
     # Random images are exact in float32.
-    rounded = PRECISIONS.get(plan.precision, lambda value: value)
+    rounded = PRECISIONS.get(computed_in(plan.precision), lambda value: value)
     for step in range(plan.steps):
         images, targets = random_batch(graph, plan.batch, plan.seed + step)
         yield rounded(images), [rounded(target) for target in targets]
@@ -69,9 +75,9 @@ def perturbed_batches(backend: Backend, model: Any, graph: Graph, plan: Plan, dr
     import numpy as np
 
     generator = np.random.default_rng([plan.seed, draw, 3])
-    noise = Noise.of(plan.precision)
+    noise = plan.noise
     parts = {name: noise.accumulated(1, count) for name, count in _terms(graph).items()}
-    everywhere, update = image_deviation(graph, plan.batch, noise), noise.accumulated(UPDATE, UPDATE)
+    everywhere, update = image_deviation(graph, plan.batch, noise), plan.update_noise.accumulated(UPDATE, UPDATE)
     for images, targets in batches(graph, plan):
         before = backend.arrays(model, graph)
         moved = {name: with_noise(before[name], part, generator) for name, part in parts.items()}

@@ -8,7 +8,7 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_spec import notebook
-from resnet_spec.backend.dtypes import HalfDType
+from resnet_spec.backend.dtypes import HalfPrecision
 from resnet_spec.backend.protocol import DType
 from resnet_spec.document.json_output import plain_data
 from resnet_spec.drawing import Outline, svg
@@ -47,7 +47,7 @@ class Difference:
     """
 
     quantity: Quantity
-    dtype: DType | HalfDType | Literal["int8"]
+    dtype: DType | HalfPrecision | Literal["int8"]
     backend: str
     reference: str
     largest: float

@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resnet_spec.backend.dtypes import computed_in
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -74,7 +76,8 @@ class Noise(NamedTuple):
     @classmethod
     def of(cls, dtype: ModelDType) -> Noise:
         """Return that of a dtype; partial sums of half precision are float32."""
-        return cls(UNIT[dtype], min(UNIT[dtype], UNIT["float32"]))
+        unit = UNIT[computed_in(dtype)]
+        return cls(unit, min(unit, UNIT["float32"]))
 
     def accumulated(self, values: int, terms: int) -> float:
         """Return the standard deviation of a number of roundings in a row, as a part of what is rounded.

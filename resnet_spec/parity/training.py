@@ -29,18 +29,18 @@ from math import inf, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from resnet_spec.backend.dtypes import HALF
+from resnet_spec.backend.dtypes import HALF, ModelDType, computed_in, is_half
 from resnet_spec.backend.optimizers import SGD, AdamW, Optimizer
 from resnet_spec.backend.training import LOSS_SCALE
 from resnet_spec.graph import INPUT, Graph
 from resnet_spec.operations import STATISTICS, VARIANCES, BatchNorm, PositionBatchNorm
 from resnet_spec.parity.exchange import Scratch
-from resnet_spec.parity.plan import UPDATE, Plan, Precision, all_terms
+from resnet_spec.parity.plan import UPDATE, Plan, all_terms
 from resnet_spec.parity.precision import PRECISIONS
 from resnet_spec.parity.process import BackendProcess, Progress
 from resnet_spec.parity.randomization import undropped
 from resnet_spec.parity.report import Difference, Quantity, largest_difference, ratio
-from resnet_spec.parity.rounding import ROUNDING_FACTOR, SMALLEST, Noise, structure_tolerance
+from resnet_spec.parity.rounding import ROUNDING_FACTOR, SMALLEST, structure_tolerance
 from resnet_spec.parity.trainable import check_batch, trainable_parameters, values_normalized
 from resnet_spec.weights.formats.safetensors import write_safetensors
 
@@ -76,14 +76,14 @@ class TrainingComparison:
     ) -> list[Difference]:
         """Return every difference in gradients, statistics and training; see the module.
 
-        In half precision there are no steps of an optimizer: rounding a weight moves it farther than a step.
+        Weights in half precision are not trained: rounding a weight moves it farther than a step.
 
         Raises SpecError for a batch that leaves a normalization one value per channel, which has no variance.
         """
         graph = undropped(graph)
         check_batch(graph, plan.batch)
-        if plan.precision in HALF:
-            rounded = PRECISIONS[plan.precision]
+        if is_half(plan.precision):
+            rounded = PRECISIONS[computed_in(plan.precision)]
             arrays = {name: rounded(array.astype("float64")) for name, array in arrays.items()}
         self._weights = self._files.new("training.safetensors")
         write_safetensors(self._weights, arrays)
@@ -155,11 +155,11 @@ class TrainingComparison:
         return found
 
     def _bounded(
-        self, graph: Graph, dtype: Precision, training: _Training
+        self, graph: Graph, dtype: ModelDType, training: _Training
     ) -> tuple[_Run, Iterable[tuple[BackendProcess, _Run, NDArray[np.float64]]]]:
         """Return the reference's run, and the run of each backend that is compared with it, with its bounds."""
         every, first = self._processes, self._processes[:1]
-        if dtype in HALF:
+        if is_half(dtype):
             # By the noise alone: what a backend loses in half precision must not widen its own bound.
             (exact,), (error,) = self._measured(graph, training, "float64", first)
             bounds = _tolerance(training, exact, exact, error, dtype)
@@ -174,7 +174,7 @@ class TrainingComparison:
         return exact, zip(every[1:], runs[1:], both, strict=True)
 
     def _measured(
-        self, graph: Graph, training: _Training, dtype: Precision, processes: Sequence[BackendProcess]
+        self, graph: Graph, training: _Training, dtype: ModelDType, processes: Sequence[BackendProcess]
     ) -> tuple[list[_Run], list[NDArray[np.float64]]]:
         """Return the runs of backends, and how far rounding noise moves each."""
         import numpy as np
@@ -192,7 +192,7 @@ class TrainingComparison:
         self,
         graph: Graph,
         training: _Training,
-        dtype: Precision,
+        dtype: ModelDType,
         processes: Sequence[BackendProcess],
         draw: int | None = None,
     ) -> list[_Run]:
@@ -232,7 +232,7 @@ class _Training(Protocol):
     subject: str
     """What differences are about."""
 
-    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+    def ask(self, process: BackendProcess, dtype: ModelDType, draw: int | None) -> None:
         """Ask a backend to train in a precision, with rounding noise if there is a draw."""
         ...
 
@@ -261,7 +261,7 @@ class _FirstStep:
         self._names = (*trainable_parameters(graph), INPUT)
         self._scales = _scales(graph, arrays)
 
-    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+    def ask(self, process: BackendProcess, dtype: ModelDType, draw: int | None) -> None:
         process.first_gradients(self._plan, dtype, draw)
 
     def answer(self, process: BackendProcess) -> _Run:
@@ -291,7 +291,7 @@ class _Steps:
         self._graph, self._plan, self._optimizer = graph, plan, optimizer
         self._start = {name: arrays[name] for name in trainable_parameters(graph)}
 
-    def ask(self, process: BackendProcess, dtype: Precision, draw: int | None) -> None:
+    def ask(self, process: BackendProcess, dtype: ModelDType, draw: int | None) -> None:
         process.train(self._optimizer, self._plan, dtype, draw)
 
     def answer(self, process: BackendProcess) -> _Run:
@@ -311,7 +311,7 @@ class _Steps:
         import numpy as np
 
         roundings = (UPDATE * self._plan.steps) ** 0.5
-        update = Noise.of(self._plan.precision).value * roundings * _norm(self._start)
+        update = self._plan.update_noise.value * roundings * _norm(self._start)
         return _sums(self._graph, self._plan, len(sizes)) * sizes + np.array([0.0, update])
 
 
@@ -323,7 +323,7 @@ def _sums(graph: Graph, plan: Plan, count: int) -> NDArray[np.float64]:
     """
     import numpy as np
 
-    noise, terms = Noise.of(plan.precision), all_terms(graph, plan.batch)
+    noise, terms = plan.noise, all_terms(graph, plan.batch)
     values = plan.batch * sum(prod(graph.by_name[name].shape) for name in graph.outputs)
     nodes = 2 * len(graph.nodes)
     sums = [noise.accumulated(nodes, terms + values + 3), *[noise.accumulated(nodes, terms)] * (count - 1)]
@@ -331,7 +331,7 @@ def _sums(graph: Graph, plan: Plan, count: int) -> NDArray[np.float64]:
 
 
 def _tolerance(
-    training: _Training, exact: _Run, run: _Run, error: NDArray[np.float64], dtype: Precision
+    training: _Training, exact: _Run, run: _Run, error: NDArray[np.float64], dtype: ModelDType
 ) -> NDArray[np.float64]:
     """Return how far rounding may move a run; scaled to the reference's size, so that a diverging run gets no more."""
     import numpy as np
@@ -339,7 +339,7 @@ def _tolerance(
     own, reference = training.sizes(run), training.sizes(exact)
     scale = np.divide(reference, own, out=np.ones_like(own), where=(reference > 0) & (own > 0) & np.isfinite(own))
     # A float16 loss is scaled, so that its gradients are as far above the smallest number.
-    smallest = SMALLEST[dtype] / (LOSS_SCALE if dtype == "float16" else 1.0)
+    smallest = SMALLEST[computed_in(dtype)] / (LOSS_SCALE if computed_in(dtype) == "float16" else 1.0)
     return ROUNDING_FACTOR * (error + training.floors(own)) * scale + smallest
 
 

@@ -149,12 +149,13 @@ def size_for(graph: Graph) -> tuple[int, int] | None:
     if graph.input.features is not None or graph.depends_on_size or macs <= COSTLY:
         return None
     for size in SIZES:
-        if macs * size**2 <= COSTLY * graph.input.height * graph.input.width and _runs(graph, size):
+        if macs * size**2 <= COSTLY * graph.input.height * graph.input.width and runs(graph, size):
             return size, size
     return None
 
 
-def _runs(graph: Graph, size: int) -> bool:
+def runs(graph: Graph, size: int) -> bool:
+    """Return whether a network takes images of a size."""
     try:
         graph.at_size(size, size)
     except ResnetSpecError:

@@ -1,25 +1,35 @@
 """``python -m tests.lab.half``: compare half precision with float64, for the table in docs/precision.md.
 
-``--networks PATTERN`` chooses; what is recorded in ``half.json`` is not repeated without ``--again``.
+``--networks PATTERN`` chooses among all shipped networks; what is recorded in ``half.json`` is not repeated without
+``--again``. ``--seconds 300`` ends it after the network during which that time passes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from fnmatch import fnmatch
+from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from resnet_spec.backend.dtypes import HALF
-from resnet_spec.parity.compare import comparing
+import resnet_spec
+from resnet_spec.backend.dtypes import HALF_PRECISIONS
+from resnet_spec.parity.compare import loaded_spec, prepared
+from resnet_spec.parity.exchange import Scratch
+from resnet_spec.parity.half import HalfComparison
+from resnet_spec.parity.process import BackendProcess, started
+from resnet_spec.parity.randomization import random_images
+from tests.lab.calibration import runs
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "precision.md"
 HEADING = "## Half precision against float64\n"
 BACKENDS = ("torch", "tensorflow")
 
-NETWORKS = {
+EXAMPLES = {
     "cifar/resnet20": "the network of the papers",
     "torchvision/resnet18": "basic blocks",
     "torchvision/resnet50": "bottlenecks",
@@ -34,7 +44,8 @@ NETWORKS = {
     "timm/resnet50_clip": "attention pool",
     "faces/iresnet18": "PReLU, normalization of vectors",
 }
-SIZE = 64
+
+SIZE = (64, 64)
 """Height and width of the images, where a network allows it."""
 
 
@@ -42,48 +53,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default="*")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--seconds", type=float, default=inf)
     options = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    with comparing(BACKENDS) as comparison:
-        for name in NETWORKS:
-            if fnmatch(name, options.networks) and (options.again or name not in results):
-                results[name] = row(comparison, name)
+    end = time.monotonic() + options.seconds
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.again else {}
+    named = dict.fromkeys((*EXAMPLES, *resnet_spec.available()))
+    with started(BACKENDS) as processes, TemporaryDirectory() as folder:
+        for name in named:
+            if time.monotonic() < end and fnmatch(name, options.networks) and name not in results:
+                results[name] = row(processes, Scratch(Path(folder)), name)
                 print(name, results[name], flush=True)
                 RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     text = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(text.partition(HEADING)[0] + HEADING + table(results), encoding="utf-8")
 
 
-def row(comparison: Any, name: str) -> dict[str, Any]:
+def row(processes: list[BackendProcess], files: Scratch, name: str) -> dict[str, Any]:
     """The relative differences of each precision and backend, and the bounds."""
+    whole = resnet_spec.load(name).to_graph()
+    size = SIZE if whole.input.features is None and not whole.depends_on_size and runs(whole, SIZE[0]) else None
+    graph, arrays = prepared(processes[0], files, loaded_spec(name, None, size), None, 0, lambda step: None)
+    images = random_images((2, *graph.input.shape), 1)
+    halves = HalfComparison(processes, files, lambda step: None)
     found: dict[str, Any] = {}
-    for dtype in HALF:
-        size = None if name in ("timm/resnet50_clip", "faces/iresnet18", "cifar/resnet20") else (SIZE, SIZE)
-        report = comparison.run(name, size=size, half=dtype)
-        halves = [difference for difference in report.differences if difference.dtype == dtype]
-        found[dtype] = {difference.backend: difference.relative for difference in halves}
-        found[dtype]["bound"] = halves[0].bound
+    for dtype in HALF_PRECISIONS:
+        differences, _ = halves.run(graph, arrays, images, 0, dtype)
+        found[dtype] = {difference.backend: difference.relative for difference in differences}
+        found[dtype]["bound"] = differences[0].bound
     return found
 
 
 def table(results: dict[str, Any]) -> str:
     """The section of the document."""
-    every = [own for found in results.values() for own in found.values()]
-    used = [max(own[name] for name in BACKENDS) / own["bound"] for own in every]
-    alarms = sum(part > 1 for part in used)
-    heads = ["network", "covers", *(f"{dtype}: {name}" for dtype in HALF for name in (*BACKENDS, "bound"))]
+    used = {name: max(map(share, found.values())) for name, found in results.items()}
+    alarms = sum(part > 1 for part in used.values())
     lines = [
         "",
         f"By `python -m tests.lab.half`, under random weights: {len(results)} networks, {alarms} false alarms; correct",
-        f"backends use at most {max(used):.0%} of the bound. Differences are in standard deviations of the logits.",
+        f"backends use at most {max(used.values()):.0%} of the bound. The larger one of the differences of PyTorch and",
+        "TensorFlow, in standard deviations of the logits, with the bound:",
         "",
-        f"| {' | '.join(heads)} |",
-        "|---" * len(heads) + "|",
+        f"| {' | '.join(['network', 'covers', *HALF_PRECISIONS])} |",
+        "|---" * (2 + len(HALF_PRECISIONS)) + "|",
     ]
-    for name, found in sorted(results.items()):
-        figures = [f"{found[dtype][key]:.0e}" for dtype in HALF for key in (*BACKENDS, "bound")]
-        lines.append(f"| `{name}` | {NETWORKS[name]} | {' | '.join(figures)} |")
+    for name, covers in sorted(EXAMPLES.items()):
+        if name in results:
+            figures = (results[name][dtype] for dtype in HALF_PRECISIONS)
+            cells = [f"{max(own[each] for each in BACKENDS):.0e} of {own['bound']:.0e}" for own in figures]
+            lines.append(f"| `{name}` | {covers} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def share(found: dict[str, float]) -> float:
+    """The largest share of a bound that a backend uses."""
+    return max(found[name] for name in BACKENDS) / found["bound"]
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import resnet_spec
-from resnet_spec.backend.dtypes import HALF
+from resnet_spec.backend.dtypes import ModelDType, is_half
 from resnet_spec.graph import INPUT
 from resnet_spec.parity.compare import at_size, loaded_spec, prepared
 from resnet_spec.parity.exchange import Scratch
@@ -28,9 +28,6 @@ from resnet_spec.parity.plan import Plan
 from resnet_spec.parity.process import started
 from resnet_spec.parity.rounding import RELATIVE_TOLERANCE
 from resnet_spec.parity.training import TrainingComparison
-
-if TYPE_CHECKING:
-    from resnet_spec.parity.plan import Precision
 
 RESULTS = Path(__file__).with_suffix(".json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training-parity.md"
@@ -42,7 +39,7 @@ PLAN = Plan(steps=5, batch=2, seed=0)
 HALF_BATCH = 4
 """Of two values in half precision, a normalization passes no gradient on but rounding."""
 
-PRECISIONS = ("float64", "float64 ×2", "float32 ×2", "bfloat16", "float16")
+PRECISIONS = ("float64", "float64 ×2", "float32 ×2", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 """What is compared: precisions, and with ×2 two replicas of each backend too, each with half the batch."""
 
 
@@ -136,7 +133,8 @@ def run(precision: str, todo: Sequence[Part], results: dict[str, Any], end: floa
                 return
             spec = loaded_spec(source(part), part.overrides, size(part))
             graph, arrays = prepared(processes[0], files, spec, None, 0, lambda step: None)
-            plan = PLAN._replace(precision=cast("Precision", dtype), batch=HALF_BATCH if dtype in HALF else PLAN.batch)
+            computed = cast("ModelDType", dtype)
+            plan = PLAN._replace(precision=computed, batch=HALF_BATCH if is_half(computed) else PLAN.batch)
             rows = [difference.to_dict() for difference in comparison.run(graph, arrays, plan=plan)]
             kept = {**current(results, part), precision: rows}
             results[part.spec] = {"fingerprint": fingerprint(part), "rows": kept}

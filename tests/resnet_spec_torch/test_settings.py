@@ -1,7 +1,8 @@
-"""Models follow PyTorch's default dtype and default device; an explicit dtype wins."""
+"""Models follow PyTorch's default dtype and default device; an explicit dtype wins, and may be a mixed policy."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 import resnet_spec
-from resnet_spec import BackendError
 from resnet_spec.backend.dtypes import HalfDType
 
 SPEC = "cifar/resnet20"
@@ -85,9 +85,20 @@ def test_a_dtype_may_be_half_precision(name: HalfDType, tmp_path: Path) -> None:
         assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items()), path
 
 
-def test_a_mixed_policy_is_for_autocast() -> None:
-    with pytest.raises(BackendError, match=r"not 'mixed_float16': .* under torch\.autocast\(device, torch\.float16\)"):
-        resnet_spec.build(SPEC, "torch", dtype="mixed_float16")
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_a_model_of_a_mixed_policy_computes_as_one_in_float32_does_under_autocast(name: str, tmp_path: Path) -> None:
+    model = resnet_spec.build(SPEC, "torch", dtype=f"mixed_{name}")  # type: ignore[call-overload]
+    single = resnet_spec.build(SPEC, "torch", dtype="float32")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", getattr(torch, name)):
+        expected = single(images)
+    resnet_spec.save(model, tmp_path / "model.pt2")
+
+    assert kinds(model) == {(torch.float32, "cpu"), (torch.int64, "cpu")}
+    assert expected.dtype == getattr(torch, name) != single(images).dtype
+    copies = model, copy.deepcopy(model), torch.export.load(tmp_path / "model.pt2").module()
+    for each in copies:
+        assert torch.equal(each(images), expected)
 
 
 @pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])

@@ -22,12 +22,16 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 class Options(NamedTuple):
-    """Settings that all layers of a model share; ``quantization`` is of an 8-bit model only."""
+    """Settings that all layers of a model share; ``quantization`` is of an 8-bit model only.
+
+    ``autocast`` is what the whole model's ``forward`` casts to, under a mixed policy.
+    """
 
     dtype: torch.dtype = torch.float32
     exact_statistics: bool = False
     synchronized: bool = False
     quantization: Quantization | None = None
+    autocast: torch.dtype | None = None
 
 
 LayerEmitter: TypeAlias = Callable[[Any, Shape, Options], nn.Module]

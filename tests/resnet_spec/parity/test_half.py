@@ -40,7 +40,9 @@ def test_a_backend_without_the_precision_is_an_error(spec: Path) -> None:
 
 
 def test_other_precisions_are_refused(spec: Path) -> None:
-    with pytest.raises(SpecError, match="half is one of float16, bfloat16, not 'float32'"):
+    with pytest.raises(
+        SpecError, match="half is one of float16, bfloat16, mixed_float16, mixed_bfloat16, not 'float32'"
+    ):
         compare(spec, ("plain", "reordered"), half="float32")  # type: ignore[arg-type]
 
 
