@@ -14,6 +14,7 @@ posix = pytest.mark.skipif(
 
 # A test's parameters are evaluated on import, on every system.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+SIGHUP = getattr(signal, "SIGHUP", signal.SIGTERM)
 
 
 def need(framework: str) -> None:

@@ -109,7 +109,8 @@ def _batch_norm(layer: OwnBatchNorm, input: Tensor) -> Tensor:
     momentum = momentum or 0.0
     if norm.training and layer.synchronized and is_synchronized(layer.process_group):
         output, *moments = synchronized_batch_norm(input, weight, bias, norm.eps, layer.process_group)
-        if mean is not None and variance is not None:
+        # The number of all values is looked at only where it may be 0: on an accelerator that is to wait for it.
+        if mean is not None and variance is not None and (len(input) or moments[-1]):
             _move(mean, variance, momentum, *moments, biased=layer.biased)
         return output
     if not (training and layer.biased) or variance is None:
@@ -118,8 +119,8 @@ def _batch_norm(layer: OwnBatchNorm, input: Tensor) -> Tensor:
     # gradient: the buffer itself could not be changed again afterwards.
     added = torch.zeros_like(variance)
     output = functional.batch_norm(input, mean, added, weight, bias, training, momentum, norm.eps)
-    count = input.numel() // input.shape[1]
-    variance.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
+    if count := input.numel() // input.shape[1]:
+        variance.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
     return output
 
 

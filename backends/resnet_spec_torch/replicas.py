@@ -5,10 +5,12 @@ Each process is what ``torchrun`` starts, with a pipe to the process that asks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +52,6 @@ class TorchReplicas:
         for rank in range(count):
             ours, theirs = context.Pipe()
             arguments = rank, count, self._store.port, threads, theirs
-            # Without its pipe a replica ends, however this process did.
             context.Process(target=_serve, args=arguments, daemon=True).start()
             theirs.close()
             self._connections.append(ours)
@@ -186,6 +187,8 @@ class _Replica:
 
 def _serve(rank: int, count: int, port: int, threads: int, connection: Connection) -> None:
     """Answer requests until the pipe is closed."""
+    # What a replica waits for, in a library's call, may be a process that has ended.
+    Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         torch.set_num_threads(threads)
         store = distributed.TCPStore(_HOST, port)  # pyright: ignore[reportPrivateImportUsage]
@@ -201,3 +204,11 @@ def _serve(rank: int, count: int, port: int, threads: int, connection: Connectio
         # The asking process may have given up, after another replica's error.
         with suppress(OSError):
             connection.send((f"{type(error).__name__}: {error}", None))
+
+
+def _end_with_the_parent() -> None:
+    """End this process as soon as the one that started it has ended."""
+    parent = parent_process()
+    assert parent is not None  # noqa: S101 - multiprocessing started this process
+    parent.join()
+    os._exit(1)

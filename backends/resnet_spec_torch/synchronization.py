@@ -38,6 +38,9 @@ def synchronized_batch_norm(
     Returns:
         This process's part of the output, and of the whole batch the mean and the biased variance of each channel, and
         the number of values of a channel.
+
+    Raises:
+        ValueError: The whole batch has one value per channel, which has no variance.
     """
     return cast("Any", _SynchronizedBatchNorm).apply(input, weight, bias, epsilon, group)
 
@@ -70,7 +73,7 @@ class _SynchronizedBatchNorm(torch.autograd.Function):
             # The mean and the variance depend on the values of all processes, and all outputs depend on them.
             sums = torch.stack([offset, scale])
             cast("Any", distributed).all_reduce(sums, group=ctx.group)
-            means = sums / count
+            means = sums / count.clamp(min=1)
             centered = wide - _by_channel(means[0], input) - normalized * _by_channel(means[1], input)
             factor = deviation_inverse if weight is None else deviation_inverse * weight
             gradients[0] = centered * _by_channel(factor, input)
@@ -92,8 +95,11 @@ def _moments(input: Tensor, group: ProcessGroup | None) -> tuple[Tensor, Tensor,
     parts = torch.stack(gathered)
     counts, means, deviations = parts[:, :1], parts[:, 1 : channels + 1], parts[:, channels + 1 :]
     total = counts.sum(0)
-    mean = (counts * means).sum(0) / total
-    variance = (deviations + counts * (means - mean).square()).sum(0) / total
+    if input.numel() <= channels and total == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
+    values = total.clamp(min=1)
+    mean = (counts * means).sum(0) / values
+    variance = (deviations + counts * (means - mean).square()).sum(0) / values
     return mean, variance, total
 
 

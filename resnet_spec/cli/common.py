@@ -134,8 +134,10 @@ def run(command: click.Command) -> None:
     if completion.is_asked_for():
         # For a shell, click writes bytes, and exits.
         command.main()
-    # Clean up on SIGTERM, which schedulers send, as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Clean up as on Ctrl-C on what schedulers send, and a terminal that is closed; unless it is to be ignored (nohup).
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     with safe_streams() as out:
         status = _status(command)
         out.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -108,6 +110,23 @@ def test_a_lost_scale_of_the_loss_is_caught_in_float16(tmp_path: Path, processes
             found = compared(tmp_path, [processes[0], wrong], graph, Plan(0, 4, 0, "float16"))
             gradients = [d for d in found if d.quantity == "gradients"]
             assert [d.passed for d in gradients] == [True, passed], gradients
+
+
+def test_replicas_end_with_the_process_that_starts_them_whatever_they_wait_for() -> None:
+    """They have its standard output, which is therefore read to the end only if they end."""
+    need("torch")
+    script = """
+import os, socket
+from multiprocessing import get_context
+from resnet_spec_torch.replicas import _serve
+with socket.create_server(("127.0.0.1", 0)) as nobody:
+    arguments = 0, 2, nobody.getsockname()[1], 1, get_context("spawn").Pipe()[1]
+get_context("spawn").Process(target=_serve, args=arguments, daemon=True).start()
+print("started", flush=True)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "started\n"), done.stderr
 
 
 def test_what_cannot_be_divided_is_an_error_before_anything_starts() -> None:

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.weights.converting import convert, find_target, formats, write_model
 from resnet_spec.weights.naming import find_table
-from tests.needs import SIGKILL, need, posix
+from tests.needs import SIGHUP, SIGKILL, need, posix
 
 Lines = Callable[..., list[str]]
 Command = Callable[..., Any]
@@ -230,6 +230,7 @@ SLOW = """
     [
         (signal.SIGINT, 0),
         pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
+        pytest.param(SIGHUP, 0, marks=pytest.mark.slow),
         pytest.param(SIGKILL, 1, marks=pytest.mark.slow),
     ],
 )

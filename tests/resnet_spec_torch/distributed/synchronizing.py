@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import resnet_spec
 from resnet_spec_torch import synchronization
+from resnet_spec_torch.layers import SynchronizedBatchNorm2d
 
 BLOCKS = """
 input: {channels: 3, height: 6, width: 6}
@@ -150,6 +151,27 @@ def groups(rank: int, folder: Path) -> bool:
     return torch.equal(model(images), plain(images))
 
 
+def emptiness(rank: int, folder: Path) -> bool:
+    """Whether a batch without images leaves the statistics as they are, and one value of all is refused everywhere."""
+    layer = synchronized_layer()
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items() if name.startswith("running")}
+    outputs = layer(torch.zeros(0, 4, 6, 6))
+    kept = all(torch.equal(tensor, layer.state_dict()[name]) for name, tensor in before.items())
+    try:
+        layer(torch.ones(1 - rank, 4, 1, 1))
+    except ValueError:
+        return kept and outputs.shape == (0, 4, 6, 6)
+    return False
+
+
+def synchronized_layer() -> nn.Module:
+    """A layer whose statistics are those of a batch."""
+    layer = SynchronizedBatchNorm2d(4)
+    layer.synchronized = True
+    layer(torch.randn(8, 4, 3, 3))
+    return layer
+
+
 CHECKS: dict[str, Callable[[int, Path], Any]] = {
     "as the frameworks do": differences,
     "biased": partial(differences, variance="biased", exact_statistics=True),
@@ -163,4 +185,5 @@ CHECKS: dict[str, Callable[[int, Path], Any]] = {
     "half": half,
     "cancellation": cancellation,
     "groups": groups,
+    "emptiness": emptiness,
 }

@@ -60,6 +60,10 @@ def test_a_mean_far_from_zero_does_not_cost_the_variance_its_digits(found: list[
     assert all(rank["cancellation"] < 1e-5 for rank in found)
 
 
+def test_a_batch_without_images_changes_nothing_and_one_value_is_refused(found: list[dict[str, Any]]) -> None:
+    assert all(rank["emptiness"] for rank in found)
+
+
 def test_a_group_can_be_given_and_inference_waits_for_nobody(found: list[dict[str, Any]]) -> None:
     assert all(rank["groups"] for rank in found)
 

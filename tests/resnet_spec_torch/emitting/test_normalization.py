@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from resnet_spec_torch import TorchBackend
+from resnet_spec_torch.layers import BiasedBatchNorm2d
 from tests.resnet_spec_torch.graphs import (
     NORM,
     Builder,
@@ -67,6 +68,13 @@ def test_batch_norm_has_its_fields() -> None:
     norm = layer("batch_norm", epsilon=1e-3, momentum=0.01, running_variance="biased")
     assert type(norm) is nn.BatchNorm2d
     assert (norm.num_features, norm.eps, norm.momentum) == (8, 1e-3, 0.01)
+
+
+def test_a_batch_without_images_leaves_a_biased_variance_as_it_is() -> None:
+    norm = BiasedBatchNorm2d(3)
+    assert norm(torch.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert norm.running_var.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("groups", [1, 3, 6])
