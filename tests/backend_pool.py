@@ -35,7 +35,7 @@ _PRELOADED = ["resnet_spec_torch.backend", "resnet_spec.parity.walk", "resnet_sp
 def shared_backends(*others: str) -> Generator[None]:
     """Use idle processes instead of starting new ones, and keep processes instead of ending them.
 
-    A process that died or has unanswered requests is not kept. Those of ``others``, backends beside the project's own,
+    A process that died or has unanswered requests is not kept, nor are replicas, which start themselves. Those of ``others``, backends beside the project's own,
     end here.
     """
     start, ready, end = BackendProcess._start, BackendProcess.ready, BackendProcess._end
@@ -43,7 +43,7 @@ def shared_backends(*others: str) -> Generator[None]:
     def take(process: BackendProcess) -> None:
         if _idle.get(process.name):
             vars(process).update(_idle[process.name].pop())
-        elif sys.platform == "linux" and process.name not in _SPAWNED:
+        elif sys.platform == "linux" and process.name not in _SPAWNED and process._command[-1] == process.name:
             vars(process).update(_forked(process.name))
         else:
             start(process)

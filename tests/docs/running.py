@@ -41,8 +41,8 @@ OURS = {"resnet-spec": "resnet_spec.cli.spec", "resnet-build": "resnet_spec.cli.
 HERE = (*OURS, "pytest")
 """What can run in the process of the documents."""
 
-NOT_RUN = ("make", "pip", "torchrun")
-"""What torchrun runs, the tests of two processes do."""
+NOT_RUN = ("make", "pip", "torchrun", "cd", "python")
+"""What torchrun runs, the tests of two processes do; the scripts of ``examples``, those of examples."""
 
 
 class Done(NamedTuple):

@@ -20,6 +20,11 @@ NEAR = {
     "query: bias left out": "a linear layer of a row is reported where its product is read",
     "activation before the addition too": "the addition reads something else, in the place of the normalization",
     "stochastic depth's factor in inference": "stochastic depth is nothing in inference: the addition reads a factor",
+    "dropout's factor in inference": "dropout is nothing in inference: the layer that reads it reads a factor",
+    "stochastic depth's divisor in inference": "stochastic depth is nothing in inference: the addition reads a factor",
+    "varied.yaml, rows: columns first": "steps that only move numbers are one step, of the layer that reads them",
+    "varied.yaml, turned: transposed": "steps that only move numbers are one step, of the layer that reads them",
+    "varied.yaml, maps: channels last": "steps that only move numbers are one step, of the layer that reads them",
     "a node jumped over": "the node that is left out is named, and not its reader",
     "branches averaged": "the activation after the addition reads a mean",
 }
