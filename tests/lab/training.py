@@ -39,6 +39,9 @@ PLAN = Plan(steps=5, batch=2, seed=0)
 HALF_BATCH = 4
 """Of two values in half precision, a normalization passes no gradient on but rounding."""
 
+OVERFLOWING = {("specs/decoder.yaml", "mixed_float16")}
+"""Gradients that overflow float16 in both frameworks within some steps; a scaler that adapts skips such a step."""
+
 PRECISIONS = ("float64", "float64 ×2", "float32 ×2", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 """What is compared: precisions, and with ×2 two replicas of each backend too, each with half the batch."""
 
@@ -209,7 +212,8 @@ def lower_table(results: Mapping[str, Any]) -> str:
     prose = (
         f"Two replicas and lower precisions: of the losses, gradients, statistics and weights of each network, the"
         f" difference that uses most of its bound. {passed} of {len(every)} differences are within their bounds. In"
-        f" half precision batches have {HALF_BATCH} images. A network without an entry has not been run."
+        f" half precision batches have {HALF_BATCH} images. The decoder's gradients overflow float16 in both frameworks"
+        " within five steps. A network without an entry has not been run."
     )
     text = f"\n{fill(prose, 120)}\n\n" + line(["network", *PRECISIONS[1:]]) + line(["---"] * len(PRECISIONS))
     for part in PARTS:
