@@ -256,9 +256,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(running.close)
     path: Path | None = config.getoption("--resnet-parity-html")
     if path is not None and not hasattr(config, "workerinput"):
+        from resnet_spec.weights.atomic import check_target
+
         try:
             require("reports", "--resnet-parity-html", "jinja2")
-        except ResnetSpecError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_target(path, report="HTML")
+        except (ResnetSpecError, OSError) as error:
             raise pytest.UsageError(str(error)) from None
         config.pluginmanager.register(_Page(path))
 
@@ -325,8 +329,7 @@ class _Page:
         from resnet_spec.parity.render.html import html_page
         from resnet_spec.weights.atomic import replacing
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path, force=True) as temporary:
+        with replacing(self._path, report="HTML") as temporary:
             temporary.write_text(html_page(self._reports, self._errors), "utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,10 +12,15 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot
 
+TRAININGS = {"torch": "torchrun --nproc-per-node 2 train_torch.py", "keras": "python train_keras.py"}
+
 
 def main(output: Path) -> None:
     """Draw what both trainings recorded."""
-    curves = {name: json.loads((output / f"{name}.json").read_text()) for name in ("torch", "keras")}
+    for name, command in TRAININGS.items():
+        if not (output / f"{name}.json").exists():
+            sys.exit(f"{output / name}.json: no such file; run this first: {command} {output}")
+    curves = {name: json.loads((output / f"{name}.json").read_text()) for name in TRAININGS}
     figure, (losses, accuracies) = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for (name, curve), style in zip(curves.items(), ("-", "--"), strict=True):
         epochs = range(1, len(curve["loss"]) + 1)

@@ -98,7 +98,7 @@ def bench(
     if not specs:
         raise click.UsageError("name a spec")
     if html is not None:
-        check_target(html, force=True)
+        check_target(html, report="HTML")
         require("reports", "an HTML page", "jinja2")
     reports: list[BenchmarkReport] = []
     errors: dict[str, ResnetSpecError] = {}
@@ -128,7 +128,7 @@ def bench(
     if html is not None:
         from resnet_spec.benchmarking.page import html_page
 
-        with replacing(html, force=True) as temporary:
+        with replacing(html, report="HTML") as temporary:
             temporary.write_text(html_page(reports), "utf-8")
     if as_json:
         failed = [{"spec": spec, "passed": None, "error": as_options(str(error))} for spec, error in errors.items()]

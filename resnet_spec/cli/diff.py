@@ -59,7 +59,7 @@ def diff(
         raise click.UsageError("name two networks, or one spec with --set")
     size = shape_argument(shape)
     if html is not None:
-        check_target(html, force=True)
+        check_target(html, report="HTML")
         require("reports", "an HTML page", "jinja2")
     with quiet_stdout(), progress() as tell, muted_stderr():
         tell("reading the networks")
@@ -74,7 +74,7 @@ def diff(
     if html is not None:
         from resnet_spec.describing.page import html_page
 
-        with replacing(html, force=True) as temporary:
+        with replacing(html, report="HTML") as temporary:
             temporary.write_text(html_page(comparison, names), "utf-8")
     if as_json:
         print_json(_data(comparison, names, as_graph=as_graph))

@@ -94,7 +94,7 @@ def evaluate(
     if weights is None and not (names and all(map(runners.is_file, names))):
         raise click.UsageError(without_weights(spec, overrides))
     if html is not None:
-        check_target(html, force=True)
+        check_target(html, report="HTML")
         require("reports", "an HTML page", "jinja2")
     with tell_remarks():
         loaded = load(spec, overrides)
@@ -109,7 +109,7 @@ def evaluate(
             folder,
             weights,
             names,
-            labels=read_labels(labels) if labels else None,
+            labels=None if labels is None else read_labels(labels),
             preprocessing=parsed_preprocessing(preprocessing),
             batch=batch,
             workers=workers,
@@ -120,7 +120,7 @@ def evaluate(
     if html is not None:
         from resnet_spec.evaluating.page import html_page
 
-        with replacing(html, force=True) as temporary:
+        with replacing(html, report="HTML") as temporary:
             temporary.write_text(html_page(report), "utf-8")
     if as_json:
         print_json(report.to_dict())

@@ -114,9 +114,9 @@ def parity(
     extent = parse_extent(size)
     if html is not None:
         require("reports", "an HTML report", "jinja2")
-    for path in (junit, html):
-        if path is not None:
-            check_target(path, force=True)
+        check_target(html, report="HTML")
+    if junit is not None:
+        check_target(junit, report="XML")
     results = _Results()
     if against is not None and not _is_trace(against):
         options = {"weights": weights, "seed": seed, "batch": batch, "bisect": bisect}
@@ -308,12 +308,12 @@ def _write(results: _Results, junit: Path | None, html: Path | None) -> None:
     if junit is not None:
         from resnet_spec.parity.render.junit import junit_xml
 
-        with replacing(junit, force=True) as temporary:
+        with replacing(junit, report="XML") as temporary:
             temporary.write_text(junit_xml(results.reports, results.errors), "utf-8")
     if html is not None:
         from resnet_spec.parity.render.html import html_page
 
-        with replacing(html, force=True) as temporary:
+        with replacing(html, report="HTML") as temporary:
             temporary.write_text(html_page(results.reports, results.errors), "utf-8")
 
 

@@ -32,9 +32,8 @@ class Classes(NamedTuple):
 def match_folders(folders: Sequence[str], classes: int, labels: Sequence[str] | None = None) -> Classes:
     """Match folders with the classes of a network.
 
-    In this order: by the labels, which are ImageNet's by default for as many classes; by ImageNet's WordNet ids
-    (``n01440764``); by the numbers that folders are named by; by the sorted order, as torchvision's ``ImageFolder``
-    does.
+    In this order: by ImageNet's WordNet ids (``n01440764``); by the labels, which are ImageNet's by default for as many
+    classes; by the numbers that folders are named by; by the sorted order, as torchvision's ``ImageFolder`` does.
 
     Args:
         folders: The names of the folders, sorted.
@@ -55,10 +54,11 @@ def match_folders(folders: Sequence[str], classes: int, labels: Sequence[str] | 
     """
     names = checked_labels(classes, labels)
     wnids = len(imagenet_wnids())
-    if classes in (wnids, wnids + 1) and any(map(WNID.fullmatch, folders)):
+    is_imagenets = classes in (wnids, wnids + 1)
+    if is_imagenets and any(map(WNID.fullmatch, folders)):
         table = {wnid: classes - wnids + place for place, wnid in enumerate(imagenet_wnids())}
         return Classes(names, _matched(folders, table.get, "a WordNet id of ImageNet's classes", ()), "WordNet ids")
-    if not {*folders}.isdisjoint(names) and not all(map(str.isdecimal, folders)):
+    if (labels is not None or is_imagenets) and not {*folders}.isdisjoint(names):
         if twice := [folder for folder in folders if names.count(folder) > 1]:
             raise LabelsError([Problem("is the label of several classes", folder) for folder in twice])
         what = "one of the labels" if labels is not None else "the name of an ImageNet class"
@@ -75,7 +75,15 @@ def match_folders(folders: Sequence[str], classes: int, labels: Sequence[str] | 
             f"{count} not the {classes} classes in their order; give labels, the names of the classes (folders: "
             f"{listed(folders)})"
         )
-    return Classes(tuple(folders), tuple(range(classes)), "their sorted order")
+    order = {folder: place for place, folder in enumerate(folders)}
+    # ImageFolder takes the order, but a folder whose number is another class's may be meant as that.
+    if problems := [
+        Problem(f"is class {place} in sorted order, but its name is the number of another; give labels", folder)
+        for folder, place in order.items()
+        if folder.isdecimal() and place != int(folder) < classes
+    ]:
+        raise LabelsError(problems)
+    return Classes(tuple(folders), tuple(order.values()), "their sorted order")
 
 
 def _range(classes: int) -> str:

@@ -22,7 +22,7 @@ from resnet_spec.errors import ImageError, ModelError, Problem, SpecError, liste
 from resnet_spec.evaluating import runners
 from resnet_spec.evaluating.classes import Classes, match_folders
 from resnet_spec.evaluating.folders import ClassFolders, find_images
-from resnet_spec.evaluating.journal import Journal
+from resnet_spec.evaluating.journal import Journal, Record, check_state
 from resnet_spec.evaluating.reading import Batch, Readers
 from resnet_spec.evaluating.report import EvaluationReport
 from resnet_spec.evaluating.runners import Runner
@@ -106,11 +106,12 @@ def evaluate(
     Raises:
         ImageError: There is no such folder, or no image can be read.
         LabelsError: A folder is not a class of the network.
-        SpecError: The spec is wrong, states no preprocessing, or is not a classifier.
+        SpecError: The spec is wrong, states no preprocessing, or is not a classifier; or no backend is named, or one
+            twice.
         WeightsError: The weights do not fit the spec.
         ModelError: The file of a model cannot be read, or has another number of classes.
         DownloadError: Published weights cannot be downloaded.
-        OutputError: ``state`` cannot be written, or is another file.
+        OutputError: ``state`` cannot be written, is another file, or is used by another evaluation.
         BackendError: A backend cannot be run.
 
     Examples:
@@ -134,6 +135,8 @@ def evaluate(
         raise SpecError("batch and workers are 1 or more")
     given = [backends] if isinstance(backends, str) else backends
     names = runners.checked_names(_default_backends() if given is None else given)
+    if state is not None:
+        check_state(Path(state))
     loaded = loaded_spec(spec, overrides, None)
     check_reads_images(loaded)
     if loaded.input.channels != 3:
@@ -242,18 +245,18 @@ class _Found:
         self.environment: dict[str, Mapping[str, str]] = {}
         self.throughput = 0.0
 
-    def add(self, data: Mapping[str, Any]) -> None:
-        """Add the results of a batch, as they are recorded."""
-        read: list[int] = data["read"]
-        self.count += data["count"]
-        self.read[read] = True
-        self.turned += data["turned"]
-        self.problems.update(dict(data["problems"]))
-        for kept, found in ((self.scores, data["scores"]), (self.changes, data["changes"])):
-            for name, values in found.items():
-                for array, own in zip(kept[name], values, strict=True):
-                    array[read] = own
-        self.sums += data["sums"]
+    def add(self, batch: Record) -> None:
+        """Add the results of a batch."""
+        self.count += batch.count
+        self.read[batch.read] = True
+        self.turned += batch.turned
+        self.problems.update(dict(batch.problems))
+        if batch.read:
+            kept = (*self.scores.values(), *self.changes.values())
+            for arrays, values in zip(kept, (*batch.scores, *batch.changes), strict=True):
+                for array, own in zip(arrays, values, strict=True):
+                    array[batch.read] = own
+        self.sums += batch.sums
 
     @property
     def deviation(self) -> float:
@@ -306,8 +309,8 @@ class _Task:
                 journal = stack.enter_context(Journal(state, self._subject(found.environment)))
                 if journal.changed:
                     log.warning("%s: is of another evaluation (%s); starting again", state, ", ".join(journal.changed))
-                for data in journal.batches():
-                    found.add(data)
+                for batch in journal.batches(len(found.read)):
+                    found.add(batch)
                 if found.count:
                     log.info("%s: continuing after %s images", state, f"{found.count:,}")
             try:
@@ -317,6 +320,8 @@ class _Task:
                     of = f"{found.count:,} of {len(found.read):,} images"
                     log.warning("%s: has the results of %s; the same command continues after them", state, of)
                 raise
+            if (known := int(found.read.sum()) + len(found.problems)) != len(found.read):
+                raise ImageError(f"results are of {known:,} of {len(found.read):,} images only")
             if journal is not None:
                 journal.remove()
         return found
@@ -357,10 +362,10 @@ class _Task:
         total, first, begin = len(found.read), found.count, monotonic()
         probabilities: dict[str, bool] = {}
         for batch in readers.batches(self._paths(), first):
-            data = self._computed(batch, opened, probabilities)
+            results = self._computed(batch, opened, probabilities)
             if journal is not None:
-                journal.record(data)
-            found.add(data)
+                journal.record(results)
+            found.add(results)
             found.throughput = (found.count - first) / (monotonic() - begin)
             left = (total - found.count) / found.throughput
             self.progress(
@@ -368,49 +373,48 @@ class _Task:
                 f"{left // 60:.0f} min {left % 60:02.0f} s left"
             )
 
-    def _computed(self, batch: Batch, opened: Sequence[Runner], probabilities: dict[str, bool]) -> dict[str, Any]:
+    def _computed(self, batch: Batch, opened: Sequence[Runner], probabilities: dict[str, bool]) -> Record:
         """Compute a batch everywhere at once, and return what is recorded of it."""
+        scores, changes, sums = self._scored(batch, opened, probabilities) if batch.read else ([], [], (0.0, 0.0, 0.0))
+        return Record(
+            first=batch.first,
+            count=batch.images,
+            read=batch.read,
+            problems=[*batch.problems.items()],
+            turned=batch.turned,
+            scores=[(top.tolist(), rank.tolist(), probability.tolist()) for top, rank, probability in scores],
+            changes=[(a.tolist(), b.tolist(), c.tolist()) for a, b, c in changes],
+            sums=sums,
+        )
+
+    def _scored(
+        self, batch: Batch, opened: Sequence[Runner], probabilities: dict[str, bool]
+    ) -> tuple[list[Scores], list[Changes], tuple[float, float, float]]:
         import numpy as np
 
-        data: dict[str, Any] = {
-            "first": batch.first,
-            "count": batch.images,
-            "read": batch.read,
-            "problems": [*batch.problems.items()],
-            "turned": batch.turned,
-            "scores": {},
-            "changes": {},
-            "sums": [0, 0, 0],
-        }
-        if not batch.read:
-            return data
         own = np.array([self.classes.numbers[self.folders.images[place][1]] for place in batch.read])
         for runner in opened:
             runner.ask(batch.path)
-        reference: tuple[Results, Scores] | None = None
-        for runner in opened:
-            values = runner.logits()
-            self._check_shape(runner.name, values, len(batch.read))
-            if runner.name not in probabilities:
-                probabilities[runner.name] = runners.is_file(runner.name) and is_probabilities(values)
-            results = Results(values, probabilities[runner.name])
-            scores = score(results, own)
-            data["scores"][runner.name] = [array.tolist() for array in scores]
-            if reference is None:
-                reference = results, scores
-                if not results.probabilities:
-                    exact = values.astype(np.float64)
-                    data["sums"] = [exact.size, float(exact.sum()), float(np.square(exact).sum())]
-            else:
-                moved = change(reference[0], results, reference[1].top[:, 0], scores.top[:, 0])
-                data["changes"][runner.name] = [array.tolist() for array in moved]
-        return data
+        found = [self._results(runner, len(batch.read), probabilities) for runner in opened]
+        scores = [score(results, own) for results in found]
+        reference, ours = found[0], scores[0].top[:, 0]
+        others = zip(found[1:], scores[1:], strict=True)
+        changes = [change(reference, results, ours, theirs.top[:, 0]) for results, theirs in others]
+        if reference.probabilities:
+            return scores, changes, (0.0, 0.0, 0.0)
+        exact = reference.values.astype(np.float64)
+        return scores, changes, (float(exact.size), float(exact.sum()), float(np.square(exact).sum()))
 
-    def _check_shape(self, name: str, values: NDArray[Any], images: int) -> None:
-        classes = len(self.classes.labels)
+    def _results(self, runner: Runner, images: int, probabilities: dict[str, bool]) -> Results:
+        values, classes = runner.logits(), len(self.classes.labels)
         if values.shape != (images, classes):
             shape = "×".join(map(str, values.shape))
-            raise ModelError(f"{name}: returned {shape} numbers for {images} images, not {images}×{classes} logits")
+            raise ModelError(
+                f"{runner.name}: returned {shape} numbers for {images} images, not {images}×{classes} logits"
+            )
+        if runner.name not in probabilities:
+            probabilities[runner.name] = runners.is_file(runner.name) and is_probabilities(values)
+        return Results(values, probabilities[runner.name])
 
     def _paths(self) -> list[str]:
         return [self.folders.path(place) for place in range(len(self.folders.images))]

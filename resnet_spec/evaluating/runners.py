@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resnet_spec.backend.registry import ALIASES, backend_names, find, importers, runtime_for
 from resnet_spec.benchmarking.benchmark import processors
 from resnet_spec.benchmarking.process import Artifact, RuntimeProcess
-from resnet_spec.errors import BackendError, ModelError, ResnetSpecError
+from resnet_spec.errors import BackendError, ModelError, ResnetSpecError, SpecError
 from resnet_spec.parity.process import BackendProcess, WorkerProcess
 from resnet_spec.parity.source_process import SourceProcess
 
@@ -61,10 +61,13 @@ def is_file(name: str) -> bool:
 
 
 def checked_names(names: Sequence[str]) -> list[str]:
-    """The names of backends, and files of models; raises BackendError or ModelError for one that there is not."""
+    """The names of backends, and files of models.
+
+    Raises SpecError if there are none, or one twice, and BackendError or ModelError for one that there is not.
+    """
     found = [name if is_file(name) else find(name).name for name in names]
     if not found or len(found) > len({*found}):
-        raise BackendError("name at least one backend or file of a model, and each only once")
+        raise SpecError("name at least one backend or file of a model, and each only once")
     missing = [ModelError(f"{name}: no such file") for name in found if is_file(name) and not os.path.exists(name)]
     if missing:
         raise ModelError([problem for error in missing for problem in error.problems])

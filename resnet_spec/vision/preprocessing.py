@@ -93,7 +93,7 @@ def preprocessing_of(spec: Spec, weights: str | None = None) -> Preprocessing:
             f"{spec.name} lists no published weights, and so no preprocessing; "
             "give one, such as {resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
         )
-    name = weights or next(iter(spec.weights))
+    name = next(iter(spec.weights)) if weights is None else weights
     chosen = find(spec, name).preprocessing
     if chosen is None:
         raise SpecError(f"the published weights {name} of {spec.name} state no preprocessing")

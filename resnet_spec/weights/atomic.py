@@ -11,27 +11,53 @@ import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from resnet_spec.errors import OutputError
 from resnet_spec.weights.formats.detection import IN_FOLDER, SAVED_MODEL
 
+Report = Literal["HTML", "XML"]
+"""The kinds of reports."""
 
-def check_target(path: Path, *, force: bool = False) -> None:
-    """Raise OutputError if ``path`` cannot be written: no folder, no permission, or it already exists."""
+_BEGINNINGS: dict[Report, tuple[bytes, ...]] = {"HTML": (b"<!doctype html",), "XML": (b"<?xml", b"<testsuite")}
+"""How reports begin, in lowercase; those of other programs too."""
+
+
+def check_target(path: Path, *, force: bool = False, report: Report | None = None) -> None:
+    """Raise OutputError if ``path`` cannot be written: no folder, no permission, or it already exists.
+
+    A ``report`` replaces a file of its kind, or an empty one, but no other: commands that write reports are run again
+    and again, and a path that was mixed up may be that of weights.
+    """
     folder = _target(path).parent
     try:
         if not folder.is_dir():
             raise OutputError(f"{path}: the folder {folder} does not exist")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: the folder {folder} is not writable")
-        if path.exists() and not force:
+        if report and path.exists():
+            _check_report(path, report)
+        elif path.exists() and not force:
             raise OutputError(f"{path} exists already; force=True replaces it")
         # Only a folder of a kind that this package writes may be replaced.
         if path.is_dir() and not any((path / name).is_file() for name in (SAVED_MODEL, *IN_FOLDER)):
             raise OutputError(f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced")
+        # To rename a file to the name of a device would replace the device.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OutputError(f"{path} is not a regular file; it is not replaced")
     except OSError as error:
         # A name that is too long, or a folder above that may not be entered.
         raise OutputError(f"{path}: {error.strerror}") from None
+
+
+def _check_report(path: Path, kind: Report) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder")
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        if head and not head.startswith(_BEGINNINGS[kind]):
+            raise OutputError(f"{path} exists already and is not {kind}; it is not replaced")
 
 
 def check_space(path: Path, size: int) -> None:
@@ -56,12 +82,12 @@ def _target(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, *, force: bool = False) -> Generator[Path]:
+def replacing(path: Path, *, force: bool = False, report: Report | None = None) -> Generator[Path]:
     """A temporary path for a file or a folder, with ``path``'s name; renamed to it when the block ends well.
 
     Raises OutputError if the target cannot be written. An incomplete file is always deleted.
     """
-    check_target(path, force=force)
+    check_target(path, force=force, report=report)
     target = _target(path)
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=target.parent))

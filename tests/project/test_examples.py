@@ -16,6 +16,15 @@ from tests.needs import need
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+def test_curves_name_the_training_that_has_not_finished(tmp_path: Path) -> None:
+    need("matplotlib")
+    (tmp_path / "torch.json").touch()
+    command = [sys.executable, "curves.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=EXAMPLES / "digits", capture_output=True, text=True)
+    wrong = f"{tmp_path / 'keras.json'}: no such file; run this first: python train_keras.py {tmp_path}\n"
+    assert (done.returncode, done.stderr) == (1, wrong)
+
+
 @pytest.mark.slow
 def test_digits_are_learned_alike_by_two_processes_and_by_two_devices(tmp_path: Path) -> None:
     for library in ("torch", "tensorflow", "sklearn", "matplotlib"):

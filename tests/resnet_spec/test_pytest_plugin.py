@@ -284,6 +284,16 @@ def test_workers_of_a_parallel_run_pass_on_their_reports(project: Project) -> No
     assert not any(map(is_alive, project.started()))
 
 
+def test_a_page_replaces_only_a_page(project: Project) -> None:
+    project.write("test_nothing.py", "")
+    done = project.run("--resnet-parity-html=test_nothing.py/page.html")
+    assert "ERROR: " in done.stderr
+    assert "File exists" in done.stderr
+    project.write("test_nothing.py", "def test_it(): ...")
+    done = project.run("--resnet-parity-html=test_nothing.py")
+    assert "ERROR: test_nothing.py exists already and is not HTML; it is not replaced" in done.stderr
+
+
 WRONG_MARKERS = {
     'resnet_parity("a.yaml", size=(16, 16))': "got multiple values for keyword argument 'size'",
     'resnet_parity("a.yaml", bach=1)': "got an unexpected keyword argument 'bach'",

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from resnet_spec import EvaluationReport, Preprocessing, evaluate, initialize, load, write_weights
+from resnet_spec.evaluating import reading
 from resnet_spec.evaluating.journal import Journal
 from resnet_spec.evaluating.scores import wilson
 from tests.resnet_spec.evaluating.fakes import CLASSES, Fake, picture
@@ -318,9 +319,39 @@ def test_a_state_of_another_evaluation_is_not_used(folder: Path, what: str, capl
     assert f"is of another evaluation ({what.partition(',')[0]}" in caplog.text
 
 
+@pytest.mark.parametrize("changed", [("[0,1,2,3,4]", "[0,1,2,3,7]"), ('"count":5', '"count":-5'), ("]],[", "]],[9,")])
+def test_a_changed_line_is_computed_again(folder: Path, changed: tuple[str, str]) -> None:
+    whole = run(folder)
+    interrupted(10)
+    text = Path("a.state").read_text("utf-8")
+    assert changed[0] in text
+    Path("a.state").write_text(text.replace(*changed, 1), "utf-8")
+    Fake.seen.clear()
+    assert same(run(folder, state="a.state"), whole)
+    assert sum(Fake.seen) == 23
+
+
+def test_every_image_is_known_at_the_end(folder: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(10)
+    batches = Journal.batches
+    # As if the second batch had been recorded as the first.
+    monkeypatch.setattr(Journal, "batches", lambda *arguments: [*batches(*arguments)][1:])
+    monkeypatch.setattr(reading.Readers, "batches", lambda *_arguments: iter(()))
+    assert lines(lambda: run(folder, state="a.state")) == ["results are of 5 of 23 images only"]
+    assert Path("a.state").exists()
+
+
+def test_a_state_that_is_another_file_is_refused_before_anything_is_computed(folder: Path, lines: Lines) -> None:
+    Path("thesis.txt").write_text("It was a dark and stormy night.\n", "utf-8")
+    assert lines(lambda: run(folder, state="thesis.txt")) == [
+        "thesis.txt: holds something else than results of an evaluation; it is not replaced"
+    ]
+    assert not Fake.seen
+
+
 def test_memory_does_not_depend_on_the_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[int] = []
-    monkeypatch.setattr(Journal, "record", lambda _self, batch: recorded.append(len(json.dumps(batch))))
+    monkeypatch.setattr(Journal, "record", lambda _self, batch: recorded.append(len(batch.line())))
     run(folder, "torch", "tensorflow", state="a.state", batch=23)
     assert max(recorded) < 400 * 23
 

@@ -57,6 +57,14 @@ def test_the_rest_is_compared_and_each_report_tells_the_errors(command: Callable
     assert Path("r.html").read_text("utf-8").count("not compared") == 2
 
 
+@pytest.mark.parametrize(("option", "kind"), [("--html", "HTML"), ("--junit", "XML")])
+def test_a_report_does_not_replace_the_spec(command: Callable[..., Any], option: str, kind: str) -> None:
+    done = command("resnet-spec", "parity", "first.yaml", "--backends", "plain,plain", option, "first.yaml")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"first.yaml exists already and is not {kind}; it is not replaced\n"
+    assert Path("first.yaml").read_text("utf-8") == SPEC
+
+
 @pytest.mark.parametrize(
     ("backends", "files", "status"),
     [("plain,shifted", ["first.yaml", "second.yaml"], 1), ("shifted,refusing", ["first.yaml", "refused.yaml"], 3)],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resnet_spec.errors import OutputError
-from resnet_spec.weights.atomic import check_target, replacing
+from resnet_spec.weights.atomic import Report, check_target, replacing
 from tests.needs import posix
 
 Lines = Callable[..., list[str]]
@@ -75,6 +75,54 @@ def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path, lines: Lines
     said = [f"{path} is a folder that holds no SavedModel or transformers model; it is not replaced"]
     assert lines(lambda: write_into(path, force=True)) == said
     assert names(path) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "replaced"),
+    [
+        ("HTML", "<!DOCTYPE html>\n<html>", True),
+        ("HTML", "\ufeff\n<!doctype HTML>", True),
+        ("HTML", "", True),
+        ("HTML", "important", False),
+        ("HTML", '<?xml version="1.0"?>', False),
+        ("XML", '<?xml version="1.0"?>', True),
+        ("XML", "<testsuites>", True),
+        ("XML", "<!DOCTYPE html>", False),
+    ],
+)
+def test_a_report_replaces_only_a_report_of_its_kind(
+    tmp_path: Path, lines: Lines, kind: Report, old: str, replaced: bool
+) -> None:
+    path = tmp_path / "x"
+    path.write_text(old, "utf-8")
+
+    def write() -> None:
+        with replacing(path, report=kind) as temporary:
+            temporary.write_text("new")
+
+    if not replaced:
+        said = [f"{path} exists already and is not {kind}; it is not replaced"]
+        assert lines(write) == lines(lambda: check_target(path, report=kind)) == said
+    else:
+        check_target(path, report=kind)
+        write()
+    assert path.read_text("utf-8") == ("new" if replaced else old)
+
+
+def test_a_report_does_not_replace_a_folder_of_any_kind(tmp_path: Path, lines: Lines) -> None:
+    path = saved_model(tmp_path / "model")
+
+    assert lines(lambda: check_target(path, report="HTML")) == [f"{path} is a folder"]
+
+
+@posix
+def test_what_is_not_a_file_is_never_replaced(tmp_path: Path, lines: Lines) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    said = [f"{path} is not a regular file; it is not replaced"]
+    assert lines(lambda: check_target(path, report="HTML")) == said
+    assert lines(lambda: write_into(path, force=True)) == said
 
 
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path, lines: Lines) -> None:
