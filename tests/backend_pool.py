@@ -35,8 +35,8 @@ _PRELOADED = ["resnet_spec_torch.backend", "resnet_spec.parity.walk", "resnet_sp
 def shared_backends(*others: str) -> Generator[None]:
     """Use idle processes instead of starting new ones, and keep processes instead of ending them.
 
-    A process that died or has unanswered requests is not kept, nor are replicas, which start themselves. Those of ``others``, backends beside the project's own,
-    end here.
+    A process that died or has unanswered requests is not kept, nor are replicas, which start themselves. Those of
+    ``others``, backends beside the project's own, end here.
     """
     start, ready, end = BackendProcess._start, BackendProcess.ready, BackendProcess._end
 
