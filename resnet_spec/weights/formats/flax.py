@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import OutputError, Problem, WeightsError
 from resnet_spec.errors.extras import needs
+from resnet_spec.weights.adapting import counters_among
 from resnet_spec.weights.formats.binary import InvalidFileError, byte_count, reporting
 from resnet_spec.weights.layouts import flax_path, tensorflow_axes
 from resnet_spec.weights.matching import check_weights, too_large
@@ -187,7 +188,8 @@ def write_flax(path: Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, 
     """Write arrays as ``flax.serialization.msgpack_restore`` reads them, under the graph's names in Flax's words.
 
     A layer ``layer1.0.conv1`` has its kernel, height and width first, as ``params/layer1/0/conv1/kernel``; statistics
-    of normalizations are below ``batch_stats``. ``half`` rounds to half precision.
+    of normalizations are below ``batch_stats``, and so are PyTorch's counts of batches, which Flax leaves out when it
+    restores a model. ``half`` rounds to half precision.
 
     Raises WeightsError if the arrays do not fit the graph, or are too large for half precision.
     """
@@ -197,7 +199,8 @@ def write_flax(path: Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, 
     arrays_by_path = {
         flax_path(p): checked[p.name].transpose(tensorflow_axes(p.role, len(p.shape))) for p in graph.parameters()
     }
-    _write_paths(path, arrays_by_path, "float16" if half else None)
+    counters = {("batch_stats", *name.split(".")): count for name, count in counters_among(arrays).items()}
+    _write_paths(path, arrays_by_path | counters, "float16" if half else None)
 
 
 def write_named_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -234,7 +237,8 @@ def _write(file: BinaryIO, tree: Tree, dtype: str | None) -> None:
         if isinstance(value, dict):
             _write(file, value, dtype)
         else:
-            _write_array(file, packer, value.astype(dtype or value.dtype, order="C", copy=False))
+            final = dtype if dtype and value.dtype.kind == "f" else value.dtype
+            _write_array(file, packer, value.astype(final, order="C", copy=False))
 
 
 def _write_array(file: BinaryIO, packer: Any, array: NDArray[Any]) -> None:
