@@ -332,7 +332,8 @@ def weights_of(spec: Spec, graph: Graph, weights: Any, seed: int, mmap: bool, re
     if isinstance(weights, Mapping):
         given = cast("Mapping[str, NDArray[Any]]", weights)
         return fit_arrays(graph, _given(given), "the given arrays", seed=seed, **reading)
-    return Fitted(_given(fit_model(graph, weights, seed=seed, **reading)))
+    fitted = fit_model(graph, weights, seed=seed, **reading)
+    return fitted._replace(arrays=_given(fitted.arrays))
 
 
 class _Built(NamedTuple):
@@ -396,8 +397,9 @@ def save(
 
     Raises:
         TypeError: The model is not one that ``build`` returned, and no spec is given; or it is no model.
-        OutputError: No installed backend writes this format, or the path exists or cannot be written, or ``fixed`` is
-            not a shape that the network takes, or is given for a file of weights only.
+        OutputError: No installed backend writes this format, or none that may be in one process with the model's, or
+            the path exists or cannot be written, or ``fixed`` is not a shape that the network takes, or is given for a
+            file of weights only.
         WeightsError: The model's parameters are not those of the spec, or are too large for half precision.
         BackendError: The backend that writes the format cannot be imported.
 
@@ -419,12 +421,12 @@ def save(
             report_nonfinite(compiler.arrays(model, graph), str(path))
             write_model(model, graph, path, compiler, half=half, fixed=fixed, force=force)
             return
-        target = _target(path, force)
+        target = _target(path, force, compiler)
         arrays, counters = compiler.arrays(model, graph), counters_of(compiler, model, graph)
     else:
         # Before a large model is read in vain.
         target = _target(path, force)
-        arrays, counters = fit_model(graph, model), None
+        arrays, counters = fit_model(graph, model)
     report_nonfinite(arrays, str(path))
     convert(graph, arrays, target, half=half, fixed=fixed, force=force, counters=counters)
 
@@ -435,16 +437,13 @@ def _graph(spec: str | Path | Spec | Graph) -> Graph:
     return (spec if isinstance(spec, Spec) else load(spec)).to_graph()
 
 
-def _target(path: Path, force: bool) -> Target:
-    return find_target(path, None if path.suffix else SAVED_MODEL, force=force)
+def _target(path: Path, force: bool, compiler: Backend | None = None) -> Target:
+    return find_target(path, None if path.suffix else SAVED_MODEL, force=force, beside=compiler)
 
 
 def _given(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Read-only views, so that a backend copies them: training must not change what the caller still holds."""
-    return {name: _read_only(array) for name, array in weights.items()}
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    views = {name: array.view() for name, array in weights.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views

@@ -185,6 +185,14 @@ def prepare_process(name: str) -> None:
         os.environ.update(_declared(find(name), "process_settings"))
 
 
+def share_process(one: str, other: str) -> bool:
+    """Whether two backends run in one process: Keras, for example, runs on one framework there."""
+    with suppress(BackendError):
+        first, second = (dict[str, str](_declared(find(name), "process_settings")) for name in (one, other))
+        return all(second.get(name, value) == value for name, value in first.items())
+    return True
+
+
 def _by_ending(attribute: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

@@ -27,6 +27,7 @@ class SourceModel:
         remarks: What was read differently from how the source states it, a sentence each.
         values: Computes the values of some of the graph's nodes for images in the same way, by their names; nodes whose
             value the library does not compute by itself are left out. None if the library gives no inner values.
+        counters: How many batches normalizations were trained with, by the names of their running means in ``arrays``.
     """
 
     graph: Graph
@@ -36,3 +37,4 @@ class SourceModel:
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     remarks: tuple[str, ...] = ()
     values: Callable[[NDArray[np.float32], Sequence[str]], dict[str, NDArray[np.floating[Any]]]] | None = None
+    counters: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])

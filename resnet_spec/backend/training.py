@@ -129,8 +129,12 @@ def counters_of(backend: Backend, model: Any, graph: Graph) -> Counters:
     """
     if not hasattr(backend, "counters"):
         return {}
-    found = cast("TrainingBackend", backend).counters(model, graph)
-    return found if any(map(int, found.values())) else {}
+    return counted(cast("TrainingBackend", backend).counters(model, graph))
+
+
+def counted(counters: Counters) -> Counters:
+    """Return numbers of batches, or none if all are 0."""
+    return counters if any(map(int, counters.values())) else {}
 
 
 def set_counters(backend: Backend, model: Any, graph: Graph, counters: Counters) -> None:

@@ -13,6 +13,7 @@ from resnet_spec.hub import is_address
 from resnet_spec.importing.importer import read_source
 from resnet_spec.spec.catalog import ENDINGS
 from resnet_spec.spec.loader import load
+from resnet_spec.weights.formats.detection import SAVED_MODEL
 from resnet_spec.weights.io import GRAPH
 from resnet_spec.weights.reading import read_checkpoint
 
@@ -83,9 +84,11 @@ def _from_file(text: str, path: Path, input: tuple[int, ...] | None) -> Network:
 
 
 def importers_of(path: Path) -> str | None:
-    """The backend that imports a file or folder, by its ending."""
-    # The importer of folders has no ending, as some files have none.
-    return importers().get(path.suffix.lower()) if path.suffix or path.is_dir() else None
+    """The backend that imports a file by its ending, or a SavedModel's folder."""
+    if path.is_dir():
+        # Other folders hold weights only.
+        return importers().get("") if (path / SAVED_MODEL).is_file() else None
+    return importers().get(path.suffix.lower()) if path.suffix else None
 
 
 def stated_graph(path: Path) -> Graph | None:

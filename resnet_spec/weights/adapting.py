@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,12 @@ COLORS = 3
 
 def is_counter(name: str) -> bool:
     """Whether a tensor's name is that of a count of batches, which is optional in a file and never a parameter."""
-    return name.rpartition(".")[2] == COUNTER
+    return re.split(r"[./]", name)[-1] == COUNTER
+
+
+def counters_among(arrays: Mapping[str, NDArray[Any]]) -> Tensors:
+    """The arrays that are counts of batches."""
+    return {name: array for name, array in arrays.items() if is_counter(name)}
 
 
 def checked_adaptations(adapt: str | Collection[str]) -> Collection[str]:

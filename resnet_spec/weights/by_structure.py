@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.backend.registry import get_backend, importers
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import ModelError, WeightsError
 from resnet_spec.structure.comparison import compare_with_source
 from resnet_spec.structure.matching import MismatchError
@@ -21,6 +22,8 @@ from resnet_spec.weights.formats.keras import has_configuration
 from resnet_spec.weights.selection import by_graph_names
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from resnet_spec.backend.protocol import ImportingBackend
     from resnet_spec.backend.source import SourceModel
     from resnet_spec.graph import Graph
@@ -79,13 +82,20 @@ def checkpoint_of_model(model: Any, backend: str, graph: Graph, source: str) -> 
     except MismatchError as error:
         if not named or _fits_without_names(found, graph):
             raise OtherNetworkError(source, f"its weights cannot be found by structure: {error}") from None
-        by_name = {names[name]: array for name, array in found.arrays.items()}
+        by_name = {names[name]: array for name, array in found.arrays.items()} | _counters(found, names)
         return Checkpoint(by_name, doubt=f"is for another architecture than {graph.name}: {error}")
     tensors = {name: tensor.array for name, tensor in comparison.tensors.items()}
     rest = {name: found.arrays[name] for name in comparison.others if name not in tensors}
-    writable = {name: _writable(array) for name, array in {**tensors, **rest}.items()}
+    ours = {theirs: name for name, tensor in comparison.tensors.items() for theirs in tensor.names}
+    writable = {name: _writable(array) for name, array in {**tensors, **rest, **_counters(found, ours)}.items()}
     remark = () if named else ("was matched by structure: its names are not the spec's",)
     return Checkpoint(writable, remarks=(*remark, *comparison.remarks))
+
+
+def _counters(found: SourceModel, names: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """A model's counts of batches beside the running means, which ``names`` maps to the graph's names."""
+    means = {names[mean]: count for mean, count in found.counters.items() if mean in names}
+    return {f"{mean.rpartition('.')[0]}.{COUNTER}": count for mean, count in means.items()}
 
 
 def has_names(graph: Graph, names: Collection[str]) -> bool:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.backend.dtypes import HalfDType
 from resnet_spec.backend.protocol import Arrays, Backend, DType
-from resnet_spec.backend.registry import get_backend, unusable, writers
+from resnet_spec.backend.registry import get_backend, share_process, unusable, writers
 from resnet_spec.backend.training import Counters, counters_of, set_counters
 from resnet_spec.errors import BackendError, OutputError, Problem, WeightsError, suggest
 from resnet_spec.graph import Graph
 from resnet_spec.operations.fields import as_text
+from resnet_spec.weights.adapting import counters_among
 from resnet_spec.weights.atomic import check_space, check_target, ending, replacing
 from resnet_spec.weights.formats.flax import write_flax, write_named_arrays
 from resnet_spec.weights.formats.numpy_archive import write_npz
@@ -45,7 +46,7 @@ def _write_npz(path: Path, graph: Graph, arrays: Arrays, *, half: bool = False) 
     checked = check_weights(graph, arrays, "the arrays")
     if half and (problems := too_large(checked, "float16")):
         raise WeightsError([Problem("some values are too large for half precision"), *problems])
-    write_npz(path, checked, dtype="float16" if half else None)
+    write_npz(path, checked | counters_among(arrays), dtype="float16" if half else None)
 
 
 CORE_WRITERS = {NPZ: _write_npz, MSGPACK: write_flax, TRANSFORMERS: write_folder}
@@ -68,10 +69,13 @@ class Target(NamedTuple):
     backend: str | None
 
 
-def find_target(path: str | Path, format: str | None = None, *, force: bool = False) -> Target:
+def find_target(
+    path: str | Path, format: str | None = None, *, force: bool = False, beside: Backend | None = None
+) -> Target:
     """The format of a path by its ending, or ``format`` if it is a folder.
 
-    Raises OutputError if no installed backend writes the format, or the path cannot be written.
+    Raises OutputError if no installed backend writes the format, or only one that cannot run in one process with the
+    backend ``beside`` it, or the path cannot be written.
     """
     path = Path(path)
     known = formats()
@@ -89,8 +93,11 @@ def find_target(path: str | Path, format: str | None = None, *, force: bool = Fa
         raise OutputError(f"{path}: a file in the format {chosen} ends in .{chosen}")
     if chosen == SAVED_MODEL and path.suffix:
         raise OutputError(f"{path}: a SavedModel is a folder, whose name has no ending")
+    backend = known[chosen]
+    if beside and backend and not share_process(beside.name, backend):
+        artifact_path(path, beside.outputs, beside.name)
     check_target(path, force=force)
-    return Target(path, chosen, known[chosen])
+    return Target(path, chosen, backend)
 
 
 def formats() -> dict[str, str | None]:
@@ -115,9 +122,9 @@ def convert(
 
     The default of ``dtype`` is float64 if any array is float64. ``names`` is the library whose names and layout the
     arrays get, ``fixed`` the only shape of a batch that a whole model takes, and ``counters`` the counts of batches,
-    which safetensors and PyTorch keep. Raises WeightsError if the numbers are too large for the type or for ``half``,
-    OutputError if the target cannot be written or the library has no names for some layers; an existing file is then
-    unchanged.
+    which Keras', TensorFlow's and ONNX's files do not keep. Raises WeightsError if the numbers are too large for the
+    type or for ``half``, OutputError if the target cannot be written or the library has no names for some layers; an
+    existing file is then unchanged.
     """
     writer = _named_writer(target, names)
     if half == "bfloat16" and names:
@@ -130,7 +137,7 @@ def convert(
             [Problem(f"{target.path}: not written, since some values are too large for its type"), *problems]
         )
     if names and writer:
-        renamed = find_table(names).renamed(graph, check_weights(graph, arrays, "the arrays"))
+        renamed = find_table(names).renamed(graph, {**check_weights(graph, arrays, "the arrays"), **(counters or {})})
         final = "float16" if half else dtype
         with replacing(target.path, force=force) as temporary:
             writer(temporary, {name: _as_type(array, final) for name, array in renamed.items()})
@@ -145,8 +152,9 @@ def convert(
     if fixed is not None:
         raise OutputError(f"{target.path}: a fixed size is for a whole model, and {target.format} has weights only")
     cast = {name: array.astype(kind, copy=False) for name, array in arrays.items()} if dtype else arrays
+    cast = {**cast, **(counters or {})}
     if target.format == SAFETENSORS:
-        write_weights(target.path, graph, {**cast, **(counters or {})}, half=half, force=force)
+        write_weights(target.path, graph, cast, half=half, force=force)
         return
     with replacing(target.path, force=force) as temporary:
         CORE_WRITERS[target.format](temporary, graph, cast, half=bool(half))
@@ -217,13 +225,15 @@ def write_model(
     check_space(path, _least_size(graph, half=half))
     if batch and path.suffix in _CORE_ENDINGS:
         raise OutputError(f"{path}: a fixed size is for a whole model, and {path.suffix} has weights only")
-    if path.suffix == ".safetensors":
+    arrays: Arrays = {}
+    if path.suffix in _CORE_ENDINGS:
         arrays = {**compiler.arrays(model, graph), **counters_of(compiler, model, graph)}
+    if path.suffix == ".safetensors":
         write_weights(path, graph, arrays, half=half, force=force)
         return
     with replacing(path, force=force) as temporary:
         if path.suffix in _CORE_ENDINGS:
-            CORE_WRITERS[path.suffix[1:]](temporary, graph, compiler.arrays(model, graph), half=bool(half))
+            CORE_WRITERS[path.suffix[1:]](temporary, graph, arrays, half=bool(half))
         else:
             compiler.write(model, graph, temporary, half=bool(half), **batch)
 

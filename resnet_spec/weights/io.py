@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.backend.dtypes import HalfDType
 from resnet_spec.backend.registry import importer_of
-from resnet_spec.backend.training import Counters
+from resnet_spec.backend.training import Counters, counted
 from resnet_spec.errors import BackendError, GraphError, Problem, WeightsError
 from resnet_spec.graph import Graph
 from resnet_spec.graph.difference import inference_difference
-from resnet_spec.weights.adapting import adapt_to, checked_adaptations, head_parameters, is_counter
+from resnet_spec.weights.adapting import adapt_to, checked_adaptations, counters_among, head_parameters
 from resnet_spec.weights.atomic import replacing
 from resnet_spec.weights.by_structure import (
     OtherNetworkError,
@@ -161,14 +161,15 @@ def accepting_half(reading: Reading) -> Reading:
     return {**reading, "adapt": {*checked_adaptations(reading.get("adapt", ())), "half"}}
 
 
-def fit_model(graph: Graph, model: object, *, seed: int = 0, **reading: Unpack[Reading]) -> dict[str, NDArray[Any]]:
+def fit_model(graph: Graph, model: object, *, seed: int = 0, **reading: Unpack[Reading]) -> Fitted:
     """The weights of a live model as a graph's, found by structure; raises TypeError for another object."""
     importer = importer_of(model)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if importer is None:
         raise TypeError(f"weights are a path, named arrays or a model of an installed backend, not {kind}")
     checkpoint = checkpoint_of_model(model, importer, graph, kind)
-    return _fit(graph, checkpoint, kind, seed, reading).arrays
+    fitted = _fit(graph, checkpoint, kind, seed, reading)
+    return fitted._replace(counters=counted(fitted.counters))
 
 
 def _fit(
@@ -283,9 +284,8 @@ def write_weights(
     if dtype and (problems := too_large(checked, dtype)):
         raise WeightsError([Problem("some values are too large for half precision"), *problems])
     metadata = {GRAPH: graph.to_json(), FINGERPRINT: graph.fingerprint}
-    counters = {name: array for name, array in arrays.items() if is_counter(name)}
     with replacing(path, force=force) as temporary:
-        write_safetensors(temporary, checked | counters, metadata, dtype=dtype)
+        write_safetensors(temporary, checked | counters_among(arrays), metadata, dtype=dtype)
 
 
 def architecture_difference(checkpoint: Checkpoint, graph: Graph) -> str:

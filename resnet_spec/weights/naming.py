@@ -184,6 +184,8 @@ class Table(Frozen):
     def renamed(self, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """A graph's arrays by the library's names and in its layout, with PyTorch's counters where it has them.
 
+        Counters that are not among the arrays are 0.
+
         Raises OutputError if the library has no name for some layers, or only names that do not show its layout.
         """
         import numpy as np
@@ -199,7 +201,8 @@ class Table(Frozen):
             if library_axes(role, array.ndim, self.layout) != tuple(range(array.ndim)):
                 turned.append(Problem(f"would be read back in PyTorch's layout instead of {self.name}'s", name))
             if role is Role.NORM_VARIANCE and Role.NORM_VARIANCE not in self.parameters:
-                renamed[f"{name.rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
+                count = arrays.get(f"{parameter.node}.{COUNTER}", np.zeros((), np.int64))
+                renamed[f"{name.rpartition('.')[0]}.{COUNTER}"] = count
         if turned and self._looks_like_pytorchs(graph, names):
             message = (
                 f"{graph.name}: no tensor of it has a name that only {self.name} has, so that its layout is not shown"

@@ -13,8 +13,11 @@ from resnet_spec.weights.by_structure import read_by_structure
 from resnet_spec.weights.formats.caffe import read_caffe
 from resnet_spec.weights.formats.detection import (
     DCP,
+    DCP_METADATA,
     INDEX,
+    OCDBT,
     ORBAX,
+    ORBAX_METADATA,
     SAVED_MODEL,
     ending_of,
     find_file,
@@ -64,6 +67,8 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
     Raises WeightsError if the file is missing or invalid, would run code, or refers to a path outside its folder.
     """
     file = find_weights_file(path)
+    if os.path.isfile(file) and (what := _part_of_folder(file)):
+        raise WeightsError(f"{file}: is a part of {what}; give its folder, {file.parent}")
     if file != path and os.path.isdir(path) and not inside(path, file):
         raise WeightsError(f"{path}: refused: its {file.name} is a link out of the folder")
     try:
@@ -81,6 +86,13 @@ def read_checkpoint(path: Path, graph: Graph | None = None, *, mmap: bool = Fals
     if graph is not None:
         check_configuration(file, checkpoint.tensors, graph)
     return checkpoint
+
+
+def _part_of_folder(file: Path) -> str:
+    """The kind of folder that a file is a part of, by its name; empty for others."""
+    if file.name == DCP_METADATA or file.suffix == DCP:
+        return "a checkpoint of torch.distributed.checkpoint"
+    return "an Orbax checkpoint" if file.name == ORBAX_METADATA or file.suffix == OCDBT else ""
 
 
 def find_weights_file(path: Path) -> Path:

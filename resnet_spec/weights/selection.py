@@ -364,7 +364,7 @@ def _selection(
 def _counters(graph: Graph, subtree: Subtree, tensors: Tensors) -> Counters:
     """The counts of batches that lie beside the running means."""
     means = {p.node: subtree.found[p.name] for p in graph.parameters() if p.role in MEANS and p.name in subtree.found}
-    found = {node: tensors.get(f"{name.rpartition('.')[0]}.{COUNTER}") for node, name in means.items()}
+    found = {node: tensors.get(name[: -len(split(name)[-1])] + COUNTER) for node, name in means.items()}
     # PyTorch's are signed, and no other number fits.
     return {
         f"{node}.{COUNTER}": array

@@ -122,6 +122,11 @@ import keras
 said = {"keras": keras.config.backend(), "tensorflow": "tensorflow" in sys.modules}
 for ending in (".keras", ".h5", ".weights.h5", ".safetensors"):
     resnet_spec.save(model, f"model{ending}", spec)
+for name in ("a.tflite", "a.ckpt", "folder"):
+    try:
+        resnet_spec.save(model, name)
+    except resnet_spec.OutputError as error:
+        said[name] = str(error)
 for dtype in ("float64", "float32"):
     try:
         said[dtype] = resnet_spec.build(spec, "jax", dtype=dtype).layers[1].compute_dtype
@@ -150,6 +155,8 @@ def test_what_is_written_loads_on_another_framework_without_this_package(tiny: P
     need("torch")
     said = json.loads(python(WRITE).splitlines()[-1])
     assert "set the environment variable JAX_ENABLE_X64=1 before jax is imported" in said.pop("float64")
+    for name, kind in (("a.tflite", ".tflite"), ("a.ckpt", ".ckpt"), ("folder", "a folder")):
+        assert said.pop(name).endswith(f", not {kind}; the tensorflow backend writes that")
     assert said == {"keras": "jax", "tensorflow": False, "float32": "float32"}
     assert python(READ, KERAS_BACKEND="torch").splitlines()[-2:] == ["torch layer1-0-conv1 True", "set()"]
     graph = load(tiny).to_graph()

@@ -168,15 +168,42 @@ def test_counts_of_batches_are_read_from_every_source(tmp_path: Path) -> None:
     assert read.state_dict()[COUNTER] == 0
 
 
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.npz", "w.msgpack"])
+def test_every_way_of_saving_keeps_the_counts_of_batches(name: str, tmp_path: Path) -> None:
+    model = built()
+    for _ in range(2):
+        model(batch()[0][:1])
+    resnet_spec.save(model, tmp_path / name, half=True)
+    assert built(weights=tmp_path / name, adapt="half").state_dict()[COUNTER] == 2
+    # A copy is known by its structure only.
+    resnet_spec.save(copy.deepcopy(model), tmp_path / f"copy_{name}", SPEC)
+    assert equal(built(weights=tmp_path / f"copy_{name}"), model)
+
+
+def test_a_live_model_gives_its_counts_of_batches() -> None:
+    model = built()
+    model(batch()[0][:1])
+    assert equal(built(weights=copy.deepcopy(model)), model)
+
+
+@pytest.mark.slow
+def test_a_program_keeps_the_counts_of_batches(tmp_path: Path) -> None:
+    model = built()
+    model(batch()[0][:1])
+    resnet_spec.save(model, tmp_path / "w.pt2")
+    assert equal(built(weights=tmp_path / "w.pt2"), model)
+
+
 def test_a_model_that_was_not_trained_is_saved_without_counts(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     model = built()
     resnet_spec.save(model, tmp_path / "new.safetensors")
+    resnet_spec.save(copy.deepcopy(model), tmp_path / "copy.safetensors", SPEC)
     step(model, torch.optim.SGD(model.parameters(), lr=0.05), 0)
     resnet_spec.save(model, tmp_path / "trained.safetensors")
-    found = [COUNTER in load_file(tmp_path / f"{name}.safetensors") for name in ("new", "trained")]
-    assert found == [False, True]
+    found = [COUNTER in load_file(tmp_path / f"{name}.safetensors") for name in ("new", "copy", "trained")]
+    assert found == [False, False, True]
 
 
 # -- averages ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
 from resnet_spec.backend import GraphBuilder, SourceModel, Value, input_of
+from resnet_spec.backend.training import COUNTER
 from resnet_spec.errors import ModelError, listed
+from resnet_spec.operations import MEANS
 from resnet_spec_torch.importing.archive import load_program
 from resnet_spec_torch.importing.call import CALLS, TAKES_EXPRESSIONS, Array, Call, Expression
 from resnet_spec_torch.importing.formulas import (
@@ -101,9 +103,12 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) 
     types: dict[str, str] = {path: own for path, part in modules if (own := getattr(part, "_ty", None))}
     reader = _Reader(program, model, shape, batch, types)
     graph = reader.graph()
-    order = {name: index for index, name in enumerate(model.state_dict())}
+    state = model.state_dict()
+    order = {name: index for index, name in enumerate(state)}
     found = sorted(reader.arrays.items(), key=lambda item: order[item[1].name])
-    kept = {parameter.name for parameter in graph.parameters()}
+    kept = {parameter.name: parameter.role for parameter in graph.parameters()}
+    means = {name: array.name.rpartition(".")[0] for name, array in found if kept.get(name) in MEANS}
+    counters = {name: state.get(f"{layer}.{COUNTER}") for name, layer in means.items()}
 
     def run(images: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         like = like_parameters(model)
@@ -122,6 +127,7 @@ def _read(program: ExportedProgram, model: nn.Module, shape: Shape, batch: int) 
         classes=reader.classes,
         remarks=tuple(f"{kind} ({listed(names)})" for kind, names in reader.remarks.items()),
         values=inner_values(program, batch, _nodes(reader, graph)),
+        counters={name: count.cpu().numpy().copy() for name, count in counters.items() if count is not None},
     )
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from resnet_spec.errors import MissingLibraryError, WeightsError
+from resnet_spec.errors import MissingLibraryError, WeightsError, shown
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
+
+
+MAX_REASON = 200
+"""Characters of the reason in a message."""
 
 
 class InvalidFileError(Exception):
@@ -35,9 +40,27 @@ def reporting(path: Path, what: str) -> Generator[None]:
         raise WeightsError(f"{path}: {what} (it is nested too deep)") from None
     except OSError as error:
         raise WeightsError(f"{path}: {what} ({error.strerror or error})") from None
+    except MemoryError:
+        raise WeightsError(f"{path}: needs more memory than there is") from None
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise WeightsError(f"{path}: {what} ({reason})") from None
+        raise WeightsError(f"{path}: {what} ({_reason(error)})") from None
+
+
+def nothing_readable(unreadable: Mapping[str, str], what: str) -> WeightsError:
+    """The error of a file without tensors but those that NumPy cannot represent, by name, each with its kind."""
+    first = next((f"only {shown(name)}, stored as {kind}" for name, kind in unreadable.items()), f"no {what}")
+    return WeightsError(f"holds {first}")
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is broken, of an error that may be Python's own."""
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "a part of it is not what the format has in its place"
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if key is not None and not (isinstance(key, str) and " " in key):
+        return f"it lacks {shown(key)}"
+    text = str(key or error).strip().split("\n")[0]
+    return shorten(text, MAX_REASON, placeholder=" …") or type(error).__name__
 
 
 class BinaryFile:

@@ -53,6 +53,9 @@ INDEX = ".safetensors.index.json"
 ORBAX, ORBAX_METADATA = ".orbax", "_METADATA"
 """The format of Orbax's folders, and the file that tells them apart."""
 
+OCDBT = ".ocdbt"
+"""The ending of the index in an Orbax folder."""
+
 DCP, DCP_METADATA = ".distcp", ".metadata"
 """The format of the folders of ``torch.distributed.checkpoint``, and the file that tells them apart."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
 from resnet_spec.errors import OutputError, Problem, WeightsError
 from resnet_spec.errors.extras import needs
-from resnet_spec.weights.formats.binary import InvalidFileError, byte_count, reporting
+from resnet_spec.weights.adapting import counters_among
+from resnet_spec.weights.formats.binary import InvalidFileError, byte_count, nothing_readable, reporting
 from resnet_spec.weights.layouts import flax_path, tensorflow_axes
 from resnet_spec.weights.matching import check_weights, too_large
 
@@ -59,22 +60,27 @@ MAX_NAME = 1024
 def read_flax(path: Path, *, mmap: bool = False) -> Checkpoint:
     """Every array by the keys that lead to it (``params/conv_init/kernel``); bfloat16 is widened to float32.
 
-    Plain numbers and text are left out. ``mmap`` has no effect: the arrays of the format are not aligned.
+    Plain numbers and text are left out, and so are arrays of types that NumPy lacks, with their names. ``mmap`` has no
+    effect: the arrays of the format are not aligned.
 
     Raises WeightsError.
     """
     with reporting(path, "is not a complete msgpack file of Flax"):
         tensors: dict[str, NDArray[Any]] = {}
         widened: set[str] = set()
+        unreadable: dict[str, str] = {}
         for name, array, was_bfloat16 in _arrays(_unpacked(path)):
-            if name in tensors:
+            if name in tensors or name in unreadable:
                 raise InvalidFileError(f"two arrays are named {name!r}")
+            if isinstance(array, str):
+                unreadable[name] = array
+                continue
             tensors[name] = array
             if was_bfloat16:
                 widened.add(name)
         if not tensors:
-            raise WeightsError("holds no arrays")
-        return Checkpoint(tensors, widened=frozenset(widened))
+            raise nothing_readable(unreadable, "arrays")
+        return Checkpoint(tensors, widened=frozenset(widened), unreadable=unreadable)
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,11 @@ def _msgpack() -> Any:
     return cast("Any", msgpack)
 
 
-def _arrays(tree: Any) -> Iterator[tuple[str, NDArray[Any], bool]]:
-    """Every array of a tree with its name, and whether it was stored as bfloat16; the tree is empty afterwards."""
+def _arrays(tree: Any) -> Iterator[tuple[str, NDArray[Any] | str, bool]]:
+    """Every array of a tree with its name, and whether it was stored as bfloat16; the tree is empty afterwards.
+
+    Of an array that cannot be read, the name of its type.
+    """
     waiting: list[tuple[str, Any]] = [("", tree)]
     while waiting:
         path, value = waiting.pop()
@@ -137,7 +146,7 @@ def _entries(collection: dict[Any, Any] | list[Any]) -> Iterator[tuple[str, Any]
         yield key.decode() if isinstance(key, bytes) else str(key), value
 
 
-def _array(name: str, packed: _Packed) -> tuple[NDArray[Any], bool]:
+def _array(name: str, packed: _Packed) -> tuple[NDArray[Any] | str, bool]:
     import numpy as np
 
     shape, word, data = _unpack(packed.data, raw=True)
@@ -145,26 +154,29 @@ def _array(name: str, packed: _Packed) -> tuple[NDArray[Any], bool]:
         raise InvalidFileError(f"{name!r} has no numbers")
     word = word.decode("ascii")
     if word not in DTYPES:
-        raise WeightsError(f"{name} is stored as {word[:40]}, which is not supported")
+        return word[:40], False
     _check_size(name, shape, len(data), DTYPES[word])
     array = np.frombuffer(data, DTYPES[word]).reshape(shape)
     # A copy either way: that of bytes cannot be written to.
     return (widen_bfloat16(array), True) if word == BFLOAT16 else (array.copy(), False)
 
 
-def _joined(name: str, pieces: Mapping[str, Any]) -> tuple[NDArray[Any], bool]:
+def _joined(name: str, pieces: Mapping[str, Any]) -> tuple[NDArray[Any] | str, bool]:
     """An array in several pieces."""
     import numpy as np
 
     shape, chunks = _in_order(pieces[SHAPE]), _in_order(pieces[CHUNKS])
     if not chunks or not all(isinstance(chunk, _Packed) for chunk in chunks):
         raise InvalidFileError(f"{name!r} has no numbers")
-    arrays = [_array(name, chunk) for chunk in chunks]
-    if len({array.dtype for array, _ in arrays}) > 1:
+    read = [_array(name, chunk) for chunk in chunks]
+    arrays = [array for array, _ in read if not isinstance(array, str)]
+    if not arrays:
+        return read[0]
+    if len(arrays) < len(read) or len({array.dtype for array in arrays}) > 1:
         raise InvalidFileError(f"the pieces of {name!r} are of several types")
-    whole = np.concatenate([array.reshape(-1) for array, _ in arrays])
+    whole = np.concatenate([array.reshape(-1) for array in arrays])
     _check_size(name, shape, whole.nbytes, whole.dtype.str)
-    return whole.reshape(shape), arrays[0][1]
+    return whole.reshape(shape), read[0][1]
 
 
 def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
@@ -187,7 +199,8 @@ def write_flax(path: Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, 
     """Write arrays as ``flax.serialization.msgpack_restore`` reads them, under the graph's names in Flax's words.
 
     A layer ``layer1.0.conv1`` has its kernel, height and width first, as ``params/layer1/0/conv1/kernel``; statistics
-    of normalizations are below ``batch_stats``. ``half`` rounds to half precision.
+    of normalizations are below ``batch_stats``, and so are PyTorch's counts of batches, which Flax leaves out when it
+    restores a model. ``half`` rounds to half precision.
 
     Raises WeightsError if the arrays do not fit the graph, or are too large for half precision.
     """
@@ -197,7 +210,8 @@ def write_flax(path: Path, graph: Graph, arrays: Mapping[str, NDArray[Any]], *, 
     arrays_by_path = {
         flax_path(p): checked[p.name].transpose(tensorflow_axes(p.role, len(p.shape))) for p in graph.parameters()
     }
-    _write_paths(path, arrays_by_path, "float16" if half else None)
+    counters = {("batch_stats", *name.split(".")): count for name, count in counters_among(arrays).items()}
+    _write_paths(path, arrays_by_path | counters, "float16" if half else None)
 
 
 def write_named_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -234,7 +248,8 @@ def _write(file: BinaryIO, tree: Tree, dtype: str | None) -> None:
         if isinstance(value, dict):
             _write(file, value, dtype)
         else:
-            _write_array(file, packer, value.astype(dtype or value.dtype, order="C", copy=False))
+            final = dtype if dtype and value.dtype.kind == "f" else value.dtype
+            _write_array(file, packer, value.astype(final, order="C", copy=False))
 
 
 def _write_array(file: BinaryIO, packer: Any, array: NDArray[Any]) -> None:

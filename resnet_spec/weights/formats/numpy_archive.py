@@ -105,9 +105,9 @@ def read_npy(path: Path, *, mmap: bool = False) -> Checkpoint:
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], *, dtype: str | None = None) -> None:
-    """Write arrays straight to ``path`` as ``numpy.load`` reads them, as they are or as ``dtype``.
+    """Write arrays straight to ``path`` as ``numpy.load`` reads them, never more than one of them copied at a time.
 
-    Never more than one of them is copied at a time.
+    They are written as they are, or those with fractions as ``dtype``.
     """
     import numpy as np
     from numpy.lib import format as numpy_format
@@ -116,4 +116,5 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]], *, dtype: str | No
         for name, array in arrays.items():
             # Without the time of writing, so that the same arrays give the same file.
             with archive.open(zipfile.ZipInfo(f"{name}{_ENDING}"), "w", force_zip64=True) as member:
-                numpy_format.write_array(member, np.asarray(array, dtype, order="C"), allow_pickle=False)
+                array = np.asarray(array, dtype if array.dtype.kind == "f" else None, order="C")
+                numpy_format.write_array(member, array, allow_pickle=False)

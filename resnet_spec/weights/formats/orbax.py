@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from resnet_spec.backend.checkpoint import Checkpoint, widen_bfloat16
-from resnet_spec.errors import BackendError, WeightsError
-from resnet_spec.weights.formats.binary import reporting
+from resnet_spec.errors import BackendError, WeightsError, listed, shown
+from resnet_spec.weights.formats.binary import nothing_readable, reporting
 from resnet_spec.weights.formats.detection import ORBAX_METADATA, inside
 
 if TYPE_CHECKING:
@@ -32,6 +34,13 @@ VALUE = "value"
 """The key below that of each variable in an ``nnx.State``."""
 
 
+LACKING = "lacks pieces, read as zeros, since Orbax used not to store zeros; if numbers were lost, it does not show, in"
+"""What a remark says before it names arrays."""
+
+_REASONS = {"NOT_FOUND": "it or a piece of it is missing", "DATA_LOSS": "it or the folder's index is damaged"}
+"""What a message says for TensorStore's codes of errors."""
+
+
 class _Entry(NamedTuple):
     """An array's name, and that of the place where it is stored."""
 
@@ -45,6 +54,8 @@ def read_orbax(path: Path, *, mmap: bool = False) -> Checkpoint:
     Text is left out, and the last key of an ``nnx.State``, which is ``value`` for each array. ``mmap`` has no effect:
     the arrays are compressed.
 
+    Where the folder does not state that it has the pieces that are zeros, a remark names the arrays that lack pieces.
+
     Raises WeightsError for a folder that is broken, refers to files elsewhere, or claims more than it holds;
     BackendError if TensorStore is not installed.
     """
@@ -56,25 +67,50 @@ def read_orbax(path: Path, *, mmap: bool = False) -> Checkpoint:
         room = SMALL + MAX_EXPANSION * size
         tensors: dict[str, NDArray[Any]] = {}
         widened: set[str] = set()
+        unreadable: dict[str, str] = {}
+        lacking: list[str] = []
         for entry in entries:
             if entry.name in tensors:
                 raise ValueError(f"two arrays are named {entry.name!r}")
-            source = store.open(_spec(path, entry.place, metadata), read=True, open=True).result()
+            with _naming(entry):
+                source = store.open(_spec(path, entry.place, metadata), read=True, open=True).result()
             chunk = source.chunk_layout.read_chunk.shape or ()
             claimed = max(prod(source.shape), prod(chunk)) * source.dtype.numpy_dtype.itemsize
             room -= claimed
             if room < 0:
                 raise WeightsError(f"refused: {entry.name} claims {claimed:,} bytes, of which the folder has {size:,}")
-            array = source.read().result()
+            with _naming(entry):
+                array = source.read().result()
+                if not _complete(metadata):
+                    stored = source.storage_statistics(query_fully_stored=True).result()
+                    lacking += [] if stored.fully_stored else [entry.name]
             if source.dtype.name == BFLOAT16:
                 array = widen_bfloat16(array)
                 widened.add(entry.name)
             elif array.dtype.kind not in "biufc":
-                raise WeightsError(f"{entry.name} is stored as {source.dtype.name}, which is not supported")
+                unreadable[entry.name] = source.dtype.name
+                continue
             tensors[entry.name] = array
         if not tensors:
-            raise WeightsError("holds no arrays")
-        return Checkpoint(tensors, widened=frozenset(widened))
+            raise nothing_readable(unreadable, "arrays")
+        remarks = (f"{LACKING}: {listed(map(shown, lacking))}",) if lacking else ()
+        return Checkpoint(tensors, widened=frozenset(widened), unreadable=unreadable, remarks=remarks)
+
+
+@contextmanager
+def _naming(entry: _Entry) -> Generator[None]:
+    """Raise what TensorStore reports as a ValueError that names the array, without the library's own settings."""
+    try:
+        yield
+    except ValueError as error:
+        code, _, text = str(error).partition(": ")
+        text = _REASONS.get(code, text.partition(" [")[0] or code)
+        raise ValueError(f"{entry.name}: {text}") from None
+
+
+def _complete(metadata: dict[str, Any]) -> bool:
+    """Whether a folder states that pieces that are zeros are stored too."""
+    return bool(metadata.get("store_array_data_equal_to_fill_value"))
 
 
 def _size(folder: Path) -> int:
@@ -96,7 +132,10 @@ def _metadata(path: Path) -> dict[str, Any]:
     file = path / ORBAX_METADATA
     if file.stat().st_size > MAX_METADATA:
         raise ValueError(f"its {ORBAX_METADATA} is too long")
-    return json.loads(file.read_text("utf-8"))
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"its {ORBAX_METADATA} is not JSON: {error}") from None
 
 
 def _entries(metadata: dict[str, Any]) -> list[_Entry]:
@@ -115,10 +154,8 @@ def _spec(path: Path, place: str, metadata: dict[str, Any]) -> dict[str, Any]:
         kvstore: dict[str, Any] = {"driver": "ocdbt", "base": base, "path": f"{place}/"}
     else:
         kvstore = {**base, "path": f"{base['path']}{place}/"}
-    # A missing piece would be zeros, which newer folders state that they do not leave out.
-    complete = bool(metadata.get("store_array_data_equal_to_fill_value"))
     driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
-    return {"driver": driver, "kvstore": kvstore, "fill_missing_data_reads": not complete}
+    return {"driver": driver, "kvstore": kvstore, "fill_missing_data_reads": not _complete(metadata)}
 
 
 def _tensorstore(path: Path) -> Any:

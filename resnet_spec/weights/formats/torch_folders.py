@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_spec.backend.checkpoint import Checkpoint
 from resnet_spec.errors import WeightsError
-from resnet_spec.weights.formats.binary import reporting
+from resnet_spec.weights.formats.binary import nothing_readable, reporting
 from resnet_spec.weights.formats.detection import DCP_METADATA, inside
 from resnet_spec.weights.formats.pickles import Key, Object, Unpickler, is_mapping, is_sequence
 from resnet_spec.weights.formats.pytorch import read_tensor
@@ -29,9 +29,16 @@ MAX_METADATA = 2**26
 MAX_SHARING = 4
 """The most bytes that are read, in multiples of the files' size: several entries could name one part."""
 
+COMPRESSED = "compressed parts"
+"""What a tensor is stored as whose parts were transformed as they were written."""
+
 _MODULE = "torch.distributed.checkpoint.metadata."
 
 _Offset = tuple[int, ...]
+
+
+class _UnreadableError(Exception):
+    """A tensor that NumPy cannot represent; the argument is what it is stored as."""
 
 
 class _Part(NamedTuple):
@@ -58,19 +65,25 @@ def read_torch_folder(path: Path, *, mmap: bool = False) -> Checkpoint:
         room = MAX_SHARING * sum(file.stat().st_size for file in path.iterdir() if file.is_file())
         tensors: dict[str, NDArray[Any]] = {}
         widened: set[str] = set()
+        unreadable: dict[str, str] = {}
         for name, entry in _mapping(metadata, "state_dict_metadata").items():
             if not isinstance(name, str) or not isinstance(entry, Object):
                 raise ValueError("its list of tensors is broken")
             if entry.kind == f"{_MODULE}TensorStorageMetadata":
-                parts = list(_parts(name, entry, stored))
-                room -= sum(part.length for part in parts)
-                if room < 0:
-                    raise WeightsError("refused: its tensors need more bytes than its files contain")
-                tensors[name], narrow = _assembled(path, name, _sizes(entry.attributes()["size"]), parts)
-                widened |= {name} if narrow else set()
+                try:
+                    parts = list(_parts(name, entry, stored))
+                    room -= sum(part.length for part in parts)
+                    if room < 0:
+                        raise WeightsError("refused: its tensors need more bytes than its files contain")
+                    tensors[name], narrow = _assembled(path, name, _sizes(entry.attributes()["size"]), parts)
+                except _UnreadableError as error:
+                    # It may be beside the network.
+                    unreadable[name] = str(error)
+                else:
+                    widened |= {name} if narrow else set()
         if not tensors:
-            raise WeightsError("holds no tensors")
-        return Checkpoint(tensors, widened=frozenset(widened))
+            raise nothing_readable(unreadable, "tensors")
+        return Checkpoint(tensors, widened=frozenset(widened), unreadable=unreadable)
 
 
 def _metadata(path: Path) -> Object:
@@ -113,11 +126,11 @@ def _parts(name: str, entry: Object, stored: dict[tuple[str, _Offset], dict[Any,
         if info is None:
             raise ValueError(f"a part of {name} is not stored")
         if info.get("transform_descriptors"):
-            raise WeightsError(f"{name} is compressed, which is not supported")
-        start, length = info["offset"], info["length"]
-        if type(start) is not int or type(length) is not int or start < 0 or length < 0:
-            raise ValueError(f"a part of {name} is nowhere")
-        yield _Part(offset, sizes, str(info["relative_path"]), start, length)
+            raise _UnreadableError(COMPRESSED)
+        file, start, length = info["relative_path"], info["offset"], info["length"]
+        if not isinstance(file, str) or type(start) is not int or type(length) is not int or start < 0 or length < 0:
+            raise ValueError(f"a part of {name} is in no possible place")
+        yield _Part(offset, sizes, file, start, length)
 
 
 def _sizes(value: Any) -> _Offset:
@@ -161,7 +174,7 @@ def _read(path: Path, name: str, part: _Part) -> tuple[NDArray[Any], bool]:
         opened.seek(part.start)
         tensor = read_tensor(BytesIO(opened.read(part.length)), part.length)
     if tensor.kind:
-        raise WeightsError(f"{name} is stored as {tensor.kind}, which is not supported")
+        raise _UnreadableError(tensor.kind)
     if tensor.nbytes > part.length or tuple(tensor.shape) != part.sizes:
         raise ValueError(f"a part of {name} has another size")
     return tensor.array(), tensor.dtype in NARROW

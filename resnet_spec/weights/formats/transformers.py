@@ -18,6 +18,7 @@ from resnet_spec.errors import OutputError, Problem, SpecError, WeightsError, sh
 from resnet_spec.graph import INPUT
 from resnet_spec.operations import BatchNorm, Category, Conv, Linear
 from resnet_spec.spec.loader import load
+from resnet_spec.weights.adapting import counters_among
 from resnet_spec.weights.formats.detection import IN_FOLDER, inside
 from resnet_spec.weights.formats.safetensors import write_safetensors
 from resnet_spec.weights.matching import check_weights, too_large
@@ -182,9 +183,9 @@ def _strides(convolutions: list[Conv]) -> bool:
 def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = False) -> None:
     """Write a new folder that transformers' ``ResNetForImageClassification.from_pretrained`` loads.
 
-    It has a config.json and the tensors as ``model.safetensors``, the counters of a fresh model with them; ``half``
-    rounds them to half precision. Raises OutputError if the graph is not such a network, naming the first node that
-    transformers' lacks; WeightsError if the arrays do not fit the graph.
+    It has a config.json and the tensors as ``model.safetensors``, with counters, 0 if they are not among the arrays;
+    ``half`` rounds the tensors to half precision. Raises OutputError if the graph is not such a network, naming the
+    first node that transformers' lacks; WeightsError if the arrays do not fit the graph.
     """
     configuration = _configuration(graph, path)
     tensors = check_weights(graph, arrays, "the arrays")
@@ -195,14 +196,14 @@ def write_folder(path: Path, graph: Graph, arrays: Tensors, *, half: bool = Fals
     configuration["dtype"] = next(iter(tensors.values())).dtype.name
     path.mkdir()
     (path / CONFIGURATION).write_text(json.dumps(configuration, indent=2) + "\n", "utf-8")
-    write_safetensors(path / WEIGHTS, _by_their_names(graph, tensors), {"format": "pt"})
+    write_safetensors(path / WEIGHTS, _by_their_names(graph, tensors | counters_among(arrays)), {"format": "pt"})
 
 
 def _by_their_names(graph: Graph, tensors: Tensors) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     norms = [node.name for node in graph.layers if isinstance(node.operation, BatchNorm)]
-    counters = {f"{name}.{COUNTER}": np.zeros((), np.int64) for name in norms}
+    counters = {name: tensors.get(name, np.zeros((), np.int64)) for name in (f"{norm}.{COUNTER}" for norm in norms)}
     # Every layer has one: the graph was found to be transformers'.
     return {cast("str", to_transformers(name)): tensor for name, tensor in {**tensors, **counters}.items()}
 

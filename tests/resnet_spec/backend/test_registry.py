@@ -21,6 +21,7 @@ from resnet_spec.backend.registry import (
     outputs_of,
     prepare_process,
     readers,
+    share_process,
     writers,
 )
 from resnet_spec.errors import BackendError
@@ -152,6 +153,14 @@ def test_a_process_gets_the_settings_that_its_backend_declares(monkeypatch: pyte
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
     prepare_process("jax")
     assert (os.environ["KERAS_BACKEND"], os.environ["JAX_ENABLE_X64"]) == ("jax", "1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [("jax", "tf", False), ("tensorflow", "tensorflow", True), ("jax", "torch", True), ("mine", "jax", True)],
+)
+def test_two_frameworks_of_keras_do_not_share_a_process(one: str, other: str, share: bool) -> None:
+    assert share_process(one, other) == share_process(other, one) == share
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -288,3 +289,16 @@ def test_wrong_files_are_one_line(command: Command) -> None:
         assert (done.status, done.out) == (2, ""), name
         assert done.err.startswith(said), name
         assert len(done.err.splitlines()) == 1
+
+
+def test_a_folder_of_weights_is_not_taken_for_a_model(here: Path, command: Command, few: Callable[..., None]) -> None:
+    need("torch")
+    import torch
+    from torch.distributed import checkpoint
+
+    few("cifar/resnet20")
+    state = {name: torch.from_numpy(array) for name, array in initialize(load("cifar/resnet20").to_graph()).items()}
+    with warnings.catch_warnings(action="ignore"):
+        checkpoint.save(state, checkpoint_id=here / "step", no_dist=True)
+    done = command("resnet-spec", "identify", "step")
+    assert (done.status, "unread" in done.out, "cifar/resnet20" in done.out) == (0, False, True)

@@ -236,7 +236,7 @@ def test_a_live_model_gives_its_weights(importer: Importer, monkeypatch: pytest.
     monkeypatch.setattr("resnet_spec.backend.registry.importers", lambda: known)
     from resnet_spec.weights.io import fit_model
 
-    assert_same(fit_model(graph, Live()), arrays)
+    assert_same(fit_model(graph, Live()).arrays, arrays)
     with pytest.raises(TypeError, match=r"a model of an installed backend, not builtins\.int"):
         fit_model(graph, 3)
 

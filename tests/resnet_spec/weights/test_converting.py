@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from resnet_spec import Graph, initialize, load, read_weights, write_weights
 from resnet_spec.weights.converting import convert, find_target, formats, write_model
+from resnet_spec.weights.io import fit_file
 from resnet_spec.weights.naming import find_table
 from tests.needs import SIGHUP, SIGKILL, need, posix
 
@@ -295,6 +296,14 @@ def test_names_come_with_half_precision_and_counters(resnet: Graph, tmp_path: Pa
 
     assert {array.dtype.name for array in written.values()} == {"float16", "int64"}
     assert written["backbone.bottom_up.stem.conv1.norm.num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize("names", ["detectron2", None])
+def test_counts_of_batches_are_written_in_a_librarys_names(resnet: Graph, tmp_path: Path, names: str | None) -> None:
+    target = find_target(tmp_path / "x.safetensors") if names else find_target(tmp_path / "x", "transformers")
+    count = {"bn1.num_batches_tracked": np.array(5)}
+    convert(resnet, initialize(resnet), target, names=names, counters=count)
+    assert fit_file(target.path, resnet).counters["bn1.num_batches_tracked"] == 5
 
 
 def test_a_format_with_names_of_its_own_takes_no_others(resnet: Graph, tmp_path: Path, lines: Lines) -> None:

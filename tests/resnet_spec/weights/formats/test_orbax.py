@@ -156,6 +156,63 @@ def test_a_list_that_is_too_long_is_not_read(folders: Path, lines: Lines, monkey
     assert "its _METADATA is too long" in lines(lambda: read_checkpoint(folders / "standard"))[0]
 
 
+def test_pieces_that_may_be_lost_are_a_warning_in_older_folders(folders: Path, lines: Lines) -> None:
+    """Those do not have pieces that are zeros, so that a lost one does not show."""
+    folder = folders / "zarr"
+    (folder / "params.conv_init.kernel/0.0.0.0").unlink()
+    reason = "is not a complete Orbax checkpoint (params/conv_init/kernel: it or a piece of it is missing)"
+    assert lines(lambda: read_checkpoint(folder)) == [f"{folder}: {reason}"]
+
+    rewritten(folders, lambda content: content.pop("store_array_data_equal_to_fill_value"), "zarr/_METADATA")
+    found = read_checkpoint(folder)
+    assert not found.tensors["params/conv_init/kernel"].any()
+    assert found.remarks == (f"{orbax.LACKING}: 'params/conv_init/kernel'",)
+
+
+def test_an_older_folder_that_is_whole_has_no_remark(folders: Path) -> None:
+    rewritten(folders, lambda content: content.pop("store_array_data_equal_to_fill_value"), "standard/_METADATA")
+    assert read_checkpoint(folders / "standard").remarks == ()
+
+
+def test_an_array_of_a_type_that_numpy_lacks_is_named(folders: Path) -> None:
+    import tensorstore
+
+    place = folders / "zarr/opt_state.0.count"
+    shutil.rmtree(place)
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": f"{place}/"}}
+    array = tensorstore.open(spec, create=True, dtype=tensorstore.int4, shape=[2]).result()
+    array.write(np.ones(2, tensorstore.int4.numpy_dtype)).result()
+    found = read_checkpoint(folders / "zarr")
+    assert found.unreadable == {"opt_state/0/count": "int4"}
+    assert len(found.tensors) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"tree_metadata": null}', "a part of it is not what the format has in its place"),
+        ("{}", "it lacks 'tree_metadata'"),
+        ("{", "its _METADATA is not JSON: "),
+        (
+            '{"tree_metadata": {"a": {"value_metadata": {"skip_deserialize": false, "value_type": "x"},'
+            ' "key_metadata": [{"key": "absent"}]}}}',
+            "absent: it or a piece of it is missing)",
+        ),
+    ],
+)
+def test_messages_are_the_formats_and_not_pythons(folders: Path, lines: Lines, text: str, reason: str) -> None:
+    (folders / "standard/_METADATA").write_text(text)
+    (line,) = lines(lambda: read_checkpoint(folders / "standard"))
+    assert line.startswith(f"{folders / 'standard'}: is not a complete Orbax checkpoint ({reason}")
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt"])
+def test_a_file_of_the_folder_is_refused_with_the_folders_name(folders: Path, lines: Lines, name: str) -> None:
+    folder = folders / "standard"
+    said = f"{folder / name}: is a part of an Orbax checkpoint; give its folder, {folder}"
+    assert lines(lambda: read_checkpoint(folder / name)) == [said]
+
+
 @pytest.mark.parametrize("layout", ["standard", "zarr", "zarr3"])
 def test_missing_and_truncated_files_are_refused(folders: Path, layout: str) -> None:
     """All except those that describe how the folder was made."""

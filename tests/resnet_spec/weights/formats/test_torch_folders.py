@@ -31,6 +31,8 @@ from resnet_spec.weights.reading import read_checkpoint
 
 Lines = Callable[[Callable[[], Any]], list[str]]
 
+GRAPH = resnet_spec.load("cifar/resnet20").to_graph()
+
 ROWS = (3, 2)
 """Rows of a matrix that each of two processes holds."""
 
@@ -57,6 +59,12 @@ def shared(folder: Path, offsets: tuple[int, ...] = (0, 3), file: str = "__{}_0.
     return folder
 
 
+def changed(folder: Path, change: Callable[[Any], None]) -> None:
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    change(metadata)
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+
+
 def test_the_tensors_of_a_training_are_read_and_all_else_is_skipped(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimizer = torch.optim.AdamW(model.parameters())
@@ -71,6 +79,70 @@ def test_the_tensors_of_a_training_are_read_and_all_else_is_skipped(tmp_path: Pa
         assert np.array_equal(found.tensors[f"model.{name}"], tensor.numpy())
     assert found.widened == {"half"}
     assert "epoch" not in found.tensors
+
+
+BESIDE: dict[str, Callable[[], torch.Tensor]] = {
+    "complex32": lambda: torch.zeros(2, dtype=torch.complex32),
+    "float8_e8m0fnu": lambda: torch.zeros(2, dtype=torch.uint8).view(torch.float8_e8m0fnu),
+    "float4_e2m1fn_x2": lambda: torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+    "qint8": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_numpy_lacks_is_left_out_beside_the_network_and_named_in_it(
+    tmp_path: Path, lines: Lines, kind: str
+) -> None:
+    state = {name: torch.from_numpy(array) for name, array in resnet_spec.initialize(GRAPH).items()}
+    with warnings.catch_warnings(action="ignore"):
+        odd = BESIDE[kind]()
+    saved(tmp_path / "step", {"model": state, "e": odd})
+    assert kind in read_checkpoint(tmp_path / "step").unreadable["e"]
+    assert resnet_spec.read_weights(tmp_path / "step", GRAPH).keys() == state.keys()
+
+    saved(tmp_path / "lacking", {"model": {**state, "linear.bias": odd}})
+    said = lines(lambda: resnet_spec.read_weights(tmp_path / "lacking", GRAPH))
+    assert any("model.linear.bias: is stored as" in line and kind in line for line in said)
+
+    saved(tmp_path / "only", {"e": odd})
+    assert ": holds only 'e', stored as " in lines(lambda: read_checkpoint(tmp_path / "only"))[0]
+
+
+def test_compressed_parts_are_left_out_beside_the_network(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "step", {"w": torch.ones(2), "e": torch.ones(3)})
+
+    def compress(metadata: Any) -> None:
+        for index, info in metadata.storage_data.items():
+            info.transform_descriptors = ["zstd"] if index.fqn == "e" else None
+
+    changed(folder, compress)
+    found = read_checkpoint(folder)
+    assert (list(found.tensors), found.unreadable) == (["w"], {"e": "compressed parts"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda info: setattr(info, "relative_path", MetadataIndex("x")), "a part of w is in no possible place"),
+        (lambda info: delattr(info, "relative_path"), "it lacks 'relative_path'"),
+        (lambda info: setattr(info, "offset", -1), "a part of w is in no possible place"),
+    ],
+)
+def test_a_part_whose_place_is_not_stated_is_refused(
+    tmp_path: Path, lines: Lines, change: Callable[[Any], None], reason: str
+) -> None:
+    folder = shared(tmp_path / "step")
+    changed(folder, lambda metadata: change(next(iter(metadata.storage_data.values()))))
+    what = "is not a complete checkpoint of torch.distributed.checkpoint"
+    assert lines(lambda: read_checkpoint(folder)) == [f"{folder}: {what} ({reason})"]
+
+
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
+def test_a_file_of_the_folder_is_refused_with_the_folders_name(tmp_path: Path, lines: Lines, name: str) -> None:
+    folder = shared(tmp_path / "step")
+    assert lines(lambda: read_checkpoint(folder / name)) == [
+        f"{folder / name}: is a part of a checkpoint of torch.distributed.checkpoint; give its folder, {folder}"
+    ]
 
 
 def test_a_model_is_built_of_one(tmp_path: Path) -> None:
