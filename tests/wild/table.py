@@ -57,7 +57,7 @@ ELSEWHERE = (
     Elsewhere("ONNX by name or by structure", "PyTorch's exporters", "tests/oracles/test_onnx_reading.py"),
     Elsewhere("ONNX after an optimizer", "ONNX Runtime", "tests/resnet_spec_onnx/reading/test_checkpoint.py"),
     Elsewhere("Flax's msgpack, and its names", "Flax", "tests/resnet_spec/weights/test_zoo_files.py"),
-    Elsewhere("an Orbax folder", "Orbax", "tests/resnet_spec/weights/test_zoo_files.py"),
+    Elsewhere("an Orbax folder, of Linen and of NNX", "Orbax", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("Gluon's `.params`, three families of names", "MXNet", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("`.pdparams`", "PaddlePaddle", "tests/resnet_spec/weights/test_zoo_files.py"),
     Elsewhere("`.caffemodel` in He's names", "Caffe's Python code", "tests/resnet_spec/weights/test_zoo_files.py"),
