@@ -68,7 +68,9 @@ def test_optimized_forms_of_other_families_agree(name: str, monkeypatch: pytest.
     monkeypatch.setenv("RESNET_SPEC_GROUPED_CONVOLUTIONS", "32")
     # Its last linear layer reads a flattened map.
     size = load(name).input.shape[1:] if "faces" in name else (32, 32)
-    report = compare(name, ("torch", "tensorflow"), size=size, batch=1, optimize=True, bisect=True)
+    # Every node of one of them; of the others the logits, which takes half the time.
+    bisect = name == "torchvision/resnext50_32x4d"
+    report = compare(name, ("torch", "tensorflow"), size=size, batch=1, optimize=True, bisect=bisect)
     assert report.passed
     assert report.findings == ()
 
