@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import resnet_spec
 from resnet_spec import BackendError
 from tests.needs import need
+from tests.resnet_spec_torch.checkpointing import statistics_kept
 
 SPEC = "cifar/resnet20"
 COUNTER = "bn1.num_batches_tracked"
@@ -232,17 +233,6 @@ def test_an_averaged_model_is_saved_and_has_its_statistics_computed_again(use_bu
 
 
 # -- activation checkpointing ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """As docs/training.md has it."""
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, buffer in module.named_buffers():
-            buffer.copy_(kept[name])
 
 
 def with_checkpoints(model: Any, context: Callable[[nn.Module], Any]) -> Any:

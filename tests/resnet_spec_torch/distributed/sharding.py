@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import resnet_spec
+from tests.resnet_spec_torch.checkpointing import statistics_kept
 
 SPEC = """
 input: {channels: 3, height: 8, width: 8}
@@ -94,16 +95,6 @@ def sharded(rank: int, folder: Path) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def _statistics_kept(module: nn.Module) -> Any:
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, buffer in module.named_buffers():
-            buffer.copy_(kept[name])
-
-
 def _sharded(model: Any) -> nn.Module:
     for block in model.layer1:
         fully_shard(block)
@@ -112,7 +103,7 @@ def _sharded(model: Any) -> nn.Module:
 
 def _checkpointed(model: Any, *, keeping: bool = True) -> nn.Module:
     for block in model.layer1:
-        options = {"context_fn": lambda block=block: (nullcontext(), _statistics_kept(block))} if keeping else {}
+        options = {"context_fn": lambda block=block: (nullcontext(), statistics_kept(block))} if keeping else {}
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, **options)
     return model
 
